@@ -1,0 +1,69 @@
+"""What `promote` needs of the model that holds the alias: its scores on images it never trained on."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from melanoma import files, schema, tracking
+from melanoma.data import packed
+from melanoma.errors import TrackingError
+from melanoma.evaluation.gate import Contest
+from melanoma.serving.network import Network
+from melanoma.tracking import ModelVersion
+
+BATCH_SIZE = 64
+
+
+def prepare_contest(
+    data: packed.Packed,
+    predictions: pd.DataFrame,
+    selected: str,
+    *,
+    champion: ModelVersion | None,
+    folder: Path,
+) -> Contest:
+    """Both models' scores on the challenger's test images that the champion has not learned from.
+
+    Args:
+        data: The challenger's cohort.
+        predictions: Of all models and splits, columns `schema.PREDICTION_COLUMNS`.
+        selected: The challenger's name in `predictions`.
+        champion: The version that holds the alias, if any.
+        folder: Where to put what is downloaded.
+
+    Raises:
+        TrackingError: The champion's files are gone, or it takes images of another size.
+    """
+    is_test = (data.index["split"] == schema.TEST).to_numpy()
+    if champion is not None:
+        seen = _learned_from(champion, folder)
+        is_known = data.index["image_id"].isin(set(seen["image_id"]))
+        is_related = data.index["group_id"].isin(set(data.index.loc[is_known, "group_id"]))
+        is_test &= ~(is_known | is_related).to_numpy()
+    rows = data.index[is_test]
+    of_model = predictions[predictions["model"] == selected].set_index("image_id")
+    return Contest(
+        target=rows["target"].to_numpy(),
+        group_ids=rows["group_id"].to_numpy(),
+        challenger=of_model.loc[rows["image_id"], "probability"].to_numpy(),
+        champion=None if champion is None else _score(champion, data.images[is_test], folder),
+    )
+
+
+def _learned_from(champion: ModelVersion, folder: Path) -> pd.DataFrame:
+    """The images that the champion was trained on or chosen by."""
+    index = tracking.download_run_file(champion.tags["run_id"], f"data/{packed.INDEX}", folder)
+    rows = files.read_parquet(index)
+    return rows[rows["split"] != schema.TEST]
+
+
+def _score(champion: ModelVersion, images: np.ndarray, folder: Path) -> np.ndarray:
+    network = Network(tracking.download_version(champion, folder) / "artifacts" / "model.onnx")
+    if network.image_size != images.shape[1]:
+        raise TrackingError(
+            f"The champion, {champion.name} version {champion.version}, takes images of "
+            f"{network.image_size} px, this cohort is packed at {images.shape[1]} px, so they cannot "
+            "be compared. Set pack.image_size back, or remove the alias staging to start anew."
+        )
+    return network.score(images, batch_size=BATCH_SIZE)

@@ -1,0 +1,72 @@
+"""What the scripts `tune` and `train` share: how a run is named, tagged and fed."""
+
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+from melanoma import schema, tracking
+from melanoma.config import Params
+from melanoma.data.packed import Packed
+from melanoma.training.fit import Arrays, FitSettings
+
+
+def experiment(cohort: str) -> str:
+    """The MLflow experiment of a cohort."""
+    return f"melanoma-{cohort}"
+
+
+def data_note(cohort: str, data: Packed) -> str:
+    """Says under a figure whether its data are real."""
+    return f"cohort {cohort}: SYNTHETIC images" if data.is_synthetic else f"cohort {cohort}"
+
+
+def run_tags(cohort: str, data: Packed, inputs: list[Path]) -> dict[str, str]:
+    """Cohort, data digest, whether data are synthetic, and the lineage of `inputs`."""
+    return {
+        "cohort": cohort,
+        "data_digest": data.digest,
+        "is_synthetic": str(data.is_synthetic).lower(),
+        **tracking.lineage_tags([Path(f"data/splits/{cohort}.csv"), *inputs]),
+    }
+
+
+def arrays(data: Packed) -> Arrays:
+    """Training and validation part of a packed cohort, in memory; the test part stays out."""
+    return Arrays(*data.take(schema.TRAIN), *data.take(schema.VALIDATION))
+
+
+def fit_settings(params: Params, num_epochs: int) -> FitSettings:
+    """How every network is fitted, for `num_epochs`."""
+    train = params.train
+    return FitSettings(
+        num_epochs=num_epochs,
+        batch_size=train.batch_size,
+        balance_classes=train.balance_classes,
+        monitor=train.monitor,
+        patience=train.patience,
+        seed=train.seed,
+    )
+
+
+def describe_problem(params: Params, data: Packed) -> dict[str, Any]:
+    """All that makes two trainings comparable, besides learning rate and depth."""
+    return {
+        "data_digest": data.digest,
+        "model": params.model.model_dump(),
+        "augment": params.augment.model_dump(),
+        "train": params.train.model_dump(exclude={"num_epochs"}),
+    }
+
+
+def open_trial_run(
+    cohort: str, parent: tracking.Run, tags: dict[str, str], *, number: int, chosen: dict[str, Any]
+) -> AbstractContextManager[tracking.Run]:
+    """A child run for one trial, with its parameters."""
+    name = f"trial {number}" + (" (baseline)" if number == 0 else "")
+    return tracking.open_run(
+        experiment=experiment(cohort),
+        name=name,
+        tags=tags | {"trial": str(number)},
+        parent_id=parent.run_id,
+        params=chosen,
+    )

@@ -1,0 +1,41 @@
+"""Stage `pack`: decode the images of a cohort once, into one array.
+
+Run by `dvc repro pack`. Reads params.yaml sections `pack`, `cohorts` and `execution`.
+"""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from melanoma import config, files
+from melanoma.data import cohorts, packed
+from pipelines import _cli
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Write the packed cohort."""
+    parser = _cli.parser(__doc__)
+    parser.add_argument("--cohort", required=True)
+    parser.add_argument("--split", type=Path, required=True)
+    parser.add_argument("--accepted", type=Path, required=True, help="folder, a table a dataset")
+    parser.add_argument("--out", type=Path, required=True, help="folder to write")
+    args = parser.parse_args(argv)
+
+    params = config.load(args.params)
+    assigned = files.read_csv(args.split, dtype={"image_id": "string", "group_id": "string"})
+    digest = packed.pack(
+        assigned,
+        cohorts.read_tables(args.accepted, params.members(args.cohort)),
+        args.out,
+        size=params.pack.image_size,
+        num_workers=params.execution.num_workers,
+    )
+    _cli.say(
+        f"pack@{args.cohort}",
+        f"{len(assigned)} images of {params.pack.image_size} px, digest {digest[:12]} -> {args.out}",
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(_cli.run(main))

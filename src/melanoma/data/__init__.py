@@ -1,0 +1,1 @@
+"""Images and their records: readers, facts, checks, groups, splits, packed arrays."""

@@ -1,0 +1,107 @@
+"""The one way from encoded bytes to the pixels a network sees, in training and in serving alike.
+
+Needs Pillow and numpy only: this module travels with the served model. The aspect ratio is given up
+(the picture is squashed to a square), as in the published system.
+"""
+
+import io
+import warnings
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from melanoma.errors import ImageError
+
+FORMATS = ("JPEG", "PNG", "BMP", "WEBP")
+MAX_PIXELS = 64_000_000  # read from the header, before any pixel is decoded; the archive's largest have 24 M
+
+
+def decode(encoded: bytes, *, min_side: int | None = None) -> np.ndarray:
+    """The whole picture as RGB, upright.
+
+    Alpha is dropped, palettes and CMYK are converted, 16-bit grey is scaled to 8 bits.
+
+    Args:
+        encoded: A JPEG, PNG, BMP or WebP file.
+        min_side: Allow a JPEG to be decoded at a reduced scale whose sides stay at least this long;
+            several times faster for camera-sized pictures. `None` decodes every pixel.
+
+    Returns:
+        Shape `(height, width, 3)`, uint8.
+
+    Raises:
+        ImageError: No image of these formats, more than 64 million pixels, animated, or truncated.
+    """
+    image = open_image(encoded)
+    if min_side is not None:
+        image.draft("RGB", (min_side, min_side))
+    try:
+        image.load()
+        upright = ImageOps.exif_transpose(image)
+        return np.asarray(_to_rgb(upright), dtype=np.uint8)
+    except Exception as error:  # hostile bytes make Pillow's decoders raise errors of many types
+        raise ImageError(f"the image cannot be decoded wholly ({error})") from error
+
+
+def open_image(encoded: bytes) -> Image.Image:
+    """Read the header only.
+
+    Raises:
+        ImageError: As for `decode`, except for faults that only decoding shows.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our limit is lower
+            image = Image.open(io.BytesIO(encoded), formats=FORMATS)
+        num_frames = getattr(image, "n_frames", 1)
+    except Image.DecompressionBombError as error:
+        raise ImageError(f"the image has more than {MAX_PIXELS:,} pixels") from error
+    except Exception as error:  # as above: the header parsers too
+        raise ImageError(f"the bytes are no {', '.join(FORMATS)} image") from error
+    if image.width * image.height > MAX_PIXELS:
+        raise ImageError(
+            f"the image has {image.width} x {image.height} pixels, more than {MAX_PIXELS:,}"
+        )
+    if num_frames > 1:
+        raise ImageError(f"the image is animated ({num_frames} frames)")
+    return image
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I"):  # convert("RGB") would clip 16-bit grey at 255
+        grey = np.asarray(image).astype(np.uint32) >> 8
+        image = Image.fromarray(np.minimum(grey, 255).astype(np.uint8))
+    return image.convert("RGB")
+
+
+def resize_square(pixels: np.ndarray, size: int) -> np.ndarray:
+    """Squash `(height, width, 3)` uint8 pixels to `(size, size, 3)`, antialiased bilinear."""
+    image = Image.fromarray(pixels).resize((size, size), Image.Resampling.BILINEAR)
+    return np.asarray(image, dtype=np.uint8)
+
+
+def load_square(encoded: bytes, size: int) -> np.ndarray:
+    """Decode and squash: what `pack` stores and the server feeds to the network.
+
+    A JPEG is decoded at the smallest scale of at least twice `size`: less work, and still antialiased.
+
+    Returns:
+        Shape `(size, size, 3)`, uint8, RGB.
+
+    Raises:
+        ImageError: See `decode`.
+    """
+    return resize_square(decode(encoded, min_side=2 * size), size)
+
+
+def read_bytes(path: Path) -> bytes:
+    """The bytes of a file.
+
+    Raises:
+        ImageError: The file cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ImageError(f"the file cannot be read ({error.strerror})") from error

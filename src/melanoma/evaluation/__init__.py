@@ -1,0 +1,1 @@
+"""Metrics with intervals, operating point, figures and the promotion gate."""

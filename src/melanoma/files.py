@@ -1,0 +1,147 @@
+"""Reading and writing files: every write is whole or not at all.
+
+A path under its final name is complete: writers work beside it and rename at the end, so a killed
+stage leaves no half-written output behind.
+"""
+
+import hashlib
+import json
+import math
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from melanoma.errors import DataError
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[Path]:
+    """A temporary path in the folder of `path` that becomes `path` when the block ends well."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
+    os.close(handle)
+    unfinished = Path(name)
+    try:
+        yield unfinished
+        unfinished.chmod(0o644)  # mkstemp makes files that only their owner may read
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """An empty temporary folder beside `path` that replaces `path` when the block ends well."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+    try:
+        yield unfinished
+        unfinished.chmod(0o755)  # mkdtemp makes folders that only their owner may read
+        _swap_in(unfinished, path)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _swap_in(new: Path, path: Path) -> None:
+    """Put folder `new` at `path`; the old folder is moved aside first and removed last."""
+    if not path.exists():
+        new.rename(path)
+        return
+    aside = new.with_name(new.name + ".old")
+    path.rename(aside)
+    new.rename(path)
+    shutil.rmtree(aside)
+
+
+def write_json(content: dict[str, Any], path: Path) -> None:
+    """Write a JSON object with nan written as null (JSON has no nan; null = undefined)."""
+    with atomic_file(path) as unfinished:
+        text = json.dumps(_nan_to_none(content), indent=2, allow_nan=False, ensure_ascii=False)
+        unfinished.write_text(text + "\n", encoding="utf-8")
+
+
+def _nan_to_none(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _nan_to_none(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_nan_to_none(item) for item in value]
+    if hasattr(value, "item"):  # a numpy scalar
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object; null stays None.
+
+    Raises:
+        DataError: The file is missing or no JSON.
+    """
+    require(path)
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise DataError(f"{path} is no JSON ({error}). Remove it and run `dvc repro`.") from error
+    return content
+
+
+def write_csv(frame: pd.DataFrame, path: Path) -> None:
+    """Write `frame` without its index, newline `\\n`, blanks for missing values."""
+    with atomic_file(path) as unfinished:
+        frame.to_csv(unfinished, index=False, lineterminator="\n")
+
+
+def write_parquet(frame: pd.DataFrame, path: Path) -> None:
+    """Write `frame` without its index."""
+    with atomic_file(path) as unfinished:
+        frame.to_parquet(unfinished, index=False)
+
+
+def read_parquet(path: Path) -> pd.DataFrame:
+    """Read a frame that an earlier stage wrote.
+
+    Raises:
+        DataError: The file is missing.
+    """
+    require(path)
+    return pd.read_parquet(path)
+
+
+def read_csv(path: Path, **options: Any) -> pd.DataFrame:
+    """Read a CSV with pandas' `options`.
+
+    Raises:
+        DataError: The file is missing, empty or no CSV.
+    """
+    require(path)
+    try:
+        frame: pd.DataFrame = pd.read_csv(path, **options)
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} cannot be read as CSV: {error}.") from error
+    return frame
+
+
+def require(path: Path) -> None:
+    """Raise a `DataError` that says how to make `path` when it does not exist."""
+    if not path.exists():
+        raise DataError(
+            f"{path} does not exist. It is written by an earlier step: run `dvc repro`, or for "
+            "data/raw/<dataset> `python -m pipelines.fetch` (see README)."
+        )
+
+
+def sha256_of_file(path: Path) -> str:
+    """Hex digest of the bytes of `path`."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def copy_folder(source: Path, path: Path) -> None:
+    """Copy the folder `source` to `path`, replacing what is there."""
+    with atomic_folder(path) as unfinished:
+        shutil.copytree(source, unfinished, dirs_exist_ok=True)

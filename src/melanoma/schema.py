@@ -1,0 +1,81 @@
+"""The vocabulary: names, types and legal values of the columns that travel through all stages."""
+
+import pandas as pd
+
+from melanoma.errors import DataError, first_offenders
+
+MALIGNANT = 1
+BENIGN = 0
+
+TRAIN = "train"
+VALIDATION = "validation"
+TEST = "test"
+SPLITS = (TRAIN, VALIDATION, TEST)
+
+# One row an image. pandas dtypes that keep "missing" apart from every value.
+RECORD_DTYPES = {
+    "image_id": "string",
+    "dataset": "string",
+    "diagnosis": "string",
+    "target": "Int64",  # 1 malignant, 0 benign, <NA> = no clear label
+    "lesion_id": "string",
+    "patient_id": "string",
+    "age_years": "Float64",
+    "sex": "string",
+    "anatom_site": "string",
+    "source_collection": "string",
+    "licence": "string",
+    "attribution": "string",
+    "is_synthetic": "boolean",
+    "path": "string",  # relative to the top of the repository, forward slashes
+    "mask_path": "string",
+}
+RECORD_COLUMNS = tuple(RECORD_DTYPES)
+
+SPLIT_COLUMNS = ("image_id", "dataset", "group_id", "target", "split")
+PREDICTION_COLUMNS = (*SPLIT_COLUMNS, "model", "probability", "decision")
+
+MODEL_NAMES = ("baseline", "tuned")
+
+
+def conform_records(frame: pd.DataFrame) -> pd.DataFrame:
+    """`frame` with exactly the record columns, in order, each of its declared type.
+
+    Optional columns that a dataset does not know (for instance patient_id of PH2) may be absent
+    and become all-missing.
+
+    Raises:
+        DataError: No rows; `image_id`, `dataset`, `target` or `path` absent; a value of a wrong type;
+            an `image_id` that is blank or occurs twice.
+    """
+    missing = {"image_id", "dataset", "target", "path"} - set(frame.columns)
+    if missing:
+        raise DataError(f"Records lack the columns {sorted(missing)}; a reader must give them.")
+    if frame.empty:
+        raise DataError("Records are empty: the metadata holds no row. Fetch the dataset again.")
+    try:
+        records = frame.reindex(columns=list(RECORD_COLUMNS)).astype(RECORD_DTYPES)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"A record value has a wrong type: {error}.") from error
+    _require_unique_ids(records)
+    return records.sort_values("image_id").reset_index(drop=True)
+
+
+def _require_unique_ids(records: pd.DataFrame) -> None:
+    if records["image_id"].isna().any():
+        raise DataError(f"{int(records['image_id'].isna().sum())} rows have a blank image_id.")
+    repeated = records.loc[records["image_id"].duplicated(), "image_id"].unique()
+    if len(repeated):
+        raise DataError(
+            f"Each image_id must occur once; {len(repeated)} occur more often: "
+            f"{first_offenders(repeated)}. Remove the extra rows from the metadata."
+        )
+
+
+def require_columns(frame: pd.DataFrame, columns: tuple[str, ...], source: object) -> None:
+    """Raise a `DataError` when `frame`, read from `source`, lacks one of `columns`."""
+    missing = [column for column in columns if column not in frame.columns]
+    if missing:
+        raise DataError(
+            f"{source} lacks the columns {missing}; it has {sorted(map(str, frame.columns))}."
+        )

@@ -1,0 +1,76 @@
+"""Put network, operating point and the code of the scorer into an MLflow model."""
+
+import io
+import tempfile
+from importlib.metadata import version
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pandas as pd
+from mlflow.models import ModelSignature
+from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
+from PIL import Image
+
+import melanoma
+from melanoma.files import write_json
+from melanoma.serving import model_code
+
+# Loading needs no more than this: neither TensorFlow nor this repository.
+PACKAGES = ("mlflow", "numpy", "onnxruntime", "pandas", "pillow")
+
+SIGNATURE = ModelSignature(
+    inputs=Schema(
+        [
+            ColSpec(DataType.binary, "image"),  # base64 in JSON
+            ColSpec(DataType.string, "image_id", required=False),
+        ]
+    ),
+    outputs=Schema(
+        [
+            ColSpec(DataType.string, "image_id", required=False),
+            ColSpec(DataType.double, "probability"),
+            ColSpec(DataType.string, "decision"),
+            ColSpec(DataType.double, "threshold"),
+            ColSpec(DataType.string, "model_version"),
+        ]
+    ),
+    params=ParamSchema([ParamSpec("threshold", DataType.double, -1.0)]),
+)
+
+
+def log_served_model(run_id: str, *, network: Path, threshold: float, example: bytes) -> str:
+    """Log the served model to a run.
+
+    Args:
+        run_id: Of the run that trained the network.
+        network: `model.onnx`.
+        threshold: The operating point.
+        example: An encoded image, kept as the input example: synthetic, never a patient's.
+
+    Returns:
+        Its model URI, for registering and serving.
+    """
+    with tempfile.TemporaryDirectory() as folder, mlflow.start_run(run_id=run_id):
+        settings = Path(folder) / "settings.json"
+        write_json({"threshold": threshold, "run_id": run_id}, settings)
+        logged = mlflow.pyfunc.log_model(
+            name="served",
+            python_model=model_code.__file__,
+            artifacts={"network": str(network), "settings": str(settings)},
+            code_paths=[str(Path(melanoma.__file__).parent)],
+            pip_requirements=[f"{package}=={version(package)}" for package in PACKAGES],
+            signature=SIGNATURE,
+            input_example=pd.DataFrame({"image": [example], "image_id": ["example"]}),
+        )
+    return str(logged.model_uri)
+
+
+def example_image(size: int) -> bytes:
+    """A drawn disc on a plain ground as PNG: an input example that shows no patient."""
+    rows, columns = np.mgrid[:size, :size] - size / 2
+    is_inside = rows**2 + columns**2 < (size / 4) ** 2
+    pixels = np.where(is_inside[..., None], [120, 80, 60], [225, 190, 170]).astype(np.uint8)
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "PNG")
+    return stream.getvalue()

@@ -1,0 +1,262 @@
+"""MLflow: runs with their lineage, and the model registry. Called by `pipelines` only.
+
+The store is `MLFLOW_TRACKING_URI`, or `sqlite:///mlflow.db` with artifacts in `./mlruns`. Runs are
+always addressed by an explicit id: the active run of MLflow is global to a process, and under
+`mlflow run` every stage would inherit one run and log into it.
+"""
+
+import os
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import mlflow
+from matplotlib.figure import Figure
+from mlflow import MlflowClient
+from mlflow.entities import Metric, Param, RunTag
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+from mlflow.utils.time import get_current_time_millis
+from ruamel.yaml import YAML
+
+from melanoma.errors import TrackingError
+
+DEFAULT_URI = "sqlite:///mlflow.db"
+CHALLENGER = "challenger"
+STAGING = "staging"
+PARENT_TAG = "mlflow.parentRunId"
+NAME_TAG = "mlflow.runName"
+DIGEST_TAG = "model_digest"
+
+
+def client() -> MlflowClient:
+    """A client of the configured store; also points the rest of MLflow there."""
+    uri = os.environ.get("MLFLOW_TRACKING_URI", DEFAULT_URI)
+    mlflow.set_tracking_uri(uri)
+    return MlflowClient(uri)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run that is open for writing.
+
+    Attributes:
+        run_id: Its id in the store.
+    """
+
+    run_id: str
+    _client: MlflowClient = field(repr=False)
+
+    def log_epoch(self, epoch: int, scores: Mapping[str, float]) -> None:
+        """Metrics of one epoch (step = epoch, from 1)."""
+        self.log_metrics(scores, step=epoch)
+
+    def log_metrics(self, values: Mapping[str, float], *, step: int = 0) -> None:
+        """Finite metrics; undefined ones are left out, as MLflow stores none."""
+        now = get_current_time_millis()
+        metrics = [
+            Metric(name, float(value), now, step)
+            for name, value in values.items()
+            if value is not None and float("-inf") < float(value) < float("inf")
+        ]
+        self._client.log_batch(self.run_id, metrics=metrics)
+
+    def log_params(self, values: Mapping[str, object]) -> None:
+        """Parameters, nested mappings flattened with dots."""
+        params = [Param(name, str(value)) for name, value in _flatten(values).items()]
+        self._client.log_batch(self.run_id, params=params)
+
+    def set_tags(self, values: Mapping[str, object]) -> None:
+        """Tags; an existing one is replaced."""
+        self._client.log_batch(self.run_id, tags=[RunTag(k, str(v)) for k, v in values.items()])
+
+    def log_figure(self, figure: Figure, name: str) -> None:
+        """A picture under `figures/`."""
+        self._client.log_figure(self.run_id, figure, f"figures/{name}")
+
+    def log_file(self, path: Path, folder: str | None = None) -> None:
+        """A copy of `path` as an artifact."""
+        self._client.log_artifact(self.run_id, str(path), folder)
+
+
+def _flatten(values: Mapping[str, object], prefix: str = "") -> dict[str, object]:
+    flat: dict[str, object] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= _flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+@contextmanager
+def open_run(
+    *,
+    experiment: str,
+    name: str,
+    tags: Mapping[str, object],
+    params: Mapping[str, object] | None = None,
+    parent_id: str | None = None,
+    run_id: str | None = None,
+) -> Iterator[Run]:
+    """Open a run; it ends FINISHED, KILLED, or FAILED with the error as tag `error`.
+
+    Args:
+        experiment: Made when it does not exist.
+        name: Shown in the UI.
+        tags: Searchable, for instance `{"cohort": "ph2"}`.
+        params: Logged at once, nested mappings flattened with dots.
+        parent_id: The run under which this one is shown.
+        run_id: Go on with this run when the store has it, instead of making a new one.
+    """
+    store = client()
+    all_tags = {NAME_TAG: name, **tags, **({PARENT_TAG: parent_id} if parent_id else {})}
+    if under := os.environ.get("MLFLOW_RUN_ID"):
+        all_tags["project_run_id"] = under  # the run of `mlflow run`, which stays its own
+    if run_id is None or not _has_run(store, run_id):
+        made = store.create_run(_experiment_id(store, experiment))
+        run_id = str(made.info.run_id)
+    run = Run(run_id, store)
+    store.update_run(run_id, status="RUNNING")
+    run.set_tags(all_tags)
+    run.log_params(params or {})
+    try:
+        yield run
+    except BaseException as error:
+        run.set_tags({"error": f"{type(error).__name__}: {error}"[:5000]})
+        status = "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED"
+        store.set_terminated(run_id, status)
+        raise
+    store.set_terminated(run_id, "FINISHED")
+
+
+def _has_run(store: MlflowClient, run_id: str) -> bool:
+    try:
+        store.get_run(run_id)
+    except MlflowException:
+        return False
+    return True
+
+
+def _experiment_id(store: MlflowClient, name: str) -> str:
+    found = store.get_experiment_by_name(name)
+    return found.experiment_id if found else str(store.create_experiment(name))
+
+
+def resume_run(run_id: str) -> Run:
+    """A run that an earlier stage finished, for adding to it.
+
+    Raises:
+        TrackingError: The configured store has no such run.
+    """
+    store = client()
+    if not _has_run(store, run_id):
+        raise TrackingError(
+            f"Run {run_id} is not in the tracking store {store.tracking_uri}. It was made with another "
+            "store; set MLFLOW_TRACKING_URI to that one, or train again: `dvc repro --force train`."
+        )
+    return Run(run_id, store)
+
+
+def lineage_tags(paths: list[Path]) -> dict[str, str]:
+    """What the run was made from: git commit, whether the tree was dirty, DVC hashes of `paths`.
+
+    Hashes come from `dvc.lock` and `*.dvc` files; a path that DVC does not know yet is left out.
+    """
+    hashes = _dvc_hashes()
+    known = {path.as_posix(): hashes[path.as_posix()] for path in paths if path.as_posix() in hashes}
+    commit = _git("rev-parse", "HEAD")
+    tags = {f"dvc.{path}": digest for path, digest in known.items()}
+    tags |= {"git_commit": commit or "unknown"}
+    if commit:
+        tags["git_dirty"] = str(bool(_git("status", "--porcelain", "--untracked-files=no")))
+    return tags
+
+
+def _git(*arguments: str) -> str:
+    done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def _dvc_hashes() -> dict[str, str]:
+    yaml = YAML(typ="safe", pure=True)
+    outs: list[dict[str, Any]] = []
+    lock = Path("dvc.lock")
+    if lock.exists():
+        stages = (yaml.load(lock) or {}).get("stages", {})
+        outs += [out for stage in stages.values() for out in stage.get("outs", [])]
+    for pointer in Path("data/raw").glob("*.dvc"):
+        for out in yaml.load(pointer).get("outs", []):
+            outs.append(out | {"path": (pointer.parent / out["path"]).as_posix()})
+    return {out["path"]: out["md5"] for out in outs if "md5" in out}
+
+
+def find_version(name: str, alias: str) -> ModelVersion | None:
+    """The version of registered model `name` that holds `alias`, or None."""
+    try:
+        return client().get_model_version_by_alias(name, alias)
+    except MlflowException:
+        return None
+
+
+def register(name: str, model_uri: str, *, tags: Mapping[str, object]) -> ModelVersion:
+    """Register a logged model, or find the version that holds the same model already.
+
+    Args:
+        name: Of the registered model; made when it does not exist.
+        model_uri: Of the logged model.
+        tags: Of the version; `DIGEST_TAG` says which versions are the same model.
+    """
+    store = client()
+    if not store.search_registered_models(f"name = '{name}'"):
+        store.create_registered_model(name)
+    for version in store.search_model_versions(f"name = '{name}'"):
+        if version.tags.get(DIGEST_TAG) == tags[DIGEST_TAG]:
+            return version
+    version = mlflow.register_model(model_uri, name, tags={k: str(v) for k, v in tags.items()})
+    return store.get_model_version(name, version.version)
+
+
+def set_alias(name: str, alias: str, version: str) -> None:
+    """Let `alias` of `name` point to `version`."""
+    client().set_registered_model_alias(name, alias, version)
+
+
+def note_verdict(version: ModelVersion, run: Run, is_passed: bool, reasons: list[str]) -> None:
+    """Write to version and run whether the gates were passed, and why not."""
+    verdict = {"gate": "passed" if is_passed else "refused", "gate_reasons": "; ".join(reasons)}
+    for key, value in verdict.items():
+        client().set_model_version_tag(version.name, version.version, key, value)
+    run.set_tags(verdict)
+
+
+def download_version(version: ModelVersion, folder: Path) -> Path:
+    """The files of a registered version, below `folder`.
+
+    Raises:
+        TrackingError: They are gone from the artifact store.
+    """
+    return _download(f"models:/{version.name}/{version.version}", folder)
+
+
+def download_run_file(run_id: str, name: str, folder: Path) -> Path:
+    """An artifact of a run, below `folder`.
+
+    Raises:
+        TrackingError: It is gone from the artifact store.
+    """
+    return _download(f"runs:/{run_id}/{name}", folder)
+
+
+def _download(uri: str, folder: Path) -> Path:
+    client()  # points MLflow to the configured store
+    try:
+        return Path(mlflow.artifacts.download_artifacts(uri, dst_path=str(folder)))
+    except (MlflowException, OSError) as error:
+        raise TrackingError(
+            f"{uri} cannot be read from its artifact store ({error}). Restore the artifacts, or "
+            "remove the alias that points there."
+        ) from error

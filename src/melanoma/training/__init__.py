@@ -1,0 +1,1 @@
+"""Fitting and hyperparameter search; knows no tracker."""
