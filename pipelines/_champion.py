@@ -10,7 +10,6 @@ from melanoma.data import packed
 from melanoma.errors import TrackingError
 from melanoma.evaluation.gate import Contest
 from melanoma.serving.network import Network
-from melanoma.tracking import ModelVersion
 
 BATCH_SIZE = 64
 
@@ -20,7 +19,7 @@ def prepare_contest(
     predictions: pd.DataFrame,
     selected: str,
     *,
-    champion: ModelVersion | None,
+    champion: tracking.Version | None,
     folder: Path,
 ) -> Contest:
     """Both models' scores on the challenger's test images that the champion has not learned from.
@@ -51,14 +50,14 @@ def prepare_contest(
     )
 
 
-def _learned_from(champion: ModelVersion, folder: Path) -> pd.DataFrame:
+def _learned_from(champion: tracking.Version, folder: Path) -> pd.DataFrame:
     """The images that the champion was trained on or chosen by."""
     index = tracking.download_run_file(champion.tags["run_id"], f"data/{packed.INDEX}", folder)
     rows = files.read_parquet(index)
     return rows[rows["split"] != schema.TEST]
 
 
-def _score(champion: ModelVersion, images: np.ndarray, folder: Path) -> np.ndarray:
+def _score(champion: tracking.Version, images: np.ndarray, folder: Path) -> np.ndarray:
     network = Network(tracking.download_version(champion, folder) / "artifacts" / "model.onnx")
     if network.image_size != images.shape[1]:
         raise TrackingError(

@@ -38,10 +38,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         name: Network(path).score(data.images, batch_size=settings.batch_size)
         for name, path in networks.items()
     }
-    result = report.evaluate(
-        data.index, scores, settings, cohort=args.cohort, is_synthetic=data.is_synthetic
-    )
-    runs = {name: tracking.resume_run(id) for name, id in files.read_json(args.runs).items()}
+    result = report.evaluate(data.index, scores, settings, cohort=args.cohort, is_synthetic=data.is_synthetic)
+    runs = {name: tracking.resume_run(run_id) for name, run_id in files.read_json(args.runs).items()}
     example = export.example_image(data.images.shape[1])
     models = {}
     for name, run in runs.items():

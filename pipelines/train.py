@@ -73,9 +73,7 @@ def _train(
 ) -> None:
     """Fit one network and write `model.keras`, `model.onnx` and `history.csv` to `folder`."""
     keras.utils.set_random_seed(params.train.seed)
-    model = fit.build_model(
-        params.model, image_size=params.pack.image_size, depth=chosen["depth"]
-    )
+    model = fit.build_model(params.model, image_size=params.pack.image_size, depth=chosen["depth"])
     history = fit.fit(
         model,
         _training.arrays(data),

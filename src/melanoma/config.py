@@ -4,11 +4,13 @@ The file is the only place of a value; there are no defaults here. It is read wi
 that DVC uses, so code and DVC agree on what `3e-4` is.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from ruamel.yaml import YAML, YAMLError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 from melanoma.errors import ConfigError
 
@@ -206,9 +208,7 @@ class Params(Section):
         for cohort in self.run.cohorts:
             inactive = sorted(set(self.cohorts[cohort]) - set(self.run.datasets))
             if inactive:
-                raise ValueError(
-                    f"cohort {cohort!r} needs the datasets {inactive}; add them to run.datasets"
-                )
+                raise ValueError(f"cohort {cohort!r} needs the datasets {inactive}; add them to run.datasets")
         return self
 
     @model_validator(mode="after")
@@ -222,7 +222,6 @@ class Params(Section):
             raise ValueError(f"model.filters needs {tune.max_depth} entries, one for each block")
         return self
 
-
     def members(self, cohort: str) -> list[str]:
         """The datasets of `cohort`.
 
@@ -234,7 +233,7 @@ class Params(Section):
         return self.cohorts[cohort]
 
 
-def _require_known(key: str, names: list[str], known: dict[str, object] | dict[str, Ingest]) -> None:
+def _require_known(key: str, names: list[str], known: Mapping[str, object]) -> None:
     unknown = sorted(set(names) - set(known))
     if unknown:
         raise ValueError(f"{key} names {unknown}; known are {sorted(known)}")

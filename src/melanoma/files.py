@@ -91,7 +91,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def write_csv(frame: pd.DataFrame, path: Path) -> None:
-    """Write `frame` without its index, newline `\\n`, blanks for missing values."""
+    """Write `frame` without its index; Unix newlines, blanks for missing values."""
     with atomic_file(path) as unfinished:
         frame.to_csv(unfinished, index=False, lineterminator="\n")
 

@@ -76,6 +76,4 @@ def require_columns(frame: pd.DataFrame, columns: tuple[str, ...], source: objec
     """Raise a `DataError` when `frame`, read from `source`, lacks one of `columns`."""
     missing = [column for column in columns if column not in frame.columns]
     if missing:
-        raise DataError(
-            f"{source} lacks the columns {missing}; it has {sorted(map(str, frame.columns))}."
-        )
+        raise DataError(f"{source} lacks the columns {missing}; it has {sorted(map(str, frame.columns))}.")

@@ -31,6 +31,8 @@ PARENT_TAG = "mlflow.parentRunId"
 NAME_TAG = "mlflow.runName"
 DIGEST_TAG = "model_digest"
 
+Version = ModelVersion  # of a registered model; callers name the type
+
 
 def client() -> MlflowClient:
     """A client of the configured store; also points the rest of MLflow there."""
@@ -194,7 +196,7 @@ def _dvc_hashes() -> dict[str, str]:
     return {out["path"]: out["md5"] for out in outs if "md5" in out}
 
 
-def find_version(name: str, alias: str) -> ModelVersion | None:
+def find_version(name: str, alias: str) -> Version | None:
     """The version of registered model `name` that holds `alias`, or None."""
     try:
         return client().get_model_version_by_alias(name, alias)
@@ -202,7 +204,7 @@ def find_version(name: str, alias: str) -> ModelVersion | None:
         return None
 
 
-def register(name: str, model_uri: str, *, tags: Mapping[str, object]) -> ModelVersion:
+def register(name: str, model_uri: str, *, tags: Mapping[str, object]) -> Version:
     """Register a logged model, or find the version that holds the same model already.
 
     Args:
@@ -225,7 +227,7 @@ def set_alias(name: str, alias: str, version: str) -> None:
     client().set_registered_model_alias(name, alias, version)
 
 
-def note_verdict(version: ModelVersion, run: Run, is_passed: bool, reasons: list[str]) -> None:
+def note_verdict(version: Version, run: Run, is_passed: bool, reasons: list[str]) -> None:
     """Write to version and run whether the gates were passed, and why not."""
     verdict = {"gate": "passed" if is_passed else "refused", "gate_reasons": "; ".join(reasons)}
     for key, value in verdict.items():
@@ -233,7 +235,7 @@ def note_verdict(version: ModelVersion, run: Run, is_passed: bool, reasons: list
     run.set_tags(verdict)
 
 
-def download_version(version: ModelVersion, folder: Path) -> Path:
+def download_version(version: Version, folder: Path) -> Path:
     """The files of a registered version, below `folder`.
 
     Raises:

@@ -211,8 +211,7 @@ def test_the_near_duplicate_is_another_image_turned_round(sample_dir, faults, me
     upright = np.rot90(image_of(sample_dir, copied)).astype(float)
     others = metadata[metadata["planted_fault"] == ""]
     distances = {
-        row["image_id"]: np.abs(upright - image_of(sample_dir, row)).mean()
-        for _, row in others.iterrows()
+        row["image_id"]: np.abs(upright - image_of(sample_dir, row)).mean() for _, row in others.iterrows()
     }
     closest, next_closest = sorted(distances.values())[:2]
     assert 0 < closest < 4 < next_closest
@@ -316,9 +315,7 @@ def test_colours_area_and_file_size_alone_do_not_tell_the_label(tmp_path):
         [cv2.calcHist([image], [0, 1, 2], None, [8] * 3, [0, 256] * 3).ravel() for image in images]
     )
     area = np.array([[mask_of(tmp_path, row).mean()] for _, row in metadata.iterrows()])
-    num_bytes = np.array(
-        [[(tmp_path / "images" / name).stat().st_size] for name in metadata["image_file"]]
-    )
+    num_bytes = np.array([[(tmp_path / "images" / name).stat().st_size] for name in metadata["image_file"]])
     target = (metadata["benign_malignant"] == "malignant").astype(int).to_numpy()
 
     def auc_roc(features):

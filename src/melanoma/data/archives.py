@@ -8,8 +8,9 @@ from melanoma.errors import DataError, first_offenders
 
 MAX_TOTAL_BYTES = 20 * 2**30
 MAX_MEMBERS = 500_000
-MAX_RATIO = 200  # unpacked to packed; pictures reach about 40 (flat BMP masks), bombs thousands
-MIN_BYTES_FOR_RATIO = 2**20  # tiny members may shrink by any factor
+MAX_RATIO = 200  # unpacked to packed
+# Smaller members may shrink by any factor: a flat BMP mask of PH2 (1.3 MB) shrinks more than 200 times.
+MIN_BYTES_FOR_RATIO = 64 * 2**20
 
 
 def unpack_zip(archive: Path, folder: Path) -> None:
@@ -35,9 +36,7 @@ def _require_harmless(archive: Path, members: list[zipfile.ZipInfo]) -> None:
             f"{archive} would unpack to {len(members):,} files of {total:,} bytes; allowed are "
             f"{MAX_MEMBERS:,} files and {MAX_TOTAL_BYTES:,} bytes."
         )
-    bad = [
-        f"{member.filename} ({fault})" for member in members if (fault := _fault(member)) is not None
-    ]
+    bad = [f"{member.filename} ({fault})" for member in members if (fault := _fault(member)) is not None]
     if bad:
         raise DataError(
             f"{archive} holds {len(bad)} members that are not allowed: {first_offenders(bad)}. "
@@ -53,9 +52,6 @@ def _fault(member: zipfile.ZipInfo) -> str | None:
         return "is a link"
     if member.flag_bits & 0x1:
         return "is encrypted"
-    if (
-        member.file_size > MIN_BYTES_FOR_RATIO
-        and member.file_size > MAX_RATIO * member.compress_size
-    ):
+    if member.file_size > MIN_BYTES_FOR_RATIO and member.file_size > MAX_RATIO * member.compress_size:
         return f"unpacks to more than {MAX_RATIO} times its size"
     return None

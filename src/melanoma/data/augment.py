@@ -23,9 +23,7 @@ def augment_image(image: np.ndarray, amounts: Augment, generator: np.random.Gene
     """
     matrix = draw_warp(len(image), amounts, generator)
     size = (image.shape[1], image.shape[0])
-    return cv2.warpAffine(
-        image, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
-    )
+    return cv2.warpAffine(image, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
 
 
 def draw_warp(size: int, amounts: Augment, generator: np.random.Generator) -> np.ndarray:

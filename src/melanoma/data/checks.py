@@ -54,9 +54,7 @@ def build_table(records: pd.DataFrame, facts: pd.DataFrame) -> pd.DataFrame:
     Added: `label_fits_diagnosis`, `patients_of_lesion` (count), `is_repeated_file` (a later copy with
     the same bytes and label) and `has_contradicting_copy` (a copy with the same bytes, unlike label).
     """
-    table = records.merge(
-        facts.drop(columns=["phashes", "thumbnail"]), on="image_id", validate="one_to_one"
-    )
+    table = records.merge(facts.drop(columns=["phashes", "thumbnail"]), on="image_id", validate="one_to_one")
     expected = table["diagnosis"].map(TARGET_OF_DIAGNOSIS).astype("Int64")
     table["label_fits_diagnosis"] = ((expected == table["target"]).fillna(True)).astype(bool)
     table["patients_of_lesion"] = _count_within(table, "lesion_id", "patient_id")
@@ -179,7 +177,7 @@ def _for_expectations(table: pd.DataFrame) -> pd.DataFrame:
             values = column.astype(object)
             plain[name] = values.where(values.notna(), None)
         else:
-            plain[name] = column.astype("float64").replace({pd.NA: np.nan})
+            plain[name] = pd.Series(column.to_numpy("float64", na_value=np.nan), column.index)
     return pd.DataFrame(plain)
 
 

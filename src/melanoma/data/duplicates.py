@@ -24,9 +24,7 @@ SAME_PIXELS = "same pixels"
 NEAR_DUPLICATE = "near duplicate"
 
 
-def find_duplicates(
-    facts: pd.DataFrame, *, max_distance: int, min_correlation: float
-) -> pd.DataFrame:
+def find_duplicates(facts: pd.DataFrame, *, max_distance: int, min_correlation: float) -> pd.DataFrame:
     """Pairs of images that are copies of each other.
 
     Args:
@@ -79,6 +77,7 @@ def _candidates(hashes: np.ndarray, max_distance: int) -> list[tuple[int, int]]:
 
     Args:
         hashes: Shape `(num_images, 8)`, uint64, one column an orientation.
+        max_distance: Bits of 64.
     """
     found = []
     for start in range(0, len(hashes), BLOCK):
@@ -98,7 +97,8 @@ def fine_correlation(grey: np.ndarray, other: np.ndarray) -> float:
     """Correlation in -1..1 of the fine structure of two thumbnails, in the best of 8 orientations.
 
     Args:
-        grey: Shape `(side, side)`, uint8; `other` likewise.
+        grey: Shape `(side, side)`, uint8.
+        other: Likewise.
     """
     reference = _fine_structure(grey)
     return max(float((reference * _fine_structure(view)).sum()) for view in orientations(other))

@@ -60,9 +60,7 @@ def open_image(encoded: bytes) -> Image.Image:
     except Exception as error:  # as above: the header parsers too
         raise ImageError(f"the bytes are no {', '.join(FORMATS)} image") from error
     if image.width * image.height > MAX_PIXELS:
-        raise ImageError(
-            f"the image has {image.width} x {image.height} pixels, more than {MAX_PIXELS:,}"
-        )
+        raise ImageError(f"the image has {image.width} x {image.height} pixels, more than {MAX_PIXELS:,}")
     if num_frames > 1:
         raise ImageError(f"the image is animated ({num_frames} frames)")
     return image

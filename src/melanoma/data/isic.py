@@ -27,9 +27,7 @@ RECORD_COLUMN_OF = {
 }
 
 
-def open_source(
-    metadata: Path, images: Path, masks: Path | None, *, is_partial: bool
-) -> RawDataset:
+def open_source(metadata: Path, images: Path, masks: Path | None, *, is_partial: bool) -> RawDataset:
     """What `data/raw/isic/` is to hold.
 
     Args:

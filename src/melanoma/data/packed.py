@@ -53,9 +53,7 @@ class _Cell:
     size: int
 
 
-def pack(
-    assigned: pd.DataFrame, records: pd.DataFrame, out: Path, *, size: int, num_workers: int
-) -> str:
+def pack(assigned: pd.DataFrame, records: pd.DataFrame, out: Path, *, size: int, num_workers: int) -> str:
     """Decode and squash every image of `assigned` into `out`, in its order.
 
     Args:
@@ -71,9 +69,7 @@ def pack(
     Raises:
         DataError: An image is missing, unreadable, or not the one that was inspected.
     """
-    rows = assigned.merge(
-        records[["image_id", "path", "sha256", "is_synthetic"]], on="image_id", how="left"
-    )
+    rows = assigned.merge(records[["image_id", "path", "sha256", "is_synthetic"]], on="image_id", how="left")
     with atomic_folder(out) as unfinished:
         shape = (len(rows), size, size, 3)
         np.lib.format.open_memmap(unfinished / IMAGES, "w+", np.uint8, shape).flush()

@@ -94,9 +94,7 @@ def _tree_files(tree: Path) -> tuple[dict[str, Path], dict[str, Path]]:
         if (image_folder := folder / f"{name}_Dermoscopic_Image").is_dir():
             images |= index_files(image_folder)
         if (mask_folder := folder / f"{name}_lesion").is_dir():
-            masks |= {
-                stem.removesuffix("_lesion"): file for stem, file in index_files(mask_folder).items()
-            }
+            masks |= {stem.removesuffix("_lesion"): file for stem, file in index_files(mask_folder).items()}
     return images, masks
 
 

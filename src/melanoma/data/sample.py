@@ -229,9 +229,7 @@ def _skin_tone(seed: int, patient: int) -> float:
     return float(5 * rng.beta(1.3, 1.9))
 
 
-def _write_image(
-    out_dir: Path, seed: int, number: int, *, row: dict[str, object], image_size: int
-) -> None:
+def _write_image(out_dir: Path, seed: int, number: int, *, row: dict[str, object], image_size: int) -> None:
     """Write the image and the mask of one metadata row, with its fault if it has one."""
     image_path = out_dir / "images" / str(row["image_file"])
     mask_path = out_dir / "masks" / str(row["mask_file"])
@@ -258,9 +256,7 @@ def _write_image(
     mask_path.write_bytes(_encoded(mask, ".png"))
 
 
-def _draw(
-    seed: int, number: int, *, is_malignant: bool, image_size: int
-) -> tuple[np.ndarray, np.ndarray]:
+def _draw(seed: int, number: int, *, is_malignant: bool, image_size: int) -> tuple[np.ndarray, np.ndarray]:
     """Draw one photograph; both views of a lesion start from the same lesion stream."""
     lesion = number if number > FAULT_OFFSET else number % SECOND_VIEW_OFFSET
     lesion_rng = np.random.default_rng([seed, LESION_STREAM, lesion])

@@ -244,9 +244,7 @@ def _tint(
     return np.exp(-(density * cover)[..., None] * absorption * spread).astype(np.float32)
 
 
-def _veil(
-    rng: np.random.Generator, traits: Traits, reach: np.ndarray, cover: np.ndarray
-) -> np.ndarray:
+def _veil(rng: np.random.Generator, traits: Traits, reach: np.ndarray, cover: np.ndarray) -> np.ndarray:
     """Whitish blue film: soft and central in an orderly lesion, a sharp patch otherwise."""
     if rng.random() > 0.06 + 0.28 * traits.patchiness:
         return np.zeros_like(cover)

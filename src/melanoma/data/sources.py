@@ -50,9 +50,7 @@ def read_records(
     return conform_records(_with_defaults(rows, licence=licence, attribution=attribution))
 
 
-def _with_defaults(
-    rows: pd.DataFrame, *, licence: str | None, attribution: str | None
-) -> pd.DataFrame:
+def _with_defaults(rows: pd.DataFrame, *, licence: str | None, attribution: str | None) -> pd.DataFrame:
     rows = rows.copy()
     for column, default in (("licence", licence), ("attribution", attribution)):
         if default is not None:

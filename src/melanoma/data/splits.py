@@ -47,10 +47,11 @@ def _fill(stratum: pd.DataFrame, fractions: dict[str, float]) -> dict[str, str]:
     total = int(stratum["num_images"].sum())
     lacking = {split: fractions[split] * total for split in SPLITS}
     chosen = {}
-    for group in stratum.sort_values(["num_images", "order"], ascending=[False, True]).itertuples():
+    ordered = stratum.sort_values(["num_images", "order"], ascending=[False, True])
+    for group_id, num_images in ordered["num_images"].items():
         split = max(SPLITS, key=lambda name: lacking[name])
-        chosen[str(group.Index)] = split
-        lacking[split] -= float(group.num_images)
+        chosen[str(group_id)] = split
+        lacking[split] -= num_images
     return chosen
 
 

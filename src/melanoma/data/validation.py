@@ -51,9 +51,7 @@ def validate(
     reasons = checks.quarantine_reasons(outcomes)
     kept = ~table["image_id"].isin(list(reasons))
     accepted = table.loc[kept, [*RECORD_COLUMNS, "sha256"]].reset_index(drop=True)
-    outcomes += validator.run(
-        table[kept], checks.accepted_checks(limits), suite_name=f"{dataset}-accepted"
-    )
+    outcomes += validator.run(table[kept], checks.accepted_checks(limits), suite_name=f"{dataset}-accepted")
     left = table.loc[~kept, ["image_id", "path", "problem"]]
     quarantined = left.assign(reasons=left["image_id"].map(lambda name: "; ".join(reasons[name])))
     failures = _failures(outcomes, len(reasons) / len(table), limits)

@@ -65,7 +65,8 @@ def auc_difference(
 
     Args:
         target: Shape `(num_samples,)`, 0 or 1.
-        first: Probabilities of one model, shape `(num_samples,)`; `second` those of the other.
+        first: Probabilities of one model, shape `(num_samples,)`.
+        second: Those of the other.
         weights: From `draw_weights`; both models see the same draws.
     """
 

@@ -56,14 +56,10 @@ def judge(contest: Contest, rules: Promote) -> dict[str, Any]:
 
 
 def _compare(contest: Contest, rules: Promote) -> tuple[dict[str, Any], list[str]]:
-    weights = draw_weights(
-        contest.group_ids, num_draws=rules.num_bootstrap_draws, seed=rules.seed
-    )
+    weights = draw_weights(contest.group_ids, num_draws=rules.num_bootstrap_draws, seed=rules.seed)
 
     def auc(probability: np.ndarray) -> dict[str, float]:
-        return metrics_with_intervals(
-            contest.target, probability, threshold=0.5, weights=weights
-        )["auc_roc"]
+        return metrics_with_intervals(contest.target, probability, threshold=0.5, weights=weights)["auc_roc"]
 
     challenger = auc(contest.challenger)
     evidence: dict[str, Any] = {"challenger_auc_roc": challenger}
@@ -74,9 +70,7 @@ def _compare(contest: Contest, rules: Promote) -> tuple[dict[str, Any], list[str
             f"lie above {rules.min_auc_roc_lower_bound:g}"
         )
     if contest.champion is not None:
-        difference = auc_difference(
-            contest.target, contest.challenger, contest.champion, weights=weights
-        )
+        difference = auc_difference(contest.target, contest.challenger, contest.champion, weights=weights)
         evidence |= {"champion_auc_roc": auc(contest.champion), "auc_roc_difference": difference}
         if difference["value"] < -rules.max_auc_roc_drop:
             reasons.append(

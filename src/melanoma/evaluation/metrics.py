@@ -41,9 +41,7 @@ def compute_metrics(
     )
 
 
-def confusion_counts(
-    target: np.ndarray, called: np.ndarray, *, weights: np.ndarray
-) -> dict[str, np.ndarray]:
+def confusion_counts(target: np.ndarray, called: np.ndarray, *, weights: np.ndarray) -> dict[str, np.ndarray]:
     """True and false positives and negatives, each of shape `(num_draws,)`.
 
     Args:
@@ -142,7 +140,5 @@ def roc_curve(target: np.ndarray, probability: np.ndarray) -> dict[str, np.ndarr
     return {
         "threshold": np.r_[np.inf, np.unique(probability)[::-1]],
         "sensitivity": _divide(true_positives, np.full_like(true_positives, positives.sum())),
-        "false_positive_fraction": _divide(
-            false_positives, np.full_like(false_positives, negatives.sum())
-        ),
+        "false_positive_fraction": _divide(false_positives, np.full_like(false_positives, negatives.sum())),
     }

@@ -61,9 +61,7 @@ class Report:
         parts = []
         for model in self.thresholds:
             entry = self.metrics[model][TEST]["auc_roc"]
-            parts.append(
-                f"{model} {entry['value']:.3f} ({entry['low']:.3f} to {entry['high']:.3f})"
-            )
+            parts.append(f"{model} {entry['value']:.3f} ({entry['low']:.3f} to {entry['high']:.3f})")
         kind = " on SYNTHETIC images" if self.metrics["is_synthetic"] else ""
         return f"test AUC{kind}, 95 % intervals: {', '.join(parts)}; selected {self.selected}"
 
@@ -145,9 +143,7 @@ def _measure_split(
         "num_groups": int(rows["group_id"].nunique()),
         "num_malignant": int(target.sum()),
         **{name: int(count[0]) for name, count in counts.items()},
-        **bootstrap.metrics_with_intervals(
-            target, probability, threshold=threshold, weights=weights
-        ),
+        **bootstrap.metrics_with_intervals(target, probability, threshold=threshold, weights=weights),
     }
 
 
@@ -188,9 +184,7 @@ def _confusion_rows(predictions: pd.DataFrame, selected: str) -> pd.DataFrame:
     return pd.DataFrame({"truth": truth, "decision": rows["decision"].to_numpy()})
 
 
-def _figures(
-    measured: dict[str, Any], roc: pd.DataFrame, note: str
-) -> dict[str, dict[str, Figure]]:
+def _figures(measured: dict[str, Any], roc: pd.DataFrame, note: str) -> dict[str, dict[str, Figure]]:
     made = {}
     for model in ("baseline", "tuned"):
         entry = measured[model][TEST]["auc_roc"]

@@ -7,9 +7,7 @@ A block is a 3 x 3 convolution (stride 1, no padding) and 2 x 2 max pooling: 150
 import keras
 
 
-def build(
-    *, image_size: int, depth: int, filters: list[int], dense_units: int
-) -> keras.Model:
+def build(*, image_size: int, depth: int, filters: list[int], dense_units: int) -> keras.Model:
     """An uncompiled network.
 
     Args:

@@ -1,5 +1,7 @@
 """Batches of training images: drawn class by class, warped, repeatable from the seed alone."""
 
+import math
+
 import keras
 import numpy as np
 
@@ -32,7 +34,7 @@ class TrainingBatches(keras.utils.PyDataset):
 
     def __len__(self) -> int:
         """Batches an epoch; the last may be smaller."""
-        return -(-len(self._order) // self._batch_size)
+        return math.ceil(len(self._order) / self._batch_size)
 
     def __getitem__(self, batch: int) -> tuple[np.ndarray, np.ndarray]:
         """Images `(b, size, size, 3)` uint8 and targets `(b,)` of one batch."""
@@ -68,12 +70,13 @@ def draw_balanced(targets: np.ndarray, generator: np.random.Generator) -> np.nda
 
     Args:
         targets: Shape `(num_images,)`, 0 or 1, both present.
+        generator: Where rows are drawn from.
     """
-    num_each = -(-len(targets) // 2)
+    num_each = math.ceil(len(targets) / 2)
     drawn = [_draw_rows(np.flatnonzero(targets == value), num_each, generator) for value in (0, 1)]
     return generator.permutation(np.concatenate(drawn))[: len(targets)]
 
 
 def _draw_rows(rows: np.ndarray, number: int, generator: np.random.Generator) -> np.ndarray:
-    rounds = [generator.permutation(rows) for _ in range(-(-number // len(rows)))]
+    rounds = [generator.permutation(rows) for _ in range(math.ceil(number / len(rows)))]
     return np.concatenate(rounds)[:number]

@@ -112,8 +112,8 @@ def _direction(monitor: str) -> str:
 
 def best_epoch(history: pd.DataFrame, monitor: str) -> pd.Series:
     """The row of `history` whose weights `fit` kept; the first of equals."""
-    best = history[monitor].idxmin() if _direction(monitor) == "min" else history[monitor].idxmax()
-    return history.loc[best]
+    scores = history[monitor].to_numpy()
+    return history.iloc[int(scores.argmin() if _direction(monitor) == "min" else scores.argmax())]
 
 
 def _require_both_classes(arrays: Arrays) -> None:

@@ -146,9 +146,7 @@ def run_trials(
         with open_log(trial.number, params) as log:
             keras.backend.clear_session()  # or memory grows from trial to trial (optuna#1178)
             keras.utils.set_random_seed(settings.seed)
-            network = build_model(
-                model, image_size=arrays.train_images.shape[1], depth=params["depth"]
-            )
+            network = build_model(model, image_size=arrays.train_images.shape[1], depth=params["depth"])
             report = _Report(trial, log)
             history = fit(
                 network,

@@ -1,0 +1,76 @@
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+SHELL := /bin/bash
+PYTHON ?= python3
+COHORT ?= sample
+PORT ?= 5001
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+# TensorFlow's start-up notes hide our own lines.
+export TF_CPP_MIN_LOG_LEVEL ?= 2
+
+INSTALL = .venv/bin/uv pip install --quiet --python .venv/bin/python
+
+.PHONY: help
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+.venv/bin/uv: infra/bootstrap.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: Python 3.11 or newer is needed; $(PYTHON) is `$(PYTHON) --version`. Name another: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@$(PYTHON) -m venv .venv || { echo "error: $(PYTHON) cannot make a virtual environment; on Debian install python3-venv" >&2; exit 1; }
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r infra/bootstrap.lock
+	@touch $@
+
+.venv/.installed: .venv/bin/uv requirements.lock pyproject.toml
+	$(INSTALL) --require-hashes -r requirements.lock
+	$(INSTALL) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.venv/.installed-dev: .venv/.installed requirements-dev.lock
+	$(INSTALL) --require-hashes -r requirements-dev.lock
+	@touch $@
+
+.PHONY: install
+install: .venv/.installed ## Make .venv from the lock
+
+.PHONY: install-dev
+install-dev: .venv/.installed-dev ## The same with the tools for development
+
+.PHONY: demo
+demo: .venv/.installed ## Run the whole pipeline on the synthetic default and say where to look
+	dvc repro
+	@python -m pipelines.summary
+
+.PHONY: test
+test: .venv/.installed-dev ## Run linters and all tests
+	@$(MAKE) --no-print-directory lint
+	python -m pytest
+
+.PHONY: lint
+lint: .venv/.installed-dev ## Check style, types and the direction of imports
+	ruff check .
+	ruff format --check .
+	mypy
+	lint-imports
+
+.PHONY: format
+format: .venv/.installed-dev ## Let ruff mend what it can
+	ruff check --fix .
+	ruff format .
+
+.PHONY: lock
+lock: .venv/bin/uv ## Resolve the locks anew after a change of pyproject.toml
+	.venv/bin/uv pip compile pyproject.toml $(COMPILE) -o requirements.lock
+	.venv/bin/uv pip compile pyproject.toml --extra dev --extra ray -c requirements.lock $(COMPILE) -o requirements-dev.lock
+COMPILE = --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate
+
+.PHONY: ui
+ui: .venv/.installed ## Compare runs in the browser
+	mlflow ui --port $(PORT)
+
+.PHONY: serve
+serve: .venv/.installed ## Serve the staging model of COHORT on PORT
+	mlflow models serve -m models:/melanoma-$(COHORT)@staging --env-manager local --port $(PORT)
+
+.PHONY: summary
+summary: .venv/.installed ## Say what the last results are and where to look
+	@python -m pipelines.summary

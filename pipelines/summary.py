@@ -1,0 +1,79 @@
+"""Print the results of the active cohorts and where to look next.
+
+Run by `make demo` after `dvc repro`, or alone. Changes nothing.
+"""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from melanoma import config, files, schema
+from pipelines import _cli
+
+SHOWN = ("auc_roc", "average_precision", "sensitivity", "specificity", "ppv", "npv", "brier_score")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Print a table a cohort, from the files of the last run."""
+    parser = _cli.parser(__doc__)
+    parser.add_argument("--reports", type=Path, default=Path("reports"))
+    args = parser.parse_args(argv)
+
+    console = Console()
+    for cohort in config.load(args.params).run.cohorts:
+        folder = args.reports / cohort
+        metrics = files.read_json(folder / "metrics.json")
+        console.print(_metrics_table(cohort, metrics))
+        console.print(_verdict(files.read_json(folder / "promotion.json")), soft_wrap=True)
+        _print_next_steps(console, cohort)
+    return 0
+
+
+def _metrics_table(cohort: str, metrics: dict[str, Any]) -> Table:
+    kind = "SYNTHETIC images, not real ones" if metrics["is_synthetic"] else "real images"
+    test = metrics["baseline"][schema.TEST]
+    table = Table(
+        title=f"cohort {cohort} ({kind}): test split, {test['num_images']} images, "
+        f"{test['num_malignant']} malignant",
+        caption="value and 95 % interval, bootstrap over groups; research software, not a medical device",
+    )
+    table.add_column("")
+    for model in schema.MODEL_NAMES:
+        table.add_column(model + (" (selected)" if model == metrics["selected"] else ""))
+    for name in SHOWN:
+        cells = [metrics[model][schema.TEST][name] for model in schema.MODEL_NAMES]
+        table.add_row(name, *map(_with_interval, cells))
+    return table
+
+
+def _with_interval(entry: dict[str, float | None]) -> str:
+    if entry["value"] is None:
+        return "undefined"
+    return f"{entry['value']:.3f} ({entry['low']:.3f} to {entry['high']:.3f})"
+
+
+def _verdict(promotion: dict[str, Any]) -> str:
+    name = f"{promotion['registered_model']} version {promotion['version']}"
+    if promotion["is_promoted"]:
+        return f"{name} passed the gates and holds the alias staging."
+    return f"{name} was refused: {'; '.join(promotion['reasons'])}."
+
+
+def _print_next_steps(console: Console, cohort: str) -> None:
+    for what, where in (
+        ("what the checks caught", "reports/validation/"),
+        ("how images were split", f"reports/{cohort}/split.json"),
+        ("all metrics and figures", f"reports/{cohort}/metrics.json, reports/{cohort}/figures/"),
+        ("compare all runs", "make ui"),
+        ("serve the model", f"make serve COHORT={cohort}"),
+        ("run on real images", "README.md, section 'The real run'"),
+    ):
+        console.print(f"  {what + ':':<25}{where}", soft_wrap=True, highlight=False)
+
+
+if __name__ == "__main__":
+    sys.exit(_cli.run(main))
