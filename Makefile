@@ -5,8 +5,6 @@ PYTHON ?= python3
 COHORT ?= sample
 PORT ?= 5001
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
-# TensorFlow's start-up notes hide our own lines.
-export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 INSTALL = .venv/bin/uv pip install --quiet --python .venv/bin/python
 

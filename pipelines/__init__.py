@@ -1,1 +1,8 @@
 """One thin script per stage of dvc.yaml and per entry point of MLproject."""
+
+import os
+
+# Read by the libraries when they are imported, so they must be set before any script's imports.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # notes about missing GPUs hide our own lines
+os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # a bar for every small file

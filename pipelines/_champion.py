@@ -39,7 +39,7 @@ def prepare_contest(
         seen = _learned_from(champion, folder)
         is_known = data.index["image_id"].isin(set(seen["image_id"]))
         is_related = data.index["group_id"].isin(set(data.index.loc[is_known, "group_id"]))
-        is_test &= ~(is_known | is_related).to_numpy()
+        is_test = is_test & ~(is_known | is_related).to_numpy()
     rows = data.index[is_test]
     of_model = predictions[predictions["model"] == selected].set_index("image_id")
     return Contest(

@@ -59,19 +59,20 @@ def main(argv: Sequence[str] | None = None) -> int:
             folder=Path(folder),
         )
     verdict = gate.judge(contest, rules)
-    if verdict["is_passed"]:
+    is_passed = verdict.pop("is_passed")
+    if is_passed:
         tracking.set_alias(name, tracking.STAGING, version.version)
     summary = {
         "registered_model": name,
         "version": int(version.version),
         "model": selected,
-        "is_promoted": verdict["is_passed"],
+        "is_promoted": is_passed,
         "previous_version": int(champion.version) if champion else None,
         "is_synthetic": data.is_synthetic,
         **verdict,
     }
     files.write_json(summary, args.out)
-    tracking.note_verdict(version, run, verdict["is_passed"], verdict["reasons"])
+    tracking.note_verdict(version, run, verdict["reasons"])
     _cli.say(f"promote@{args.cohort}", _headline(summary))
     return 0
 

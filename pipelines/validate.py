@@ -3,13 +3,13 @@
 Run by `dvc repro validate`. Reads params.yaml section `validate`.
 """
 
-import os
 import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from melanoma import config, files
+from melanoma.data import validation
 from pipelines import _cli
 
 
@@ -24,9 +24,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--report", type=Path, required=True, help="JSON report to write")
     parser.add_argument("--docs", type=Path, required=True, help="Data Docs folder to write")
     args = parser.parse_args(argv)
-
-    os.environ["GX_ANALYTICS_ENABLED"] = "false"  # read when the library is imported
-    from melanoma.data import validation
 
     limits = config.load(args.params).checks
     records, facts = files.read_parquet(args.records), files.read_parquet(args.facts)

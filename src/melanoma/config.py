@@ -155,9 +155,14 @@ class Tune(Section):
     @model_validator(mode="after")
     def _ranges_are_not_empty(self) -> Self:
         if self.min_learning_rate > self.max_learning_rate:
-            raise ValueError("min_learning_rate must not exceed max_learning_rate")
+            raise ValueError(
+                "min_learning_rate must not exceed max_learning_rate, "
+                f"got {self.min_learning_rate:g} and {self.max_learning_rate:g}"
+            )
         if self.min_depth > self.max_depth:
-            raise ValueError("min_depth must not exceed max_depth")
+            raise ValueError(
+                f"min_depth must not exceed max_depth, got {self.min_depth} and {self.max_depth}"
+            )
         return self
 
 
@@ -215,11 +220,19 @@ class Params(Section):
     def _baseline_is_in_the_search_space(self) -> Self:
         tune, baseline = self.tune, self.baseline
         if not tune.min_depth <= baseline.depth <= tune.max_depth:
-            raise ValueError("baseline.depth must lie between tune.min_depth and tune.max_depth")
+            raise ValueError(
+                f"baseline.depth must lie between tune.min_depth and tune.max_depth, got {baseline.depth}"
+            )
         if not tune.min_learning_rate <= baseline.learning_rate <= tune.max_learning_rate:
-            raise ValueError("baseline.learning_rate must lie between tune's learning rates")
+            raise ValueError(
+                "baseline.learning_rate must lie between tune.min_learning_rate and "
+                f"tune.max_learning_rate, got {baseline.learning_rate:g}"
+            )
         if len(self.model.filters) < tune.max_depth:
-            raise ValueError(f"model.filters needs {tune.max_depth} entries, one for each block")
+            raise ValueError(
+                f"model.filters needs {tune.max_depth} entries, one for each block of tune.max_depth, "
+                f"got {len(self.model.filters)}"
+            )
         return self
 
     def members(self, cohort: str) -> list[str]:
@@ -250,6 +263,8 @@ def load(path: Path) -> Params:
         content = YAML(typ="safe", pure=True).load(path)
     except FileNotFoundError as error:
         raise ConfigError(f"{path} does not exist; run from the top of the repository.") from error
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read ({error.strerror}).") from error
     except YAMLError as error:
         raise ConfigError(f"{path} is no YAML: {error}") from error
     try:

@@ -85,7 +85,7 @@ def read_json(path: Path) -> dict[str, Any]:
     require(path)
     try:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise DataError(f"{path} is no JSON ({error}). Remove it and run `dvc repro`.") from error
     return content
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import mlflow
 from matplotlib.figure import Figure
@@ -31,7 +31,7 @@ PARENT_TAG = "mlflow.parentRunId"
 NAME_TAG = "mlflow.runName"
 DIGEST_TAG = "model_digest"
 
-Version = ModelVersion  # of a registered model; callers name the type
+Version: TypeAlias = ModelVersion  # of a registered model; callers name the type
 
 
 def client() -> MlflowClient:
@@ -227,9 +227,9 @@ def set_alias(name: str, alias: str, version: str) -> None:
     client().set_registered_model_alias(name, alias, version)
 
 
-def note_verdict(version: Version, run: Run, is_passed: bool, reasons: list[str]) -> None:
-    """Write to version and run whether the gates were passed, and why not."""
-    verdict = {"gate": "passed" if is_passed else "refused", "gate_reasons": "; ".join(reasons)}
+def note_verdict(version: Version, run: Run, reasons: list[str]) -> None:
+    """Write to version and run that the gates were passed, or the reasons why not."""
+    verdict = {"gate": "refused" if reasons else "passed", "gate_reasons": "; ".join(reasons)}
     for key, value in verdict.items():
         client().set_model_version_tag(version.name, version.version, key, value)
     run.set_tags(verdict)

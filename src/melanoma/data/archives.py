@@ -1,7 +1,9 @@
 """Unpacking zip files that came from outside: nothing is written before every member was judged."""
 
+import lzma
 import stat
 import zipfile
+import zlib
 from pathlib import Path, PurePosixPath
 
 from melanoma.errors import DataError, first_offenders
@@ -11,6 +13,8 @@ MAX_MEMBERS = 500_000
 MAX_RATIO = 200  # unpacked to packed
 # Smaller members may shrink by any factor: a flat BMP mask of PH2 (1.3 MB) shrinks more than 200 times.
 MIN_BYTES_FOR_RATIO = 64 * 2**20
+# What zipfile and the decompressors under it raise for damaged archives and names no file can have.
+FAULTS = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, NotImplementedError, ValueError)
 
 
 def unpack_zip(archive: Path, folder: Path) -> None:
@@ -25,7 +29,7 @@ def unpack_zip(archive: Path, folder: Path) -> None:
             members = opened.infolist()
             _require_harmless(archive, members)
             opened.extractall(folder)
-    except (zipfile.BadZipFile, EOFError, NotImplementedError) as error:
+    except FAULTS as error:
         raise DataError(f"{archive} is no readable zip ({error}). Download it again.") from error
 
 
@@ -46,7 +50,7 @@ def _require_harmless(archive: Path, members: list[zipfile.ZipInfo]) -> None:
 
 def _fault(member: zipfile.ZipInfo) -> str | None:
     path = PurePosixPath(member.filename.replace("\\", "/"))
-    if path.is_absolute() or ".." in path.parts or ":" in path.parts[0]:
+    if path.is_absolute() or ".." in path.parts or ":" in "".join(path.parts[:1]):
         return "leads out of the folder"
     if stat.S_ISLNK(member.external_attr >> 16):
         return "is a link"

@@ -29,7 +29,8 @@ def augment_image(image: np.ndarray, amounts: Augment, generator: np.random.Gene
 def draw_warp(size: int, amounts: Augment, generator: np.random.Generator) -> np.ndarray:
     """The `(2, 3)` matrix of a random warp about the centre of a `size` x `size` picture."""
     angle, shift_x, shift_y, zoom = generator.uniform(-1, 1, size=4)
-    flip_x, flip_y = np.where(generator.random(2) < 0.5, -1.0, 1.0) if amounts.flips else (1.0, 1.0)
+    signs = np.where(generator.random(2) < 0.5, -1.0, 1.0)  # drawn even where no flips are wanted
+    flip_x, flip_y = signs if amounts.flips else (1.0, 1.0)
     radians = np.deg2rad(angle * amounts.rotation_degrees)
     scale = 1 + zoom * amounts.zoom_fraction
     cosine, sine = scale * np.cos(radians), scale * np.sin(radians)

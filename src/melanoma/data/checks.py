@@ -15,6 +15,7 @@ import pandas as pd
 from great_expectations import expectations as gxe
 
 from melanoma.config import Validate
+from melanoma.data.facts import require_facts
 from melanoma.schema import BENIGN, MALIGNANT
 
 Severity = Literal["critical", "quarantine"]
@@ -53,14 +54,18 @@ def build_table(records: pd.DataFrame, facts: pd.DataFrame) -> pd.DataFrame:
 
     Added: `label_fits_diagnosis`, `patients_of_lesion` (count), `is_repeated_file` (a later copy with
     the same bytes and label) and `has_contradicting_copy` (a copy with the same bytes, unlike label).
+
+    Raises:
+        DataError: An image has no facts; without them no check would see it.
     """
+    require_facts(records, facts)
     table = records.merge(facts.drop(columns=["phashes", "thumbnail"]), on="image_id", validate="one_to_one")
     expected = table["diagnosis"].map(TARGET_OF_DIAGNOSIS).astype("Int64")
     table["label_fits_diagnosis"] = ((expected == table["target"]).fillna(True)).astype(bool)
     table["patients_of_lesion"] = _count_within(table, "lesion_id", "patient_id")
     labels_of_bytes = _count_within(table, "sha256", "target")
     table["has_contradicting_copy"] = labels_of_bytes > 1
-    later = table.duplicated("sha256") & table["sha256"].notna()
+    later = table.duplicated(["sha256", "target"]) & table["sha256"].notna()
     table["is_repeated_file"] = later & (labels_of_bytes <= 1)
     return table
 

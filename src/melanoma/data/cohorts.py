@@ -7,6 +7,7 @@ import pandas as pd
 
 from melanoma.config import Split
 from melanoma.data import duplicates, splits
+from melanoma.data.facts import require_facts
 from melanoma.errors import DataError, first_offenders
 from melanoma.files import read_parquet
 
@@ -48,8 +49,10 @@ def split_cohort(
         Columns `schema.SPLIT_COLUMNS`, and the report.
 
     Raises:
-        DataError: Copies with unlike labels; an empty cohort, one class, or too few groups.
+        DataError: An image without facts; copies with unlike labels; an empty cohort, one class, or
+            too few groups.
     """
+    require_facts(records, facts)
     accepted_facts = facts[facts["image_id"].isin(set(records["image_id"]))]
     copies = duplicates.find_duplicates(
         accepted_facts.reset_index(drop=True),

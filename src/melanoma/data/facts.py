@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from melanoma.data import images
-from melanoma.errors import ImageError
+from melanoma.errors import DataError, ImageError, first_offenders
 from melanoma.execution import map_processes
 
 THUMBNAIL_SIDE = 48  # pixels; small enough to keep, fine enough to tell lesions apart
@@ -68,6 +68,20 @@ def inspect_images(
     ]
     rows = map_processes(inspect_file, todo, num_workers=num_workers, description=description)
     return pd.DataFrame(rows).reindex(columns=list(FACT_DTYPES)).astype(FACT_DTYPES)
+
+
+def require_facts(records: pd.DataFrame, facts: pd.DataFrame) -> None:
+    """Every image of `records` must have been inspected; facts of further images do no harm.
+
+    Raises:
+        DataError: Some have no facts; names the first five.
+    """
+    unknown = records.loc[~records["image_id"].isin(facts["image_id"]), "image_id"]
+    if len(unknown):
+        raise DataError(
+            f"{len(unknown)} images of the records were not inspected: {first_offenders(unknown)}. "
+            "Run `dvc repro inspect`."
+        )
 
 
 def inspect_file(file: ImageFile) -> dict[str, object]:

@@ -14,7 +14,7 @@ import pandas as pd
 from melanoma.data import images
 from melanoma.errors import DataError, ImageError, first_offenders
 from melanoma.execution import map_processes
-from melanoma.files import atomic_folder, read_json, read_parquet, sha256_of_file, write_json
+from melanoma.files import atomic_folder, read_json, read_parquet, require, sha256_of_file, write_json
 from melanoma.schema import SPLIT_COLUMNS
 
 IMAGES, INDEX, MANIFEST = "images.npy", "index.parquet", "manifest.json"
@@ -119,11 +119,13 @@ def open_packed(folder: Path) -> Packed:
         DataError: Missing, incomplete, or not what was written.
     """
     manifest = read_json(folder / MANIFEST)
-    index = read_parquet(folder / INDEX)
+    require(folder / IMAGES)
+    require(folder / INDEX)
     if _digest(folder) != manifest["digest"]:
         raise DataError(
             f"{folder} is not what was packed (its digest differs). "
             f"Run `dvc repro --force pack@{folder.name}`."
         )
     array = np.load(folder / IMAGES, mmap_mode="r")
+    index = read_parquet(folder / INDEX)
     return Packed(array, index, str(manifest["digest"]), bool(manifest["is_synthetic"]))

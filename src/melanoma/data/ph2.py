@@ -18,7 +18,7 @@ from melanoma.data.archives import unpack_zip
 from melanoma.data.raw import RawDataset, index_files, join_files
 from melanoma.errors import DataError, first_offenders
 from melanoma.files import read_csv
-from melanoma.schema import require_columns
+from melanoma.schema import BENIGN, MALIGNANT, require_columns
 
 TABLE_NAME = "PH2_dataset.txt"
 TREE_NAME = "PH2 Dataset images"
@@ -36,7 +36,7 @@ TABLE_COLUMNS = (
 )
 # The table's legend: 0 common nevus, 1 atypical nevus, 2 melanoma.
 DIAGNOSIS_OF_CODE = {"0": "nevus", "1": "atypical nevus", "2": "melanoma"}
-MELANOMA_CODE = "2"
+TARGET_OF_CODE = {"0": BENIGN, "1": BENIGN, "2": MALIGNANT}
 
 
 @contextmanager
@@ -139,7 +139,7 @@ def read_records(raw_dir: Path) -> pd.DataFrame:
         {
             "image_id": table["image_id"],
             "diagnosis": code.map(DIAGNOSIS_OF_CODE),
-            "target": (code == MELANOMA_CODE).astype("Int64"),
+            "target": code.map(TARGET_OF_CODE).astype("Int64"),
             "lesion_id": table["image_id"],  # one image a lesion
             "source_collection": "PH2",
             "is_synthetic": False,

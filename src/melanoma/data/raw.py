@@ -125,7 +125,7 @@ def _folders(dataset: RawDataset, out: Path) -> dict[Path, dict[str, Path]]:
 def _holds_already(dataset: RawDataset, out: Path) -> bool:
     metadata = out / "metadata.csv"
     text = dataset.metadata.to_csv(index=False, lineterminator="\n")
-    if not metadata.is_file() or metadata.read_text(encoding="utf-8") != text:
+    if not metadata.is_file() or metadata.read_bytes() != text.encode():
         return False
     return all(_same_files(folder, files) for folder, files in _folders(dataset, out).items())
 

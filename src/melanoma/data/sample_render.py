@@ -80,8 +80,8 @@ def render_lesion(rng: np.random.Generator, traits: Traits, *, size: int) -> Les
     theta = np.arctan2(y, x)
     border = _border_radius(rng, traits, theta)
     reach = np.hypot(x, y) / border  # 0 in the middle, 1 on the border
-    softness = rng.uniform(0.06, 0.14) * (1 - 0.5 * traits.irregularity)
-    softness = softness * np.exp(0.5 * _noise(rng, size, cells=4))
+    mean_softness = rng.uniform(0.06, 0.14) * (1 - 0.5 * traits.irregularity)
+    softness = mean_softness * np.exp(0.5 * _noise(rng, size, cells=4))
     cover = _sigmoid((1 - reach) / softness * 1.5)
 
     layout = _mix(_orderly_layout(rng, reach), _patchy_layout(rng, x, y), traits.patchiness)
@@ -160,7 +160,7 @@ def _patchy_layout(rng: np.random.Generator, x: np.ndarray, y: np.ndarray) -> np
     direction = rng.uniform(0, 2 * np.pi)
     slope = x * np.cos(direction) + y * np.sin(direction)
     field = _noise(rng, size, cells=int(rng.integers(6, 10))) + 1.2 * slope
-    blots = sum(_sigmoid((field - level) * 9) for level in (-0.7, 0.1, 0.8))
+    blots = np.sum([_sigmoid((field - level) * 9) for level in (-0.7, 0.1, 0.8)], axis=0)
     return _standard(blots)
 
 
@@ -336,8 +336,8 @@ def _add_ruler(rng: np.random.Generator, picture: np.ndarray) -> np.ndarray:
 
 def _draw_line(canvas: np.ndarray, start: np.ndarray, end: np.ndarray) -> None:
     """Draw a thin line between two points given as `(column, row)` in pixels."""
-    ends = [np.round(point * 8).astype(int).tolist() for point in (start, end)]
-    cv2.line(canvas, *ends, 1.0, 1, cv2.LINE_AA, shift=3)
+    first, last = (np.round(point * 8).astype(int).tolist() for point in (start, end))
+    cv2.line(canvas, first, last, 1.0, 1, cv2.LINE_AA, shift=3)
 
 
 def _light(rng: np.random.Generator, picture: np.ndarray) -> np.ndarray:

@@ -32,6 +32,6 @@ def threshold_for_sensitivity(
     malignant = np.sort(probability[target == 1])[::-1]
     if len(malignant) == 0:
         raise DataError("The validation split has no malignant image: no threshold can be chosen.")
-    # The small term keeps 0.95 * 20 = 19.000000000000004 from asking for 20 of 20.
+    # The small term keeps 0.07 * 100 = 7.000000000000001 from asking for 8 of 100.
     num_needed = max(1, math.ceil(min_sensitivity * len(malignant) - 1e-9))
     return float(malignant[num_needed - 1])

@@ -51,7 +51,7 @@ class MelanomaScorer(PythonModel):
         Args:
             context: Not used after loading.
             model_input: Column `image` (bytes), optionally `image_id`.
-            params: `threshold` replaces the operating point for this call; a negative one does not.
+            params: `threshold` replaces the operating point for this call; a negative one or none does not.
 
         Returns:
             Columns `image_id`, `probability` (0..1), `decision` (benign, malignant), `threshold`,
@@ -76,7 +76,8 @@ class MelanomaScorer(PythonModel):
         )
 
     def _chosen_threshold(self, params: dict[str, Any]) -> float:
-        asked = float(params.get("threshold", -1.0))
+        given = params.get("threshold")  # null in JSON arrives as None
+        asked = -1.0 if given is None else float(given)
         if asked > 1 or np.isnan(asked):
             raise _refusal(f"params.threshold must lie in 0..1, got {asked}")
         return self._threshold if asked < 0 else asked
@@ -114,5 +115,6 @@ def _registered_version(artifact: Path) -> str | None:
         if (folder / "MLmodel").exists():
             meta = folder / "registered_model_meta"
             content = yaml.safe_load(meta.read_text(encoding="utf-8")) if meta.exists() else {}
-            return str(content["model_version"]) if "model_version" in content else None
+            number = content.get("model_version")  # null when not loaded from the registry
+            return None if number is None else str(number)
     return None

@@ -1,0 +1,27 @@
+"""What tests of all parts share: the committed parameters and the folder of real images."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from melanoma import config
+
+os.environ["GX_ANALYTICS_ENABLED"] = "false"  # read when the library is imported
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def params() -> config.Params:
+    """`params.yaml` as it stands in the checkout."""
+    return config.load(ROOT / "params.yaml")
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real images, or a skip that says where it was looked for."""
+    folder = (ROOT / os.environ.get("MELANOMA_REAL_DATA", "../shared/data")).resolve()
+    if not folder.is_dir():
+        pytest.skip(f"no real images at {folder}; set MELANOMA_REAL_DATA")
+    return folder

@@ -1,0 +1,22 @@
+import json
+from pathlib import Path
+
+from pipelines import _cli, summary
+
+
+def test_it_prints_results_with_intervals_and_where_to_look(at_workspace, capsys):
+    assert _cli.run(summary.main, []) == 0
+    text = capsys.readouterr().out
+    metrics = json.loads(Path("reports/sample/metrics.json").read_text())
+    entry = metrics["baseline"]["test"]["auc_roc"]
+    assert f"{entry['value']:.3f} ({entry['low']:.3f} to {entry['high']:.3f})" in text
+    assert "SYNTHETIC" in text
+    assert "not a medical device" in " ".join(text.split())
+    assert "make serve COHORT=sample" in text
+    assert "holds the alias staging" in text
+
+
+def test_without_results_it_says_how_to_make_them(broken, capsys):
+    Path("reports/sample/metrics.json").unlink()
+    assert _cli.run(summary.main, []) == 1
+    assert "dvc repro" in capsys.readouterr().err

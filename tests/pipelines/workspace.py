@@ -1,0 +1,84 @@
+"""A small repository-like folder in which the scripts run as dvc.yaml runs them."""
+
+import importlib
+import os
+import shlex
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from pipelines import _cli
+from tests.imports import ROOT
+
+STAGE_ORDER = ("sample", "ingest", "inspect", "validate", "split", "pack", "tune", "train")
+STAGE_ORDER = (*STAGE_ORDER, "evaluate", "promote")
+SMALL = {
+    "execution": {"num_workers": 1},
+    "sample": {"num_lesions": 60, "num_second_views": 6},
+    "pack": {"image_size": 48},
+    "model": {"filters": [4, 4, 4, 4, 4], "dense_units": 8},
+    "baseline": {"depth": 2},
+    "train": {"num_epochs": 3},
+    "tune": {"num_trials": 3, "num_epochs": 2, "max_depth": 3},
+    "evaluate": {"num_bootstrap_draws": 200},
+    "promote": {"num_bootstrap_draws": 200, "min_auc_roc_lower_bound": 0.0, "min_malignant_groups": 1},
+}
+
+
+def write_params(path: Path, changes: dict[str, Any]) -> None:
+    """The committed params.yaml with `changes` (by section, by key)."""
+    yaml = YAML()
+    params = yaml.load(ROOT / "params.yaml")
+    for section, values in changes.items():
+        params[section].update(values)
+    with path.open("w") as stream:
+        yaml.dump(params, stream)
+
+
+def change_params(path: Path, **changes: dict[str, Any]) -> None:
+    """Update sections of an existing file."""
+    yaml = YAML()
+    params = yaml.load(path)
+    for section, values in changes.items():
+        params[section].update(values)
+    with path.open("w") as stream:
+        yaml.dump(params, stream)
+
+
+def command(stage: str, item: str) -> list[str]:
+    """The arguments that dvc.yaml gives to the script of `stage` for one dataset or cohort."""
+    stages = YAML(typ="safe", pure=True).load(ROOT / "dvc.yaml")["stages"]
+    definition = stages[stage].get("do", stages[stage])
+    return shlex.split(definition["cmd"].replace("${item}", item))[3:]
+
+
+def run_stage(stage: str, item: str = "sample") -> int:
+    """Run the script of `stage` in this process and in the current folder, as dvc.yaml would."""
+    script = importlib.import_module(f"pipelines.{stage}")
+    return _cli.run(script.main, command(stage, item))
+
+
+@contextmanager
+def inside(folder: Path) -> Iterator[None]:
+    """Make `folder` the current one, with a tracking store of its own."""
+    before, store = Path.cwd(), os.environ.get("MLFLOW_TRACKING_URI")
+    os.chdir(folder)
+    os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{folder}/mlflow.db"
+    try:
+        yield
+    finally:
+        os.chdir(before)
+        if store is None:
+            del os.environ["MLFLOW_TRACKING_URI"]
+        else:
+            os.environ["MLFLOW_TRACKING_URI"] = store
+
+
+def copy(workspace: Path, folder: Path) -> Path:
+    """A copy of a workspace without its tracking store, to break things in."""
+    shutil.copytree(workspace, folder, ignore=shutil.ignore_patterns("mlruns", "mlflow.db*"))
+    return folder
