@@ -1,0 +1,29 @@
+# The staging server: scores images with models:/melanoma-<cohort>@staging. No TensorFlow, no data, and
+# none of this repository's code, which travels inside the model.
+# Build from the repository's top: docker build -f infra/serve.Dockerfile -t melanoma-serve .
+FROM python:3.11-slim-bookworm
+
+ENV VIRTUAL_ENV=/opt/venv \
+    PATH=/opt/venv/bin:$PATH \
+    PYTHONUNBUFFERED=1
+RUN python -m venv /opt/venv && useradd --create-home melanoma
+
+COPY infra/bootstrap.lock /locks/infra/bootstrap.lock
+RUN pip install --no-cache-dir --require-hashes -r /locks/infra/bootstrap.lock
+COPY requirements.lock /locks/requirements.lock
+# PACKAGES of src/melanoma/serving/export.py. The lock as constraints pins every version, and uv checks
+# its hashes there too; --require-hashes would also want a version at each name here.
+RUN uv pip install --no-cache --constraints /locks/requirements.lock \
+        mlflow numpy onnxruntime pandas pillow
+
+USER melanoma
+WORKDIR /home/melanoma
+# The model comes through the tracking server, so no credentials of the stores are needed here.
+ENV COHORT=sample
+EXPOSE 8080
+# /ping answers only after the model is loaded.
+HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=6 \
+    CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8080/ping', timeout=4)"]
+# Shell form, so that COHORT is read when the container starts.
+CMD exec mlflow models serve --model-uri "models:/melanoma-$COHORT@staging" \
+    --env-manager local --host 0.0.0.0 --port 8080

@@ -1,0 +1,90 @@
+"""What a newcomer does, with the real commands: repro, look, serve."""
+
+import subprocess
+
+import pandas as pd
+import pytest
+
+from tests.end_to_end.clone import report, run, score, staging_server
+from tests.pipelines.workspace import STAGE_ORDER, change_params
+
+pytestmark = pytest.mark.slow
+
+
+def stages_run(output: str) -> list[str]:
+    return [line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage")]
+
+
+def test_repro_runs_every_stage_once_and_says_one_line_for_each(demo):
+    output = (demo.parent / "demo.log").read_text()
+    assert [name.split("@")[0] for name in stages_run(output)] == list(STAGE_ORDER)
+    for stage in STAGE_ORDER:
+        assert f"\n[{stage}" in output
+
+
+def test_it_ends_with_a_promoted_model(demo):
+    assert report(demo, "sample/promotion")["is_promoted"]
+    for name in ("validation/sample", "sample/tuning", "sample/metrics"):
+        assert report(demo, name)["is_synthetic"] is True
+
+
+def test_nothing_is_left_that_git_should_not_see(demo):
+    status = subprocess.run(
+        ["git", "status", "--porcelain", "-uall"], cwd=demo, capture_output=True, text=True, check=True
+    )
+    untracked = {line[3:] for line in status.stdout.splitlines()}
+    assert all(path.startswith(("reports/", "models/sample/runs.json", "dvc.lock")) for path in untracked)
+
+
+def test_a_second_repro_runs_no_stage(demo):
+    assert stages_run(run(demo, "dvc", "repro")) == []
+
+
+def test_metrics_and_plots_can_be_shown(demo):
+    shown = run(demo, "dvc", "metrics", "show", "--json")
+    assert "auc_roc" in shown
+    page = run(demo, "dvc", "plots", "show").strip().splitlines()[-1]
+    assert "index.html" in page
+    html = (demo / "dvc_plots/index.html").read_text()
+    assert "ROC curve" in html
+    assert "Confusion matrix" in html
+
+
+def test_a_changed_evaluate_parameter_trains_nothing_again(demo):
+    change_params(demo / "params.yaml", evaluate={"min_sensitivity": 0.9})
+    assert stages_run(run(demo, "dvc", "repro")) == ["evaluate@sample", "promote@sample"]
+    change_params(demo / "params.yaml", evaluate={"min_sensitivity": 0.95})
+    assert "train@sample" not in stages_run(run(demo, "dvc", "repro"))
+
+
+def test_the_staging_server_answers_a_jpeg_as_the_report_says(demo):
+    name = report(demo, "sample/promotion")["model"]
+    predictions = pd.read_csv(demo / "reports/sample/predictions.csv")
+    expected = predictions[predictions["model"] == name].head(12)
+    images = [(demo / f"data/raw/sample/images/{id}.jpg").read_bytes() for id in expected["image_id"]]
+    with staging_server(demo, "sample") as url:
+        answer = score(url, images)
+        refusal = score(url, [images[0], b"no picture"])
+        again = score(url, images[:1])
+    rows = answer.json()["predictions"]
+    for row, probability, decision in zip(rows, expected["probability"], expected["decision"], strict=True):
+        assert abs(row["probability"] - probability) < 1e-5
+        assert row["decision"] == decision
+        assert row["model_version"] == str(report(demo, "sample/promotion")["version"])
+    assert refusal.status_code == 400
+    assert "row 1: the bytes are no JPEG" in refusal.text
+    assert "Traceback" not in refusal.text
+    assert again.json()["predictions"][0] == rows[0]
+
+
+def test_an_unknown_parameter_stops_everything_with_its_name(demo, tmp_path):
+    bad = tmp_path / "params.yaml"
+    bad.write_text((demo / "params.yaml").read_text().replace("batch_size: 32", "batch_sise: 32"))
+    output = run(demo, "python", "-m", "pipelines.ingest", "--params", str(bad), exit_code=2)
+    assert "--dataset" in output
+    arguments = ["--dataset", "sample", "--raw", "data/raw/sample", "--out", str(tmp_path / "out.parquet")]
+    output = run(demo, "python", "-m", "pipelines.ingest", "--params", str(bad), *arguments, exit_code=1)
+    assert "train.batch_sise: unknown key" in output
+    assert "train.batch_size: missing" in output
+    assert "Traceback" not in output
+    assert not (tmp_path / "out.parquet").exists()

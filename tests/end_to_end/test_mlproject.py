@@ -1,0 +1,43 @@
+"""Every entry point of MLproject runs with `mlflow run . --env-manager local`."""
+
+import mlflow
+import pytest
+from ruamel.yaml import YAML
+
+from tests.end_to_end.clone import report, run
+from tests.imports import ROOT
+from tests.pipelines.workspace import change_params
+
+pytestmark = pytest.mark.slow
+ENTRY_POINTS = YAML(typ="safe", pure=True).load(ROOT / "MLproject")["entry_points"]
+PLAIN = [name for name, entry in ENTRY_POINTS.items() if "parameters" not in entry]
+
+
+def mlflow_run(folder, *arguments: str, exit_code: int = 0) -> str:
+    return run(folder, "mlflow", "run", ".", "--env-manager", "local", *arguments, exit_code=exit_code)
+
+
+@pytest.mark.parametrize("entry_point", PLAIN)
+def test_an_entry_point_runs(demo, entry_point):
+    assert "succeeded" in mlflow_run(demo, "-e", entry_point)
+
+
+def test_the_project_run_stays_apart_from_the_runs_of_the_stages(demo):
+    change_params(demo / "params.yaml", evaluate={"num_bootstrap_draws": 201})
+    output = mlflow_run(demo, "-e", "evaluate")
+    assert "Running stage 'evaluate@sample'" in output
+    store = mlflow.MlflowClient(f"sqlite:///{demo}/mlflow.db")
+    models = report(demo, "sample/models")
+    assert "test_auc_roc" in store.get_run(models["tuned"]["run_id"]).data.metrics
+    project_runs = store.search_runs(["0"])
+    assert project_runs
+    assert all(run.data.metrics == {} for run in project_runs)
+    change_params(demo / "params.yaml", evaluate={"num_bootstrap_draws": 200})
+    run(demo, "dvc", "repro")
+
+
+def test_fetch_passes_its_parameters_on(demo, tmp_path):
+    output = mlflow_run(
+        demo, "-e", "fetch", "-P", "dataset=ph2", "-P", f"source={tmp_path / 'nowhere'}", exit_code=1
+    )
+    assert "nowhere does not exist" in output
