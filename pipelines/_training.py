@@ -59,14 +59,9 @@ def describe_problem(params: Params, data: Packed) -> dict[str, Any]:
 
 
 def open_trial_run(
-    cohort: str, parent: tracking.Run, tags: dict[str, str], *, number: int, chosen: dict[str, Any]
+    cohort: str, parent: tracking.Run, tags: dict[str, str], *, name: str, chosen: dict[str, Any]
 ) -> AbstractContextManager[tracking.Run]:
     """A child run for one trial, with its parameters."""
-    name = f"trial {number}" + (" (baseline)" if number == 0 else "")
     return tracking.open_run(
-        experiment=experiment(cohort),
-        name=name,
-        tags=tags | {"trial": str(number)},
-        parent_id=parent.run_id,
-        params=chosen,
+        experiment=experiment(cohort), name=name, tags=tags, parent_id=parent.run_id, params=chosen
     )

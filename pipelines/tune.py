@@ -41,7 +41,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         study.set_user_attr("run_id", parent.run_id)
 
         def open_trial(number: int, chosen: dict[str, Any]):  # type: ignore[no-untyped-def]
-            return _training.open_trial_run(args.cohort, parent, tags, number=number, chosen=chosen)
+            name = f"trial {number}" + (" (baseline)" if chosen == params.baseline.model_dump() else "")
+            return _training.open_trial_run(
+                args.cohort, parent, tags | {"trial": str(number)}, name=name, chosen=chosen
+            )
 
         search.run_trials(
             study,

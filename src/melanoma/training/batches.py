@@ -72,9 +72,12 @@ def draw_balanced(targets: np.ndarray, generator: np.random.Generator) -> np.nda
         targets: Shape `(num_images,)`, 0 or 1, both present.
         generator: Where rows are drawn from.
     """
-    num_each = math.ceil(len(targets) / 2)
-    drawn = [_draw_rows(np.flatnonzero(targets == value), num_each, generator) for value in (0, 1)]
-    return generator.permutation(np.concatenate(drawn))[: len(targets)]
+    num_malignant = len(targets) // 2  # an odd one out is benign
+    drawn = [
+        _draw_rows(np.flatnonzero(targets == value), number, generator)
+        for value, number in ((0, len(targets) - num_malignant), (1, num_malignant))
+    ]
+    return generator.permutation(np.concatenate(drawn))
 
 
 def _draw_rows(rows: np.ndarray, number: int, generator: np.random.Generator) -> np.ndarray:

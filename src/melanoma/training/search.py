@@ -70,7 +70,10 @@ def open_study(name: str, tune: Tune, baseline: Baseline) -> optuna.Study:
     )
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         study.tell(trial.number, state=TrialState.FAIL)
-        study.enqueue_trial(trial.params, user_attrs={"repeats": trial.number})
+        # A trial that was killed before it drew anything has what was enqueued for it, if anything.
+        params = trial.system_attrs.get("fixed_params", trial.params)
+        if params:
+            study.enqueue_trial(params, user_attrs=trial.user_attrs | {"repeats": trial.number})
     if not study.get_trials(deepcopy=False):
         study.enqueue_trial(
             {"learning_rate": baseline.learning_rate, "depth": baseline.depth},
