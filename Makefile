@@ -6,7 +6,8 @@ COHORT ?= sample
 PORT ?= 5001
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-INSTALL = .venv/bin/uv pip install --quiet --python .venv/bin/python
+# Without build isolation: what is built is built with the setuptools of bootstrap.lock, checked by hash.
+INSTALL = .venv/bin/uv pip install --quiet --python .venv/bin/python --no-build-isolation
 
 .PHONY: help
 help: ## List the targets
@@ -20,7 +21,7 @@ help: ## List the targets
 
 .venv/.installed: .venv/bin/uv requirements.lock pyproject.toml
 	$(INSTALL) --require-hashes -r requirements.lock
-	$(INSTALL) --no-deps --no-build-isolation --editable .
+	$(INSTALL) --no-deps --editable .
 	@touch $@
 
 .venv/.installed-dev: .venv/.installed requirements-dev.lock
@@ -59,6 +60,7 @@ format: .venv/.installed-dev ## Let ruff mend what it can
 lock: .venv/bin/uv ## Resolve the locks anew after a change of pyproject.toml
 	.venv/bin/uv pip compile pyproject.toml $(COMPILE) -o requirements.lock
 	.venv/bin/uv pip compile pyproject.toml --extra dev --extra ray -c requirements.lock $(COMPILE) -o requirements-dev.lock
+	printf 'setuptools\nuv\n' | .venv/bin/uv pip compile - -c requirements.lock $(COMPILE) -o infra/bootstrap.lock
 COMPILE = --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate
 
 .PHONY: ui

@@ -19,7 +19,7 @@ WORKDIR /project
 COPY infra/bootstrap.lock /locks/infra/bootstrap.lock
 RUN pip install --no-cache-dir --require-hashes -r /locks/infra/bootstrap.lock
 COPY requirements.lock /locks/requirements.lock
-RUN uv pip install --no-cache --require-hashes -r /locks/requirements.lock
+RUN uv pip install --no-cache --no-build-isolation --require-hashes -r /locks/requirements.lock
 
 COPY --chown=melanoma:melanoma . .
 # No isolation: setuptools is there from the lock; an isolated build would download its own, unchecked.

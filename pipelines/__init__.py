@@ -6,3 +6,5 @@ import os
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # notes about missing GPUs hide our own lines
 os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # a bar for every small file
+# With its default, MLflow is silent for four minutes when the server is down; this is about one.
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "5")

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from melanoma import config
+from tests.pipelines import workspace as ws
 
 os.environ["GX_ANALYTICS_ENABLED"] = "false"  # read when the library is imported
 
@@ -24,4 +25,15 @@ def real_data() -> Path:
     folder = (ROOT / os.environ.get("MELANOMA_REAL_DATA", "../shared/data")).resolve()
     if not folder.is_dir():
         pytest.skip(f"no real images at {folder}; set MELANOMA_REAL_DATA")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def workspace(tmp_path_factory) -> Path:
+    """Every stage has run here once, on a small synthetic dataset; read only."""
+    folder = tmp_path_factory.mktemp("workspace")
+    ws.write_params(folder / "params.yaml", ws.SMALL)
+    with ws.inside(folder):
+        for stage in ws.STAGE_ORDER:
+            assert ws.run_stage(stage) == 0, stage
     return folder

@@ -46,7 +46,7 @@ def test_a_light_stage_imports_no_heavy_library(stage, tmp_path):
 
 
 def test_only_one_module_imports_boto3_and_only_tracking_and_serving_import_mlflow():
-    owners = {"mlflow": set(), "boto3": set()}
+    owners: dict[str, set[str]] = {"mlflow": set(), "boto3": set()}
     for path in (*(ROOT / "src").rglob("*.py"), *(ROOT / "pipelines").rglob("*.py")):
         for library, files in owners.items():
             if f"import {library}" in path.read_text() or f"from {library}" in path.read_text():

@@ -37,7 +37,7 @@ def outputs(stage: str) -> set[str]:
 
 
 def test_every_stage_has_a_script_and_every_script_a_stage():
-    assert SCRIPTS - NOT_A_STAGE == set(STAGES)
+    assert set(STAGES) == SCRIPTS - NOT_A_STAGE
 
 
 def test_every_script_has_an_entry_point():
@@ -84,9 +84,7 @@ def test_every_path_of_a_command_is_a_dependency_or_an_output(stage):
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_every_import_of_a_stage_is_a_dependency(stage):
-    needed = {
-        path.relative_to(ROOT).as_posix() for path in files_behind(ROOT / "pipelines" / f"{stage}.py")
-    }
+    needed = {path.relative_to(ROOT).as_posix() for path in files_behind(ROOT / "pipelines" / f"{stage}.py")}
     listed = {path for path in paths(definition(stage)["deps"]) if path.endswith(".py")}
     assert listed == needed, f"mend dvc.yaml stages.{stage}.deps"
 

@@ -35,10 +35,22 @@ Version: TypeAlias = ModelVersion  # of a registered model; callers name the typ
 
 
 def client() -> MlflowClient:
-    """A client of the configured store; also points the rest of MLflow there."""
+    """A client of the configured store; also points the rest of MLflow there.
+
+    Raises:
+        TrackingError: The store does not answer.
+    """
     uri = os.environ.get("MLFLOW_TRACKING_URI", DEFAULT_URI)
     mlflow.set_tracking_uri(uri)
-    return MlflowClient(uri)
+    store = MlflowClient(uri)
+    try:
+        store.search_experiments(max_results=1)
+    except MlflowException as error:
+        raise TrackingError(
+            f"The tracking store {uri} does not answer: {error}. Start it, or set MLFLOW_TRACKING_URI "
+            f"to another one (without it, runs go to {DEFAULT_URI})."
+        ) from error
+    return store
 
 
 @dataclass(frozen=True)
@@ -138,8 +150,10 @@ def open_run(
 def _has_run(store: MlflowClient, run_id: str) -> bool:
     try:
         store.get_run(run_id)
-    except MlflowException:
-        return False
+    except MlflowException as error:
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+            return False
+        raise
     return True
 
 
@@ -198,10 +212,13 @@ def _dvc_hashes() -> dict[str, str]:
 
 def find_version(name: str, alias: str) -> Version | None:
     """The version of registered model `name` that holds `alias`, or None."""
+    store = client()
     try:
-        return client().get_model_version_by_alias(name, alias)
-    except MlflowException:
-        return None
+        return store.get_model_version_by_alias(name, alias)
+    except MlflowException as error:
+        if error.error_code in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
+            return None
+        raise
 
 
 def register(name: str, model_uri: str, *, tags: Mapping[str, object]) -> Version:

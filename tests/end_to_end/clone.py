@@ -20,6 +20,7 @@ from tests.imports import ROOT
 from tests.pipelines.workspace import change_params
 
 BIN = Path(sys.executable).parent
+START_SECONDS = 180  # a server may take this long to answer on a busy machine
 NOT_SOURCE = ("data/", "reports/", "models/", "dvc.lock")
 
 
@@ -80,27 +81,27 @@ def free_port() -> int:
 
 
 @contextmanager
-def server(folder: Path, *command: str, url: str, seconds: int = 120) -> Iterator[None]:
-    """Run a server until the block ends; wait until `url` answers."""
-    with (folder / "server.log").open("w") as log:
+def server(folder: Path, *command: str, url: str, settings: dict[str, str] | None = None) -> Iterator[None]:
+    """Run a server with extra environment `settings` until the block ends; wait until `url` answers."""
+    with (folder / f"{Path(command[0]).name}.log").open("w") as log:
         process = subprocess.Popen(
             command,
             cwd=folder,
-            env=environment(folder),
+            env=environment(folder) | (settings or {}),
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
         try:
-            _wait_for(url, process, seconds, folder / "server.log")
+            _wait_for(url, process, Path(log.name))
             yield
         finally:
             os.killpg(process.pid, signal.SIGTERM)
             process.wait(30)
 
 
-def _wait_for(url: str, process: subprocess.Popen[bytes], seconds: int, log: Path) -> None:
-    deadline = time.monotonic() + seconds
+def _wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
         assert process.poll() is None, log.read_text()
         try:
@@ -108,16 +109,16 @@ def _wait_for(url: str, process: subprocess.Popen[bytes], seconds: int, log: Pat
                 return
         except requests.ConnectionError:
             time.sleep(0.3)
-    raise AssertionError(f"{url} did not answer in {seconds} s:\n{log.read_text()}")
+    raise AssertionError(f"{url} did not answer in {START_SECONDS} s:\n{log.read_text()}")
 
 
 @contextmanager
-def staging_server(folder: Path, cohort: str) -> Iterator[str]:
+def staging_server(folder: Path, cohort: str, settings: dict[str, str] | None = None) -> Iterator[str]:
     """`mlflow models serve` of the staging model of `cohort`; its base URL."""
     port = free_port()
     model = f"models:/melanoma-{cohort}@staging"
     command = ["mlflow", "models", "serve", "-m", model, "--env-manager", "local", "--port", str(port)]
-    with server(folder, *command, url=f"http://127.0.0.1:{port}/ping"):
+    with server(folder, *command, url=f"http://127.0.0.1:{port}/ping", settings=settings):
         yield f"http://127.0.0.1:{port}"
 
 

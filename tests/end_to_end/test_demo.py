@@ -61,7 +61,7 @@ def test_the_staging_server_answers_a_jpeg_as_the_report_says(demo):
     name = report(demo, "sample/promotion")["model"]
     predictions = pd.read_csv(demo / "reports/sample/predictions.csv")
     expected = predictions[predictions["model"] == name].head(12)
-    images = [(demo / f"data/raw/sample/images/{id}.jpg").read_bytes() for id in expected["image_id"]]
+    images = [(demo / f"data/raw/sample/images/{name}.jpg").read_bytes() for name in expected["image_id"]]
     with staging_server(demo, "sample") as url:
         answer = score(url, images)
         refusal = score(url, [images[0], b"no picture"])

@@ -24,7 +24,9 @@ def finished(folder) -> int:
 
 
 def test_a_killed_search_is_completed_not_begun_again(tmp_path):
-    folder = make_clone(tmp_path / "clone", SMALL | {"tune": {"num_trials": 8, "num_epochs": 6, "max_depth": 3}})
+    folder = make_clone(
+        tmp_path / "clone", SMALL | {"tune": {"num_trials": 8, "num_epochs": 6, "max_depth": 3}}
+    )
     process = start(folder, "dvc", "repro", "tune")
     deadline = time.monotonic() + 240
     while finished(folder) < 2 and time.monotonic() < deadline:

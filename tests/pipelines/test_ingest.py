@@ -28,7 +28,9 @@ def test_a_missing_raw_folder_is_refused_with_how_to_get_it(broken, capsys):
 def test_a_row_without_a_file_is_refused_by_name(broken, capsys):
     Path("data/raw/sample/images/SYN_00003.jpg").unlink()
     assert run_stage("ingest") == 1
-    assert "1 rows name files that are not in data/raw/sample/images: SYN_00003.jpg" in capsys.readouterr().err
+    assert (
+        "1 rows name files that are not in data/raw/sample/images: SYN_00003.jpg" in capsys.readouterr().err
+    )
 
 
 def test_a_file_without_a_row_is_refused_by_name(broken, capsys):

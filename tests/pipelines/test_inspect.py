@@ -17,7 +17,7 @@ def test_a_file_that_vanished_becomes_a_row_that_says_so(broken):
     Path("data/raw/sample/images/SYN_00003.jpg").unlink()
     assert run_stage("inspect") == 0
     facts = pd.read_parquet("data/facts/sample.parquet").set_index("image_id")
-    assert "cannot be read" in facts.loc["SYN_00003", "problem"]
+    assert "cannot be read" in str(facts.loc["SYN_00003", "problem"])
 
 
 def test_missing_records_are_refused_with_how_to_make_them(broken, capsys):

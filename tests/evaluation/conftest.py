@@ -1,0 +1,54 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from melanoma.config import Evaluate, Promote
+
+
+@pytest.fixture
+def counted():
+    """Four malignant and six benign images; at 0.5 three and five of them are decided rightly."""
+    target = np.array([1, 1, 1, 1, 0, 0, 0, 0, 0, 0])
+    probability = np.array([0.9, 0.8, 0.6, 0.3, 0.7, 0.4, 0.3, 0.2, 0.1, 0.1])
+    return target, probability
+
+
+@pytest.fixture
+def settings():
+    return Evaluate(seed=5, num_bootstrap_draws=100, min_sensitivity=0.75, batch_size=8)
+
+
+@pytest.fixture
+def rules():
+    return Promote(
+        seed=5,
+        num_bootstrap_draws=200,
+        min_auc_roc_lower_bound=0.5,
+        max_auc_roc_drop=0.02,
+        min_malignant_groups=5,
+    )
+
+
+@pytest.fixture
+def index():
+    """Eight images a split, three of them malignant; two images of each split share a group."""
+    rows = [
+        {
+            "image_id": f"{split}_{number}",
+            "dataset": "toy",
+            "group_id": f"{split}_group_{max(number, 1)}",
+            "target": int(number < 3),
+            "split": split,
+        }
+        for split in ("train", "validation", "test")
+        for number in range(8)
+    ]
+    return pd.DataFrame(rows)
+
+
+@pytest.fixture
+def scores(index):
+    """The baseline ranks one malignant image of each split last but one, the tuned model none behind."""
+    perfect = np.array([0.9, 0.8, 0.7, 0.4, 0.3, 0.2, 0.2, 0.1])
+    flawed = np.array([0.9, 0.8, 0.15, 0.4, 0.3, 0.2, 0.2, 0.1])
+    return {"baseline": np.tile(flawed, 3), "tuned": np.tile(perfect, 3)}

@@ -1,0 +1,113 @@
+import io
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib import pyplot as plt
+from matplotlib.colors import to_hex
+from matplotlib.lines import Line2D
+
+from melanoma.evaluation.figures import (
+    COLORS,
+    NOT_A_DEVICE,
+    confusion_figure,
+    history_figure,
+    roc_figure,
+    trials_figure,
+)
+
+CURVE = pd.DataFrame({"false_positive_fraction": [0, 0, 1 / 2, 1], "sensitivity": [0, 1 / 2, 1, 1]})
+COUNTS: dict[str, float] = {
+    "true_positives": 7,
+    "false_negatives": 1,
+    "false_positives": 4,
+    "true_negatives": 20,
+}
+HISTORY = pd.DataFrame(
+    {
+        "epoch": [1, 2, 3],
+        "accuracy": [0.5, 0.6, 0.7],
+        "val_accuracy": [0.4, 0.5, 0.6],
+        "loss": [0.9, 0.8, 0.7],
+        "val_loss": [1.0, 0.9, 0.8],
+        "val_auc_roc": [0.55, 0.65, 0.6],
+    }
+)
+TRIALS: list[dict[str, Any]] = [
+    {"trial": 0, "depth": 3, "learning_rate": 1e-3, "val_auc_roc": 0.7, "is_baseline": True},
+    {"trial": 1, "depth": 1, "learning_rate": 1e-4, "val_auc_roc": 0.6, "is_baseline": False},
+    {"trial": 2, "depth": 5, "learning_rate": 1e-2, "val_auc_roc": None, "is_baseline": False},
+]
+
+
+def all_figures() -> dict[str, mpl.figure.Figure]:
+    named = {"title": "a title", "note": "cohort toy"}
+    return {
+        "roc": roc_figure({"tuned": CURVE}, {"tuned": "tuned: 0.875"}, **named),
+        "confusion": confusion_figure(COUNTS, **named),
+        "history": history_figure(HISTORY, **named),
+        "trials": trials_figure(TRIALS, note="cohort toy"),
+    }
+
+
+def points_of(line: Line2D) -> list[list[float]]:
+    return np.column_stack([line.get_xdata(), line.get_ydata()]).tolist()
+
+
+@pytest.mark.parametrize("name", ["roc", "confusion", "history", "trials"])
+def test_every_figure_says_where_it_comes_from_and_that_it_is_no_device(name):
+    figure = all_figures()[name]
+    assert figure.get_supxlabel() == f"cohort toy · {NOT_A_DEVICE}"
+
+
+@pytest.mark.parametrize("name", ["roc", "confusion", "history", "trials"])
+def test_every_figure_can_be_saved_as_png(name):
+    stream = io.BytesIO()
+    all_figures()[name].savefig(stream, format="png")
+    assert stream.getvalue().startswith(b"\x89PNG")
+
+
+def test_figures_touch_no_global_state():
+    settings, open_figures = dict(mpl.rcParams), plt.get_fignums()
+    all_figures()
+    assert dict(mpl.rcParams) == settings
+    assert plt.get_fignums() == open_figures
+
+
+def test_the_roc_figure_draws_each_model_in_its_colour_beside_chance():
+    curves = {"baseline": CURVE, "tuned": CURVE}
+    figure = roc_figure(curves, {"baseline": "b: 0.875", "tuned": "t: 0.875"}, title="ROC", note="toy")
+    (axes,) = figure.axes
+    chance, baseline, tuned = axes.get_lines()
+    assert points_of(chance) == [[0, 0], [1, 1]]
+    assert points_of(baseline) == CURVE.to_numpy().tolist()
+    assert [to_hex(line.get_color()) for line in (baseline, tuned)] == list(COLORS.values())
+    legend = axes.get_legend()
+    assert legend is not None
+    assert [text.get_text() for text in legend.get_texts()] == ["chance", "b: 0.875", "t: 0.875"]
+
+
+def test_the_confusion_figure_has_truth_in_rows_and_decisions_in_columns():
+    (axes,) = confusion_figure(COUNTS, title="t", note="n").axes
+    cells = {text.get_position()[::-1]: text.get_text() for text in axes.texts}  # (row, column)
+    assert cells == {(0, 0): "20", (0, 1): "4", (1, 0): "1", (1, 1): "7"}
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["benign", "malignant"]
+    assert (axes.get_ylabel(), axes.get_xlabel()) == ("truth", "decision")
+
+
+def test_the_history_figure_draws_every_score_over_epochs():
+    panels = history_figure(HISTORY, title="t", note="n").axes
+    assert [axes.get_title() for axes in panels] == ["accuracy", "loss", "AUC"]
+    drawn = [np.asarray(line.get_ydata()).tolist() for axes in panels for line in axes.get_lines()]
+    columns = ["accuracy", "val_accuracy", "loss", "val_loss", "val_auc_roc"]
+    assert drawn == [HISTORY[column].tolist() for column in columns]
+
+
+def test_the_trials_figure_draws_completed_trials_and_marks_the_baseline():
+    axes = trials_figure(TRIALS, note="n").axes[0]
+    (points,) = axes.collections
+    assert np.asarray(points.get_offsets()).tolist() == [[1e-3, 0.7], [1e-4, 0.6]]
+    assert np.asarray(points.get_array()).tolist() == [3, 1]  # colour is depth
+    assert [text.get_text() for text in axes.texts] == ["baseline", "1"]

@@ -1,0 +1,166 @@
+import json
+
+import numpy as np
+import pytest
+
+from melanoma.evaluation.metrics import METRICS
+from melanoma.evaluation.report import evaluate
+from melanoma.schema import PREDICTION_COLUMNS
+
+pytestmark = pytest.mark.filterwarnings("error")
+
+
+@pytest.fixture
+def report(index, scores, settings):
+    return evaluate(index, scores, settings, cohort="toy", is_synthetic=False)
+
+
+def of_split(index, split: str) -> np.ndarray:
+    return (index["split"] == split).to_numpy()
+
+
+def test_each_model_gets_its_threshold_on_validation(report):
+    # three quarters of three malignant images are all three; the last ones have 0.15 and 0.7
+    assert report.thresholds == {"baseline": 0.15, "tuned": 0.7}
+    assert report.metrics["baseline"]["threshold"] == 0.15
+    assert report.metrics["tuned"]["threshold"] == 0.7
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_other_splits_than_validation_choose_nothing(index, scores, settings, report, split):
+    is_in = of_split(index, split)
+    changed_index = index.assign(target=np.where(is_in, 1 - index["target"], index["target"]))
+    changed_scores = {model: np.where(is_in, 1 - score, score) for model, score in scores.items()}
+    changed = evaluate(changed_index, changed_scores, settings, cohort="toy", is_synthetic=False)
+    assert changed.thresholds == report.thresholds
+    assert changed.selected == report.selected
+    for model in scores:
+        assert changed.metrics[model]["validation"] == report.metrics[model]["validation"]
+
+
+def test_validation_scores_choose_threshold_and_model(index, scores, settings):
+    is_in = of_split(index, "validation")
+    exchanged = {
+        "baseline": np.where(is_in, scores["tuned"], scores["baseline"]),
+        "tuned": np.where(is_in, scores["baseline"], scores["tuned"]),
+    }
+    changed = evaluate(index, exchanged, settings, cohort="toy", is_synthetic=False)
+    assert changed.thresholds == {"baseline": 0.7, "tuned": 0.15}
+    assert changed.selected == "baseline"  # although the tuned model is the better one on test
+
+
+def test_the_higher_auc_on_validation_is_selected(report):
+    # of 3 x 5 pairs the baseline loses 4 of one malignant image
+    assert report.metrics["baseline"]["validation"]["auc_roc"]["value"] == 11 / 15
+    assert report.metrics["tuned"]["validation"]["auc_roc"]["value"] == 1
+    assert report.selected == "tuned"
+    assert report.metrics["selected"] == "tuned"
+
+
+def test_a_tie_on_validation_selects_the_baseline(index, scores, settings):
+    is_in = of_split(index, "validation")
+    tied = scores | {"baseline": np.where(is_in, scores["tuned"], scores["baseline"])}
+    report = evaluate(index, tied, settings, cohort="toy", is_synthetic=False)
+    assert report.selected == "baseline"
+
+
+def test_counts_of_the_test_split(report):
+    baseline, tuned = (report.metrics[model]["test"] for model in ("baseline", "tuned"))
+    assert (baseline["num_images"], baseline["num_groups"], baseline["num_malignant"]) == (8, 7, 3)
+    names = ("true_positives", "false_negatives", "false_positives", "true_negatives")
+    assert [baseline[name] for name in names] == [3, 0, 4, 1]  # at 0.15 one lies below
+    assert [tuned[name] for name in names] == [3, 0, 0, 5]
+
+
+def test_the_difference_of_the_models_is_told_for_both_splits(report):
+    for split in ("validation", "test"):
+        difference = report.metrics[f"tuned_minus_baseline_{split}_auc_roc"]
+        assert difference["value"] == pytest.approx(4 / 15)
+        assert difference["low"] <= difference["value"] <= difference["high"]
+
+
+def test_predictions_hold_every_image_of_every_split_once_a_model(index, scores, report):
+    predictions = report.predictions
+    assert tuple(predictions.columns) == PREDICTION_COLUMNS
+    assert len(predictions) == 24 * 2
+    for model, score in scores.items():
+        rows = predictions[predictions["model"] == model]
+        assert rows["image_id"].tolist() == index["image_id"].tolist()
+        assert rows["probability"].tolist() == score.tolist()
+
+
+def test_a_prediction_at_the_threshold_is_malignant(report):
+    rows = report.predictions
+    at_threshold = rows[(rows["model"] == "tuned") & (rows["probability"] == 0.7)]
+    assert set(at_threshold["decision"]) == {"malignant"}
+    below = rows[(rows["model"] == "tuned") & (rows["probability"] < 0.7)]
+    assert set(below["decision"]) == {"benign"}
+
+
+def test_confusion_rows_are_the_test_images_of_the_selected_model(report):
+    assert report.confusion.columns.tolist() == ["truth", "decision"]
+    pairs = list(report.confusion.itertuples(index=False, name=None))
+    assert pairs == [("malignant", "malignant")] * 3 + [("benign", "benign")] * 5
+
+
+def test_roc_points_of_both_models_start_at_the_origin_and_end_in_the_corner(report):
+    assert set(report.roc["model"]) == {"baseline", "tuned"}
+    for _, curve in report.roc.groupby("model"):
+        points = curve[["false_positive_fraction", "sensitivity"]].to_numpy()
+        assert points[0].tolist() == [0, 0]
+        assert points[-1].tolist() == [1, 1]
+
+
+def test_flat_metrics_are_named_by_split_metric_and_end_of_the_interval(report):
+    flat = report.flat_metrics("baseline")
+    intervals = {
+        f"{split}_{name}{end}"
+        for split in ("validation", "test")
+        for name in METRICS
+        for end in ("", "_low", "_high")
+    }
+    assert set(flat) == intervals | {"threshold"}
+    assert flat["threshold"] == 0.15
+    assert flat["test_auc_roc"] == 11 / 15
+    assert flat["test_auc_roc_low"] == report.metrics["baseline"]["test"]["auc_roc"]["low"]
+
+
+def test_metrics_can_be_written_as_json(report):
+    assert json.loads(json.dumps(report.metrics)) == report.metrics
+
+
+def test_the_headline_says_both_results_and_the_choice(report):
+    entry = report.metrics["baseline"]["test"]["auc_roc"]
+    assert f"baseline 0.733 ({entry['low']:.3f} to {entry['high']:.3f})" in report.headline()
+    assert "tuned 1.000 (1.000 to 1.000)" in report.headline()
+    assert report.headline().endswith("selected tuned")
+
+
+def test_synthetic_images_are_called_so_in_headline_and_figures(index, scores, settings, report):
+    synthetic = evaluate(index, scores, settings, cohort="toy", is_synthetic=True)
+    assert "SYNTHETIC" in synthetic.headline()
+    assert "SYNTHETIC" not in report.headline()
+    for by_name in synthetic.figures.values():
+        assert all("SYNTHETIC" in figure.get_supxlabel() for figure in by_name.values())
+    assert "SYNTHETIC" not in report.figures["tuned"]["roc.png"].get_supxlabel()
+
+
+def test_figures_are_saved_under_model_and_name(report, tmp_path):
+    report.save_figures(tmp_path)
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == ["baseline_confusion.png", "baseline_roc.png", "tuned_confusion.png", "tuned_roc.png"]
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in tmp_path.iterdir())
+
+
+def test_a_split_of_one_class_is_reported_as_undefined(index, scores, settings):
+    is_test = of_split(index, "test")
+    benign = index.assign(target=np.where(is_test, 0, index["target"]))
+    report = evaluate(benign, scores, settings, cohort="toy", is_synthetic=False)
+    assert np.isnan(report.metrics["tuned"]["test"]["auc_roc"]["value"])
+    assert np.isnan(report.metrics["tuned"]["test"]["sensitivity"]["value"])
+    assert report.metrics["tuned"]["test"]["specificity"]["value"] == 5 / 8
+
+
+def test_the_same_scores_give_the_same_report(index, scores, settings, report):
+    again = evaluate(index, scores, settings, cohort="toy", is_synthetic=False)
+    assert again.metrics == report.metrics

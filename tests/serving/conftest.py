@@ -1,0 +1,88 @@
+import io
+import os
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+THRESHOLD = 0.375
+EXPERIMENT = "serving"
+
+
+@pytest.fixture(scope="session")
+def network_folder(tmp_path_factory):
+    """`model.keras` and `model.onnx` of a one-block network whose probabilities lie far apart."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    from melanoma.models import conv_blocks
+    from melanoma.training.fit import save_model
+
+    model = conv_blocks.build(image_size=32, depth=1, filters=[4], dense_units=8)
+    generator = np.random.default_rng(1)
+    model.set_weights([generator.normal(0, 0.3, size=weight.shape) for weight in model.get_weights()])
+    folder = tmp_path_factory.mktemp("network")
+    save_model(model, folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def images():
+    """150 pictures of noise about a colour of their own."""
+    generator = np.random.default_rng(4)
+    colors = generator.integers(0, 200, size=(150, 1, 1, 3))
+    return (colors + generator.integers(0, 56, size=(150, 32, 32, 3))).astype(np.uint8)
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory):
+    """An empty tracking store with its own artifact folder; yields a client of it."""
+    from melanoma import tracking
+
+    folder = tmp_path_factory.mktemp("store")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'mlflow.db'}")
+        patch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+        patch.setenv("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+        patch.delenv("MLFLOW_RUN_ID", raising=False)
+        patch.setattr(sys, "path", list(sys.path))  # loading a model puts its code folder there
+        client = tracking.client()
+        client.create_experiment(EXPERIMENT, artifact_location=str(folder / "artifacts"))
+        yield client
+
+
+@pytest.fixture(scope="session")
+def logged(store, network_folder):
+    """The served model as `export` logs it: `uri`, and `run_id` of the run it belongs to."""
+    from melanoma import tracking
+    from melanoma.serving.export import example_image, log_served_model
+
+    with tracking.open_run(experiment=EXPERIMENT, name="trained", tags={}) as run:
+        pass
+    uri = log_served_model(
+        run.run_id,
+        network=network_folder / "model.onnx",
+        threshold=THRESHOLD,
+        example=example_image(64),
+    )
+    return SimpleNamespace(uri=uri, run_id=run.run_id, threshold=THRESHOLD)
+
+
+@pytest.fixture(scope="session")
+def served(logged):
+    """The served model, loaded as the scoring server loads it."""
+    import mlflow
+
+    return mlflow.pyfunc.load_model(logged.uri)
+
+
+@pytest.fixture(scope="session")
+def pictures(images):
+    """The same picture, larger than the network's input, in every format that is taken."""
+    image = Image.fromarray(images[0]).resize((90, 70))
+    encoded = {}
+    for kind in ("JPEG", "PNG", "BMP", "WEBP"):
+        stream = io.BytesIO()
+        image.save(stream, kind)
+        encoded[kind] = stream.getvalue()
+    return encoded

@@ -1,0 +1,286 @@
+import copy
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+from melanoma import config
+from melanoma.errors import ConfigError
+
+ROOT = Path(__file__).resolve().parents[1]
+REMOVED = object()
+
+
+@pytest.fixture(scope="module")
+def committed() -> dict[str, Any]:
+    """The committed content, run on the sample."""
+    content: dict[str, Any] = YAML(typ="safe", pure=True).load(ROOT / "params.yaml")
+    return content | {"run": {"datasets": ["sample"], "cohorts": ["sample"]}}
+
+
+@pytest.fixture
+def load(committed, tmp_path):
+    """Load the committed parameters with some changed: `load({"train.seed": 5})`."""
+    yaml = YAML(typ="safe", pure=True)
+
+    def load_changed(changes: dict[str, object]) -> config.Params:
+        content = copy.deepcopy(committed)
+        for key, value in changes.items():
+            change(content, key.split("."), value)
+        yaml.dump(content, tmp_path / "params.yaml")
+        return config.load(tmp_path / "params.yaml")
+
+    return load_changed
+
+
+def change(content: dict[str, Any], keys: list[str], value: object) -> None:
+    *sections, last = keys
+    for section in sections:
+        content = content[section]
+    if value is REMOVED:
+        del content[last]
+    else:
+        content[last] = value
+
+
+def value_of(params: config.Params, key: str) -> object:
+    found: Any = params
+    for name in key.replace("validate.", "checks.").split("."):
+        found = found[name] if isinstance(found, dict) else getattr(found, name)
+    return found
+
+
+# ---- the committed file ----------------------------------------------------------------------
+
+
+def test_the_committed_parameters_load(params):
+    assert params.members("joint") == ["isic", "ph2"]
+    assert params.pack.image_size == 150
+    assert params.baseline.depth == 3
+
+
+def test_an_unknown_cohort_is_refused_and_the_known_ones_named(params):
+    with pytest.raises(ConfigError, match=r"no cohort 'both' in params\.yaml; there are \['isic', 'joint', "):
+        params.members("both")
+
+
+def test_parameters_are_frozen(params):
+    with pytest.raises(ValueError, match="frozen"):
+        params.train.seed = 5
+
+
+# ---- bounds ----------------------------------------------------------------------------------
+
+FRACTION = ([0, 0.0, 0.5, 1, 1.0], [-0.01, 1.01, True, "0.5", None, float("nan")])
+SEED = ([0, 2**32 - 1], [-1, 2**32, 1.5, True, "1"])
+POSITIVE = ([1, 1000], [0, -1, 1.5, True, "1", None])
+
+BOUNDS: dict[str, tuple[list[Any], list[Any]]] = {
+    "run.datasets": ([["sample"], ["sample", "ph2"]], [[], "sample", None, [1]]),
+    "cohorts.joint": ([["isic"], ["isic", "ph2"]], [[], "isic", [1]]),
+    "execution.num_workers": ([0, 64], [-1, 1.0, True, "2", None]),
+    "sample.seed": SEED,
+    "sample.num_lesions": ([10], [9]),
+    "sample.num_second_views": ([0], [-1]),
+    "sample.malignant_fraction": ([0.01, 0.99], [0, 1, "0.4"]),
+    "sample.image_size": ([150], [149]),
+    "ingest.sample.licence": ([None, "CC-0"], [5, True]),
+    "ingest.sample.attribution": ([None, "A clinic"], [5]),
+    "inspect.working_size": ([64], [63]),
+    "validate.min_image_side": POSITIVE,
+    "validate.min_sharpness": ([0, 100.5], [-0.1, "2", None]),
+    "validate.min_brightness": FRACTION,
+    "validate.max_brightness": FRACTION,
+    "validate.min_contrast": FRACTION,
+    "validate.min_age_years": ([0], [-1]),
+    "validate.max_age_years": ([0, 120], [-1]),
+    "validate.licences": ([["CC-0"]], [[], "CC-0", [0]]),
+    "validate.min_images": POSITIVE,
+    "validate.min_malignant_fraction": FRACTION,
+    "validate.max_malignant_fraction": FRACTION,
+    "validate.max_quarantined_fraction": FRACTION,
+    "split.seed": SEED,
+    "split.train_fraction": ([0.6], [0, 1, "0.6"]),
+    "split.near_duplicate_max_distance": ([0, 32], [-1, 33, 6.0]),
+    "split.near_duplicate_min_correlation": FRACTION,
+    "pack.image_size": ([32], [31]),
+    "augment.rotation_degrees": ([0, 360], [-1, 361]),
+    "augment.horizontal_shift_fraction": FRACTION,
+    "augment.vertical_shift_fraction": FRACTION,
+    "augment.zoom_fraction": ([0, 0.99], [-0.01, 1]),
+    "augment.flips": ([True, False], [1, 0, "yes", None]),
+    "baseline.depth": ([1, 5], [0, 6, 3.0]),
+    "baseline.learning_rate": ([1e-5, 1e-2], [0, 1, "3.0e-4"]),
+    "model.family": (["conv_blocks"], ["no such family", None]),
+    "model.filters": ([[1, 1, 1, 1, 1], [32] * 6], [[], [0] * 5, [1.5] * 5, "32"]),
+    "model.dense_units": POSITIVE,
+    "train.seed": SEED,
+    "train.num_epochs": POSITIVE,
+    "train.batch_size": POSITIVE,
+    "train.balance_classes": ([True, False], [1, "true"]),
+    "train.monitor": (["val_loss", "val_accuracy", "val_auc_roc"], ["loss", None]),
+    "train.patience": POSITIVE,
+    "tune.seed": SEED,
+    "tune.num_trials": POSITIVE,
+    "tune.num_epochs": POSITIVE,
+    "tune.min_learning_rate": ([1e-9], [0, "1e-5"]),
+    "tune.max_learning_rate": ([0.99], [1]),
+    "tune.min_depth": ([1, 3], [0]),
+    "tune.max_depth": ([3, 5], [6]),
+    "tune.storage": (["a.journal"], ["", None]),
+    "evaluate.seed": SEED,
+    "evaluate.num_bootstrap_draws": ([100], [99]),
+    "evaluate.min_sensitivity": ([0.01, 1], [0, 1.01]),
+    "evaluate.batch_size": POSITIVE,
+    "promote.seed": SEED,
+    "promote.num_bootstrap_draws": ([100], [99]),
+    "promote.min_auc_roc_lower_bound": FRACTION,
+    "promote.max_auc_roc_drop": FRACTION,
+    "promote.min_malignant_groups": POSITIVE,
+}
+ACCEPTED = [(key, value) for key, (legal, _) in BOUNDS.items() for value in legal]
+REJECTED = [(key, value) for key, (_, illegal) in BOUNDS.items() for value in illegal]
+
+
+@pytest.mark.parametrize(("key", "value"), ACCEPTED)
+def test_a_legal_value_is_accepted(load, key, value):
+    assert value_of(load({key: value}), key) == value
+
+
+@pytest.mark.parametrize(("key", "value"), REJECTED)
+def test_an_illegal_value_is_refused_by_its_key_and_what_was_got(load, key, value):
+    with pytest.raises(ConfigError, match=r"params\.yaml has \d+ problem") as caught:
+        load({key: value})
+    shown = value[0] if isinstance(value, list) and value else value  # of a list, its first bad entry
+    line = next(line for line in str(caught.value).splitlines() if line.strip().startswith(key))
+    assert f"got {shown!r} ({type(shown).__name__})" in line
+
+
+# ---- numbers as YAML 1.2 has them ------------------------------------------------------------
+
+
+@pytest.mark.parametrize("written", ["3e-4", "3.0e-4", "3E-4", "0.0003"])
+def test_a_number_without_quotes_is_a_number_with_or_without_a_dot(tmp_path, written):
+    text = (ROOT / "params.yaml").read_text(encoding="utf-8")
+    text, num_changed = re.subn(r"(?m)^(  learning_rate:) \S+", rf"\1 {written}", text)
+    assert num_changed == 1
+    (tmp_path / "params.yaml").write_text(text, encoding="utf-8")
+    assert config.load(tmp_path / "params.yaml").baseline.learning_rate == 0.0003
+
+
+def test_a_number_in_quotes_is_no_number(load):
+    with pytest.raises(ConfigError, match=r"baseline\.learning_rate: .*valid number, got '3\.0e-4' \(str\)"):
+        load({"baseline.learning_rate": "3.0e-4"})
+
+
+# ---- keys ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("key", ["train.batch_sise", "extra", "run.model", "ingest.sample.owner"])
+def test_an_unknown_key_is_refused_by_its_name(load, key):
+    with pytest.raises(ConfigError, match=rf"{re.escape(key)}: unknown key; remove it or correct its name"):
+        load({key: 1})
+
+
+@pytest.mark.parametrize("key", ["train.batch_size", "validate.min_images", "split", "ingest.ph2.licence"])
+def test_a_missing_key_is_refused_by_its_name(load, key):
+    with pytest.raises(ConfigError, match=rf"{re.escape(key)}: missing; see the committed params\.yaml"):
+        load({key: REMOVED})
+
+
+def test_all_problems_are_named_at_once(load):
+    with pytest.raises(ConfigError, match=r"has 3 problem\(s\)") as caught:
+        load({"train.seed": -1, "train.sead": 1, "pack.image_size": REMOVED})
+    for key in ("train.seed", "train.sead", "pack.image_size"):
+        assert f"\n  {key}: " in str(caught.value)
+
+
+# ---- values that must fit each other ---------------------------------------------------------
+
+
+def test_fractions_must_add_to_one(load):
+    fractions = ("split.train_fraction", "split.validation_fraction", "split.test_fraction")
+    assert load(dict(zip(fractions, (0.7, 0.2, 0.1), strict=True))).split.train_fraction == 0.7
+    with pytest.raises(ConfigError, match=r"fractions must add to 1, got 1\.1 \(in split\)"):
+        load(dict(zip(fractions, (0.7, 0.2, 0.2), strict=True)))
+
+
+def test_a_cohort_needs_all_its_datasets_active(load):
+    both = {"run.datasets": ["isic", "ph2"], "run.cohorts": ["joint", "ph2"]}
+    assert load(both).run.cohorts == ["joint", "ph2"]
+    with pytest.raises(
+        ConfigError, match=r"cohort 'joint' needs the datasets \['isic'\]; add them to run\.datasets"
+    ):
+        load(both | {"run.datasets": ["ph2"]})
+
+
+def test_active_cohorts_and_datasets_must_be_known(load):
+    with pytest.raises(ConfigError, match=r"run\.cohorts names \['both'\]; known are \['isic', 'joint', "):
+        load({"run.cohorts": ["both"]})
+    with pytest.raises(
+        ConfigError, match=r"run\.datasets names \['ham'\]; known are \['isic', 'ph2', 'sample'\]"
+    ):
+        load({"run.datasets": ["sample", "ham"]})
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"baseline.depth": 4, "tune.max_depth": 3}, "baseline.depth must lie between .*, got 4"),
+        ({"baseline.depth": 1, "tune.min_depth": 2}, "baseline.depth must lie between .*, got 1"),
+        ({"baseline.learning_rate": 0.02}, "baseline.learning_rate must lie between .*, got 0.02"),
+        ({"baseline.learning_rate": 1e-6}, "baseline.learning_rate must lie between .*, got 1e-06"),
+    ],
+)
+def test_the_baseline_must_lie_in_the_search_space(load, changes, message):
+    with pytest.raises(ConfigError, match=message):
+        load(changes)
+
+
+def test_the_baseline_may_lie_on_the_edge_of_the_search_space(load):
+    edge = {"baseline.depth": 2, "tune.min_depth": 2, "tune.max_depth": 2, "tune.min_learning_rate": 1e-4}
+    assert load(edge | {"baseline.learning_rate": 1e-4}).baseline.depth == 2
+
+
+def test_the_search_space_must_not_be_empty(load):
+    with pytest.raises(ConfigError, match=r"min_depth must not exceed max_depth, got 4 and 3 \(in tune\)"):
+        load({"tune.min_depth": 4, "tune.max_depth": 3})
+    with pytest.raises(
+        ConfigError, match=r"min_learning_rate must not exceed .*, got 0\.1 and 0\.01 \(in tune\)"
+    ):
+        load({"tune.min_learning_rate": 0.1, "tune.max_learning_rate": 0.01})
+
+
+def test_every_depth_of_the_search_space_needs_its_filters(load):
+    assert load({"model.filters": [8, 8, 8], "tune.max_depth": 3}).model.filters == [8, 8, 8]
+    with pytest.raises(ConfigError, match=r"model\.filters needs 4 entries, .*, got 3"):
+        load({"model.filters": [8, 8, 8], "tune.max_depth": 4})
+
+
+# ---- files that hold no parameters -----------------------------------------------------------
+
+
+def test_a_missing_file_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match=r"params\.yaml does not exist; run from the top of the repository"):
+        config.load(tmp_path / "params.yaml")
+
+
+def test_a_folder_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match=r"cannot be read \(Is a directory\)"):
+        config.load(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"a: [", b"a: 1\na: 2\n", b"a: \xe9\xff", b"\ta: 1"])
+def test_a_file_that_is_no_yaml_is_refused(tmp_path, content):
+    (tmp_path / "params.yaml").write_bytes(content)
+    with pytest.raises(ConfigError, match=r"params\.yaml is no YAML"):
+        config.load(tmp_path / "params.yaml")
+
+
+@pytest.mark.parametrize("content", ["", "[]", "5", "words"])
+def test_a_file_that_holds_no_sections_is_refused(tmp_path, content):
+    (tmp_path / "params.yaml").write_text(content)
+    with pytest.raises(ConfigError, match="valid dictionary"):
+        config.load(tmp_path / "params.yaml")

@@ -1,0 +1,175 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from melanoma import files
+from melanoma.errors import DataError
+
+
+def names_in(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def mode_of(path: Path) -> int:
+    return path.stat().st_mode & 0o777
+
+
+# ---- whole or not at all ---------------------------------------------------------------------
+
+
+def test_a_file_appears_under_its_name_only_when_the_block_ends(tmp_path):
+    path = tmp_path / "new" / "a.txt"
+    with files.atomic_file(path) as unfinished:
+        unfinished.write_text("whole")
+        assert not path.exists()
+        assert (unfinished.parent, unfinished.suffix) == (path.parent, ".txt")
+    assert path.read_text() == "whole"
+    assert names_in(path.parent) == ["a.txt"]
+    assert mode_of(path) == 0o644
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_a_file_that_fails_half_way_leaves_the_old_one_and_nothing_else(tmp_path, error):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    with pytest.raises(error), files.atomic_file(path) as unfinished:
+        unfinished.write_text("half")
+        raise error
+    assert path.read_text() == "old"
+    assert names_in(tmp_path) == ["a.txt"]
+
+
+def test_a_folder_replaces_the_old_one_as_a_whole(tmp_path):
+    path = tmp_path / "new" / "folder"
+    for name in ("first", "second"):
+        with files.atomic_folder(path) as unfinished:
+            (unfinished / name).write_text(name)
+            assert not (path / name).exists()
+        assert names_in(path) == [name]
+        assert names_in(path.parent) == ["folder"]
+    assert mode_of(path) == 0o755
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_a_folder_that_fails_half_way_leaves_the_old_one_and_nothing_else(tmp_path, error):
+    path = tmp_path / "folder"
+    path.mkdir()
+    (path / "old").write_text("old")
+    with pytest.raises(error), files.atomic_folder(path) as unfinished:
+        (unfinished / "half").write_text("half")
+        raise error
+    assert names_in(path) == ["old"]
+    assert names_in(tmp_path) == ["folder"]
+
+
+def test_a_folder_is_copied_with_all_below_it_and_replaces_what_was_there(tmp_path):
+    (tmp_path / "source" / "deeper").mkdir(parents=True)
+    (tmp_path / "source" / "deeper" / "a").write_text("a")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "old").write_text("old")
+    files.copy_folder(tmp_path / "source", tmp_path / "out")
+    assert names_in(tmp_path / "out") == ["deeper"]
+    assert (tmp_path / "out" / "deeper" / "a").read_text() == "a"
+
+
+def test_a_copy_that_fails_leaves_the_old_folder(tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "old").write_text("old")
+    with pytest.raises(FileNotFoundError):
+        files.copy_folder(tmp_path / "missing", tmp_path / "out")
+    assert names_in(tmp_path) == ["out"]
+    assert names_in(tmp_path / "out") == ["old"]
+
+
+# ---- JSON ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("undefined", [float("nan"), float("inf"), -float("inf"), np.nan, np.float32("nan")])
+def test_undefined_numbers_are_written_as_null_at_any_depth(tmp_path, undefined):
+    files.write_json({"a": undefined, "b": [{"c": (1.5, undefined)}]}, tmp_path / "a.json")
+    assert files.read_json(tmp_path / "a.json") == {"a": None, "b": [{"c": [1.5, None]}]}
+
+
+def test_numbers_of_numpy_are_written_as_numbers(tmp_path):
+    numbers = {"i": np.int64(3), "f": np.float32(0.5), "b": np.bool_(True), "of": {7: "key"}}
+    files.write_json(numbers, tmp_path / "a.json")
+    assert files.read_json(tmp_path / "a.json") == {"i": 3, "f": 0.5, "b": True, "of": {"7": "key"}}
+
+
+def test_json_is_written_for_people_too(tmp_path):
+    files.write_json({"name": "Mendonça"}, tmp_path / "a.json")
+    assert (tmp_path / "a.json").read_bytes() == '{\n  "name": "Mendonça"\n}\n'.encode()
+
+
+def test_content_that_is_no_json_leaves_the_old_file(tmp_path):
+    files.write_json({"a": 1}, tmp_path / "a.json")
+    with pytest.raises(TypeError):
+        files.write_json({"a": object()}, tmp_path / "a.json")
+    assert files.read_json(tmp_path / "a.json") == {"a": 1}
+    assert names_in(tmp_path) == ["a.json"]
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"not JSON", b"\xff\xfe\x00"])
+def test_a_file_that_is_no_json_is_refused_by_its_name(tmp_path, content):
+    (tmp_path / "a.json").write_bytes(content)
+    with pytest.raises(DataError, match=r"a\.json is no JSON .*Remove it and run `dvc repro`"):
+        files.read_json(tmp_path / "a.json")
+
+
+# ---- tables ----------------------------------------------------------------------------------
+
+
+def test_csv_has_unix_newlines_blanks_for_missing_values_and_no_index(tmp_path):
+    frame = pd.DataFrame({"name": ["a", None], "number": pd.array([1, None], dtype="Int64")})
+    files.write_csv(frame, tmp_path / "a.csv")
+    assert (tmp_path / "a.csv").read_bytes() == b"name,number\na,1\n,\n"
+
+
+def test_csv_is_read_with_the_given_options(tmp_path):
+    (tmp_path / "a.csv").write_text("id\n007\n")
+    assert files.read_csv(tmp_path / "a.csv", dtype="string")["id"].tolist() == ["007"]
+
+
+@pytest.mark.parametrize("content", [b"", b"a,b\n1,2,3,4\n1\n,,,,,\n", b"name\n\xff\xfe\xff\n"])
+def test_a_file_that_is_no_csv_is_refused_by_its_name(tmp_path, content):
+    (tmp_path / "a.csv").write_bytes(content)
+    with pytest.raises(DataError, match=r"a\.csv cannot be read as CSV"):
+        files.read_csv(tmp_path / "a.csv")
+
+
+def test_parquet_keeps_types_and_missing_values(tmp_path):
+    frame = pd.DataFrame(
+        {
+            "name": pd.array(["a", None], dtype="string"),
+            "number": pd.array([1, None], dtype="Int64"),
+            "flag": pd.array([True, None], dtype="boolean"),
+        },
+        index=[5, 6],
+    )
+    files.write_parquet(frame, tmp_path / "a.parquet")
+    pd.testing.assert_frame_equal(files.read_parquet(tmp_path / "a.parquet"), frame.reset_index(drop=True))
+
+
+@pytest.mark.parametrize("read", [files.read_json, files.read_csv, files.read_parquet, files.require])
+def test_a_missing_file_is_refused_with_how_to_make_it(tmp_path, read):
+    with pytest.raises(DataError, match=r"a\.file does not exist\. .* run `dvc repro`, .*pipelines\.fetch"):
+        read(tmp_path / "a.file")
+
+
+def test_what_exists_is_not_refused(tmp_path):
+    files.require(tmp_path)
+
+
+def test_the_digest_of_a_file_is_that_of_its_bytes(tmp_path):
+    (tmp_path / "a").write_bytes(b"abc")  # the example of FIPS 180
+    assert files.sha256_of_file(tmp_path / "a") == (
+        "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    )
+
+
+def test_json_in_the_file_is_what_other_programs_read(tmp_path):
+    files.write_json({"a": [1, None, "x"]}, tmp_path / "a.json")
+    assert json.loads((tmp_path / "a.json").read_text()) == {"a": [1, None, "x"]}

@@ -1,0 +1,86 @@
+import pandas as pd
+import pytest
+
+from melanoma.errors import DataError
+from melanoma.schema import RECORD_COLUMNS, RECORD_DTYPES, conform_records, require_columns
+
+
+def frame(**columns: object) -> pd.DataFrame:
+    """Two rows with what a reader must give, and `columns`."""
+    required = {
+        "image_id": ["b", "a"],
+        "dataset": ["toy", "toy"],
+        "target": [0, 1],
+        "path": ["b.png", "a.png"],
+    }
+    return pd.DataFrame(required | columns)
+
+
+def test_records_have_all_columns_with_their_types_in_order_of_image_id():
+    records = conform_records(frame())
+    assert tuple(records.columns) == RECORD_COLUMNS
+    assert {name: str(dtype) for name, dtype in records.dtypes.items()} == RECORD_DTYPES
+    assert records["image_id"].tolist() == ["a", "b"]
+    assert records["path"].tolist() == ["a.png", "b.png"]
+    assert records.index.tolist() == [0, 1]
+
+
+def test_columns_that_a_dataset_does_not_know_are_all_missing():
+    records = conform_records(frame())
+    assert records[["patient_id", "age_years", "is_synthetic", "mask_path"]].isna().all(axis=None)
+
+
+def test_columns_of_no_use_are_left_out():
+    assert "planted_fault" not in conform_records(frame(planted_fault="blurred"))
+
+
+def test_missing_values_stay_missing():
+    records = conform_records(frame(target=[None, 1], age_years=[None, 30], sex=[None, "female"]))
+    assert records["target"].isna().tolist() == [False, True]
+    assert records["age_years"].isna().tolist() == [False, True]
+    assert records["sex"].isna().tolist() == [False, True]
+
+
+def test_numbers_may_come_as_words():
+    records = conform_records(frame(target=["1", "0"], age_years=["30.5", "85"]))
+    assert records["target"].tolist() == [0, 1]
+    assert records["age_years"].tolist() == [85.0, 30.5]
+
+
+@pytest.mark.parametrize("column", ["image_id", "dataset", "target", "path"])
+def test_a_required_column_that_is_absent_is_refused(column):
+    with pytest.raises(DataError, match=rf"Records lack the columns \['{column}'\]"):
+        conform_records(frame().drop(columns=column))
+
+
+def test_no_rows_are_refused():
+    with pytest.raises(DataError, match="Records are empty"):
+        conform_records(frame()[:0])
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [{"target": [0.5, 1]}, {"target": ["benign", 1]}, {"age_years": ["old", 1]}, {"is_synthetic": "yes"}],
+)
+def test_a_value_of_a_wrong_type_is_refused(columns):
+    with pytest.raises(DataError, match="A record value has a wrong type"):
+        conform_records(frame(**columns))
+
+
+def test_a_blank_image_id_is_refused():
+    with pytest.raises(DataError, match="1 rows have a blank image_id"):
+        conform_records(frame(image_id=["a", None]))
+
+
+def test_ids_that_occur_twice_are_refused_and_the_first_five_named():
+    many = pd.concat([frame(image_id=[f"a{number}", f"b{number}"]) for number in (0, 0, 1, 1, 2, 2, 3, 3)])
+    with pytest.raises(DataError, match="8 occur more often: a0, b0, a1, b1, a2 and 3 more"):
+        conform_records(many)
+
+
+def test_columns_that_a_file_lacks_are_named_with_those_it_has():
+    require_columns(frame(), ("path", "target"), "here.csv")
+    with pytest.raises(
+        DataError, match=r"here\.csv lacks the columns \['x', 'y'\]; it has \['dataset', 'image_id',"
+    ):
+        require_columns(frame(), ("x", "path", "y"), "here.csv")

@@ -1,0 +1,143 @@
+import subprocess
+from pathlib import Path
+
+import pytest
+from matplotlib.figure import Figure
+
+from melanoma import tracking
+from melanoma.errors import TrackingError
+
+
+@pytest.fixture
+def store(tmp_path, monkeypatch):
+    """An empty store; the current folder is empty too."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.delenv("MLFLOW_RUN_ID", raising=False)
+    return tracking.client()
+
+
+def open_run(**changes):
+    return tracking.open_run(**({"experiment": "e", "name": "n", "tags": {"cohort": "ph2"}} | changes))
+
+
+def test_without_a_setting_runs_go_to_a_sqlite_file_here(store):
+    with open_run():
+        pass
+    assert Path("mlflow.db").is_file()
+
+
+def test_a_run_that_ends_well_is_finished_with_its_tags_params_and_epochs(store):
+    with open_run(params={"train": {"seed": 1}, "depth": 3}) as run:
+        run.log_epoch(1, {"loss": 0.5})
+        run.log_epoch(2, {"loss": 0.25})
+    found = store.get_run(run.run_id)
+    assert found.info.status == "FINISHED"
+    assert found.info.run_name == "n"
+    assert found.data.tags["cohort"] == "ph2"
+    assert found.data.params == {"train.seed": "1", "depth": "3"}
+    history = store.get_metric_history(run.run_id, "loss")
+    assert [(entry.step, entry.value) for entry in history] == [(1, 0.5), (2, 0.25)]
+
+
+@pytest.mark.parametrize(
+    ("error", "status"), [(ValueError("bad"), "FAILED"), (KeyboardInterrupt(), "KILLED")]
+)
+def test_a_run_that_ends_badly_says_so_and_why(store, error, status):
+    with pytest.raises(type(error)), open_run() as run:
+        raise error
+    found = store.get_run(run.run_id)
+    assert found.info.status == status
+    assert found.data.tags["error"].startswith(type(error).__name__)
+
+
+def test_undefined_metrics_are_left_out(store):
+    with open_run() as run:
+        run.log_metrics({"a": 1.0, "b": float("nan"), "c": None, "d": float("inf")})
+    assert store.get_run(run.run_id).data.metrics == {"a": 1.0}
+
+
+def test_a_child_is_shown_under_its_parent(store):
+    with open_run() as parent, open_run(parent_id=parent.run_id) as child:
+        pass
+    assert store.get_run(child.run_id).data.tags["mlflow.parentRunId"] == parent.run_id
+
+
+def test_a_run_goes_on_under_its_id(store):
+    with open_run() as first:
+        first.log_metrics({"a": 1})
+    with open_run(run_id=first.run_id) as second:
+        second.log_metrics({"b": 2})
+    assert second.run_id == first.run_id
+    assert store.get_run(first.run_id).data.metrics == {"a": 1, "b": 2}
+
+
+def test_a_run_that_the_store_lost_is_made_anew(store):
+    with open_run(run_id="0" * 32) as run:
+        pass
+    assert run.run_id != "0" * 32
+
+
+def test_under_mlflow_run_every_stage_still_has_a_run_of_its_own(store, monkeypatch):
+    with open_run() as project:
+        monkeypatch.setenv("MLFLOW_RUN_ID", project.run_id)
+        with open_run() as first, open_run() as second:
+            pass
+    assert len({project.run_id, first.run_id, second.run_id}) == 3
+    assert store.get_run(first.run_id).data.tags["project_run_id"] == project.run_id
+
+
+def test_resuming_an_unknown_run_is_refused_and_a_known_one_is_found(store):
+    with pytest.raises(TrackingError, match="not in the tracking store sqlite:///mlflow"):
+        tracking.resume_run("0" * 32)
+    with open_run() as run:
+        pass
+    assert tracking.resume_run(run.run_id).run_id == run.run_id
+
+
+def test_figures_and_files_become_artifacts(store, tmp_path):
+    (tmp_path / "note.txt").write_text("x")
+    with open_run() as run:
+        run.log_figure(Figure(), "empty.png")
+        run.log_file(tmp_path / "note.txt", "data")
+    assert [file.path for file in store.list_artifacts(run.run_id, "figures")] == ["figures/empty.png"]
+    found = tracking.download_run_file(run.run_id, "data/note.txt", tmp_path / "there")
+    assert found.read_text() == "x"
+
+
+def test_a_missing_artifact_is_refused_with_its_address(store, tmp_path):
+    with open_run() as run:
+        pass
+    with pytest.raises(TrackingError, match=f"runs:/{run.run_id}/data/none.txt cannot be read"):
+        tracking.download_run_file(run.run_id, "data/none.txt", tmp_path)
+
+
+def test_lineage_names_the_commit_the_dirt_and_the_dvc_hashes(store, tmp_path):
+    for command in (["init", "-q"], ["add", "-A"]):
+        subprocess.run(["git", *command], check=True)
+    (tmp_path / "dvc.lock").write_text(
+        "schema: '2.0'\nstages:\n  split@a:\n    cmd: x\n    outs:\n"
+        "    - {path: data/splits/a.csv, hash: md5, md5: abc, size: 1}\n"
+    )
+    (tmp_path / "data/raw").mkdir(parents=True)
+    (tmp_path / "data/raw/ph2.dvc").write_text("outs:\n- {md5: def.dir, path: ph2}\n")
+    subprocess.run(["git", "add", "-A"], check=True)
+    identity = ["-c", "user.name=T", "-c", "user.email=t@example.org"]
+    subprocess.run(["git", *identity, "commit", "-qm", "x"], check=True)
+    paths = [Path("data/splits/a.csv"), Path("data/raw/ph2"), Path("data/unknown")]
+    tags = tracking.lineage_tags(paths)
+    assert tags["dvc.data/splits/a.csv"] == "abc"
+    assert tags["dvc.data/raw/ph2"] == "def.dir"
+    assert len(tags["git_commit"]) == 40
+    assert tags["git_dirty"] == "False"
+    assert "dvc.data/unknown" not in tags
+    (tmp_path / "dvc.lock").write_text("schema: '2.0'\n")
+    assert tracking.lineage_tags(paths)["git_dirty"] == "True"
+
+
+def test_outside_a_repository_the_commit_is_unknown(store):
+    assert tracking.lineage_tags([]) == {"git_commit": "unknown"}
+
+
+def test_an_alias_that_nobody_holds_finds_no_version(store):
+    assert tracking.find_version("melanoma-none", tracking.STAGING) is None
