@@ -96,8 +96,8 @@ def server(folder: Path, *command: str, url: str, settings: dict[str, str] | Non
             _wait_for(url, process, Path(log.name))
             yield
         finally:
-            os.killpg(process.pid, signal.SIGTERM)
-            process.wait(30)
+            os.killpg(process.pid, signal.SIGKILL)  # nothing here outlives the test
+            process.wait()
 
 
 def _wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.metrics import balanced_accuracy_score
 
 from melanoma.errors import TrainingError
 from melanoma.training import fit
@@ -40,12 +41,18 @@ def test_the_history_has_one_row_an_epoch_counted_from_1(params, bright_or_dark,
 
 
 @pytest.mark.parametrize("monitor", ["val_loss", "val_auc_roc"])
-def test_the_weights_of_the_best_epoch_are_kept(params, bright_or_dark, settings, monitor):
-    model, history = train(params, bright_or_dark, replace(settings, monitor=monitor, num_epochs=6))
+@pytest.mark.parametrize("balance_classes", [True, False])
+def test_the_weights_of_the_best_epoch_are_kept_and_its_loss_is_weighted_like_training(
+    params, bright_or_dark, settings, monitor, balance_classes
+):
+    chosen = replace(settings, monitor=monitor, num_epochs=6, balance_classes=balance_classes)
+    model, history = train(params, bright_or_dark, chosen)
     best = fit.best_epoch(history, monitor)
     probability = fit.predict(model, bright_or_dark.validation_images)
-    target = bright_or_dark.validation_targets
-    loss = -np.mean(np.where(target == 1, np.log(probability), np.log(1 - probability)))
+    is_malignant = bright_or_dark.validation_targets == 1  # 4 of 12
+    surprise = -np.where(is_malignant, np.log(probability), np.log(1 - probability))
+    mean_of_classes = (surprise[is_malignant].mean() + surprise[~is_malignant].mean()) / 2
+    loss = mean_of_classes if balance_classes else surprise.mean()
     np.testing.assert_allclose(loss, best["val_loss"], rtol=1e-4)
 
 
@@ -79,9 +86,8 @@ def test_callbacks_see_all_scores_of_the_epoch(params, bright_or_dark, settings)
 
 def test_validation_images_are_not_augmented(params, bright_or_dark, settings):
     model, history = train(params, bright_or_dark, replace(settings, num_epochs=1))
-    accuracy = np.mean(
-        (fit.predict(model, bright_or_dark.validation_images) >= 0.5) == bright_or_dark.validation_targets
-    )
+    called = fit.predict(model, bright_or_dark.validation_images) >= 0.5
+    accuracy = balanced_accuracy_score(bright_or_dark.validation_targets, called)
     assert accuracy == pytest.approx(history["val_accuracy"].iloc[0])
 
 

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import pandas as pd
 from sklearn.metrics import accuracy_score, log_loss, roc_auc_score
+from sklearn.utils.class_weight import compute_sample_weight
 from tqdm import tqdm
 
 from melanoma.config import Augment, Model
@@ -91,7 +92,7 @@ def fit(
         epochs=settings.num_epochs,
         verbose=0,
         callbacks=[
-            _ValidationScores(arrays.validation_images, arrays.validation_targets),
+            _ValidationScores(arrays.validation_images, arrays.validation_targets, settings.balance_classes),
             keras.callbacks.EarlyStopping(
                 settings.monitor,
                 mode=_direction(settings.monitor),
@@ -139,11 +140,16 @@ def predict(model: keras.Model, images: np.ndarray, *, batch_size: int = 64) -> 
 
 
 class _ValidationScores(keras.callbacks.Callback):
-    """Adds val_loss, val_accuracy and the exact val_auc_roc to the scores of each epoch."""
+    """Adds val_loss, val_accuracy and the exact val_auc_roc to the scores of each epoch.
 
-    def __init__(self, images: np.ndarray, targets: np.ndarray) -> None:
+    Where training draws both classes equally often, they weigh equally in loss and accuracy here too.
+    Else the loss would be lowest while the network still calls everything benign, as most images are.
+    """
+
+    def __init__(self, images: np.ndarray, targets: np.ndarray, balance_classes: bool) -> None:
         super().__init__()
         self._images, self._targets = images, targets
+        self._weights = compute_sample_weight("balanced" if balance_classes else None, targets)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         logs = {} if logs is None else logs
@@ -152,8 +158,9 @@ class _ValidationScores(keras.callbacks.Callback):
                 f"The training loss is {logs['loss']} in epoch {epoch + 1}; lower the learning rate."
             )
         probability = predict(self.model, self._images)
-        logs["val_loss"] = float(log_loss(self._targets, probability))
-        logs["val_accuracy"] = float(accuracy_score(self._targets, probability >= 0.5))
+        called, weights = probability >= 0.5, self._weights
+        logs["val_loss"] = float(log_loss(self._targets, probability, sample_weight=weights))
+        logs["val_accuracy"] = float(accuracy_score(self._targets, called, sample_weight=weights))
         logs[OBJECTIVE] = float(roc_auc_score(self._targets, probability))
 
 
