@@ -82,30 +82,30 @@ BOUNDS: dict[str, tuple[list[Any], list[Any]]] = {
     "cohorts.joint": ([["isic"], ["isic", "ph2"]], [[], "isic", [1]]),
     "execution.num_workers": ([0, 64], [-1, 1.0, True, "2", None]),
     "sample.seed": SEED,
-    "sample.num_lesions": ([10], [9]),
+    "sample.num_lesions": ([40, 9999], [9, 10_000]),
     "sample.num_second_views": ([0], [-1]),
     "sample.malignant_fraction": ([0.01, 0.99], [0, 1, "0.4"]),
-    "sample.image_size": ([150], [149]),
+    "sample.image_size": ([160], [159]),
     "ingest.sample.licence": ([None, "CC-0"], [5, True]),
     "ingest.sample.attribution": ([None, "A clinic"], [5]),
     "inspect.working_size": ([64], [63]),
     "validate.min_image_side": POSITIVE,
     "validate.min_sharpness": ([0, 100.5], [-0.1, "2", None]),
-    "validate.min_brightness": FRACTION,
-    "validate.max_brightness": FRACTION,
+    "validate.min_brightness": ([0, 0.0, 0.5], FRACTION[1]),
+    "validate.max_brightness": ([0.5, 1, 1.0], FRACTION[1]),
     "validate.min_contrast": FRACTION,
     "validate.min_age_years": ([0], [-1]),
     "validate.max_age_years": ([0, 120], [-1]),
     "validate.licences": ([["CC-0"]], [[], "CC-0", [0]]),
     "validate.min_images": POSITIVE,
-    "validate.min_malignant_fraction": FRACTION,
-    "validate.max_malignant_fraction": FRACTION,
+    "validate.min_malignant_fraction": ([0, 0.0, 0.5], FRACTION[1]),
+    "validate.max_malignant_fraction": ([0.5, 1, 1.0], FRACTION[1]),
     "validate.max_quarantined_fraction": FRACTION,
     "split.seed": SEED,
     "split.train_fraction": ([0.6], [0, 1, "0.6"]),
     "split.near_duplicate_max_distance": ([0, 32], [-1, 33, 6.0]),
     "split.near_duplicate_min_correlation": FRACTION,
-    "pack.image_size": ([32], [31]),
+    "pack.image_size": ([94, 150], [31, 150.0]),
     "augment.rotation_degrees": ([0, 360], [-1, 361]),
     "augment.horizontal_shift_fraction": FRACTION,
     "augment.vertical_shift_fraction": FRACTION,
@@ -257,6 +257,27 @@ def test_every_depth_of_the_search_space_needs_its_filters(load):
     assert load({"model.filters": [8, 8, 8], "tune.max_depth": 3}).model.filters == [8, 8, 8]
     with pytest.raises(ConfigError, match=r"model\.filters needs 4 entries, .*, got 3"):
         load({"model.filters": [8, 8, 8], "tune.max_depth": 4})
+
+
+def test_no_more_lesions_can_have_a_second_view_than_there_are(load):
+    assert load({"sample.num_lesions": 10, "sample.num_second_views": 10}).sample.num_second_views == 10
+    with pytest.raises(ConfigError, match=r"num_second_views must not exceed num_lesions, got 11 and 10"):
+        load({"sample.num_lesions": 10, "sample.num_second_views": 11})
+
+
+@pytest.mark.parametrize("name", ["brightness", "age_years", "malignant_fraction"])
+def test_a_range_of_the_checks_must_not_be_empty(load, name):
+    load({f"validate.min_{name}": 0.5, f"validate.max_{name}": 0.5})
+    with pytest.raises(ConfigError, match=f"min_{name} must not exceed max_{name}, got 0.6 and 0.5"):
+        load({f"validate.min_{name}": 0.6, f"validate.max_{name}": 0.5})
+
+
+def test_images_must_be_large_enough_for_the_deepest_network(load):
+    # 94 -> 46 -> 22 -> 10 -> 4 -> 1, and 93 -> 45 -> 21 -> 9 -> 3 -> 0.
+    assert load({"pack.image_size": 94}).pack.image_size == 94
+    with pytest.raises(ConfigError, match=r"pack\.image_size 93 leaves no pixel after tune\.max_depth 5"):
+        load({"pack.image_size": 93})
+    assert load({"pack.image_size": 93, "tune.max_depth": 4}).pack.image_size == 93
 
 
 # ---- files that hold no parameters -----------------------------------------------------------

@@ -44,10 +44,19 @@ class Sample(Section):
     """The synthetic default dataset."""
 
     seed: Seed
-    num_lesions: Annotated[int, Field(ge=10)]
+    num_lesions: Annotated[int, Field(ge=10, le=9999)]
     num_second_views: Annotated[int, Field(ge=0)]
     malignant_fraction: OpenFraction
-    image_size: Annotated[int, Field(ge=150)]
+    image_size: Annotated[int, Field(ge=160)]
+
+    @model_validator(mode="after")
+    def _second_views_have_a_first(self) -> Self:
+        if self.num_second_views > self.num_lesions:
+            raise ValueError(
+                "num_second_views must not exceed num_lesions, "
+                f"got {self.num_second_views} and {self.num_lesions}"
+            )
+        return self
 
 
 class Ingest(Section):
@@ -78,6 +87,14 @@ class Validate(Section):
     min_malignant_fraction: Fraction
     max_malignant_fraction: Fraction
     max_quarantined_fraction: Fraction
+
+    @model_validator(mode="after")
+    def _ranges_are_not_empty(self) -> Self:
+        for name in ("brightness", "age_years", "malignant_fraction"):
+            low, high = getattr(self, f"min_{name}"), getattr(self, f"max_{name}")
+            if low > high:
+                raise ValueError(f"min_{name} must not exceed max_{name}, got {low:g} and {high:g}")
+        return self
 
 
 class Split(Section):

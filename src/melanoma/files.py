@@ -130,8 +130,8 @@ def require(path: Path) -> None:
     """Raise a `DataError` that says how to make `path` when it does not exist."""
     if not path.exists():
         raise DataError(
-            f"{path} does not exist. It is written by an earlier step: run `dvc repro`, or for "
-            "data/raw/<dataset> `python -m pipelines.fetch` (see README)."
+            f"{path} does not exist. It is written by an earlier step: run `dvc repro`; for "
+            "data/raw/<dataset>, `python -m pipelines.fetch` (see README) or `dvc pull`."
         )
 
 

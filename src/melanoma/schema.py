@@ -62,8 +62,9 @@ def conform_records(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _require_unique_ids(records: pd.DataFrame) -> None:
-    if records["image_id"].isna().any():
-        raise DataError(f"{int(records['image_id'].isna().sum())} rows have a blank image_id.")
+    is_blank = records["image_id"].fillna("") == ""
+    if is_blank.any():
+        raise DataError(f"{int(is_blank.sum())} rows have a blank image_id.")
     repeated = records.loc[records["image_id"].duplicated(), "image_id"].unique()
     if len(repeated):
         raise DataError(

@@ -5,8 +5,8 @@ import subprocess
 import pandas as pd
 import pytest
 
-from tests.end_to_end.clone import report, run, score, staging_server
-from tests.pipelines.workspace import STAGE_ORDER, change_params
+from tests.end_to_end.clone import make_clone, report, run, score, staging_server
+from tests.pipelines.workspace import SMALL, STAGE_ORDER, change_params
 
 pytestmark = pytest.mark.slow
 
@@ -75,6 +75,15 @@ def test_the_staging_server_answers_a_jpeg_as_the_report_says(demo):
     assert "row 1: the bytes are no JPEG" in refusal.text
     assert "Traceback" not in refusal.text
     assert again.json()["predictions"][0] == rows[0]
+
+
+def test_a_dataset_that_was_never_fetched_stops_repro_with_how_to_get_it(demo, tmp_path):
+    clone = make_clone(tmp_path / "clone", SMALL | {"run": {"datasets": ["ph2"], "cohorts": ["ph2"]}})
+    output = run(clone, "dvc", "repro", exit_code=255)
+    assert "error: data/raw/ph2 does not exist" in output
+    assert "python -m pipelines.fetch" in output
+    assert "Traceback" not in output
+    assert not (clone / "data/records/ph2.parquet").exists()
 
 
 def test_an_unknown_parameter_stops_everything_with_its_name(demo, tmp_path):

@@ -121,7 +121,7 @@ def open_packed(folder: Path) -> Packed:
     manifest = read_json(folder / MANIFEST)
     require(folder / IMAGES)
     require(folder / INDEX)
-    if _digest(folder) != manifest["digest"]:
+    if _digest(folder) != manifest.get("digest"):
         raise DataError(
             f"{folder} is not what was packed (its digest differs). "
             f"Run `dvc repro --force pack@{folder.name}`."

@@ -40,7 +40,7 @@ def index_files(folder: Path) -> dict[str, Path]:
         raise DataError(f"{folder} is no folder; expected one with image files in it.")
     by_stem: dict[str, Path] = {}
     for file in sorted(folder.iterdir()):
-        if file.suffix.lower() not in IMAGE_SUFFIXES or file.name.startswith("."):
+        if file.suffix.lower() not in IMAGE_SUFFIXES or file.name.startswith(".") or file.is_dir():
             continue
         if file.stem in by_stem:
             raise DataError(f"{folder} holds {by_stem[file.stem].name} and {file.name}: keep one.")

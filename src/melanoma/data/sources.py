@@ -65,7 +65,8 @@ def _require_matching_files(named: pd.Series, folder: Path, raw_dir: Path) -> No
             "Fetch the dataset again."
         )
     _require_existing(named, folder, raw_dir)
-    nameless = sorted({file.name for file in folder.iterdir()} - set(named))
+    there = {file.name for file in folder.iterdir() if not file.name.startswith(".")}
+    nameless = sorted(there - set(named))
     if nameless:
         raise DataError(
             f"{folder}: {len(nameless)} files have no row in {raw_dir}/metadata.csv: "
