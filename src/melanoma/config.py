@@ -252,6 +252,18 @@ class Params(Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _images_are_large_enough_for_the_deepest_network(self) -> Self:
+        side = self.pack.image_size
+        for _ in range(self.tune.max_depth):
+            side = (side - 2) // 2  # a 3 x 3 convolution without padding, then 2 x 2 pooling
+        if side < 1:
+            raise ValueError(
+                f"pack.image_size {self.pack.image_size} leaves no pixel after tune.max_depth "
+                f"{self.tune.max_depth} blocks; raise the one or lower the other"
+            )
+        return self
+
     def members(self, cohort: str) -> list[str]:
         """The datasets of `cohort`.
 
