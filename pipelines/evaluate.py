@@ -26,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--metrics", type=Path, required=True, help="JSON to write")
     parser.add_argument("--models", type=Path, required=True, help="JSON of model URIs to write")
     parser.add_argument("--predictions", type=Path, required=True, help="CSV to write")
-    parser.add_argument("--roc", type=Path, required=True, help="CSV of the ROC curves to write")
+    parser.add_argument("--roc", type=Path, required=True, help="folder of ROC curves to write")
     parser.add_argument("--confusion", type=Path, required=True, help="CSV to write")
     parser.add_argument("--figures", type=Path, required=True, help="folder to write")
     args = parser.parse_args(argv)
@@ -58,7 +58,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     with files.atomic_folder(args.figures) as folder:
         result.save_figures(folder)
     files.write_csv(result.predictions, args.predictions)
-    files.write_csv(result.roc, args.roc)
+    with files.atomic_folder(args.roc) as folder:
+        for name in schema.MODEL_NAMES:
+            files.write_csv(result.roc[result.roc["model"] == name], folder / f"{name}.csv")
     files.write_csv(result.confusion, args.confusion)
     files.write_json({"selected": result.selected, **models}, args.models)
     files.write_json(result.metrics, args.metrics)

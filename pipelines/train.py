@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import pandas as pd
 
 from melanoma import config, files, tracking
 from melanoma.config import Params
@@ -27,6 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--baseline", type=Path, required=True, help="model folder to write")
     parser.add_argument("--tuned", type=Path, required=True, help="model folder to write")
     parser.add_argument("--runs", type=Path, required=True, help="JSON of run ids to write")
+    parser.add_argument("--curves", type=Path, required=True, help="folder of pictures to write")
     args = parser.parse_args(argv)
 
     params = config.load(args.params)
@@ -34,46 +36,43 @@ def main(argv: Sequence[str] | None = None) -> int:
     tuning = files.read_json(args.tuning)
     best = {key: tuning["best"][key] for key in ("depth", "learning_rate")}
     tags = _training.run_tags(args.cohort, data, [args.packed, args.tuning])
+    tags |= {"stage": "train", "tuning_run_id": tuning["run_id"]}
     runs = {}
-    for name, chosen, out in (
-        ("baseline", params.baseline.model_dump(), args.baseline),
-        ("tuned", best | {"trial": tuning["best"]["trial"]}, args.tuned),
-    ):
-        with tracking.open_run(
-            experiment=_training.experiment(args.cohort),
-            name=name,
-            tags=tags | {"stage": "train", "model": name, "tuning_run_id": tuning["run_id"]},
-            params=chosen | _training.describe_problem(params, data),
-        ) as run:
+    with files.atomic_folder(args.curves) as curves:
+        for name, chosen, out in (
+            ("baseline", params.baseline.model_dump(), args.baseline),
+            ("tuned", best, args.tuned),
+        ):
+            with tracking.open_run(
+                experiment=_training.experiment(args.cohort),
+                name=name,
+                tags=tags | {"model": name},
+                params=chosen | _training.describe_problem(params, data),
+            ) as run:
+                with files.atomic_folder(out) as folder:
+                    history = _fit(chosen, params, data=data, run=run, folder=folder)
+                note = _training.data_note(args.cohort, data)
+                figure = figures.history_figure(history, title=name, note=note)
+                figure.savefig(curves / f"{name}.png", dpi=110)
+                run.log_figure(figure, "history.png")
+                run.log_file(args.packed / packed.INDEX, "data")
             runs[name] = run.run_id
-            with files.atomic_folder(out) as folder:
-                _train(chosen, params, data=data, run=run, folder=folder)
-            run.log_file(args.packed / packed.INDEX, "data")
-            note = _training.data_note(args.cohort, data)
-            history = files.read_csv(out / "history.csv")
-            best_epoch = fit.best_epoch(history, params.train.monitor)
-            run.log_figure(figures.history_figure(history, title=name, note=note), "history.png")
-        _cli.say(
-            f"train@{args.cohort}",
-            f"{name}: depth {chosen['depth']}, learning rate {chosen['learning_rate']:.2g}, "
-            f"best of {len(history)} epochs is {best_epoch['epoch']:.0f}, "
-            f"validation AUC {best_epoch[fit.OBJECTIVE]:.3f}",
-        )
+            _cli.say(f"train@{args.cohort}", f"{name}: {_describe(chosen, history, params)}")
     files.write_json(runs, args.runs)
     return 0
 
 
-def _train(
+def _fit(
     chosen: dict[str, Any],
     params: Params,
     *,
     data: packed.Packed,
     run: tracking.Run,
     folder: Path,
-) -> None:
-    """Fit one network and write `model.keras`, `model.onnx` and `history.csv` to `folder`."""
+) -> pd.DataFrame:
+    """Fit one network, write `model.keras`, `model.onnx` and `history.csv` to `folder`; its history."""
     keras.utils.set_random_seed(params.train.seed)
-    model = fit.build_model(params.model, image_size=params.pack.image_size, depth=chosen["depth"])
+    model = fit.build_model(params.model, image_size=data.images.shape[1], depth=chosen["depth"])
     history = fit.fit(
         model,
         _training.arrays(data),
@@ -90,6 +89,15 @@ def _train(
     files.write_csv(history, folder / "history.csv")
     best = fit.best_epoch(history, params.train.monitor)
     run.log_metrics({"best_epoch": best["epoch"], "best_val_auc_roc": best[fit.OBJECTIVE]})
+    return history
+
+
+def _describe(chosen: dict[str, Any], history: pd.DataFrame, params: Params) -> str:
+    best = fit.best_epoch(history, params.train.monitor)
+    return (
+        f"depth {chosen['depth']}, learning rate {chosen['learning_rate']:.2g}, best of {len(history)} "
+        f"epochs is {best['epoch']:.0f}, validation AUC {best[fit.OBJECTIVE]:.3f}"
+    )
 
 
 if __name__ == "__main__":

@@ -48,6 +48,7 @@ def test_metrics_and_plots_can_be_shown(demo):
     html = (demo / "dvc_plots/index.html").read_text()
     assert "ROC curve" in html
     assert "Confusion matrix" in html
+    assert any(path.suffix == ".png" for path in (demo / "dvc_plots/static").iterdir())
 
 
 def test_a_changed_evaluate_parameter_trains_nothing_again(demo):

@@ -30,6 +30,13 @@ def test_the_metrics_follow_from_the_predictions(at_workspace):
         assert (called == (rows["probability"] >= metrics[model]["threshold"])).all()
 
 
+def test_each_model_has_its_roc_curve(at_workspace):
+    for model in ("baseline", "tuned"):
+        curve = pd.read_csv(f"reports/sample/roc/{model}.csv")
+        area = np.trapezoid(curve["sensitivity"], curve["false_positive_fraction"])
+        np.testing.assert_allclose(area, read("metrics")[model]["test"]["auc_roc"]["value"])
+
+
 def test_the_operating_point_reaches_its_sensitivity_on_validation(at_workspace):
     for model in ("baseline", "tuned"):
         assert read("metrics")[model]["validation"]["sensitivity"]["value"] >= 0.95

@@ -33,6 +33,12 @@ def test_the_runs_hold_parameters_epochs_lineage_and_the_curves(at_workspace):
     assert store.get_run(runs["tuned"]).data.params["depth"] == str(tuning["best"]["depth"])
 
 
+def test_the_curves_are_pictures_for_dvc_too(workspace):
+    pictures = sorted((workspace / "reports/sample/training").iterdir())
+    assert [picture.name for picture in pictures] == ["baseline.png", "tuned.png"]
+    assert all(picture.read_bytes().startswith(b"\x89PNG") for picture in pictures)
+
+
 def test_missing_tuning_is_refused(broken, capsys):
     Path("reports/sample/tuning.json").unlink()
     assert run_stage("train") == 1
