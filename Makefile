@@ -4,6 +4,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 COHORT ?= sample
 PORT ?= 5001
+UI_PORT ?= 5000
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 # Without build isolation: what is built is built with the setuptools of bootstrap.lock, checked by hash.
@@ -14,7 +15,7 @@ help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 .venv/bin/uv: infra/bootstrap.lock
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: Python 3.11 or newer is needed; $(PYTHON) is `$(PYTHON) --version`. Name another: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || { echo "error: Python 3.11, 3.12 or 3.13 is needed; $(PYTHON) is `$(PYTHON) --version`. Name another: make PYTHON=python3.12 ..." >&2; exit 1; }
 	@$(PYTHON) -m venv .venv || { echo "error: $(PYTHON) cannot make a virtual environment; on Debian install python3-venv" >&2; exit 1; }
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r infra/bootstrap.lock
 	@touch $@
@@ -65,7 +66,7 @@ COMPILE = --quiet --universal --python-version 3.11 --generate-hashes --no-emit-
 
 .PHONY: ui
 ui: .venv/.installed ## Compare runs in the browser
-	mlflow ui --port $(PORT)
+	mlflow ui --port $(UI_PORT)
 
 .PHONY: serve
 serve: .venv/.installed ## Serve the staging model of COHORT on PORT

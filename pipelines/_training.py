@@ -1,10 +1,12 @@
 """What the scripts `tune` and `train` share: how a run is named, tagged and fed."""
 
+import hashlib
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from melanoma import schema, tracking
+import melanoma
+from melanoma import files, schema, tracking
 from melanoma.config import Params
 from melanoma.data.packed import Packed
 from melanoma.training.fit import Arrays, FitSettings
@@ -20,13 +22,13 @@ def data_note(cohort: str, data: Packed) -> str:
     return f"cohort {cohort}: SYNTHETIC images" if data.is_synthetic else f"cohort {cohort}"
 
 
-def run_tags(cohort: str, data: Packed, inputs: list[Path]) -> dict[str, str]:
-    """Cohort, data digest, whether data are synthetic, and the lineage of `inputs`."""
+def run_tags(cohort: str, data: Packed) -> dict[str, str]:
+    """Cohort, data digest, whether data are synthetic, git commit and DVC hashes."""
     return {
         "cohort": cohort,
         "data_digest": data.digest,
         "is_synthetic": str(data.is_synthetic).lower(),
-        **tracking.lineage_tags([Path(f"data/splits/{cohort}.csv"), *inputs]),
+        **tracking.lineage_tags(),
     }
 
 
@@ -46,6 +48,14 @@ def fit_settings(params: Params, num_epochs: int) -> FitSettings:
         patience=train.patience,
         seed=train.seed,
     )
+
+
+def code_digest() -> str:
+    """Digest of the code that decides how a trial goes: another code, another study."""
+    package = Path(melanoma.__file__).parent
+    sources = [*package.glob("training/*.py"), *package.glob("models/*.py"), package / "data/augment.py"]
+    digests = "".join(files.sha256_of_file(source) for source in sorted(sources))
+    return hashlib.sha256(digests.encode()).hexdigest()
 
 
 def describe_problem(params: Params, data: Packed) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from melanoma.data import isic, ph2
-from melanoma.data.raw import RawDataset, write_raw
+from melanoma.data.raw import RawDataset, require_apart, write_raw
 from melanoma.errors import DataError
 from pipelines import _cli
 
@@ -30,6 +30,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
 
     out = args.out or Path("data/raw") / args.dataset
+    for source in ("source", "metadata", "images", "masks"):
+        if getattr(args, source, None) is not None:
+            require_apart(getattr(args, source), out)
     with _open_source(args) as dataset:
         is_new = write_raw(dataset, out)
     state = "written" if is_new else "unchanged"
@@ -73,14 +76,14 @@ def _open_source(args: argparse.Namespace) -> AbstractContextManager[RawDataset]
 
 def _put_under_dvc(folder: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "dvc", "add", "--quiet", str(folder)],
+        [sys.executable, "-m", "dvc", "add", str(folder)],
         capture_output=True,
         text=True,
         check=False,
     )
     if done.returncode:
         raise DataError(
-            f"{folder} is written, but `dvc add {folder}` failed: {done.stderr.strip()}\n"
+            f"{folder} is written, but `dvc add {folder}` failed: {(done.stderr + done.stdout).strip()}\n"
             "Run from the top of the repository, or with --no-dvc outside of one."
         )
 

@@ -22,10 +22,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
 
     params = config.load(args.params)
+    members = params.members(args.cohort)
     assigned = files.read_csv(args.split, dtype={"image_id": "string", "group_id": "string"})
     digest = packed.pack(
         assigned,
-        cohorts.read_tables(args.accepted, params.members(args.cohort)),
+        cohorts.read_tables(args.accepted, members),
         args.out,
         size=params.pack.image_size,
         num_workers=params.execution.num_workers,

@@ -8,6 +8,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from melanoma import config, files, schema, tracking
 from melanoma.data import packed
@@ -60,29 +61,33 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
     verdict = gate.judge(contest, rules)
     is_passed = verdict.pop("is_passed")
+    previous = tracking.predecessor(version, champion)
+    tracking.note_verdict(version, run, verdict["reasons"], previous=previous)
     if is_passed:
         tracking.set_alias(name, tracking.STAGING, version.version)
+    holder = tracking.find_version(name, tracking.STAGING)
     summary = {
         "registered_model": name,
         "version": int(version.version),
         "model": selected,
         "is_promoted": is_passed,
-        "previous_version": int(champion.version) if champion else None,
+        "previous_version": previous,
+        "staging_version": int(holder.version) if holder else None,
         "is_synthetic": data.is_synthetic,
         **verdict,
     }
     files.write_json(summary, args.out)
-    tracking.note_verdict(version, run, verdict["reasons"])
     _cli.say(f"promote@{args.cohort}", _headline(summary))
     return 0
 
 
-def _headline(summary: dict[str, object]) -> str:
+def _headline(summary: dict[str, Any]) -> str:
     what = f"{summary['registered_model']} version {summary['version']} ({summary['model']})"
     if summary["is_promoted"]:
         return f"{what} holds the alias staging"
-    reasons = summary["reasons"]
-    return f"{what} refused: {'; '.join(reasons) if isinstance(reasons, list) else reasons}"
+    staging = summary["staging_version"]
+    held = "no version holds" if staging is None else f"version {staging} holds"
+    return f"{what} refused: {'; '.join(summary['reasons'])}; {held} the alias staging"
 
 
 if __name__ == "__main__":

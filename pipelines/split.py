@@ -23,12 +23,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
 
     params = config.load(args.params)
-    names = params.run.datasets
+    members, names = params.members(args.cohort), params.run.datasets
     assigned, report = cohorts.split_cohort(
         args.cohort,
         records=cohorts.read_tables(args.accepted, names),
         facts=cohorts.read_tables(args.facts, names),
-        datasets=params.members(args.cohort),
+        datasets=members,
         settings=params.split,
     )
     files.write_csv(assigned, args.out)

@@ -68,8 +68,8 @@ def _print_next_steps(console: Console, cohort: str) -> None:
         ("what the checks caught", "reports/validation/"),
         ("how images were split", f"reports/{cohort}/split.json"),
         ("all metrics and figures", f"reports/{cohort}/metrics.json, reports/{cohort}/figures/"),
-        ("compare all runs", "make ui"),
-        ("serve the model", f"make serve COHORT={cohort}"),
+        ("compare all runs", "make ui, then http://127.0.0.1:5000"),
+        ("serve the model", f"make serve COHORT={cohort}, on port 5001"),
         ("run on real images", "README.md, section 'The real run'"),
     ):
         console.print(f"  {what + ':':<25}{where}", soft_wrap=True, highlight=False)

@@ -35,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     data = packed.open_packed(args.packed)
     tuning = files.read_json(args.tuning)
     best = {key: tuning["best"][key] for key in ("depth", "learning_rate")}
-    tags = _training.run_tags(args.cohort, data, [args.packed, args.tuning])
+    tags = _training.run_tags(args.cohort, data)
     tags |= {"stage": "train", "tuning_run_id": tuning["run_id"]}
     runs = {}
     with files.atomic_folder(args.curves) as curves:

@@ -26,11 +26,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     params = config.load(args.params)
     data = packed.open_packed(args.packed)
-    problem = _training.describe_problem(params, data) | {"tune": params.tune.model_dump()}
-    del problem["tune"]["num_trials"], problem["tune"]["storage"]  # more trials: the same study
+    problem = _training.describe_problem(params, data) | {
+        "tune": params.tune.model_dump(exclude={"num_trials", "storage"}),  # more trials: the same study
+        "baseline": params.baseline.model_dump(),
+        "code_digest": _training.code_digest(),
+    }
     study = search.open_study(search.study_name(args.cohort, problem), params.tune, params.baseline)
 
-    tags = _training.run_tags(args.cohort, data, [args.packed]) | {"stage": "tune"}
+    tags = _training.run_tags(args.cohort, data) | {"stage": "tune"}
     with tracking.open_run(
         experiment=_training.experiment(args.cohort),
         name=f"tune {study.study_name}",
@@ -39,6 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         run_id=study.user_attrs.get("run_id"),
     ) as parent:
         study.set_user_attr("run_id", parent.run_id)
+        tracking.end_abandoned_children(parent)
 
         def open_trial(number: int, chosen: dict[str, Any]):  # type: ignore[no-untyped-def]
             name = f"trial {number}" + (" (baseline)" if chosen == params.baseline.model_dump() else "")
@@ -58,7 +62,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         summary = search.summarize(study) | {"run_id": parent.run_id}
         summary["is_synthetic"] = data.is_synthetic
         parent.log_metrics({"best_val_auc_roc": summary["best"]["val_auc_roc"]})
-        parent.log_params({f"best.{key}": value for key, value in study.best_params.items()})
+        # Tags, not parameters: more trials may find a better one, and MLflow lets no parameter change.
+        parent.set_tags({f"best.{key}": value for key, value in study.best_params.items()})
         note = _training.data_note(args.cohort, data)
         parent.log_figure(figures.trials_figure(summary["trials"], note=note), "trials.png")
         files.write_json(summary, args.out)

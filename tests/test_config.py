@@ -259,6 +259,16 @@ def test_every_depth_of_the_search_space_needs_its_filters(load):
         load({"model.filters": [8, 8, 8], "tune.max_depth": 4})
 
 
+def test_nothing_may_be_named_twice(load):
+    with pytest.raises(ConfigError, match=r"run\.datasets names something twice"):
+        load({"run.datasets": ["sample", "sample"]})
+
+
+def test_members_of_every_cohort_must_be_known_datasets(load):
+    with pytest.raises(ConfigError, match=r"cohorts\.joint names \['nosuch'\]"):
+        load({"cohorts.joint": ["isic", "nosuch"]})
+
+
 def test_no_more_lesions_can_have_a_second_view_than_there_are(load):
     assert load({"sample.num_lesions": 10, "sample.num_second_views": 10}).sample.num_second_views == 10
     with pytest.raises(ConfigError, match=r"num_second_views must not exceed num_lesions, got 11 and 10"):
@@ -303,5 +313,5 @@ def test_a_file_that_is_no_yaml_is_refused(tmp_path, content):
 @pytest.mark.parametrize("content", ["", "[]", "5", "words"])
 def test_a_file_that_holds_no_sections_is_refused(tmp_path, content):
     (tmp_path / "params.yaml").write_text(content)
-    with pytest.raises(ConfigError, match="valid dictionary"):
+    with pytest.raises(ConfigError, match="must be a mapping of sections, got"):
         config.load(tmp_path / "params.yaml")

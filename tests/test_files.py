@@ -155,7 +155,7 @@ def test_parquet_keeps_types_and_missing_values(tmp_path):
 
 @pytest.mark.parametrize("read", [files.read_json, files.read_csv, files.read_parquet, files.require])
 def test_a_missing_file_is_refused_with_how_to_make_it(tmp_path, read):
-    with pytest.raises(DataError, match=r"a\.file does not exist\. .* run `dvc repro`, .*pipelines\.fetch"):
+    with pytest.raises(DataError, match=r"a\.file does not exist\. .* run `dvc repro`; .*pipelines\.fetch"):
         read(tmp_path / "a.file")
 
 

@@ -12,7 +12,8 @@ from melanoma.errors import TrackingError
 def store(tmp_path, monkeypatch):
     """An empty store; the current folder is empty too."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    # Absolute, because MLflow keeps one engine for each URI of a process.
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
     monkeypatch.delenv("MLFLOW_RUN_ID", raising=False)
     return tracking.client()
 
@@ -21,7 +22,9 @@ def open_run(**changes):
     return tracking.open_run(**({"experiment": "e", "name": "n", "tags": {"cohort": "ph2"}} | changes))
 
 
-def test_without_a_setting_runs_go_to_a_sqlite_file_here(store):
+def test_without_a_setting_runs_go_to_a_sqlite_file_here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     with open_run():
         pass
     assert Path("mlflow.db").is_file()
@@ -88,7 +91,7 @@ def test_under_mlflow_run_every_stage_still_has_a_run_of_its_own(store, monkeypa
 
 
 def test_resuming_an_unknown_run_is_refused_and_a_known_one_is_found(store):
-    with pytest.raises(TrackingError, match="not in the tracking store sqlite:///mlflow"):
+    with pytest.raises(TrackingError, match="not in the tracking store sqlite:///"):
         tracking.resume_run("0" * 32)
     with open_run() as run:
         pass
@@ -124,20 +127,66 @@ def test_lineage_names_the_commit_the_dirt_and_the_dvc_hashes(store, tmp_path):
     subprocess.run(["git", "add", "-A"], check=True)
     identity = ["-c", "user.name=T", "-c", "user.email=t@example.org"]
     subprocess.run(["git", *identity, "commit", "-qm", "x"], check=True)
-    paths = [Path("data/splits/a.csv"), Path("data/raw/ph2"), Path("data/unknown")]
-    tags = tracking.lineage_tags(paths)
+    tags = tracking.lineage_tags()
     assert tags["dvc.data/splits/a.csv"] == "abc"
     assert tags["dvc.data/raw/ph2"] == "def.dir"
     assert len(tags["git_commit"]) == 40
     assert tags["git_dirty"] == "False"
-    assert "dvc.data/unknown" not in tags
     (tmp_path / "dvc.lock").write_text("schema: '2.0'\n")
-    assert tracking.lineage_tags(paths)["git_dirty"] == "True"
+    assert tracking.lineage_tags()["git_dirty"] == "True"
 
 
 def test_outside_a_repository_the_commit_is_unknown(store):
-    assert tracking.lineage_tags([]) == {"git_commit": "unknown"}
+    assert tracking.lineage_tags() == {"git_commit": "unknown"}
 
 
 def test_an_alias_that_nobody_holds_finds_no_version(store):
     assert tracking.find_version("melanoma-none", tracking.STAGING) is None
+
+
+def test_without_git_the_commit_is_unknown(store, monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    assert tracking.lineage_tags() == {"git_commit": "unknown"}
+
+
+def test_a_deleted_experiment_is_refused_with_how_to_restore_it(store):
+    with open_run():
+        pass
+    store.delete_experiment(store.get_experiment_by_name("e").experiment_id)
+    with pytest.raises(TrackingError, match="mlflow experiments restore --experiment-id"), open_run():
+        pass
+
+
+def test_a_deleted_run_is_made_anew(store):
+    with open_run() as first:
+        pass
+    store.delete_run(first.run_id)
+    with open_run(run_id=first.run_id) as second:
+        pass
+    assert second.run_id != first.run_id
+
+
+def test_children_that_a_kill_left_running_are_ended(store):
+    with open_run() as parent:
+        child = store.create_run(
+            store.get_run(parent.run_id).info.experiment_id, tags={"mlflow.parentRunId": parent.run_id}
+        )
+        with open_run(parent_id=parent.run_id) as ended:
+            pass
+        tracking.end_abandoned_children(parent)
+    assert store.get_run(child.info.run_id).info.status == "KILLED"
+    assert store.get_run(ended.run_id).info.status == "FINISHED"
+
+
+@pytest.mark.parametrize("uri", ["foo://x", "postgresql+psycopg://127.0.0.1:1/none"])
+def test_a_store_that_cannot_be_opened_is_refused_by_its_address(store, monkeypatch, uri):
+    monkeypatch.setenv("MLFLOW_SQLALCHEMYSTORE_POOLCLASS", "NullPool")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    monkeypatch.setattr("mlflow.store.db.utils.MAX_RETRY_COUNT", 1)
+    with pytest.raises(TrackingError, match="does not answer"):
+        tracking.client()
+
+
+def test_an_empty_setting_means_the_default(store, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "")
+    assert tracking.client().tracking_uri == tracking.DEFAULT_URI

@@ -18,6 +18,7 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 OpenFraction = Annotated[float, Field(gt=0, lt=1)]
 Positive = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
+Name = Annotated[str, Field(pattern=r"^[a-z0-9_-]+$")]  # part of paths and of registered names
 Names = Annotated[list[str], Field(min_length=1)]
 
 
@@ -206,7 +207,7 @@ class Params(Section):
     """All of `params.yaml`."""
 
     run: Run
-    cohorts: dict[str, Names]
+    cohorts: dict[Name, Names]
     execution: Execution
     sample: Sample
     ingest: dict[str, Ingest]
@@ -227,6 +228,8 @@ class Params(Section):
     def _names_are_known(self) -> Self:
         _require_known("run.cohorts", self.run.cohorts, self.cohorts)
         _require_known("run.datasets", self.run.datasets, self.ingest)
+        for cohort, members in self.cohorts.items():
+            _require_known(f"cohorts.{cohort}", members, self.ingest)
         for cohort in self.run.cohorts:
             inactive = sorted(set(self.cohorts[cohort]) - set(self.run.datasets))
             if inactive:
@@ -276,6 +279,8 @@ class Params(Section):
 
 
 def _require_known(key: str, names: list[str], known: Mapping[str, object]) -> None:
+    if len(set(names)) < len(names):
+        raise ValueError(f"{key} names something twice, got {names}")
     unknown = sorted(set(names) - set(known))
     if unknown:
         raise ValueError(f"{key} names {unknown}; known are {sorted(known)}")
@@ -296,6 +301,8 @@ def load(path: Path) -> Params:
         raise ConfigError(f"{path} cannot be read ({error.strerror}).") from error
     except YAMLError as error:
         raise ConfigError(f"{path} is no YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path} must be a mapping of sections, got {type(content).__name__}.")
     try:
         return Params.model_validate(content)
     except ValidationError as error:

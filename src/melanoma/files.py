@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from pyarrow import ArrowInvalid
 
 from melanoma.errors import DataError
 
@@ -37,7 +38,11 @@ def atomic_file(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """An empty temporary folder beside `path` that replaces `path` when the block ends well."""
+    """An empty temporary folder beside `path` that replaces `path` when the block ends well.
+
+    Where `path` is a link to a folder, that folder is replaced and the link stays.
+    """
+    path = path.resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
     try:
@@ -55,7 +60,11 @@ def _swap_in(new: Path, path: Path) -> None:
         return
     aside = new.with_name(new.name + ".old")
     path.rename(aside)
-    new.rename(path)
+    try:
+        new.rename(path)
+    except OSError:
+        aside.rename(path)
+        raise
     shutil.rmtree(aside)
 
 
@@ -109,7 +118,10 @@ def read_parquet(path: Path) -> pd.DataFrame:
         DataError: The file is missing.
     """
     require(path)
-    return pd.read_parquet(path)
+    try:
+        return pd.read_parquet(path)
+    except (OSError, ArrowInvalid) as error:
+        raise DataError(f"{path} cannot be read as Parquet: {error}. Run `dvc repro --force`.") from error
 
 
 def read_csv(path: Path, **options: Any) -> pd.DataFrame:
@@ -121,7 +133,7 @@ def read_csv(path: Path, **options: Any) -> pd.DataFrame:
     require(path)
     try:
         frame: pd.DataFrame = pd.read_csv(path, **options)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError, OSError) as error:
         raise DataError(f"{path} cannot be read as CSV: {error}.") from error
     return frame
 

@@ -21,6 +21,7 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.utils.time import get_current_time_millis
 from ruamel.yaml import YAML
+from sqlalchemy.exc import SQLAlchemyError
 
 from melanoma.errors import TrackingError
 
@@ -30,6 +31,7 @@ STAGING = "staging"
 PARENT_TAG = "mlflow.parentRunId"
 NAME_TAG = "mlflow.runName"
 DIGEST_TAG = "model_digest"
+PREVIOUS_TAG = "previous_version"
 
 Version: TypeAlias = ModelVersion  # of a registered model; callers name the type
 
@@ -40,12 +42,12 @@ def client() -> MlflowClient:
     Raises:
         TrackingError: The store does not answer.
     """
-    uri = os.environ.get("MLFLOW_TRACKING_URI", DEFAULT_URI)
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_URI
     mlflow.set_tracking_uri(uri)
-    store = MlflowClient(uri)
     try:
+        store = MlflowClient(uri)
         store.search_experiments(max_results=1)
-    except MlflowException as error:
+    except (MlflowException, SQLAlchemyError) as error:
         raise TrackingError(
             f"The tracking store {uri} does not answer: {error}. Start it, or set MLFLOW_TRACKING_URI "
             f"to another one (without it, runs go to {DEFAULT_URI})."
@@ -149,17 +151,33 @@ def open_run(
 
 def _has_run(store: MlflowClient, run_id: str) -> bool:
     try:
-        store.get_run(run_id)
+        found = store.get_run(run_id)
     except MlflowException as error:
         if error.error_code == "RESOURCE_DOES_NOT_EXIST":
             return False
         raise
-    return True
+    return bool(found.info.lifecycle_stage == "active")
 
 
 def _experiment_id(store: MlflowClient, name: str) -> str:
     found = store.get_experiment_by_name(name)
-    return found.experiment_id if found else str(store.create_experiment(name))
+    if found is None:
+        return str(store.create_experiment(name))
+    if found.lifecycle_stage != "active":
+        raise TrackingError(
+            f"The experiment {name} was deleted in the tracking store. Bring it back: "
+            f"mlflow experiments restore --experiment-id {found.experiment_id}"
+        )
+    return str(found.experiment_id)
+
+
+def end_abandoned_children(parent: Run) -> None:
+    """Mark runs below `parent` that a kill left running as killed."""
+    store = client()
+    experiment = store.get_run(parent.run_id).info.experiment_id
+    of_parent = f"tags.`{PARENT_TAG}` = '{parent.run_id}' and attributes.status = 'RUNNING'"
+    for child in store.search_runs([experiment], of_parent):
+        store.set_terminated(child.info.run_id, "KILLED")
 
 
 def resume_run(run_id: str) -> Run:
@@ -177,15 +195,14 @@ def resume_run(run_id: str) -> Run:
     return Run(run_id, store)
 
 
-def lineage_tags(paths: list[Path]) -> dict[str, str]:
-    """What the run was made from: git commit, whether the tree was dirty, DVC hashes of `paths`.
+def lineage_tags() -> dict[str, str]:
+    """What a run is made from: git commit, whether the tree was dirty, DVC hashes of all data.
 
-    Hashes come from `dvc.lock` and `*.dvc` files; a path that DVC does not know yet is left out.
+    Hashes come from `dvc.lock` and `data/raw/*.dvc`: of raw folders, records, splits, packed cohorts.
     """
     hashes = _dvc_hashes()
-    known = {path.as_posix(): hashes[path.as_posix()] for path in paths if path.as_posix() in hashes}
     commit = _git("rev-parse", "HEAD")
-    tags = {f"dvc.{path}": digest for path, digest in known.items()}
+    tags = {f"dvc.{path}": digest for path, digest in hashes.items() if path.startswith("data/")}
     tags |= {"git_commit": commit or "unknown"}
     if commit:
         tags["git_dirty"] = str(bool(_git("status", "--porcelain", "--untracked-files=no")))
@@ -193,7 +210,10 @@ def lineage_tags(paths: list[Path]) -> dict[str, str]:
 
 
 def _git(*arguments: str) -> str:
-    done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
+    try:
+        done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
+    except FileNotFoundError:  # no git on this machine
+        return ""
     return done.stdout.strip() if done.returncode == 0 else ""
 
 
@@ -244,9 +264,21 @@ def set_alias(name: str, alias: str, version: str) -> None:
     client().set_registered_model_alias(name, alias, version)
 
 
-def note_verdict(version: Version, run: Run, reasons: list[str]) -> None:
+def predecessor(version: Version, champion: Version | None) -> int | None:
+    """Number of the version that `version` was first compared with; None when there was none.
+
+    When `version` itself holds the alias, an earlier call promoted it and left the number as a tag.
+    """
+    if champion is None or champion.version != version.version:
+        return int(champion.version) if champion else None
+    noted = champion.tags.get(PREVIOUS_TAG, "")
+    return int(noted) if noted else None
+
+
+def note_verdict(version: Version, run: Run, reasons: list[str], *, previous: int | None) -> None:
     """Write to version and run that the gates were passed, or the reasons why not."""
     verdict = {"gate": "refused" if reasons else "passed", "gate_reasons": "; ".join(reasons)}
+    verdict[PREVIOUS_TAG] = "" if previous is None else str(previous)
     for key, value in verdict.items():
         client().set_model_version_tag(version.name, version.version, key, value)
     run.set_tags(verdict)

@@ -2,6 +2,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from great_expectations import expectations as gxe
 
 from melanoma.data import checks
 from melanoma.errors import DataError
@@ -280,3 +281,13 @@ def test_enough_images_of_both_classes_must_be_left(validator, targets, failing)
 
 def test_the_data_docs_have_a_page_to_start_from(validator, legal):
     assert (validator.docs_folder() / "index.html").is_file()
+
+
+def test_a_check_that_cannot_be_run_does_not_count_as_passed(tmp_path):
+    table = pd.DataFrame({"image_id": ["a"], "width": [200.0]})
+    there = checks.Check("there", "quarantine", gxe.ExpectColumnValuesToNotBeNull(column="width"))
+    absent = checks.Check("absent", "quarantine", gxe.ExpectColumnValuesToNotBeNull(column="height"))
+    validator = checks.Validator(tmp_path)
+    assert validator.run(table, [there], suite_name="legal")[0].is_passed
+    with pytest.raises(DataError, match="The check absent could not be run"):
+        validator.run(table, [absent], suite_name="broken")

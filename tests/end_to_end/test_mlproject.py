@@ -36,6 +36,14 @@ def test_the_project_run_stays_apart_from_the_runs_of_the_stages(demo):
     run(demo, "dvc", "repro")
 
 
+def test_an_experiment_overrides_a_parameter(demo):
+    output = mlflow_run(demo, "-e", "experiment", "-P", "set=evaluate.num_bootstrap_draws=202")
+    assert "Running stage 'evaluate@sample'" in output
+    assert "num_bootstrap_draws: 202" in (demo / "params.yaml").read_text()
+    change_params(demo / "params.yaml", evaluate={"num_bootstrap_draws": 200})
+    run(demo, "dvc", "repro")
+
+
 def test_fetch_passes_its_parameters_on(demo, tmp_path):
     output = mlflow_run(
         demo, "-e", "fetch", "-P", "dataset=ph2", "-P", f"source={tmp_path / 'nowhere'}", exit_code=1

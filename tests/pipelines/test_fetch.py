@@ -101,3 +101,43 @@ def test_outside_a_repository_the_data_stay_and_the_message_says_what_to_do(tmp_
         assert run("ph2", "--source", str(source)) == 1
         assert "--no-dvc" in capsys.readouterr().err
         assert Path("data/raw/ph2/metadata.csv").is_file()
+
+
+def test_a_folder_that_holds_other_things_is_never_replaced(repository, tmp_path, capsys):
+    source = make_ph2(tmp_path / "source")
+    Path("notes").mkdir()
+    Path("notes/thesis.txt").write_text("years of work")
+    assert run("ph2", "--source", str(source), "--out", "notes", "--no-dvc") == 1
+    assert "things that are not part of a raw folder: thesis.txt" in capsys.readouterr().err
+    assert Path("notes/thesis.txt").read_text() == "years of work"
+
+
+def test_a_source_inside_the_raw_folder_is_refused_and_kept(repository, capsys):
+    source = make_ph2(Path("data/raw/ph2"))
+    assert run("ph2", "--source", str(source), "--no-dvc") == 1
+    assert "lie in one another" in capsys.readouterr().err
+    assert (source / "PH2_dataset.txt").is_file()
+
+
+def test_columns_of_the_source_that_have_our_names_do_not_count(repository, tmp_path):
+    source = make_isic(tmp_path / "source")
+    text = "isic_id,image_id,mask_file,benign_malignant\nISIC_1,x,y,benign\nISIC_2,x,y,malignant\n"
+    (source / "metadata.csv").write_text(text)
+    arguments = ("--metadata", f"{source}/metadata.csv", "--images", f"{source}/images", "--no-dvc")
+    assert run("isic", *arguments) == 0
+    assert pd.read_csv("data/raw/isic/metadata.csv")["image_id"].tolist() == ["ISIC_1", "ISIC_2"]
+
+
+def test_a_folder_in_the_place_of_the_metadata_is_refused(repository, tmp_path, capsys):
+    source = make_isic(tmp_path / "source")
+    assert run("isic", "--metadata", str(source), "--images", f"{source}/images") == 1
+    assert "cannot be read as CSV" in capsys.readouterr().err
+
+
+def test_a_link_to_another_disk_stays_a_link(repository, tmp_path):
+    (tmp_path / "disk").mkdir()
+    Path("data/raw").mkdir(parents=True)
+    Path("data/raw/ph2").symlink_to(tmp_path / "disk")
+    assert run("ph2", "--source", str(make_ph2(tmp_path / "source")), "--no-dvc") == 0
+    assert Path("data/raw/ph2").is_symlink()
+    assert len(pd.read_csv(tmp_path / "disk/metadata.csv")) == 3

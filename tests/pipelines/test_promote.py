@@ -38,6 +38,7 @@ def test_a_refusal_names_its_reasons_and_leaves_the_alias_alone(fresh, capsys):
     assert "at least 1000 are needed" in verdict()["reasons"][0]
     assert "refused" in capsys.readouterr().out
     assert tracking.find_version(NAME, tracking.STAGING) is None
+    assert verdict()["staging_version"] is None
     assert tracking.find_version(NAME, tracking.CHALLENGER) is not None
 
 
@@ -47,6 +48,7 @@ def test_the_same_model_twice_is_one_version(fresh):
     assert len(tracking.client().search_model_versions(f"name = '{NAME}'")) == 1
     assert verdict()["is_promoted"]
     assert verdict()["auc_roc_difference"]["value"] == 0
+    assert verdict()["previous_version"] is None
 
 
 def test_a_worse_challenger_is_refused_and_the_champion_stays(fresh):
@@ -63,7 +65,7 @@ def test_a_worse_challenger_is_refused_and_the_champion_stays(fresh):
     assert not result["is_promoted"]
     assert result["challenger_auc_roc"]["value"] == 0
     assert any("below the champion's" in reason for reason in result["reasons"])
-    assert result["previous_version"] == int(champion.version)
+    assert result["previous_version"] == result["staging_version"] == int(champion.version)
     assert tracking.find_version(NAME, tracking.STAGING).version == champion.version
     challenger = tracking.find_version(NAME, tracking.CHALLENGER)
     assert int(challenger.version) == result["version"] != int(champion.version)

@@ -1,6 +1,10 @@
 import json
 from pathlib import Path
 
+import optuna
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+
 from melanoma import tracking
 from tests.pipelines.workspace import change_params, run_stage
 
@@ -55,6 +59,33 @@ def test_more_trials_go_on_with_the_study_and_its_run(broken):
     assert after["study"] == before["study"]
     assert [trial["trial"] for trial in after["trials"]] == [0, 1, 2, 3]
     assert after["trials"][:3] == before["trials"]
+
+
+def test_a_later_trial_may_become_the_best_of_the_same_run(broken):
+    change_params(broken / "params.yaml", tune={"seed": 4, "num_trials": 1})
+    assert run_stage("tune") == 0
+    first = json.loads(Path("reports/sample/tuning.json").read_text())
+    assert first["best"]["trial"] == 0
+    storage = JournalStorage(JournalFileBackend("data/studies/studies.journal"))
+    study = optuna.load_study(study_name=first["study"], storage=storage)
+    better = {"learning_rate": 1.0e-3, "depth": 1}
+    distributions = study.trials[0].distributions
+    study.add_trial(optuna.create_trial(params=better, distributions=distributions, value=1.0))
+    change_params(broken / "params.yaml", tune={"num_trials": 2})
+    assert run_stage("tune") == 0
+    tuning = json.loads(Path("reports/sample/tuning.json").read_text())
+    assert tuning["best"] == {"trial": 1, "val_auc_roc": 1.0, **better}
+    assert tuning["run_id"] == first["run_id"]
+    assert tracking.client().get_run(tuning["run_id"]).data.tags["best.depth"] == "1"
+
+
+def test_another_baseline_is_another_study_with_itself_as_trial_0(broken):
+    before = json.loads(Path("reports/sample/tuning.json").read_text())
+    change_params(broken / "params.yaml", baseline={"depth": 1}, tune={"num_trials": 1})
+    assert run_stage("tune") == 0
+    after = json.loads(Path("reports/sample/tuning.json").read_text())
+    assert after["study"] != before["study"]
+    assert after["trials"][0]["depth"] == 1
 
 
 def test_another_space_is_another_study(broken):

@@ -133,16 +133,24 @@ def test_the_summary_names_the_best_and_all_trials(tune, baseline, run):
     assert summary["num_finished"] == len(summary["trials"]) == 3
 
 
-def test_trials_that_all_fail_stop_the_search_with_what_to_do(tune, baseline, run):
+def test_trials_that_all_fail_stop_the_search_with_what_to_do(tune, baseline, run, monkeypatch):
     tune = tune.model_copy(update={"min_learning_rate": 0.9, "max_learning_rate": 0.99})
     study = search.open_study("s", tune, baseline.model_copy(update={"learning_rate": 0.95}))
 
-    def fail(*_):
+    def fail(*_, **__):
         raise TrainingError("the loss is no number")
 
-    study.optimize(fail, n_trials=3, catch=(TrainingError,))
+    monkeypatch.setattr(search, "fit", fail)
     with pytest.raises(TrainingError, match="3 trials of study s failed"):
         run(study, tune)
+
+
+def test_trials_that_failed_in_earlier_calls_do_not_count(tune, baseline, run):
+    study = search.open_study("s", tune, baseline)
+    for _ in range(5):
+        study.tell(study.ask(), state=TrialState.FAIL)
+    run(study, tune)
+    assert len(search.finished_trials(study)) == 3
 
 
 @pytest.mark.parametrize("change", [{"data_digest": "b"}, {"batch_size": 16}])

@@ -30,7 +30,10 @@ def unpack_zip(archive: Path, folder: Path) -> None:
             _require_harmless(archive, members)
             opened.extractall(folder)
     except FAULTS as error:
-        raise DataError(f"{archive} is no readable zip ({error}). Download it again.") from error
+        raise DataError(
+            f"{archive} is no readable zip ({error}). Download it again, or unpack it first and give "
+            "the folder."
+        ) from error
 
 
 def _require_harmless(archive: Path, members: list[zipfile.ZipInfo]) -> None:

@@ -16,6 +16,7 @@ from great_expectations import expectations as gxe
 
 from melanoma.config import Validate
 from melanoma.data.facts import require_facts
+from melanoma.errors import DataError
 from melanoma.schema import BENIGN, MALIGNANT
 
 Severity = Literal["critical", "quarantine"]
@@ -189,6 +190,9 @@ def _for_expectations(table: pd.DataFrame) -> pd.DataFrame:
 def _outcome(item, checks: list[Check]) -> Outcome:  # type: ignore[no-untyped-def]
     name = item.expectation_config.meta["check"]
     check = next(check for check in checks if check.name == name)
+    if "unexpected_index_list" not in item.result and "observed_value" not in item.result:
+        # Great Expectations reports an expectation that raised as failed, without failing rows.
+        raise DataError(f"The check {name} could not be run: {item.exception_info}.")
     failing = item.result.get("unexpected_index_list") or []
     return Outcome(
         name=name,

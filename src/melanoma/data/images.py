@@ -61,7 +61,7 @@ def open_image(encoded: bytes) -> Image.Image:
         raise ImageError(f"the bytes are no {', '.join(FORMATS)} image") from error
     if image.width * image.height > MAX_PIXELS:
         raise ImageError(f"the image has {image.width} x {image.height} pixels, more than {MAX_PIXELS:,}")
-    if num_frames > 1:
+    if num_frames > 1 and image.format != "MPO":  # a JPEG with a preview or a second eye: the first counts
         raise ImageError(f"the image is animated ({num_frames} frames)")
     return image
 

@@ -13,7 +13,7 @@ MASK_SUFFIX = "_segmentation"
 TARGET_OF_LABEL = {"malignant": MALIGNANT, "benign": BENIGN}
 # Labels of the archive that are neither: such a row stays, without a target, and is quarantined.
 UNCLEAR_LABELS = ("indeterminate", "indeterminate/benign", "indeterminate/malignant")
-# Column of the common vocabulary by the archive's own name.
+# Column of the common vocabulary by the name in the metadata CSV.
 RECORD_COLUMN_OF = {
     "diagnosis": "diagnosis",
     "lesion_id": "lesion_id",
@@ -42,9 +42,12 @@ def open_source(metadata: Path, images: Path, masks: Path | None, *, is_partial:
     table = read_csv(metadata, dtype="string")
     require_columns(table, ("isic_id", "benign_malignant"), metadata)
     _require_known_labels(table, metadata)
-    table = table.rename(columns={"isic_id": "image_id"})
+    reserved = [name for name in ("image_id", "image_file", "mask_file") if name in table]
+    table = table.drop(columns=reserved).rename(columns={"isic_id": "image_id"})
     found = index_files(masks) if masks else {}
-    of_image = {stem.removesuffix(MASK_SUFFIX): file for stem, file in found.items()}
+    of_image = {
+        stem.removesuffix(MASK_SUFFIX): file for stem, file in found.items() if stem.endswith(MASK_SUFFIX)
+    }
     return join_files(
         table, images=index_files(images), masks=of_image, source=metadata, is_partial=is_partial
     )

@@ -103,7 +103,6 @@ def _fill(cell: _Cell) -> str | None:
         return f"{cell.path} ({error})"
     array = np.lib.format.open_memmap(cell.array, "r+")
     array[cell.row] = pixels
-    array.flush()
     return None
 
 

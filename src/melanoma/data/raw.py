@@ -106,7 +106,11 @@ def write_raw(dataset: RawDataset, out: Path) -> bool:
 
     Returns:
         False, with nothing touched, when `out` holds exactly this already.
+
+    Raises:
+        DataError: `out` is a file, or holds something that this function never wrote.
     """
+    _require_replaceable(out)
     if _holds_already(dataset, out):
         return False
     with atomic_folder(out) as unfinished:
@@ -116,6 +120,25 @@ def write_raw(dataset: RawDataset, out: Path) -> bool:
             for name, file in tqdm(files.items(), desc=folder.name, unit="file", disable=None):
                 shutil.copyfile(file, folder / name)
     return True
+
+
+def _require_replaceable(out: Path) -> None:
+    """Only a raw folder may be replaced: what else lies there is somebody's and would be lost."""
+    if out.is_file():
+        raise DataError(f"{out} is a file; expected the name of a raw folder to write.")
+    there = {path.name for path in out.iterdir()} if out.is_dir() else set()
+    if foreign := sorted(there - {"images", "masks", "metadata.csv"}):
+        raise DataError(
+            f"{out} holds {len(foreign)} things that are not part of a raw folder: "
+            f"{first_offenders(foreign)}. Move them away, or name another folder with --out."
+        )
+
+
+def require_apart(source: Path, out: Path) -> None:
+    """Raise a `DataError` when one folder lies in the other: replacing `out` would destroy `source`."""
+    inner, outer = source.resolve(), out.resolve()
+    if inner.is_relative_to(outer) or outer.is_relative_to(inner):
+        raise DataError(f"{source} and {out} lie in one another; move the source out of {out} first.")
 
 
 def _folders(dataset: RawDataset, out: Path) -> dict[Path, dict[str, Path]]:

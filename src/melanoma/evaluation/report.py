@@ -51,7 +51,7 @@ class Report:
         return flat
 
     def save_figures(self, folder: Path) -> None:
-        """Write every figure as PNG, `<model>_<name>`; one shared by the models is written once."""
+        """Write every figure as PNG, `<model>_<name>`."""
         for model, by_name in self.figures.items():
             for name, figure in by_name.items():
                 figure.savefig(folder / f"{model}_{name}", dpi=110)

@@ -1,7 +1,7 @@
 """The published network: blocks of convolution, ReLU and pooling, then one dense layer.
 
 A block is a 3 x 3 convolution (stride 1, no padding) and 2 x 2 max pooling: 150 -> 148 -> 74 -> 72 ->
-36 -> 34 -> 17 for three blocks. The output is the probability of melanoma.
+36 -> 34 -> 17 for three blocks. The output is the probability that the lesion is malignant.
 """
 
 import keras

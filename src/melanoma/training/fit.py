@@ -69,7 +69,8 @@ def fit(
         learning_rate: Of Adam, constant.
         augment: Of training images.
         callbacks: See the scores of each epoch: `loss`, `accuracy` (on augmented training images),
-            `val_loss`, `val_accuracy`, `val_auc_roc`.
+            `val_loss`, `val_accuracy`, `val_auc_roc`; with `balance_classes`, both classes weigh the
+            same in the first two of validation.
 
     Returns:
         One row an epoch: `epoch` (from 1) and those scores.

@@ -164,14 +164,19 @@ def run_trials(
             raise optuna.TrialPruned
         return float(best_epoch(history, settings.monitor)[OBJECTIVE])
 
+    num_failed_before = _num_failed(study)  # by a kill, or in an earlier call
     while (num_left := tune.num_trials - len(finished_trials(study))) > 0:
         study.optimize(objective, n_trials=num_left, catch=(TrainingError,))
-        num_failed = len(study.get_trials(deepcopy=False, states=(TrialState.FAIL,)))
-        if num_failed >= max(tune.num_trials, 3):
+        num_failed = _num_failed(study) - num_failed_before
+        if num_failed >= max(tune.num_trials, 3) and len(finished_trials(study)) < tune.num_trials:
             raise TrainingError(
                 f"{num_failed} trials of study {study.study_name} failed; narrow the learning rates "
                 "in params.yaml: tune."
             )
+
+
+def _num_failed(study: optuna.Study) -> int:
+    return len(study.get_trials(deepcopy=False, states=(TrialState.FAIL,)))
 
 
 def finished_trials(study: optuna.Study) -> list[FrozenTrial]:
