@@ -11,8 +11,6 @@ from melanoma.errors import TrackingError
 from melanoma.evaluation.gate import Contest
 from melanoma.serving.network import Network
 
-BATCH_SIZE = 64
-
 
 def prepare_contest(
     data: packed.Packed,
@@ -65,4 +63,4 @@ def _score(champion: tracking.Version, images: np.ndarray, folder: Path) -> np.n
             f"{network.image_size} px, this cohort is packed at {images.shape[1]} px, so they cannot "
             "be compared. Set pack.image_size back, or remove the alias staging to start anew."
         )
-    return network.score(images, batch_size=BATCH_SIZE)
+    return network.score(images)

@@ -34,10 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     settings = config.load(args.params).evaluate
     data = packed.open_packed(args.packed)
     networks = {name: getattr(args, name) / "model.onnx" for name in schema.MODEL_NAMES}
-    scores = {
-        name: Network(path).score(data.images, batch_size=settings.batch_size)
-        for name, path in networks.items()
-    }
+    scores = {name: Network(path).score(data.images) for name, path in networks.items()}
     result = report.evaluate(data.index, scores, settings, cohort=args.cohort, is_synthetic=data.is_synthetic)
     runs = {name: tracking.resume_run(run_id) for name, run_id in files.read_json(args.runs).items()}
     example = export.example_image(data.images.shape[1])

@@ -168,6 +168,8 @@ class Tune(Section):
     max_learning_rate: Annotated[float, Field(gt=0, lt=1)]
     min_depth: Annotated[int, Field(ge=1, le=5)]
     max_depth: Annotated[int, Field(ge=1, le=5)]
+    num_startup_trials: Annotated[int, Field(ge=0)]
+    num_warmup_epochs: Annotated[int, Field(ge=0)]
     storage: Annotated[str, Field(min_length=1)]
 
     @model_validator(mode="after")
@@ -190,7 +192,6 @@ class Evaluate(Section):
     seed: Seed
     num_bootstrap_draws: Annotated[int, Field(ge=100)]
     min_sensitivity: Annotated[float, Field(gt=0, le=1)]
-    batch_size: Positive
 
 
 class Promote(Section):

@@ -15,7 +15,7 @@ def counted():
 
 @pytest.fixture
 def settings():
-    return Evaluate(seed=5, num_bootstrap_draws=100, min_sensitivity=0.75, batch_size=8)
+    return Evaluate(seed=5, num_bootstrap_draws=100, min_sensitivity=0.75)
 
 
 @pytest.fixture

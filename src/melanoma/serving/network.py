@@ -7,6 +7,8 @@ import onnxruntime as ort
 
 from melanoma.errors import TrackingError
 
+BATCH_SIZE = 64  # images at once: bounds the memory, changes no result
+
 
 class Network:
     """A loaded `model.onnx`; safe to call from several threads."""
@@ -28,7 +30,7 @@ class Network:
         """Side in pixels of the square images that the network takes."""
         return int(self._input.shape[1])
 
-    def score(self, images: np.ndarray, *, batch_size: int) -> np.ndarray:
+    def score(self, images: np.ndarray, *, batch_size: int = BATCH_SIZE) -> np.ndarray:
         """Probabilities that lesions are malignant, `(n,)` float64, of `(n, size, size, 3)` uint8 images."""
         parts = [
             self._session.run(None, {self._input.name: images[start : start + batch_size]})[0]

@@ -19,7 +19,6 @@ from melanoma.data.images import load_square
 from melanoma.errors import ImageError, first_offenders
 from melanoma.serving.network import Network
 
-BATCH_SIZE = 64
 MAX_ROWS = 1024
 BENIGN, MALIGNANT = "benign", "malignant"
 
@@ -63,7 +62,7 @@ class MelanomaScorer(PythonModel):
         """
         threshold = self._chosen_threshold(params or {})
         images = _decode_rows(model_input, self._network.image_size)
-        probability = self._network.score(images, batch_size=BATCH_SIZE)
+        probability = self._network.score(images)
         ids = model_input["image_id"] if "image_id" in model_input else [None] * len(images)
         return pd.DataFrame(
             {

@@ -22,9 +22,6 @@ from melanoma.config import Augment, Baseline, Model, Tune
 from melanoma.errors import TrainingError
 from melanoma.training.fit import OBJECTIVE, Arrays, FitSettings, best_epoch, build_model, fit
 
-NUM_STARTUP_TRIALS = 4  # before TPE and pruning have something to go by
-NUM_WARMUP_EPOCHS = 5
-
 
 class EpochLog(Protocol):
     """Takes the scores of each epoch; a tracker's run is one."""
@@ -60,10 +57,10 @@ def open_study(name: str, tune: Tune, baseline: Baseline) -> optuna.Study:
         study_name=name,
         storage=_open_storage(tune.storage),
         sampler=optuna.samplers.TPESampler(
-            seed=tune.seed, multivariate=True, n_startup_trials=NUM_STARTUP_TRIALS
+            seed=tune.seed, multivariate=True, n_startup_trials=tune.num_startup_trials
         ),
         pruner=optuna.pruners.MedianPruner(
-            n_startup_trials=NUM_STARTUP_TRIALS, n_warmup_steps=NUM_WARMUP_EPOCHS
+            n_startup_trials=tune.num_startup_trials, n_warmup_steps=tune.num_warmup_epochs
         ),
         direction="maximize",
         load_if_exists=True,
