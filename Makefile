@@ -43,7 +43,12 @@ demo: .venv/.installed ## Run the whole pipeline on the synthetic default and sa
 .PHONY: test
 test: .venv/.installed-dev ## Run linters and all tests
 	@$(MAKE) --no-print-directory lint
-	python -m pytest
+	python -m pytest -n auto --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
+
+.PHONY: bench-data
+bench-data: .venv/.installed-dev ## Measure inspect and the search for copies against the plain way
+	python -m tests.benchmarks.bench_inspect
+	python -m tests.benchmarks.bench_duplicates
 
 .PHONY: lint
 lint: .venv/.installed-dev ## Check style, types and the direction of imports
@@ -63,6 +68,14 @@ lock: .venv/bin/uv ## Resolve the locks anew after a change of pyproject.toml
 	.venv/bin/uv pip compile pyproject.toml --extra dev --extra ray -c requirements.lock $(COMPILE) -o requirements-dev.lock
 	printf 'setuptools\nuv\n' | .venv/bin/uv pip compile - -c requirements.lock $(COMPILE) -o infra/bootstrap.lock
 COMPILE = --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate
+
+.PHONY: data-push
+data-push: .venv/.installed ## Bring the data of this version to the S3 store and check them there
+	@python -m pipelines.storage push
+
+.PHONY: data-pull
+data-pull: .venv/.installed ## Bring the data of this version from the S3 store
+	@python -m pipelines.storage pull
 
 .PHONY: ui
 ui: .venv/.installed ## Compare runs in the browser

@@ -18,6 +18,7 @@ def prepare_contest(
     selected: str,
     *,
     champion: tracking.Version | None,
+    assigned: pd.DataFrame,
     folder: Path,
 ) -> Contest:
     """Both models' scores on the challenger's test images that the champion has not learned from.
@@ -27,6 +28,7 @@ def prepare_contest(
         predictions: Of all models and splits, columns `schema.PREDICTION_COLUMNS`.
         selected: The challenger's name in `predictions`.
         champion: The version that holds the alias, if any.
+        assigned: Groups of all images that were ever accepted, columns `schema.ASSIGNED_COLUMNS`.
         folder: Where to put what is downloaded.
 
     Raises:
@@ -34,10 +36,11 @@ def prepare_contest(
     """
     is_test = (data.index["split"] == schema.TEST).to_numpy()
     if champion is not None:
-        seen = _learned_from(champion, folder)
-        is_known = data.index["image_id"].isin(set(seen["image_id"]))
-        is_related = data.index["group_id"].isin(set(data.index.loc[is_known, "group_id"]))
-        is_test = is_test & ~(is_known | is_related).to_numpy()
+        seen = _learned_from(champion, folder)["image_id"]
+        # Also through images that are no longer in the cohort: withheld, quarantined, switched off.
+        groups = assigned.loc[assigned["image_id"].isin(seen), "group_id"]
+        is_known = data.index["image_id"].isin(seen) | data.index["group_id"].isin(groups)
+        is_test = is_test & ~is_known.to_numpy()
     rows = data.index[is_test]
     of_model = predictions[predictions["model"] == selected].set_index("image_id")
     return Contest(

@@ -1,6 +1,7 @@
 """What the scripts `tune` and `train` share: how a run is named, tagged and fed."""
 
 import hashlib
+import tempfile
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,17 @@ def run_tags(cohort: str, data: Packed) -> dict[str, str]:
 def arrays(data: Packed) -> Arrays:
     """Training and validation part of a packed cohort, in memory; the test part stays out."""
     return Arrays(*data.take(schema.TRAIN), *data.take(schema.VALIDATION))
+
+
+def log_training_groups(data: Packed, run: tracking.Run) -> None:
+    """Which groups the run trained on, with their images, as `data/training_groups.json`."""
+    rows = data.index[data.index["split"] == schema.TRAIN]
+    groups = {str(name): sorted(ids) for name, ids in rows.groupby("group_id", sort=True)["image_id"]}
+    with tempfile.TemporaryDirectory(prefix="groups-") as folder:
+        path = Path(folder) / "training_groups.json"
+        files.write_json(groups, path)
+        run.log_file(path, "data")
+    run.log_metrics({"num_training_groups": len(groups)})
 
 
 def fit_settings(params: Params, num_epochs: int) -> FitSettings:

@@ -7,8 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from melanoma import config, files
-from melanoma.data import facts
+from melanoma import config
 from pipelines import _cli
 
 
@@ -19,20 +18,28 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--records", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True, help="facts to write")
     args = parser.parse_args(argv)
+    # Not at the top: each worker process imports this file anew, and needs no tables.
+    from melanoma import files
+    from melanoma.data import facts
 
     params = config.load(args.params)
-    measured = facts.inspect_images(
-        files.read_parquet(args.records),
+    num_images = files.num_parquet_rows(args.records)
+    measured = facts.inspect_groups(
+        files.read_parquet_groups(args.records, facts.NEEDED_COLUMNS, size=facts.ROWS_AT_HAND),
         root=Path(),
-        working_size=params.inspect.working_size,
+        settings=params.inspect,
+        num_images=num_images,
         num_workers=params.execution.num_workers,
         description=f"inspect@{args.dataset}",
     )
-    files.write_parquet(measured, args.out)
-    num_broken = int((~measured["decodes"]).sum())
+    files.write_parquet_groups(measured, args.out, facts.arrow_schema())
+    num_broken = sum(
+        int((~group["decodes"]).sum())
+        for group in files.read_parquet_groups(args.out, ["decodes"], size=facts.ROWS_AT_HAND)
+    )
     _cli.say(
         f"inspect@{args.dataset}",
-        f"{len(measured)} files measured, {num_broken} cannot be decoded wholly",
+        f"{num_images} files measured, {num_broken} cannot be decoded wholly",
     )
     return 0
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from melanoma import config, files
-from melanoma.data import cohorts, packed
+from melanoma.data import packed, tables
 from pipelines import _cli
 
 
@@ -23,10 +23,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     params = config.load(args.params)
     members = params.members(args.cohort)
-    assigned = files.read_csv(args.split, dtype={"image_id": "string", "group_id": "string"})
+    names = {"image_id": "string", "group_id": "string"}
+    assigned = files.read_csv(args.split, dtype=names, keep_default_na=False)
     digest = packed.pack(
         assigned,
-        cohorts.read_tables(args.accepted, members),
+        tables.read_tables(args.accepted, members, tables.ACCEPTED_COLUMNS),
         args.out,
         size=params.pack.image_size,
         num_workers=params.execution.num_workers,

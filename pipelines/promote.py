@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from melanoma import config, files, schema, tracking
-from melanoma.data import packed
+from melanoma.data import packed, splits
 from melanoma.evaluation import gate
 from pipelines import _champion, _cli
 
@@ -25,6 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.add_argument(f"--{name}", type=Path, required=True, help="model folder")
     parser.add_argument("--models", type=Path, required=True, help="JSON of model URIs")
     parser.add_argument("--predictions", type=Path, required=True)
+    parser.add_argument("--assigned", type=Path, required=True, help="groups of all images")
     parser.add_argument("--out", type=Path, required=True, help="JSON verdict to write")
     args = parser.parse_args(argv)
 
@@ -57,6 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             files.read_csv(args.predictions, dtype={"image_id": "string"}),
             selected,
             champion=champion,
+            assigned=splits.read_assigned(args.assigned),
             folder=Path(folder),
         )
     verdict = gate.judge(contest, rules)

@@ -56,6 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 figure.savefig(curves / f"{name}.png", dpi=110)
                 run.log_figure(figure, "history.png")
                 run.log_file(args.packed / packed.INDEX, "data")
+                _training.log_training_groups(data, run)
             runs[name] = run.run_id
             _cli.say(f"train@{args.cohort}", f"{name}: {_describe(chosen, history, params)}")
     files.write_json(runs, args.runs)

@@ -7,10 +7,21 @@ import pytest
 
 from melanoma import config
 from tests.pipelines import workspace as ws
+from tests.s3 import new_bucket, no_s3_settings, s3, s3_server
+
+__all__ = ["new_bucket", "no_s3_settings", "s3", "s3_server"]  # fixtures for all
 
 os.environ["GX_ANALYTICS_ENABLED"] = "false"  # read when the library is imported
 
 ROOT = Path(__file__).resolve().parents[1]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Share tests out by file; those that type commands in a clone share that clone, and go first."""
+    items.sort(key=lambda item: item.path.parent.name != "end_to_end")
+    for item in items:
+        is_command = item.path.parent.name == "end_to_end"
+        item.add_marker(pytest.mark.xdist_group("end_to_end" if is_command else str(item.path)))
 
 
 @pytest.fixture(scope="session")

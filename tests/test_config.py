@@ -88,12 +88,38 @@ BOUNDS: dict[str, tuple[list[Any], list[Any]]] = {
     "sample.image_size": ([160], [159]),
     "ingest.sample.licence": ([None, "CC-0"], [5, True]),
     "ingest.sample.attribution": ([None, "A clinic"], [5]),
+    "fetch.api_url": (
+        ["http://127.0.0.1:80/api/v2/"],
+        ["api/v2/", "https://a.example/api", "ftp://a/", None],
+    ),
+    "fetch.page_size": ([1, 100], [0, 101, 10.0]),
+    "fetch.num_connections": ([1, 64], [0, 65, 1.0]),
+    "fetch.num_retries": ([0, 10], [-1, 1.5, None]),
+    "fetch.backoff_seconds": ([0, 0.5], [-0.1, "1"]),
+    "fetch.timeout_seconds": ([0.1, 60], [0, -1, "60"]),
     "inspect.working_size": ([64], [63]),
+    "inspect.clipping_level": FRACTION,
+    "inspect.dark_border_max_brightness": FRACTION,
+    "inspect.hair_max_width": ([3, 9], [2, 9.0]),
+    "inspect.hair_min_length": ([3, 15], [2, 15.0]),
+    "inspect.hair_min_depth": FRACTION,
+    "inspect.ink_min_hue_degrees": ([0, 180.0], [-1, 361, "70"]),
+    "inspect.ink_max_hue_degrees": ([180, 360], [-1, 361, "70"]),
+    "inspect.ink_min_saturation": FRACTION,
+    "inspect.ink_min_brightness": FRACTION,
+    "inspect.ink_min_colour_distance": ([0, 20.5], [-1, "20"]),
     "validate.min_image_side": POSITIVE,
+    "validate.modes": ([["RGB"], ["RGB", "L"]], [[], "RGB", None, [8]]),
+    "validate.max_bit_depth": POSITIVE,
     "validate.min_sharpness": ([0, 100.5], [-0.1, "2", None]),
     "validate.min_brightness": ([0, 0.0, 0.5], FRACTION[1]),
     "validate.max_brightness": ([0.5, 1, 1.0], FRACTION[1]),
     "validate.min_contrast": FRACTION,
+    "validate.min_saturation": FRACTION,
+    "validate.max_clipped_fraction": FRACTION,
+    "validate.max_dark_border_fraction": FRACTION,
+    "validate.max_hair_fraction": FRACTION,
+    "validate.min_lesion_fraction": FRACTION,
     "validate.min_age_years": ([0], [-1]),
     "validate.max_age_years": ([0, 120], [-1]),
     "validate.licences": ([["CC-0"]], [[], "CC-0", [0]]),
@@ -101,10 +127,19 @@ BOUNDS: dict[str, tuple[list[Any], list[Any]]] = {
     "validate.min_malignant_fraction": ([0, 0.0, 0.5], FRACTION[1]),
     "validate.max_malignant_fraction": ([0.5, 1, 1.0], FRACTION[1]),
     "validate.max_quarantined_fraction": FRACTION,
-    "split.seed": SEED,
-    "split.train_fraction": ([0.6], [0, 1, "0.6"]),
-    "split.near_duplicate_max_distance": ([0, 32], [-1, 33, 6.0]),
-    "split.near_duplicate_min_correlation": FRACTION,
+    "validate.excluded_ids": ([[], ["ISIC_0000001"]], ["ISIC_0000001", None, [1]]),
+    "validate.image_checks.blurred": (["critical", "quarantine", "warn"], ["ignore", True, None]),
+    "validate.table_checks.class_balance": (["critical", "warn"], ["quarantine", None]),
+    "card.seed": SEED,
+    "card.num_folds": ([2, 10], [1, 2.0]),
+    "card.num_bootstrap_draws": ([100], [99]),
+    "duplicates.max_distance": ([0, 7], [-1, 8, 6.0]),
+    "duplicates.min_correlation": FRACTION,
+    "duplicates.fine_structure_sigma": ([0.1, 4], [0, -1, "4"]),
+    "assign.seed": SEED,
+    "assign.train_fraction": ([0.6], [0, 1, "0.6"]),
+    "split.max_fraction_deviation": FRACTION,
+    "split.max_prevalence_deviation": FRACTION,
     "pack.image_size": ([94, 150], [31, 150.0]),
     "augment.rotation_degrees": ([0, 360], [-1, 361]),
     "augment.horizontal_shift_fraction": FRACTION,
@@ -179,13 +214,18 @@ def test_a_number_in_quotes_is_no_number(load):
 # ---- keys ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("key", ["train.batch_sise", "extra", "run.model", "ingest.sample.owner"])
+@pytest.mark.parametrize(
+    "key", ["train.batch_sise", "extra", "run.model", "ingest.sample.owner", "validate.image_checks.ugly"]
+)
 def test_an_unknown_key_is_refused_by_its_name(load, key):
     with pytest.raises(ConfigError, match=rf"{re.escape(key)}: unknown key; remove it or correct its name"):
         load({key: 1})
 
 
-@pytest.mark.parametrize("key", ["train.batch_size", "validate.min_images", "split", "ingest.ph2.licence"])
+@pytest.mark.parametrize(
+    "key",
+    ["train.batch_size", "validate.min_images", "split", "ingest.ph2.licence", "validate.image_checks.hairy"],
+)
 def test_a_missing_key_is_refused_by_its_name(load, key):
     with pytest.raises(ConfigError, match=rf"{re.escape(key)}: missing; see the committed params\.yaml"):
         load({key: REMOVED})
@@ -202,9 +242,9 @@ def test_all_problems_are_named_at_once(load):
 
 
 def test_fractions_must_add_to_one(load):
-    fractions = ("split.train_fraction", "split.validation_fraction", "split.test_fraction")
-    assert load(dict(zip(fractions, (0.7, 0.2, 0.1), strict=True))).split.train_fraction == 0.7
-    with pytest.raises(ConfigError, match=r"fractions must add to 1, got 1\.1 \(in split\)"):
+    fractions = ("assign.train_fraction", "assign.validation_fraction", "assign.test_fraction")
+    assert load(dict(zip(fractions, (0.7, 0.2, 0.1), strict=True))).assign.train_fraction == 0.7
+    with pytest.raises(ConfigError, match=r"fractions must add to 1, got 1\.1 \(in assign\)"):
         load(dict(zip(fractions, (0.7, 0.2, 0.2), strict=True)))
 
 
@@ -281,6 +321,12 @@ def test_a_range_of_the_checks_must_not_be_empty(load, name):
     load({f"validate.min_{name}": 0.5, f"validate.max_{name}": 0.5})
     with pytest.raises(ConfigError, match=f"min_{name} must not exceed max_{name}, got 0.6 and 0.5"):
         load({f"validate.min_{name}": 0.6, f"validate.max_{name}": 0.5})
+
+
+def test_the_hues_of_ink_must_be_a_range(load):
+    load({"inspect.ink_min_hue_degrees": 90.0, "inspect.ink_max_hue_degrees": 90.0})
+    with pytest.raises(ConfigError, match=r"ink_min_hue_degrees must not exceed .*, got 91 and 90"):
+        load({"inspect.ink_min_hue_degrees": 91.0, "inspect.ink_max_hue_degrees": 90.0})
 
 
 def test_images_must_be_large_enough_for_the_deepest_network(load):

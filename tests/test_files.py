@@ -3,6 +3,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from melanoma import files
@@ -153,7 +155,79 @@ def test_parquet_keeps_types_and_missing_values(tmp_path):
     pd.testing.assert_frame_equal(files.read_parquet(tmp_path / "a.parquet"), frame.reset_index(drop=True))
 
 
-@pytest.mark.parametrize("read", [files.read_json, files.read_csv, files.read_parquet, files.require])
+# ---- Parquet in groups -----------------------------------------------------------------------
+
+NAMES = pa.schema({"name": pa.large_string(), "number": pa.int64()})
+
+
+def named(*names: str | None) -> pd.DataFrame:
+    return pd.DataFrame(
+        {"name": pd.array(names, dtype="string"), "number": pd.array([None] * len(names), dtype="Int64")}
+    )
+
+
+def test_frames_become_row_groups_one_below_the_other(tmp_path):
+    files.write_parquet_groups(
+        iter([named(None, None), named("a"), named("b")]), tmp_path / "a.parquet", NAMES
+    )
+    assert pq.ParquetFile(tmp_path / "a.parquet").num_row_groups == 3
+    restored = files.read_parquet(tmp_path / "a.parquet")
+    assert restored["name"].fillna("-").tolist() == ["-", "-", "a", "b"]
+    assert files.num_parquet_rows(tmp_path / "a.parquet") == 4
+
+
+def test_no_frames_become_a_table_without_rows(tmp_path):
+    files.write_parquet_groups([], tmp_path / "a.parquet", NAMES)
+    assert list(files.read_parquet(tmp_path / "a.parquet")) == ["name", "number"]
+    assert files.num_parquet_rows(tmp_path / "a.parquet") == 0
+
+
+def test_a_frame_that_cannot_be_made_leaves_the_old_file_and_nothing_else(tmp_path):
+    def frames():
+        yield named("new")
+        raise DataError("the second frame failed")
+
+    files.write_parquet(named("old"), tmp_path / "a.parquet")
+    with pytest.raises(DataError, match="the second frame failed"):
+        files.write_parquet_groups(frames(), tmp_path / "a.parquet", NAMES)
+    assert files.read_parquet(tmp_path / "a.parquet")["name"].tolist() == ["old"]
+    assert names_in(tmp_path) == ["a.parquet"]
+
+
+@pytest.mark.parametrize(("size", "sizes"), [(2, [2, 2, 1]), (5, [5]), (9, [5])])
+def test_a_table_is_read_in_groups_with_the_types_it_was_written_with(tmp_path, size, sizes):
+    table = named("a", "b", None, "d", "e")
+    files.write_parquet(table, tmp_path / "a.parquet")
+    groups = list(files.read_parquet_groups(tmp_path / "a.parquet", ["name"], size=size))
+    assert [len(group) for group in groups] == sizes
+    pd.testing.assert_frame_equal(pd.concat(groups, ignore_index=True), table[["name"]])
+
+
+def test_a_column_that_is_not_there_is_named(tmp_path):
+    files.write_parquet(named("a"), tmp_path / "a.parquet")
+    with pytest.raises(
+        DataError, match=r"a\.parquet lacks the columns \['age'\]; it has \['name', 'number'\]"
+    ):
+        next(files.read_parquet_groups(tmp_path / "a.parquet", ["name", "age"], size=1))
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        files.read_parquet,
+        files.num_parquet_rows,
+        lambda path: next(files.read_parquet_groups(path, ["name"], size=1)),
+    ],
+)
+def test_a_file_that_is_no_parquet_is_refused_by_its_name(tmp_path, read):
+    (tmp_path / "a.parquet").write_bytes(b"no table")
+    with pytest.raises(DataError, match=r"a\.parquet cannot be read as Parquet"):
+        read(tmp_path / "a.parquet")
+
+
+@pytest.mark.parametrize(
+    "read", [files.read_json, files.read_csv, files.read_parquet, files.num_parquet_rows, files.require]
+)
 def test_a_missing_file_is_refused_with_how_to_make_it(tmp_path, read):
     with pytest.raises(DataError, match=r"a\.file does not exist\. .* run `dvc repro`; .*pipelines\.fetch"):
         read(tmp_path / "a.file")

@@ -27,7 +27,7 @@ def test_records_have_all_columns_with_their_types_in_order_of_image_id():
 
 def test_columns_that_a_dataset_does_not_know_are_all_missing():
     records = conform_records(frame())
-    assert records[["patient_id", "age_years", "is_synthetic", "mask_path"]].isna().all(axis=None)
+    assert records[["patient_id", "age_years", "is_synthetic", "mask_path", "colours"]].isna().all(axis=None)
 
 
 def test_columns_of_no_use_are_left_out():

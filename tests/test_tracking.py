@@ -108,6 +108,17 @@ def test_figures_and_files_become_artifacts(store, tmp_path):
     assert found.read_text() == "x"
 
 
+def test_a_folder_becomes_artifacts_with_all_that_lies_below_it(store, tmp_path):
+    (tmp_path / "docs" / "pages").mkdir(parents=True)
+    (tmp_path / "docs" / "index.html").write_text("i")
+    (tmp_path / "docs" / "pages" / "one.html").write_text("1")
+    with open_run() as run:
+        run.log_folder(tmp_path / "docs", "site")
+    found = tracking.download_run_file(run.run_id, "site", tmp_path / "there")
+    files = {path.relative_to(found).as_posix(): path.read_text() for path in found.rglob("*.html")}
+    assert files == {"index.html": "i", "pages/one.html": "1"}
+
+
 def test_a_missing_artifact_is_refused_with_its_address(store, tmp_path):
     with open_run() as run:
         pass

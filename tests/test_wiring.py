@@ -17,9 +17,9 @@ STAGES = yaml.load(ROOT / "dvc.yaml")["stages"]
 ENTRY_POINTS = yaml.load(ROOT / "MLproject")["entry_points"]
 PARAMS = yaml.load(ROOT / "params.yaml")
 SCRIPTS = {path.stem for path in (ROOT / "pipelines").glob("[!_]*.py")}
-NOT_A_STAGE = {"fetch", "summary"}  # run by people; see MLproject
+NOT_A_STAGE = {"fetch", "storage", "summary"}  # run by people; see MLproject
 NOT_A_SCRIPT = {"main", "experiment"}  # entry points that are commands of DVC
-SHARED_SECTIONS = {"run", "cohorts", "execution", "augment", "baseline", "model"}
+SHARED_SECTIONS = {"run", "cohorts", "execution", "fetch", "augment", "baseline", "model"}
 
 
 def definition(stage: str) -> dict:
@@ -98,8 +98,8 @@ def test_no_default_of_a_parameter_hides_in_a_command(stage):
 def test_the_loops_run_over_the_active_datasets_and_cohorts():
     loops = {stage: STAGES[stage].get("foreach") for stage in STAGES}
     assert loops == {
-        "sample": None,
-        **dict.fromkeys(("ingest", "inspect", "validate"), "${run.datasets}"),
+        **dict.fromkeys(("sample", "duplicates", "assign")),
+        **dict.fromkeys(("ingest", "inspect", "validate", "card"), "${run.datasets}"),
         **dict.fromkeys(("split", "pack", "tune", "train", "evaluate", "promote"), "${run.cohorts}"),
     }
 

@@ -21,12 +21,20 @@ class ImageError(MelanomaError):
     """Bytes that cannot be used as a picture; the message is the reason, in a user's words."""
 
 
+class WorkerError(MelanomaError):
+    """A process that worked on images ended before its work did."""
+
+
 class TrainingError(MelanomaError):
     """Training or search cannot go on with these data or parameters."""
 
 
 class TrackingError(MelanomaError):
     """The tracking store or the model registry does not hold what is needed."""
+
+
+class StorageError(MelanomaError):
+    """The object store is down, refuses, or does not hold the bytes that it should."""
 
 
 def first_offenders(offenders: Iterable[object]) -> str:

@@ -1,14 +1,30 @@
-"""Map a function over many items in processes, with a progress bar."""
+"""Map a function over many items in processes, with a progress bar.
 
+Processes are forked from a server that has nothing but the function loaded: a fork of this process
+would inherit the locks of its libraries' threads (OpenCV, TensorFlow, Arrow) and may wait for ever.
+"""
+
+import multiprocessing
 import os
-from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from functools import partial
+from itertools import chain, islice
+from multiprocessing.context import BaseContext
+from pathlib import Path
 from typing import TypeVar
 
 from tqdm import tqdm
 
+from melanoma.errors import WorkerError, first_offenders
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+MAX_CHUNK = 16  # items that travel together
+CHUNKS_AT_HAND = 4  # for each process: enough that none waits, few enough that memory stays flat
 
 
 def map_processes(
@@ -18,21 +34,113 @@ def map_processes(
     num_workers: int,
     description: str,
 ) -> list[Result]:
-    """`[function(item) for item in items]` over processes, in order; the first error is raised here.
+    """`[function(item) for item in items]` over processes, in order; see `imap_processes`."""
+    return list(
+        imap_processes(
+            function, items, num_items=len(items), num_workers=num_workers, description=description
+        )
+    )
+
+
+def imap_processes(
+    function: Callable[[Item], Result],
+    items: Iterable[Item],
+    *,
+    num_items: int,
+    num_workers: int,
+    description: str,
+    initializer: Callable[[], object] | None = None,
+) -> Iterator[Result]:
+    """Yield `function(item)` of each item, over processes, in order; the first error is raised here.
+
+    Items are taken as results are: memory holds a few chunks of both, however many there are.
 
     Args:
-        function: Importable by name (it travels to other processes).
+        function: Importable by name (it travels to other processes), or a `partial` of such a one.
         items: Picklable values.
+        num_items: How many those are.
         num_workers: Processes; 0 takes one for each core. With 1, all work is done in this process.
         description: Shown before the progress bar (hidden where output is no terminal).
+        initializer: Called once in each new process.
+
+    Raises:
+        WorkerError: A process was killed; names the items it may have worked on.
     """
-    num_workers = min(num_workers or _num_cores(), max(len(items), 1))
+    num_workers = min(num_workers or _num_cores(), max(num_items, 1))
     if num_workers == 1:
-        return [function(item) for item in _progress(items, len(items), description)]
-    chunk = max(1, min(32, len(items) // (4 * num_workers)))
-    with ProcessPoolExecutor(num_workers) as pool:
-        results = pool.map(function, items, chunksize=chunk)
-        return list(_progress(results, len(items), description))
+        results: Iterator[Result] = map(function, items)
+    else:
+        size = max(1, min(MAX_CHUNK, num_items // (8 * num_workers)))
+        results = chain.from_iterable(
+            _imap_chunks(function, _chunks(items, size), num_workers=num_workers, initializer=initializer)
+        )
+    return iter(tqdm(results, total=num_items, desc=description, unit="image", disable=None))
+
+
+def _imap_chunks(
+    function: Callable[[Item], Result],
+    chunks: Iterator[list[Item]],
+    *,
+    num_workers: int,
+    initializer: Callable[[], object] | None,
+) -> Iterator[list[Result]]:
+    at_hand: deque[tuple[list[Item], Future[list[Result]]]] = deque()
+    pool = ProcessPoolExecutor(
+        num_workers,
+        mp_context=_context(function),
+        initializer=_start_worker,
+        initargs=(Path.cwd(), initializer),
+    )
+    try:
+        while True:
+            for chunk in islice(chunks, CHUNKS_AT_HAND * num_workers - len(at_hand)):
+                at_hand.append((chunk, pool.submit(_map_chunk, function, chunk)))
+            if not at_hand:
+                return
+            yield at_hand[0][1].result()
+            at_hand.popleft()
+    except BrokenProcessPool as error:
+        raise _killed([item for chunk, future in at_hand if _was_lost(future) for item in chunk]) from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _context(function: Callable[..., object]) -> BaseContext:
+    """How processes start; the server loads the module of `function` once for all of them."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    named = function.func if isinstance(function, partial) else function
+    context.set_forkserver_preload([__name__, named.__module__])
+    return context
+
+
+def _start_worker(folder: Path, initializer: Callable[[], object] | None) -> None:
+    os.chdir(folder)  # a server may have been started elsewhere
+    if initializer is not None:
+        initializer()
+
+
+def _map_chunk(function: Callable[[Item], Result], chunk: list[Item]) -> list[Result]:
+    return [function(item) for item in chunk]
+
+
+def _chunks(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    remaining = iter(items)
+    while chunk := list(islice(remaining, size)):
+        yield chunk
+
+
+def _was_lost(future: Future[list[Result]]) -> bool:
+    return not future.done() or future.exception() is not None
+
+
+def _killed(items: list[Item]) -> WorkerError:
+    return WorkerError(
+        "A worker process was killed from outside, most often because memory ran out. It worked on one of "
+        f"{len(items)} items: {first_offenders(items)}. Lower execution.num_workers in params.yaml, or look "
+        "at these files."
+    )
 
 
 def _num_cores() -> int:
@@ -40,7 +148,3 @@ def _num_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-def _progress(iterable, total: int, description: str):  # type: ignore[no-untyped-def]
-    return tqdm(iterable, total=total, desc=description, unit="image", disable=None)

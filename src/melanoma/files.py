@@ -10,13 +10,14 @@ import math
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from pyarrow import ArrowInvalid
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from melanoma.errors import DataError
 
@@ -120,8 +121,57 @@ def read_parquet(path: Path) -> pd.DataFrame:
     require(path)
     try:
         return pd.read_parquet(path)
-    except (OSError, ArrowInvalid) as error:
-        raise DataError(f"{path} cannot be read as Parquet: {error}. Run `dvc repro --force`.") from error
+    except (OSError, pa.ArrowInvalid) as error:
+        raise _no_parquet(path, error) from error
+
+
+def write_parquet_groups(frames: Iterable[pd.DataFrame], path: Path, schema: pa.Schema) -> None:
+    """Write `frames` one below the other, each as a row group; only one is held in memory.
+
+    Args:
+        frames: All with the columns of `schema`; their indices are left out.
+        path: Is complete, or untouched when a frame cannot be made or written.
+        schema: The first frame alone may not show the type of a column: all its values may be missing.
+    """
+    with atomic_file(path) as unfinished, pq.ParquetWriter(unfinished, schema) as writer:
+        for frame in frames:
+            writer.write_table(pa.Table.from_pandas(frame, schema=schema, preserve_index=False))
+
+
+def read_parquet_groups(path: Path, columns: Sequence[str], *, size: int) -> Iterator[pd.DataFrame]:
+    """Yield `columns` of what `write_parquet` wrote, at most `size` rows at a time.
+
+    Raises:
+        DataError: The file is missing, no Parquet, or lacks a column.
+    """
+    with _open_parquet(path) as table:
+        missing = [column for column in columns if column not in table.schema_arrow.names]
+        if missing:
+            raise DataError(f"{path} lacks the columns {missing}; it has {table.schema_arrow.names}.")
+        for batch in table.iter_batches(batch_size=size, columns=list(columns)):
+            yield batch.to_pandas()
+
+
+def num_parquet_rows(path: Path) -> int:
+    """Rows of a Parquet file, read from its footer.
+
+    Raises:
+        DataError: The file is missing or no Parquet.
+    """
+    with _open_parquet(path) as table:
+        return int(table.metadata.num_rows)
+
+
+def _open_parquet(path: Path) -> pq.ParquetFile:
+    require(path)
+    try:
+        return pq.ParquetFile(path)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise _no_parquet(path, error) from error
+
+
+def _no_parquet(path: Path, error: Exception) -> DataError:
+    return DataError(f"{path} cannot be read as Parquet: {error}. Run `dvc repro --force`.")
 
 
 def read_csv(path: Path, **options: Any) -> pd.DataFrame:

@@ -6,11 +6,23 @@ from melanoma.errors import DataError, first_offenders
 
 MALIGNANT = 1
 BENIGN = 0
+NOT_A_DEVICE = "research software, not a medical device"  # stands on everything that people look at
 
 TRAIN = "train"
 VALIDATION = "validation"
 TEST = "test"
 SPLITS = (TRAIN, VALIDATION, TEST)
+
+# What a dermatologist saw in the lesion, in words; missing where a dataset does not say.
+CLINICAL_DTYPES = {
+    "asymmetry": "string",
+    "pigment_network": "string",
+    "dots_globules": "string",
+    "streaks": "string",
+    "regression_areas": "string",
+    "blue_whitish_veil": "string",
+    "colours": "string",  # joined by "; "
+}
 
 # One row an image. pandas dtypes that keep "missing" apart from every value.
 RECORD_DTYPES = {
@@ -29,9 +41,14 @@ RECORD_DTYPES = {
     "is_synthetic": "boolean",
     "path": "string",  # relative to the top of the repository, forward slashes
     "mask_path": "string",
+    **CLINICAL_DTYPES,
 }
 RECORD_COLUMNS = tuple(RECORD_DTYPES)
 
+# Where each image that was ever accepted lies. `split` never changes; a withheld image is left out of
+# every cohort, for the reason given.
+ASSIGNED_COLUMNS = ("image_id", "dataset", "group_id", "target", "split", "withheld", "plan")
+PAIR_COLUMNS = ("image_id", "other_image_id", "reason")
 SPLIT_COLUMNS = ("image_id", "dataset", "group_id", "target", "split")
 PREDICTION_COLUMNS = (*SPLIT_COLUMNS, "model", "probability", "decision")
 

@@ -97,6 +97,10 @@ class Run:
         """A copy of `path` as an artifact."""
         self._client.log_artifact(self.run_id, str(path), folder)
 
+    def log_folder(self, path: Path, folder: str) -> None:
+        """A copy of all files below `path` as artifacts below `folder`."""
+        self._client.log_artifacts(self.run_id, str(path), folder)
+
 
 def _flatten(values: Mapping[str, object], prefix: str = "") -> dict[str, object]:
     flat: dict[str, object] = {}

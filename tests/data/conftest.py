@@ -34,7 +34,7 @@ def real_facts(real_records, params, tmp_path_factory) -> pd.DataFrame:
     return facts.inspect_images(
         real_records,
         root=tmp_path_factory.getbasetemp(),
-        working_size=params.inspect.working_size,
+        settings=params.inspect,
         num_workers=params.execution.num_workers,
         description="inspect",
     )

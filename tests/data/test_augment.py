@@ -3,8 +3,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from melanoma.config import Augment
 from melanoma.data.augment import augment_image, draw_warp
+from melanoma.sections import Augment
 from tests.data.pictures import textured
 
 NOTHING: dict[str, Any] = {

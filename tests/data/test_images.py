@@ -1,4 +1,5 @@
 import hashlib
+import os
 import struct
 import zlib
 
@@ -258,3 +259,39 @@ def test_a_file_is_read_whole_and_a_missing_one_or_a_folder_says_why_not(tmp_pat
         images.read_bytes(tmp_path / "b.bin")
     with pytest.raises(ImageError, match=r"cannot be read \(Is a directory\)"):
         images.read_bytes(tmp_path)
+
+
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "a.jpg")
+    with pytest.raises(ImageError, match=r"cannot be read \(it is a pipe or a device\)"):
+        images.read_bytes(tmp_path / "a.jpg")
+
+
+def test_a_name_that_no_file_can_have_is_refused(tmp_path):
+    with pytest.raises(ImageError, match=r"cannot be read \(embedded null byte\)"):
+        images.read_bytes(tmp_path / "a\0.jpg")
+
+
+# ---- what inspection uses --------------------------------------------------------------------
+
+
+def test_the_pixels_of_an_opened_image_are_those_of_its_bytes():
+    exif = Image.Exif()
+    exif[images.ORIENTATION_TAG] = 6
+    encoded = encode(drawn(), "PNG", exif=exif)
+    image = images.open_image(encoded)
+    np.testing.assert_array_equal(images.upright_rgb(image), images.decode(encoded))
+    assert image.getexif()[images.ORIENTATION_TAG] == 6
+    assert images.upright_grey(image).size == (300, 400)
+
+
+def test_frames_that_cannot_be_counted_are_refused():
+    class Uncountable(Image.Image):
+        format = "PNG"
+
+        @property
+        def n_frames(self) -> int:
+            raise EOFError("no more frames")
+
+    with pytest.raises(ImageError, match="cannot be counted"):
+        images.num_frames(Uncountable())

@@ -48,7 +48,7 @@ def read(tmp_path: Path, *rows: str, header: str = HEADER) -> pd.DataFrame:
 def test_a_row_of_the_archive_becomes_a_record(tmp_path):
     row = read(tmp_path, BENIGN, MALIGNANT).iloc[0]
     folder = (tmp_path / "raw").as_posix()
-    assert row.to_dict() == {
+    assert row.dropna().to_dict() == {
         "image_id": "ISIC_0000001",
         "dataset": "isic",
         "diagnosis": "nevus",
@@ -121,11 +121,119 @@ def test_id_and_label_are_all_that_a_source_must_have(tmp_path):
     assert set(records["attribution"]) == {"ISIC Archive"}
 
 
-@pytest.mark.parametrize("column", ["isic_id", "benign_malignant"])
-def test_a_source_without_id_or_label_is_refused(tmp_path, column):
+@pytest.mark.parametrize(
+    ("column", "message"),
+    [("isic_id", r"the columns \['isic_id'\]"), ("benign_malignant", "a column with the label")],
+)
+def test_a_source_without_id_or_label_is_refused(tmp_path, column, message):
     folder = write_source(tmp_path, BENIGN, header=HEADER.replace(column, "renamed"))
-    with pytest.raises(DataError, match=rf"metadata\.csv lacks the columns \['{column}'\]"):
+    with pytest.raises(DataError, match=rf"metadata\.csv lacks {message}"):
         open_source(folder)
+
+
+@pytest.mark.parametrize("quote", ["", '"'])
+def test_a_table_with_semicolons_is_refused_and_commas_asked_for(tmp_path, quote):
+    header = ";".join(f"{quote}{name}{quote}" for name in HEADER.split(","))
+    folder = write_source(tmp_path, BENIGN.replace(",", ";").replace("30.0", "30,0"), header=header)
+    with pytest.raises(DataError, match=r"metadata\.csv is separated by semicolons; expected commas"):
+        open_source(folder)
+
+
+def test_a_semicolon_in_the_name_of_a_column_is_legal(tmp_path):
+    assert len(read(tmp_path, "a,benign,x", header="\ufeffisic_id,benign_malignant,a;b")) == 1
+
+
+# ---- newer rows ------------------------------------------------------------------------------
+
+PATH_HEADER = "isic_id,benign_malignant,diagnosis,diagnosis_1,diagnosis_2,diagnosis_3,diagnosis_4,diagnosis_5"
+
+
+def read_one(tmp_path, *, header=PATH_HEADER, **values):
+    cells = [f'"{values[name]}"' if name in values else "" for name in header.split(",")]
+    return read(tmp_path, "a" + ",".join(cells), header=header).iloc[0]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "target"),
+    [
+        ("", "Malignant", 1),
+        ("", "Benign", 0),
+        ("", "Indeterminate", None),
+        ("", "", None),
+        ("malignant", "", 1),
+        ("malignant", "Malignant", 1),
+        ("benign", "Malignant", None),
+        ("malignant", "Benign", None),
+        ("malignant", "Indeterminate", None),
+        ("indeterminate", "Benign", None),
+    ],
+)
+def test_the_target_is_what_both_label_columns_say_and_never_guessed(tmp_path, old, new, target):
+    row = read_one(tmp_path, benign_malignant=old, diagnosis_1=new)
+    assert (None if pd.isna(row["target"]) else row["target"]) == target
+
+
+@pytest.mark.parametrize(
+    ("path", "diagnosis"),
+    [
+        (["Malignant", "Malignant melanocytic proliferations (Melanoma)", "Melanoma, NOS"], "melanoma"),
+        (["Malignant", "", "Melanoma in situ", "Melanoma in situ, Lentigo maligna type"], "melanoma"),
+        (["Malignant", "Malignant melanocytic proliferations (Melanoma)", "Melanoma metastasis"], "melanoma"),
+        (["Benign", "Benign melanocytic proliferations", "Nevus"], "nevus"),
+        (
+            ["Benign", "Benign melanocytic proliferations", "Nevus", "Blue nevus", "Blue nevus, Common"],
+            "nevus",
+        ),
+        (
+            ["Benign", "", "Nevus", "Nevus, Atypical, Dysplastic, or Clark", "Nevus, Clark"],
+            "atypical nevus",
+        ),
+        (["Benign", "Benign epidermal proliferations", "Seborrheic keratosis"], "seborrheic keratosis"),
+        (["Benign", "Benign epidermal proliferations", "Epidermal nevus"], "epidermal nevus"),
+        (
+            ["Malignant", "", "Basal cell carcinoma", "Basal cell carcinoma, Nodular"],
+            "basal cell carcinoma, nodular",
+        ),
+        (["Indeterminate"], "indeterminate"),
+        ([], None),
+    ],
+)
+def test_the_path_of_a_diagnosis_becomes_a_word(tmp_path, path, diagnosis):
+    names = {f"diagnosis_{level}": name for level, name in enumerate(path, start=1)}
+    row = read_one(tmp_path, **names)
+    assert (None if pd.isna(row["diagnosis"]) else row["diagnosis"]) == diagnosis
+
+
+def test_an_own_word_for_the_diagnosis_comes_before_the_path(tmp_path):
+    row = read_one(tmp_path, diagnosis="lentigo NOS", diagnosis_1="Benign", diagnosis_3="Nevus")
+    assert row["diagnosis"] == "lentigo NOS"
+
+
+def test_the_path_alone_is_enough_and_stays_in_the_metadata(tmp_path):
+    row = read_one(tmp_path, header="isic_id,diagnosis_1", diagnosis_1="Malignant")
+    assert row["target"] == 1
+    assert pd.read_csv(tmp_path / "raw/metadata.csv")["diagnosis_1"].tolist() == ["Malignant"]
+
+
+def test_an_unknown_first_name_of_a_path_is_refused(tmp_path):
+    folder = write_source(tmp_path, "a,Malignent", header="isic_id,diagnosis_1")
+    with pytest.raises(DataError, match="1 rows have an unknown diagnosis_1: a=Malignent"):
+        open_source(folder)
+
+
+@pytest.mark.parametrize(
+    ("old_name", "new_name", "column"),
+    [
+        ("anatom_site_general", "anatom_site_1", "anatom_site"),
+        ("attribution_collection", "collections", "source_collection"),
+    ],
+)
+def test_a_newer_column_fills_the_blanks_of_the_older(tmp_path, old_name, new_name, column):
+    header = f"isic_id,benign_malignant,{old_name},{new_name}"
+    records = read(tmp_path / "1", "a,benign,old,new", "b,benign,,new", header=header)
+    assert records[column].tolist() == ["old", "new"]
+    records = read(tmp_path / "2", "a,benign,new", header=f"isic_id,benign_malignant,{new_name}")
+    assert records[column].tolist() == ["new"]
 
 
 # ---- rows and files --------------------------------------------------------------------------

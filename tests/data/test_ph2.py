@@ -2,56 +2,14 @@ import shutil
 import zipfile
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
 
 from melanoma.data import ph2, raw, sources
 from melanoma.errors import DataError
+from melanoma.schema import CLINICAL_DTYPES
+from tests.data.ph2_files import NAMES, flat_folder, official_tree, picture, write_workbook
 from tests.data.pictures import write
-
-# Invented rows in the form of the official table.
-HEADER = (
-    "||   Name || Histological Diagnosis || Clinical Diagnosis || Asymmetry | Pigment Network | "
-    "Dots/Globules | Streaks | Regression Areas | Blue-Whitish Veil ||           Colors ||"
-)
-NEVUS = (
-    "|| IMD901 ||                        ||                  0 ||         0 |               T | "
-    "            A |       A |                A |                 A ||                4 ||"
-)
-ATYPICAL = (
-    "|| IMD902 ||          Atypical Nevus ||                  1 ||         1 |              AT | "
-    "           AT |       P |                A |                 A ||             3  4 || "
-)
-MELANOMA = (
-    "|| IMD903 ||                Melanoma ||                  2 ||         2 |              AT | "
-    "            A |       A |                P |                 P ||       3  4  5  6 ||"
-)
-LEGEND = "Legends for Clinical Diagnosis: \n   0 - Common Nevus;\n   1 - Atypical Nevus;\n   2 - Melanoma."
-TABLE = "\n".join([HEADER, NEVUS, ATYPICAL, MELANOMA, "", LEGEND])
-NAMES = ("IMD901", "IMD902", "IMD903")
-
-
-def picture(name: str) -> np.ndarray:
-    return np.full((6, 8, 3), int(name[3:]) % 256, np.uint8)
-
-
-def flat_folder(top: Path, names: tuple[str, ...] = NAMES) -> Path:
-    for name in names:
-        write(picture(name), top / "images" / f"{name}.jpg")
-        write(picture(name), top / "masks" / f"{name}_lesion.png")
-    (top / "PH2_dataset.txt").write_text(TABLE, encoding="latin-1")
-    return top
-
-
-def official_tree(top: Path, names: tuple[str, ...] = NAMES) -> Path:
-    for name in names:
-        lesion = top / "PH2 Dataset images" / name
-        write(picture(name), lesion / f"{name}_Dermoscopic_Image" / f"{name}.bmp")
-        write(picture(name), lesion / f"{name}_lesion" / f"{name}_lesion.bmp")
-        write(picture(name), lesion / f"{name}_roi" / f"{name}_R1_Label4.bmp")
-    (top / "PH2_dataset.txt").write_text(TABLE, encoding="latin-1")
-    return top
 
 
 def zip_folder(folder: Path, *, inside: str) -> Path:
@@ -88,6 +46,20 @@ def test_either_layout_is_read_from_a_folder_or_the_folder_around_it(tmp_path, l
             assert_holds_all_three(plan, *suffixes)
 
 
+def test_the_raw_metadata_are_the_same_whichever_table_they_come_from(tmp_path):
+    metadata = {}
+    for tables in ("text", "workbook", "both"):
+        source = flat_folder(tmp_path / tables)
+        if tables != "text":
+            write_workbook(source)
+        if tables == "workbook":
+            (source / "PH2_dataset.txt").unlink()
+        with ph2.open_source(source, is_partial=False) as plan:
+            raw.write_raw(plan, tmp_path / f"raw-{tables}")
+        metadata[tables] = (tmp_path / f"raw-{tables}" / "metadata.csv").read_bytes()
+    assert metadata["text"] == metadata["workbook"] == metadata["both"]
+
+
 @pytest.mark.parametrize("inside", ["", "PH2Dataset/"])
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_either_layout_is_read_from_a_zip_and_nothing_stays_unpacked(tmp_path, layout, inside):
@@ -118,6 +90,33 @@ def test_part_of_the_lesions_needs_partial(tmp_path, layout):
         assert plan.metadata["image_id"].tolist() == ["IMD901", "IMD903"]
 
 
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_link_to_a_file_outside_of_the_folder_is_refused(tmp_path, layout):
+    build, suffix, _ = LAYOUTS[layout]
+    secret = write(picture("IMD901"), tmp_path / f"secret{suffix}")
+    image = next(build(tmp_path / "ph2").rglob(f"IMD901{suffix}"))
+    image.unlink()
+    image.symlink_to(secret)
+    with (
+        pytest.raises(DataError, match=rf"1 entries .*IMD901\{suffix} \(is a link that leads out\)"),
+        ph2.open_source(tmp_path / "ph2", is_partial=False),
+    ):
+        pass
+
+
+def test_a_link_to_a_dataset_elsewhere_is_not_followed_unless_named(tmp_path):
+    flat_folder(tmp_path / "elsewhere")
+    (tmp_path / "around").mkdir()
+    (tmp_path / "around" / "PH2Dataset").symlink_to(tmp_path / "elsewhere")
+    with (
+        pytest.raises(DataError, match="has no PH2 layout"),
+        ph2.open_source(tmp_path / "around", is_partial=False),
+    ):
+        pass
+    with ph2.open_source(tmp_path / "around" / "PH2Dataset", is_partial=False) as plan:
+        assert_holds_all_three(plan, ".jpg", ".png")
+
+
 def test_an_image_without_a_row_is_refused(tmp_path):
     write(picture("IMD904"), flat_folder(tmp_path) / "images" / "IMD904.jpg")
     with (
@@ -133,7 +132,9 @@ def test_a_folder_of_neither_layout_is_refused(tmp_path, missing):
     path = tmp_path / missing
     path.rename(tmp_path / "renamed")
     with (
-        pytest.raises(DataError, match=r"has no PH2 layout: expected PH2_dataset\.txt beside images/"),
+        pytest.raises(
+            DataError, match=r"has no PH2 layout: expected PH2_dataset\.txt or PH2_dataset\.xlsx beside"
+        ),
         ph2.open_source(tmp_path, is_partial=False),
     ):
         pass
@@ -144,71 +145,6 @@ def test_a_missing_source_and_a_file_that_is_no_zip_are_refused(tmp_path):
     for name, message in (("missing", "does not exist; give the PH2"), ("ph2.zip", "is no readable zip")):
         with pytest.raises(DataError, match=message), ph2.open_source(tmp_path / name, is_partial=False):
             pass
-
-
-# ---- the table -------------------------------------------------------------------------------
-
-
-def parse(*lines: str) -> pd.DataFrame:
-    return ph2.parse_table("\n".join(lines), source="here.txt")
-
-
-def test_rows_are_read_by_their_columns():
-    assert parse(MELANOMA).iloc[0].to_dict() == {
-        "image_id": "IMD903",
-        "histological_diagnosis": "Melanoma",
-        "clinical_diagnosis": "2",
-        "asymmetry": "2",
-        "pigment_network": "AT",
-        "dots_globules": "A",
-        "streaks": "A",
-        "regression_areas": "P",
-        "blue_whitish_veil": "P",
-        "colors": "3 4 5 6",
-    }
-
-
-def test_a_blank_histology_is_missing_and_moves_no_other_cell():
-    row = parse(NEVUS).iloc[0]
-    assert pd.isna(row["histological_diagnosis"])
-    assert (row["clinical_diagnosis"], row["colors"]) == ("0", "4")
-
-
-def test_header_legend_and_blank_lines_are_no_rows():
-    assert parse(TABLE)["image_id"].tolist() == list(NAMES)
-
-
-def test_windows_newlines_are_read():
-    text = TABLE.replace("\n", "\r\n")
-    pd.testing.assert_frame_equal(ph2.parse_table(text, source="here.txt"), parse(TABLE))
-
-
-@pytest.mark.parametrize("code", ["3", "-1", "", "melanoma", "2.0"])
-def test_a_clinical_diagnosis_outside_the_legend_is_refused_and_its_row_shown(code):
-    wrong = NEVUS.replace("                  0 ||         0", f" {code} ||         0")
-    assert wrong != NEVUS
-    with pytest.raises(DataError, match=r"here\.txt: 1 rows do not have 10 cells.*0, 1 or 2: \|\| IMD901"):
-        parse(wrong, MELANOMA)
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        NEVUS.replace("| A |", "|", 1).replace("||                4 ||", "||"),
-        NEVUS.replace("||                4 ||", "||  4 || 5 ||"),
-        NEVUS.replace("|       A |", "|", 1),
-    ],
-    ids=["no colours", "one cell more", "one finding less"],
-)
-def test_a_row_of_another_number_of_cells_is_refused(wrong):
-    with pytest.raises(DataError, match="1 rows do not have 10 cells"):
-        parse(wrong)
-
-
-@pytest.mark.parametrize("text", ["", "<html></html>", HEADER])
-def test_a_text_without_rows_is_refused(text):
-    with pytest.raises(DataError, match=r"here\.txt has no rows of the form"):
-        parse(text)
 
 
 # ---- records ---------------------------------------------------------------------------------
@@ -241,14 +177,44 @@ def test_each_image_is_a_lesion_of_its_own_and_real(raw_dir):
     assert records["mask_path"][0] == f"{raw_dir.as_posix()}/masks/IMD901_lesion.png"
 
 
-@pytest.mark.parametrize("code", ["", "7"])
-def test_a_diagnosis_that_is_blank_or_unknown_gives_no_label_instead_of_benign(raw_dir, code):
+def test_what_was_seen_in_the_lesion_is_kept_in_words(raw_dir):
+    records = read(raw_dir).set_index("image_id")
+    assert records.loc["IMD903", list(CLINICAL_DTYPES)].to_dict() == {
+        "asymmetry": "asymmetric",
+        "pigment_network": "atypical",
+        "dots_globules": "absent",
+        "streaks": "absent",
+        "regression_areas": "present",
+        "blue_whitish_veil": "present",
+        "colours": "light brown; dark brown; blue-grey; black",
+    }
+    assert records.loc["IMD902", "asymmetry"] == "symmetric in one axis"
+    assert "Melanoma" in (raw_dir / "metadata.csv").read_text()  # the histology stays there
+
+
+def change_first_row(raw_dir: Path, column: str, code: str) -> None:
     table = pd.read_csv(raw_dir / "metadata.csv", dtype="string")
-    table.loc[0, "clinical_diagnosis"] = code
+    table.loc[0, column] = code
     table.to_csv(raw_dir / "metadata.csv", index=False)
+
+
+def test_a_blank_diagnosis_gives_no_label_instead_of_benign(raw_dir):
+    change_first_row(raw_dir, "clinical_diagnosis", "")
     records = read(raw_dir)
     assert pd.isna(records["target"][0])
     assert records["target"][1:].tolist() == [0, 1]
+
+
+def test_a_blank_finding_is_missing(raw_dir):
+    change_first_row(raw_dir, "streaks", "")
+    assert read(raw_dir)["streaks"].isna().tolist() == [True, False, False]
+
+
+@pytest.mark.parametrize(("column", "code"), [("clinical_diagnosis", "7"), ("colors", "3 9")])
+def test_metadata_with_a_code_outside_the_legend_are_refused(raw_dir, column, code):
+    change_first_row(raw_dir, column, code)
+    with pytest.raises(DataError, match=rf"metadata\.csv: 1 cells .*: IMD901 {column}={code}\. Known"):
+        read(raw_dir)
 
 
 def test_metadata_that_lack_a_column_are_refused(raw_dir):
@@ -271,6 +237,9 @@ def test_the_real_table_has_200_images_80_common_and_80_atypical_nevi_and_40_mel
     }
     assert int(records["target"].sum()) == 40
     assert records["mask_path"].notna().all()
+    assert records["blue_whitish_veil"].value_counts().to_dict() == {"absent": 164, "present": 36}
+    assert records["colours"].str.contains("red").sum() == 10
+    assert records[list(CLINICAL_DTYPES)].notna().all(axis=None)
 
 
 @pytest.mark.real_data

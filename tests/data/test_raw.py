@@ -204,3 +204,68 @@ def test_a_first_copy_that_fails_leaves_nothing(plan, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"b\.png"):
         raw.write_raw(plan, tmp_path / "new")
     assert names_in(tmp_path) == ["source"]
+
+
+# ---- adding ----------------------------------------------------------------------------------
+
+
+def more(tmp_path, *image_ids, content=None, **columns):
+    """A dataset of further images, each with a mask."""
+    source = tmp_path / "more"
+    for image_id in image_ids:
+        touch(source / f"{image_id}.png", source / f"{image_id}_mask.png")
+        if content is not None:
+            (source / f"{image_id}.png").write_bytes(content)
+    files = {image_id: source / f"{image_id}.png" for image_id in image_ids}
+    masks = {image_id: source / f"{image_id}_mask.png" for image_id in image_ids}
+    return join(rows(*image_ids).assign(**columns), files, masks)
+
+
+def test_adding_to_nothing_writes_what_is_new(plan, tmp_path):
+    assert raw.add_to(tmp_path / "new", plan) is plan
+
+
+def test_added_images_join_those_that_are_there_and_columns_are_united(out, tmp_path):
+    before = contents(out)
+    both = raw.add_to(out, more(tmp_path, "c", age="55"))
+    assert both.remarks == "1 added to the 2 that were there"
+    assert raw.write_raw(both, out) is True
+    assert contents(out) == {
+        **before,
+        "metadata.csv": contents(out)["metadata.csv"],
+        "images/c.png": b"content of c.png",
+        "masks/c_mask.png": b"content of c_mask.png",
+    }
+    table = pd.read_csv(out / "metadata.csv", dtype="string")
+    assert table["image_id"].tolist() == ["a", "b", "c"]
+    assert table["age"].isna().tolist() == [True, True, False]
+    assert table["note"].isna().tolist() == [False, False, True]
+    assert table["mask_file"].fillna("").tolist() == ["a_mask.png", "", "c_mask.png"]
+
+
+def test_an_image_in_both_keeps_its_row_and_its_mask(out, tmp_path):
+    before = stamps(out)
+    both = raw.add_to(out, more(tmp_path, "a", "b", note="other words"))
+    assert both.remarks == "0 added to the 2 that were there"
+    assert raw.write_raw(both, out) is False
+    assert stamps(out) == before
+
+
+def test_an_image_in_both_with_other_bytes_is_refused_by_name(out, tmp_path):
+    before = stamps(out)
+    with pytest.raises(DataError, match=r"2 images are in .*out with other bytes: a, b\. .*without --add"):
+        raw.add_to(out, more(tmp_path, "a", "b", "c", content=b"new"))
+    assert stamps(out) == before
+
+
+def test_adding_to_a_folder_that_lost_an_image_is_refused(out, tmp_path):
+    (out / "images" / "a.png").unlink()
+    with pytest.raises(DataError, match=r"names 1 images that are not there: a\. .*dvc checkout"):
+        raw.add_to(out, more(tmp_path, "c"))
+
+
+def test_adding_to_what_is_no_raw_folder_is_refused(tmp_path):
+    touch(tmp_path / "out" / "metadata.csv")
+    (tmp_path / "out" / "metadata.csv").write_text("name\na\n")
+    with pytest.raises(DataError, match="lacks the columns"):
+        raw.add_to(tmp_path / "out", more(tmp_path, "c"))

@@ -5,7 +5,7 @@ import pytest
 
 from melanoma.data import sources
 from melanoma.errors import DataError
-from melanoma.schema import RECORD_COLUMNS
+from melanoma.schema import CLINICAL_DTYPES, RECORD_COLUMNS
 
 COLUMNS = ["image_id", "benign_malignant", "image_file", "mask_file", "copyright_license", "attribution"]
 
@@ -37,6 +37,10 @@ def test_records_have_the_common_columns_in_order_of_image_id(raw_dir):
     assert tuple(records.columns) == RECORD_COLUMNS
     assert records["image_id"].tolist() == ["a", "b"]
     assert set(records["dataset"]) == {"isic"}
+
+
+def test_clinical_attributes_are_missing_where_a_dataset_has_none(raw_dir):
+    assert read(raw_dir)[list(CLINICAL_DTYPES)].isna().all(axis=None)
 
 
 def test_paths_start_with_the_folder_as_given(raw_dir):

@@ -1,3 +1,5 @@
+from typing import Any
+
 import pandas as pd
 import pytest
 from hypothesis import given, settings
@@ -5,7 +7,8 @@ from hypothesis import strategies as st
 
 from melanoma.data import splits
 from melanoma.errors import DataError
-from melanoma.schema import SPLIT_COLUMNS, SPLITS
+from melanoma.files import write_csv
+from melanoma.schema import ASSIGNED_COLUMNS, SPLITS
 
 FRACTIONS = {"train": 0.6, "validation": 0.2, "test": 0.2}
 
@@ -28,7 +31,10 @@ def singletons(dataset: str, *, num_benign: int, num_malignant: int) -> pd.DataF
 
 
 def assign(images: pd.DataFrame, *, seed: int = 1, fractions: dict[str, float] = FRACTIONS) -> pd.DataFrame:
-    return splits.assign_splits(images, seed=seed, fractions=fractions)
+    """Sides of accepted images that have none yet, unless `images` say otherwise."""
+    defaults: dict[str, Any] = {"is_accepted": True, "split": pd.NA}
+    given = images.assign(**{name: value for name, value in defaults.items() if name not in images})
+    return splits.assign_splits(given, seed=seed, fractions=fractions)
 
 
 def counts(assigned: pd.DataFrame, **values: object) -> list[int]:
@@ -86,12 +92,11 @@ def test_a_group_with_one_malignant_image_counts_as_malignant():
     assert counts(assigned[assigned["image_id"].str.startswith("a")]) == [3, 1, 1]
 
 
-def test_the_result_has_the_columns_of_splits_in_order_of_dataset_and_image():
+def test_the_result_is_in_order_of_dataset_and_image():
     images = pd.concat(
         [singletons("b", num_benign=3, num_malignant=3), singletons("a", num_benign=3, num_malignant=3)]
     )
     assigned = assign(images)
-    assert tuple(assigned.columns) == SPLIT_COLUMNS
     assert list(assigned.index) == list(range(12))
     assert assigned["image_id"].tolist() == sorted(images["image_id"])
 
@@ -157,90 +162,176 @@ def test_no_group_is_ever_split_and_the_order_of_rows_does_not_matter(images, se
     pd.testing.assert_frame_equal(assign(images.iloc[rows], seed=seed), assigned)
 
 
-# ---- a cohort's part -------------------------------------------------------------------------
+# ---- sides that images have already ----------------------------------------------------------
 
 
-def test_a_cohort_takes_its_datasets_and_every_image_keeps_its_side():
-    images = pd.concat(
-        [singletons("a", num_benign=10, num_malignant=5), singletons("b", num_benign=5, num_malignant=10)]
-    )
-    assigned = assign(images)
-    joint = splits.take_cohort(assigned, cohort="joint", datasets=["a", "b"])
-    pd.testing.assert_frame_equal(joint, assigned)
-    for name in "ab":
-        single = splits.take_cohort(assigned, cohort=name, datasets=[name])
-        part = joint[joint["dataset"] == name].reset_index(drop=True)
-        pd.testing.assert_frame_equal(single, part)
+def sides(assigned: pd.DataFrame) -> dict[str, str]:
+    return dict(zip(assigned["image_id"], assigned["split"], strict=True))
 
 
-def test_a_cohort_without_images_is_refused():
-    assigned = assign(singletons("a", num_benign=5, num_malignant=5))
-    with pytest.raises(DataError, match=r"Cohort 'c' is empty: none of \['b'\] has accepted images"):
-        splits.take_cohort(assigned, cohort="c", datasets=["b"])
+def withheld(assigned: pd.DataFrame) -> dict[str, str]:
+    rows = assigned[assigned["withheld"].notna()]
+    return dict(zip(rows["image_id"], rows["withheld"], strict=True))
 
 
-@pytest.mark.parametrize(("num_benign", "num_malignant", "target"), [(9, 0, 0), (0, 9, 1)])
-def test_a_cohort_of_one_class_is_refused(num_benign, num_malignant, target):
-    assigned = assign(singletons("a", num_benign=num_benign, num_malignant=num_malignant))
-    with pytest.raises(DataError, match=rf"one class only \(target {target} in all 9 images\)"):
-        splits.take_cohort(assigned, cohort="c", datasets=["a"])
-
-
-def test_every_split_of_a_cohort_needs_both_classes():
-    enough = assign(singletons("a", num_benign=5, num_malignant=4))
-    assert len(splits.take_cohort(enough, cohort="c", datasets=["a"])) == 9
-    too_few = assign(singletons("a", num_benign=5, num_malignant=2))
-    with pytest.raises(
-        DataError, match=r"\(5 with benign, 2 with malignant images\): test has no malignant image\."
-    ):
-        splits.take_cohort(too_few, cohort="c", datasets=["a"])
-
-
-# ---- the firewall and the report -------------------------------------------------------------
-
-
-def by_hand(**split_of: str) -> pd.DataFrame:
-    """Images `<group><number>`, each on the side given."""
+def lying(**split_of: str) -> pd.DataFrame:
+    """Benign images `<group><number>` with their sides; "" is none yet."""
     return pd.DataFrame(
         {
             "image_id": list(split_of),
             "dataset": "a",
             "group_id": [name[0] for name in split_of],
-            "target": [int(name[0] > "m") for name in split_of],
-            "split": list(split_of.values()),
+            "target": 0,
+            "split": pd.array([split or pd.NA for split in split_of.values()], dtype="string"),
         }
     )
 
 
-def test_a_group_on_two_sides_is_refused_and_named():
-    splits.require_disjoint_groups(by_hand(a1="train", a2="train", b1="test"))
-    with pytest.raises(DataError, match=r"1 groups cross splits, which would leak .*: b\. Run"):
-        splits.require_disjoint_groups(by_hand(a1="train", a2="train", b1="test", b2="validation"))
+def test_images_keep_their_sides_and_new_ones_fill_up_what_lacks():
+    before = assign(singletons("a", num_benign=10, num_malignant=5))
+    more = pd.concat([before, singletons("a", num_benign=20, num_malignant=10)])
+    after = assign(more.drop_duplicates("image_id")[["image_id", "dataset", "group_id", "target", "split"]])
+    assert sides(before).items() <= sides(after).items()
+    assert counts(after, target=0) == [12, 4, 4]
+    assert counts(after, target=1) == [6, 2, 2]
+    assert withheld(after) == {}
 
 
-def test_the_report_counts_images_groups_and_classes_of_each_split():
-    report = splits.summarize(
-        by_hand(a1="train", a2="train", n1="train", b1="validation", o1="test"),
-        pd.DataFrame(columns=["image_id", "other_image_id", "reason"]),
-    )
-    assert report["splits"] == {
-        "train": {"num_images": 3, "num_groups": 2, "num_malignant": 1, "num_benign": 2},
-        "validation": {"num_images": 1, "num_groups": 1, "num_malignant": 0, "num_benign": 1},
-        "test": {"num_images": 1, "num_groups": 1, "num_malignant": 1, "num_benign": 0},
+def test_new_images_even_out_a_lopsided_start():
+    start = lying(b="test", c="test", d="test", **{f"n{number}": "" for number in range(7)})
+    start["group_id"] = start["image_id"]
+    assert counts(assign(start)) == [6, 1, 3]
+
+
+def test_a_new_member_takes_the_side_of_its_group():
+    assert sides(assign(lying(a1="validation", a2="", b1="test", b2="", b3=""))) == {
+        "a1": "validation",
+        "a2": "validation",
+        "b1": "test",
+        "b2": "test",
+        "b3": "test",
     }
 
 
-def test_the_report_gives_the_reasons_of_every_group_of_several():
-    relations = pd.DataFrame(
-        [("a1", "a2", "same lesion"), ("a2", "a3", "near duplicate"), ("a1", "a3", "same lesion")],
-        columns=["image_id", "other_image_id", "reason"],
-    )
-    report = splits.summarize(by_hand(a1="test", a2="test", a3="test", b1="train"), relations)
-    assert report["groups_of_several"] == [
-        {
-            "group_id": "a",
-            "split": "test",
-            "image_ids": ["a1", "a2", "a3"],
-            "reasons": ["near duplicate", "same lesion"],
-        }
-    ]
+@pytest.mark.parametrize(
+    ("split_of", "kept", "held"),
+    [
+        ({"a1": "train", "a2": "test"}, "test", {"a1": "a2"}),
+        ({"a1": "train", "a2": "validation"}, "validation", {"a1": "a2"}),
+        ({"a1": "validation", "a2": "test"}, "test", {"a1": "a2"}),
+        ({"a1": "test", "a2": "train", "a3": "validation", "a4": "test"}, "test", {"a2": "a1", "a3": "a1"}),
+    ],
+)
+def test_a_group_on_several_sides_keeps_one_and_withholds_the_members_of_the_others(split_of, kept, held):
+    assigned = assign(lying(**split_of, a9=""))
+    assert sides(assigned) == {**split_of, "a9": kept}
+    assert withheld(assigned) == {
+        image_id: f"its group lies in {kept} through {through}" for image_id, through in held.items()
+    }
+
+
+def test_withheld_images_and_those_that_are_not_accepted_do_not_count():
+    here = lying(a1="train", a2="test", b1="train", **{f"n{number}": "" for number in range(9)})
+    here["group_id"] = [*"aab", *here["image_id"][3:]]
+    here["is_accepted"] = here["image_id"] != "b1"
+    assigned = assign(here)
+    counted = assigned[assigned["is_accepted"] & assigned["withheld"].isna()]
+    assert len(counted) == 10
+    assert counts(counted) == [6, 2, 2]
+
+
+def test_an_image_that_is_not_accepted_keeps_its_side_and_lends_it_to_its_group():
+    here = lying(a1="test", a2="").assign(is_accepted=[False, True])
+    assert sides(assign(here)) == {"a1": "test", "a2": "test"}
+
+
+def test_a_second_time_changes_nothing():
+    first = assign(lying(a1="train", a2="test", a3="", b1="", c1="", d1="validation"))
+    again = assign(first.drop(columns="withheld"))
+    pd.testing.assert_frame_equal(again[first.columns], first)
+
+
+# ---- the firewall ----------------------------------------------------------------------------
+
+
+def test_a_group_on_two_sides_is_refused_and_named():
+    splits.require_disjoint_groups(lying(a1="train", a2="train", b1="test"))
+    with pytest.raises(DataError, match=r"1 groups cross splits, which would leak .*: b\. Run"):
+        splits.require_disjoint_groups(lying(a1="train", a2="train", b1="test", b2="validation"))
+
+
+# ---- the table of sides ----------------------------------------------------------------------
+
+
+PLAN = "seed 7, 0.6/0.2/0.2"
+
+
+def table(**changes: list[str]) -> pd.DataFrame:
+    columns = {
+        "image_id": ["NA", "b"],
+        "dataset": ["one", "one"],
+        "group_id": ["NA", "NA"],
+        "target": ["0", "1"],
+        "split": ["train", "test"],
+        "withheld": ["its group lies in test through b", ""],
+        "plan": [PLAN, PLAN],
+    }
+    return pd.DataFrame(columns | changes)
+
+
+def test_the_plan_says_all_that_decides_the_sides(params):
+    assert splits.describe_plan(params.assign) == PLAN
+    third = params.assign.model_copy(update={"seed": 8, "train_fraction": 0.5, "test_fraction": 0.3})
+    assert splits.describe_plan(third) == "seed 8, 0.5/0.2/0.3"
+
+
+def test_sides_are_read_as_they_were_written(tmp_path):
+    write_csv(table(), tmp_path / "assigned.csv")
+    read = splits.read_assigned(tmp_path / "assigned.csv")
+    assert tuple(read.columns) == ASSIGNED_COLUMNS
+    assert read["image_id"].tolist() == ["NA", "b"]
+    assert read["target"].tolist() == [0, 1]
+    assert read["withheld"].notna().tolist() == [True, False]
+    write_csv(read, tmp_path / "again.csv")
+    assert (tmp_path / "again.csv").read_bytes() == (tmp_path / "assigned.csv").read_bytes()
+    assert read.dtypes.equals(splits.no_assignment().dtypes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "fault"),
+    [
+        ({"split": ["train", "exam"]}, r"a split is unknown \(images b\)"),
+        ({"target": ["0", "2"]}, r"a target is neither 0 nor 1 \(images b\)"),
+        ({"image_id": ["b", "b"]}, r"an image_id occurs twice \(images b, b\)"),
+        ({"group_id": ["", "b"]}, r"a cell is blank \(images NA\)"),
+        ({"plan": [PLAN, "seed 8, 0.6/0.2/0.2"]}, r"there are several plans \(images b\)"),
+    ],
+)
+def test_a_table_of_sides_that_contradicts_itself_is_refused(tmp_path, changes, fault):
+    path = tmp_path / "assigned.csv"
+    write_csv(table(**changes), path)
+    with pytest.raises(DataError, match=rf"cannot be trusted: {fault}\. Nothing .*`dvc checkout {path}`"):
+        splits.read_assigned(path)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\x00\xff\xfe garbage",
+        b"image_id,split\na,train\n",
+        b"<<<<<<< HEAD\nimage_id,dataset,group_id,target,split,withheld,plan\n",
+    ],
+)
+def test_what_is_no_table_of_sides_is_refused(tmp_path, content):
+    (tmp_path / "assigned.csv").write_bytes(content)
+    with pytest.raises(DataError, match=r"cannot be trusted: .*or remove it to assign all images anew"):
+        splits.read_assigned(tmp_path / "assigned.csv")
+
+
+def test_a_table_that_was_cut_in_the_middle_of_a_line_is_refused(tmp_path):
+    write_csv(table(), tmp_path / "assigned.csv")
+    whole = (tmp_path / "assigned.csv").read_bytes()
+    (tmp_path / "assigned.csv").write_bytes(whole[:-30])
+    with pytest.raises(DataError, match="cannot be trusted"):
+        splits.read_assigned(tmp_path / "assigned.csv")

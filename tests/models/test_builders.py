@@ -6,8 +6,8 @@ import keras
 import numpy as np
 import pytest
 
-from melanoma.config import Model
 from melanoma.models.builders import BUILDERS
+from melanoma.sections import Model
 
 families = pytest.mark.parametrize("family", sorted(BUILDERS))
 

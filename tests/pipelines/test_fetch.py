@@ -1,4 +1,9 @@
+import os
+import signal
 import subprocess
+import sys
+import threading
+import time
 import zipfile
 from pathlib import Path
 
@@ -6,8 +11,11 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from melanoma.data.images import decode
 from pipelines import _cli, fetch
-from tests.pipelines.workspace import inside
+from tests.data import archive_server
+from tests.imports import ROOT
+from tests.pipelines.workspace import inside, write_params
 
 ROW = "|| {} || || {} || 0 | T | A | A | A | A || 3 4 ||\n"
 
@@ -30,14 +38,19 @@ def make_isic(folder: Path) -> Path:
 
 
 @pytest.fixture
-def repository(tmp_path):
+def folder(tmp_path):
+    """The current folder is empty."""
+    (tmp_path / "repository").mkdir()
+    with inside(tmp_path / "repository"):
+        yield tmp_path / "repository"
+
+
+@pytest.fixture
+def repository(folder):
     """The current folder is an empty git and DVC repository."""
-    folder = tmp_path / "repository"
-    folder.mkdir()
-    with inside(folder):
-        subprocess.run(["git", "init", "-q"], check=True)
-        subprocess.run(["dvc", "init", "-q"], check=True)
-        yield folder
+    subprocess.run(["git", "init", "-q"], check=True)
+    subprocess.run([sys.executable, "-m", "dvc", "init", "-q"], check=True)
+    return folder
 
 
 def run(*arguments: str) -> int:
@@ -67,7 +80,7 @@ def test_the_same_input_twice_changes_nothing(repository, tmp_path, capsys):
     assert Path("data/raw/isic.dvc").read_bytes() == pointer
 
 
-def test_a_zip_is_read_like_its_folder(repository, tmp_path):
+def test_a_zip_is_read_like_its_folder(folder, tmp_path):
     source = make_ph2(tmp_path / "PH2")
     with zipfile.ZipFile(tmp_path / "ph2.zip", "w") as archive:
         for file in sorted(source.rglob("*")):
@@ -76,7 +89,7 @@ def test_a_zip_is_read_like_its_folder(repository, tmp_path):
     assert len(list(Path("data/raw/ph2/images").iterdir())) == 3
 
 
-def test_a_row_without_an_image_is_refused_and_nothing_is_written(repository, tmp_path, capsys):
+def test_a_row_without_an_image_is_refused_and_nothing_is_written(folder, tmp_path, capsys):
     source = make_ph2(tmp_path / "source")
     (source / "images/IMD002.png").unlink()
     assert run("ph2", "--source", str(source)) == 1
@@ -86,7 +99,7 @@ def test_a_row_without_an_image_is_refused_and_nothing_is_written(repository, tm
     assert len(pd.read_csv("data/raw/ph2/metadata.csv")) == 2
 
 
-def test_an_image_without_a_row_is_refused(repository, tmp_path, capsys):
+def test_an_image_without_a_row_is_refused(folder, tmp_path, capsys):
     source = make_isic(tmp_path / "source")
     Image.new("RGB", (160, 160)).save(source / "images/ISIC_9.jpg")
     assert run("isic", "--metadata", f"{source}/metadata.csv", "--images", f"{source}/images") == 1
@@ -103,7 +116,7 @@ def test_outside_a_repository_the_data_stay_and_the_message_says_what_to_do(tmp_
         assert Path("data/raw/ph2/metadata.csv").is_file()
 
 
-def test_a_folder_that_holds_other_things_is_never_replaced(repository, tmp_path, capsys):
+def test_a_folder_that_holds_other_things_is_never_replaced(folder, tmp_path, capsys):
     source = make_ph2(tmp_path / "source")
     Path("notes").mkdir()
     Path("notes/thesis.txt").write_text("years of work")
@@ -112,14 +125,14 @@ def test_a_folder_that_holds_other_things_is_never_replaced(repository, tmp_path
     assert Path("notes/thesis.txt").read_text() == "years of work"
 
 
-def test_a_source_inside_the_raw_folder_is_refused_and_kept(repository, capsys):
+def test_a_source_inside_the_raw_folder_is_refused_and_kept(folder, capsys):
     source = make_ph2(Path("data/raw/ph2"))
     assert run("ph2", "--source", str(source), "--no-dvc") == 1
     assert "lie in one another" in capsys.readouterr().err
     assert (source / "PH2_dataset.txt").is_file()
 
 
-def test_columns_of_the_source_that_have_our_names_do_not_count(repository, tmp_path):
+def test_columns_of_the_source_that_have_our_names_do_not_count(folder, tmp_path):
     source = make_isic(tmp_path / "source")
     text = "isic_id,image_id,mask_file,benign_malignant\nISIC_1,x,y,benign\nISIC_2,x,y,malignant\n"
     (source / "metadata.csv").write_text(text)
@@ -128,16 +141,183 @@ def test_columns_of_the_source_that_have_our_names_do_not_count(repository, tmp_
     assert pd.read_csv("data/raw/isic/metadata.csv")["image_id"].tolist() == ["ISIC_1", "ISIC_2"]
 
 
-def test_a_folder_in_the_place_of_the_metadata_is_refused(repository, tmp_path, capsys):
+def test_a_folder_in_the_place_of_the_metadata_is_refused(folder, tmp_path, capsys):
     source = make_isic(tmp_path / "source")
     assert run("isic", "--metadata", str(source), "--images", f"{source}/images") == 1
     assert "cannot be read as CSV" in capsys.readouterr().err
 
 
-def test_a_link_to_another_disk_stays_a_link(repository, tmp_path):
+def test_a_link_to_another_disk_stays_a_link(folder, tmp_path):
     (tmp_path / "disk").mkdir()
     Path("data/raw").mkdir(parents=True)
     Path("data/raw/ph2").symlink_to(tmp_path / "disk")
     assert run("ph2", "--source", str(make_ph2(tmp_path / "source")), "--no-dvc") == 0
     assert Path("data/raw/ph2").is_symlink()
     assert len(pd.read_csv(tmp_path / "disk/metadata.csv")) == 3
+
+
+# ---- from the archive ------------------------------------------------------------------------
+
+STAGING = Path("data/raw/.isic.fetch")
+
+
+@pytest.fixture
+def archive(folder):
+    """Twelve images; params.yaml of the current folder names this archive."""
+    with archive_server.serve([archive_server.Image(number) for number in range(1, 13)]) as archive:
+        settings = archive_server.settings_for(archive, page_size=5, num_connections=2)
+        write_params(folder / "params.yaml", {"fetch": settings.model_dump()})
+        yield archive
+
+
+def test_a_download_is_written_and_put_under_dvc(repository, archive, capsys):
+    assert run("isic", "--collections", "65,66", "--licences", "CC-0", "--query", "sex:female") == 0
+    assert capsys.readouterr().out == (
+        "[fetch isic] 12 images, 0 masks written in data/raw/isic "
+        "(12 found, left out: none; 12 downloaded now)\n"
+    )
+    assert [query["collections"] for query in archive.queries] == ["65", "65", "65", "66"]
+    assert {query["query"] for query in archive.queries} == {"sex:female"}
+    assert (repository / "data/raw/isic.dvc").is_file()
+    assert not STAGING.exists()
+
+
+def test_the_same_download_twice_changes_nothing_and_asks_for_no_picture(archive, capsys):
+    arguments = ("isic", "--collections", "65", "--limit", "3", "--no-dvc")
+    assert run(*arguments) == 0
+    archive.requests.clear()
+    capsys.readouterr()
+    assert run(*arguments) == 0
+    assert "3 images, 0 masks unchanged in data/raw/isic" in capsys.readouterr().out
+    assert archive.file_requests() == {}
+
+
+def test_a_missing_picture_ends_with_1_and_is_written_around_only_with_partial(repository, archive, capsys):
+    archive.faults["/files/ISIC_0000007"] = [archive_server.status(404)] * 2
+    assert run("isic", "--collections", "65") == 1
+    message = capsys.readouterr().err
+    assert "1 of 12 images are missing: ISIC_0000007 (HTTP 404 Not Found)" in message
+    assert "run the same command again to go on, or with --partial" in message
+    assert not Path("data/raw/isic").exists()
+    assert run("isic", "--collections", "65", "--partial") == 1
+    captured = capsys.readouterr()
+    assert "11 images, 0 masks written in data/raw/isic" in captured.out
+    assert "data/raw/isic is written without them" in captured.err
+    assert Path("data/raw/isic.dvc").is_file()
+    assert sorted(path.name for path in STAGING.iterdir()) == ["failures.csv"]
+
+
+def test_pictures_are_added_to_those_of_a_folder(archive, tmp_path, capsys):
+    source = make_isic(tmp_path / "source")
+    assert (
+        run("isic", "--metadata", f"{source}/metadata.csv", "--images", f"{source}/images", "--no-dvc") == 0
+    )
+    assert run("isic", "--collections", "65", "--limit", "2", "--add", "--no-dvc") == 0
+    assert "4 images, 0 masks written in data/raw/isic (2 added to the 2 that were there; " in (
+        capsys.readouterr().out
+    )
+    table = pd.read_csv("data/raw/isic/metadata.csv")
+    assert table["image_id"].tolist() == ["ISIC_1", "ISIC_2", "ISIC_0000001", "ISIC_0000002"]
+
+
+def test_an_archive_that_is_down_is_told(archive, capsys):
+    archive.faults[archive_server.SEARCH] = [archive_server.hang_up] * 3
+    assert run("isic", "--collections", "65") == 1
+    assert "collections=65&limit=5: the connection was cut (tried 3 times). Check the network" in (
+        capsys.readouterr().err
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            "--collections 65 --metadata m.csv",
+            "--metadata read folders, --collections select what to download",
+        ),
+        (
+            "--masks m --images i --limit 3 --licences CC-0",
+            "--images, --masks read folders, --limit, --licences",
+        ),
+        ("--metadata m.csv", "--metadata and --images belong together"),
+        ("--images i", "--metadata and --images belong together"),
+        ("", "What is to be fetched?"),
+        ("--limit 5 --licences CC-0", "What is to be fetched?"),
+    ],
+)
+def test_options_that_do_not_go_together_are_refused(folder, capsys, arguments, message):
+    assert run("isic", *arguments.split()) == 1
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("--collections 65,MSK-1", "expected whole numbers from 1, got 'MSK-1'"),
+        ("--collections 65 --limit 0", "expected whole numbers from 1, got '0'"),
+        ("--collections 65 --licences CC-0,MIT", "the archive has CC-0, CC-BY, CC-BY-NC; got 'MIT'"),
+    ],
+)
+def test_values_that_the_archive_does_not_know_are_refused(folder, capsys, arguments, message):
+    with pytest.raises(SystemExit, match="2"):
+        run("isic", *arguments.split())
+    assert message in capsys.readouterr().err
+
+
+# ---- a process that is ended -----------------------------------------------------------------
+
+
+def start_fetch() -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, "-m", "pipelines.fetch", "isic", "--collections", "65", "--no-dvc"],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stderr=subprocess.PIPE,
+        # A shell may have started the tests with interrupts ignored, and that is inherited.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
+    )
+
+
+def hold_back(archive, *, after: int) -> threading.Event:
+    """So many pictures are sent; the next ones wait for the event."""
+    go_on = threading.Event()
+
+    def gate(path: str) -> None:
+        if sum(archive.file_requests().values()) > after:
+            go_on.wait()
+
+    archive.gate = gate
+    return go_on
+
+
+def wait_for_lines(path: Path, num_lines: int) -> None:
+    deadline = time.monotonic() + 60
+    while not path.is_file() or len(path.read_bytes().splitlines()) < num_lines:
+        assert time.monotonic() < deadline, f"{path} did not get {num_lines} lines"
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGKILL, -9), (signal.SIGINT, 130)])
+def test_a_fetch_that_is_ended_goes_on_where_it_stopped(archive, number, code):
+    go_on = hold_back(archive, after=4)
+    process = start_fetch()
+    wait_for_lines(STAGING / "SHA256SUMS", 4)
+    process.send_signal(number)
+    _, message = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert (b"run the same command again to go on" in message) == (number == signal.SIGINT)
+    assert b"Traceback" not in message
+    assert not Path("data/raw/isic").exists()
+    pictures = [path for path in (STAGING / "images").iterdir() if not path.name.startswith(".")]
+    assert len(pictures) == 4
+    assert all(decode(path.read_bytes()).shape == (64, 64, 3) for path in pictures)
+
+    archive.gate = lambda path: None
+    go_on.set()
+    before = {path.stem for path in pictures}
+    archive.requests.clear()
+    assert run("isic", "--collections", "65", "--no-dvc") == 0
+    assert set(archive.file_requests()) == {image.isic_id for image in archive.images} - before
+    assert {path.stem: path.read_bytes() for path in Path("data/raw/isic/images").iterdir()} == {
+        image.isic_id: image.content for image in archive.images
+    }
+    assert not STAGING.exists()

@@ -4,6 +4,10 @@ from pathlib import Path
 import pandas as pd
 
 from melanoma import schema
+from melanoma.data import ph2, raw
+from pipelines import ingest
+from tests.conftest import ROOT
+from tests.data.ph2_files import flat_folder
 from tests.pipelines.workspace import run_stage
 
 
@@ -13,6 +17,17 @@ def test_records_have_the_common_columns_and_one_row_an_image(workspace):
     assert len(records) == 72
     assert records["target"].isna().sum() == 1
     assert all((workspace / path).is_file() for path in records["path"])
+
+
+def test_clinical_attributes_go_into_the_records(tmp_path):
+    with ph2.open_source(flat_folder(tmp_path / "ph2"), is_partial=False) as plan:
+        raw.write_raw(plan, tmp_path / "raw")
+    out = tmp_path / "ph2.parquet"
+    paths = ["--raw", str(tmp_path / "raw"), "--out", str(out), "--params", str(ROOT / "params.yaml")]
+    assert ingest.main(["--dataset", "ph2", *paths]) == 0
+    records = pd.read_parquet(out)
+    assert records["streaks"].tolist() == ["absent", "present", "absent"]
+    assert records["colours"].tolist()[:2] == ["dark brown", "light brown; dark brown"]
 
 
 def test_a_missing_raw_folder_is_refused_with_how_to_get_it(broken, capsys):

@@ -22,13 +22,39 @@ def test_the_planted_near_duplicate_lies_with_its_original(workspace):
     assert "near duplicate" in group["reasons"]
 
 
-def test_the_same_seed_gives_the_same_bytes(broken):
+def test_the_report_counts_classes_and_holds_the_checks(workspace):
+    report = json.loads((workspace / "reports/sample/split.json").read_text())
+    splits = pd.read_csv(workspace / "data/splits/sample.csv")
+    assert report["is_synthetic"] is True
+    assert report["failures"] == report["withheld"] == []
+    assert len(report["checks"]) > 3
+    assert all(check["is_passed"] for check in report["checks"])
+    for name, counts in report["splits"].items():
+        rows = splits[splits["split"] == name]
+        assert counts["num_images"] == len(rows)
+        assert counts["num_malignant"] == rows["target"].sum()
+        assert counts["num_groups"] == rows["group_id"].nunique()
+    assert (workspace / "reports/sample/split-docs/index.html").is_file()
+
+
+def test_the_same_sides_give_the_same_bytes(broken):
     before = Path("data/splits/sample.csv").read_bytes()
     assert run_stage("split") == 0
     assert Path("data/splits/sample.csv").read_bytes() == before
-    change_params(broken / "params.yaml", split={"seed": 8})
-    assert run_stage("split") == 0
-    assert Path("data/splits/sample.csv").read_bytes() != before
+
+
+def test_splits_that_fail_a_check_are_reported_and_not_written(broken, capsys):
+    Path("data/splits/sample.csv").unlink()
+    change_params(broken / "params.yaml", split={"max_prevalence_deviation": 0.0})
+    assert run_stage("split") == 1
+    message = capsys.readouterr().err
+    assert "The splits of cohort 'sample' fail" in message
+    assert "See reports/sample/split.json" in message
+    report = json.loads(Path("reports/sample/split.json").read_text())
+    assert report["failures"]
+    assert not all(check["is_passed"] for check in report["checks"])
+    assert Path("reports/sample/split-docs/index.html").is_file()
+    assert not Path("data/splits/sample.csv").exists()
 
 
 def keep(broken, rows) -> None:
@@ -56,14 +82,9 @@ def test_too_few_groups_for_three_splits_are_refused(broken, capsys):
     assert "too few groups for three splits" in capsys.readouterr().err
 
 
-def test_copies_with_unlike_labels_are_refused_with_both_files(broken, capsys):
-    metadata = pd.read_csv("data/raw/sample/metadata.csv").set_index("planted_fault")
-    copy = str(metadata.loc["near_duplicate", "image_id"])
-    accepted = pd.read_parquet("data/accepted/sample.parquet")
-    is_copy = accepted["image_id"] == copy
-    accepted.loc[is_copy, "target"] = 1 - accepted.loc[is_copy, "target"]
-    accepted.to_parquet("data/accepted/sample.parquet", index=False)
+def test_accepted_images_without_a_side_are_refused(broken, capsys):
+    assigned = pd.read_csv("data/groups/assigned.csv", dtype="string")
+    assigned[1:].to_csv("data/groups/assigned.csv", index=False)
     assert run_stage("split") == 1
     message = capsys.readouterr().err
-    assert f"data/raw/sample/images/{copy}.jpg" in message
-    assert message.count("data/raw/sample/images/") == 2
+    assert f"1 accepted images have no side yet: {assigned['image_id'][0]}. Run `dvc repro assign`" in message

@@ -14,7 +14,13 @@ def test_both_models_are_kept_with_their_histories(workspace):
         assert pd.read_csv(folder / "history.csv")["epoch"].tolist() == [1, 2, 3]
 
 
-def test_the_runs_hold_parameters_epochs_lineage_and_the_curves(at_workspace):
+def training_groups() -> dict[str, list[str]]:
+    splits = pd.read_csv("data/splits/sample.csv")
+    rows = splits[splits["split"] == "train"]
+    return {str(group_id): sorted(ids) for group_id, ids in rows.groupby("group_id")["image_id"]}
+
+
+def test_the_runs_hold_parameters_epochs_lineage_groups_and_the_curves(at_workspace, tmp_path):
     runs = json.loads(Path("models/sample/runs.json").read_text())
     store = tracking.client()
     tuning = json.loads(Path("reports/sample/tuning.json").read_text())
@@ -29,6 +35,10 @@ def test_the_runs_hold_parameters_epochs_lineage_and_the_curves(at_workspace):
         assert [entry.value for entry in logged] == history["val_loss"].tolist()
         files = {file.path for file in store.list_artifacts(runs[name], "figures")}
         assert "figures/history.png" in files
+        trained_on = tracking.download_run_file(runs[name], "data/training_groups.json", tmp_path)
+        groups = json.loads(trained_on.read_text())
+        assert groups == training_groups()
+        assert run.data.metrics["num_training_groups"] == len(groups)
     assert store.get_run(runs["baseline"]).data.params["depth"] == "2"
     assert store.get_run(runs["tuned"]).data.params["depth"] == str(tuning["best"]["depth"])
 

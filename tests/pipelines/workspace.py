@@ -19,6 +19,9 @@ STAGE_ORDER = (
     "ingest",
     "inspect",
     "validate",
+    "duplicates",
+    "assign",
+    "card",
     "split",
     "pack",
     "tune",
@@ -34,6 +37,7 @@ SMALL = {
     "baseline": {"depth": 2},
     "train": {"num_epochs": 3},
     "tune": {"num_trials": 3, "num_epochs": 2, "max_depth": 3},
+    "card": {"num_bootstrap_draws": 200},
     "evaluate": {"num_bootstrap_draws": 200},
     "promote": {"num_bootstrap_draws": 200, "min_auc_roc_lower_bound": 0.0, "min_malignant_groups": 1},
 }

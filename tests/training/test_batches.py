@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from melanoma.config import Augment
+from melanoma.sections import Augment
 from melanoma.training.batches import TrainingBatches, draw_balanced
 
 AMOUNTS = Augment(

@@ -7,7 +7,7 @@ Rotation, shifts, zoom and flips are composed into one matrix, so that a pixel i
 import cv2
 import numpy as np
 
-from melanoma.config import Augment
+from melanoma.sections import Augment
 
 
 def augment_image(image: np.ndarray, amounts: Augment, generator: np.random.Generator) -> np.ndarray:

@@ -1,173 +1,134 @@
-"""Which images show the same lesion: exact and near duplicates, and the groups that must stay together.
+"""Which images are copies of each other: the same bytes, the same pixels, or near duplicates.
 
-A near duplicate is a recompressed, resized, rotated or mirrored copy. Candidates come from perceptual
-hashes; what confirms them is the correlation of fine structure, because the hashes of dark blobs in
-the middle of bright skin are close for many different lesions (on ISIC and PH2 together 482 pairs lie
-within 6 bits, 11 of them are copies).
+A near duplicate is a recompressed, resized, rotated or mirrored copy, or a second scan of one slide.
+Candidates come from perceptual hashes; what confirms them is the correlation of fine structure, because
+the hashes of dark blobs in the middle of bright skin are close for many different lesions (on ISIC and
+PH2 together 629 pairs lie within 6 bits, 18 of them are copies). What people found besides is added.
 """
 
-import cv2
+from typing import Any
+
 import numpy as np
 import pandas as pd
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
-from melanoma.data.facts import THUMBNAIL_SIDE, orientations
-from melanoma.errors import DataError, first_offenders
+from melanoma.data import fine_structure, hamming
+from melanoma.data.facts import THUMBNAIL_SIDE
+from melanoma.sections import Duplicates
 
-BLOCK = 512  # rows compared with all later rows at once: memory grows with N, not with N squared
-FINE_STRUCTURE_SIGMA = 4.0  # pixels of the thumbnail; removes the blob and the dark corners
-PAIR_COLUMNS = ("image_id", "other_image_id", "reason")
+FACT_COLUMNS = ["image_id", "decodes", "sha256", "pixels_sha256", "phashes", "thumbnail"]
 
 SAME_BYTES = "same bytes"
 SAME_PIXELS = "same pixels"
 NEAR_DUPLICATE = "near duplicate"
+REASONS = (SAME_BYTES, SAME_PIXELS, NEAR_DUPLICATE)
 
 
-def find_duplicates(facts: pd.DataFrame, *, max_distance: int, min_correlation: float) -> pd.DataFrame:
-    """Pairs of images that are copies of each other.
+def find_duplicates(facts: pd.DataFrame, settings: Duplicates) -> pd.DataFrame:
+    """Pairs of images that are copies of each other, among all that decode.
+
+    Of images that are identical, each is paired with the first, and only the first is compared with
+    others: a file that is there a thousand times gives 999 pairs, not half a million.
 
     Args:
-        facts: Columns of `facts.FACT_DTYPES`; every image decodes.
-        max_distance: Bits of 64 in which the perceptual hashes may differ, in the best orientation.
-        min_correlation: Of fine structure in the best orientation, in -1..1.
+        facts: Columns `FACT_COLUMNS`; images that do not decode are left out.
+        settings: `params.yaml: duplicates`.
 
     Returns:
-        Columns `image_id`, `other_image_id`, `reason`; the strongest reason once for each pair.
+        Columns `image_id`, `other_image_id` (the first in order of names first), `reason` (the strongest
+        of the pair), `distance` of the perceptual hashes in bits and `correlation` of fine structure,
+        both in the best of 8 orientations; ordered by names, whatever the order of `facts`.
     """
+    decoded = facts[facts["decodes"].astype(bool)].sort_values("image_id").reset_index(drop=True)
+    hashes, thumbnails = _arrays(decoded)
     pairs = pd.concat(
         [
-            _equal_pairs(facts, "sha256", SAME_BYTES),
-            _equal_pairs(facts, "pixels_sha256", SAME_PIXELS),
-            _near_pairs(facts, max_distance, min_correlation),
+            _equal_pairs(decoded["sha256"], SAME_BYTES),
+            _equal_pairs(decoded["pixels_sha256"], SAME_PIXELS),
+            _near_pairs(decoded["pixels_sha256"], hashes, thumbnails, settings=settings),
+            _known_pairs(decoded["image_id"], settings.known_pairs),
         ]
     )
-    return pairs.drop_duplicates(["image_id", "other_image_id"]).reset_index(drop=True)
+    pairs = pairs.drop_duplicates(["row", "other"]).sort_values(["row", "other"])
+    rows = pairs[["row", "other"]].to_numpy()
+    ids = decoded["image_id"].to_numpy()
+    found = pd.DataFrame(
+        {
+            "image_id": ids[rows[:, 0]],
+            "other_image_id": ids[rows[:, 1]],
+            "reason": pairs["reason"].to_numpy(),
+            "distance": _distances(hashes, rows),
+            "correlation": fine_structure.correlations(thumbnails, rows, settings.fine_structure_sigma).round(
+                4
+            ),
+        }
+    )
+    return found.astype({"image_id": "string", "other_image_id": "string", "reason": "string"})
 
 
-def _pairs(rows: list[tuple[str, str]], reason: str) -> pd.DataFrame:
-    ordered = [(*sorted(row), reason) for row in rows]
-    return pd.DataFrame(ordered, columns=list(PAIR_COLUMNS))
+def _arrays(decoded: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """Hashes `(n, 8)` uint64 and thumbnails `(n, side, side)` uint8."""
+    hashes = np.array(decoded["phashes"].tolist(), dtype=np.int64).reshape(-1, 8).view(np.uint64)
+    grey = np.frombuffer(b"".join(decoded["thumbnail"]), np.uint8)
+    return hashes, grey.reshape(-1, THUMBNAIL_SIDE, THUMBNAIL_SIDE)
 
 
-def _equal_pairs(frame: pd.DataFrame, column: str, reason: str) -> pd.DataFrame:
-    """Each image paired with the first one that has the same value in `column`."""
-    rows = []
-    for _, ids in frame.dropna(subset=column).groupby(column, sort=True)["image_id"]:
-        first, *others = sorted(ids)
-        rows += [(first, other) for other in others]
-    return _pairs(rows, reason)
+def _pairs(rows: np.ndarray, reason: str) -> pd.DataFrame:
+    return pd.DataFrame({"row": rows[:, 0], "other": rows[:, 1], "reason": reason})
 
 
-def _near_pairs(facts: pd.DataFrame, max_distance: int, min_correlation: float) -> pd.DataFrame:
-    hashes = np.array(facts["phashes"].tolist(), dtype=np.int64).reshape(-1, 8).view(np.uint64)
-    grey = np.frombuffer(b"".join(facts["thumbnail"]), np.uint8)
-    thumbnails = grey.reshape(-1, THUMBNAIL_SIDE, THUMBNAIL_SIDE)
-    ids = facts["image_id"].tolist()
-    rows = [
-        (ids[row], ids[column])
-        for row, column in _candidates(hashes, max_distance)
-        if fine_correlation(thumbnails[row], thumbnails[column]) >= min_correlation
-    ]
-    return _pairs(rows, NEAR_DUPLICATE)
+def _equal_pairs(values: pd.Series, reason: str) -> pd.DataFrame:
+    """Each row paired with the first that has the same value; missing values equal nothing."""
+    known = values.dropna()
+    first = pd.Series(known.index, index=known.index).groupby(known).transform("min")
+    rows = np.stack([first, known.index], axis=1).astype(np.int64)
+    return _pairs(rows[rows[:, 0] != rows[:, 1]], reason)
 
 
-def _candidates(hashes: np.ndarray, max_distance: int) -> list[tuple[int, int]]:
-    """Pairs (row < column) whose hashes differ in at most `max_distance` bits in some orientation.
-
-    Args:
-        hashes: Shape `(num_images, 8)`, uint64, one column an orientation.
-        max_distance: Bits of 64.
-    """
-    found = []
-    for start in range(0, len(hashes), BLOCK):
-        upright = hashes[start : start + BLOCK, 0]
-        nearest = np.full((len(upright), len(hashes)), 64, dtype=np.uint8)
-        for orientation in range(8):
-            differing = upright[:, None] ^ hashes[None, :, orientation]
-            np.minimum(nearest, np.bitwise_count(differing), out=nearest)
-        rows, columns = np.nonzero(nearest <= max_distance)
-        rows = rows + start
-        later = rows < columns
-        found += list(zip(rows[later].tolist(), columns[later].tolist(), strict=True))
-    return found
+def _near_pairs(
+    pixels: pd.Series, hashes: np.ndarray, thumbnails: np.ndarray, *, settings: Duplicates
+) -> pd.DataFrame:
+    """Pairs of rows that look alike; of rows with equal `pixels` only the first is compared."""
+    firsts = np.flatnonzero(pixels.isna() | ~pixels.duplicated())
+    rows = firsts[hamming.neighbours(hashes[firsts], settings.max_distance)]
+    reached = fine_structure.correlations(thumbnails, rows, settings.fine_structure_sigma)
+    return _pairs(rows[reached >= settings.min_correlation], NEAR_DUPLICATE)
 
 
-def fine_correlation(grey: np.ndarray, other: np.ndarray) -> float:
-    """Correlation in -1..1 of the fine structure of two thumbnails, in the best of 8 orientations.
-
-    Args:
-        grey: Shape `(side, side)`, uint8.
-        other: Likewise.
-    """
-    reference = _fine_structure(grey)
-    return max(float((reference * _fine_structure(view)).sum()) for view in orientations(other))
+def _known_pairs(image_ids: pd.Series, known: list[list[str]]) -> pd.DataFrame:
+    """What people found and the search does not; pairs of images that are not there are passed over."""
+    row_of = {image_id: row for row, image_id in enumerate(image_ids)}
+    rows = [sorted(map(row_of.__getitem__, pair)) for pair in known if set(pair) <= set(row_of)]
+    return _pairs(np.array(rows, np.int64).reshape(-1, 2), NEAR_DUPLICATE)
 
 
-def _fine_structure(grey: np.ndarray) -> np.ndarray:
-    detail = grey.astype(np.float32)
-    detail = detail - cv2.GaussianBlur(detail, (0, 0), FINE_STRUCTURE_SIGMA)
-    detail -= detail.mean()
-    return detail / (np.linalg.norm(detail) + 1e-6)
+def _distances(hashes: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Bits of 64, uint8, in which the hashes of each pair of rows differ in the best orientation."""
+    one, other = hashes[rows[:, 0]], hashes[rows[:, 1]]
+    apart = np.bitwise_count(np.concatenate([one[:, :1] ^ other, other[:, :1] ^ one], axis=1))
+    return apart.min(axis=1, initial=64)
 
 
-def require_like_labels(pairs: pd.DataFrame, records: pd.DataFrame) -> None:
-    """Copies of one image must carry one label.
-
-    Raises:
-        DataError: Some do not; names both files of the first five pairs.
-    """
-    target = records.set_index("image_id")["target"]
-    path = records.set_index("image_id")["path"]
-    first, second = pairs["image_id"], pairs["other_image_id"]
-    unlike = pairs[(target.loc[first].to_numpy() != target.loc[second].to_numpy())]
-    if len(unlike):
-        names = [
-            f"{path[row.image_id]} ({target[row.image_id]}) and "
-            f"{path[row.other_image_id]} ({target[row.other_image_id]}): {row.reason}"
-            for row in unlike.itertuples()
-        ]
-        raise DataError(
-            f"{len(unlike)} pairs of copies have unlike labels, so at least one label is wrong: "
-            f"{first_offenders(names)}. Remove one of each pair from the dataset, or mend its label."
-        )
-
-
-def relate(records: pd.DataFrame, duplicates: pd.DataFrame) -> pd.DataFrame:
-    """All pairs that must stay on one side of a split, with their reasons.
+def summarize(pairs: pd.DataFrame, facts: pd.DataFrame) -> dict[str, Any]:
+    """What `reports/duplicates.json` holds.
 
     Args:
-        records: Columns `image_id`, `lesion_id`, `patient_id`; ids of lesions and patients count
-            within their dataset, blanks relate nothing.
-        duplicates: From `find_duplicates`.
+        pairs: From `find_duplicates`.
+        facts: Columns `image_id`, `dataset` and `decodes`.
     """
-    lesions = records.assign(key=records["dataset"] + "/" + records["lesion_id"])
-    patients = records.assign(key=records["dataset"] + "/" + records["patient_id"])
-    return pd.concat(
-        [
-            _equal_pairs(lesions, "key", "same lesion"),
-            _equal_pairs(patients, "key", "same patient"),
-            duplicates,
+    counts = pairs["reason"].value_counts()
+    dataset_of = dict(zip(facts["image_id"], facts["dataset"], strict=True))
+    return {
+        "num_images": int(facts["decodes"].sum()),
+        "num_pairs": len(pairs),
+        "num_pairs_by_reason": {reason: int(counts.get(reason, 0)) for reason in REASONS},
+        "pairs": [
+            {
+                "images": [pair.image_id, pair.other_image_id],
+                "datasets": [dataset_of[pair.image_id], dataset_of[pair.other_image_id]],
+                "reason": pair.reason,
+                "distance": pair.distance,
+                "correlation": pair.correlation,
+            }
+            for pair in pairs.itertuples()
         ],
-        ignore_index=True,
-    )
-
-
-def group_ids(image_ids: pd.Series, relations: pd.DataFrame) -> pd.Series:
-    """The group of each image: everything that relations connect, directly or through others.
-
-    Returns:
-        Series like `image_ids`; a group is named after its first image, so that its name does not
-        depend on which other images there are.
-    """
-    ids = sorted(image_ids)
-    position = {image_id: index for index, image_id in enumerate(ids)}
-    rows = relations["image_id"].map(position)
-    columns = relations["other_image_id"].map(position)
-    edges = coo_array((np.ones(len(relations)), (rows, columns)), shape=(len(ids), len(ids)))
-    labels = connected_components(edges, directed=False)[1]
-    first_of_label: dict[int, str] = {}
-    for image_id, label in zip(ids, labels, strict=True):
-        first_of_label.setdefault(int(label), image_id)
-    group_of = {i: first_of_label[int(k)] for i, k in zip(ids, labels, strict=True)}
-    return image_ids.map(group_of)
+    }

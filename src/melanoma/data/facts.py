@@ -4,69 +4,144 @@ A file that cannot be read or decoded becomes a row that says so (`decodes` fals
 reason, measures missing), never an exception.
 """
 
-import hashlib
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from functools import partial
+from itertools import islice
 from pathlib import Path
 
-import cv2
-import numpy as np
 import pandas as pd
+import pyarrow as pa
 
-from melanoma.data import images
-from melanoma.errors import DataError, ImageError, first_offenders
-from melanoma.execution import map_processes
+from melanoma.data.hashes import THUMBNAIL_SIDE
+from melanoma.data.inspection import ImageFile, inspect_file, use_one_thread
+from melanoma.errors import DataError, first_offenders
+from melanoma.execution import imap_processes
+from melanoma.sections import Inspect
 
-THUMBNAIL_SIDE = 48  # pixels; small enough to keep, fine enough to tell lesions apart
+__all__ = [
+    "FACT_DTYPES",
+    "NEEDED_COLUMNS",
+    "ROWS_AT_HAND",
+    "THUMBNAIL_SIDE",
+    "arrow_schema",
+    "inspect_groups",
+    "inspect_images",
+    "require_facts",
+]
+
+ROWS_AT_HAND = 512  # of facts, before they are handed on: about 2 MB
+NEEDED_COLUMNS = ("image_id", "path", "mask_path")  # of records
 
 FACT_DTYPES = {
     "image_id": "string",
     "decodes": "boolean",
+    "is_truncated": "boolean",  # it ends before its format says; missing of formats that are not decoded
     "problem": "string",  # why it does not decode
     "format": "string",  # by content, not by file name
-    "mode": "string",
-    "width": "Int64",
+    "extension_fits": "boolean",  # the file name ends as files of this format do
+    "exif_orientation": "Int64",  # 1 to 8; missing where the file says nothing
+    "mode": "string",  # Pillow's name
+    "bit_depth": "Int64",  # bits a channel
+    "num_frames": "Int64",  # more than 1 in an animation
+    "width": "Int64",  # pixels, of the upright picture
     "height": "Int64",
     "num_bytes": "Int64",
     "sha256": "string",  # of the file
     "pixels_sha256": "string",  # of the decoded RGB pixels and their shape
-    "sharpness": "Float64",  # variance of the Laplacian of grey, at the working size
+    # Measured on the picture resized to the working size, so that they compare across resolutions:
+    "sharpness": "Float64",  # variance of the Laplacian of grey
     "brightness": "Float64",  # mean grey, 0..1
     "contrast": "Float64",  # standard deviation of grey, 0..1
+    "saturation": "Float64",  # mean of HSV saturation, 0..1
+    "clipped_fraction": "Float64",  # of pixels with a channel at its upper end
+    "dark_border_fraction": "Float64",  # of pixels in dark areas that touch the edge
+    "hair_fraction": "Float64",  # of pixels under thin dark lines: hairs and ruler marks
+    "ink_fraction": "Float64",  # of pixels in colours that skin has not: pen marks, coloured plasters
     "phashes": "object",  # 8 perceptual hashes as 64-bit integers, one an orientation
     "thumbnail": "object",  # THUMBNAIL_SIDE x THUMBNAIL_SIDE grey bytes
+    "mask_decodes": "boolean",  # missing, as all below, where the record names no mask
+    "mask_problem": "string",  # why it does not decode
+    "mask_fits": "boolean",  # the mask has the width and height of the picture
+    "lesion_fraction": "Float64",  # of the mask's pixels that are lesion
 }
 
 
-@dataclass(frozen=True)
-class ImageFile:
-    """One file to inspect."""
-
-    image_id: str
-    path: Path
-    working_size: int
+# The same for files: of a group of rows, all values of a column may be missing.
+_ARROW_TYPES = {
+    "string": pa.large_string(),
+    "boolean": pa.bool_(),
+    "Int64": pa.int64(),
+    "Float64": pa.float64(),
+    "phashes": pa.list_(pa.int64()),
+    "thumbnail": pa.binary(),
+}
 
 
 def inspect_images(
-    records: pd.DataFrame, *, root: Path, working_size: int, num_workers: int, description: str
+    records: pd.DataFrame, *, root: Path, settings: Inspect, num_workers: int, description: str
 ) -> pd.DataFrame:
-    """Facts of every image of `records`, in their order, over processes.
+    """Facts of every image of `records`, in their order, as one table; see `inspect_groups`."""
+    groups = inspect_groups(
+        [records],
+        root=root,
+        settings=settings,
+        num_images=len(records),
+        num_workers=num_workers,
+        description=description,
+    )
+    return pd.concat([_table([]), *groups], ignore_index=True)
+
+
+def inspect_groups(
+    records: Iterable[pd.DataFrame],
+    *,
+    root: Path,
+    settings: Inspect,
+    num_images: int,
+    num_workers: int,
+    description: str,
+) -> Iterator[pd.DataFrame]:
+    """Yield the facts of every image, over processes, a few hundred rows at a time.
+
+    Memory holds these rows and no more, however many images there are.
 
     Args:
-        records: Columns `image_id` and `path` (relative to `root`).
+        records: Tables one below the other, with the columns `image_id`, `path` and `mask_path`
+            (missing: no mask). Paths are relative to `root`.
         root: The top of the repository.
-        working_size: Side in pixels of the square on which sharpness, brightness and contrast are
-            measured, so that they compare across resolutions.
-        num_workers: See `execution.map_processes`.
+        settings: Working size and thresholds.
+        num_images: How many rows `records` have.
+        num_workers: See `execution.imap_processes`.
         description: Of the progress bar.
 
-    Returns:
+    Yields:
         Columns and types of `FACT_DTYPES`.
     """
-    todo = [
-        ImageFile(image_id, root / path, working_size)
-        for image_id, path in zip(records["image_id"], records["path"], strict=True)
-    ]
-    rows = map_processes(inspect_file, todo, num_workers=num_workers, description=description)
+    rows = imap_processes(
+        partial(inspect_file, settings=settings),
+        (file for table in records for file in _files(table, root)),
+        num_items=num_images,
+        num_workers=num_workers,
+        description=description,
+        initializer=use_one_thread,
+    )
+    while group := list(islice(rows, ROWS_AT_HAND)):
+        yield _table(group)
+
+
+def arrow_schema() -> pa.Schema:
+    """The types of `FACT_DTYPES` in a Parquet file, as pandas restores them."""
+    empty = pa.Schema.from_pandas(_table([]), preserve_index=False)
+    types = [_ARROW_TYPES.get(name) or _ARROW_TYPES[dtype] for name, dtype in FACT_DTYPES.items()]
+    return pa.schema(list(zip(FACT_DTYPES, types, strict=True)), metadata=empty.metadata)
+
+
+def _files(records: pd.DataFrame, root: Path) -> Iterator[ImageFile]:
+    for image_id, path, mask_path in records[list(NEEDED_COLUMNS)].itertuples(index=False):
+        yield ImageFile(image_id, root / path, None if pd.isna(mask_path) else root / mask_path)
+
+
+def _table(rows: list[dict[str, object]]) -> pd.DataFrame:
     return pd.DataFrame(rows).reindex(columns=list(FACT_DTYPES)).astype(FACT_DTYPES)
 
 
@@ -82,57 +157,3 @@ def require_facts(records: pd.DataFrame, facts: pd.DataFrame) -> None:
             f"{len(unknown)} images of the records were not inspected: {first_offenders(unknown)}. "
             "Run `dvc repro inspect`."
         )
-
-
-def inspect_file(file: ImageFile) -> dict[str, object]:
-    """The facts of one file, by the names of `FACT_DTYPES`; absent where they cannot be known."""
-    facts: dict[str, object] = {"image_id": file.image_id, "decodes": False}
-    try:
-        encoded = images.read_bytes(file.path)
-        facts |= {"num_bytes": len(encoded), "sha256": hashlib.sha256(encoded).hexdigest()}
-        header = images.open_image(encoded)
-        facts |= {
-            "format": header.format,
-            "mode": header.mode,
-            "width": header.width,
-            "height": header.height,
-        }
-        pixels = images.decode(encoded)
-    except ImageError as error:
-        return facts | {"problem": str(error)}
-    return facts | {"decodes": True} | _measure(pixels, file.working_size)
-
-
-def _measure(pixels: np.ndarray, working_size: int) -> dict[str, object]:
-    shape = str(pixels.shape).encode()
-    small = cv2.resize(pixels, (working_size, working_size), interpolation=cv2.INTER_AREA)
-    grey = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
-    thumbnail = cv2.resize(grey, (THUMBNAIL_SIDE, THUMBNAIL_SIDE), interpolation=cv2.INTER_AREA)
-    return {
-        "pixels_sha256": hashlib.sha256(shape + pixels.tobytes()).hexdigest(),
-        "sharpness": float(cv2.Laplacian(grey, cv2.CV_64F).var()),
-        "brightness": float(grey.mean() / 255),
-        "contrast": float(grey.std() / 255),
-        "phashes": [perceptual_hash(view) for view in orientations(grey)],
-        "thumbnail": thumbnail.tobytes(),
-    }
-
-
-def orientations(grey: np.ndarray) -> list[np.ndarray]:
-    """The 8 rotations and mirrorings of a square picture; the first is the picture itself."""
-    turns = [np.rot90(grey, quarter) for quarter in range(4)]
-    return turns + [np.fliplr(turn) for turn in turns]
-
-
-def perceptual_hash(grey: np.ndarray) -> int:
-    """64 bits that hardly change under resizing and recompression: the signs of low frequencies.
-
-    The picture is shrunk to 32 x 32; the lowest 8 x 8 cosine frequencies are compared with their median.
-
-    Args:
-        grey: Shape `(side, side)`, uint8.
-    """
-    small = cv2.resize(np.ascontiguousarray(grey), (32, 32), interpolation=cv2.INTER_AREA)
-    frequencies = cv2.dct(small.astype(np.float32))[:8, :8].ravel()
-    bits = frequencies > np.median(frequencies[1:])  # without the mean brightness
-    return int(np.packbits(bits).view(">u8")[0].astype(np.int64))

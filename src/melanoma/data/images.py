@@ -5,7 +5,10 @@ Needs Pillow and numpy only: this module travels with the served model. The aspe
 """
 
 import io
+import stat
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +17,9 @@ from PIL import Image, ImageOps
 from melanoma.errors import ImageError
 
 FORMATS = ("JPEG", "PNG", "BMP", "WEBP")
+STEREO = "MPO"  # Pillow's name of a JPEG that holds further pictures
+NO_IMAGE = f"the bytes are no {', '.join(FORMATS)} image"
+ORIENTATION_TAG = 0x0112  # of EXIF
 MAX_PIXELS = 64_000_000  # read from the header, before any pixel is decoded; the archive's largest have 24 M
 
 
@@ -36,12 +42,41 @@ def decode(encoded: bytes, *, min_side: int | None = None) -> np.ndarray:
     image = open_image(encoded)
     if min_side is not None:
         image.draft("RGB", (min_side, min_side))
+    return upright_rgb(image)
+
+
+def upright_rgb(image: Image.Image) -> np.ndarray:
+    """The pixels of an opened image; see `decode`. `image` itself keeps its mode and its EXIF.
+
+    Raises:
+        ImageError: Truncated or damaged.
+    """
+    with _refusing_damage():
+        return np.asarray(_to_rgb(_upright(image)), dtype=np.uint8)
+
+
+def upright_grey(image: Image.Image) -> Image.Image:
+    """An opened image in grey of 8 bits, upright: what masks are read as.
+
+    Raises:
+        ImageError: Truncated or damaged.
+    """
+    with _refusing_damage():
+        return _upright(image).convert("L")
+
+
+@contextmanager
+def _refusing_damage() -> Iterator[None]:
     try:
-        image.load()
-        upright = ImageOps.exif_transpose(image)
-        return np.asarray(_to_rgb(upright), dtype=np.uint8)
+        yield
     except Exception as error:  # hostile bytes make Pillow's decoders raise errors of many types
         raise ImageError(f"the image cannot be decoded wholly ({error})") from error
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    image.load()
+    is_turned = image.getexif().get(ORIENTATION_TAG, 1) != 1
+    return ImageOps.exif_transpose(image) if is_turned else image  # which would copy it
 
 
 def open_image(encoded: bytes) -> Image.Image:
@@ -54,23 +89,47 @@ def open_image(encoded: bytes) -> Image.Image:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our limit is lower
             image = Image.open(io.BytesIO(encoded), formats=FORMATS)
-        num_frames = getattr(image, "n_frames", 1)
     except Image.DecompressionBombError as error:
         raise ImageError(f"the image has more than {MAX_PIXELS:,} pixels") from error
     except Exception as error:  # as above: the header parsers too
-        raise ImageError(f"the bytes are no {', '.join(FORMATS)} image") from error
+        raise ImageError(NO_IMAGE) from error
+    require_usable(image)
+    return image
+
+
+def require_usable(image: Image.Image) -> None:
+    """Refuse an opened image that may not be decoded, before any pixel is.
+
+    Raises:
+        ImageError: Of another format, more than 64 million pixels, or animated.
+    """
+    if image.format not in (*FORMATS, STEREO):
+        raise ImageError(f"{NO_IMAGE}, but {image.format}")
     if image.width * image.height > MAX_PIXELS:
         raise ImageError(f"the image has {image.width} x {image.height} pixels, more than {MAX_PIXELS:,}")
-    if num_frames > 1 and image.format != "MPO":  # a JPEG with a preview or a second eye: the first counts
-        raise ImageError(f"the image is animated ({num_frames} frames)")
-    return image
+    if num_frames(image) > 1:
+        raise ImageError(f"the image is animated ({num_frames(image)} frames)")
+
+
+def num_frames(image: Image.Image) -> int:
+    """Frames of an animation; 1 of all else.
+
+    Raises:
+        ImageError: They cannot be counted.
+    """
+    if image.format == STEREO:  # a JPEG with a preview or a second eye: the first counts
+        return 1
+    try:
+        return int(getattr(image, "n_frames", 1))
+    except Exception as error:  # as above: frames are counted by parsing
+        raise ImageError(f"the frames of the image cannot be counted ({error})") from error
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):  # convert("RGB") would clip 16-bit grey at 255
         grey = np.asarray(image).astype(np.uint32) >> 8
         image = Image.fromarray(np.minimum(grey, 255).astype(np.uint8))
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def resize_square(pixels: np.ndarray, size: int) -> np.ndarray:
@@ -97,9 +156,14 @@ def read_bytes(path: Path) -> bytes:
     """The bytes of a file.
 
     Raises:
-        ImageError: The file cannot be read.
+        ImageError: The file cannot be read, or is a pipe or a device, which may have no end.
     """
     try:
-        return path.read_bytes()
+        mode = path.stat().st_mode
+        if stat.S_ISREG(mode) or stat.S_ISDIR(mode):  # a folder says itself that it is one
+            return path.read_bytes()
     except OSError as error:
         raise ImageError(f"the file cannot be read ({error.strerror})") from error
+    except ValueError as error:  # a zero byte in the name
+        raise ImageError(f"the file cannot be read ({error})") from error
+    raise ImageError("the file cannot be read (it is a pipe or a device)")

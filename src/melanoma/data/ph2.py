@@ -1,7 +1,8 @@
 """PH2: 200 dermoscopic images of melanocytic lesions with a clinical table.
 
-Read from the official `PH2Dataset` tree (one folder a lesion), from a flat folder (`images/`, `masks/`,
-`PH2_dataset.txt`), or from a zip of either.
+Read from the official `PH2Dataset` tree (one folder a lesion), from a flat folder (`images/`, `masks/`),
+or from a zip of either; the table lies beside, as .txt or .xlsx (see `ph2_table`). Masks of lesions are
+kept; the tree's masks of single colour regions (`IMD003_roi/`) are left out.
 
 Source: T. Mendonca et al., "PH2 - A dermoscopic image database for research and benchmarking",
 EMBC 2013. For research and education only.
@@ -14,29 +15,25 @@ from tempfile import TemporaryDirectory
 
 import pandas as pd
 
-from melanoma.data.archives import unpack_zip
-from melanoma.data.raw import RawDataset, index_files, join_files
-from melanoma.errors import DataError, first_offenders
-from melanoma.files import read_csv
-from melanoma.schema import BENIGN, MALIGNANT, require_columns
-
-TABLE_NAME = "PH2_dataset.txt"
-TREE_NAME = "PH2 Dataset images"
-TABLE_COLUMNS = (
-    "image_id",
-    "histological_diagnosis",
-    "clinical_diagnosis",
-    "asymmetry",
-    "pigment_network",
-    "dots_globules",
-    "streaks",
-    "regression_areas",
-    "blue_whitish_veil",
-    "colors",
+from melanoma.data.archives import require_plain_files, unpack_zip
+from melanoma.data.ph2_table import (
+    TABLE_COLUMNS,
+    TEXT_NAME,
+    WORKBOOK_NAME,
+    has_table,
+    in_words,
+    read_table,
+    require_known_codes,
 )
-# The table's legend: 0 common nevus, 1 atypical nevus, 2 melanoma.
-DIAGNOSIS_OF_CODE = {"0": "nevus", "1": "atypical nevus", "2": "melanoma"}
+from melanoma.data.raw import RawDataset, index_files, join_files
+from melanoma.errors import DataError
+from melanoma.files import read_csv
+from melanoma.schema import BENIGN, CLINICAL_DTYPES, MALIGNANT, require_columns
+
+TREE_NAME = "PH2 Dataset images"
 TARGET_OF_CODE = {"0": BENIGN, "1": BENIGN, "2": MALIGNANT}
+# Column of the common vocabulary by the name in the table.
+CLINICAL_COLUMN_OF = {name: name for name in TABLE_COLUMNS if name in CLINICAL_DTYPES} | {"colors": "colours"}
 
 
 @contextmanager
@@ -62,20 +59,21 @@ def open_source(source: Path, *, is_partial: bool) -> Iterator[RawDataset]:
 
 def _read_folder(source: Path, is_partial: bool) -> RawDataset:
     top = _find_top(source)
+    require_plain_files(top)
     images, masks = _flat_files(top) if (top / "images").is_dir() else _tree_files(top / TREE_NAME)
-    table = parse_table((top / TABLE_NAME).read_text(encoding="latin-1"), source=top / TABLE_NAME)
-    return join_files(table, images=images, masks=masks, source=top, is_partial=is_partial)
+    return join_files(read_table(top), images=images, masks=masks, source=top, is_partial=is_partial)
 
 
 def _find_top(source: Path) -> Path:
-    """The folder that holds the table beside the images: `source` or a folder just inside it."""
-    for folder in (source, *sorted(path for path in source.iterdir() if path.is_dir())):
+    """The folder that holds the table beside the images: `source` or a folder (no link) just inside it."""
+    inside = sorted(path for path in source.iterdir() if path.is_dir() and not path.is_symlink())
+    for folder in (source, *inside):
         has_images = (folder / "images").is_dir() or (folder / TREE_NAME).is_dir()
-        if has_images and (folder / TABLE_NAME).is_file():
+        if has_images and has_table(folder):
             return folder
     raise DataError(
-        f"{source} has no PH2 layout: expected {TABLE_NAME} beside images/ (flat) or beside "
-        f"'{TREE_NAME}/' (official PH2Dataset folder)."
+        f"{source} has no PH2 layout: expected {TEXT_NAME} or {WORKBOOK_NAME} beside images/ (flat) or "
+        f"beside '{TREE_NAME}/' (official PH2Dataset folder)."
     )
 
 
@@ -98,52 +96,28 @@ def _tree_files(tree: Path) -> tuple[dict[str, Path], dict[str, Path]]:
     return images, masks
 
 
-def parse_table(text: str, *, source: object) -> pd.DataFrame:
-    """The rows of `PH2_dataset.txt`; columns `TABLE_COLUMNS`, all strings, blanks missing.
+def read_records(raw_dir: Path) -> pd.DataFrame:
+    """Rows of `data/raw/ph2/metadata.csv` in the common vocabulary; see `sources.read_records`.
 
-    `||` separates the parts of a row, `|` the findings in its fourth part; rows start with `|| IMD`.
+    A blank diagnosis gives no target.
 
     Raises:
-        DataError: No such rows, a row of another shape, or a clinical diagnosis outside 0, 1, 2.
+        DataError: A code outside PH2's legend.
     """
-    lines = [line for line in text.splitlines() if line.replace("|", " ").strip().startswith("IMD")]
-    if not lines:
-        raise DataError(f"{source} has no rows of the form '|| IMD003 || … ||'; is it PH2's table?")
-    rows = [_parse_row(line) for line in lines]
-    bad = [line for line, row in zip(lines, rows, strict=True) if not _is_legal(row)]
-    if bad:
-        raise DataError(
-            f"{source}: {len(bad)} rows do not have {len(TABLE_COLUMNS)} cells with a clinical "
-            f"diagnosis of 0, 1 or 2: {first_offenders(bad)}"
-        )
-    table = pd.DataFrame(rows, columns=list(TABLE_COLUMNS), dtype="string")
-    return table.mask(table == "")
-
-
-def _parse_row(line: str) -> list[str]:
-    parts = [part.strip() for part in line.strip().split("||")][1:-1]
-    cells = [cell for part in parts for cell in part.split("|")]
-    return [" ".join(cell.split()) for cell in cells]
-
-
-def _is_legal(row: list[str]) -> bool:
-    return len(row) == len(TABLE_COLUMNS) and row[2] in DIAGNOSIS_OF_CODE
-
-
-def read_records(raw_dir: Path) -> pd.DataFrame:
-    """Rows of `data/raw/ph2/metadata.csv` in the common vocabulary; see `sources.read_records`."""
-    table = read_csv(raw_dir / "metadata.csv", dtype="string")
-    require_columns(table, (*TABLE_COLUMNS, "image_file", "mask_file"), raw_dir / "metadata.csv")
-    code = table["clinical_diagnosis"]
+    source = raw_dir / "metadata.csv"
+    table = read_csv(source, dtype="string")
+    require_columns(table, (*TABLE_COLUMNS, "image_file", "mask_file"), source)
+    require_known_codes(table, source)
     return pd.DataFrame(
         {
             "image_id": table["image_id"],
-            "diagnosis": code.map(DIAGNOSIS_OF_CODE),
-            "target": code.map(TARGET_OF_CODE).astype("Int64"),
+            "diagnosis": in_words(table, "clinical_diagnosis"),
+            "target": table["clinical_diagnosis"].map(TARGET_OF_CODE).astype("Int64"),
             "lesion_id": table["image_id"],  # one image a lesion
             "source_collection": "PH2",
             "is_synthetic": False,
             "image_file": table["image_file"],
             "mask_file": table["mask_file"],
+            **{column: in_words(table, name) for name, column in CLINICAL_COLUMN_OF.items()},
         }
     )

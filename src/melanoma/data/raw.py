@@ -2,6 +2,8 @@
 
 import filecmp
 import shutil
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +11,8 @@ import pandas as pd
 from tqdm import tqdm
 
 from melanoma.errors import DataError, first_offenders
-from melanoma.files import atomic_folder, write_csv
+from melanoma.files import atomic_folder, read_csv, write_csv
+from melanoma.schema import require_columns
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 
@@ -23,11 +26,13 @@ class RawDataset:
             is no mask) and whatever the source says.
         images: Source file by its name in `images/`.
         masks: Source file by its name in `masks/`.
+        remarks: What a person should know of how it came about; blank = nothing.
     """
 
     metadata: pd.DataFrame
     images: dict[str, Path]
     masks: dict[str, Path]
+    remarks: str = ""
 
 
 def index_files(folder: Path) -> dict[str, Path]:
@@ -101,6 +106,61 @@ def _require_equal_sets(ids: set[str], images: dict[str, Path], source: object) 
         )
 
 
+def add_to(out: Path, dataset: RawDataset) -> RawDataset:
+    """What `out` holds, and the images of `dataset` that it does not hold.
+
+    An image that is in both stays as it is, with its row and its mask; the columns of both are kept.
+
+    Raises:
+        DataError: `out` is no whole raw folder, or an image in both has unlike bytes.
+    """
+    if not out.exists():
+        return dataset
+    there = read_csv(out / "metadata.csv", dtype="string")
+    require_columns(there, ("image_id", "image_file", "mask_file"), out / "metadata.csv")
+    file_there = {
+        image_id: out / "images" / str(name)
+        for image_id, name in there[["image_id", "image_file"]].itertuples(index=False)
+    }
+    if lost := sorted(image_id for image_id, file in file_there.items() if not file.is_file()):
+        raise DataError(
+            f"{out}/metadata.csv names {len(lost)} images that are not there: {first_offenders(lost)}. "
+            f"Bring them back with `dvc checkout {out}`, or run without --add."
+        )
+    is_known = dataset.metadata["image_id"].isin(set(file_there))
+    _require_equal_bytes(dataset, dataset.metadata[is_known], file_there, out)
+    new = dataset.metadata[~is_known]
+    return RawDataset(
+        metadata=pd.concat([there, new], ignore_index=True).astype("string"),
+        images={
+            **{file.name: file for file in file_there.values()},
+            **{name: dataset.images[name] for name in new["image_file"]},
+        },
+        masks={
+            **{str(name): out / "masks" / str(name) for name in there["mask_file"].dropna()},
+            **{name: dataset.masks[name] for name in new["mask_file"].dropna()},
+        },
+        remarks="; ".join(
+            filter(None, [f"{len(new)} added to the {len(there)} that were there", dataset.remarks])
+        ),
+    )
+
+
+def _require_equal_bytes(
+    dataset: RawDataset, rows: pd.DataFrame, file_there: dict[str, Path], out: Path
+) -> None:
+    unlike = [
+        image_id
+        for image_id, name in rows[["image_id", "image_file"]].itertuples(index=False)
+        if not filecmp.cmp(dataset.images[name], file_there[image_id], shallow=False)
+    ]
+    if unlike:
+        raise DataError(
+            f"{len(unlike)} images are in {out} with other bytes: {first_offenders(unlike)}. Leave them out "
+            "of what is added, or run without --add to replace the whole dataset by what was asked for."
+        )
+
+
 def write_raw(dataset: RawDataset, out: Path) -> bool:
     """Write `images/`, `masks/` and `metadata.csv` to `out`, replacing what is there.
 
@@ -110,7 +170,7 @@ def write_raw(dataset: RawDataset, out: Path) -> bool:
     Raises:
         DataError: `out` is a file, or holds something that this function never wrote.
     """
-    _require_replaceable(out)
+    require_replaceable(out)
     if _holds_already(dataset, out):
         return False
     with atomic_folder(out) as unfinished:
@@ -122,8 +182,8 @@ def write_raw(dataset: RawDataset, out: Path) -> bool:
     return True
 
 
-def _require_replaceable(out: Path) -> None:
-    """Only a raw folder may be replaced: what else lies there is somebody's and would be lost."""
+def require_replaceable(out: Path) -> None:
+    """Raise a `DataError` unless `out` is a raw folder or nothing: what else lies there would be lost."""
     if out.is_file():
         raise DataError(f"{out} is a file; expected the name of a raw folder to write.")
     there = {path.name for path in out.iterdir()} if out.is_dir() else set()
@@ -139,6 +199,22 @@ def require_apart(source: Path, out: Path) -> None:
     inner, outer = source.resolve(), out.resolve()
     if inner.is_relative_to(outer) or outer.is_relative_to(inner):
         raise DataError(f"{source} and {out} lie in one another; move the source out of {out} first.")
+
+
+def put_under_dvc(folder: Path) -> None:
+    """Write the `.dvc` file of a raw folder.
+
+    Raises:
+        DataError: Not in a repository, or DVC fails for another reason; the folder itself stays.
+    """
+    done = subprocess.run(
+        [sys.executable, "-m", "dvc", "add", str(folder)], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise DataError(
+            f"{folder} is written, but `dvc add {folder}` failed: {(done.stderr + done.stdout).strip()}\n"
+            "Run from the top of the repository, or with --no-dvc outside of one."
+        )
 
 
 def _folders(dataset: RawDataset, out: Path) -> dict[Path, dict[str, Path]]:

@@ -1,41 +1,84 @@
-"""Group-disjoint, stratified splits.
+"""Group-disjoint, stratified splits that stay as they are when images are added.
 
 All active datasets are assigned together and a cohort takes its part of that one assignment, so a
-group lies on the same side in `isic`, `ph2` and `joint`.
+group lies on the same side in `isic`, `ph2` and `joint`. An image that once had a side never gets
+another one: models trained on one side were judged on the other.
 """
 
 import hashlib
+from pathlib import Path
 
 import pandas as pd
 
-from melanoma.errors import DataError
-from melanoma.schema import BENIGN, MALIGNANT, SPLIT_COLUMNS, SPLITS
+from melanoma.errors import DataError, first_offenders
+from melanoma.files import read_csv
+from melanoma.schema import ASSIGNED_COLUMNS, SPLITS, TEST, TRAIN, VALIDATION
+from melanoma.sections import Assign
+
+# Which side a group keeps when new relations tie images of several: the one that is the hardest to
+# replace. The others are withheld, so that nothing is trained on what it is tested with.
+KEPT_FIRST = (TEST, VALIDATION, TRAIN)
 
 
-def assign_splits(grouped: pd.DataFrame, *, seed: int, fractions: dict[str, float]) -> pd.DataFrame:
-    """Give every image one of train, validation, test; a group never crosses.
+def fractions_of(settings: Assign) -> dict[str, float]:
+    """Of images, by split; they add to 1."""
+    return {
+        TRAIN: settings.train_fraction,
+        VALIDATION: settings.validation_fraction,
+        TEST: settings.test_fraction,
+    }
 
-    Within each stratum (dataset, has a malignant image) groups are taken largest first, then in an
-    order drawn from `seed` and their names; each goes to the split that lacks most images.
+
+def describe_plan(settings: Assign) -> str:
+    """What decides the sides of images, for instance "seed 7, 0.6/0.2/0.2"."""
+    return f"seed {settings.seed}, " + "/".join(map(str, fractions_of(settings).values()))
+
+
+def assign_splits(images: pd.DataFrame, *, seed: int, fractions: dict[str, float]) -> pd.DataFrame:
+    """Give every image one of train, validation, test; an image that has one keeps it.
+
+    A group with a side takes its new members along. Within each stratum (dataset, has a malignant image)
+    the other groups are taken largest first, then in an order drawn from `seed` and their names; each
+    goes to the split that lacks most images.
 
     Args:
-        grouped: Columns `image_id`, `dataset`, `group_id`, `target` (0 or 1).
+        images: Columns `image_id`, `dataset`, `group_id`, `target` (0 or 1), `is_accepted`, `split`
+            (missing: none yet; of accepted images only). Images that are not accepted do not count.
         seed: The same seed and images give the same splits.
         fractions: Of images, by split; they add to 1.
 
     Returns:
-        Columns `SPLIT_COLUMNS`, ordered by dataset and image_id.
+        `images` with every `split` and with `withheld`: missing, or why the image must be left out,
+        because its group lies on another side; ordered by dataset and image_id.
     """
-    groups = grouped.groupby("group_id", sort=True).agg(
-        dataset=("dataset", "min"), has_malignant=("target", "max"), num_images=("target", "size")
+    placed = _keep_sides(images)
+    counted = placed[placed["is_accepted"] & placed["withheld"].isna()]
+    groups = counted.groupby("group_id", sort=True).agg(
+        dataset=("dataset", "min"),
+        has_malignant=("target", "max"),
+        num_images=("target", "size"),
+        split=("split", "first"),
     )
     groups["order"] = [_draw(seed, str(group_id)) for group_id in groups.index]
     split_of_group: dict[str, str] = {}
     for _, stratum in groups.groupby(["dataset", "has_malignant"], sort=True):
         split_of_group |= _fill(stratum, fractions)
-    assigned = grouped.assign(split=grouped["group_id"].map(split_of_group))
-    ordered = assigned.sort_values(["dataset", "image_id"])
-    return ordered[list(SPLIT_COLUMNS)].reset_index(drop=True)
+    filled = placed["group_id"].map(split_of_group).astype("string")
+    placed["split"] = placed["split"].fillna(filled)
+    return placed.sort_values(["dataset", "image_id"]).reset_index(drop=True)
+
+
+def _keep_sides(images: pd.DataFrame) -> pd.DataFrame:
+    """`images` with the side of a group for its new members, and `withheld` for members of others."""
+    rank = images["split"].map({split: place for place, split in enumerate(KEPT_FIRST)})
+    best = rank.groupby(images["group_id"]).transform("min")
+    side = best.map(dict(enumerate(KEPT_FIRST))).astype("string")
+    split = images["split"].astype("string").fillna(side)
+    is_elsewhere = (split != side).fillna(False).astype(bool)
+    inside = images[~is_elsewhere].groupby("group_id")["image_id"].min()
+    through = images["group_id"].map(inside).astype("string")
+    reason = "its group lies in " + side + " through " + through
+    return images.assign(split=split, withheld=reason.where(is_elsewhere))
 
 
 def _draw(seed: int, name: str) -> str:
@@ -43,55 +86,17 @@ def _draw(seed: int, name: str) -> str:
 
 
 def _fill(stratum: pd.DataFrame, fractions: dict[str, float]) -> dict[str, str]:
-    """Split of each group: always the one whose count lies furthest below its share."""
+    """Split of each group without one: always that whose count lies furthest below its share."""
     total = int(stratum["num_images"].sum())
-    lacking = {split: fractions[split] * total for split in SPLITS}
+    lying = stratum.groupby("split")["num_images"].sum()
+    lacking = {split: fractions[split] * total - int(lying.get(split, 0)) for split in SPLITS}
     chosen = {}
-    ordered = stratum.sort_values(["num_images", "order"], ascending=[False, True])
+    ordered = stratum[stratum["split"].isna()].sort_values(["num_images", "order"], ascending=[False, True])
     for group_id, num_images in ordered["num_images"].items():
         split = max(SPLITS, key=lambda name: lacking[name])
         chosen[str(group_id)] = split
         lacking[split] -= num_images
     return chosen
-
-
-def take_cohort(assigned: pd.DataFrame, *, cohort: str, datasets: list[str]) -> pd.DataFrame:
-    """The rows of `datasets`.
-
-    Raises:
-        DataError: No images, one class only, or a split without malignant or benign images.
-    """
-    rows = assigned[assigned["dataset"].isin(datasets)].reset_index(drop=True)
-    if rows.empty:
-        raise DataError(
-            f"Cohort {cohort!r} is empty: none of {datasets} has accepted images. "
-            "See reports/validation/ for what was quarantined."
-        )
-    classes = rows["target"].unique()
-    if len(classes) < 2:
-        raise DataError(
-            f"Cohort {cohort!r} has one class only (target {int(classes[0])} in all {len(rows)} "
-            "images); a classifier needs benign and malignant images. Add images of the other class."
-        )
-    _require_both_classes_in_each_split(rows, cohort)
-    return rows
-
-
-def _require_both_classes_in_each_split(rows: pd.DataFrame, cohort: str) -> None:
-    counts = rows.groupby(["split", "target"]).size()
-    lacking = [
-        f"{split} has no {name} image"
-        for split in SPLITS
-        for target, name in ((BENIGN, "benign"), (MALIGNANT, "malignant"))
-        if counts.get((split, target), 0) == 0
-    ]
-    if lacking:
-        groups = rows.groupby("target")["group_id"].nunique()
-        raise DataError(
-            f"Cohort {cohort!r} has too few groups for three splits ({groups.get(BENIGN, 0)} with "
-            f"benign, {groups.get(MALIGNANT, 0)} with malignant images): {'; '.join(lacking)}. "
-            "Add images, or change the fractions in params.yaml: split."
-        )
 
 
 def require_disjoint_groups(assigned: pd.DataFrame) -> None:
@@ -105,35 +110,50 @@ def require_disjoint_groups(assigned: pd.DataFrame) -> None:
     if len(crossing):
         raise DataError(
             f"{len(crossing)} groups cross splits, which would leak test images into training: "
-            f"{', '.join(map(str, crossing[:5]))}. Run `dvc repro split` to assign them again."
+            f"{first_offenders(crossing)}. Run `dvc repro --force assign` to look for relations again."
         )
 
 
-def summarize(assigned: pd.DataFrame, relations: pd.DataFrame) -> dict[str, object]:
-    """Counts of images, groups and classes by split, and each group of several with its reasons."""
-    by_split = {}
-    for split in SPLITS:
-        rows = assigned[assigned["split"] == split]
-        by_split[split] = {
-            "num_images": len(rows),
-            "num_groups": int(rows["group_id"].nunique()),
-            "num_malignant": int((rows["target"] == MALIGNANT).sum()),
-            "num_benign": int((rows["target"] == BENIGN).sum()),
-        }
-    return {"splits": by_split, "groups_of_several": _groups_of_several(assigned, relations)}
+def no_assignment() -> pd.DataFrame:
+    """A table of sides without rows."""
+    return pd.DataFrame(columns=list(ASSIGNED_COLUMNS), dtype="string").astype({"target": "Int64"})
 
 
-def _groups_of_several(assigned: pd.DataFrame, relations: pd.DataFrame) -> list[dict[str, object]]:
-    group_of = assigned.set_index("image_id")["group_id"]
-    reasons = relations.assign(group_id=relations["image_id"].map(group_of)).groupby("group_id")
-    reasons_of = reasons["reason"].unique().to_dict()
-    return [
-        {
-            "group_id": str(group_id),
-            "split": str(rows["split"].iloc[0]),
-            "image_ids": rows["image_id"].tolist(),
-            "reasons": sorted(reasons_of.get(group_id, [])),
-        }
-        for group_id, rows in assigned.groupby("group_id", sort=True)
-        if len(rows) > 1
-    ]
+def read_assigned(path: Path) -> pd.DataFrame:
+    """The sides of all images that were ever accepted, as `assign` wrote them.
+
+    Returns:
+        Columns `schema.ASSIGNED_COLUMNS`; strings, `target` Int64, `withheld` missing where it is blank.
+
+    Raises:
+        DataError: Unreadable, incomplete or contradicting itself; tells how to go back.
+    """
+    try:
+        table = read_csv(path, dtype="string", keep_default_na=False)
+        fault = _fault(table)
+    except DataError as error:
+        fault = str(error)
+    if fault:
+        raise DataError(
+            f"{path} holds the side of every image and cannot be trusted: {fault} Nothing was written. "
+            f"Bring it back with `dvc checkout {path}`, or remove it to assign all images anew."
+        )
+    withheld = table["withheld"].mask(table["withheld"] == "")
+    return table.assign(target=table["target"].astype("Int64"), withheld=withheld)
+
+
+def _fault(table: pd.DataFrame) -> str:
+    """What is wrong with the text of a table of sides; empty when nothing is."""
+    if tuple(table.columns) != ASSIGNED_COLUMNS:
+        return f"its columns are {list(table.columns)}, expected {list(ASSIGNED_COLUMNS)}."
+    rules = {
+        "a cell is blank": (table.drop(columns="withheld") == "").any(axis=1) | table.isna().any(axis=1),
+        "an image_id occurs twice": table["image_id"].duplicated(keep=False),
+        "a split is unknown": ~table["split"].isin(SPLITS),
+        "a target is neither 0 nor 1": ~table["target"].isin(["0", "1"]),
+        "there are several plans": table["plan"] != table["plan"].iloc[:1].squeeze(),
+    }
+    for what, is_bad in rules.items():
+        if is_bad.any():
+            return f"{what} (images {first_offenders(table.loc[is_bad, 'image_id'])})."
+    return ""

@@ -10,8 +10,9 @@ NOT_A_DEVICE = "research software, not a medical device"
 COLORS = {"baseline": "#6c757d", "tuned": "#0b6e99"}
 
 
-def _figure(title: str, note: str, *, width: float = 5.6) -> Figure:
-    figure = Figure(figsize=(width, 4.6), layout="constrained")
+def new_figure(title: str, note: str, *, width: float = 5.6, height: float = 4.6) -> Figure:
+    """An empty figure (inches) with a title; `note` and that this is no device stand under it."""
+    figure = Figure(figsize=(width, height), layout="constrained")
     figure.suptitle(title, fontsize=11)
     figure.supxlabel(f"{note} · {NOT_A_DEVICE}", fontsize=7, color="#555555")
     return figure
@@ -26,7 +27,7 @@ def roc_figure(curves: dict[str, pd.DataFrame], labels: dict[str, str], *, title
         title: Of the figure.
         note: Where the images come from; stands under the plot.
     """
-    figure = _figure(title, note)
+    figure = new_figure(title, note)
     axes = figure.subplots()
     axes.plot([0, 1], [0, 1], color="#bbbbbb", linewidth=1, linestyle="--", label="chance")
     for model, curve in curves.items():
@@ -56,7 +57,7 @@ def confusion_figure(counts: dict[str, float], *, title: str, note: str) -> Figu
             [counts["false_negatives"], counts["true_positives"]],
         ]
     )
-    figure = _figure(title, note, width=4.8)
+    figure = new_figure(title, note, width=4.8)
     axes = figure.subplots()
     axes.imshow(matrix, cmap="Blues", vmin=0)
     names = ["benign", "malignant"]
@@ -76,7 +77,7 @@ def history_figure(history: pd.DataFrame, *, title: str, note: str) -> Figure:
         title: Of the figure.
         note: As for `roc_figure`.
     """
-    figure = _figure(title, note, width=9.6)
+    figure = new_figure(title, note, width=9.6)
     panels = {
         "accuracy": {"accuracy": "train (augmented)", "val_accuracy": "validation"},
         "loss": {"loss": "train (augmented)", "val_loss": "validation"},
@@ -97,7 +98,7 @@ def trials_figure(trials: list[dict[str, Any]], *, note: str) -> Figure:
         trials: As in `tuning.json`; only completed ones are drawn.
         note: As for `roc_figure`.
     """
-    figure = _figure("trials of the study", note, width=6.4)
+    figure = new_figure("trials of the study", note, width=6.4)
     axes = figure.subplots()
     done = [trial for trial in trials if trial["val_auc_roc"] is not None]
     points = axes.scatter(

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from melanoma.config import Promote
 from melanoma.evaluation.bootstrap import auc_difference, draw_weights, metrics_with_intervals
+from melanoma.sections import Promote
 
 
 @dataclass(frozen=True)

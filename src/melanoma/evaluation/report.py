@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from melanoma.config import Evaluate
 from melanoma.evaluation import bootstrap, figures, metrics
 from melanoma.evaluation.thresholds import threshold_for_sensitivity
 from melanoma.schema import PREDICTION_COLUMNS, TEST, VALIDATION
+from melanoma.sections import Evaluate
 
 MEASURED_SPLITS = (VALIDATION, TEST)
 

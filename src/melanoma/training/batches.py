@@ -5,8 +5,8 @@ import math
 import keras
 import numpy as np
 
-from melanoma.config import Augment
 from melanoma.data.augment import augment_image
+from melanoma.sections import Augment
 
 
 class TrainingBatches(keras.utils.PyDataset):

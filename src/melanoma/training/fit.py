@@ -11,9 +11,9 @@ from sklearn.metrics import accuracy_score, log_loss, roc_auc_score
 from sklearn.utils.class_weight import compute_sample_weight
 from tqdm import tqdm
 
-from melanoma.config import Augment, Model
 from melanoma.errors import TrainingError
 from melanoma.models.builders import BUILDERS
+from melanoma.sections import Augment, Model
 from melanoma.training.batches import TrainingBatches
 
 OBJECTIVE = "val_auc_roc"

@@ -18,8 +18,8 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
-from melanoma.config import Augment, Baseline, Model, Tune
 from melanoma.errors import TrainingError
+from melanoma.sections import Augment, Baseline, Model, Tune
 from melanoma.training.fit import OBJECTIVE, Arrays, FitSettings, best_epoch, build_model, fit
 
 

@@ -1,0 +1,145 @@
+"""What DVC records of the checked-out version: its outputs, their objects, the cache and the remote.
+
+DVC names an object by its MD5. A folder's object is a list of its files, with `.dir` behind the name.
+"""
+
+import json
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dvc.exceptions import DvcException
+from dvc.repo import Repo
+
+from melanoma import storage
+from melanoma.errors import DataError, StorageError, first_offenders
+
+FOLDER_SUFFIX = ".dir"
+OBJECTS = "files/md5/"  # below the URL of a remote
+
+
+@dataclass(frozen=True)
+class Version:
+    """`outputs` and the result of `list_objects` go from a DVC hash to the path that has it."""
+
+    url: str
+    endpoint_url: str | None
+    cache: Path
+    outputs: dict[str, str]
+    num_unmade: int
+
+    def cached(self, oid: str) -> Path:
+        """Where DVC's cache keeps an object."""
+        return self.cache / oid[:2] / oid[2:]
+
+    def is_cached(self, oid: str) -> bool:
+        """Whether the cache holds an object with the right bytes."""
+        path = self.cached(oid)
+        return path.is_file() and storage.md5_of_file(path) == md5_of(oid)
+
+
+def read_version() -> Version:
+    """The version in the current folder's repository.
+
+    Raises:
+        DataError: This is no repository of DVC, it has no default remote, or it records no data.
+    """
+    try:
+        with Repo() as repo:
+            # Notes on folders may stem from a list that was damaged when DVC read it; it does not check.
+            repo.drop_data_index()
+            remote = _default_remote(repo.config)
+            outs = [out for out in repo.index.outs if out.use_cache and out.can_push]
+            version = Version(
+                url=remote["url"],
+                endpoint_url=remote.get("endpointurl"),
+                cache=Path(repo.cache.local.path),
+                outputs={out.hash_info.value: str(out) for out in outs if out.hash_info},
+                num_unmade=sum(not out.hash_info for out in outs),
+            )
+    except DvcException as error:
+        raise DataError(f"DVC cannot read this repository: {error}. Run from its top folder.") from error
+    if not version.outputs:
+        raise DataError(
+            "This version records no data: there is neither dvc.lock nor a data/raw/<dataset>.dvc. Run `dvc "
+            "repro`, or check out a version that was committed with them."
+        )
+    return version
+
+
+def _default_remote(config: dict[str, Any]) -> dict[str, Any]:
+    name = config["core"].get("remote")
+    if name not in config["remote"]:
+        raise DataError(
+            "No default remote is set. Expected `remote = storage` under [core] in .dvc/config; "
+            "`git checkout .dvc/config` brings it back."
+        )
+    remote: dict[str, Any] = config["remote"][name]
+    return remote
+
+
+def list_objects(version: Version, store: storage.Store) -> dict[str, str]:
+    """All objects that belong to the version, those in its folders too.
+
+    Raises:
+        StorageError: A folder's list is neither in the cache nor whole in the store. (DVC itself would take
+            a damaged list for a folder with other files in it, or none.)
+    """
+    folders = {oid: path for oid, path in version.outputs.items() if oid.endswith(FOLDER_SUFFIX)}
+    require_whole(store, {oid: path for oid, path in folders.items() if not version.is_cached(oid)})
+    objects = dict(version.outputs)
+    for oid, path in folders.items():
+        objects |= {item["md5"]: f"{path}/{item['relpath']}" for item in _read_folder(version, store, oid)}
+    return objects
+
+
+def _read_folder(version: Version, store: storage.Store, oid: str) -> list[dict[str, str]]:
+    with tempfile.TemporaryDirectory() as folder:
+        path = version.cached(oid)
+        if not path.is_file():
+            path = Path(folder) / "list.json"
+            storage.download(store, object_name(oid), path, md5=md5_of(oid))
+        items: list[dict[str, str]] = json.loads(path.read_text(encoding="utf-8"))
+        return items
+
+
+def require_whole(store: storage.Store, objects: dict[str, str]) -> None:
+    """Raise a `StorageError` that names the paths of those `objects` which the store does not hold whole."""
+    faults = find_faults(store, objects)
+    if faults:
+        raise StorageError(
+            f"What belongs to this version lies whole neither in {store} nor in DVC's cache here: "
+            f"{describe(faults, objects)}. Run `make data-push` in a checkout that holds it. Or make it "
+            "anew: data/raw/<dataset> with `python -m pipelines.fetch`, all else with `dvc repro`."
+        )
+
+
+def describe(faults: dict[str, str], objects: dict[str, str]) -> str:
+    """The first paths, each with what is wrong."""
+    return first_offenders(sorted(f"{objects[oid]} ({fault})" for oid, fault in faults.items()))
+
+
+def find_faults(store: storage.Store, objects: Iterable[str]) -> dict[str, str]:
+    """Which objects are `missing` or `damaged` in the store."""
+    oids = {object_name(oid): oid for oid in objects}
+    md5s = {name: md5_of(oid) for name, oid in oids.items()}
+    faults = storage.find_faults(store, md5s, folder=OBJECTS) if md5s else {}
+    return {oids[name]: fault for name, fault in faults.items()}
+
+
+def num_stored_bytes(store: storage.Store, objects: Iterable[str]) -> int:
+    """What the objects take in the store."""
+    stored = storage.list_objects(store, OBJECTS)
+    return sum(stored[object_name(oid)].num_bytes for oid in objects)
+
+
+def object_name(oid: str) -> str:
+    """The name of an object in the remote, as DVC forms it."""
+    return f"{OBJECTS}{oid[:2]}/{oid[2:]}"
+
+
+def md5_of(oid: str) -> str:
+    """The MD5 that the bytes of an object have."""
+    return oid.removesuffix(FOLDER_SUFFIX)

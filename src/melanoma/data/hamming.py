@@ -1,0 +1,137 @@
+"""Which of many 64-bit hashes lie within a few bits of each other, without comparing all with all.
+
+Multi-index hashing (Norouzi, Punjani and Fleet, "Fast exact search in Hamming space with multi-index
+hashing", TPAMI 2014). A hash is cut into 4 chunks of 16 bits. Two hashes at most 7 bits apart have a
+chunk in which they differ in one bit or none, so it is enough to compare those that share a chunk
+after no or one flipped bit. Exact: nothing within the distance is missed.
+
+Memory is linear in the number of hashes. Time is too until chunks get crowded (at 65,536 hashes there is
+one for each value of a chunk), and grows with the square from there on, with a small factor.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from tqdm import tqdm
+
+NUM_CHUNKS, CHUNK_BITS = 4, 16
+MAX_DISTANCE = 7  # the pigeonhole argument with one flipped bit holds up to here
+BLOCK = 256  # images whose neighbours are sought at once
+COMPARISONS = 2**20  # at once; with BLOCK it bounds the memory of a step
+
+
+@dataclass(frozen=True)
+class _Table:
+    """All hashes sorted by one of their chunks.
+
+    Attributes:
+        shift: Of the chunk within the hash, in bits.
+        flips: Bits to change in a chunk before looking it up, uint64: none, or also each single one;
+            empty where there is nothing to look up.
+        rows: Row of each sorted hash in the original order.
+        hashes: Sorted by chunk, uint64.
+        starts: Shape `(2**16 + 1,)`; chunk value v has the sorted places `starts[v]` to `starts[v + 1]`.
+    """
+
+    shift: np.uint64
+    flips: np.ndarray
+    rows: np.ndarray
+    hashes: np.ndarray
+    starts: np.ndarray
+
+
+def neighbours(hashes: np.ndarray, max_distance: int) -> np.ndarray:
+    """Pairs of images of which one's upright hash is near the other's in any orientation.
+
+    Args:
+        hashes: Shape `(num_images, num_orientations)`, uint64; column 0 is upright.
+        max_distance: Bits, 0 to 7.
+
+    Returns:
+        Shape `(num_pairs, 2)`, int64 rows, the lower first, sorted, each pair once.
+
+    Raises:
+        ValueError: `max_distance` is out of its range.
+    """
+    if not 0 <= max_distance <= MAX_DISTANCE:
+        raise ValueError(f"max_distance: expected 0 to {MAX_DISTANCE}, received {max_distance}")
+    num_images, num_orientations = hashes.shape
+    tables = _tables(np.ascontiguousarray(hashes[:, 0]), max_distance)
+    found = [np.empty(0, np.int64)]
+    for start in tqdm(range(0, num_images, BLOCK), desc="duplicates", unit="block", disable=None):
+        block = hashes[start : start + BLOCK]
+        rows = np.repeat(np.arange(start, start + len(block)), num_orientations)
+        keys = [
+            low * num_images + high
+            for table in tables
+            for low, high in _look_up(table, block.ravel(), rows, max_distance=max_distance)
+        ]
+        found.append(np.unique(np.concatenate(keys)))
+    return np.stack(np.divmod(np.unique(np.concatenate(found)), max(num_images, 1)), axis=1)
+
+
+def _tables(hashes: np.ndarray, max_distance: int) -> list[_Table]:
+    """The tables to look in, the most crowded last, because that one needs the fewest look-ups.
+
+    With 4 q + a bits to find, either one of the first a + 1 chunks differs in at most q bits, or one
+    of the others in at most q - 1.
+    """
+    shifts = [np.uint64(CHUNK_BITS * chunk) for chunk in range(NUM_CHUNKS)]
+    shifts.sort(key=lambda shift: _crowding(hashes, shift))
+    num_flipped, num_full = divmod(max_distance, NUM_CHUNKS)
+    return [
+        _sort_by_chunk(hashes, shift, num_flipped=num_flipped - (place > num_full))
+        for place, shift in enumerate(shifts)
+    ]
+
+
+def _crowding(hashes: np.ndarray, shift: np.uint64) -> int:
+    """How many comparisons a look-up of every hash takes."""
+    return int((np.bincount(_chunk(hashes, shift).astype(np.int64)) ** 2).sum())
+
+
+def _sort_by_chunk(hashes: np.ndarray, shift: np.uint64, *, num_flipped: int) -> _Table:
+    chunk = _chunk(hashes, shift)
+    rows = np.argsort(chunk, kind="stable")
+    starts = np.searchsorted(chunk[rows], np.arange(2**CHUNK_BITS + 1, dtype=np.uint64))
+    flips = [0, *(2**bit for bit in range(CHUNK_BITS))][: (0, 1, None)[num_flipped + 1]]
+    return _Table(shift, np.array(flips, np.uint64), rows, hashes[rows], starts)
+
+
+def _chunk(hashes: np.ndarray, shift: np.uint64) -> np.ndarray:
+    return (hashes >> shift) & np.uint64(2**CHUNK_BITS - 1)
+
+
+def _look_up(
+    table: _Table, queries: np.ndarray, rows: np.ndarray, *, max_distance: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Rows (lower, higher) of queries and of hashes within `max_distance` that share their chunk."""
+    values = (_chunk(queries, table.shift)[:, None] ^ table.flips).ravel()
+    queries, rows = (np.repeat(each, len(table.flips)) for each in (queries, rows))
+    begins = table.starts[values]
+    counts = table.starts[values + np.uint64(1)] - begins
+    for part in _parts(counts):
+        query = np.repeat(queries[part], counts[part])
+        place = _ranges(begins[part], counts[part])
+        hits = np.flatnonzero(np.bitwise_count(query ^ table.hashes[place]) <= max_distance)
+        row = np.repeat(rows[part], counts[part])[hits]
+        other = table.rows[place[hits]]
+        is_other = row != other
+        row, other = row[is_other], other[is_other]
+        yield np.minimum(row, other), np.maximum(row, other)
+
+
+def _parts(counts: np.ndarray) -> Iterator[slice]:
+    """Slices of look-ups with about `COMPARISONS` hashes to compare in each."""
+    done = np.cumsum(counts)
+    cuts = np.searchsorted(done, np.arange(COMPARISONS, counts.sum(), COMPARISONS))
+    bounds = np.unique([0, *cuts, len(counts)])
+    return (slice(first, last) for first, last in pairwise(bounds))
+
+
+def _ranges(begins: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """`begins[0], begins[0] + 1, …` (`counts[0]` numbers), then those from `begins[1]`, and so on."""
+    first = np.cumsum(counts) - counts
+    return np.arange(counts.sum()) + np.repeat(begins - first, counts)

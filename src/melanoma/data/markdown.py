@@ -1,0 +1,35 @@
+"""Tables in Markdown, whatever the cells hold."""
+
+import numbers
+from typing import Any
+
+import pandas as pd
+
+# Metadata are foreign text: what could end a cell, start a tag or a link is written so that it shows.
+ESCAPES = str.maketrans(
+    {"<": "&lt;", ">": "&gt;", "&": "&amp;", **{letter: f"\\{letter}" for letter in "\\`*[]|"}}
+)
+
+
+def markdown(frame: pd.DataFrame) -> str:
+    """`frame` as a table; numbers to the right, missing ones and nan as a dash.
+
+    >>> print(markdown(pd.DataFrame({"sex": ["female"], "images": [1200]})))
+    | sex | images |
+    | --- | ---: |
+    | female | 1,200 |
+    """
+    rules = ["---:" if pd.api.types.is_numeric_dtype(frame[column]) else "---" for column in frame]
+    rows = frame.astype("object").itertuples(index=False, name=None)
+    lines = [[_cell(column) for column in frame], rules, *([_cell(value) for value in row] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _cell(value: Any) -> str:
+    if pd.isna(value):
+        return "-"
+    if isinstance(value, numbers.Integral):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+    return " ".join(str(value).split()).translate(ESCAPES)

@@ -1,0 +1,308 @@
+"""The sections of `params.yaml`, typed: unknown keys and wrong types are refused, values are frozen."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+OpenFraction = Annotated[float, Field(gt=0, lt=1)]
+HueDegrees = Annotated[float, Field(ge=0, le=360)]
+Positive = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
+Name = Annotated[str, Field(pattern=r"^[a-z0-9_-]+$")]  # part of paths and of registered names
+Names = Annotated[list[str], Field(min_length=1)]
+
+
+class Section(BaseModel):
+    """A section of `params.yaml`: unknown keys and wrong types are refused, values are frozen."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class Run(Section):
+    """The active datasets and cohorts."""
+
+    datasets: Names
+    cohorts: Names
+
+
+class Execution(Section):
+    """How work on images is spread."""
+
+    num_workers: Annotated[int, Field(ge=0)]
+
+
+class Sample(Section):
+    """The synthetic default dataset."""
+
+    seed: Seed
+    num_lesions: Annotated[int, Field(ge=10, le=9999)]
+    num_second_views: Annotated[int, Field(ge=0)]
+    malignant_fraction: OpenFraction
+    image_size: Annotated[int, Field(ge=160)]
+
+    @model_validator(mode="after")
+    def _second_views_have_a_first(self) -> Self:
+        if self.num_second_views > self.num_lesions:
+            raise ValueError(
+                "num_second_views must not exceed num_lesions, "
+                f"got {self.num_second_views} and {self.num_lesions}"
+            )
+        return self
+
+
+class Fetch(Section):
+    """Downloads from the ISIC Archive."""
+
+    api_url: Annotated[str, Field(pattern=r"^https?://.*/$")]
+    page_size: Annotated[int, Field(ge=1, le=100)]
+    num_connections: Annotated[int, Field(ge=1, le=64)]
+    num_retries: Annotated[int, Field(ge=0)]
+    backoff_seconds: Annotated[float, Field(ge=0)]
+    timeout_seconds: Annotated[float, Field(gt=0)]
+
+
+class Ingest(Section):
+    """What is known of a whole dataset where its rows are silent."""
+
+    licence: str | None
+    attribution: str | None
+
+
+class Inspect(Section):
+    """How facts about pictures are measured."""
+
+    working_size: Annotated[int, Field(ge=64)]
+    clipping_level: Fraction
+    dark_border_max_brightness: Fraction
+    hair_max_width: Annotated[int, Field(ge=3)]
+    hair_min_length: Annotated[int, Field(ge=3)]
+    hair_min_depth: Fraction
+    ink_min_hue_degrees: HueDegrees
+    ink_max_hue_degrees: HueDegrees
+    ink_min_saturation: Fraction
+    ink_min_brightness: Fraction
+    ink_min_colour_distance: Annotated[float, Field(ge=0)]
+
+    @model_validator(mode="after")
+    def _hues_are_a_range(self) -> Self:
+        low, high = self.ink_min_hue_degrees, self.ink_max_hue_degrees
+        if low > high:
+            raise ValueError(
+                f"ink_min_hue_degrees must not exceed ink_max_hue_degrees, got {low:g} and {high:g}"
+            )
+        return self
+
+
+Severity = Literal["critical", "quarantine", "warn"]
+TableSeverity = Literal["critical", "warn"]
+
+
+class ImageChecks(Section):
+    """What the failure of a check of single images means."""
+
+    image_id_known: Severity
+    image_id_unique: Severity
+    one_image_a_file: Severity
+    origin_known: Severity
+    excluded_by_hand: Severity
+    unreadable: Severity
+    truncated: Severity
+    animated: Severity
+    extension_contradicts_format: Severity
+    mode_not_allowed: Severity
+    bit_depth_not_allowed: Severity
+    too_small: Severity
+    blurred: Severity
+    bad_exposure: Severity
+    no_contrast: Severity
+    no_colour: Severity
+    clipped: Severity
+    dark_border: Severity
+    hairy: Severity
+    mask_broken: Severity
+    mask_of_other_geometry: Severity
+    lesion_tiny: Severity
+    label_missing: Severity
+    label_unknown: Severity
+    label_contradicts_diagnosis: Severity
+    age_out_of_range: Severity
+    sex_unknown: Severity
+    licence_missing: Severity
+    licence_not_allowed: Severity
+    lesion_of_several_patients: Severity
+    copy_with_unlike_label: Severity
+    repeated_file: Severity
+
+
+class TableChecks(Section):
+    """What the failure of a check of a whole table means."""
+
+    columns_complete: TableSeverity
+    types_fit: TableSeverity
+    enough_images: TableSeverity
+    class_balance: TableSeverity
+    few_quarantined: TableSeverity
+
+
+class Validate(Section):
+    """Limits of the checks, and what a failure of each means."""
+
+    min_image_side: Positive
+    modes: Names
+    max_bit_depth: Positive
+    min_sharpness: Annotated[float, Field(ge=0)]
+    min_brightness: Fraction
+    max_brightness: Fraction
+    min_contrast: Fraction
+    min_saturation: Fraction
+    max_clipped_fraction: Fraction
+    max_dark_border_fraction: Fraction
+    max_hair_fraction: Fraction
+    min_lesion_fraction: Fraction
+    min_age_years: Annotated[float, Field(ge=0)]
+    max_age_years: Annotated[float, Field(ge=0)]
+    licences: Names
+    min_images: Positive
+    min_malignant_fraction: Fraction
+    max_malignant_fraction: Fraction
+    max_quarantined_fraction: Fraction
+    excluded_ids: list[str]
+    image_checks: ImageChecks
+    table_checks: TableChecks
+
+    @model_validator(mode="after")
+    def _ranges_are_not_empty(self) -> Self:
+        for name in ("brightness", "age_years", "malignant_fraction"):
+            low, high = getattr(self, f"min_{name}"), getattr(self, f"max_{name}")
+            if low > high:
+                raise ValueError(f"min_{name} must not exceed max_{name}, got {low:g} and {high:g}")
+        return self
+
+
+class Card(Section):
+    """The data card: how shortcuts are looked for."""
+
+    seed: Seed
+    num_folds: Annotated[int, Field(ge=2)]
+    num_bootstrap_draws: Annotated[int, Field(ge=100)]
+
+
+class Duplicates(Section):
+    """When two images count as copies of each other."""
+
+    max_distance: Annotated[int, Field(ge=0, le=7)]
+    min_correlation: Fraction
+    fine_structure_sigma: Annotated[float, Field(gt=0)]
+    known_pairs: list[Annotated[list[str], Field(min_length=2, max_length=2)]]
+
+
+class Assign(Section):
+    """Group-disjoint, stratified sides for all active datasets together."""
+
+    seed: Seed
+    train_fraction: OpenFraction
+    validation_fraction: OpenFraction
+    test_fraction: OpenFraction
+
+    @model_validator(mode="after")
+    def _fractions_add_to_one(self) -> Self:
+        total = self.train_fraction + self.validation_fraction + self.test_fraction
+        if abs(total - 1) > 1e-9:
+            raise ValueError(f"train, validation and test fractions must add to 1, got {total:g}")
+        return self
+
+
+class Split(Section):
+    """Bounds of the check of a cohort's splits."""
+
+    max_fraction_deviation: Fraction
+    max_prevalence_deviation: Fraction
+
+
+class Pack(Section):
+    """The size of the images that networks see."""
+
+    image_size: Annotated[int, Field(ge=32)]
+
+
+class Augment(Section):
+    """Random warps of training images."""
+
+    rotation_degrees: Annotated[float, Field(ge=0, le=360)]
+    horizontal_shift_fraction: Fraction
+    vertical_shift_fraction: Fraction
+    zoom_fraction: Annotated[float, Field(ge=0, lt=1)]
+    flips: bool
+
+
+class Baseline(Section):
+    """The reference network's own hyperparameters."""
+
+    depth: Annotated[int, Field(ge=1, le=5)]
+    learning_rate: Annotated[float, Field(gt=0, lt=1)]
+
+
+class Model(Section):
+    """What all networks of a study share."""
+
+    family: Literal["conv_blocks"]
+    filters: Annotated[list[Positive], Field(min_length=1)]
+    dense_units: Positive
+
+
+class Train(Section):
+    """Fitting of the baseline and of the tuned network."""
+
+    seed: Seed
+    num_epochs: Positive
+    batch_size: Positive
+    balance_classes: bool
+    monitor: Literal["val_loss", "val_accuracy", "val_auc_roc"]
+    patience: Positive
+
+
+class Tune(Section):
+    """The study around the baseline."""
+
+    seed: Seed
+    num_trials: Positive
+    num_epochs: Positive
+    min_learning_rate: Annotated[float, Field(gt=0, lt=1)]
+    max_learning_rate: Annotated[float, Field(gt=0, lt=1)]
+    min_depth: Annotated[int, Field(ge=1, le=5)]
+    max_depth: Annotated[int, Field(ge=1, le=5)]
+    num_startup_trials: Annotated[int, Field(ge=0)]
+    num_warmup_epochs: Annotated[int, Field(ge=0)]
+    storage: Annotated[str, Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _ranges_are_not_empty(self) -> Self:
+        if self.min_learning_rate > self.max_learning_rate:
+            raise ValueError(
+                "min_learning_rate must not exceed max_learning_rate, "
+                f"got {self.min_learning_rate:g} and {self.max_learning_rate:g}"
+            )
+        if self.min_depth > self.max_depth:
+            raise ValueError(
+                f"min_depth must not exceed max_depth, got {self.min_depth} and {self.max_depth}"
+            )
+        return self
+
+
+class Evaluate(Section):
+    """Intervals and the operating point."""
+
+    seed: Seed
+    num_bootstrap_draws: Annotated[int, Field(ge=100)]
+    min_sensitivity: Annotated[float, Field(gt=0, le=1)]
+
+
+class Promote(Section):
+    """The gates between a trained model and the alias `staging`."""
+
+    seed: Seed
+    num_bootstrap_draws: Annotated[int, Field(ge=100)]
+    min_auc_roc_lower_bound: Fraction
+    max_auc_roc_drop: Fraction
+    min_malignant_groups: Positive

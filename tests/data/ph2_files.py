@@ -1,0 +1,93 @@
+"""PH2's files as tests invent them: three lesions, the table in both formats, both layouts."""
+
+from pathlib import Path
+
+import numpy as np
+from openpyxl import Workbook
+
+from tests.data.pictures import write
+
+# Invented rows in the form of the official table.
+HEADER = (
+    "||   Name || Histological Diagnosis || Clinical Diagnosis || Asymmetry | Pigment Network | "
+    "Dots/Globules | Streaks | Regression Areas | Blue-Whitish Veil ||           Colors ||"
+)
+NEVUS = (
+    "|| IMD901 ||                        ||                  0 ||         0 |               T | "
+    "            A |       A |                A |                 A ||                4 ||"
+)
+ATYPICAL = (
+    "|| IMD902 ||          Atypical Nevus ||                  1 ||         1 |              AT | "
+    "           AT |       P |                A |                 A ||             3  4 || "
+)
+MELANOMA = (
+    "|| IMD903 ||                Melanoma ||                  2 ||         2 |              AT | "
+    "            A |       A |                P |                 P ||       3  4  5  6 ||"
+)
+LEGEND = "Legends for Clinical Diagnosis: \n   0 - Common Nevus;\n   1 - Atypical Nevus;\n   2 - Melanoma."
+TABLE = "\n".join([HEADER, NEVUS, ATYPICAL, MELANOMA, "", LEGEND])
+NAMES = ("IMD901", "IMD902", "IMD903")
+
+# The same rows as the official workbook marks them: three diagnoses, findings, six colours.
+SHEET_HEADER = [
+    "Image Name",
+    "Histological Diagnosis",
+    *("Common Nevus", "Atypical Nevus", "Melanoma"),
+    *("Asymmetry\n(0/1/2)", "Pigment Network\n(AT/T)", "Dots/Globules\n(A/AT/T)", "Streaks\n(A/P)"),
+    *("Regression Areas\n(A/P)", "Blue-Whitish Veil\n(A/P)"),
+    *("White", "Red", "Light-Brown", "Dark-Brown", "Blue-Gray", "Black"),
+]
+X: str = "X"
+_: None = None
+SHEET_ROWS: list[list[object]] = [
+    ["IMD901", _, X, _, _, 0, "T", "A", "A", "A", "A", _, _, _, X, _, _],
+    ["IMD902", "Atypical Nevus", _, X, _, 1, "AT", "AT", "P", "A", "A", _, _, X, X, _, _],
+    ["IMD903", "Melanoma", _, _, X, 2, "AT", "A", "A", "P", "P", _, _, X, X, X, X],
+]
+
+
+def picture(name: str) -> np.ndarray:
+    """A small flat picture, another one for each name."""
+    return np.full((6, 8, 3), int(name[3:]) % 256, np.uint8)
+
+
+def write_text(top: Path) -> None:
+    """The table as text."""
+    (top / "PH2_dataset.txt").write_text(TABLE, encoding="latin-1")
+
+
+def write_workbook(top: Path, rows: list[list[object]] | None = None) -> Path:
+    """The table as a workbook: legends above, headers over two rows with merged cells."""
+    book = Workbook()
+    sheet = book.active
+    sheet.title = "Folha1"
+    sheet["F2"] = "Legends"
+    sheet.merge_cells("F2:K2")
+    sheet["F3"], sheet["G3"], sheet["H3"] = "Asymmetry", 0, "Fully Symmetric"
+    sheet["C12"], sheet["L12"] = "Clinical Diagnosis", "Colors"
+    sheet.merge_cells("C12:E12")
+    sheet.merge_cells("L12:Q12")
+    for row in (SHEET_HEADER, *(SHEET_ROWS if rows is None else rows)):
+        sheet.append(row)
+    book.save(top / "PH2_dataset.xlsx")
+    return top / "PH2_dataset.xlsx"
+
+
+def flat_folder(top: Path, names: tuple[str, ...] = NAMES) -> Path:
+    """`images/`, `masks/` and the text table."""
+    for name in names:
+        write(picture(name), top / "images" / f"{name}.jpg")
+        write(picture(name), top / "masks" / f"{name}_lesion.png")
+    write_text(top)
+    return top
+
+
+def official_tree(top: Path, names: tuple[str, ...] = NAMES) -> Path:
+    """One folder a lesion and the text table."""
+    for name in names:
+        lesion = top / "PH2 Dataset images" / name
+        write(picture(name), lesion / f"{name}_Dermoscopic_Image" / f"{name}.bmp")
+        write(picture(name), lesion / f"{name}_lesion" / f"{name}_lesion.bmp")
+        write(picture(name), lesion / f"{name}_roi" / f"{name}_R1_Label4.bmp")
+    write_text(top)
+    return top

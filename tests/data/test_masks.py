@@ -1,0 +1,64 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from melanoma.data.images import ORIENTATION_TAG
+from melanoma.data.masks import inspect_mask
+from tests.data.pictures import encode, write
+
+
+def quarter(value: int, *, dtype=np.uint8) -> np.ndarray:
+    """A mask of which a quarter is lesion."""
+    mask = np.zeros((20, 40), dtype)
+    mask[:10, :20] = value
+    return mask
+
+
+@pytest.mark.parametrize("value", [1, 128, 255])
+def test_the_fraction_of_a_lesion_is_counted_whatever_value_stands_for_it(tmp_path, value):
+    path = write(quarter(value), tmp_path / "a.png")
+    assert inspect_mask(path, (40, 20)) == {"mask_decodes": True, "mask_fits": True, "lesion_fraction": 1 / 4}
+
+
+def test_masks_of_one_bit_palettes_and_jpegs_are_read(tmp_path):
+    grey = Image.fromarray(quarter(255))
+    for name, mask in (
+        ("a.png", grey.convert("1")),
+        ("b.png", grey.convert("RGB").quantize(2)),
+        ("c.jpg", grey),
+    ):
+        assert inspect_mask(write(mask, tmp_path / name), (40, 20))["lesion_fraction"] == pytest.approx(
+            1 / 4, abs=0.01
+        )
+
+
+@pytest.mark.parametrize(("value", "fraction"), [(0, 0), (255, 1)])
+def test_a_mask_of_nothing_or_of_all_is_a_mask(tmp_path, value, fraction):
+    path = write(np.full((20, 40), value, np.uint8), tmp_path / "a.png")
+    assert inspect_mask(path, (40, 20))["lesion_fraction"] == fraction
+
+
+@pytest.mark.parametrize(
+    ("size", "fits"), [((40, 20), True), ((20, 40), False), ((41, 20), False), ((None, None), None)]
+)
+def test_a_mask_fits_a_picture_of_its_own_width_and_height(tmp_path, size, fits):
+    assert inspect_mask(write(quarter(255), tmp_path / "a.png"), size)["mask_fits"] is fits
+
+
+def test_a_mask_is_turned_upright_as_pictures_are(tmp_path):
+    exif = Image.Exif()
+    exif[ORIENTATION_TAG] = 6
+    path = write(quarter(255), tmp_path / "a.png", exif=exif)
+    assert inspect_mask(path, (20, 40))["mask_fits"] is True
+
+
+def test_a_broken_or_missing_mask_says_why(tmp_path):
+    whole = encode(quarter(255), "PNG")
+    (tmp_path / "half.png").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "text.png").write_bytes(b"no picture")
+    reasons = {"half": "decoded wholly", "text": "the bytes are no JPEG", "absent": "cannot be read"}
+    for name, reason in reasons.items():
+        facts = inspect_mask(tmp_path / f"{name}.png", (40, 20))
+        assert facts["mask_decodes"] is False
+        assert reason in str(facts["mask_problem"])
+        assert set(facts) == {"mask_decodes", "mask_problem"}
