@@ -17,11 +17,8 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Share tests out by file; those that type commands in a clone share that clone, and go first."""
+    """What takes longest goes first, so that no process is left alone with it at the end."""
     items.sort(key=lambda item: item.path.parent.name != "end_to_end")
-    for item in items:
-        is_command = item.path.parent.name == "end_to_end"
-        item.add_marker(pytest.mark.xdist_group("end_to_end" if is_command else str(item.path)))
 
 
 @pytest.fixture(scope="session")

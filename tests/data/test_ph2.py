@@ -1,3 +1,4 @@
+import re
 import shutil
 import zipfile
 from pathlib import Path
@@ -136,6 +137,17 @@ def test_a_folder_of_neither_layout_is_refused(tmp_path, missing):
             DataError, match=r"has no PH2 layout: expected PH2_dataset\.txt or PH2_dataset\.xlsx beside"
         ),
         ph2.open_source(tmp_path, is_partial=False),
+    ):
+        pass
+
+
+def test_what_is_wrong_in_a_zip_names_the_zip_and_not_where_it_was_unpacked(tmp_path):
+    top = flat_folder(tmp_path / "ph2")
+    shutil.rmtree(top / "images")
+    source = zip_folder(top, inside="PH2Dataset")
+    with (
+        pytest.raises(DataError, match=f"^{re.escape(str(source))} has no PH2 layout"),
+        ph2.open_source(source, is_partial=False),
     ):
         pass
 

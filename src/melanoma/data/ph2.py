@@ -52,7 +52,11 @@ def open_source(source: Path, *, is_partial: bool) -> Iterator[RawDataset]:
     elif source.is_file():
         with TemporaryDirectory(prefix="ph2-") as unpacked:
             unpack_zip(source, Path(unpacked))
-            yield _read_folder(Path(unpacked), is_partial)
+            try:
+                dataset = _read_folder(Path(unpacked), is_partial)
+            except DataError as error:  # the name of the temporary folder would tell nobody anything
+                raise DataError(str(error).replace(unpacked, str(source))) from error
+            yield dataset
     else:
         raise DataError(f"{source} does not exist; give the PH2 folder or zip with --source.")
 
