@@ -1,6 +1,8 @@
 """What all scripts share: the parser, one line of report, errors as messages with exit code 1."""
 
 import argparse
+import errno
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -8,6 +10,13 @@ from pathlib import Path
 from melanoma.errors import MelanomaError
 
 Main = Callable[[Sequence[str] | None], int]
+HINT_OF_FAULT = {
+    errno.ENOSPC: "Make room on that disk",
+    errno.EDQUOT: "Make room in your quota",
+    errno.EACCES: "Ask for the permission, or name another path",
+    errno.EPERM: "Ask for the permission, or name another path",
+    errno.EROFS: "Name a path on a disk that can be written",
+}
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:
@@ -31,6 +40,21 @@ def run(main: Main, argv: Sequence[str] | None = None) -> int:
     except MelanomaError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except (
+        BrokenPipeError
+    ):  # who read our lines has left, as `head` does: what is still to be said goes nowhere
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        print(f"error: {_describe(error)}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("interrupted; run the same command again to go on", file=sys.stderr)
         return 130
+
+
+def _describe(error: OSError) -> str:
+    """What the system refused, at which path where it tells one, and what to do."""
+    place = "" if error.filename is None else f"{error.filename}: "
+    hint = HINT_OF_FAULT.get(error.errno or 0, "Check that this path is the right one")
+    return f"{place}{error.strerror or error}. {hint}, then run the same command again."

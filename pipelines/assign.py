@@ -12,7 +12,10 @@ import pandas as pd
 
 from melanoma import config, files, schema
 from melanoma.data import cohorts, splits, tables
+from melanoma.errors import DataError
 from pipelines import _cli
+
+LOCK = Path("dvc.lock")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -25,8 +28,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
 
     params = config.load(args.params)
-    before = splits.read_assigned(args.out) if args.out.exists() else splits.no_assignment()
-    kept = before[before["plan"] == splits.describe_plan(params.assign)]
+    before = _read_before(args.out, params)
+    kept = splits.take_plan(before, params.assign, datasets=params.run.datasets)
     assigned, relations = cohorts.assign_sides(
         tables.read_tables(args.accepted, params.run.datasets, tables.ACCEPTED_COLUMNS),
         tables.read_pairs(args.duplicates),
@@ -38,6 +41,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     files.write_csv(assigned, args.out)
     _cli.say("assign", f"{_headline(assigned)}; {_compare(before, kept, assigned)}")
     return 0
+
+
+def _read_before(path: Path, params: config.Params) -> pd.DataFrame:
+    """The sides that images have already; none where DVC has recorded none by this plan either."""
+    if path.exists():
+        return splits.read_assigned(path)
+    lock = config.read_yaml(LOCK) if LOCK.exists() else {}
+    recorded = lock.get("stages", {}).get("assign", {}).get("params", {}).get("params.yaml", {})
+    if recorded.get("assign") == params.assign.model_dump():
+        raise DataError(
+            f"{path} is not here, but {LOCK} says that images have their sides already. Bring them back "
+            f"with `dvc pull {path}` (or `make data-pull`); to draw all anew, change assign.seed."
+        )
+    return splits.no_assignment()
 
 
 def _headline(assigned: pd.DataFrame) -> str:

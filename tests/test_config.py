@@ -96,6 +96,7 @@ BOUNDS: dict[str, tuple[list[Any], list[Any]]] = {
     "fetch.num_connections": ([1, 64], [0, 65, 1.0]),
     "fetch.num_retries": ([0, 10], [-1, 1.5, None]),
     "fetch.backoff_seconds": ([0, 0.5], [-0.1, "1"]),
+    "fetch.max_wait_seconds": ([0, 120], [-1, 1.5, "120"]),
     "fetch.timeout_seconds": ([0.1, 60], [0, -1, "60"]),
     "inspect.working_size": ([64], [63]),
     "inspect.clipping_level": FRACTION,
@@ -308,6 +309,15 @@ def test_nothing_may_be_named_twice(load):
 def test_members_of_every_cohort_must_be_known_datasets(load):
     with pytest.raises(ConfigError, match=r"cohorts\.joint names \['nosuch'\]"):
         load({"cohorts.joint": ["isic", "nosuch"]})
+
+
+def test_an_image_is_no_known_copy_of_itself(load):
+    pairs = [["ISIC_1", "ISIC_2"], ["ISIC_1", "ISIC_3"]]
+    assert load({"duplicates.known_pairs": pairs}).duplicates.known_pairs == pairs
+    with pytest.raises(
+        ConfigError, match=r"must name two images each, got .*: \['ISIC_3'\] \(in duplicates\)"
+    ):
+        load({"duplicates.known_pairs": [*pairs, ["ISIC_3", "ISIC_3"]]})
 
 
 def test_no_more_lesions_can_have_a_second_view_than_there_are(load):

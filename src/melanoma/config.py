@@ -6,7 +6,7 @@ that DVC uses, so code and DVC agree on what `3e-4` is.
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 from pydantic import Field, ValidationError, model_validator
 from ruamel.yaml import YAML
@@ -134,6 +134,18 @@ def load(path: Path) -> Params:
             range; the message names every offending key.
     """
     try:
+        return Params.model_validate(read_yaml(path))
+    except ValidationError as error:
+        raise ConfigError(_describe(path, error)) from error
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file.
+
+    Raises:
+        ConfigError: Missing, unreadable, no YAML or no mapping.
+    """
+    try:
         content = YAML(typ="safe", pure=True).load(path)
     except FileNotFoundError as error:
         raise ConfigError(f"{path} does not exist; run from the top of the repository.") from error
@@ -143,10 +155,7 @@ def load(path: Path) -> Params:
         raise ConfigError(f"{path} is no YAML: {error}") from error
     if not isinstance(content, dict):
         raise ConfigError(f"{path} must be a mapping of sections, got {type(content).__name__}.")
-    try:
-        return Params.model_validate(content)
-    except ValidationError as error:
-        raise ConfigError(_describe(path, error)) from error
+    return content
 
 
 def _describe(path: Path, error: ValidationError) -> str:

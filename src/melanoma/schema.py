@@ -47,7 +47,19 @@ RECORD_COLUMNS = tuple(RECORD_DTYPES)
 
 # Where each image that was ever accepted lies. `split` never changes; a withheld image is left out of
 # every cohort, for the reason given.
-ASSIGNED_COLUMNS = ("image_id", "dataset", "group_id", "target", "split", "withheld", "plan")
+# The ids and the digest are kept so that new images are tied to those that have left since.
+ASSIGNED_COLUMNS = (
+    "image_id",
+    "dataset",
+    "lesion_id",
+    "patient_id",
+    "sha256",
+    "group_id",
+    "target",
+    "split",
+    "withheld",
+    "plan",
+)
 PAIR_COLUMNS = ("image_id", "other_image_id", "reason")
 SPLIT_COLUMNS = ("image_id", "dataset", "group_id", "target", "split")
 PREDICTION_COLUMNS = (*SPLIT_COLUMNS, "model", "probability", "decision")

@@ -59,6 +59,7 @@ class Fetch(Section):
     num_connections: Annotated[int, Field(ge=1, le=64)]
     num_retries: Annotated[int, Field(ge=0)]
     backoff_seconds: Annotated[float, Field(ge=0)]
+    max_wait_seconds: Annotated[int, Field(ge=0)]
     timeout_seconds: Annotated[float, Field(gt=0)]
 
 
@@ -195,6 +196,13 @@ class Duplicates(Section):
     min_correlation: Fraction
     fine_structure_sigma: Annotated[float, Field(gt=0)]
     known_pairs: list[Annotated[list[str], Field(min_length=2, max_length=2)]]
+
+    @model_validator(mode="after")
+    def _known_pairs_are_of_two_images(self) -> Self:
+        alike = [one for one, other in self.known_pairs if one == other]
+        if alike:
+            raise ValueError(f"known_pairs must name two images each, got twice the same: {alike[:5]}")
+        return self
 
 
 class Assign(Section):

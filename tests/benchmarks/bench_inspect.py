@@ -1,6 +1,7 @@
 """`inspect` with two processes against the same facts in a plain loop, side by side.
 
-Run by `make bench-data`. Needs the real images (MELANOMA_REAL_DATA); writes nothing.
+Run by `make bench-data`. Needs the real images (MELANOMA_REAL_DATA); writes nothing. Ends with exit code 1
+when the plain loop takes less than three times as long.
 """
 
 from __future__ import annotations
@@ -23,11 +24,12 @@ if TYPE_CHECKING:  # not at the top: each worker process imports this file anew,
 ROOT = Path(__file__).resolve().parents[2]
 NUM_REPEATS = 5
 NUM_WORKERS = 2
+MIN_RATIO = 3.0  # of the plain loop's time to that of inspect
 MEMORY_IMAGES = 1000  # and four times as many
 
 
 def main() -> int:
-    """Print ratios and peaks of memory."""
+    """Print ratios and peaks of memory; 1 when inspect is too slow."""
     data = (ROOT / os.environ.get("MELANOMA_REAL_DATA", "../shared/data")).resolve()
     if not data.is_dir():
         print(f"no real images at {data}; set MELANOMA_REAL_DATA", file=sys.stderr)
@@ -36,10 +38,16 @@ def main() -> int:
 
     settings = config.load(ROOT / "params.yaml").inspect
     print(f"inspect with {NUM_WORKERS} processes against one; median of {NUM_REPEATS} alternating repeats")
-    for name, records in (("isic_originals", _originals(data)), ("ph2", _ph2(data))):
-        _compare(name, records, settings)
+    ratios = {
+        name: _compare(name, records, settings)
+        for name, records in (("isic_originals", _originals(data)), ("ph2", _ph2(data)))
+    }
     _report_memory(_ph2(data), settings)
-    return 0
+    too_low = {name: ratio for name, ratio in ratios.items() if ratio < MIN_RATIO}
+    for name, ratio in too_low.items():
+        message = f"{name}: the plain loop takes {ratio:.2f} times inspect, expected at least {MIN_RATIO:g}"
+        print(message, file=sys.stderr)
+    return 1 if too_low else 0
 
 
 def _originals(data: Path) -> pd.DataFrame:
@@ -63,7 +71,8 @@ def _records(paths: list[Path], masks: dict[Path, Path]) -> pd.DataFrame:
 # ---- speed -----------------------------------------------------------------------------------
 
 
-def _compare(name: str, records: pd.DataFrame, settings: Inspect) -> None:
+def _compare(name: str, records: pd.DataFrame, settings: Inspect) -> float:
+    """The plain loop's time in times of inspect, the median of all repeats."""
     from tests.benchmarks.plain_inspect import careful_facts, plain_facts
 
     ways: dict[str, Callable[[], object]] = {
@@ -79,12 +88,15 @@ def _compare(name: str, records: pd.DataFrame, settings: Inspect) -> None:
     for _ in range(NUM_REPEATS):
         for way, work in ways.items():
             seconds[way].append(_seconds(work))
+    medians = {}
     for way, measured in seconds.items():
         ratios = [other / own for other, own in zip(measured, seconds["inspect"], strict=True)]
+        medians[way] = statistics.median(ratios)
         print(
             f"  {way:13} {statistics.median(measured) / len(records) * 1000:7.1f} ms an image"
-            f"   {statistics.median(ratios):5.2f} times inspect ({min(ratios):.2f} to {max(ratios):.2f})"
+            f"   {medians[way]:5.2f} times inspect ({min(ratios):.2f} to {max(ratios):.2f})"
         )
+    return medians["plain loop"]
 
 
 def _seconds(work: Callable[[], object]) -> float:

@@ -246,6 +246,7 @@ def settings_for(archive: Archive, **changes: Any) -> Fetch:
         "num_connections": 3,
         "num_retries": 2,
         "backoff_seconds": 0.001,
+        "max_wait_seconds": 120,
         "timeout_seconds": 20.0,
     }
     return Fetch(**{**values, **changes})

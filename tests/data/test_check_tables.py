@@ -28,6 +28,18 @@ def test_the_smaller_side_is_known_where_both_are():
     assert table["smaller_side"].tolist() == [200, 200, pd.NA]
 
 
+@pytest.mark.parametrize(
+    ("excluded_ids", "counts"),
+    [([], [2, 2, 2]), (["a"], [0, 1, 1]), (["b"], [2, 0, 2]), (["a", "nobody"], [0, 1, 1])],
+)
+@pytest.mark.parametrize("key", ["sha256", "pixels_sha256"])
+def test_labels_of_copies_are_counted_without_the_excluded(key, excluded_ids, counts):
+    rows = [record("a", target=1), record("b", target=0), record("c", target=0)]
+    facts = facts_of(*(fact(name, **{key: "same"}) for name in "abc"))
+    table = check_tables.build_image_table(records_of(*rows), facts, excluded_ids=excluded_ids)
+    assert table["labels_of_copies"].tolist() == counts
+
+
 def test_absent_and_unconvertible_columns_are_missing_throughout():
     records = records_of(record("a")).drop(columns="sex").assign(age_years=["old"], target=["1"])
     table = check_tables.build_image_table(records, facts_of(fact("a")))

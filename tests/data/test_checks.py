@@ -332,6 +332,22 @@ def test_only_later_copies_of_bytes_or_pixels_are_repeated(validator):
     assert outcome.failing_ids == ["c", "e"]
 
 
+def test_a_copy_that_a_user_took_out_contradicts_no_label_but_those_left_do(validator):
+    facts = [
+        fact(name, **{key: f"shared by {key}"})
+        for key, names in (("sha256", "ab"), ("pixels_sha256", "cde"))
+        for name in names
+    ]
+    rows = [record(name, **(MELANOMA if name in "bd" else {})) for name in "abcde"]
+    excluded = ["a", "e"]
+    table = check_tables.build_image_table(records_of(*rows), facts_of(*facts), excluded_ids=excluded)
+    judged = checks.image_checks(limits(excluded_ids=excluded))
+    assert checks.quarantine_reasons(validator.run(table, judged, suite_name="excluded copies")) == {
+        **{name: ["excluded_by_hand"] for name in "ae"},
+        **{name: ["copy_with_unlike_label"] for name in "cd"},
+    }
+
+
 # ---- columns ---------------------------------------------------------------------------------
 
 

@@ -17,7 +17,8 @@ NO_COPIES = pd.DataFrame(columns=list(PAIR_COLUMNS), dtype="string")
 
 def accepted_of(*rows: dict[str, Any]) -> pd.DataFrame:
     records = records_of(*rows)
-    return records.assign(sha256="bytes-" + records["image_id"])
+    digest_of = {row["image_id"]: row.get("sha256", f"bytes-{row['image_id']}") for row in rows}
+    return records.assign(sha256=records["image_id"].map(digest_of).astype("string"))
 
 
 def toy_dataset(dataset: str, num_each: int = 10, **changes: Any) -> list[dict[str, Any]]:
@@ -128,7 +129,7 @@ def bridged() -> tuple[pd.DataFrame, str, str]:
     return before, malignant["train"], malignant["test"]
 
 
-def test_an_image_that_ties_two_sides_withholds_the_one_and_its_exclusion_brings_it_back():
+def test_an_image_that_ties_two_sides_withholds_the_one_until_its_ids_are_mended():
     before, in_train, in_test = bridged()
     changes: dict[str, Any] = {in_train: {"patient_id": "p"}, in_test: {"lesion_id": "l"}}
     tied = [
@@ -139,9 +140,35 @@ def test_an_image_that_ties_two_sides_withholds_the_one_and_its_exclusion_brings
     assert side_of(after) == side_of(before) | {"new": "test"}
     withheld = after.dropna(subset="withheld").set_index("image_id")["withheld"].to_dict()
     assert withheld == {in_train: f"its group lies in test through {in_test}"}
-    without, _ = assign(tied[:-1], earlier=after)
-    assert without["withheld"].isna().all()
-    assert side_of(without) == side_of(after)
+    without, _ = assign(tied[:-1], earlier=after)  # what was known of it is not forgotten
+    assert without["withheld"].notna().sum() == 1
+    tied[-1]["patient_id"] = "other"
+    mended, _ = assign(tied, earlier=after)
+    assert mended["withheld"].isna().all()
+    assert side_of(mended) == side_of(after)
+
+
+@pytest.mark.parametrize("tie", ["lesion_id", "patient_id", "sha256"])
+def test_a_new_image_joins_the_side_of_one_that_has_left_since(tie):
+    shared = {tie: "shared"}
+    before, _ = assign(toy_dataset("a", a3=shared))
+    left = [row for row in toy_dataset("a") if row["image_id"] != "a3"]
+    new = record("new", dataset="a", diagnosis=None, target=0, **shared)
+    after, relations = assign([*left, new], earlier=before)
+    assert side_of(after)["new"] == side_of(before)["a3"]
+    assert ("a3", "new") in set(zip(relations["image_id"], relations["other_image_id"], strict=True))
+
+
+def test_new_images_of_patients_whose_images_have_all_left_take_their_sides():
+    patients: dict[str, Any] = {f"a{row}": {"patient_id": f"p{row}"} for row in range(20)}
+    before, _ = assign(toy_dataset("a", **patients))
+    new = [
+        record(f"n{row}", dataset="a", diagnosis=None, target=row % 2, patient_id=f"p{row}")
+        for row in range(20)
+    ]
+    after, _ = assign(new, earlier=before)
+    sides = side_of(after)
+    assert all(sides[f"n{row}"] == sides[f"a{row}"] for row in range(20))
 
 
 def test_groups_with_images_of_a_dataset_that_is_switched_off_stay_together():

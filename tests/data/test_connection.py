@@ -80,6 +80,18 @@ def test_a_server_that_says_how_long_to_wait_is_obeyed(archive, slept):
     assert slept == [7, 2]
 
 
+def test_no_wait_is_longer_than_allowed_whatever_the_server_asks_for(archive, slept):
+    archive.faults[PATH] = [status(429, Retry_After="20000"), *[status(500)] * 3]
+    get(archive, num_retries=4, backoff_seconds=1.5, max_wait_seconds=4)
+    assert slept == [4, 3, 4, 4]
+
+
+def test_a_server_that_asks_for_hours_is_asked_again_at_once_where_no_wait_is_allowed(archive):
+    archive.faults[PATH] = [status(429, Retry_After="20000")]
+    assert get(archive, max_wait_seconds=0)["isic_id"] == "ISIC_0000001"
+    assert archive.requests[PATH] == 2
+
+
 def test_a_server_that_falls_silent_is_tried_again(archive):
     is_over = threading.Event()
     waits = [is_over.wait]

@@ -3,6 +3,7 @@ import subprocess
 
 import pytest
 
+from melanoma.data import images
 from melanoma.data.connection import Connection, DownloadError
 from melanoma.data.downloads import MANIFEST_NAME, RemoteFile, StoredFile, download_all
 from melanoma.errors import DataError
@@ -118,11 +119,22 @@ def test_a_picture_that_fails_for_good_is_named_with_its_reason(archive, tmp_pat
     assert not list((tmp_path / "images").glob(f"*{FIRST}*"))
 
 
-def test_a_page_of_the_announced_size_is_no_picture(archive, tmp_path):
+def test_a_page_of_the_announced_size_is_no_picture_and_not_asked_for_again(archive, tmp_path):
     page = b"<html>".ljust(len(archive.images[0].content))
     archive.faults[f"/files/{FIRST}"] = [body(page, "text/html")] * 9
     reason = download(archive, tmp_path).failures[FIRST]
-    assert "the bytes are no JPEG, PNG, BMP, WEBP image; the server calls it text/html" in reason
+    assert reason == "the bytes are no JPEG, PNG, BMP, WEBP image; the server calls it text/html"
+    assert archive.file_requests()[FIRST] == 1
+
+
+def test_a_picture_with_too_many_pixels_is_not_asked_for_again(archive, tmp_path, monkeypatch):
+    monkeypatch.setattr(images, "MAX_PIXELS", 64 * 64)
+    assert download(archive, tmp_path / "legal").failures == {}
+    archive.requests.clear()
+    monkeypatch.setattr(images, "MAX_PIXELS", 64 * 64 - 1)
+    reason = download(archive, tmp_path / "too-large").failures[FIRST]
+    assert reason == "the image has 64 x 64 pixels, more than 4,095; the server calls it image/jpeg"
+    assert archive.file_requests()[FIRST] == 1
 
 
 def test_a_missing_picture_is_not_tried_again(archive, tmp_path):

@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from melanoma.data import duplicates, facts
+from melanoma.data import duplicates, facts, hamming
 from melanoma.data.facts import THUMBNAIL_SIDE
 from melanoma.data.hashes import orientations
 from melanoma.sections import Duplicates
@@ -103,6 +103,15 @@ def test_a_pair_that_a_person_found_counts_as_near_and_one_that_is_not_there_is_
     pairs = find(random_facts(5), known_pairs=known)
     assert triples(pairs) == [("0001", "0003", "near duplicate")]
     assert pairs["distance"][0] > SETTINGS.max_distance
+
+
+def test_copies_are_confirmed_in_whatever_block_they_are_found(monkeypatch):
+    """All hashes are equal, so that every pair is a candidate; the thumbnails of two pairs are."""
+    table = random_facts(9)
+    table = with_hashes(table, dict.fromkeys(range(9), table["phashes"][0]))
+    table = with_thumbnails(table, copied=[(0, 8), (3, 4)])
+    monkeypatch.setattr(hamming, "BLOCK", 2)
+    assert triples(find(table)) == [("0000", "0008", "near duplicate"), ("0003", "0004", "near duplicate")]
 
 
 def test_unlike_pictures_are_no_pair(inspect):

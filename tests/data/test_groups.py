@@ -1,3 +1,5 @@
+from typing import Any
+
 import pandas as pd
 import pytest
 from hypothesis import given, settings
@@ -24,11 +26,18 @@ def single(image_id: str, **changes: object) -> dict[str, object]:
     return record(image_id, lesion_id=None, patient_id=None) | changes
 
 
+def known(*rows: dict[str, Any]) -> pd.DataFrame:
+    """Images with bytes of their own, where `rows` say nothing else."""
+    digest_of = {row["image_id"]: row.get("sha256", f"bytes-{row['image_id']}") for row in rows}
+    records = records_of(*rows)
+    return records.assign(sha256=records["image_id"].map(digest_of).astype("string"))
+
+
 # ---- relations -------------------------------------------------------------------------------
 
 
 def test_lesions_and_patients_relate_images_and_blanks_do_not():
-    records = records_of(
+    records = known(
         single("a", lesion_id="l"),
         single("b", lesion_id="l", patient_id="p"),
         single("c", patient_id="p"),
@@ -43,20 +52,25 @@ def test_lesions_and_patients_relate_images_and_blanks_do_not():
 
 
 def test_a_pair_may_have_several_reasons():
-    records = records_of(single("a", lesion_id="l"), single("b", lesion_id="l"))
+    records = known(single("a", lesion_id="l"), single("b", lesion_id="l"))
     relations = groups.relate(records, pairs_of(("a", "b")), NOTHING_BEFORE)
     assert triples(relations) == [("a", "b", "same lesion"), ("a", "b", "same pixels")]
 
 
+def test_equal_bytes_relate_images_that_no_search_has_seen_together():
+    images = known(single("a", sha256="same"), single("b", sha256="same"), single("c"))
+    assert triples(groups.relate(images, pairs_of(), NOTHING_BEFORE)) == [("a", "b", "same bytes")]
+
+
 def test_ids_of_lesions_and_patients_count_within_their_dataset():
     same = {"lesion_id": "l", "patient_id": "p"}
-    records = records_of(record("a", dataset="one", **same), record("b", dataset="other", **same))
+    records = known(record("a", dataset="one", **same), record("b", dataset="other", **same))
     assert groups.relate(records, pairs_of(), NOTHING_BEFORE).empty
 
 
 def test_groups_that_cannot_be_seen_wholly_stay_together():
     earlier = pd.DataFrame({"image_id": ["b", "gone", "c"], "group_id": ["b", "b", "c"]})
-    relations = groups.relate(records_of(single("b"), single("c")), pairs_of(), earlier)
+    relations = groups.relate(known(single("b"), single("c")), pairs_of(), earlier)
     assert triples(relations) == [("b", "gone", "same group before")]
 
 

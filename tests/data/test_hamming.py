@@ -68,6 +68,29 @@ def test_the_size_of_the_steps_changes_nothing(monkeypatch):
     assert found(hashes, 6) == whole != []
 
 
+@pytest.mark.parametrize("max_distance", [0, 3, 6, 7])
+@pytest.mark.parametrize("block", [1, 7, 300])
+def test_over_all_blocks_each_pair_comes_once(monkeypatch, max_distance, block):
+    monkeypatch.setattr(hamming, "BLOCK", block)
+    hashes = with_planted(crowded_hashes(300), 80)
+    blocks = list(hamming.neighbour_blocks(hashes, max_distance))
+    assert len(blocks) == -(-300 // block)
+    pairs = [tuple(pair) for pairs in blocks for pair in pairs.tolist()]
+    assert sorted(pairs) == by_comparing_all(hashes, max_distance) != []
+
+
+@pytest.mark.parametrize(("near_in", "num_by_block"), [((0, 1), [1, 0]), ((1, 0), [0, 1])])
+def test_a_pair_comes_in_the_block_of_the_image_that_finds_it_first(monkeypatch, near_in, num_by_block):
+    """One's third orientation is the other's upright one, and not the other way round."""
+    monkeypatch.setattr(hamming, "BLOCK", 1)
+    hashes = random_hashes(2)
+    row, other = near_in
+    hashes[row, 3] = hashes[other, 0]
+    blocks = list(hamming.neighbour_blocks(hashes, 6))
+    assert [len(pairs) for pairs in blocks] == num_by_block
+    assert np.concatenate(blocks).tolist() == [[0, 1]]
+
+
 @pytest.mark.parametrize("num_images", [0, 1])
 def test_few_images_have_no_neighbours(num_images):
     assert hamming.neighbours(random_hashes(num_images), 6).shape == (0, 2)

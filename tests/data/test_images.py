@@ -261,6 +261,26 @@ def test_a_file_is_read_whole_and_a_missing_one_or_a_folder_says_why_not(tmp_pat
         images.read_bytes(tmp_path)
 
 
+def test_a_file_larger_than_any_image_is_refused_before_it_is_read(tmp_path):
+    with (tmp_path / "a.png").open("wb") as file:
+        file.truncate(3 * 2**40)  # sparse: it takes no room on the disc
+    with pytest.raises(ImageError, match=r"has 3,298,534,883,328 bytes, more than 536,870,912"):
+        images.read_bytes(tmp_path / "a.png")
+
+
+def test_a_file_of_the_largest_size_is_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(images, "MAX_BYTES", 3)
+    (tmp_path / "a.bin").write_bytes(b"abc")
+    assert images.read_bytes(tmp_path / "a.bin") == b"abc"
+    (tmp_path / "a.bin").write_bytes(b"abcd")
+    with pytest.raises(ImageError, match=r"has 4 bytes, more than 3"):
+        images.read_bytes(tmp_path / "a.bin")
+
+
+def test_no_image_of_the_most_pixels_is_too_large_to_be_read():
+    assert images.MAX_PIXELS * 4 * 2 < images.MAX_BYTES
+
+
 def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "a.jpg")
     with pytest.raises(ImageError, match=r"cannot be read \(it is a pipe or a device\)"):

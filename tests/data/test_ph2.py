@@ -118,6 +118,53 @@ def test_a_link_to_a_dataset_elsewhere_is_not_followed_unless_named(tmp_path):
         assert_holds_all_three(plan, ".jpg", ".png")
 
 
+STRAYS = ("IMD903/IMD903_Dermoscopic_Image/IMD902.bmp", "IMD903/IMD903_lesion/IMD902_lesion.bmp")
+
+
+def test_each_lesion_of_the_tree_gets_the_files_of_its_own_folder(tmp_path):
+    tree = official_tree(tmp_path) / "PH2 Dataset images"
+    with ph2.open_source(tmp_path, is_partial=False) as plan:
+        assert plan.images["IMD902.bmp"] == tree / "IMD902/IMD902_Dermoscopic_Image/IMD902.bmp"
+        assert plan.masks["IMD902_lesion.bmp"] == tree / "IMD902/IMD902_lesion/IMD902_lesion.bmp"
+
+
+@pytest.mark.parametrize("stray", STRAYS)
+@pytest.mark.parametrize("is_own_there", [True, False])
+def test_a_file_in_the_folder_of_another_lesion_is_refused(tmp_path, stray, is_own_there):
+    tree = official_tree(tmp_path) / "PH2 Dataset images"
+    write(picture("IMD903"), tree / stray)
+    if not is_own_there:
+        shutil.rmtree(tree / "IMD902")
+    with (
+        pytest.raises(DataError, match=rf"1 files are not named after .* holds them: {stray}\. Move each"),
+        ph2.open_source(tmp_path, is_partial=False),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_two_masks_of_one_image_are_refused(tmp_path, layout):
+    build, _, suffix = LAYOUTS[layout]
+    mask = next(build(tmp_path).rglob(f"IMD902_lesion{suffix}"))
+    write(picture("IMD903"), mask.with_name(f"IMD902{suffix}"))
+    names = rf"IMD902\{suffix} beside IMD902_lesion\{suffix}"
+    with (
+        pytest.raises(DataError, match=rf"1 images have two masks: {names}\. Keep one"),
+        ph2.open_source(tmp_path, is_partial=False),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_mask_may_bear_the_bare_name_of_its_image(tmp_path, layout):
+    build, _, suffix = LAYOUTS[layout]
+    mask = next(build(tmp_path).rglob(f"IMD902_lesion{suffix}"))
+    bare = mask.rename(mask.with_name(f"IMD902{suffix}"))
+    with ph2.open_source(tmp_path, is_partial=False) as plan:
+        assert bare in plan.masks.values()
+        assert len(plan.masks) == 3
+
+
 def test_an_image_without_a_row_is_refused(tmp_path):
     write(picture("IMD904"), flat_folder(tmp_path) / "images" / "IMD904.jpg")
     with (

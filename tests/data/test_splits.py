@@ -270,6 +270,9 @@ def table(**changes: list[str]) -> pd.DataFrame:
     columns = {
         "image_id": ["NA", "b"],
         "dataset": ["one", "one"],
+        "lesion_id": ["l", ""],
+        "patient_id": ["", "p"],
+        "sha256": ["0a", "1b"],
         "group_id": ["NA", "NA"],
         "target": ["0", "1"],
         "split": ["train", "test"],
@@ -283,6 +286,16 @@ def test_the_plan_says_all_that_decides_the_sides(params):
     assert splits.describe_plan(params.assign) == PLAN
     third = params.assign.model_copy(update={"seed": 8, "train_fraction": 0.5, "test_fraction": 0.3})
     assert splits.describe_plan(third) == "seed 8, 0.5/0.2/0.3"
+
+
+def test_another_plan_forgets_no_dataset_that_is_switched_off(tmp_path, params):
+    write_csv(table(dataset=["one", "other"]), tmp_path / "assigned.csv")
+    before = splits.read_assigned(tmp_path / "assigned.csv")
+    assert splits.take_plan(before, params.assign, datasets=["one"]).equals(before)
+    third = params.assign.model_copy(update={"seed": 8})
+    assert splits.take_plan(before, third, datasets=["one", "other"]).empty
+    with pytest.raises(DataError, match=r"would forget the sides of the images of \['other'\]"):
+        splits.take_plan(before, third, datasets=["one"])
 
 
 def test_sides_are_read_as_they_were_written(tmp_path):
@@ -325,7 +338,7 @@ def test_a_table_of_sides_that_contradicts_itself_is_refused(tmp_path, changes, 
 )
 def test_what_is_no_table_of_sides_is_refused(tmp_path, content):
     (tmp_path / "assigned.csv").write_bytes(content)
-    with pytest.raises(DataError, match=r"cannot be trusted: .*or remove it to assign all images anew"):
+    with pytest.raises(DataError, match=r"cannot be trusted: .*remove it and change"):
         splits.read_assigned(tmp_path / "assigned.csv")
 
 

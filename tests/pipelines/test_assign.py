@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 from typing import Any
 
@@ -134,3 +135,15 @@ def test_sides_that_cannot_be_read_are_not_overwritten(broken, capsys):
     assert "data/groups/assigned.csv holds the side of every image and cannot be trusted" in message
     assert "dvc checkout data/groups/assigned.csv" in message
     assert ASSIGNED.read_bytes() == cut
+
+
+def test_sides_that_dvc_has_recorded_are_not_drawn_anew_where_the_file_is_missing(broken, params, capsys):
+    Path("data/groups/assigned.csv").unlink()
+    recorded = {"stages": {"assign": {"params": {"params.yaml": {"assign": params.assign.model_dump()}}}}}
+    Path("dvc.lock").write_text(json.dumps(recorded))  # JSON is YAML
+    assert run_stage("assign") == 1
+    assert "`dvc pull data/groups/assigned.csv`" in capsys.readouterr().err
+    assert not Path("data/groups/assigned.csv").exists()
+    recorded["stages"]["assign"]["params"]["params.yaml"]["assign"]["seed"] += 1  # another plan's
+    Path("dvc.lock").write_text(json.dumps(recorded))
+    assert run_stage("assign") == 0

@@ -1,4 +1,6 @@
+import errno
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -123,6 +125,49 @@ def test_a_folder_that_holds_other_things_is_never_replaced(folder, tmp_path, ca
     assert run("ph2", "--source", str(source), "--out", "notes", "--no-dvc") == 1
     assert "things that are not part of a raw folder: thesis.txt" in capsys.readouterr().err
     assert Path("notes/thesis.txt").read_text() == "years of work"
+
+
+def test_an_output_below_a_file_is_told_without_a_trace(folder, tmp_path, capsys):
+    Path("notes.txt").write_text("years of work")
+    arguments = ("ph2", "--source", str(make_ph2(tmp_path / "source")), "--no-dvc", "--out")
+    assert run(*arguments, "notes.txt/ph2") == 1
+    message = capsys.readouterr().err
+    reason = r"(Not a directory|File exists)\. Check that this path is the right one"
+    assert re.search(rf"^error: \S*notes\.txt\S*: {reason}", message, re.MULTILINE)
+    assert "Traceback" not in message
+    assert Path("notes.txt").read_text() == "years of work"
+    assert run(*arguments, "notes/ph2") == 0
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "No space left on device. Make room on that disk"),
+        (PermissionError(errno.EACCES, "Permission denied", "data"), "data: Permission denied. Ask for the"),
+        (OSError("the tape is torn"), "the tape is torn. Check that this path is the right one"),
+    ],
+)
+def test_what_the_system_refuses_is_told_with_what_to_do(capsys, error, message):
+    def refused(argv):
+        raise error
+
+    assert _cli.run(refused) == 1
+    assert capsys.readouterr().err.startswith(f"error: {message}")
+
+
+def test_a_reader_that_has_left_is_no_error_to_tell(folder):
+    script = "from pipelines import _cli; raise SystemExit(_cli.run(lambda argv: _cli.say('x', 'y')))"
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        check=False,
+    )
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (1, b"")
 
 
 def test_a_source_inside_the_raw_folder_is_refused_and_kept(folder, capsys):

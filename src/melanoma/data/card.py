@@ -12,12 +12,13 @@ from melanoma.data import card_tables as tables
 from melanoma.data.facts import FACT_DTYPES
 from melanoma.data.markdown import markdown
 from melanoma.errors import DataError, first_offenders
-from melanoma.schema import ASSIGNED_COLUMNS, CLINICAL_DTYPES, TEST, require_columns
+from melanoma.schema import CLINICAL_DTYPES, TEST, require_columns
 
 FEW_GROUPS = (
     "The draws do not repeat the training of what judges, so with few groups the intervals are too narrow."
 )
 NOT_A_DEVICE = "Research software, not a medical device. This page is no advice on any person."
+PLACE_COLUMNS = ("image_id", "dataset", "group_id", "split", "withheld")
 # Hashes and thumbnails are large and say nothing to a reader.
 FACT_COLUMNS = tuple(column for column, dtype in FACT_DTYPES.items() if dtype != "object")
 
@@ -67,13 +68,13 @@ def gather(
         facts: What their files are; at least `image_id` of `FACT_COLUMNS`.
         accepted: The records that passed.
         quarantined: The others: `image_id` and `reasons` (joined by "; ").
-        assigned: Columns `schema.ASSIGNED_COLUMNS`; rows of other datasets and of images that are not
+        assigned: Columns `PLACE_COLUMNS`; rows of other datasets and of images that are not
             accepted are left out.
 
     Raises:
         DataError: A column is absent, or accepted images have no side.
     """
-    require_columns(assigned, ASSIGNED_COLUMNS, "the table of assigned images")
+    require_columns(assigned, PLACE_COLUMNS, "the table of assigned images")
     require_columns(quarantined, ("image_id", "reasons"), "the quarantine table")
     own = assigned["dataset"] == dataset
     is_shared = assigned["group_id"].isin(assigned.loc[~own, "group_id"])

@@ -4,7 +4,7 @@ Great Expectations judges columns; what holds between rows (copies, lesions, gro
 first, so that a rule of one column can judge it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import pandas as pd
 
@@ -72,12 +72,19 @@ def build_column_table(records: pd.DataFrame, facts: pd.DataFrame) -> pd.DataFra
     return pd.DataFrame(rows)
 
 
-def build_image_table(records: pd.DataFrame, facts: pd.DataFrame) -> pd.DataFrame:
+def build_image_table(
+    records: pd.DataFrame, facts: pd.DataFrame, *, excluded_ids: Collection[str] = ()
+) -> pd.DataFrame:
     """One row a record: the record, its facts, and how it fits other rows.
 
     Added: `smaller_side` (pixels), `label_fits_diagnosis`, `patients_of_lesion` (count) and
     `labels_of_copies` (count of different labels among files with the same bytes or pixels). Columns
     that are absent or of a type that cannot be converted are missing throughout.
+
+    Args:
+        records: Columns `schema.RECORD_COLUMNS`.
+        facts: Of the same images.
+        excluded_ids: Images that a user takes out; their labels count in no copy, and they have 0.
 
     Raises:
         DataError: An image has no facts; without them no check would see it.
@@ -88,12 +95,13 @@ def build_image_table(records: pd.DataFrame, facts: pd.DataFrame) -> pd.DataFram
     facts = facts.drop(columns=["phashes", "thumbnail"]).drop_duplicates("image_id")
     table = records.merge(facts, on="image_id", how="left", validate="many_to_one")
     expected = table["diagnosis"].str.strip().str.lower().map(TARGET_OF_DIAGNOSIS).astype("Int64")
-    labels = [_count_within(table, key, "target") for key in ("sha256", "pixels_sha256")]
+    kept = table[~table["image_id"].isin(list(excluded_ids)).astype(bool)]
+    labels = [_count_within(kept, key, "target") for key in ("sha256", "pixels_sha256")]
     return table.assign(
         smaller_side=table[["width", "height"]].min(axis=1),
         label_fits_diagnosis=(expected == table["target"]).fillna(True).astype(bool),
         patients_of_lesion=_count_within(table, "lesion_id", "patient_id"),
-        labels_of_copies=labels[0].combine(labels[1], max),
+        labels_of_copies=labels[0].combine(labels[1], max).reindex(table.index, fill_value=0),
     )
 
 

@@ -40,7 +40,6 @@ def assign_sides(
         DataError: Copies with unlike labels.
     """
     groups.require_like_labels(accepted, copies)
-    relations = groups.relate(accepted, copies, _groups_partly_unseen(earlier, datasets))
     images = pd.concat(
         [
             accepted.merge(earlier[["image_id", "split"]], on="image_id", how="left").assign(
@@ -50,6 +49,7 @@ def assign_sides(
         ],
         ignore_index=True,
     )
+    relations = groups.relate(images, copies, _groups_partly_unseen(earlier, datasets))
     group_of = groups.group_ids(images["image_id"].tolist(), relations)
     images["group_id"] = images["image_id"].map(group_of)
     assigned = splits.assign_splits(images, seed=settings.seed, fractions=splits.fractions_of(settings))
@@ -93,8 +93,7 @@ def split_cohort(
             f"{len(unknown)} accepted images have no side yet: {first_offenders(unknown)}. "
             "Run `dvc repro assign`."
         )
-    rows = assigned.merge(accepted[["image_id", "sha256"]], on="image_id")
-    rows = rows.sort_values(["dataset", "image_id"])
+    rows = assigned[assigned["image_id"].isin(accepted["image_id"])].sort_values(["dataset", "image_id"])
     is_withheld = rows["withheld"].notna()
     taken = rows.loc[~is_withheld, [*SPLIT_COLUMNS, "sha256"]].reset_index(drop=True)
     _require_two_classes(taken, cohort, datasets=datasets)

@@ -72,7 +72,7 @@ class Connection:
         Raises:
             DownloadError: The last fault, when it cannot pass or all tries are used up.
         """
-        retries = Retry(total=self.settings.num_retries, backoff_factor=self.settings.backoff_seconds)
+        retries = self._retries()
         while True:
             try:
                 return accept(*self._read(url, max_bytes, follow_redirects))
@@ -90,6 +90,14 @@ class Connection:
             DownloadError: As for `get`, and for a body that is no JSON.
         """
         return self.get(url, _parse_json, max_bytes=MAX_JSON_BYTES)
+
+    def _retries(self) -> Retry:
+        return Retry(
+            total=self.settings.num_retries,
+            backoff_factor=self.settings.backoff_seconds,
+            backoff_max=self.settings.max_wait_seconds,
+            retry_after_max=self.settings.max_wait_seconds,  # a server may ask for hours
+        )
 
     def _count_down(self, retries: Retry, fault: DownloadError) -> Retry:
         try:

@@ -7,6 +7,7 @@ archive's own client is content with an equal name and size.
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing.pool import ThreadPool
@@ -165,11 +166,19 @@ def _require_picture(content: bytes, content_type: str, *, num_bytes: int) -> by
         raise DownloadError(
             f"{len(content)} bytes of {content_type} came, {num_bytes} were announced", may_pass=True
         )
-    try:
+    with _telling_type(content_type, may_pass=False):  # the archive's file is so, however often it comes
+        images.open_image(content)
+    with _telling_type(content_type, may_pass=True):
         images.decode(content, min_side=1)
-    except ImageError as error:
-        raise DownloadError(f"{error}; the server calls it {content_type}", may_pass=True) from error
     return content
+
+
+@contextmanager
+def _telling_type(content_type: str, *, may_pass: bool) -> Iterator[None]:
+    try:
+        yield
+    except ImageError as error:
+        raise DownloadError(f"{error}; the server calls it {content_type}", may_pass=may_pass) from error
 
 
 def _store(content: bytes, image_id: str, folder: Path) -> StoredFile:

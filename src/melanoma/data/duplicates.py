@@ -1,6 +1,8 @@
 """Which images are copies of each other: the same bytes, the same pixels, or near duplicates.
 
-A near duplicate is a recompressed, resized, rotated or mirrored copy, or a second scan of one slide.
+A near duplicate is a recompressed or resized copy, turned by quarters or mirrored or not, or a second scan
+of one slide. Other turns and cuts are mostly missed: of 31 copies rotated by 3 degrees 10 were found, of
+31 cut by 3 % at each side 9.
 Candidates come from perceptual hashes; what confirms them is the correlation of fine structure, because
 the hashes of dark blobs in the middle of bright skin are close for many different lesions (on ISIC and
 PH2 together 629 pairs lie within 6 bits, 18 of them are copies). What people found besides is added.
@@ -89,9 +91,12 @@ def _near_pairs(
 ) -> pd.DataFrame:
     """Pairs of rows that look alike; of rows with equal `pixels` only the first is compared."""
     firsts = np.flatnonzero(pixels.isna() | ~pixels.duplicated())
-    rows = firsts[hamming.neighbours(hashes[firsts], settings.max_distance)]
-    reached = fine_structure.correlations(thumbnails, rows, settings.fine_structure_sigma)
-    return _pairs(rows[reached >= settings.min_correlation], NEAR_DUPLICATE)
+    confirmed = [np.empty((0, 2), np.int64)]
+    for block in hamming.neighbour_blocks(hashes[firsts], settings.max_distance):
+        rows = firsts[block]
+        reached = fine_structure.correlations(thumbnails, rows, settings.fine_structure_sigma)
+        confirmed.append(rows[reached >= settings.min_correlation])
+    return _pairs(np.concatenate(confirmed), NEAR_DUPLICATE)
 
 
 def _known_pairs(image_ids: pd.Series, known: list[list[str]]) -> pd.DataFrame:

@@ -7,7 +7,7 @@ import pandas as pd
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from melanoma.data.duplicates import NEAR_DUPLICATE
+from melanoma.data.duplicates import NEAR_DUPLICATE, SAME_BYTES
 from melanoma.errors import DataError, first_offenders
 from melanoma.schema import PAIR_COLUMNS
 
@@ -16,12 +16,13 @@ SAME_PATIENT = "same patient"
 SAME_GROUP_BEFORE = "same group before"
 
 
-def relate(accepted: pd.DataFrame, copies: pd.DataFrame, earlier: pd.DataFrame) -> pd.DataFrame:
+def relate(known: pd.DataFrame, copies: pd.DataFrame, earlier: pd.DataFrame) -> pd.DataFrame:
     """All pairs that must stay on one side, with their reasons.
 
     Args:
-        accepted: Columns `image_id`, `dataset`, `lesion_id`, `patient_id`. Ids of lesions and patients
-            count within their dataset; blanks relate nothing.
+        known: Of all images that are accepted or ever were; columns `image_id`, `dataset`, `lesion_id`,
+            `patient_id`, `sha256`. Ids of lesions and patients count within their dataset; blanks relate
+            nothing.
         copies: Columns `schema.PAIR_COLUMNS`. They may name images that are not accepted: two copies of
             a quarantined image are related through it.
         earlier: Columns `image_id`, `group_id` of images of which nothing else is known now, because
@@ -30,19 +31,18 @@ def relate(accepted: pd.DataFrame, copies: pd.DataFrame, earlier: pd.DataFrame) 
     Returns:
         Columns `schema.PAIR_COLUMNS`, in order; a pair may have several reasons.
     """
-    lesions, patients = (
-        accepted["dataset"] + "/" + accepted[column].astype("string")
-        for column in ("lesion_id", "patient_id")
-    )
+    ids = known["image_id"]
     relations = pd.concat(
         [
-            _chain(accepted["image_id"], lesions, SAME_LESION),
-            _chain(accepted["image_id"], patients, SAME_PATIENT),
+            _chain(ids, known["dataset"] + "/" + known["lesion_id"], SAME_LESION),
+            _chain(ids, known["dataset"] + "/" + known["patient_id"], SAME_PATIENT),
+            _chain(ids, known["sha256"], SAME_BYTES),
             copies[list(PAIR_COLUMNS)],
             _chain(earlier["image_id"], earlier["group_id"], SAME_GROUP_BEFORE),
         ]
     )
-    return relations.sort_values(list(PAIR_COLUMNS)).astype("string").reset_index(drop=True)
+    ordered = relations.drop_duplicates().sort_values(list(PAIR_COLUMNS))
+    return ordered.astype("string").reset_index(drop=True)
 
 
 def _chain(image_ids: pd.Series, keys: pd.Series, reason: str) -> pd.DataFrame:

@@ -5,8 +5,9 @@ hashing", TPAMI 2014). A hash is cut into 4 chunks of 16 bits. Two hashes at mos
 chunk in which they differ in one bit or none, so it is enough to compare those that share a chunk
 after no or one flipped bit. Exact: nothing within the distance is missed.
 
-Memory is linear in the number of hashes. Time is too until chunks get crowded (at 65,536 hashes there is
-one for each value of a chunk), and grows with the square from there on, with a small factor.
+Memory is linear in the number of hashes, as long as one takes the pairs block by block. Time is linear
+too until chunks get crowded (at 65,536 hashes there is one for each value of a chunk), and grows with the
+square from there on, with a small factor.
 """
 
 from collections.abc import Iterator
@@ -43,33 +44,58 @@ class _Table:
 
 
 def neighbours(hashes: np.ndarray, max_distance: int) -> np.ndarray:
+    """All pairs of `neighbour_blocks` together, sorted: shape `(num_pairs, 2)`, int64, each pair once."""
+    blocks = neighbour_blocks(hashes, max_distance)
+    pairs = np.concatenate([np.empty((0, 2), np.int64), *blocks])
+    return pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
+
+
+def neighbour_blocks(hashes: np.ndarray, max_distance: int) -> Iterator[np.ndarray]:
     """Pairs of images of which one's upright hash is near the other's in any orientation.
+
+    They come in blocks, because all at once are as many as the square of the hashes where these crowd.
 
     Args:
         hashes: Shape `(num_images, num_orientations)`, uint64; column 0 is upright.
         max_distance: Bits, 0 to 7.
 
     Returns:
-        Shape `(num_pairs, 2)`, int64 rows, the lower first, sorted, each pair once.
+        For each `BLOCK` images shape `(num_pairs, 2)`, int64 rows, the lower first, sorted; each pair
+        once over all blocks.
 
     Raises:
         ValueError: `max_distance` is out of its range.
     """
     if not 0 <= max_distance <= MAX_DISTANCE:
         raise ValueError(f"max_distance: expected 0 to {MAX_DISTANCE}, received {max_distance}")
-    num_images, num_orientations = hashes.shape
     tables = _tables(np.ascontiguousarray(hashes[:, 0]), max_distance)
-    found = [np.empty(0, np.int64)]
-    for start in tqdm(range(0, num_images, BLOCK), desc="duplicates", unit="block", disable=None):
-        block = hashes[start : start + BLOCK]
-        rows = np.repeat(np.arange(start, start + len(block)), num_orientations)
-        keys = [
-            low * num_images + high
-            for table in tables
-            for low, high in _look_up(table, block.ravel(), rows, max_distance=max_distance)
-        ]
-        found.append(np.unique(np.concatenate(keys)))
-    return np.stack(np.divmod(np.unique(np.concatenate(found)), max(num_images, 1)), axis=1)
+    starts = tqdm(range(0, len(hashes), BLOCK), desc="duplicates", unit="block", disable=None)
+    return (_new_pairs(tables, hashes, start=start, max_distance=max_distance) for start in starts)
+
+
+def _new_pairs(tables: list[_Table], hashes: np.ndarray, *, start: int, max_distance: int) -> np.ndarray:
+    """Pairs that the images from `start` on find and those before did not."""
+    num_images, num_orientations = hashes.shape
+    queries = hashes[start : start + BLOCK]
+    rows = np.repeat(np.arange(start, start + len(queries)), num_orientations)
+    keys = [
+        np.unique(low * num_images + high)  # at once: many orientations may find one pair
+        for table in tables
+        for low, high in _look_up(table, queries.ravel(), rows, max_distance=max_distance)
+    ]
+    low, high = np.divmod(np.unique(np.concatenate(keys)), num_images)
+    was_found = low < start
+    was_found[was_found] = _finds(hashes, low[was_found], high[was_found], max_distance=max_distance)
+    return np.stack([low, high], axis=1)[~was_found]
+
+
+def _finds(hashes: np.ndarray, rows: np.ndarray, others: np.ndarray, *, max_distance: int) -> np.ndarray:
+    """Whether each of `rows`, in any orientation, is near the upright one of `others`."""
+    upright = hashes[others, 0]
+    is_near = np.zeros(len(rows), bool)
+    for orientation in hashes.T:  # one after the other, for the memory
+        is_near |= np.bitwise_count(orientation[rows] ^ upright) <= max_distance
+    return is_near
 
 
 def _tables(hashes: np.ndarray, max_distance: int) -> list[_Table]:

@@ -21,6 +21,7 @@ STEREO = "MPO"  # Pillow's name of a JPEG that holds further pictures
 NO_IMAGE = f"the bytes are no {', '.join(FORMATS)} image"
 ORIENTATION_TAG = 0x0112  # of EXIF
 MAX_PIXELS = 64_000_000  # read from the header, before any pixel is decoded; the archive's largest have 24 M
+MAX_BYTES = 512 * 2**20  # more than any image of MAX_PIXELS fills: 4 channels of 16 bits, uncompressed
 
 
 def decode(encoded: bytes, *, min_side: int | None = None) -> np.ndarray:
@@ -156,10 +157,14 @@ def read_bytes(path: Path) -> bytes:
     """The bytes of a file.
 
     Raises:
-        ImageError: The file cannot be read, or is a pipe or a device, which may have no end.
+        ImageError: The file cannot be read, is larger than `MAX_BYTES`, or is a pipe or a device, which may
+            have no end.
     """
     try:
-        mode = path.stat().st_mode
+        status = path.stat()
+        mode = status.st_mode
+        if stat.S_ISREG(mode) and status.st_size > MAX_BYTES:
+            raise ImageError(f"the file has {status.st_size:,} bytes, more than {MAX_BYTES:,}")
         if stat.S_ISREG(mode) or stat.S_ISDIR(mode):  # a folder says itself that it is one
             return path.read_bytes()
     except OSError as error:

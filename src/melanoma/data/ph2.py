@@ -26,7 +26,7 @@ from melanoma.data.ph2_table import (
     require_known_codes,
 )
 from melanoma.data.raw import RawDataset, index_files, join_files
-from melanoma.errors import DataError
+from melanoma.errors import DataError, first_offenders
 from melanoma.files import read_csv
 from melanoma.schema import BENIGN, CLINICAL_DTYPES, MALIGNANT, require_columns
 
@@ -82,22 +82,53 @@ def _find_top(source: Path) -> Path:
 
 
 def _flat_files(top: Path) -> tuple[dict[str, Path], dict[str, Path]]:
-    masks = index_files(top / "masks") if (top / "masks").is_dir() else {}
-    of_image = {stem.removesuffix("_lesion"): file for stem, file in masks.items()}
-    return index_files(top / "images"), of_image
+    masks = _index_masks(top / "masks") if (top / "masks").is_dir() else {}
+    return index_files(top / "images"), masks
 
 
 def _tree_files(tree: Path) -> tuple[dict[str, Path], dict[str, Path]]:
-    """Files of `IMD002/IMD002_Dermoscopic_Image/IMD002.bmp` and `IMD002/IMD002_lesion/IMD002_lesion.bmp`."""
+    """Files of `IMD002/IMD002_Dermoscopic_Image/IMD002.bmp` and `IMD002/IMD002_lesion/IMD002_lesion.bmp`.
+
+    Raises:
+        DataError: A file of another lesion than its folder's; it would replace that lesion's own.
+    """
     images: dict[str, Path] = {}
     masks: dict[str, Path] = {}
+    misplaced: list[str] = []
     for folder in sorted(path for path in tree.iterdir() if path.is_dir()):
         name = folder.name
-        if (image_folder := folder / f"{name}_Dermoscopic_Image").is_dir():
-            images |= index_files(image_folder)
-        if (mask_folder := folder / f"{name}_lesion").is_dir():
-            masks |= {stem.removesuffix("_lesion"): file for stem, file in index_files(mask_folder).items()}
+        image_folder, mask_folder = folder / f"{name}_Dermoscopic_Image", folder / f"{name}_lesion"
+        own_images = index_files(image_folder) if image_folder.is_dir() else {}
+        own_masks = _index_masks(mask_folder) if mask_folder.is_dir() else {}
+        both = (*own_images.items(), *own_masks.items())
+        misplaced += [file.relative_to(tree).as_posix() for stem, file in both if stem != name]
+        images |= own_images
+        masks |= own_masks
+    if misplaced:
+        raise DataError(
+            f"{tree}: {len(misplaced)} files are not named after the lesion whose folder holds them: "
+            f"{first_offenders(misplaced)}. Move each to its own lesion's folder, or remove it."
+        )
     return images, masks
+
+
+def _index_masks(folder: Path) -> dict[str, Path]:
+    """The masks directly in `folder`, by image_id: `IMD002_lesion.bmp` and `IMD002.bmp` are of IMD002.
+
+    Raises:
+        DataError: Two masks of one image.
+    """
+    files = index_files(folder)
+    repeated = [
+        f"{file.name} beside {files[other].name}"
+        for stem, file in files.items()
+        if (other := f"{stem}_lesion") in files
+    ]
+    if repeated:
+        raise DataError(
+            f"{folder}: {len(repeated)} images have two masks: {first_offenders(repeated)}. Keep one of each."
+        )
+    return {stem.removesuffix("_lesion"): file for stem, file in files.items()}
 
 
 def read_records(raw_dir: Path) -> pd.DataFrame:

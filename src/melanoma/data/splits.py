@@ -18,6 +18,7 @@ from melanoma.sections import Assign
 # Which side a group keeps when new relations tie images of several: the one that is the hardest to
 # replace. The others are withheld, so that nothing is trained on what it is tested with.
 KEPT_FIRST = (TEST, VALIDATION, TRAIN)
+MAY_BE_BLANK = ("withheld", "lesion_id", "patient_id")
 
 
 def fractions_of(settings: Assign) -> dict[str, float]:
@@ -114,6 +115,22 @@ def require_disjoint_groups(assigned: pd.DataFrame) -> None:
         )
 
 
+def take_plan(before: pd.DataFrame, settings: Assign, *, datasets: list[str]) -> pd.DataFrame:
+    """The rows of `before` that were assigned by the plan of `settings`: all or none.
+
+    Raises:
+        DataError: None, and some are of datasets that are not active, whose sides would be forgotten.
+    """
+    kept = before[before["plan"] == describe_plan(settings)]
+    if kept.empty and (forgotten := sorted(set(before["dataset"]) - set(datasets))):
+        raise DataError(
+            f"Another plan than {before['plan'].iloc[0]!r} would forget the sides of the images of "
+            f"{forgotten}, which are not active now. Set params.yaml: assign back, make these datasets "
+            "active too, or move the table of sides away to start anew."
+        )
+    return kept
+
+
 def no_assignment() -> pd.DataFrame:
     """A table of sides without rows."""
     return pd.DataFrame(columns=list(ASSIGNED_COLUMNS), dtype="string").astype({"target": "Int64"})
@@ -123,7 +140,7 @@ def read_assigned(path: Path) -> pd.DataFrame:
     """The sides of all images that were ever accepted, as `assign` wrote them.
 
     Returns:
-        Columns `schema.ASSIGNED_COLUMNS`; strings, `target` Int64, `withheld` missing where it is blank.
+        Columns `schema.ASSIGNED_COLUMNS`; strings, `target` Int64, `MAY_BE_BLANK` missing where blank.
 
     Raises:
         DataError: Unreadable, incomplete or contradicting itself; tells how to go back.
@@ -136,18 +153,19 @@ def read_assigned(path: Path) -> pd.DataFrame:
     if fault:
         raise DataError(
             f"{path} holds the side of every image and cannot be trusted: {fault} Nothing was written. "
-            f"Bring it back with `dvc checkout {path}`, or remove it to assign all images anew."
+            f"Bring it back with `dvc checkout {path}`; to draw all anew, remove it and change assign.seed."
         )
-    withheld = table["withheld"].mask(table["withheld"] == "")
-    return table.assign(target=table["target"].astype("Int64"), withheld=withheld)
+    optional = {name: table[name].mask(table[name] == "") for name in MAY_BE_BLANK}
+    return table.assign(target=table["target"].astype("Int64"), **optional)
 
 
 def _fault(table: pd.DataFrame) -> str:
     """What is wrong with the text of a table of sides; empty when nothing is."""
     if tuple(table.columns) != ASSIGNED_COLUMNS:
         return f"its columns are {list(table.columns)}, expected {list(ASSIGNED_COLUMNS)}."
+    is_blank = table.drop(columns=list(MAY_BE_BLANK)) == ""
     rules = {
-        "a cell is blank": (table.drop(columns="withheld") == "").any(axis=1) | table.isna().any(axis=1),
+        "a cell is blank": is_blank.any(axis=1) | table.isna().any(axis=1),
         "an image_id occurs twice": table["image_id"].duplicated(keep=False),
         "a split is unknown": ~table["split"].isin(SPLITS),
         "a target is neither 0 nor 1": ~table["target"].isin(["0", "1"]),

@@ -90,7 +90,7 @@ def _find_faults(
     found = {
         suite: validator.run(columns, checks.column_checks(limits), suite_name=suite, id_column="column")
     }
-    images = check_tables.build_image_table(records, facts)
+    images = check_tables.build_image_table(records, facts, excluded_ids=limits.excluded_ids)
     suite = f"{dataset}-images"
     found[suite] = validator.run(images, checks.image_checks(limits), suite_name=suite)
     left = images["image_id"].isin(list(checks.quarantine_reasons(found[suite])))
