@@ -43,7 +43,7 @@ demo: .venv/.installed ## Run the whole pipeline on the synthetic default and sa
 .PHONY: test
 test: .venv/.installed-dev ## Run linters and all tests
 	@$(MAKE) --no-print-directory lint
-	python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+	python -m pytest
 
 .PHONY: bench-data
 bench-data: .venv/.installed-dev ## Measure inspect and the search for copies against the plain way

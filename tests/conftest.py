@@ -16,11 +16,6 @@ os.environ["GX_ANALYTICS_ENABLED"] = "false"  # read when the library is importe
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What takes longest goes first, so that no process is left alone with it at the end."""
-    items.sort(key=lambda item: item.path.parent.name != "end_to_end")
-
-
 @pytest.fixture(scope="session")
 def params() -> config.Params:
     """`params.yaml` as it stands in the checkout."""
