@@ -17,8 +17,8 @@ from melanoma.evaluation.data_figures import (
     save_figures,
     shortcuts_figure,
 )
-from melanoma.evaluation.figures import NOT_A_DEVICE
 from melanoma.evaluation.shortcuts import FACT_SETS, Shortcut
+from melanoma.schema import NOT_A_DEVICE
 from tests.data.card_data import gathered
 
 FOUND = [

@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-NOT_A_DEVICE = "research software, not a medical device"
+from melanoma.schema import NOT_A_DEVICE
+
 COLORS = {"baseline": "#6c757d", "tuned": "#0b6e99"}
 
 
