@@ -65,6 +65,7 @@ def _verdict(promotion: dict[str, Any]) -> str:
 
 def _print_next_steps(console: Console, cohort: str) -> None:
     for what, where in (
+        ("what the data hold", "reports/data/, copies in reports/duplicates.json"),
         ("what the checks caught", "reports/validation/"),
         ("how images were split", f"reports/{cohort}/split.json"),
         ("all metrics and figures", f"reports/{cohort}/metrics.json, reports/{cohort}/figures/"),
