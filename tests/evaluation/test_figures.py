@@ -11,12 +11,12 @@ from matplotlib.lines import Line2D
 
 from melanoma.evaluation.figures import (
     COLORS,
-    NOT_A_DEVICE,
     confusion_figure,
     history_figure,
     roc_figure,
     trials_figure,
 )
+from melanoma.schema import NOT_A_DEVICE
 
 CURVE = pd.DataFrame({"false_positive_fraction": [0, 0, 1 / 2, 1], "sensitivity": [0, 1 / 2, 1, 1]})
 COUNTS: dict[str, float] = {
