@@ -41,14 +41,18 @@ demo: .venv/.installed ## Run the whole pipeline on the synthetic default and sa
 	@python -m pipelines.summary
 
 .PHONY: test
-test: .venv/.installed-dev ## Run linters and all tests
+test: .venv/.installed-dev ## Run linters and all tests, a file of tests to each free core
 	@$(MAKE) --no-print-directory lint
-	python -m pytest
+	python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 .PHONY: bench-data
 bench-data: .venv/.installed-dev ## Measure inspect and the search for copies against the plain way
 	python -m tests.benchmarks.bench_inspect
 	python -m tests.benchmarks.bench_duplicates
+
+.PHONY: bench-train
+bench-train: .venv/.installed-dev ## Measure training, pack and tune against the plain ways (TORCH_PYTHON=... with torch)
+	TORCH_PYTHON=$(TORCH_PYTHON) python -m tests.benchmarks.bench_train
 
 .PHONY: lint
 lint: .venv/.installed-dev ## Check style, types and the direction of imports
@@ -65,7 +69,7 @@ format: .venv/.installed-dev ## Let ruff mend what it can
 .PHONY: lock
 lock: .venv/bin/uv ## Resolve the locks anew after a change of pyproject.toml
 	.venv/bin/uv pip compile pyproject.toml $(COMPILE) -o requirements.lock
-	.venv/bin/uv pip compile pyproject.toml --extra dev --extra ray -c requirements.lock $(COMPILE) -o requirements-dev.lock
+	.venv/bin/uv pip compile pyproject.toml --extra dev --extra ray --extra jax -c requirements.lock $(COMPILE) -o requirements-dev.lock
 	printf 'setuptools\nuv\n' | .venv/bin/uv pip compile - -c requirements.lock $(COMPILE) -o infra/bootstrap.lock
 COMPILE = --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate
 

@@ -1,16 +1,17 @@
 """What the scripts `tune` and `train` share: how a run is named, tagged and fed."""
 
-import hashlib
 import tempfile
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-import melanoma
 from melanoma import files, schema, tracking
 from melanoma.config import Params
 from melanoma.data.packed import Packed
-from melanoma.training.fit import Arrays, FitSettings
+from melanoma.training import studies
+from melanoma.training.recipe import Arrays, Recipe, code_digest
+from melanoma.training_sections import Hyperparameters
+
+NOT_OF_A_TRIAL = {"num_epochs", "num_seeds", "input", "num_loader_threads", "checkpoints"}  # of params: train
 
 
 def experiment(cohort: str) -> str:
@@ -34,8 +35,8 @@ def run_tags(cohort: str, data: Packed) -> dict[str, str]:
 
 
 def arrays(data: Packed) -> Arrays:
-    """Training and validation part of a packed cohort, in memory; the test part stays out."""
-    return Arrays(*data.take(schema.TRAIN), *data.take(schema.VALIDATION))
+    """Training and validation part of a packed cohort, nothing is read yet; the test part stays out."""
+    return Arrays(data.part(schema.TRAIN), data.part(schema.VALIDATION))
 
 
 def log_training_groups(data: Packed, run: tracking.Run) -> None:
@@ -49,25 +50,9 @@ def log_training_groups(data: Packed, run: tracking.Run) -> None:
     run.log_metrics({"num_training_groups": len(groups)})
 
 
-def fit_settings(params: Params, num_epochs: int) -> FitSettings:
-    """How every network is fitted, for `num_epochs`."""
-    train = params.train
-    return FitSettings(
-        num_epochs=num_epochs,
-        batch_size=train.batch_size,
-        balance_classes=train.balance_classes,
-        monitor=train.monitor,
-        patience=train.patience,
-        seed=train.seed,
-    )
-
-
-def code_digest() -> str:
-    """Digest of the code that decides how a trial goes: another code, another study."""
-    package = Path(melanoma.__file__).parent
-    sources = [*package.glob("training/*.py"), *package.glob("models/*.py"), package / "data/augment.py"]
-    digests = "".join(files.sha256_of_file(source) for source in sorted(sources))
-    return hashlib.sha256(digests.encode()).hexdigest()
+def recipe(params: Params, hyperparameters: Hyperparameters) -> Recipe:
+    """How every network of `params` is fitted, with these hyperparameters."""
+    return Recipe(hyperparameters, params.model, params.augment, params.train)
 
 
 def describe_problem(params: Params, data: Packed) -> dict[str, Any]:
@@ -80,10 +65,15 @@ def describe_problem(params: Params, data: Packed) -> dict[str, Any]:
     }
 
 
-def open_trial_run(
-    cohort: str, parent: tracking.Run, tags: dict[str, str], *, name: str, chosen: dict[str, Any]
-) -> AbstractContextManager[tracking.Run]:
-    """A child run for one trial, with its parameters."""
-    return tracking.open_run(
-        experiment=experiment(cohort), name=name, tags=tags, parent_id=parent.run_id, params=chosen
-    )
+def describe_search(params: Params, data: Packed) -> dict[str, Any]:
+    """All that makes two trials comparable, besides their hyperparameters: the problem of a study.
+
+    How long, how often and on what the final networks are trained is not part of it.
+    """
+    problem = describe_problem(params, data)
+    problem["train"] = {key: value for key, value in problem["train"].items() if key not in NOT_OF_A_TRIAL}
+    return problem | {
+        "baseline": params.baseline.model_dump(),
+        "tune": params.tune.model_dump(exclude=studies.NOT_OF_THE_PROBLEM),
+        "code_digest": code_digest(),
+    }

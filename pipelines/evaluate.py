@@ -9,7 +9,7 @@ from pathlib import Path
 
 from melanoma import config, files, schema, tracking
 from melanoma.data import packed
-from melanoma.evaluation import report
+from melanoma.evaluation import report, seeds
 from melanoma.serving import export
 from melanoma.serving.network import Network
 from pipelines import _cli
@@ -23,6 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name in schema.MODEL_NAMES:
         parser.add_argument(f"--{name}", type=Path, required=True, help="model folder")
     parser.add_argument("--runs", type=Path, required=True)
+    parser.add_argument("--seeds", type=Path, required=True, help="comparison of the models over seeds")
     parser.add_argument("--metrics", type=Path, required=True, help="JSON to write")
     parser.add_argument("--models", type=Path, required=True, help="JSON of model URIs to write")
     parser.add_argument("--predictions", type=Path, required=True, help="CSV to write")
@@ -35,7 +36,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     data = packed.open_packed(args.packed)
     networks = {name: getattr(args, name) / "model.onnx" for name in schema.MODEL_NAMES}
     scores = {name: Network(path).score(data.images) for name, path in networks.items()}
-    result = report.evaluate(data.index, scores, settings, cohort=args.cohort, is_synthetic=data.is_synthetic)
+    result = report.evaluate(
+        data.index,
+        scores,
+        settings,
+        cohort=args.cohort,
+        is_synthetic=data.is_synthetic,
+        selected=seeds.select(files.read_json(args.seeds)),
+    )
     runs = {name: tracking.resume_run(run_id) for name, run_id in files.read_json(args.runs).items()}
     example = export.example_image(data.images.shape[1])
     models = {}

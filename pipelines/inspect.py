@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         root=Path(),
         settings=params.inspect,
         num_images=num_images,
-        num_workers=params.execution.num_workers,
+        execution=params.execution,
         description=f"inspect@{args.dataset}",
     )
     files.write_parquet_groups(measured, args.out, facts.arrow_schema())

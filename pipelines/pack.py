@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         tables.read_tables(args.accepted, members, tables.ACCEPTED_COLUMNS),
         args.out,
         size=params.pack.image_size,
-        num_workers=params.execution.num_workers,
+        execution=params.execution,
     )
     _cli.say(
         f"pack@{args.cohort}",

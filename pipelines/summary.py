@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from melanoma import config, files, schema
+from melanoma.evaluation import seeds
 from pipelines import _cli
 
 SHOWN = ("auc_roc", "average_precision", "sensitivity", "specificity", "ppv", "npv", "brier_score")
@@ -28,6 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         folder = args.reports / cohort
         metrics = files.read_json(folder / "metrics.json")
         console.print(_metrics_table(cohort, metrics))
+        console.print(seeds.headline(files.read_json(folder / "seeds.json")), soft_wrap=True, highlight=False)
         console.print(_verdict(files.read_json(folder / "promotion.json")), soft_wrap=True)
         _print_next_steps(console, cohort)
     return 0
@@ -69,6 +71,7 @@ def _print_next_steps(console: Console, cohort: str) -> None:
         ("what the checks caught", "reports/validation/"),
         ("how images were split", f"reports/{cohort}/split.json"),
         ("all metrics and figures", f"reports/{cohort}/metrics.json, reports/{cohort}/figures/"),
+        ("baseline and tuned by seed", f"reports/{cohort}/seeds.json, reports/{cohort}/training/seeds.png"),
         ("compare all runs", "make ui, then http://127.0.0.1:5000"),
         ("serve the model", f"make serve COHORT={cohort}, on port 5001"),
         ("run on real images", "README.md, section 'The real run'"),

@@ -80,7 +80,9 @@ POSITIVE = ([1, 1000], [0, -1, 1.5, True, "1", None])
 BOUNDS: dict[str, tuple[list[Any], list[Any]]] = {
     "run.datasets": ([["sample"], ["sample", "ph2"]], [[], "sample", None, [1]]),
     "cohorts.joint": ([["isic"], ["isic", "ph2"]], [[], "isic", [1]]),
+    "execution.backend": (["processes"], ["threads", None]),
     "execution.num_workers": ([0, 64], [-1, 1.0, True, "2", None]),
+    "execution.ray_address": ([None, "auto", "10.0.0.1:6379"], [6379]),
     "sample.seed": SEED,
     "sample.num_lesions": ([40, 9999], [9, 10_000]),
     "sample.num_second_views": ([0], [-1]),
@@ -147,27 +149,59 @@ BOUNDS: dict[str, tuple[list[Any], list[Any]]] = {
     "augment.vertical_shift_fraction": FRACTION,
     "augment.zoom_fraction": ([0, 0.99], [-0.01, 1]),
     "augment.flips": ([True, False], [1, 0, "yes", None]),
-    "baseline.depth": ([1, 5], [0, 6, 3.0]),
+    "augment.brightness_fraction": ([0, 0.99], [-0.01, 1]),
+    "augment.contrast_fraction": ([0, 0.99], [-0.01, 1]),
+    "augment.saturation_fraction": ([0, 0.99], [-0.01, 1]),
+    "augment.hue_degrees": ([0, 180], [-1, 181]),
     "baseline.learning_rate": ([1e-5, 1e-2], [0, 1, "3.0e-4"]),
+    "baseline.depth": ([1, 5], [0, 6, 3.0]),
+    "baseline.filters": POSITIVE,
+    "baseline.dense_units": POSITIVE,
+    "baseline.dropout": ([0, 0.9], [-0.1, 1]),
+    "baseline.batch_size": POSITIVE,
+    "baseline.optimizer": (["adam", "sgd"], ["lion", None]),
+    "baseline.weight_decay": ([0, 0.5], [-0.1, 1]),
+    "baseline.augment_strength": FRACTION,
     "model.family": (["conv_blocks"], ["no such family", None]),
-    "model.filters": ([[1, 1, 1, 1, 1], [32] * 6], [[], [0] * 5, [1.5] * 5, "32"]),
-    "model.dense_units": POSITIVE,
+    "model.filter_multiples": ([[1, 1, 1, 1, 1], [1, 2, 4, 8, 16]], [[], [0] * 5, [1.5] * 5, "32"]),
+    "model.batch_norm": ([True, False], [1, None]),
+    "model.global_pooling": ([True, False], [1, None]),
+    "model.residual": ([True, False], [1, None]),
+    "model.weights": ([None], [5]),
+    "model.freeze": ([False], [0, None]),
     "train.seed": SEED,
+    "train.num_seeds": POSITIVE,
     "train.num_epochs": POSITIVE,
-    "train.batch_size": POSITIVE,
     "train.balance_classes": ([True, False], [1, "true"]),
-    "train.monitor": (["val_loss", "val_accuracy", "val_auc_roc"], ["loss", None]),
+    "train.monitor": (
+        ["val_loss", "val_accuracy", "val_auc_roc", "val_specificity_at_95_sensitivity"],
+        ["loss", None],
+    ),
     "train.patience": POSITIVE,
+    "train.schedule": (["constant", "cosine"], ["linear", None]),
+    "train.warmup_epochs": ([0, 3], [-1, 1.5]),
+    "train.final_learning_rate_fraction": FRACTION,
+    "train.momentum": ([0, 0.99], [-0.1, 1]),
+    "train.label_smoothing": ([0, 0.49], [-0.1, 0.5]),
+    "train.mixed_precision": ([True, False], [1, None]),
+    "train.xla": ([True, False], [1, None]),
+    "train.deterministic": ([True, False], [1, None]),
+    "train.input": (["auto", "host", "device"], ["gpu", None]),
+    "train.num_loader_threads": ([0, 4], [-1, 1.5]),
+    "train.checkpoints": (["data/checkpoints"], ["", None]),
     "tune.seed": SEED,
     "tune.num_trials": POSITIVE,
     "tune.num_epochs": POSITIVE,
-    "tune.min_learning_rate": ([1e-9], [0, "1e-5"]),
-    "tune.max_learning_rate": ([0.99], [1]),
-    "tune.min_depth": ([1, 3], [0]),
-    "tune.max_depth": ([3, 5], [6]),
+    "tune.objective": (["auc_roc", "average_precision", "specificity_at_95_sensitivity"], ["accuracy", None]),
+    "tune.pruner": (["median", "hyperband", "none"], [None, "wilcoxon"]),
     "tune.num_startup_trials": ([0, 10], [-1, 1.0]),
     "tune.num_warmup_epochs": ([0, 10], [-1, 1.0]),
-    "tune.storage": (["a.journal"], ["", None]),
+    "tune.study": ([None, "my-study"], ["my study", 5]),
+    "tune.storage": (["a.journal", "postgresql://u@h/studies"], ["", None]),
+    "tune.num_workers": ([0, 4], [-1, 1.5]),
+    "tune.workers_per_device": POSITIVE,
+    "tune.trials_per_process": POSITIVE,
+    "tune.cpus_per_trial": POSITIVE,
     "evaluate.seed": SEED,
     "evaluate.num_bootstrap_draws": ([100], [99]),
     "evaluate.min_sensitivity": ([0.01, 1], [0, 1.01]),
@@ -201,7 +235,7 @@ def test_an_illegal_value_is_refused_by_its_key_and_what_was_got(load, key, valu
 @pytest.mark.parametrize("written", ["3e-4", "3.0e-4", "3E-4", "0.0003"])
 def test_a_number_without_quotes_is_a_number_with_or_without_a_dot(tmp_path, written):
     text = (ROOT / "params.yaml").read_text(encoding="utf-8")
-    text, num_changed = re.subn(r"(?m)^(  learning_rate:) \S+", rf"\1 {written}", text)
+    text, num_changed = re.subn(r"(?m)^(  learning_rate:) \d\S+", rf"\1 {written}", text)
     assert num_changed == 1
     (tmp_path / "params.yaml").write_text(text, encoding="utf-8")
     assert config.load(tmp_path / "params.yaml").baseline.learning_rate == 0.0003
@@ -216,7 +250,7 @@ def test_a_number_in_quotes_is_no_number(load):
 
 
 @pytest.mark.parametrize(
-    "key", ["train.batch_sise", "extra", "run.model", "ingest.sample.owner", "validate.image_checks.ugly"]
+    "key", ["baseline.batch_sise", "extra", "run.model", "ingest.sample.owner", "validate.image_checks.ugly"]
 )
 def test_an_unknown_key_is_refused_by_its_name(load, key):
     with pytest.raises(ConfigError, match=rf"{re.escape(key)}: unknown key; remove it or correct its name"):
@@ -225,7 +259,13 @@ def test_an_unknown_key_is_refused_by_its_name(load, key):
 
 @pytest.mark.parametrize(
     "key",
-    ["train.batch_size", "validate.min_images", "split", "ingest.ph2.licence", "validate.image_checks.hairy"],
+    [
+        "baseline.batch_size",
+        "validate.min_images",
+        "split",
+        "ingest.ph2.licence",
+        "validate.image_checks.hairy",
+    ],
 )
 def test_a_missing_key_is_refused_by_its_name(load, key):
     with pytest.raises(ConfigError, match=rf"{re.escape(key)}: missing; see the committed params\.yaml"):
@@ -267,38 +307,77 @@ def test_active_cohorts_and_datasets_must_be_known(load):
         load({"run.datasets": ["sample", "ham"]})
 
 
+def test_the_baseline_may_lie_on_the_edge_of_the_search_space(load):
+    edge = {"tune.space.depth": {"low": 2, "high": 3}, "baseline.depth": 2}
+    assert load(edge).baseline.depth == 2
+    with pytest.raises(ConfigError, match=r"baseline\.depth is trial 0 and must lie in .*, got 1 and "):
+        load(edge | {"baseline.depth": 1})
+
+
+def test_a_choice_must_hold_the_baseline_too(load):
+    batches = {"tune.space.batch_size": {"choices": [16, 64]}}
+    assert load(batches | {"baseline.batch_size": 16}).baseline.batch_size == 16
+    with pytest.raises(ConfigError, match=r"baseline\.batch_size is trial 0 .*, got 32 and .*16, 64"):
+        load(batches)
+
+
+def test_a_row_that_is_null_is_not_searched(load):
+    rows = load({"tune.space.depth": None, "tune.space.dropout": {"low": 0, "high": 0.5, "log": False}})
+    assert list(rows.tune.space.rows()) == ["learning_rate", "dropout"]
+
+
+def test_the_search_space_must_not_be_empty(load, committed):
+    empty = dict.fromkeys(committed["tune"]["space"])
+    assert list(load({"tune.space": empty | {"depth": {"low": 3, "high": 3}}}).tune.space.rows()) == ["depth"]
+    with pytest.raises(ConfigError, match=r"tune\.space is empty: give at least one row"):
+        load({"tune.space": empty})
+
+
 @pytest.mark.parametrize(
-    ("changes", "message"),
+    ("row", "value", "message"),
     [
-        ({"baseline.depth": 4, "tune.max_depth": 3}, "baseline.depth must lie between .*, got 4"),
-        ({"baseline.depth": 1, "tune.min_depth": 2}, "baseline.depth must lie between .*, got 1"),
-        ({"baseline.learning_rate": 0.02}, "baseline.learning_rate must lie between .*, got 0.02"),
-        ({"baseline.learning_rate": 1e-6}, "baseline.learning_rate must lie between .*, got 1e-06"),
+        ("depth", {"low": 4, "high": 3}, r"low must not exceed high, got 4 and 3"),
+        ("depth", {"low": 1, "high": 6}, r"tune\.space\.depth: .* less than or equal to 5, got 6"),
+        (
+            "learning_rate",
+            {"low": 0.0, "high": 0.1, "log": True},
+            r"low must be above 0 on a log scale, got 0",
+        ),
+        (
+            "learning_rate",
+            {"low": 0.1, "high": 0.01, "log": False},
+            r"low must not exceed high, got 0\.1 and",
+        ),
+        (
+            "learning_rate",
+            {"low": 1e-5, "high": 1.5, "log": True},
+            r"tune\.space\.learning_rate: .*, got 1\.5",
+        ),
+        ("learning_rate", {"low": 1e-5, "log": True}, r"learning_rate\.range\.high: missing"),
+        (
+            "optimizer",
+            {"choices": ["adam", "lion"]},
+            r"tune\.space\.optimizer: .*'adam' or 'sgd', got 'lion'",
+        ),
+        ("batch_size", {"choices": []}, r"batch_size\.choices\.choices: .* at least 1 item"),
     ],
 )
-def test_the_baseline_must_lie_in_the_search_space(load, changes, message):
+def test_a_row_of_the_space_with_an_illegal_value_is_refused(load, row, value, message):
     with pytest.raises(ConfigError, match=message):
-        load(changes)
+        load({f"tune.space.{row}": value})
 
 
-def test_the_baseline_may_lie_on_the_edge_of_the_search_space(load):
-    edge = {"baseline.depth": 2, "tune.min_depth": 2, "tune.max_depth": 2, "tune.min_learning_rate": 1e-4}
-    assert load(edge | {"baseline.learning_rate": 1e-4}).baseline.depth == 2
+@pytest.mark.parametrize("storage", ["postgresql://u@h/studies", "sqlite:///studies.db"])
+def test_a_cluster_needs_a_study_in_a_database(load, storage):
+    ray = {"execution.backend": "ray"}
+    assert load(ray | {"tune.storage": storage}).execution.backend == "ray"
+    with pytest.raises(ConfigError, match=r"execution\.backend ray needs a database in tune\.storage"):
+        load(ray | {"tune.storage": "data/studies/studies.journal"})
 
 
-def test_the_search_space_must_not_be_empty(load):
-    with pytest.raises(ConfigError, match=r"min_depth must not exceed max_depth, got 4 and 3 \(in tune\)"):
-        load({"tune.min_depth": 4, "tune.max_depth": 3})
-    with pytest.raises(
-        ConfigError, match=r"min_learning_rate must not exceed .*, got 0\.1 and 0\.01 \(in tune\)"
-    ):
-        load({"tune.min_learning_rate": 0.1, "tune.max_learning_rate": 0.01})
-
-
-def test_every_depth_of_the_search_space_needs_its_filters(load):
-    assert load({"model.filters": [8, 8, 8], "tune.max_depth": 3}).model.filters == [8, 8, 8]
-    with pytest.raises(ConfigError, match=r"model\.filters needs 4 entries, .*, got 3"):
-        load({"model.filters": [8, 8, 8], "tune.max_depth": 4})
+def test_every_depth_has_its_filters(load):
+    with pytest.raises(ConfigError, match=r"model\.filter_multiples: .* at least 5 items"):
+        load({"model.filter_multiples": [1, 1, 1, 1]})
 
 
 def test_nothing_may_be_named_twice(load):
@@ -342,9 +421,52 @@ def test_the_hues_of_ink_must_be_a_range(load):
 def test_images_must_be_large_enough_for_the_deepest_network(load):
     # 94 -> 46 -> 22 -> 10 -> 4 -> 1, and 93 -> 45 -> 21 -> 9 -> 3 -> 0.
     assert load({"pack.image_size": 94}).pack.image_size == 94
-    with pytest.raises(ConfigError, match=r"pack\.image_size 93 leaves no pixel after tune\.max_depth 5"):
+    with pytest.raises(ConfigError, match=r"pack\.image_size 93 leaves no pixel after 5 blocks"):
         load({"pack.image_size": 93})
-    assert load({"pack.image_size": 93, "tune.max_depth": 4}).pack.image_size == 93
+    assert load({"pack.image_size": 93, "tune.space.depth": {"low": 1, "high": 4}}).pack.image_size == 93
+    assert load({"pack.image_size": 93, "tune.space.depth": None}).pack.image_size == 93
+
+
+VGG16 = {"model.family": "vgg16"}
+PRETRAINED = {**VGG16, "model.weights": "imagenet"}
+
+
+@pytest.mark.parametrize(
+    ("legal", "refused", "complaint"),
+    [
+        (
+            {"model.batch_norm": True},
+            VGG16 | {"model.batch_norm": True},
+            "model.batch_norm is an option of conv_blocks; with model.family vgg16 it must be off, got True",
+        ),
+        (
+            {"model.residual": True},
+            VGG16 | {"model.residual": True},
+            "model.residual is an option of conv_blocks",
+        ),
+        (
+            PRETRAINED,
+            {"model.weights": "imagenet"},
+            "model.weights is an option of vgg16; with model.family conv_blocks it must be off, got 'im",
+        ),
+        (PRETRAINED | {"model.freeze": True}, {"model.freeze": True}, "model.freeze is an option of vgg16"),
+        (
+            PRETRAINED | {"model.freeze": True},
+            VGG16 | {"model.freeze": True},
+            "model.freeze would keep weights drawn at random; give model.weights",
+        ),
+        (
+            VGG16,
+            VGG16 | {"tune.space.filters": {"choices": [16, 32]}},
+            "tune.space.filters has no effect on vgg16",
+        ),
+        (VGG16 | {"pack.image_size": 32}, {"pack.image_size": 32}, "leaves no pixel after 5 blocks"),
+    ],
+)
+def test_a_family_of_networks_has_its_own_options(load, legal, refused, complaint):
+    load(legal)
+    with pytest.raises(ConfigError, match=re.escape(complaint)):
+        load(refused)
 
 
 # ---- files that hold no parameters -----------------------------------------------------------

@@ -54,6 +54,44 @@ def test_a_run_that_ends_badly_says_so_and_why(store, error, status):
     assert found.data.tags["error"].startswith(type(error).__name__)
 
 
+def test_a_run_that_is_gone_on_with_no_longer_has_the_error_of_before(store):
+    with pytest.raises(KeyboardInterrupt), open_run() as run:
+        raise KeyboardInterrupt
+    with open_run(run_id=run.run_id) as again:
+        pass
+    found = store.get_run(run.run_id)
+    assert again.run_id == run.run_id
+    assert found.info.status == "FINISHED"
+    assert "error" not in found.data.tags
+
+
+def test_a_run_is_found_by_a_tag_of_its_own_in_its_experiment_only(store):
+    with open_run(tags={"training_id": "a"}) as run, open_run(tags={"training_id": "b"}):
+        pass
+    assert tracking.find_run("e", tag="training_id", value="a") == run.run_id
+    assert tracking.find_run("e", tag="training_id", value="c") is None
+    assert tracking.find_run("another", tag="training_id", value="a") is None
+
+
+def test_only_a_run_that_a_kill_left_running_is_ended(store):
+    with open_run() as finished:
+        pass
+    with open_run() as run:
+        store.update_run(run.run_id, status="RUNNING")
+        for one in (run, finished):
+            tracking.end_abandoned_run(one.run_id)
+        statuses = [store.get_run(one.run_id).info.status for one in (run, finished)]
+    assert statuses == ["KILLED", "FINISHED"]
+
+
+def test_the_epochs_that_a_run_has_are_known(store):
+    with open_run() as run:
+        run.log_epoch(1, {"loss": 0.5})
+        run.log_epoch(3, {"loss": 0.25})
+    assert run.logged_steps("loss") == {1, 3}
+    assert run.logged_steps("val_loss") == set()
+
+
 def test_undefined_metrics_are_left_out(store):
     with open_run() as run:
         run.log_metrics({"a": 1.0, "b": float("nan"), "c": None, "d": float("inf")})
@@ -177,16 +215,42 @@ def test_a_deleted_run_is_made_anew(store):
     assert second.run_id != first.run_id
 
 
-def test_children_that_a_kill_left_running_are_ended(store):
+def test_a_child_stays_open_until_it_is_ended_whoever_does_that(store):
     with open_run() as parent:
-        child = store.create_run(
-            store.get_run(parent.run_id).info.experiment_id, tags={"mlflow.parentRunId": parent.run_id}
-        )
-        with open_run(parent_id=parent.run_id) as ended:
-            pass
-        tracking.end_abandoned_children(parent)
-    assert store.get_run(child.info.run_id).info.status == "KILLED"
-    assert store.get_run(ended.run_id).info.status == "FINISHED"
+        child = tracking.start_child(parent, name="trial 7", tags={"trial": 7}, params={"depth": 3})
+        child.log_epoch(1, {"loss": 0.5})
+    found = store.get_run(child.run_id)
+    assert (found.info.status, found.info.run_name) == ("RUNNING", "trial 7")
+    assert found.data.params == {"depth": "3"}
+    assert found.data.tags["trial"] == "7"
+    tracking.resume_run(child.run_id).end(tracking.KILLED)
+    assert store.get_run(child.run_id).info.status == "KILLED"
+
+
+def test_the_children_of_a_run_are_found_with_status_and_tags_and_no_others(store):
+    with open_run() as parent, open_run() as other:
+        for number, status in enumerate(("FINISHED", "FAILED", "KILLED")):
+            tracking.start_child(parent, name="t", tags={"trial": number}, params={}).end(status)
+        tracking.start_child(parent, name="t", tags={"trial": 3}, params={})
+        tracking.start_child(other, name="t", tags={"trial": 4}, params={})
+    found = {child.tags["trial"]: child.status for child in tracking.children(parent)}
+    assert found == {"0": "FINISHED", "1": "FAILED", "2": "KILLED", "3": "RUNNING"}
+    assert tracking.children(tracking.children(parent)[0].run) == []
+
+
+def test_children_are_found_on_every_page(store, monkeypatch):
+    with open_run() as parent:
+        for number in range(5):
+            tracking.start_child(parent, name="t", tags={"trial": number}, params={})
+    monkeypatch.setattr(tracking, "PAGE", 2)
+    assert sorted(child.tags["trial"] for child in tracking.children(parent)) == list("01234")
+
+
+def test_a_page_becomes_an_artifact(store, tmp_path):
+    with open_run() as run:
+        run.log_text("<p>x</p>", "figures/page.html")
+    found = tracking.download_run_file(run.run_id, "figures/page.html", tmp_path / "there")
+    assert found.read_text() == "<p>x</p>"
 
 
 @pytest.mark.parametrize("uri", ["foo://x", "postgresql+psycopg://127.0.0.1:1/none"])

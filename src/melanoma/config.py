@@ -15,8 +15,6 @@ from ruamel.yaml.error import YAMLError
 from melanoma.errors import ConfigError
 from melanoma.sections import (
     Assign,
-    Augment,
-    Baseline,
     Card,
     Duplicates,
     Evaluate,
@@ -24,7 +22,6 @@ from melanoma.sections import (
     Fetch,
     Ingest,
     Inspect,
-    Model,
     Name,
     Names,
     Pack,
@@ -33,10 +30,17 @@ from melanoma.sections import (
     Sample,
     Section,
     Split,
-    Train,
-    Tune,
     Validate,
 )
+from melanoma.training_sections import Augment, Choices, Hyperparameters, Model, Train, Tune
+
+# What only one family of networks has; null or false is off.
+FAMILY_OF_OPTION = {
+    "batch_norm": "conv_blocks",
+    "residual": "conv_blocks",
+    "weights": "vgg16",
+    "freeze": "vgg16",
+}
 
 
 class Params(Section):
@@ -57,7 +61,7 @@ class Params(Section):
     split: Split
     pack: Pack
     augment: Augment
-    baseline: Baseline
+    baseline: Hyperparameters
     model: Model
     train: Train
     tune: Tune
@@ -77,35 +81,58 @@ class Params(Section):
         return self
 
     @model_validator(mode="after")
-    def _baseline_is_in_the_search_space(self) -> Self:
-        tune, baseline = self.tune, self.baseline
-        if not tune.min_depth <= baseline.depth <= tune.max_depth:
-            raise ValueError(
-                f"baseline.depth must lie between tune.min_depth and tune.max_depth, got {baseline.depth}"
-            )
-        if not tune.min_learning_rate <= baseline.learning_rate <= tune.max_learning_rate:
-            raise ValueError(
-                "baseline.learning_rate must lie between tune.min_learning_rate and "
-                f"tune.max_learning_rate, got {baseline.learning_rate:g}"
-            )
-        if len(self.model.filters) < tune.max_depth:
-            raise ValueError(
-                f"model.filters needs {tune.max_depth} entries, one for each block of tune.max_depth, "
-                f"got {len(self.model.filters)}"
-            )
+    def _the_space_is_legal_and_holds_the_baseline(self) -> Self:
+        self.tune.space.require_legal(self.baseline)
+        return self
+
+    @model_validator(mode="after")
+    def _the_family_knows_its_options(self) -> Self:
+        family = self.model.family
+        for option, owner in FAMILY_OF_OPTION.items():
+            value = getattr(self.model, option)
+            if value and owner != family:
+                raise ValueError(
+                    f"model.{option} is an option of {owner}; with model.family {family} it must be off, got "
+                    f"{value!r}"
+                )
+        if self.model.freeze and self.model.weights is None:
+            raise ValueError("model.freeze would keep weights drawn at random; give model.weights")
+        if family == "vgg16" and self.tune.space.filters is not None:
+            raise ValueError("tune.space.filters has no effect on vgg16; set it to null")
         return self
 
     @model_validator(mode="after")
     def _images_are_large_enough_for_the_deepest_network(self) -> Self:
+        if self.model.family != "conv_blocks":
+            return self  # vgg16 pads, and every image is large enough for its five blocks
         side = self.pack.image_size
-        for _ in range(self.tune.max_depth):
+        depth = self._max_depth()
+        for _ in range(depth):
             side = (side - 2) // 2  # a 3 x 3 convolution without padding, then 2 x 2 pooling
         if side < 1:
             raise ValueError(
-                f"pack.image_size {self.pack.image_size} leaves no pixel after tune.max_depth "
-                f"{self.tune.max_depth} blocks; raise the one or lower the other"
+                f"pack.image_size {self.pack.image_size} leaves no pixel after {depth} blocks; raise it, or "
+                "lower tune.space.depth"
             )
         return self
+
+    @model_validator(mode="after")
+    def _a_cluster_shares_its_study(self) -> Self:
+        if self.execution.backend == "ray" and "://" not in self.tune.storage:
+            raise ValueError(
+                "execution.backend ray needs a database in tune.storage, for instance "
+                f"postgresql://user@host/studies; the nodes share no file, got {self.tune.storage!r}"
+            )
+        return self
+
+    def _max_depth(self) -> int:
+        row = self.tune.space.depth
+        match row:
+            case None:
+                return self.baseline.depth
+            case Choices():
+                return max(int(value) for value in row.choices)
+        return row.high
 
     def members(self, cohort: str) -> list[str]:
         """The datasets of `cohort`.

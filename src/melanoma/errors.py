@@ -22,7 +22,7 @@ class ImageError(MelanomaError):
 
 
 class WorkerError(MelanomaError):
-    """A process that worked on images ended before its work did."""
+    """A process elsewhere ended before its work did."""
 
 
 class TrainingError(MelanomaError):

@@ -27,9 +27,11 @@ class Run(Section):
 
 
 class Execution(Section):
-    """How work on images is spread."""
+    """Where work runs, and over how many processes work on images is spread."""
 
+    backend: Literal["processes", "ray"]
     num_workers: Annotated[int, Field(ge=0)]
+    ray_address: str | None
 
 
 class Sample(Section):
@@ -232,70 +234,6 @@ class Pack(Section):
     """The size of the images that networks see."""
 
     image_size: Annotated[int, Field(ge=32)]
-
-
-class Augment(Section):
-    """Random warps of training images."""
-
-    rotation_degrees: Annotated[float, Field(ge=0, le=360)]
-    horizontal_shift_fraction: Fraction
-    vertical_shift_fraction: Fraction
-    zoom_fraction: Annotated[float, Field(ge=0, lt=1)]
-    flips: bool
-
-
-class Baseline(Section):
-    """The reference network's own hyperparameters."""
-
-    depth: Annotated[int, Field(ge=1, le=5)]
-    learning_rate: Annotated[float, Field(gt=0, lt=1)]
-
-
-class Model(Section):
-    """What all networks of a study share."""
-
-    family: Literal["conv_blocks"]
-    filters: Annotated[list[Positive], Field(min_length=1)]
-    dense_units: Positive
-
-
-class Train(Section):
-    """Fitting of the baseline and of the tuned network."""
-
-    seed: Seed
-    num_epochs: Positive
-    batch_size: Positive
-    balance_classes: bool
-    monitor: Literal["val_loss", "val_accuracy", "val_auc_roc"]
-    patience: Positive
-
-
-class Tune(Section):
-    """The study around the baseline."""
-
-    seed: Seed
-    num_trials: Positive
-    num_epochs: Positive
-    min_learning_rate: Annotated[float, Field(gt=0, lt=1)]
-    max_learning_rate: Annotated[float, Field(gt=0, lt=1)]
-    min_depth: Annotated[int, Field(ge=1, le=5)]
-    max_depth: Annotated[int, Field(ge=1, le=5)]
-    num_startup_trials: Annotated[int, Field(ge=0)]
-    num_warmup_epochs: Annotated[int, Field(ge=0)]
-    storage: Annotated[str, Field(min_length=1)]
-
-    @model_validator(mode="after")
-    def _ranges_are_not_empty(self) -> Self:
-        if self.min_learning_rate > self.max_learning_rate:
-            raise ValueError(
-                "min_learning_rate must not exceed max_learning_rate, "
-                f"got {self.min_learning_rate:g} and {self.max_learning_rate:g}"
-            )
-        if self.min_depth > self.max_depth:
-            raise ValueError(
-                f"min_depth must not exceed max_depth, got {self.min_depth} and {self.max_depth}"
-            )
-        return self
 
 
 class Evaluate(Section):

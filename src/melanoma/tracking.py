@@ -17,8 +17,10 @@ import mlflow
 from matplotlib.figure import Figure
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
+from mlflow.entities import Run as MlflowRun
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
+from mlflow.store.entities import PagedList
 from mlflow.utils.time import get_current_time_millis
 from ruamel.yaml import YAML
 from sqlalchemy.exc import SQLAlchemyError
@@ -32,6 +34,8 @@ PARENT_TAG = "mlflow.parentRunId"
 NAME_TAG = "mlflow.runName"
 DIGEST_TAG = "model_digest"
 PREVIOUS_TAG = "previous_version"
+PAGE = 1000  # runs that the store gives at a time
+RUNNING, FINISHED, FAILED, KILLED = "RUNNING", "FINISHED", "FAILED", "KILLED"  # what a run can be
 
 Version: TypeAlias = ModelVersion  # of a registered model; callers name the type
 
@@ -80,6 +84,10 @@ class Run:
         ]
         self._client.log_batch(self.run_id, metrics=metrics)
 
+    def logged_steps(self, name: str) -> set[int]:
+        """The steps at which metric `name` has been logged."""
+        return {metric.step for metric in self._client.get_metric_history(self.run_id, name)}
+
     def log_params(self, values: Mapping[str, object]) -> None:
         """Parameters, nested mappings flattened with dots."""
         params = [Param(name, str(value)) for name, value in _flatten(values).items()]
@@ -93,6 +101,10 @@ class Run:
         """A picture under `figures/`."""
         self._client.log_figure(self.run_id, figure, f"figures/{name}")
 
+    def log_text(self, text: str, name: str) -> None:
+        """A text, for instance a page, as the artifact `name`."""
+        self._client.log_text(self.run_id, text, name)
+
     def log_file(self, path: Path, folder: str | None = None) -> None:
         """A copy of `path` as an artifact."""
         self._client.log_artifact(self.run_id, str(path), folder)
@@ -100,6 +112,10 @@ class Run:
     def log_folder(self, path: Path, folder: str) -> None:
         """A copy of all files below `path` as artifacts below `folder`."""
         self._client.log_artifacts(self.run_id, str(path), folder)
+
+    def end(self, status: str) -> None:
+        """Close a run that `start_child` opened: `FINISHED`, `FAILED` or `KILLED`."""
+        self._client.set_terminated(self.run_id, status)
 
 
 def _flatten(values: Mapping[str, object], prefix: str = "") -> dict[str, object]:
@@ -137,20 +153,25 @@ def open_run(
     if under := os.environ.get("MLFLOW_RUN_ID"):
         all_tags["project_run_id"] = under  # the run of `mlflow run`, which stays its own
     if run_id is None or not _has_run(store, run_id):
-        made = store.create_run(_experiment_id(store, experiment))
+        # With its tags at once: a kill between two calls would leave a run that nobody finds again.
+        made = store.create_run(
+            _experiment_id(store, experiment), tags={name: str(value) for name, value in all_tags.items()}
+        )
         run_id = str(made.info.run_id)
+    elif "error" in store.get_run(run_id).data.tags:
+        store.delete_tag(run_id, "error")  # of an interruption that is now mended
     run = Run(run_id, store)
-    store.update_run(run_id, status="RUNNING")
+    store.update_run(run_id, status=RUNNING)
     run.set_tags(all_tags)
     run.log_params(params or {})
     try:
         yield run
     except BaseException as error:
         run.set_tags({"error": f"{type(error).__name__}: {error}"[:5000]})
-        status = "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED"
+        status = KILLED if isinstance(error, KeyboardInterrupt) else FAILED
         store.set_terminated(run_id, status)
         raise
-    store.set_terminated(run_id, "FINISHED")
+    store.set_terminated(run_id, FINISHED)
 
 
 def _has_run(store: MlflowClient, run_id: str) -> bool:
@@ -175,13 +196,64 @@ def _experiment_id(store: MlflowClient, name: str) -> str:
     return str(found.experiment_id)
 
 
-def end_abandoned_children(parent: Run) -> None:
-    """Mark runs below `parent` that a kill left running as killed."""
+@dataclass(frozen=True)
+class Child:
+    """A run below another, as the store has it.
+
+    Attributes:
+        run: For adding to it.
+        status: `RUNNING`, `FINISHED`, `FAILED` or `KILLED`.
+        tags: All of its tags.
+    """
+
+    run: Run
+    status: str
+    tags: Mapping[str, str]
+
+
+def start_child(parent: Run, *, name: str, tags: Mapping[str, object], params: Mapping[str, object]) -> Run:
+    """Make a run below `parent` that stays open until `Run.end`, whichever process calls it.
+
+    It has its tags from the first moment, so that it is found by them even when a kill follows at once.
+    """
     store = client()
     experiment = store.get_run(parent.run_id).info.experiment_id
-    of_parent = f"tags.`{PARENT_TAG}` = '{parent.run_id}' and attributes.status = 'RUNNING'"
-    for child in store.search_runs([experiment], of_parent):
-        store.set_terminated(child.info.run_id, "KILLED")
+    all_tags = {NAME_TAG: name, PARENT_TAG: parent.run_id, **tags}
+    made = store.create_run(experiment, tags={key: str(value) for key, value in all_tags.items()})
+    run = Run(str(made.info.run_id), store)
+    run.log_params(params)
+    return run
+
+
+def children(parent: Run) -> list[Child]:
+    """All runs below `parent`, whatever their status; the newest first."""
+    store = client()
+    experiment = store.get_run(parent.run_id).info.experiment_id
+    found: list[Child] = []
+    page: PagedList[MlflowRun] | None = None
+    while page is None or page.token:
+        of_parent = f"tags.`{PARENT_TAG}` = '{parent.run_id}'"
+        token = page.token if page else None
+        page = store.search_runs([experiment], of_parent, max_results=PAGE, page_token=token)
+        found += [Child(Run(run.info.run_id, store), run.info.status, run.data.tags) for run in page]
+    return found
+
+
+def find_run(experiment: str, *, tag: str, value: str) -> str | None:
+    """The id of the run of `experiment` whose `tag` has this value, or None."""
+    store = client()
+    found = store.get_experiment_by_name(experiment)
+    if found is None:
+        return None
+    runs = store.search_runs([found.experiment_id], f"tags.`{tag}` = '{value}'", max_results=1)
+    return str(runs[0].info.run_id) if runs else None
+
+
+def end_abandoned_run(run_id: str) -> None:
+    """Mark a run that a kill left running as killed; another one stays as it is."""
+    store = client()
+    if store.get_run(run_id).info.status == RUNNING:
+        store.set_terminated(run_id, KILLED)
 
 
 def resume_run(run_id: str) -> Run:

@@ -69,7 +69,7 @@ def _find_in_pictures(folder: Path, hashes: Path) -> None:
             path.write_bytes(encode(textured(seed), "JPEG"))
     records = pd.DataFrame({"image_id": [path.stem for path in paths], "path": paths, "mask_path": None})
     measured = facts.inspect_images(
-        records, root=Path("/"), settings=params.inspect, num_workers=0, description="inspect"
+        records, root=Path("/"), settings=params.inspect, execution=params.execution, description="inspect"
     )
     start = time.perf_counter()
     pairs = duplicates.find_duplicates(measured, params.duplicates)

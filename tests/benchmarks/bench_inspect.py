@@ -107,9 +107,10 @@ def _seconds(work: Callable[[], object]) -> float:
 
 def _inspect(records: pd.DataFrame, settings: Inspect) -> object:
     from melanoma.data import facts
+    from tests.execution.backends import processes
 
     return facts.inspect_images(
-        records, root=Path("/"), settings=settings, num_workers=NUM_WORKERS, description="inspect"
+        records, root=Path("/"), settings=settings, execution=processes(NUM_WORKERS), description="inspect"
     )
 
 
@@ -132,6 +133,7 @@ def _report_memory(records: pd.DataFrame, settings: Inspect) -> None:
 def _peak_memory(records: pd.DataFrame, num_images: int, settings: Inspect) -> tuple[float, float]:
     """MiB of this process and of its largest worker."""
     from melanoma.data import facts
+    from tests.execution.backends import processes
 
     largest_worker = 0.0
     repeated = (records.iloc[[number % len(records)]] for number in range(num_images))
@@ -140,7 +142,7 @@ def _peak_memory(records: pd.DataFrame, num_images: int, settings: Inspect) -> t
         root=Path("/"),
         settings=settings,
         num_images=num_images,
-        num_workers=NUM_WORKERS,
+        execution=processes(NUM_WORKERS),
         description="memory",
     ):
         pids = [worker.pid for worker in multiprocessing.active_children()]

@@ -35,6 +35,6 @@ def real_facts(real_records, params, tmp_path_factory) -> pd.DataFrame:
         real_records,
         root=tmp_path_factory.getbasetemp(),
         settings=params.inspect,
-        num_workers=params.execution.num_workers,
+        execution=params.execution,
         description="inspect",
     )

@@ -11,6 +11,7 @@ from melanoma.data.hashes import orientations
 from melanoma.sections import Duplicates
 from tests.data.known_copies import FAR_ON_ISIC, NEAR_ON_ISIC, SAME_BYTES_ON_ISIC
 from tests.data.pictures import encode, textured
+from tests.execution.backends import processes
 
 SETTINGS = Duplicates(max_distance=6, min_correlation=0.72, fine_structure_sigma=2.0, known_pairs=[])
 
@@ -24,7 +25,7 @@ def inspect(tmp_path, params):
             (tmp_path / name).write_bytes(encoded)
         records = pd.DataFrame({"image_id": list(files), "path": list(files), "mask_path": None})
         return facts.inspect_images(
-            records, root=tmp_path, settings=params.inspect, num_workers=1, description="test"
+            records, root=tmp_path, settings=params.inspect, execution=processes(), description="test"
         )
 
     return write_and_inspect

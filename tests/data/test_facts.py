@@ -8,6 +8,7 @@ from melanoma.data import facts
 from melanoma.data.facts import FACT_DTYPES
 from melanoma.errors import DataError
 from tests.data.pictures import encode, textured, write
+from tests.execution.backends import processes
 
 
 @pytest.fixture
@@ -17,7 +18,7 @@ def inspect_all(params):
             records_of(paths),
             root=paths[0].parent,
             settings=params.inspect,
-            num_workers=num_workers,
+            execution=processes(num_workers),
             description="test",
         )
 
@@ -50,7 +51,7 @@ def test_one_process_and_two_give_equal_frames(tmp_path, inspect_all):
 
 def test_no_records_have_no_facts(params):
     table = facts.inspect_images(
-        records_of([]), root=Path(), settings=params.inspect, num_workers=1, description="test"
+        records_of([]), root=Path(), settings=params.inspect, execution=processes(), description="test"
     )
     assert table.empty
     assert list(table) == list(FACT_DTYPES)
@@ -63,7 +64,7 @@ def test_paths_and_mask_paths_are_relative_to_the_root(tmp_path, params):
         {"image_id": ["a", "b"], "path": ["images/a.png"] * 2, "mask_path": ["masks/a.png", None]}
     )
     table = facts.inspect_images(
-        records, root=tmp_path, settings=params.inspect, num_workers=1, description="test"
+        records, root=tmp_path, settings=params.inspect, execution=processes(), description="test"
     )
     assert table["decodes"].all()
     assert table["mask_fits"].tolist() == [True, pd.NA]
@@ -85,7 +86,12 @@ def groups(tmp_path, params, monkeypatch):
             yield records_of([path])
 
     made = facts.inspect_groups(
-        tables(), root=tmp_path, settings=params.inspect, num_images=7, num_workers=1, description="test"
+        tables(),
+        root=tmp_path,
+        settings=params.inspect,
+        num_images=7,
+        execution=processes(),
+        description="test",
     )
     return made, drawn
 

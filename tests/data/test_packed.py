@@ -6,8 +6,9 @@ import pytest
 
 from melanoma.data import images, packed
 from melanoma.errors import DataError
-from melanoma.files import read_json, sha256_of_file
+from melanoma.files import read_json, sha256_of_file, write_json
 from melanoma.schema import SPLIT_COLUMNS
+from melanoma.sections import Execution
 from tests.data.pictures import textured, write
 
 SPLIT_OF = {"a": "train", "b": "test", "c": "train", "d": "validation", "e": "train"}
@@ -41,7 +42,8 @@ def records(tmp_path):
 
 
 def pack(assigned, records, out, *, size: int = 32, num_workers: int = 1) -> str:
-    return packed.pack(assigned, records, out, size=size, num_workers=num_workers)
+    execution = Execution(backend="processes", num_workers=num_workers, ray_address=None)
+    return packed.pack(assigned, records, out, size=size, execution=execution)
 
 
 def names_in(folder: Path) -> list[str]:
@@ -65,15 +67,39 @@ def test_row_i_of_the_index_describes_image_i(tmp_path, assigned, records, num_w
         np.testing.assert_array_equal(opened.images[row], images.load_square(encoded, 32))
 
 
-def test_a_split_is_taken_with_its_targets(tmp_path, assigned, records):
+def test_a_part_holds_the_images_of_its_split_with_their_targets(tmp_path, assigned, records):
     pack(assigned, records, tmp_path / "out")
     opened = packed.open_packed(tmp_path / "out")
-    pixels, targets = opened.take("train")
-    assert targets.tolist() == [0, 1, 0]  # a, c, e
-    assert targets.dtype == np.float32
-    np.testing.assert_array_equal(pixels, opened.images[[0, 2, 4]])
-    assert opened.take("validation")[1].tolist() == [0]
-    assert opened.take("test")[1].tolist() == [1]
+    part = opened.part("train")
+    assert len(part) == 3
+    assert part.targets.tolist() == [0, 1, 0]  # a, c, e
+    assert part.targets.dtype == np.float32
+    np.testing.assert_array_equal(part.take(slice(None)), opened.images[[0, 2, 4]])
+    np.testing.assert_array_equal(part.take(np.array([2, 0, 2])), opened.images[[4, 0, 4]])
+    assert opened.part("validation").targets.tolist() == [0]
+    assert opened.part("test").targets.tolist() == [1]
+
+
+def test_a_split_without_images_is_an_empty_part(tmp_path, assigned, records):
+    pack(assigned.assign(split="train"), records, tmp_path / "out")
+    part = packed.open_packed(tmp_path / "out").part("test")
+    assert len(part) == 0
+    assert part.take(slice(None)).shape == (0, 32, 32, 3)
+
+
+def test_an_opened_array_lies_in_its_file_and_not_in_memory(tmp_path, assigned, records):
+    pack(assigned, records, tmp_path / "out")
+    opened = packed.open_packed(tmp_path / "out")
+    assert isinstance(opened.part("train").images, np.memmap)
+    assert opened.part("train").images is opened.images
+    with pytest.raises(ValueError, match="read-only"):
+        opened.images[0] = 0
+
+
+def test_the_array_is_what_numpy_itself_would_have_written(tmp_path, assigned, records):
+    pack(assigned, records, tmp_path / "out")
+    np.save(tmp_path / "images.npy", np.load(tmp_path / "out" / packed.IMAGES))
+    assert (tmp_path / "images.npy").read_bytes() == (tmp_path / "out" / packed.IMAGES).read_bytes()
 
 
 def test_the_same_images_have_the_same_digest_however_many_workers(tmp_path, assigned, records):
@@ -170,5 +196,73 @@ def test_a_pack_with_one_changed_byte_is_refused(tmp_path, first_pack, name):
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
-    with pytest.raises(DataError, match=r"is not what was packed.*pack@out"):
+    assert_unusable(tmp_path, "is not what was packed: its digest differs")
+
+
+def assert_unusable(tmp_path, problem: str) -> None:
+    with pytest.raises(DataError, match=rf"out {problem}.*Run `dvc repro --force pack@out`"):
         packed.open_packed(tmp_path / "out")
+
+
+@pytest.mark.parametrize("num_bytes", [0, 100, 128, 3000, -1])  # the header has 128
+def test_a_truncated_array_is_refused(tmp_path, first_pack, num_bytes):
+    path = tmp_path / "out" / packed.IMAGES
+    path.write_bytes(path.read_bytes()[:num_bytes])
+    assert_unusable(tmp_path, r"has an images\.npy that is truncated or no array")
+
+
+def reseal(folder: Path, **changes: object) -> None:
+    """Give a changed pack a manifest that agrees with its files but for `changes`."""
+    manifest = read_json(folder / packed.MANIFEST) | {"digest": packed._digest(folder)} | changes
+    write_json(manifest, folder / packed.MANIFEST)
+
+
+def test_a_pack_that_was_changed_with_its_manifest_is_taken_as_it_is(tmp_path, first_pack):
+    array = np.load(tmp_path / "out" / packed.IMAGES)
+    np.save(tmp_path / "out" / packed.IMAGES, 255 - array)
+    reseal(tmp_path / "out")
+    np.testing.assert_array_equal(packed.open_packed(tmp_path / "out").images, 255 - array)
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        (lambda array: array[:4], r"uint8 \(4, 32, 32, 3\)"),
+        (lambda array: array[:, :16], r"uint8 \(5, 16, 32, 3\)"),
+        (lambda array: array[..., 0], r"uint8 \(5, 32, 32\)"),
+        (lambda array: array.astype(np.float32), r"float32 \(5, 32, 32, 3\)"),
+    ],
+)
+def test_an_array_of_another_shape_or_type_is_refused(tmp_path, first_pack, change, found):
+    path = tmp_path / "out" / packed.IMAGES
+    np.save(path, change(np.load(path)))
+    reseal(tmp_path / "out")
+    assert_unusable(tmp_path, rf"has an images\.npy of {found}; its .* says uint8 \(5, 32, 32, 3\)")
+
+
+@pytest.mark.parametrize("rows", [slice(0, 4), [0, 1, 2, 3, 4, 4]])
+def test_an_index_with_another_number_of_rows_is_refused(tmp_path, first_pack, rows):
+    path = tmp_path / "out" / packed.INDEX
+    pd.read_parquet(path).iloc[rows].to_parquet(path)
+    reseal(tmp_path / "out")
+    assert_unusable(tmp_path, r"has 5 images, but its index\.parquet has [46] rows")
+
+
+def test_an_index_without_a_column_is_refused(tmp_path, first_pack):
+    path = tmp_path / "out" / packed.INDEX
+    pd.read_parquet(path).drop(columns="group_id").to_parquet(path)
+    reseal(tmp_path / "out")
+    with pytest.raises(DataError, match=r"index\.parquet lacks the columns \['group_id'\]"):
+        packed.open_packed(tmp_path / "out")
+
+
+def test_a_manifest_without_an_entry_is_refused(tmp_path, first_pack):
+    manifest = read_json(tmp_path / "out" / packed.MANIFEST)
+    del manifest["image_size"]
+    write_json(manifest, tmp_path / "out" / packed.MANIFEST)
+    assert_unusable(tmp_path, r"has a manifest\.json without \['image_size'\]")
+
+
+def test_a_manifest_that_speaks_of_other_images_is_refused(tmp_path, first_pack):
+    reseal(tmp_path / "out", num_images=6)
+    assert_unusable(tmp_path, r"has an images\.npy of uint8 \(5, .* says uint8 \(6, 32, 32, 3\)")

@@ -7,6 +7,7 @@ import pytest
 
 from melanoma.data import facts
 from tests.data.zoo import build_zoo
+from tests.execution.backends import processes
 
 FORMATS = {"jpeg": "JPEG", "png": "PNG", "bmp": "BMP", "webp": "WEBP"}
 FACTS: dict[str, dict[str, Any]] = {  # of single specimens, beside those that follow from their reasons
@@ -53,7 +54,7 @@ def table(zoo, params):
         }
     )
     measured = facts.inspect_images(
-        records, root=root, settings=params.inspect, num_workers=2, description="zoo"
+        records, root=root, settings=params.inspect, execution=processes(2), description="zoo"
     )
     return measured.set_index("image_id")
 

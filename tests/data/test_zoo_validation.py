@@ -5,6 +5,7 @@ import pytest
 from melanoma.data import contact_sheet, facts, validation
 from tests.data.toys import record, records_of
 from tests.data.zoo import build_zoo
+from tests.execution.backends import processes
 
 # The committed limit lies above what good pictures of bright skin have, and the specimen is one of red only.
 OVEREXPOSED = {"max_clipped_fraction": 0.6}
@@ -29,7 +30,7 @@ def result(zoo, params, tmp_path_factory):
         )
     )
     measured = facts.inspect_images(
-        records, root=folder, settings=params.inspect, num_workers=1, description="zoo"
+        records, root=folder, settings=params.inspect, execution=processes(), description="zoo"
     )
     limits = params.checks.model_copy(update={"max_quarantined_fraction": 1.0} | OVEREXPOSED)
     where = str(tmp_path_factory.mktemp("expectations"))

@@ -1,5 +1,4 @@
 import io
-from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -14,7 +13,7 @@ from melanoma.evaluation.figures import (
     confusion_figure,
     history_figure,
     roc_figure,
-    trials_figure,
+    seeds_figure,
 )
 from melanoma.schema import NOT_A_DEVICE
 
@@ -33,13 +32,17 @@ HISTORY = pd.DataFrame(
         "loss": [0.9, 0.8, 0.7],
         "val_loss": [1.0, 0.9, 0.8],
         "val_auc_roc": [0.55, 0.65, 0.6],
+        "val_average_precision": [0.3, 0.4, 0.35],
+        "val_specificity_at_95_sensitivity": [0.1, 0.2, 0.15],
     }
 )
-TRIALS: list[dict[str, Any]] = [
-    {"trial": 0, "depth": 3, "learning_rate": 1e-3, "val_auc_roc": 0.7, "is_baseline": True},
-    {"trial": 1, "depth": 1, "learning_rate": 1e-4, "val_auc_roc": 0.6, "is_baseline": False},
-    {"trial": 2, "depth": 5, "learning_rate": 1e-2, "val_auc_roc": None, "is_baseline": False},
-]
+
+
+COMPARISON = {
+    "seeds": [1, 2],
+    "baseline": {"val_auc_roc": {"by_seed": {"1": 0.6, "2": 0.7}, "mean": 0.65}},
+    "tuned": {"val_auc_roc": {"by_seed": {"1": 0.8, "2": 0.6}, "mean": 0.7}},
+}
 
 
 def all_figures() -> dict[str, mpl.figure.Figure]:
@@ -48,7 +51,7 @@ def all_figures() -> dict[str, mpl.figure.Figure]:
         "roc": roc_figure({"tuned": CURVE}, {"tuned": "tuned: 0.875"}, **named),
         "confusion": confusion_figure(COUNTS, **named),
         "history": history_figure(HISTORY, **named),
-        "trials": trials_figure(TRIALS, note="cohort toy"),
+        "seeds": seeds_figure(COMPARISON, score="val_auc_roc", note="cohort toy"),
     }
 
 
@@ -56,13 +59,13 @@ def points_of(line: Line2D) -> list[list[float]]:
     return np.column_stack([line.get_xdata(), line.get_ydata()]).tolist()
 
 
-@pytest.mark.parametrize("name", ["roc", "confusion", "history", "trials"])
+@pytest.mark.parametrize("name", ["roc", "confusion", "history", "seeds"])
 def test_every_figure_says_where_it_comes_from_and_that_it_is_no_device(name):
     figure = all_figures()[name]
     assert figure.get_supxlabel() == f"cohort toy · {NOT_A_DEVICE}"
 
 
-@pytest.mark.parametrize("name", ["roc", "confusion", "history", "trials"])
+@pytest.mark.parametrize("name", ["roc", "confusion", "history", "seeds"])
 def test_every_figure_can_be_saved_as_png(name):
     stream = io.BytesIO()
     all_figures()[name].savefig(stream, format="png")
@@ -99,15 +102,20 @@ def test_the_confusion_figure_has_truth_in_rows_and_decisions_in_columns():
 
 def test_the_history_figure_draws_every_score_over_epochs():
     panels = history_figure(HISTORY, title="t", note="n").axes
-    assert [axes.get_title() for axes in panels] == ["accuracy", "loss", "AUC"]
+    assert [axes.get_title() for axes in panels] == ["accuracy", "loss", "ranking on validation"]
     drawn = [np.asarray(line.get_ydata()).tolist() for axes in panels for line in axes.get_lines()]
-    columns = ["accuracy", "val_accuracy", "loss", "val_loss", "val_auc_roc"]
+    columns = ["accuracy", "val_accuracy", "loss", "val_loss", "val_auc_roc", "val_average_precision"]
+    columns += ["val_specificity_at_95_sensitivity"]
     assert drawn == [HISTORY[column].tolist() for column in columns]
 
 
-def test_the_trials_figure_draws_completed_trials_and_marks_the_baseline():
-    axes = trials_figure(TRIALS, note="n").axes[0]
-    (points,) = axes.collections
-    assert np.asarray(points.get_offsets()).tolist() == [[1e-3, 0.7], [1e-4, 0.6]]
-    assert np.asarray(points.get_array()).tolist() == [3, 1]  # colour is depth
-    assert [text.get_text() for text in axes.texts] == ["baseline", "1"]
+def test_the_seeds_figure_draws_each_seed_as_a_pair_and_the_means():
+    (axes,) = seeds_figure(COMPARISON, score="val_auc_roc", note="n").axes
+    assert [points_of(line) for line in axes.get_lines()] == [[[0, 0.6], [1, 0.8]], [[0, 0.7], [1, 0.6]]]
+    baseline, mean_of_baseline, tuned, mean_of_tuned = axes.collections
+    assert np.asarray(baseline.get_offsets()).tolist() == [[0, 0.6], [0, 0.7]]
+    assert np.asarray(tuned.get_offsets()).tolist() == [[1, 0.8], [1, 0.6]]
+    means = [np.asarray(bar.get_paths()[0].vertices)[0, 1] for bar in (mean_of_baseline, mean_of_tuned)]
+    assert means == [0.65, 0.7]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["baseline", "tuned"]
+    assert [text.get_text() for text in axes.texts] == ["seed 1", "seed 2"]

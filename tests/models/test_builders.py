@@ -6,15 +6,34 @@ import keras
 import numpy as np
 import pytest
 
-from melanoma.models.builders import BUILDERS
-from melanoma.sections import Model
+from melanoma.models.builders import BUILDERS, build_model
+from melanoma.serving.network import Network
+from melanoma.training.saving import save_model
+from melanoma.training_sections import Model
 
-families = pytest.mark.parametrize("family", sorted(BUILDERS))
+TARGETS = np.array([0, 1, 0, 1, 1], np.float32)
+EVERYTHING = {"batch_norm": True, "residual": True, "global_pooling": True, "dropout": 0.5}
+NETWORKS = {family: {"family": family} for family in sorted(BUILDERS)} | {
+    "conv_blocks with everything": {"family": "conv_blocks", **EVERYTHING},
+    "vgg16 with everything": {"family": "vgg16", "global_pooling": True, "dropout": 0.5},
+}
+networks = pytest.mark.parametrize("options", NETWORKS.values(), ids=NETWORKS)
 
 
-def build(family: str) -> keras.Model:
-    keras.utils.set_random_seed(1)
-    return BUILDERS[family](image_size=32, depth=1, filters=[4, 4], dense_units=8)
+@pytest.fixture
+def build(params):
+    """A small network: `build({"family": "vgg16", "depth": 2})`."""
+
+    def build_small(options: dict[str, object]) -> keras.Model:
+        keras.utils.set_random_seed(1)
+        small = {"depth": 1, "filters": 4, "dense_units": 8}
+        return build_model(
+            params.baseline.model_copy(update=small | options),
+            params.model.model_copy(update=options),
+            image_size=32,
+        )
+
+    return build_small
 
 
 @pytest.fixture
@@ -26,37 +45,71 @@ def test_the_families_of_the_parameters_are_those_of_the_table():
     assert set(get_args(Model.model_fields["family"].annotation)) == set(BUILDERS)
 
 
-@families
-def test_uint8_pixels_go_in_and_float32_probabilities_come_out(family, images):
-    model = build(family)
+@networks
+def test_uint8_pixels_go_in_and_float32_probabilities_come_out(build, options, images):
+    model = build(options)
     assert model.input_shape == (None, 32, 32, 3)
-    assert model.inputs[0].dtype == "uint8"
+    assert (model.inputs[0].dtype, model.inputs[0].name) == ("uint8", "image")
+    assert model.output_shape == (None, 1)
     outputs = model.predict_on_batch(images)
     assert (outputs.shape, outputs.dtype) == ((5, 1), np.float32)
-    assert ((outputs >= 0) & (outputs <= 1)).all()
+    assert ((outputs > 1e-3) & (outputs < 1 - 1e-3)).all()  # further out a loss has next to no gradient
+    assert len(np.unique(outputs)) == 5
 
 
-@families
-def test_depth_adds_weights(family):
-    shallow, deep = (
-        BUILDERS[family](image_size=32, depth=depth, filters=[4, 4], dense_units=8) for depth in (1, 2)
-    )
-    assert len(shallow.weights) < len(deep.weights)
+@networks
+def test_the_network_is_uncompiled_and_named_after_family_and_depth(build, options):
+    for depth in (1, 2):
+        model = build({**options, "depth": depth})
+        assert model.name == f"{options['family']}_{depth}"
+        assert not model.compiled
 
 
-@families
-def test_every_weight_takes_part_in_the_answer(family, images):
-    model = build(family)
-    model.compile(keras.optimizers.SGD(0.5), "binary_crossentropy")
-    before = [weight.copy() for weight in model.get_weights()]
-    model.train_on_batch(images, np.array([0, 1, 0, 1, 1], np.float32))
-    changed = [(old != new).any() for old, new in zip(before, model.get_weights(), strict=True)]
-    assert all(changed)
+@networks
+def test_depth_adds_weights(build, options):
+    assert len(build(options).weights) < len(build({**options, "depth": 2}).weights)
 
 
-@families
-def test_a_saved_network_answers_alike_when_loaded(family, images, tmp_path):
-    model = build(family)
-    model.save(tmp_path / "model.keras")
+@networks
+def test_the_seed_decides_the_first_weights(build, options):
+    first, second = build(options), build(options)
+    for one, other in zip(first.get_weights(), second.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@networks
+def test_a_gradient_step_changes_every_weight_and_lowers_the_loss(build, options, images):
+    model = build({**options, "dropout": 0.0})  # with it, the loss is of another network each time
+    model.compile(keras.optimizers.SGD(1e-3), "binary_crossentropy")
+    before = model.get_weights()
+    losses = [float(model.train_on_batch(images, TARGETS)) for _ in range(2)]
+    assert losses[1] < losses[0]
+    assert all((old != new).any() for old, new in zip(before, model.get_weights(), strict=True))
+
+
+@networks
+def test_mixed_precision_computes_in_16_bits_and_answers_in_32(build, options, images):
+    expected = build(options).predict_on_batch(images)
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        model = build(options)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert model.get_layer("dense").compute_dtype == "float16"
+    assert {weight.dtype for weight in model.weights} == {"float32"}
+    outputs = model.predict_on_batch(images)
+    assert outputs.dtype == np.float32
+    np.testing.assert_allclose(outputs, expected, atol=1e-2)
+
+
+@networks
+def test_saved_networks_answer_alike(build, options, images, tmp_path):
+    model = build(options)
+    expected = model.predict_on_batch(images)
+    save_model(model, tmp_path)
     loaded = keras.models.load_model(tmp_path / "model.keras")
-    np.testing.assert_array_equal(loaded.predict_on_batch(images), model.predict_on_batch(images))
+    assert [layer.name for layer in loaded.layers] == [layer.name for layer in model.layers]
+    np.testing.assert_array_equal(loaded.predict_on_batch(images), expected)
+    exported = Network(tmp_path / "model.onnx")
+    assert exported.image_size == 32
+    np.testing.assert_allclose(exported.score(images), expected.ravel(), atol=1e-5)

@@ -54,7 +54,7 @@ def test_metrics_figures_and_model_are_in_the_run(at_workspace):
         assert models[name]["model_uri"].startswith("models:/")
 
 
-def test_another_operating_point_needs_no_training(broken):
+def test_another_operating_point_or_another_choice_needs_no_training(broken):
     # The store is a new one, so the runs are made anew; the networks stay.
     before = Path("models/sample/tuned/model.onnx").read_bytes()
     assert run_stage("train") == 0
@@ -63,6 +63,12 @@ def test_another_operating_point_needs_no_training(broken):
     assert Network(Path("models/sample/tuned/model.onnx")).image_size == 48
     assert len(before) > 0
     assert read("metrics")["tuned"]["validation"]["sensitivity"]["value"] >= 0.5
+    for mean, selected in ((1.1, "tuned"), (-0.1, "baseline")):  # over seeds, which alone decides
+        comparison = read("seeds") | {"same_hyperparameters": False}
+        comparison["tuned"]["val_auc_roc"]["mean"] = mean
+        Path("reports/sample/seeds.json").write_text(json.dumps(comparison))
+        assert run_stage("evaluate") == 0
+        assert read("metrics")["selected"] == read("models")["selected"] == selected
 
 
 def test_a_run_of_another_store_is_refused_with_how_to_mend_it(broken, capsys):

@@ -10,6 +10,10 @@ def test_it_prints_results_with_intervals_and_where_to_look(at_workspace, capsys
     metrics = json.loads(Path("reports/sample/metrics.json").read_text())
     entry = metrics["baseline"]["test"]["auc_roc"]
     assert f"{entry['value']:.3f} ({entry['low']:.3f} to {entry['high']:.3f})" in text
+    seeds = json.loads(Path("reports/sample/seeds.json").read_text())
+    for model in ("baseline", "tuned"):
+        score = seeds[model]["val_auc_roc"]
+        assert f"{model} {score['mean']:.3f} (standard deviation {score['standard_deviation']:.3f})" in text
     assert "SYNTHETIC" in text
     assert "not a medical device" in " ".join(text.split())
     assert "make serve COHORT=sample" in text

@@ -1,104 +1,240 @@
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import optuna
-from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
+import pandas as pd
+import pytest
+from PIL import Image
 
 from melanoma import tracking
-from tests.pipelines.workspace import change_params, run_stage
+from melanoma.data import packed
+from melanoma.files import write_json
+from melanoma.training.storages import open_storage
+from tests.imports import ROOT
+from tests.pipelines.workspace import change_params, run_stage, space
+
+JOURNAL = "data/studies/studies.journal"
+PLOTS = {"history", "importance", "parallel_coordinates", "slice"}
 
 
-def children(run_id: str) -> list:
+def tuning() -> dict:
+    return json.loads(Path("reports/sample/tuning.json").read_text())
+
+
+def runs_of(parent_id: str) -> dict[int, list]:
+    """The runs of each trial, by its number."""
     store = tracking.client()
-    experiment = store.get_run(run_id).info.experiment_id
-    return store.search_runs([experiment], f"tags.`mlflow.parentRunId` = '{run_id}'")
+    experiment = store.get_run(parent_id).info.experiment_id
+    found: dict[int, list] = {}
+    for run in store.search_runs([experiment], f"tags.`mlflow.parentRunId` = '{parent_id}'"):
+        found.setdefault(int(run.data.tags["trial"]), []).append(run)
+    return found
 
 
-def test_trial_0_is_the_baseline(workspace):
-    trials = json.loads((workspace / "reports/sample/tuning.json").read_text())["trials"]
-    assert trials[0]["is_baseline"]
-    assert (trials[0]["depth"], trials[0]["learning_rate"]) == (2, 5.0e-4)
-    assert not any(trial["is_baseline"] for trial in trials[1:])
+def num_runs(summary: dict) -> dict[int, int]:
+    return {number: len(runs) for number, runs in sorted(runs_of(summary["run_id"]).items())}
 
 
-def test_every_trial_has_one_child_run_with_parameters_and_epochs(at_workspace):
-    tuning = json.loads(Path("reports/sample/tuning.json").read_text())
-    runs = {int(run.data.tags["trial"]): run for run in children(tuning["run_id"])}
-    assert sorted(runs) == [trial["trial"] for trial in tuning["trials"]] == [0, 1, 2]
-    for trial in tuning["trials"]:
-        run = runs[trial["trial"]]
-        assert int(run.data.params["depth"]) == trial["depth"]
-        assert float(run.data.params["learning_rate"]) == trial["learning_rate"]
-        assert run.data.tags["trial_state"] == trial["state"]
+def load_study() -> optuna.Study:
+    return optuna.load_study(study_name=tuning()["study"], storage=open_storage(JOURNAL))
+
+
+def test_trial_0_is_the_baseline(at_workspace):
+    trials = tuning()["trials"]
+    assert [trial["is_baseline"] for trial in trials] == [True, False, False]
+    chosen = trials[0]["hyperparameters"]
+    assert (chosen["depth"], chosen["learning_rate"], chosen["filters"]) == (2, 5.0e-4, 4)
+
+
+def test_the_best_is_the_best_trial_with_all_its_hyperparameters(at_workspace):
+    summary = tuning()
+    best = max(summary["trials"], key=lambda trial: trial["value"] or 0)
+    assert summary["best"] == {key: best[key] for key in ("trial", "value", "hyperparameters")}
+    assert len(best["hyperparameters"]) == 9
+    assert summary["num_by_state"]["failed"] == 0
+    assert summary["num_finished"] == 3
+
+
+def test_every_trial_has_one_run_with_hyperparameters_epochs_state_and_device(at_workspace):
+    summary = tuning()
+    runs = runs_of(summary["run_id"])
+    assert sorted(runs) == [trial["trial"] for trial in summary["trials"]] == [0, 1, 2]
+    for trial in summary["trials"]:
+        (run,) = runs[trial["trial"]]
+        assert run.info.run_id == trial["run_id"]
+        assert run.info.status == "FINISHED"
+        assert run.data.params == {key: str(value) for key, value in trial["hyperparameters"].items()}
+        assert run.data.tags["state"] == trial["state"]
+        assert run.data.tags["device_name"] == trial["device"]
+        assert float(run.data.tags["duration_seconds"]) == trial["duration_seconds"] > 0
+        assert float(run.data.tags["images_per_second"]) > 0
+        assert float(run.data.tags["peak_memory_mib"]) > 0
         epochs = tracking.client().get_metric_history(run.info.run_id, "val_auc_roc")
         assert [entry.step for entry in epochs] == list(range(1, trial["num_epochs"] + 1))
 
 
-def test_the_parent_says_what_data_and_code_it_used(at_workspace):
-    tuning = json.loads(Path("reports/sample/tuning.json").read_text())
-    tags = tracking.client().get_run(tuning["run_id"]).data.tags
+def test_the_parent_names_problem_data_objective_study_and_best(at_workspace):
+    summary = tuning()
+    run = tracking.client().get_run(summary["run_id"]).data
     manifest = json.loads(Path("data/packed/sample/manifest.json").read_text())
-    assert tags["data_digest"] == manifest["digest"]
-    assert tags["is_synthetic"] == "true"
-    assert "git_commit" in tags
+    assert run.tags["data_digest"] == manifest["digest"]
+    assert run.tags["is_synthetic"] == "true"
+    assert "git_commit" in run.tags
+    assert (run.tags["study"], run.tags["objective"]) == (summary["study"], "auc_roc")
+    best = {f"best.{name}": str(value) for name, value in summary["best"]["hyperparameters"].items()}
+    assert best.items() <= run.tags.items()
+    assert run.metrics["best_val_auc_roc"] == summary["best"]["value"]
+    assert (run.metrics["num_complete"], run.metrics["num_failed"]) == (
+        summary["num_by_state"]["complete"],
+        0,
+    )
+    assert run.params["tune.space.depth.high"] == "3"
+    assert run.params["baseline.filters"] == "4"
 
 
-def test_the_best_parameters_are_those_of_the_best_trial(workspace):
-    tuning = json.loads((workspace / "reports/sample/tuning.json").read_text())
-    values = {trial["trial"]: trial["val_auc_roc"] for trial in tuning["trials"]}
-    finished = {number: value for number, value in values.items() if value is not None}
-    assert tuning["best"]["val_auc_roc"] == max(finished.values())
+def test_the_study_is_drawn_as_pictures_and_as_pages(at_workspace):
+    folder = Path("reports/sample/tuning")
+    assert {path.stem for path in folder.glob("*.png")} == PLOTS
+    assert all(min(Image.open(path).size) > 200 for path in folder.glob("*.png"))
+    names = {item.path for item in tracking.client().list_artifacts(tuning()["run_id"], "figures")}
+    assert names == {f"figures/{plot}.{kind}" for plot in PLOTS for kind in ("png", "html")}
 
 
-def test_more_trials_go_on_with_the_study_and_its_run(broken):
-    before = json.loads(Path("reports/sample/tuning.json").read_text())
-    change_params(broken / "params.yaml", tune={"num_trials": 4})
+def test_a_new_tracking_store_gets_a_run_for_every_trial(broken):
+    before = tuning()  # its store was left behind
     assert run_stage("tune") == 0
-    after = json.loads(Path("reports/sample/tuning.json").read_text())
-    assert after["study"] == before["study"]
-    assert [trial["trial"] for trial in after["trials"]] == [0, 1, 2, 3]
-    assert after["trials"][:3] == before["trials"]
+    after = tuning()
+    assert num_runs(after) == {0: 1, 1: 1, 2: 1}
+    for old, new in zip(before["trials"], after["trials"], strict=True):
+        run = tracking.client().get_run(new["run_id"])
+        assert new["run_id"] != old["run_id"]
+        assert run.data.tags["state"] == old["state"]
+        assert run.data.metrics["val_auc_roc"] > 0
 
 
 def test_a_later_trial_may_become_the_best_of_the_same_run(broken):
-    change_params(broken / "params.yaml", tune={"seed": 4, "num_trials": 1})
     assert run_stage("tune") == 0
-    first = json.loads(Path("reports/sample/tuning.json").read_text())
-    assert first["best"]["trial"] == 0
-    storage = JournalStorage(JournalFileBackend("data/studies/studies.journal"))
-    study = optuna.load_study(study_name=first["study"], storage=storage)
-    better = {"learning_rate": 1.0e-3, "depth": 1}
-    distributions = study.trials[0].distributions
+    before, study = tuning(), load_study()
+    better = study.trials[1].params | {"depth": 1}
+    distributions = study.trials[1].distributions
     study.add_trial(optuna.create_trial(params=better, distributions=distributions, value=1.0))
-    change_params(broken / "params.yaml", tune={"num_trials": 2})
     assert run_stage("tune") == 0
-    tuning = json.loads(Path("reports/sample/tuning.json").read_text())
-    assert tuning["best"] == {"trial": 1, "val_auc_roc": 1.0, **better}
-    assert tuning["run_id"] == first["run_id"]
-    assert tracking.client().get_run(tuning["run_id"]).data.tags["best.depth"] == "1"
+    after = tuning()
+    assert after["run_id"] == before["run_id"]
+    assert after["best"]["trial"] == 3
+    assert after["best"]["hyperparameters"].items() >= better.items()
+    assert tracking.client().get_run(after["run_id"]).data.tags["best.depth"] == "1"
 
 
-def test_another_baseline_is_another_study_with_itself_as_trial_0(broken):
-    before = json.loads(Path("reports/sample/tuning.json").read_text())
-    change_params(broken / "params.yaml", baseline={"depth": 1}, tune={"num_trials": 1})
+@pytest.mark.slow
+def test_more_trials_go_on_with_a_study_and_first_with_what_a_kill_left_running(broken):
     assert run_stage("tune") == 0
-    after = json.loads(Path("reports/sample/tuning.json").read_text())
-    assert after["study"] != before["study"]
-    assert after["trials"][0]["depth"] == 1
-
-
-def test_another_space_is_another_study(broken):
-    before = json.loads(Path("reports/sample/tuning.json").read_text())
-    change_params(broken / "params.yaml", tune={"max_depth": 2, "num_trials": 1})
+    before, study = tuning(), load_study()
+    trial = study.ask()
+    trial.suggest_float("learning_rate", 1e-5, 1e-2, log=True)
+    trial.suggest_int("depth", 1, 3)
+    parent = tracking.resume_run(before["run_id"])
+    tracking.start_child(parent, name="trial 3", tags={"trial": "3"}, params={})
+    change_params(broken / "params.yaml", tune={"num_trials": 4})
     assert run_stage("tune") == 0
-    assert json.loads(Path("reports/sample/tuning.json").read_text())["study"] != before["study"]
+    after = tuning()
+    assert (after["study"], after["run_id"]) == (before["study"], before["run_id"])
+    assert after["trials"][:3] == before["trials"]
+    assert [trial["state"] for trial in after["trials"][3:]] == ["failed", "complete"]
+    assert after["trials"][4]["repeats"] == 3
+    assert after["trials"][4]["hyperparameters"] == after["trials"][3]["hyperparameters"]
+    assert num_runs(after) == {0: 1, 1: 1, 2: 1, 3: 1, 4: 1}
+    assert runs_of(after["run_id"])[3][0].info.status == "KILLED"
+
+
+@pytest.mark.slow
+def test_two_workers_share_study_and_tracking_store(broken):
+    change_params(broken / "params.yaml", tune={"seed": 5, "num_trials": 4, "num_workers": 2})
+    assert run_stage("tune") == 0
+    summary = tuning()
+    assert summary["num_finished"] == len(summary["trials"]) == 4
+    assert num_runs(summary) == {0: 1, 1: 1, 2: 1, 3: 1}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"baseline": {"depth": 1}},
+        {"tune": {"space": space(max_depth=2)}},
+        {"tune": {"objective": "average_precision"}},
+        {"train": {"schedule": "cosine"}},
+    ],
+)
+def test_another_problem_is_another_study(broken, changes, monkeypatch):
+    before = tuning()["study"]
+    change_params(broken / "params.yaml", **changes)
+    monkeypatch.setattr("melanoma.training.search.run_trials", stop)
+    assert run_stage("tune") == 1
+    names = optuna.get_all_study_names(open_storage(JOURNAL))
+    assert len(set(names) - {before}) == 1
+
+
+def test_a_study_of_ones_own_name_is_refused_for_another_space_and_gone_on_with_for_the_same(
+    broken, capsys, monkeypatch
+):
+    monkeypatch.setattr("melanoma.training.search.run_trials", stop)
+    change_params(broken / "params.yaml", tune={"study": "mine"})
+    for changes in ({}, {"tune": {"num_trials": 9}}, {"train": {"num_epochs": 9, "num_seeds": 1}}):
+        change_params(broken / "params.yaml", **changes)
+        assert run_stage("tune") == 1
+        assert "stopped by the test" in capsys.readouterr().err
+    change_params(broken / "params.yaml", tune={"space": space(max_depth=4)})
+    assert run_stage("tune") == 1
+    message = capsys.readouterr().err
+    assert "Study sample-mine was begun with another problem" in message
+    assert "tune.space.depth.high: the study has 3, now it is 4" in message
+    assert "tune.num_trials" not in message
+    assert "another name in params.yaml: tune.study" in message
+
+
+def stop(*_, **__):
+    from melanoma.errors import TrainingError
+
+    raise TrainingError("stopped by the test")
+
+
+def test_a_database_that_is_down_is_named_without_its_password(broken, capsys):
+    change_params(broken / "params.yaml", tune={"storage": "postgresql://me:secret@127.0.0.1:1/studies"})
+    assert run_stage("tune") == 1
+    message = capsys.readouterr().err
+    assert "error: The storage of studies postgresql://me:***@127.0.0.1:1/studies does not answer" in message
+    assert "secret" not in message
+    assert "Traceback" not in message
 
 
 def test_a_packed_cohort_that_was_tampered_with_is_refused(broken, capsys):
     array = Path("data/packed/sample/images.npy")
-    array.write_bytes(array.read_bytes()[:-1] + b"\x00")
     changed = array.read_bytes()
     array.write_bytes(changed[:-1] + bytes([changed[-1] ^ 1]))
     assert run_stage("tune") == 1
     assert "is not what was packed" in capsys.readouterr().err
+
+
+def test_a_validation_split_of_one_class_is_refused_before_any_trial(broken, capsys):
+    folder = Path("data/packed/sample")
+    index = pd.read_parquet(folder / packed.INDEX)
+    index.loc[index["split"] == "validation", "target"] = 0
+    index.to_parquet(folder / packed.INDEX, index=False)
+    manifest = json.loads((folder / packed.MANIFEST).read_text())
+    write_json(manifest | {"digest": packed._digest(folder)}, folder / packed.MANIFEST)
+    before = Path(JOURNAL).read_bytes()
+    assert run_stage("tune") == 1
+    assert "The validation split has 13 images of one class or none" in capsys.readouterr().err
+    assert Path(JOURNAL).read_bytes() == before
+
+
+def test_the_process_that_asks_loads_no_machine_learning_library():
+    program = "import sys, pipelines.tune; print(*{'keras', 'tensorflow', 'jax', 'ray'} & set(sys.modules))"
+    environment = os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'src'}"}
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == ""

@@ -29,14 +29,22 @@ STAGE_ORDER = (
     "evaluate",
     "promote",
 )
+
+
+def space(*, max_depth: int = 5, **rows: object) -> dict[str, object]:
+    """`tune.space` with learning rate and depth, other rows as given."""
+    committed = YAML(typ="safe", pure=True).load(ROOT / "params.yaml")["tune"]["space"]
+    return committed | {"depth": {"low": 1, "high": max_depth}} | rows
+
+
 SMALL = {
     "execution": {"num_workers": 1},
     "sample": {"num_lesions": 60, "num_second_views": 6},
     "pack": {"image_size": 48},
-    "model": {"filters": [4, 4, 4, 4, 4], "dense_units": 8},
-    "baseline": {"depth": 2},
+    "model": {"filter_multiples": [1, 1, 1, 1, 1]},
+    "baseline": {"depth": 2, "filters": 4, "dense_units": 8},
     "train": {"num_epochs": 3},
-    "tune": {"num_trials": 3, "num_epochs": 2, "max_depth": 3},
+    "tune": {"num_trials": 3, "num_epochs": 2, "space": space(max_depth=3)},
     "card": {"num_bootstrap_draws": 200},
     "evaluate": {"num_bootstrap_draws": 200},
     "promote": {"num_bootstrap_draws": 200, "min_auc_roc_lower_bound": 0.0, "min_malignant_groups": 1},

@@ -16,9 +16,18 @@ def network_folder(tmp_path_factory):
     """`model.keras` and `model.onnx` of a one-block network whose probabilities lie far apart."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     from melanoma.models import conv_blocks
-    from melanoma.training.fit import save_model
+    from melanoma.training.saving import save_model
 
-    model = conv_blocks.build(image_size=32, depth=1, filters=[4], dense_units=8)
+    model = conv_blocks.build(
+        image_size=32,
+        depth=1,
+        filters=[4],
+        dense_units=8,
+        dropout=0.0,
+        batch_norm=False,
+        global_pooling=False,
+        residual=False,
+    )
     generator = np.random.default_rng(1)
     model.set_weights([generator.normal(0, 0.3, size=weight.shape) for weight in model.get_weights()])
     folder = tmp_path_factory.mktemp("network")
@@ -34,9 +43,12 @@ def images():
     return (colors + generator.integers(0, 56, size=(150, 32, 32, 3))).astype(np.uint8)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def store(tmp_path_factory):
-    """An empty tracking store with its own artifact folder; yields a client of it."""
+    """An empty tracking store with its own artifact folder; yields a client of it.
+
+    One for each file of tests: MLflow's address is global, and other files set their own.
+    """
     from melanoma import tracking
 
     folder = tmp_path_factory.mktemp("store")
@@ -51,7 +63,7 @@ def store(tmp_path_factory):
         yield client
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def logged(store, network_folder):
     """The served model as `export` logs it: `uri`, and `run_id` of the run it belongs to."""
     from melanoma import tracking
@@ -68,7 +80,7 @@ def logged(store, network_folder):
     return SimpleNamespace(uri=uri, run_id=run.run_id, threshold=THRESHOLD)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def served(logged):
     """The served model, loaded as the scoring server loads it."""
     import mlflow

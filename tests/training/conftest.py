@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from melanoma.training.fit import Arrays, FitSettings
+from melanoma.data.packed import Part
+from melanoma.training.recipe import Arrays, Recipe
 
 
 @pytest.fixture(scope="session")
@@ -9,17 +10,22 @@ def bright_or_dark():
     """24 training and 12 validation images of 24 px: malignant ones are dark. Learnt in a few epochs."""
     generator = np.random.default_rng(0)
 
-    def draw(number: int) -> tuple[np.ndarray, np.ndarray]:
+    def draw(number: int) -> Part:
         targets = (np.arange(number) % 3 == 0).astype(np.float32)
         level = np.where(targets == 1, 60, 190)[:, None, None, None]
         noise = generator.integers(-40, 40, (number, 24, 24, 3))
-        return (level + noise).clip(0, 255).astype(np.uint8), targets
+        return Part((level + noise).clip(0, 255).astype(np.uint8), np.arange(number), targets)
 
-    return Arrays(*draw(24), *draw(12))
+    return Arrays(draw(24), draw(12))
 
 
 @pytest.fixture
-def settings():
-    return FitSettings(
-        num_epochs=4, batch_size=8, balance_classes=True, monitor="val_loss", patience=4, seed=5
+def recipe(params):
+    """A tiny network; change it with `dataclasses.replace` and `model_copy`."""
+    small = {"depth": 1, "filters": 2, "dense_units": 2, "batch_size": 8, "learning_rate": 1e-2}
+    return Recipe(
+        params.baseline.model_copy(update=small),
+        params.model,
+        params.augment,
+        params.train.model_copy(update={"patience": 4}),
     )

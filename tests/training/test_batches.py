@@ -1,196 +1,239 @@
-from typing import Any
+import threading
+from functools import partial
 
+import keras
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from melanoma.sections import Augment
-from melanoma.training.batches import TrainingBatches, draw_balanced
+from melanoma.data.augment import augment_image
+from melanoma.data.packed import Part
+from melanoma.training.batches import Batches, read_augmented
+from melanoma.training.epochs import Epoch, Sampling
 
-AMOUNTS = Augment(
-    rotation_degrees=180.0,
-    horizontal_shift_fraction=0.1,
-    vertical_shift_fraction=0.1,
-    zoom_fraction=0.15,
-    flips=True,
-)
-STILL = Augment(
-    rotation_degrees=0.0,
-    horizontal_shift_fraction=0.0,
-    vertical_shift_fraction=0.0,
-    zoom_fraction=0.0,
-    flips=False,
-)
 TARGETS = np.array([1, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0], np.float32)  # three malignant, nine benign
+STILL = {
+    "rotation_degrees": 0.0,
+    "horizontal_shift_fraction": 0.0,
+    "vertical_shift_fraction": 0.0,
+    "zoom_fraction": 0.0,
+    "flips": False,
+}
+
+
+@pytest.fixture(scope="module")
+def part():
+    """Twelve pictures of noise, each of a brightness of its own, in the odd rows of a larger array."""
+    noise = np.random.default_rng(1).integers(0, 60, size=(24, 16, 16, 3))
+    images = (noise + 15 * (np.arange(24) // 2)[:, None, None, None]).astype(np.uint8)
+    return Part(images, np.arange(1, 24, 2), TARGETS)
 
 
 @pytest.fixture
-def images():
-    """Twelve pictures of noise, each of a brightness of its own."""
-    noise = np.random.default_rng(1).integers(0, 60, size=(12, 16, 16, 3))
-    return (noise + 15 * np.arange(12)[:, None, None, None]).astype(np.uint8)
+def make(params, part):
+    """Batches of `part`: `make(batch_size=4, num_threads=1, hue_degrees=10.0)`."""
+
+    def build(*, batch_size=5, num_threads=2, balance_classes=True, seed=3, first_epoch=0, **amounts):
+        sampling = Sampling(
+            part.targets,
+            image_size=16,
+            balance_classes=balance_classes,
+            amounts=params.augment.model_copy(update=amounts),
+            seed=seed,
+        )
+        read = partial(read_augmented, part)
+        return Batches(
+            sampling, read, batch_size=batch_size, num_threads=num_threads, first_epoch=first_epoch
+        )
+
+    return build
 
 
-def make(images, targets=TARGETS, **changes) -> TrainingBatches:
-    chosen: dict[str, Any] = {
-        "batch_size": 5,
-        "balance_classes": True,
-        "amounts": AMOUNTS,
-        "seed": 3,
-    } | changes
-    return TrainingBatches(images, targets, **chosen)
-
-
-def read_all(batches: TrainingBatches) -> tuple[np.ndarray, np.ndarray]:
+def read_all(batches: Batches) -> tuple[np.ndarray, np.ndarray]:
     parts = [batches[number] for number in range(len(batches))]
     return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
 
 
-def rows_of(batches: TrainingBatches, images: np.ndarray) -> list[int]:
-    """Which image each position of an epoch without augmentation holds."""
-    drawn, _ = read_all(batches)
-    return [int(np.flatnonzero((images == image).all((1, 2, 3)))[0]) for image in drawn]
+def read_epochs(batches: Batches, number: int) -> list[np.ndarray]:
+    """The images of so many epochs."""
+    epochs = []
+    for _ in range(number):
+        epochs.append(read_all(batches)[0])
+        batches.on_epoch_end()
+    return epochs
 
 
-def test_half_of_the_draws_are_of_each_class():
-    order = draw_balanced(TARGETS, np.random.default_rng(1))
-    assert len(order) == 12
-    assert TARGETS[order].sum() == 6
-
-
-def test_every_malignant_image_of_three_is_drawn_twice_among_six():
-    order = draw_balanced(TARGETS, np.random.default_rng(1))
-    counts = np.bincount(order, minlength=12)
-    assert counts[TARGETS == 1].tolist() == [2, 2, 2]
-    assert sorted(counts[TARGETS == 0]) == [0, 0, 0, 1, 1, 1, 1, 1, 1]
-
-
-def test_a_rare_benign_class_is_repeated_likewise():
-    counts = np.bincount(draw_balanced(1 - TARGETS, np.random.default_rng(1)), minlength=12)
-    assert counts[TARGETS == 1].tolist() == [2, 2, 2]
-
-
-def test_the_frequent_class_loses_other_rows_in_other_draws():
-    orders = [draw_balanced(TARGETS, np.random.default_rng(seed)) for seed in range(50)]
-    times = np.bincount(np.concatenate(orders), minlength=12)[TARGETS == 0]
-    # each of the nine is expected in 50 * 6/9 = 33 draws, with a standard deviation of 3.3
-    assert ((times >= 20) & (times <= 46)).all()
-
-
-def test_balanced_classes_are_only_shuffled():
-    order = draw_balanced(np.tile([0, 1], 6), np.random.default_rng(1))
-    assert sorted(order) == list(range(12))
-    assert order.tolist() != sorted(order)
-
-
-@settings(deadline=None)
-@given(st.integers(1, 12), st.integers(1, 12), st.integers(0, 2**32 - 1))
-def test_rows_of_a_class_are_drawn_equally_often_give_or_take_one(num_malignant, num_benign, seed):
-    targets = np.repeat([1, 0], [num_malignant, num_benign])
-    order = draw_balanced(targets, np.random.default_rng(seed))
-    assert len(order) == len(targets)
-    assert targets[order].sum() == len(targets) // 2
-    for value in (0, 1):
-        counts = np.bincount(order, minlength=len(targets))[targets == value]
-        assert counts.max() - counts.min() <= 1
-
-
-def test_classes_are_mixed_within_the_order():
-    targets = np.repeat([1, 0], 50)
-    first_half = targets[draw_balanced(targets, np.random.default_rng(1))[:50]]
-    assert 15 <= first_half.sum() <= 35
-
-
-def test_the_order_follows_from_the_seed_alone():
-    orders = [draw_balanced(TARGETS, np.random.default_rng(seed)).tolist() for seed in (1, 1, 2)]
-    assert orders[0] == orders[1]
-    assert orders[0] != orders[2]
+def positions_of(pixels: np.ndarray, part: Part) -> list[int]:
+    """Which image of `part` each of an epoch without augmentation is."""
+    images = part.take(slice(None))
+    return [int(np.flatnonzero((images == image).all((1, 2, 3)))[0]) for image in pixels]
 
 
 @pytest.mark.parametrize(("batch_size", "sizes"), [(5, [5, 5, 2]), (4, [4, 4, 4]), (12, [12]), (50, [12])])
-def test_an_epoch_has_as_many_images_as_there_are_and_a_smaller_last_batch(images, batch_size, sizes):
-    batches = make(images, batch_size=batch_size)
+def test_an_epoch_has_as_many_images_as_there_are_and_a_smaller_last_batch(make, batch_size, sizes):
+    batches = make(batch_size=batch_size)
     assert len(batches) == len(sizes)
     assert [len(batches[number][0]) for number in range(len(batches))] == sizes
     assert [len(batches[number][1]) for number in range(len(batches))] == sizes
 
 
-def test_a_batch_holds_uint8_images_and_float_targets(images):
-    pixels, targets = make(images)[0]
+def test_a_batch_holds_uint8_images_and_float_targets(make):
+    pixels, targets = make()[0]
     assert pixels.shape == (5, 16, 16, 3)
     assert pixels.dtype == np.uint8
     assert targets.shape == (5,)
     assert targets.dtype == np.float32
 
 
-def test_an_epoch_holds_each_class_equally_often(images):
-    _, targets = read_all(make(images))
+def test_an_epoch_holds_each_class_equally_often(make):
+    _, targets = read_all(make())
     assert targets.sum() == 6
 
 
-def test_without_balance_every_image_comes_once(images):
-    batches = make(images, balance_classes=False, amounts=STILL)
-    assert sorted(rows_of(batches, images)) == list(range(12))
+def test_without_balance_every_image_comes_once(make, part):
+    pixels, _ = read_all(make(balance_classes=False, **STILL))
+    assert sorted(positions_of(pixels, part)) == list(range(12))
 
 
-def test_every_image_keeps_its_own_target(images):
-    batches = make(images, amounts=STILL)
-    _, targets = read_all(batches)
-    assert targets.tolist() == TARGETS[rows_of(batches, images)].tolist()
+def test_every_image_keeps_its_own_target(make, part):
+    pixels, targets = read_all(make(**STILL))
+    assert targets.tolist() == TARGETS[positions_of(pixels, part)].tolist()
 
 
-def test_the_same_seed_gives_the_same_epochs(images):
-    first, second = make(images), make(images)
-    for _ in range(3):
-        for one, other in zip(read_all(first), read_all(second), strict=True):
-            np.testing.assert_array_equal(one, other)
-        first.on_epoch_end()
-        second.on_epoch_end()
+@pytest.mark.parametrize("amounts", [{}, {"brightness_fraction": 0.2, "hue_degrees": 20.0}])
+def test_images_are_those_of_the_part_changed_as_the_epoch_says(make, part, params, amounts):
+    batches = make(**amounts)
+    sampling = Sampling(TARGETS, 16, True, params.augment.model_copy(update=amounts), seed=3)
+    epoch = sampling.draw(0)
+    colours = [None] * 12 if epoch.colours is None else epoch.colours
+    expected = [
+        augment_image(part.images[part.rows[position]], warp, colour)
+        for position, warp, colour in zip(epoch.positions, epoch.warps, colours, strict=True)
+    ]
+    np.testing.assert_array_equal(read_all(batches)[0], expected)
 
 
-def test_another_seed_gives_another_epoch(images):
-    assert (read_all(make(images, seed=3))[0] != read_all(make(images, seed=4))[0]).any()
+def test_the_same_seed_gives_the_same_epochs(make):
+    for one, other in zip(read_epochs(make(), 3), read_epochs(make(), 3), strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
-def test_another_epoch_draws_anew(images):
-    batches = make(images, amounts=STILL)
-    order = rows_of(batches, images)
-    batches.on_epoch_end()
-    assert rows_of(batches, images) != order
+def test_another_seed_gives_another_epoch(make):
+    assert (read_all(make(seed=3))[0] != read_all(make(seed=4))[0]).any()
 
 
-def test_another_epoch_warps_anew(images):
-    batches = make(np.repeat(images[:1], 12, axis=0))  # one picture, so that the order shows nothing
-    before, _ = read_all(batches)
-    batches.on_epoch_end()
-    after, _ = read_all(batches)
-    assert (before != after).any((1, 2, 3)).all()
+def test_another_epoch_draws_and_warps_anew(make):
+    first, second = read_epochs(make(), 2)
+    assert (first != second).any((1, 2, 3)).all()
 
 
-def test_a_repeated_image_is_warped_differently_each_time(images):
-    rows = np.array(rows_of(make(images, amounts=STILL), images))
-    drawn, _ = read_all(make(images))  # the same order: it does not depend on the amounts
-    first, second = drawn[rows == np.flatnonzero(TARGETS == 1)[0]]
-    assert (first != second).any()
+def test_a_run_that_begins_later_sees_what_the_whole_run_saw(make):
+    whole, resumed = read_epochs(make(), 5), read_epochs(make(first_epoch=3), 2)
+    np.testing.assert_array_equal(whole[3:], resumed)
 
 
-def test_a_batch_is_the_same_in_whatever_order_batches_are_asked_for(images):
-    forward = make(images)
+def test_a_batch_is_the_same_in_whatever_order_batches_are_asked_for(make):
+    forward, backward = make(), make()
     expected = [forward[number] for number in range(3)]
-    backward = make(images)
     for number in (2, 0, 1, 0, 2):
         np.testing.assert_array_equal(backward[number][0], expected[number][0])
         np.testing.assert_array_equal(backward[number][1], expected[number][1])
 
 
-def test_the_batch_size_does_not_change_what_stands_at_a_position(images):
-    np.testing.assert_array_equal(
-        read_all(make(images, batch_size=5))[0], read_all(make(images, batch_size=1))[0]
-    )
+@pytest.mark.parametrize("num_threads", [1, 3, 8])
+@pytest.mark.parametrize("batch_size", [1, 5, 12])
+def test_neither_threads_nor_the_batch_size_change_an_image(make, num_threads, batch_size):
+    batches = make(num_threads=num_threads, batch_size=batch_size)
+    for one, other in zip(read_epochs(batches, 2), read_epochs(make(), 2), strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
-def test_drawing_leaves_the_images_as_they_were(images):
-    before = images.copy()
-    read_all(make(images))
-    np.testing.assert_array_equal(images, before)
+def test_drawing_leaves_the_images_as_they_were(make, part):
+    before = part.images.copy()
+    read_all(make())
+    np.testing.assert_array_equal(part.images, before)
+
+
+# ---- beside the training step ------------------------------------------------------------------
+
+
+class Reader:
+    """Notes which images were read and waits until it is let go on."""
+
+    def __init__(self) -> None:
+        self.positions: list[int] = []
+        self.go_on = threading.Event()
+
+    def __call__(self, images: Epoch) -> np.ndarray:
+        self.go_on.wait(timeout=30)
+        self.positions += images.positions.tolist()
+        return images.positions
+
+
+@pytest.fixture
+def reader():
+    reader = Reader()
+    yield reader
+    reader.go_on.set()  # or its threads would wait
+
+
+def batches_of_one(reader, params, *, num_threads: int) -> Batches:
+    sampling = Sampling(TARGETS, 16, False, params.augment, seed=3)
+    return Batches(sampling, reader, batch_size=1, num_threads=num_threads)
+
+
+def test_the_next_batches_are_begun_while_one_is_used_but_not_all_of_them(reader, params):
+    reader.go_on.set()
+    batches = batches_of_one(reader, params, num_threads=1)
+    batches[0]
+    batches._pool.shutdown()  # when all that was begun is done
+    assert len(reader.positions) == 3  # the one, and two ahead
+
+
+def test_each_batch_of_an_epoch_is_made_once(reader, params):
+    reader.go_on.set()
+    batches = batches_of_one(reader, params, num_threads=2)
+    for number in range(12):
+        batches[number]
+    batches._pool.shutdown()
+    assert sorted(reader.positions) == list(range(12))
+
+
+def test_batches_begun_in_an_epoch_are_never_given_in_the_next(reader, params):
+    reader.go_on.set()
+    batches, alone = (batches_of_one(reader, params, num_threads=2) for _ in range(2))
+    batches[0]
+    batches.on_epoch_end()
+    alone.on_epoch_end()
+    assert [batches[number][0][0] for number in range(12)] == alone._epoch.positions.tolist()
+
+
+def test_what_goes_wrong_in_a_thread_is_raised_where_the_batch_is_asked_for(params):
+    def read(images: Epoch) -> np.ndarray:
+        raise OSError("disk gone")
+
+    batches = batches_of_one(read, params, num_threads=2)
+    with pytest.raises(OSError, match="disk gone"):
+        batches[0]
+
+
+def fit_epochs(batches: Batches, *, first_epoch: int, num_epochs: int) -> list[float]:
+    """What `fit` saw of each epoch: a network that changes nothing has the mean of its inputs as its loss."""
+    inputs = keras.Input((), dtype="float32")
+    model = keras.Model(inputs, keras.layers.Identity()(inputs))
+    model.compile("sgd", loss=lambda _, seen: seen)
+    history = model.fit(batches, initial_epoch=first_epoch, epochs=num_epochs, shuffle=False, verbose=0)
+    return [round(loss, 4) for loss in history.history["loss"]]
+
+
+def read_shears(images: Epoch) -> np.ndarray:
+    return images.warps[:, 0, 0].astype(np.float32)
+
+
+def test_fit_sees_the_same_epochs_when_it_is_resumed(params):
+    def batches(first_epoch: int) -> Batches:
+        sampling = Sampling(TARGETS, 16, True, params.augment, seed=3)
+        return Batches(sampling, read_shears, batch_size=5, num_threads=2, first_epoch=first_epoch)
+
+    whole = fit_epochs(batches(0), first_epoch=0, num_epochs=4)
+    assert len(set(whole)) == 4
+    assert fit_epochs(batches(2), first_epoch=2, num_epochs=4) == whole[2:]

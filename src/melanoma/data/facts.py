@@ -15,8 +15,8 @@ import pyarrow as pa
 from melanoma.data.hashes import THUMBNAIL_SIDE
 from melanoma.data.inspection import ImageFile, inspect_file, use_one_thread
 from melanoma.errors import DataError, first_offenders
-from melanoma.execution import imap_processes
-from melanoma.sections import Inspect
+from melanoma.execution.mapping import imap
+from melanoma.sections import Execution, Inspect
 
 __all__ = [
     "FACT_DTYPES",
@@ -78,7 +78,7 @@ _ARROW_TYPES = {
 
 
 def inspect_images(
-    records: pd.DataFrame, *, root: Path, settings: Inspect, num_workers: int, description: str
+    records: pd.DataFrame, *, root: Path, settings: Inspect, execution: Execution, description: str
 ) -> pd.DataFrame:
     """Facts of every image of `records`, in their order, as one table; see `inspect_groups`."""
     groups = inspect_groups(
@@ -86,7 +86,7 @@ def inspect_images(
         root=root,
         settings=settings,
         num_images=len(records),
-        num_workers=num_workers,
+        execution=execution,
         description=description,
     )
     return pd.concat([_table([]), *groups], ignore_index=True)
@@ -98,10 +98,10 @@ def inspect_groups(
     root: Path,
     settings: Inspect,
     num_images: int,
-    num_workers: int,
+    execution: Execution,
     description: str,
 ) -> Iterator[pd.DataFrame]:
-    """Yield the facts of every image, over processes, a few hundred rows at a time.
+    """Yield the facts of every image, a few hundred rows at a time.
 
     Memory holds these rows and no more, however many images there are.
 
@@ -111,17 +111,17 @@ def inspect_groups(
         root: The top of the repository.
         settings: Working size and thresholds.
         num_images: How many rows `records` have.
-        num_workers: See `execution.imap_processes`.
+        execution: Where the work is done.
         description: Of the progress bar.
 
     Yields:
         Columns and types of `FACT_DTYPES`.
     """
-    rows = imap_processes(
+    rows = imap(
         partial(inspect_file, settings=settings),
         (file for table in records for file in _files(table, root)),
         num_items=num_images,
-        num_workers=num_workers,
+        execution=execution,
         description=description,
         initializer=use_one_thread,
     )

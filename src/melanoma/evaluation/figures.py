@@ -71,10 +71,10 @@ def confusion_figure(counts: dict[str, float], *, title: str, note: str) -> Figu
 
 
 def history_figure(history: pd.DataFrame, *, title: str, note: str) -> Figure:
-    """Accuracy, loss and validation AUC by epoch, side by side.
+    """Accuracy, loss and ranking scores by epoch, side by side.
 
     Args:
-        history: From `training.fit.fit`.
+        history: From `training.fit.train`.
         title: Of the figure.
         note: As for `roc_figure`.
     """
@@ -82,7 +82,11 @@ def history_figure(history: pd.DataFrame, *, title: str, note: str) -> Figure:
     panels = {
         "accuracy": {"accuracy": "train (augmented)", "val_accuracy": "validation"},
         "loss": {"loss": "train (augmented)", "val_loss": "validation"},
-        "AUC": {"val_auc_roc": "validation"},
+        "ranking on validation": {
+            "val_auc_roc": "AUC",
+            "val_average_precision": "average precision",
+            "val_specificity_at_95_sensitivity": "specificity at 95 % sensitivity",
+        },
     }
     for axes, (name, lines) in zip(figure.subplots(1, 3), panels.items(), strict=True):
         for column, label in lines.items():
@@ -92,29 +96,24 @@ def history_figure(history: pd.DataFrame, *, title: str, note: str) -> Figure:
     return figure
 
 
-def trials_figure(trials: list[dict[str, Any]], *, note: str) -> Figure:
-    """Every completed trial by learning rate, depth and validation AUC; the baseline is marked.
+def seeds_figure(comparison: dict[str, Any], *, score: str, note: str) -> Figure:
+    """A dot for each seed and model, lines between the dots of a seed, a bar at the mean of each model.
 
     Args:
-        trials: As in `tuning.json`; only completed ones are drawn.
+        comparison: From `seeds.compare`.
+        score: Which of its scores.
         note: As for `roc_figure`.
     """
-    figure = new_figure("trials of the study", note, width=6.4)
+    figure = new_figure(f"{score} of the kept epochs, by seed", note, width=4.8)
     axes = figure.subplots()
-    done = [trial for trial in trials if trial["val_auc_roc"] is not None]
-    points = axes.scatter(
-        [trial["learning_rate"] for trial in done],
-        [trial["val_auc_roc"] for trial in done],
-        c=[trial["depth"] for trial in done],
-        cmap="viridis",
-        vmin=1,
-        vmax=5,
-        s=60,
-    )
-    for trial in done:
-        name = "baseline" if trial["is_baseline"] else str(trial["trial"])
-        place = (trial["learning_rate"], trial["val_auc_roc"])
-        axes.annotate(name, place, xytext=(5, 4), textcoords="offset points", fontsize=8)
-    figure.colorbar(points, ax=axes, label="depth (blocks)", ticks=range(1, 6))
-    axes.set(xscale="log", xlabel="learning rate", ylabel="validation AUC")
+    of_model = {model: comparison[model][score] for model in COLORS}
+    for seed in comparison["seeds"]:
+        pair = [described["by_seed"][str(seed)] for described in of_model.values()]
+        axes.plot([0, 1], pair, color="#dddddd", linewidth=1, zorder=1)
+        axes.annotate(f"seed {seed}", (1, pair[1]), xytext=(7, -3), textcoords="offset points", fontsize=8)
+    for place, (model, described) in enumerate(of_model.items()):
+        values = list(described["by_seed"].values())
+        axes.scatter([place] * len(values), values, color=COLORS[model], zorder=2)
+        axes.hlines(described["mean"], place - 0.12, place + 0.12, color=COLORS[model], linewidth=2)
+    axes.set(xticks=[0, 1], xticklabels=list(of_model), xlim=(-0.5, 1.5), ylabel=score)
     return figure

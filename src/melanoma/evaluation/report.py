@@ -23,7 +23,7 @@ class Report:
     Attributes:
         metrics: What `metrics.json` holds.
         thresholds: The operating point of each model.
-        selected: The model to promote: the higher AUC on validation, the baseline on a tie.
+        selected: The model to promote; chosen beforehand, see `seeds.select`.
         predictions: One row an image and model, columns `schema.PREDICTION_COLUMNS`; all splits.
         roc: Points of the ROC curves on test; columns `model`, `false_positive_fraction`, `sensitivity`,
             `threshold`.
@@ -73,6 +73,7 @@ def evaluate(
     *,
     cohort: str,
     is_synthetic: bool,
+    selected: str,
 ) -> Report:
     """Measure models on validation and test, each at the operating point it gets on validation.
 
@@ -82,6 +83,7 @@ def evaluate(
         settings: `params.yaml: evaluate`.
         cohort: For titles.
         is_synthetic: Whether to say so in every title.
+        selected: The model to promote, chosen without the test split.
     """
     validation = (index["split"] == VALIDATION).to_numpy()
     target = index["target"].to_numpy()
@@ -92,7 +94,6 @@ def evaluate(
         for model, probability in scores.items()
     }
     measured = _measure(index, scores, thresholds, settings)
-    selected = _select(measured)
     predictions = _predictions(index, scores, thresholds)
     roc = _roc_curves(index, scores)
     note = f"cohort {cohort}, test split" + (", SYNTHETIC images" if is_synthetic else "")
@@ -145,12 +146,6 @@ def _measure_split(
         **{name: int(count[0]) for name, count in counts.items()},
         **bootstrap.metrics_with_intervals(target, probability, threshold=threshold, weights=weights),
     }
-
-
-def _select(measured: dict[str, Any]) -> str:
-    """Choose on validation; test scores play no part."""
-    auc = {m: measured[m][VALIDATION]["auc_roc"]["value"] for m in ("baseline", "tuned")}
-    return "tuned" if auc["tuned"] > auc["baseline"] else "baseline"
 
 
 def _predictions(

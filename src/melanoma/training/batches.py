@@ -1,85 +1,97 @@
-"""Batches of training images: drawn class by class, warped, repeatable from the seed alone."""
+"""Batches of training images, made beside the training step and repeatable from the seed alone."""
 
 import math
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from threading import Lock
+from typing import Any
 
+import cv2
 import keras
 import numpy as np
 
 from melanoma.data.augment import augment_image
-from melanoma.sections import Augment
+from melanoma.data.packed import Part
+from melanoma.training.epochs import Epoch, Sampling
+
+BATCHES_AHEAD = 2  # for each thread: enough that the step never waits, few enough that memory stays flat
+
+Inputs = Any  # what a network takes: an array, or a tuple of arrays
 
 
-class TrainingBatches(keras.utils.PyDataset):
-    """One epoch of augmented training images; every epoch draws anew.
+class Batches(keras.utils.PyDataset):
+    """The batches of one epoch after another; a new one is drawn whenever Keras ends one.
 
-    What an image looks like depends on `(seed, epoch, position in the epoch)` and on nothing else.
+    To be fitted with `shuffle=False`. Before its first epoch `fit` has a look at the batches and ends that
+    look as an epoch: it trains on epochs `first_epoch + 1, first_epoch + 2, …`, resumed or not.
+
+    Threads of our own make the coming batches. Those that Keras offers (`workers`) give some batches of an
+    epoch in the next one, how many is left to chance: on JAX no training could be repeated. See also
+    keras#23283.
     """
 
     def __init__(
         self,
-        images: np.ndarray,
-        targets: np.ndarray,
+        sampling: Sampling,
+        read: Callable[[Epoch], Inputs],
         *,
         batch_size: int,
-        balance_classes: bool,
-        amounts: Augment,
-        seed: int,
+        num_threads: int,
+        first_epoch: int = 0,
     ) -> None:
-        """Hold references to `images` (n, size, size, 3) uint8 and `targets` (n,) float32."""
+        """Draw the first epoch.
+
+        Args:
+            sampling: How epochs are drawn.
+            read: Makes the inputs of some images of an epoch; called from several threads.
+            batch_size: Images of a batch; the last of an epoch may be smaller.
+            num_threads: Batches that are made at once.
+            first_epoch: Its number.
+        """
         super().__init__()
-        self._images, self._targets = images, targets
-        self._batch_size, self._balance_classes = batch_size, balance_classes
-        self._amounts, self._seed, self._epoch = amounts, seed, 0
-        self._order = self._draw_order()
+        self._sampling, self._read = sampling, read
+        self._batch_size, self._num_ahead = batch_size, BATCHES_AHEAD * num_threads
+        self._number, self._epoch = first_epoch, sampling.draw(first_epoch)
+        self._pool = ThreadPoolExecutor(num_threads, "batches", initializer=_use_one_thread)
+        self._coming: dict[int, Future[tuple[Inputs, np.ndarray]]] = {}
+        self._lock = Lock()  # TensorFlow reads ahead in a thread of its own
 
     def __len__(self) -> int:
-        """Batches an epoch; the last may be smaller."""
-        return math.ceil(len(self._order) / self._batch_size)
+        """Batches an epoch."""
+        return math.ceil(len(self._epoch) / self._batch_size)
 
-    def __getitem__(self, batch: int) -> tuple[np.ndarray, np.ndarray]:
-        """Images `(b, size, size, 3)` uint8 and targets `(b,)` of one batch."""
-        start = batch * self._batch_size
-        rows = self._order[start : start + self._batch_size]
-        warped = [
-            augment_image(
-                self._images[row],
-                self._amounts,
-                np.random.default_rng([self._seed, self._epoch, start + position]),
-            )
-            for position, row in enumerate(rows)
-        ]
-        return np.stack(warped), self._targets[rows]
+    def __getitem__(self, batch: int) -> tuple[Inputs, np.ndarray]:
+        """Inputs and targets `(b,)`, float32, of one batch; the next ones are begun."""
+        with self._lock:
+            window = range(batch, min(batch + 1 + self._num_ahead, len(self)))
+            self._coming = {number: self._coming.get(number) or self._begin(number) for number in window}
+            wanted = self._coming.pop(batch)
+        return wanted.result()
 
     def on_epoch_end(self) -> None:
-        """Draw the order of the next epoch; called by Keras."""
-        self._epoch += 1
-        self._order = self._draw_order()
+        """Draw the next epoch; called by Keras."""
+        epoch = self._sampling.draw(self._number + 1)
+        with self._lock:
+            self._number, self._epoch = self._number + 1, epoch
+            for future in self._coming.values():
+                future.cancel()
+            self._coming = {}
 
-    def _draw_order(self) -> np.ndarray:
-        generator = np.random.default_rng([self._seed, self._epoch])
-        if not self._balance_classes:
-            return generator.permutation(len(self._targets))
-        return draw_balanced(self._targets, generator)
+    def _begin(self, batch: int) -> "Future[tuple[Inputs, np.ndarray]]":
+        start = batch * self._batch_size
+        return self._pool.submit(self._make, self._epoch[start : start + self._batch_size])
 
-
-def draw_balanced(targets: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """As many row numbers as there are rows, half of each class, in random order.
-
-    The rarer class is repeated (each of its rows equally often, give or take one), the more frequent
-    one loses rows at random; the next epoch loses others.
-
-    Args:
-        targets: Shape `(num_images,)`, 0 or 1, both present.
-        generator: Where rows are drawn from.
-    """
-    num_malignant = len(targets) // 2  # an odd one out is benign
-    drawn = [
-        _draw_rows(np.flatnonzero(targets == value), number, generator)
-        for value, number in ((0, len(targets) - num_malignant), (1, num_malignant))
-    ]
-    return generator.permutation(np.concatenate(drawn))
+    def _make(self, images: Epoch) -> tuple[Inputs, np.ndarray]:
+        return self._read(images), self._sampling.targets[images.positions]
 
 
-def _draw_rows(rows: np.ndarray, number: int, generator: np.random.Generator) -> np.ndarray:
-    rounds = [generator.permutation(rows) for _ in range(math.ceil(number / len(rows)))]
-    return np.concatenate(rounds)[:number]
+def _use_one_thread() -> None:
+    """OpenCV's own threads would share out each picture, which takes longer than warping it."""
+    cv2.setNumThreads(1)
+
+
+def read_augmented(part: Part, images: Epoch) -> np.ndarray:
+    """Images `(b, size, size, 3)`, uint8: read from `part` and warped here, on the host."""
+    pixels = part.take(images.positions)
+    colours = [None] * len(images) if images.colours is None else images.colours
+    return np.stack(list(map(augment_image, pixels, images.warps, colours)))

@@ -1,5 +1,6 @@
 """Fit one network: the seam between data and Keras that search and the train stage share."""
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,121 +8,102 @@ from pathlib import Path
 import keras
 import numpy as np
 import pandas as pd
-from sklearn.metrics import accuracy_score, log_loss, roc_auc_score
-from sklearn.utils.class_weight import compute_sample_weight
-from tqdm import tqdm
 
 from melanoma.errors import TrainingError
-from melanoma.models.builders import BUILDERS
-from melanoma.sections import Augment, Model
-from melanoma.training.batches import TrainingBatches
-
-OBJECTIVE = "val_auc_roc"
-
-
-@dataclass(frozen=True)
-class Arrays:
-    """Training and validation images `(n, size, size, 3)` uint8 and targets `(n,)` float32."""
-
-    train_images: np.ndarray
-    train_targets: np.ndarray
-    validation_images: np.ndarray
-    validation_targets: np.ndarray
+from melanoma.models.builders import build_model
+from melanoma.training import checkpoints, inputs, numerics, schedules, scores
+from melanoma.training.progress import Progress
+from melanoma.training.recipe import Arrays, Recipe
 
 
 @dataclass(frozen=True)
-class FitSettings:
-    """How one network is fitted."""
+class Trained:
+    """A fitted network.
 
-    num_epochs: int
-    batch_size: int
-    balance_classes: bool
-    monitor: str
-    patience: int
-    seed: int
+    Attributes:
+        model: With the weights of its best epoch.
+        history: One row an epoch: `epoch` (from 1), `loss`, `accuracy` (on augmented training images),
+            `val_loss`, `val_accuracy`, `val_auc_roc`, `val_average_precision`,
+            `val_specificity_at_95_sensitivity`, `learning_rate` (at its end), `duration_seconds` (with
+            validation), `images_per_second` (of training alone).
+        best_epoch: The row whose weights `model` has.
+    """
+
+    model: keras.Model
+    history: pd.DataFrame
+    best_epoch: pd.Series
 
 
-def build_model(model: Model, *, image_size: int, depth: int) -> keras.Model:
-    """The network of `params.yaml: model` with `depth` blocks."""
-    return BUILDERS[model.family](
-        image_size=image_size, depth=depth, filters=model.filters, dense_units=model.dense_units
-    )
-
-
-def fit(
-    model: keras.Model,
+def train(
     arrays: Arrays,
-    settings: FitSettings,
+    recipe: Recipe,
     *,
-    learning_rate: float,
-    augment: Augment,
+    num_epochs: int,
+    seed: int,
+    checkpoint: Path | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
-) -> pd.DataFrame:
-    """Train `model` in place with Adam and leave it with the weights of its best epoch.
+) -> Trained:
+    """Build and fit one network; the only way from images to weights.
 
-    `settings.monitor` says which epoch is best; training stops after `patience` epochs without a
+    `recipe.train.monitor` says which epoch is best; training stops after `patience` epochs without a
     better one.
 
     Args:
-        model: Uncompiled.
-        arrays: Both splits with both classes.
-        settings: Amounts of work, and the seed of order and augmentation.
-        learning_rate: Of Adam, constant.
-        augment: Of training images.
-        callbacks: See the scores of each epoch: `loss`, `accuracy` (on augmented training images),
-            `val_loss`, `val_accuracy`, `val_auc_roc`; with `balance_classes`, both classes weigh the
-            same in the first two of validation.
-
-    Returns:
-        One row an epoch: `epoch` (from 1) and those scores.
+        arrays: Both parts with both classes.
+        recipe: How.
+        num_epochs: At most so many.
+        seed: Of the first weights, of the order of images and of augmentation.
+        checkpoint: File that keeps the state after every epoch; when it holds this very training, training
+            goes on from it, or is found to be over. Whoever names it removes it when the network is safe.
+        callbacks: See the scores of each epoch, those of `Trained.history`; not of epochs before a kill. They
+            may set `model.stop_training`.
 
     Raises:
-        TrainingError: A split lacks a class, or the loss is no longer a number.
+        TrainingError: A part lacks a class, the loss is no longer a number, or the settings contradict each
+            other.
     """
     _require_both_classes(arrays)
-    model.compile(keras.optimizers.Adam(learning_rate), "binary_crossentropy", metrics=["accuracy"])
-    batches = TrainingBatches(
-        arrays.train_images,
-        arrays.train_targets,
-        batch_size=settings.batch_size,
-        balance_classes=settings.balance_classes,
-        amounts=augment,
-        seed=settings.seed,
-    )
-    history = model.fit(
-        batches,
-        epochs=settings.num_epochs,
-        verbose=0,
-        callbacks=[
-            _ValidationScores(arrays.validation_images, arrays.validation_targets, settings.balance_classes),
-            keras.callbacks.EarlyStopping(
-                settings.monitor,
-                mode=_direction(settings.monitor),
-                patience=settings.patience,
-                restore_best_weights=True,
-            ),
-            _Progress(model.name, settings.num_epochs),
-            *callbacks,
-        ],
-    )
-    epochs = [epoch + 1 for epoch in history.epoch]
-    return pd.DataFrame({"epoch": epochs, **history.history})
-
-
-def _direction(monitor: str) -> str:
-    return "min" if monitor == "val_loss" else "max"
-
-
-def best_epoch(history: pd.DataFrame, monitor: str) -> pd.Series:
-    """The row of `history` whose weights `fit` kept; the first of equals."""
-    scores = history[monitor].to_numpy()
-    return history.iloc[int(scores.argmin() if _direction(monitor) == "min" else scores.argmax())]
+    settings = recipe.train
+    if settings.deterministic:
+        numerics.make_repeatable(settings)
+    keras.backend.clear_session()  # or memory grows from training to training (optuna#1178)
+    keras.utils.set_random_seed(seed)
+    epochs = _Epochs(arrays, recipe, num_epochs=num_epochs, seed=seed, checkpoint=checkpoint)
+    with numerics.precision(settings):
+        network = build_model(recipe.hyperparameters, recipe.model, image_size=arrays.train.images.shape[1])
+        fitted, batches = inputs.prepare(
+            network, arrays.train, recipe, seed=seed, first_epoch=epochs.num_done
+        )
+        rate = schedules.learning_rate(
+            recipe.hyperparameters.learning_rate,
+            settings,
+            num_epochs=num_epochs,
+            steps_per_epoch=len(batches),
+        )
+        numerics.compile_model(fitted, recipe.hyperparameters, settings, learning_rate=rate)
+    epochs.resume(network, fitted.optimizer)
+    if not epochs.is_over:
+        progress = Progress(
+            f"{network.name} seed {seed}",
+            num_epochs=num_epochs,
+            num_done=epochs.num_done,
+            shown=("loss", settings.monitor, "val_auc_roc"),
+        )
+        fitted.fit(
+            batches,
+            initial_epoch=epochs.num_done,
+            epochs=num_epochs,
+            shuffle=False,  # the batches know their order
+            verbose=0,
+            callbacks=[numerics.StopAtNan(), epochs, progress, *callbacks],
+        )
+    return epochs.finish()
 
 
 def _require_both_classes(arrays: Arrays) -> None:
     for split, targets in (
-        ("train", arrays.train_targets),
-        ("validation", arrays.validation_targets),
+        ("train", arrays.train.targets),
+        ("validation", arrays.validation.targets),
     ):
         if len(np.unique(targets)) < 2:
             raise TrainingError(
@@ -130,63 +112,87 @@ def _require_both_classes(arrays: Arrays) -> None:
             )
 
 
-def predict(model: keras.Model, images: np.ndarray, *, batch_size: int = 64) -> np.ndarray:
-    """Probabilities `(n,)` of `(n, size, size, 3)` uint8 images.
+class _Epochs(keras.callbacks.Callback):
+    """Scores every epoch, keeps the best weights and the checkpoint, and says when it is enough."""
 
-    Batch by batch, because `keras.Model.predict` sets up a data pipeline at every call (57 ms).
-    """
-    starts = range(0, len(images), batch_size)
-    parts = [model.predict_on_batch(images[start : start + batch_size]) for start in starts]
-    return np.concatenate(parts).ravel().astype(np.float64)
-
-
-class _ValidationScores(keras.callbacks.Callback):
-    """Adds val_loss, val_accuracy and the exact val_auc_roc to the scores of each epoch.
-
-    Where training draws both classes equally often, they weigh equally in loss and accuracy here too.
-    Else the loss would be lowest while the network still calls everything benign, as most images are.
-    """
-
-    def __init__(self, images: np.ndarray, targets: np.ndarray, balance_classes: bool) -> None:
+    def __init__(
+        self, arrays: Arrays, recipe: Recipe, *, num_epochs: int, seed: int, checkpoint: Path | None
+    ) -> None:
+        """Look for a checkpoint of this training."""
         super().__init__()
-        self._images, self._targets = images, targets
-        self._weights = compute_sample_weight("balanced" if balance_classes else None, targets)
+        self._arrays, self._settings = arrays, recipe.train
+        self._num_epochs, self._checkpoint = num_epochs, checkpoint
+        self._history = pd.DataFrame()
+        self._found: checkpoints.State | None = None
+        if checkpoint is not None:
+            self._problem = checkpoints.problem_digest(arrays, recipe, num_epochs=num_epochs, seed=seed)
+            self._found = checkpoints.load(checkpoint, self._problem)
+        if self._found is not None:
+            self._history, self._best = self._found.history, self._found.best
+
+    @property
+    def num_done(self) -> int:
+        """Epochs so far, those before a kill among them."""
+        return len(self._history)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether all epochs are done, or the last `patience` of them brought nothing better."""
+        if self.num_done in (0, self._num_epochs):
+            return self.num_done > 0
+        waited = scores.num_epochs_since_best(self._history, self._settings.monitor)
+        return waited >= self._settings.patience
+
+    def resume(self, network: keras.Model, optimizer: keras.optimizers.Optimizer) -> None:
+        """Give both the state of the checkpoint, where there is one."""
+        self._network, self._optimizer = network, optimizer
+        if self._found is not None:
+            checkpoints.assign(network.variables, self._found.network)
+            checkpoints.assign(optimizer.variables, self._found.optimizer)
+            self._found = None  # the arrays are large
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Look at the clock."""
+        self._started = time.perf_counter()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Complete `logs`, which all later callbacks see."""
         logs = {} if logs is None else logs
-        if not np.isfinite(logs["loss"]):
-            raise TrainingError(
-                f"The training loss is {logs['loss']} in epoch {epoch + 1}; lower the learning rate."
-            )
-        probability = predict(self.model, self._images)
-        called, weights = probability >= 0.5, self._weights
-        logs["val_loss"] = float(log_loss(self._targets, probability, sample_weight=weights))
-        logs["val_accuracy"] = float(accuracy_score(self._targets, called, sample_weight=weights))
-        logs[OBJECTIVE] = float(roc_auc_score(self._targets, probability))
+        trained_seconds = time.perf_counter() - self._started
+        logs |= self._score(epoch + 1)
+        logs["learning_rate"] = float(self._optimizer.learning_rate)
+        logs["duration_seconds"] = time.perf_counter() - self._started
+        logs["images_per_second"] = len(self._arrays.train) / trained_seconds
+        row = {"epoch": epoch + 1, **{name: float(score) for name, score in logs.items()}}
+        self._history = pd.concat([self._history, pd.DataFrame([row])], ignore_index=True)
+        if scores.num_epochs_since_best(self._history, self._settings.monitor) == 0:
+            self._best = checkpoints.values(self._network.weights)
+        if self._checkpoint is not None:
+            self._save(self._checkpoint)
+        if self.is_over:
+            self.model.stop_training = True
 
+    def _score(self, epoch: int) -> dict[str, float]:
+        part = self._arrays.validation
+        probability = scores.predict(self._network, part)
+        if not np.isfinite(probability).all():
+            raise numerics.not_a_number("A validation image's probability is no number", epoch, self.model)
+        return scores.score_validation(
+            part.targets, probability, balance_classes=self._settings.balance_classes
+        )
 
-class _Progress(keras.callbacks.Callback):
-    """A bar over epochs with the last scores."""
+    def _save(self, path: Path) -> None:
+        state = checkpoints.State(
+            self._problem,
+            self._history,
+            checkpoints.values(self._network.variables),
+            checkpoints.values(self._optimizer.variables),
+            self._best,
+        )
+        checkpoints.save(state, path)
 
-    def __init__(self, name: str, num_epochs: int) -> None:
-        super().__init__()
-        self._name, self._num_epochs = name, num_epochs
-
-    def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
-        self._bar = tqdm(total=self._num_epochs, desc=self._name, unit="epoch", disable=None)
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        scores = {key: f"{(logs or {})[key]:.3f}" for key in ("loss", OBJECTIVE)}
-        self._bar.set_postfix(scores)
-        self._bar.update()
-
-    def on_train_end(self, logs: dict[str, float] | None = None) -> None:
-        self._bar.close()
-
-
-def save_model(model: keras.Model, folder: Path) -> None:
-    """Write `model.keras` and `model.onnx` (input `image` uint8, output probabilities) to `folder`."""
-    folder.mkdir(parents=True, exist_ok=True)
-    model.save(folder / "model.keras")
-    model.predict_on_batch(np.zeros((1, *model.input_shape[1:]), np.uint8))  # export needs one call
-    model.export(folder / "model.onnx", format="onnx", verbose=False)
+    def finish(self) -> Trained:
+        """The network with the weights of its best epoch, whatever ended its training."""
+        checkpoints.assign(self._network.weights, self._best)
+        best = scores.best_epoch(self._history, self._settings.monitor)
+        return Trained(self._network, self._history, best)

@@ -1,207 +1,265 @@
-"""The study: learning rate and depth around the baseline, which is trial 0.
+"""The search: this process asks the study, workers train, this process tells the study.
 
-The study lives in a storage of its own and is found again by name, so a killed search goes on where it
-stopped. A name stands for one problem: data, space and settings; when one of them changes, a new study
-begins.
+One process asks, so the number of trials is exact and, with one worker, a study repeats. It loads neither
+Keras nor TensorFlow. What becomes of a trial whose worker, or whose search, ended before it did:
+
+* It is marked as failed, with the reason; a trial is never gone on with, it begins anew.
+* After the death of its worker it is enqueued again once: a trial that kills its worker may do so always.
+* After an end of the search it is enqueued again, however often; the next search begins with it.
 """
 
-import hashlib
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import AbstractContextManager
-from pathlib import Path
-from typing import Any, Protocol
+from dataclasses import dataclass, field
+from typing import Any, Literal, NoReturn, Protocol
 
-import keras
+import numpy as np
 import optuna
-from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
+from tqdm import tqdm
 
-from melanoma.errors import TrainingError
-from melanoma.sections import Augment, Baseline, Model, Tune
-from melanoma.training.fit import OBJECTIVE, Arrays, FitSettings, best_epoch, build_model, fit
+from melanoma.errors import TrainingError, WorkerError, first_offenders
+from melanoma.training import spaces
+from melanoma.training.recipe import Arrays
+from melanoma.training.storages import storage_errors
+from melanoma.training.studies import BASELINE, ERROR, REPEATS, finished_trials, make_sampler
+from melanoma.training_sections import Hyperparameters, Tune
 
-
-class EpochLog(Protocol):
-    """Takes the scores of each epoch; a tracker's run is one."""
-
-    def log_epoch(self, epoch: int, scores: Mapping[str, float]) -> None:
-        """Scores of `epoch`, counted from 1."""
-
-    def set_tags(self, values: Mapping[str, object]) -> None:
-        """Words about the whole trial."""
-
-
-OpenLog = Callable[[int, dict[str, Any]], AbstractContextManager[EpochLog]]
+RETRY_OF, RUN_ID = "retry_of", "run_id"
+INTERRUPTED = "The search ended before this trial did; it is tried again."
+STATES = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
+MIN_FAILURES = 3  # that stop a search, however few trials are wanted
 
 
-def study_name(cohort: str, problem: dict[str, Any]) -> str:
-    """A name that is the same for the same problem only.
+@dataclass(frozen=True)
+class Asked:
+    """A trial for a worker.
 
-    Args:
-        cohort: Its first part.
-        problem: Everything that makes trials comparable, JSON types.
+    Attributes:
+        study: Name of its study.
+        trial_id: In the storage.
+        number: In the study.
+        hyperparameters: To train with.
+        is_baseline: Then it is not pruned: every other trial is compared with it.
+        run_id: Of the tracker's run for its epochs.
     """
-    text = json.dumps(problem, sort_keys=True)
-    return f"{cohort}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+
+    study: str
+    trial_id: int
+    number: int
+    hyperparameters: Hyperparameters
+    is_baseline: bool
+    run_id: str
 
 
-def open_study(name: str, tune: Tune, baseline: Baseline) -> optuna.Study:
-    """Create the study with the baseline as its first trial, or go on with the one that is there.
+@dataclass(frozen=True)
+class Outcome:
+    """What a worker says of a trial.
 
-    Trials that a kill left unfinished are marked as failed and their parameters are tried again.
+    Attributes:
+        state: How it ended.
+        value: The objective at the epoch whose weights are kept; None unless complete.
+        error: Why it failed.
+        facts: Kept with the trial: `duration_seconds`, `device` and more, JSON types.
     """
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = optuna.create_study(
-        study_name=name,
-        storage=_open_storage(tune.storage),
-        sampler=optuna.samplers.TPESampler(
-            seed=tune.seed, multivariate=True, n_startup_trials=tune.num_startup_trials
-        ),
-        pruner=optuna.pruners.MedianPruner(
-            n_startup_trials=tune.num_startup_trials, n_warmup_steps=tune.num_warmup_epochs
-        ),
-        direction="maximize",
-        load_if_exists=True,
-    )
-    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        study.tell(trial.number, state=TrialState.FAIL)
-        # A trial that was killed before it drew anything has what was enqueued for it, if anything.
-        params = trial.system_attrs.get("fixed_params", trial.params)
-        if params:
-            study.enqueue_trial(params, user_attrs=trial.user_attrs | {"repeats": trial.number})
-    if not study.get_trials(deepcopy=False):
-        study.enqueue_trial(
-            {"learning_rate": baseline.learning_rate, "depth": baseline.depth},
-            user_attrs={"is_baseline": True},
-        )
-    return study
+
+    state: Literal["complete", "pruned", "failed"]
+    value: float | None = None
+    error: str | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
 
 
-def _open_storage(storage: str) -> Any:
-    """A database URL as it is; anything else names a journal file, safe for processes of one machine."""
-    if "://" in storage:
-        return storage
-    Path(storage).parent.mkdir(parents=True, exist_ok=True)
-    return JournalStorage(JournalFileBackend(storage))
+class Runs(Protocol):
+    """A tracker that mirrors the study: one run for each trial."""
+
+    def begin(self, trial: FrozenTrial) -> str:
+        """Open a run for a trial that starts; its id."""
+
+    def end(self, trial: FrozenTrial) -> None:
+        """End the run of a trial that has ended."""
+
+    def reconcile(self, trials: Sequence[FrozenTrial]) -> None:
+        """See to it that every trial that has begun has one run, in the state of the trial."""
 
 
-def suggest(trial: optuna.Trial, tune: Tune) -> dict[str, Any]:
-    """Draw `learning_rate` (log scale) and `depth` from the space of `params.yaml: tune`."""
-    return {
-        "learning_rate": trial.suggest_float(
-            "learning_rate", tune.min_learning_rate, tune.max_learning_rate, log=True
-        ),
-        "depth": trial.suggest_int("depth", tune.min_depth, tune.max_depth),
-    }
+class Workers(Protocol):
+    """See `execution.workers.Workers`."""
+
+    @property
+    def num_slots(self) -> int:
+        """Trials at once."""
+
+    def submit(self, task: Asked) -> Future[Outcome]:
+        """Start a trial in a free slot."""
 
 
-class _Report(keras.callbacks.Callback):
-    """Tells the study and a log how an epoch went; stops a trial that the pruner gives up."""
-
-    def __init__(self, trial: optuna.Trial, log: EpochLog) -> None:
-        super().__init__()
-        self._trial, self._log = trial, log
-        self.is_pruned = False
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        scores = logs or {}
-        self._log.log_epoch(epoch + 1, scores)
-        self._trial.report(scores[OBJECTIVE], epoch + 1)
-        if self._trial.should_prune():
-            self.is_pruned = True
-            self.model.stop_training = True
+def require_both_classes(arrays: Arrays, objective: str) -> None:
+    """Raise a `TrainingError` where the objective of a study would be undefined, before any trial."""
+    for split, part in (("train", arrays.train), ("validation", arrays.validation)):
+        if len(np.unique(part.targets)) < 2:
+            raise TrainingError(
+                f"The {split} split has {len(part)} images of one class or none. With them tune.objective "
+                f"{objective} is undefined, and no trial can be compared with another. Check data/splits and "
+                "add images."
+            )
 
 
 def run_trials(
     study: optuna.Study,
-    arrays: Arrays,
+    workers: AbstractContextManager[Workers],
     *,
     tune: Tune,
-    settings: FitSettings,
-    model: Model,
-    augment: Augment,
-    open_log: OpenLog,
+    baseline: Hyperparameters,
+    runs: Runs,
+    say: Callable[[str], object] = lambda _: None,
 ) -> None:
     """Run trials until `tune.num_trials` have finished, counting those of earlier calls.
 
-    A trial that fails (for instance a loss that is no number) is kept as failed and does not count.
+    A trial that fails is kept as failed and does not count. Whatever ends the search, no worker and no
+    trial still runs when this returns or raises.
 
     Args:
         study: From `open_study`.
-        arrays: Training and validation images.
+        workers: Opened when there is something to do.
         tune: The space and the number of trials.
-        settings: Of every trial's fit.
-        model: What all networks share.
-        augment: Of training images.
-        open_log: Called with number and parameters of each trial.
+        baseline: What rows of the space that are null keep.
+        runs: A run for each trial.
+        say: Takes a line about each trial that ends, where there is no terminal for a bar.
 
     Raises:
-        TrainingError: As many trials failed as were wanted.
+        TrainingError: As many trials failed as were wanted, or the storage is down.
     """
-
-    def objective(trial: optuna.Trial) -> float:
-        params = suggest(trial, tune)
-        with open_log(trial.number, params) as log:
-            keras.backend.clear_session()  # or memory grows from trial to trial (optuna#1178)
-            keras.utils.set_random_seed(settings.seed)
-            network = build_model(model, image_size=arrays.train_images.shape[1], depth=params["depth"])
-            report = _Report(trial, log)
-            history = fit(
-                network,
-                arrays,
-                settings,
-                learning_rate=params["learning_rate"],
-                augment=augment,
-                callbacks=[report],
-            )
-            log.set_tags({"trial_state": "pruned" if report.is_pruned else "complete"})
-        if report.is_pruned:
-            raise optuna.TrialPruned
-        return float(best_epoch(history, settings.monitor)[OBJECTIVE])
-
-    num_failed_before = _num_failed(study)  # by a kill, or in an earlier call
-    while (num_left := tune.num_trials - len(finished_trials(study))) > 0:
-        study.optimize(objective, n_trials=num_left, catch=(TrainingError,))
-        num_failed = _num_failed(study) - num_failed_before
-        if num_failed >= max(tune.num_trials, 3) and len(finished_trials(study)) < tune.num_trials:
-            raise TrainingError(
-                f"{num_failed} trials of study {study.study_name} failed; narrow the learning rates "
-                "in params.yaml: tune."
-            )
+    with storage_errors(tune.storage):
+        put_back(study)
+        runs.reconcile(study.get_trials(deepcopy=False))
+        if num_left(study, tune) == 0:
+            return
+        try:
+            with workers as opened, _open_bar(study, tune) as bar:
+                for trial in _run(study, opened, tune=tune, baseline=baseline, runs=runs):
+                    _show(bar, study, tune)
+                    if bar.disable:  # in a terminal, lines would tear the bar
+                        say(describe(trial, tune))
+        finally:
+            put_back(study)
+            runs.reconcile(study.get_trials(deepcopy=False))
 
 
-def _num_failed(study: optuna.Study) -> int:
-    return len(study.get_trials(deepcopy=False, states=(TrialState.FAIL,)))
+def num_left(study: optuna.Study, tune: Tune) -> int:
+    """Trials that are still to be finished."""
+    return max(tune.num_trials - len(finished_trials(study)), 0)
 
 
-def finished_trials(study: optuna.Study) -> list[FrozenTrial]:
-    """Trials that were completed or pruned."""
-    return study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
+def _run(
+    study: optuna.Study, workers: Workers, *, tune: Tune, baseline: Hyperparameters, runs: Runs
+) -> Iterator[FrozenTrial]:
+    """Yield each trial that has ended."""
+    running: dict[Future[Outcome], optuna.Trial] = {}
+    failed: list[FrozenTrial] = []
+    while (wanted := num_left(study, tune)) > 0:
+        while len(running) < min(workers.num_slots, wanted):
+            trial, asked = _ask(study, tune=tune, baseline=baseline, runs=runs)
+            running[workers.submit(asked)] = trial
+        for future in wait(running, return_when=FIRST_COMPLETED).done:
+            ended = _settle(study, running.pop(future), future)
+            runs.end(ended)
+            yield ended
+            failed += [ended] if ended.state is TrialState.FAIL else []
+        _require_some_to_succeed(failed, study, tune)
 
 
-def summarize(study: optuna.Study) -> dict[str, Any]:
-    """The best parameters and every trial, for `tuning.json`."""
-    best = study.best_trial
-    return {
-        "study": study.study_name,
-        "objective": OBJECTIVE,
-        "best": {"trial": best.number, OBJECTIVE: best.value, **best.params},
-        "num_finished": len(finished_trials(study)),
-        "trials": [_describe(trial) for trial in study.get_trials(deepcopy=False)],
+def _ask(
+    study: optuna.Study, *, tune: Tune, baseline: Hyperparameters, runs: Runs
+) -> tuple[optuna.Trial, Asked]:
+    trials = study.get_trials(deepcopy=False)
+    # What is tried again was drawn already, so it does not move on the draws that come after.
+    study.sampler = make_sampler(tune, sum(REPEATS not in trial.user_attrs for trial in trials))
+    trial = study.ask()
+    hyperparameters = spaces.suggest(trial, tune.space, baseline)
+    run_id = runs.begin(_frozen(study, trial))
+    trial.set_user_attr(RUN_ID, run_id)
+    is_baseline = bool(trial.user_attrs.get(BASELINE, False))
+    return trial, Asked(study.study_name, trial._trial_id, trial.number, hyperparameters, is_baseline, run_id)
+
+
+def _settle(study: optuna.Study, trial: optuna.Trial, future: Future[Outcome]) -> FrozenTrial:
+    """Tell the study how a trial ended; an error that is not the trial's own is raised."""
+    try:
+        outcome = future.result()
+    except WorkerError as error:
+        outcome = Outcome("failed", error=str(error))
+        if RETRY_OF not in trial.user_attrs:
+            _repeat(study, _frozen(study, trial), **{RETRY_OF: trial.number})
+    for name, fact in outcome.facts.items():
+        trial.set_user_attr(name, fact)
+    if outcome.error is not None:
+        trial.set_user_attr(ERROR, outcome.error)
+    study.tell(trial, outcome.value, state=STATES[outcome.state])
+    return _frozen(study, trial)
+
+
+def _frozen(study: optuna.Study, trial: optuna.Trial) -> FrozenTrial:
+    return study.get_trials(deepcopy=False)[trial.number]
+
+
+def _require_some_to_succeed(failed: list[FrozenTrial], study: optuna.Study, tune: Tune) -> None:
+    if len(failed) >= max(tune.num_trials, MIN_FAILURES) and num_left(study, tune) > 0:
+        reasons = [f"trial {trial.number}: {trial.user_attrs[ERROR]}" for trial in failed]
+        raise TrainingError(
+            f"{len(failed)} trials of study {study.study_name} failed, as many as were wanted. Narrow "
+            f"tune.space in params.yaml, or mend what they name: {first_offenders(reasons)}"
+        )
+
+
+def put_back(study: optuna.Study) -> None:
+    """Mark trials that an end of the search left running as failed, and enqueue them again."""
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        optuna.Trial(study, trial._trial_id).set_user_attr(ERROR, INTERRUPTED)
+        _repeat(study, trial)
+        study.tell(trial.number, state=TrialState.FAIL)
+
+
+def _repeat(study: optuna.Study, trial: FrozenTrial, **facts: object) -> None:
+    """Enqueue a trial again, unless a kill came just after that was done."""
+    if any(other.user_attrs.get(REPEATS) == trial.number for other in study.get_trials(deepcopy=False)):
+        return
+    # A trial that was killed before it drew anything has what was enqueued for it, if anything.
+    params = trial.system_attrs.get("fixed_params", {}) | trial.params
+    if not params:
+        return
+    kept = {key: trial.user_attrs[key] for key in (BASELINE, RETRY_OF) if key in trial.user_attrs}
+    study.enqueue_trial(params, user_attrs=kept | {REPEATS: trial.number} | facts)
+
+
+def describe(trial: FrozenTrial, tune: Tune) -> str:
+    """One line about a trial that has ended."""
+    words = {
+        name: f"{value:.2g}" if isinstance(value, float) else value for name, value in trial.params.items()
     }
+    drawn = ", ".join(f"{name} {word}" for name, word in words.items())
+    match trial.state:
+        case TrialState.FAIL:
+            end = f"failed ({trial.user_attrs[ERROR]})"
+        case TrialState.PRUNED:
+            end = f"pruned after {len(trial.intermediate_values)} epochs"
+        case _:
+            end = f"{tune.objective} {trial.value:.3f}"
+    return f"trial {trial.number} with {drawn}: {end}"
 
 
-def _describe(trial: FrozenTrial) -> dict[str, Any]:
-    seconds = trial.duration.total_seconds() if trial.duration else None
-    value = trial.value if trial.state is TrialState.COMPLETE else None
-    return {
-        "trial": trial.number,
-        "state": trial.state.name.lower(),
-        **trial.params,
-        OBJECTIVE: value,
-        "num_epochs": len(trial.intermediate_values),
-        "duration_seconds": seconds,
-        "is_baseline": bool(trial.user_attrs.get("is_baseline", False)),
-    }
+def _open_bar(study: optuna.Study, tune: Tune) -> "tqdm[NoReturn]":
+    """A bar over trials, where there is a terminal."""
+    num_finished = len(finished_trials(study))
+    bar = tqdm(total=tune.num_trials, initial=num_finished, desc="tune", unit="trial", disable=None)
+    _show(bar, study, tune)
+    return bar
+
+
+def _show(bar: "tqdm[NoReturn]", study: optuna.Study, tune: Tune) -> None:
+    """How far the study is, and its best value so far."""
+    finished = finished_trials(study)
+    values = [trial.value for trial in finished if trial.state is TrialState.COMPLETE]
+    if values:
+        bar.set_postfix({f"best {tune.objective}": f"{max(values):.3f}"}, refresh=False)
+    bar.update(len(finished) - bar.n)

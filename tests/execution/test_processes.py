@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from melanoma.errors import DataError, WorkerError
-from melanoma.execution import CHUNKS_AT_HAND, MAX_CHUNK, imap_processes, map_processes
+from melanoma.execution.processes import CHUNKS_AT_HAND, MAX_CHUNK, imap_processes, map_processes
 
 initialized: list[int] = []
 

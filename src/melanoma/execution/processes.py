@@ -6,12 +6,15 @@ would inherit the locks of its libraries' threads (OpenCV, TensorFlow, Arrow) an
 
 import multiprocessing
 import os
+import signal
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from itertools import chain, islice
+from multiprocessing.connection import wait
 from multiprocessing.context import BaseContext
 from pathlib import Path
 from typing import TypeVar
@@ -19,6 +22,7 @@ from typing import TypeVar
 from tqdm import tqdm
 
 from melanoma.errors import WorkerError, first_offenders
+from melanoma.execution.devices import num_cores
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -66,13 +70,13 @@ def imap_processes(
     Raises:
         WorkerError: A process was killed; names the items it may have worked on.
     """
-    num_workers = min(num_workers or _num_cores(), max(num_items, 1))
+    num_workers = min(num_workers or num_cores(), max(num_items, 1))
     if num_workers == 1:
         results: Iterator[Result] = map(function, items)
     else:
-        size = max(1, min(MAX_CHUNK, num_items // (8 * num_workers)))
+        chunks = in_chunks(items, num_items=num_items, num_workers=num_workers)
         results = chain.from_iterable(
-            _imap_chunks(function, _chunks(items, size), num_workers=num_workers, initializer=initializer)
+            _imap_chunks(function, chunks, num_workers=num_workers, initializer=initializer)
         )
     return iter(tqdm(results, total=num_items, desc=description, unit="image", disable=None))
 
@@ -94,7 +98,7 @@ def _imap_chunks(
     try:
         while True:
             for chunk in islice(chunks, CHUNKS_AT_HAND * num_workers - len(at_hand)):
-                at_hand.append((chunk, pool.submit(_map_chunk, function, chunk)))
+                at_hand.append((chunk, pool.submit(map_chunk, function, chunk)))
             if not at_hand:
                 return
             yield at_hand[0][1].result()
@@ -116,16 +120,28 @@ def _context(function: Callable[..., object]) -> BaseContext:
 
 
 def _start_worker(folder: Path, initializer: Callable[[], object] | None) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the parent decides
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     os.chdir(folder)  # a server may have been started elsewhere
     if initializer is not None:
         initializer()
 
 
-def _map_chunk(function: Callable[[Item], Result], chunk: list[Item]) -> list[Result]:
+def _end_with_parent() -> None:
+    """Else a killed parent leaves workers that wait for chunks for ever: they hold their queue open."""
+    if (parent := multiprocessing.parent_process()) is not None:
+        wait([parent.sentinel])
+        os._exit(1)
+
+
+def map_chunk(function: Callable[[Item], Result], chunk: list[Item]) -> list[Result]:
+    """`function` of each item of a chunk; in the worker."""
     return [function(item) for item in chunk]
 
 
-def _chunks(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+def in_chunks(items: Iterable[Item], *, num_items: int, num_workers: int) -> Iterator[list[Item]]:
+    """Items that travel together: few enough that all workers have some to the end."""
+    size = max(1, min(MAX_CHUNK, num_items // (8 * num_workers)))
     remaining = iter(items)
     while chunk := list(islice(remaining, size)):
         yield chunk
@@ -141,10 +157,3 @@ def _killed(items: list[Item]) -> WorkerError:
         f"{len(items)} items: {first_offenders(items)}. Lower execution.num_workers in params.yaml, or look "
         "at these files."
     )
-
-
-def _num_cores() -> int:
-    """Cores that this process may use, where the system tells; else all."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -1,0 +1,109 @@
+"""The baseline and the tuned network over several seeds, so that a lucky seed is not called progress.
+
+All scores are those of the kept epochs on validation; the test split plays no part. Spread is the standard
+deviation over seeds of networks trained on the same images: it says nothing of other patients, which is what
+the bootstrap of `report` is for.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from melanoma.schema import MODEL_NAMES
+
+SELECTING = "val_auc_roc"
+LEVEL = 0.95  # of the interval of a difference
+
+
+def compare(scores: pd.DataFrame, *, same_hyperparameters: bool) -> dict[str, Any]:
+    """What `seeds.json` holds: each score by model, and the paired difference of the models.
+
+    Args:
+        scores: One row a network: `model` (of `MODEL_NAMES`), `seed` (both models have the same ones; the
+            first is that of the networks that are kept), and its scores, columns `val_…`.
+        same_hyperparameters: Whether the study found nothing better than the baseline.
+
+    Returns:
+        `seeds`, `kept_seed`, `same_hyperparameters`; by model and score `by_seed`, `mean`,
+        `standard_deviation` (of a sample), `min` and `max`; `tuned_minus_baseline` by score `by_seed`,
+        `mean`, `standard_deviation`, and `low` and `high` of the 95 % t interval of the mean. Spread and
+        interval of one seed are nan.
+    """
+    names = [name for name in scores.columns if name.startswith("val_")]
+    by_model = {model: scores[scores["model"] == model].set_index("seed")[names] for model in MODEL_NAMES}
+    baseline, tuned = by_model["baseline"], by_model["tuned"]
+    return {
+        "seeds": baseline.index.tolist(),
+        "kept_seed": int(baseline.index[0]),
+        "same_hyperparameters": same_hyperparameters,
+        **{model: {name: _describe(table[name]) for name in names} for model, table in by_model.items()},
+        "tuned_minus_baseline": {name: _describe_difference(tuned[name] - baseline[name]) for name in names},
+    }
+
+
+def _describe(scores: pd.Series) -> dict[str, Any]:
+    return _center(scores) | {"min": float(scores.min()), "max": float(scores.max())}
+
+
+def _center(scores: pd.Series) -> dict[str, Any]:
+    return {
+        "by_seed": {str(seed): float(score) for seed, score in scores.items()},
+        "mean": float(scores.mean()),
+        "standard_deviation": float(scores.std(ddof=1)),
+    }
+
+
+def _describe_difference(differences: pd.Series) -> dict[str, Any]:
+    described = _center(differences)
+    low, high = _t_interval(differences.to_numpy())
+    return described | {"low": low, "high": high}
+
+
+def _t_interval(values: np.ndarray) -> tuple[float, float]:
+    """Of the mean, for values of a normal distribution of unknown spread; nan for fewer than two."""
+    if len(values) < 2:
+        return math.nan, math.nan
+    margin = stats.t.ppf((1 + LEVEL) / 2, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values))
+    return float(values.mean() - margin), float(values.mean() + margin)
+
+
+def select(comparison: dict[str, Any]) -> str:
+    """The model to promote: the higher mean of AUC on validation; the baseline on a tie.
+
+    Networks with the same hyperparameters are no two models: then it is the baseline.
+    """
+    mean = {model: comparison[model][SELECTING]["mean"] for model in MODEL_NAMES}
+    is_better = mean["tuned"] > mean["baseline"] and not comparison["same_hyperparameters"]
+    return "tuned" if is_better else "baseline"
+
+
+def flat_metrics(comparison: dict[str, Any], model: str) -> dict[str, float]:
+    """`seeds_val_auc_roc_mean`, …: mean and spread of one model under the names of MLflow."""
+    return {
+        f"seeds_{name}_{statistic}": described[statistic]
+        for name, described in comparison[model].items()
+        for statistic in ("mean", "standard_deviation")
+    }
+
+
+def headline(comparison: dict[str, Any]) -> str:
+    """One line: mean and spread of AUC on validation of both models, and their difference."""
+    seeds = comparison["seeds"]
+    parts = [_in_words(model, comparison[model][SELECTING]) for model in MODEL_NAMES]
+    difference = comparison["tuned_minus_baseline"][SELECTING]
+    text = f"validation AUC, {'mean of seeds' if len(seeds) > 1 else 'seed'} {', '.join(map(str, seeds))}: "
+    text += f"{', '.join(parts)}, difference {difference['mean']:+.3f}"
+    if len(seeds) > 1:
+        text += f" (95 % interval {difference['low']:+.3f} to {difference['high']:+.3f})"
+    if comparison["same_hyperparameters"]:
+        text += "; tuned has the hyperparameters of the baseline, nothing better was found"
+    return text
+
+
+def _in_words(model: str, score: dict[str, Any]) -> str:
+    spread = score["standard_deviation"]
+    is_known = spread is not None and not math.isnan(spread)  # null, where it comes from a file
+    return f"{model} {score['mean']:.3f}" + (f" (standard deviation {spread:.3f})" if is_known else "")

@@ -1,0 +1,129 @@
+"""The state of a training after each epoch, kept so that a killed one goes on as if it never stopped.
+
+One file, written whole or not at all. It says which problem it belongs to - images, recipe, seed, number of
+epochs, code and backend - and is never gone on with for another one.
+"""
+
+import hashlib
+import json
+import logging
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pandas as pd
+
+from melanoma import files
+from melanoma.data.packed import Part
+from melanoma.training.recipe import Arrays, Recipe, code_digest
+
+# Neither changes how a network comes out.
+NOT_THE_PROBLEM = {"seed", "num_seeds", "num_epochs", "num_loader_threads", "checkpoints"}
+IMAGES_AT_ONCE = 512
+VARIABLES = ("network", "optimizer", "best")
+
+
+@dataclass(frozen=True)
+class State:
+    """A training after some of its epochs.
+
+    Attributes:
+        problem: From `problem_digest`.
+        history: One row an epoch; which epoch was best and how long ago follows from it.
+        network: All variables: weights, running means, the states of random generators.
+        optimizer: Its variables, its count of steps among them.
+        best: Weights of the best epoch.
+    """
+
+    problem: str
+    history: pd.DataFrame
+    network: list[np.ndarray]
+    optimizer: list[np.ndarray]
+    best: list[np.ndarray]
+
+
+def problem_digest(arrays: Arrays, recipe: Recipe, *, num_epochs: int, seed: int) -> str:
+    """Hex digest of all that decides how a network comes out."""
+    problem = {
+        "hyperparameters": recipe.hyperparameters.model_dump(),
+        "model": recipe.model.model_dump(),
+        "augment": recipe.augment.model_dump(),
+        "train": recipe.train.model_dump(exclude=NOT_THE_PROBLEM),
+        "num_epochs": num_epochs,
+        "seed": seed,
+        "code": code_digest(),
+        "backend": [keras.backend.backend(), keras.__version__],
+    }
+    digest = hashlib.sha256(json.dumps(problem, sort_keys=True).encode())
+    for part in (arrays.train, arrays.validation):
+        _add_images(digest, part)
+    return digest.hexdigest()
+
+
+def _add_images(digest: Any, part: Part) -> None:
+    digest.update(np.ascontiguousarray(part.targets).tobytes())
+    for start in range(0, len(part), IMAGES_AT_ONCE):
+        digest.update(np.ascontiguousarray(part.take(slice(start, start + IMAGES_AT_ONCE))))
+
+
+def save(state: State, path: Path) -> None:
+    """Write `state` in place of what is at `path`."""
+    arrays = {
+        f"{kind}/{number}": array for kind in VARIABLES for number, array in enumerate(getattr(state, kind))
+    }
+    words = {"problem": state.problem, "history": state.history.to_dict("list")}
+    with files.atomic_file(path) as unfinished, unfinished.open("wb") as stream:
+        np.savez(stream, words=np.array(json.dumps(words)), **arrays)
+
+
+def load(path: Path, problem: str) -> State | None:
+    """What `save` wrote, or None where nothing is.
+
+    A file of another problem, or one that cannot be read, is set aside beside it, and one line says so.
+    """
+    if not path.exists():
+        return None
+    try:
+        state = _read(path)
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        _set_aside(path, f"cannot be read ({error})")
+        return None
+    if state.problem != problem:
+        _set_aside(path, "belongs to other images, parameters or code")
+        return None
+    return state
+
+
+def _read(path: Path) -> State:
+    with path.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
+        words = json.loads(str(stored["words"]))
+        variables = {
+            kind: [
+                stored[f"{kind}/{number}"]
+                for number in range(sum(name.startswith(f"{kind}/") for name in stored.files))
+            ]
+            for kind in VARIABLES
+        }
+    return State(words["problem"], pd.DataFrame(words["history"]), **variables)
+
+
+def _set_aside(path: Path, why: str) -> None:
+    aside = path.with_name(f"{path.name}.aside")
+    path.replace(aside)
+    logging.getLogger(__name__).warning(
+        "The checkpoint %s %s: training begins anew, the old one is kept as %s.", path, why, aside.name
+    )
+
+
+def values(variables: list[keras.Variable]) -> list[np.ndarray]:
+    """Copies of variables, in memory of this machine."""
+    return [np.array(variable.numpy()) for variable in variables]
+
+
+def assign(variables: list[keras.Variable], arrays: list[np.ndarray]) -> None:
+    """Give variables their values back."""
+    for variable, array in zip(variables, arrays, strict=True):
+        variable.assign(array)

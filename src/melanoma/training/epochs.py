@@ -1,0 +1,112 @@
+"""What is drawn for an epoch: which images, in which order, and how each is warped and coloured.
+
+All of it follows from the seed and the number of the epoch. An image that comes twice in an epoch is
+drawn anew each time: what becomes of image i at its k-th turn depends on (seed, epoch, i, k) alone, on
+no batch and no thread.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from melanoma.data.augment import NUM_DRAWS, draw_colours, draw_warps
+from melanoma.training_sections import Augment
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """The images of an epoch in their order.
+
+    Attributes:
+        positions: Shape `(n,)`: which images of the part.
+        warps: Shape `(n, 2, 3)`, see `augment.draw_warps`.
+        colours: Shape `(n, 3, 4)`, see `augment.draw_colours`; `None`: they stay.
+    """
+
+    positions: np.ndarray
+    warps: np.ndarray
+    colours: np.ndarray | None
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    def __getitem__(self, chosen: slice) -> "Epoch":
+        colours = None if self.colours is None else self.colours[chosen]
+        return Epoch(self.positions[chosen], self.warps[chosen], colours)
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How epochs are drawn.
+
+    Attributes:
+        targets: Shape `(num_images,)`, 0 or 1: of the images to draw from.
+        image_size: Side in pixels.
+        balance_classes: Draw each class equally often.
+        amounts: Of augmentation.
+        seed: Of everything.
+    """
+
+    targets: np.ndarray
+    image_size: int
+    balance_classes: bool
+    amounts: Augment
+    seed: int
+
+    def draw(self, epoch: int) -> Epoch:
+        """Epoch number `epoch`."""
+        # The first number tells streams apart: numpy pads seeds with zeros, so that one of three numbers
+        # could be the same as one of two.
+        generator = np.random.default_rng([0, self.seed, epoch])
+        draw_order = draw_balanced if self.balance_classes else draw_all
+        positions = draw_order(self.targets, generator)
+        draws = self._draws(positions, epoch)
+        warps = draw_warps(draws, self.amounts, size=self.image_size)
+        return Epoch(positions, warps, draw_colours(draws, self.amounts))
+
+    def _draws(self, positions: np.ndarray, epoch: int) -> np.ndarray:
+        """Shape `(n, NUM_DRAWS)`, uniform in 0..1: row i of the k-th table is of image i at its k-th turn."""
+        turns = count_turns(positions)
+        draws = np.empty((len(positions), NUM_DRAWS))
+        for turn in range(turns.max(initial=-1) + 1):
+            table = np.random.default_rng([1, self.seed, epoch, turn]).random((len(self.targets), NUM_DRAWS))
+            draws[turns == turn] = table[positions[turns == turn]]
+        return draws
+
+
+def count_turns(positions: np.ndarray) -> np.ndarray:
+    """How often each entry has come before: `[7, 3, 7, 7]` gives `[0, 0, 1, 2]`."""
+    grouped = np.argsort(positions, kind="stable")
+    ordered = positions[grouped]
+    turns = np.empty_like(positions)
+    turns[grouped] = np.arange(len(positions)) - np.searchsorted(ordered, ordered)
+    return turns
+
+
+def draw_all(targets: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """Every row number once, in random order."""
+    return generator.permutation(len(targets))
+
+
+def draw_balanced(targets: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """As many row numbers as there are rows, half of each class, in random order.
+
+    The rarer class is repeated (each of its rows equally often, give or take one), the more frequent
+    one loses rows at random; the next epoch loses others.
+
+    Args:
+        targets: Shape `(num_images,)`, 0 or 1, both present.
+        generator: Where rows are drawn from.
+    """
+    num_malignant = len(targets) // 2  # an odd one out is benign
+    drawn = [
+        _draw_rows(np.flatnonzero(targets == value), number, generator)
+        for value, number in ((0, len(targets) - num_malignant), (1, num_malignant))
+    ]
+    return generator.permutation(np.concatenate(drawn))
+
+
+def _draw_rows(rows: np.ndarray, number: int, generator: np.random.Generator) -> np.ndarray:
+    rounds = [generator.permutation(rows) for _ in range(math.ceil(number / len(rows)))]
+    return np.concatenate(rounds)[:number]

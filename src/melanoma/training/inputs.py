@@ -1,0 +1,57 @@
+"""The way of training images into the network: `params.yaml: train.input`."""
+
+from functools import partial
+
+import keras
+
+from melanoma.data import augment
+from melanoma.data.packed import Part
+from melanoma.execution.devices import num_cores
+from melanoma.training.batches import Batches, read_augmented
+from melanoma.training.epochs import Sampling
+from melanoma.training.recipe import Recipe
+from melanoma.training.resident import ResidentModel, instructions
+
+
+def prepare(
+    model: keras.Model, part: Part, recipe: Recipe, *, seed: int, first_epoch: int = 0
+) -> tuple[keras.Model, keras.utils.PyDataset]:
+    """The model to compile and fit, and the epochs' batches for it.
+
+    On the host, images are read from `part`, warped by threads beside the training step and handed over.
+    On a device, all of them lie there and the compiled step warps them.
+
+    Args:
+        model: The network, built but not compiled.
+        part: The images that are learnt from, of both classes.
+        recipe: How.
+        seed: Of the order of images and of augmentation.
+        first_epoch: Number of epochs that were trained before. A run that goes on from there sees what an
+            uninterrupted one would have seen.
+
+    Returns:
+        `model`, or for a device a model around it that shares its weights (evaluate and save `model`, not
+        that one); and batches that draw a new epoch whenever Keras ends one.
+    """
+    hyperparameters, settings = recipe.hyperparameters, recipe.train
+    sampling = Sampling(
+        part.targets,
+        image_size=part.images.shape[1],
+        balance_classes=settings.balance_classes,
+        amounts=augment.scale(recipe.augment, hyperparameters.augment_strength),
+        seed=seed,
+    )
+    is_on_device = settings.input == "device" or (settings.input == "auto" and has_gpu())
+    batches = Batches(
+        sampling,
+        instructions if is_on_device else partial(read_augmented, part),
+        batch_size=hyperparameters.batch_size,
+        num_threads=settings.num_loader_threads or num_cores(),
+        first_epoch=first_epoch,
+    )
+    return ResidentModel(model, part.take(slice(None))) if is_on_device else model, batches
+
+
+def has_gpu() -> bool:
+    """Whether the backend of Keras sees a GPU."""
+    return any(device.startswith("gpu") for device in keras.distribution.list_devices())

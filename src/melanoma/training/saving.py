@@ -1,0 +1,81 @@
+"""Write a fitted network to files: `.keras` to go on with, ONNX to be served.
+
+Both hold the network alone, in float32 and without the state of its training, and load on every backend.
+Keras exports ONNX through TensorFlow (its exporter for JAX is a library of its own that we do not need
+otherwise), so on another backend a child process does it; run as a script, this module is that child.
+"""
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from melanoma import files
+from melanoma.errors import TrainingError
+
+
+def save_model(model: keras.Model, folder: Path) -> None:
+    """Write `model.keras` and `model.onnx` (input `image` uint8, output probabilities float32) to `folder`.
+
+    A network that was trained in mixed precision is written with its float32 weights and computes in
+    float32 from then on; its answers differ from those in training by the rounding to 16 bits.
+
+    Raises:
+        TrainingError: The ONNX export failed, or needs TensorFlow, which is not installed.
+    """
+    plain = _in_float32(model)
+    with (
+        files.atomic_file(folder / "model.keras") as network,
+        files.atomic_file(folder / "model.onnx") as exported,  # both or none
+    ):
+        plain.save(network)
+        if keras.backend.backend() == "tensorflow":
+            _export(plain, exported)
+        else:
+            _export_in_child(network, exported)
+
+
+def _in_float32(model: keras.Model) -> keras.Model:
+    """A copy that computes in float32; not compiled."""
+    config = model.get_config()
+    for layer in config["layers"]:
+        if layer["class_name"] != "InputLayer" and "dtype" in layer["config"]:
+            layer["config"]["dtype"] = "float32"
+    copy = type(model).from_config(config)
+    copy.set_weights(model.get_weights())  # these are float32 in mixed precision too
+    return copy
+
+
+def _export(model: keras.Model, path: Path) -> None:
+    model(np.zeros((1, *model.input_shape[1:]), np.uint8))  # the export needs one call
+    model.export(path, format="onnx", verbose=False)
+
+
+def _export_in_child(source: Path, path: Path) -> None:
+    if importlib.util.find_spec("tensorflow") is None:
+        raise TrainingError(
+            "The network cannot be exported as ONNX: Keras does it through TensorFlow, which is not "
+            f"installed beside {keras.backend.backend()}. Install tensorflow and tf2onnx."
+        )
+    done = subprocess.run(
+        [sys.executable, "-m", "melanoma.training.saving", str(source), str(path)],
+        # The parent may hold all of the GPU's memory, and one pass through the network needs no GPU.
+        env=os.environ | {"KERAS_BACKEND": "tensorflow", "CUDA_VISIBLE_DEVICES": "-1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        reason = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+        raise TrainingError(
+            f"TensorFlow, in a process of its own, could not export the network as ONNX: {reason}. Train "
+            "with KERAS_BACKEND=tensorflow, or see whether its versions are those of requirements.lock."
+        )
+
+
+if __name__ == "__main__":
+    _export(keras.models.load_model(sys.argv[1]), Path(sys.argv[2]))

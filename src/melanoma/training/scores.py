@@ -1,0 +1,109 @@
+"""How good a network is on validation after an epoch, and which epoch is the best one.
+
+Scores by which trials and seeds are compared do not depend on how training draws its images. Loss and
+accuracy do: where training draws both classes equally often, they weigh equally here too. Else the loss
+would be lowest while the network still calls everything benign, as most images are.
+"""
+
+from collections.abc import Callable
+
+import keras
+import numpy as np
+import pandas as pd
+from sklearn.metrics import accuracy_score, average_precision_score, log_loss, roc_auc_score
+from sklearn.utils.class_weight import compute_sample_weight
+
+from melanoma.data.packed import Part
+
+CLINICAL_SENSITIVITY = 0.95  # of the score that names it
+
+Score = Callable[[np.ndarray, np.ndarray], float]
+
+
+def specificity_at_95_sensitivity(targets: np.ndarray, probability: np.ndarray) -> float:
+    """Highest specificity over all thresholds whose sensitivity is at least 0.95.
+
+    Args:
+        targets: Shape `(n,)`, 1 = malignant, 0 = benign.
+        probability: Shape `(n,)`; called malignant at or above a threshold.
+
+    Returns:
+        In 0..1; nan without malignant or without benign images.
+
+    Example:
+        >>> specificity_at_95_sensitivity(np.array([1, 1, 0, 0]), np.array([0.9, 0.4, 0.5, 0.3]))
+        0.5
+    """
+    if not _has_both_classes(targets):
+        return float("nan")
+    malignant = np.sort(probability[targets == 1])[::-1]
+    sensitivity = np.arange(1, len(malignant) + 1) / len(malignant)  # at each malignant image's score
+    threshold = malignant[np.argmax(sensitivity >= CLINICAL_SENSITIVITY)]
+    return float(np.mean(probability[targets == 0] < threshold))
+
+
+def auc_roc(targets: np.ndarray, probability: np.ndarray) -> float:
+    """Area under the ROC curve; nan without malignant or without benign images."""
+    return float(roc_auc_score(targets, probability)) if _has_both_classes(targets) else float("nan")
+
+
+def average_precision(targets: np.ndarray, probability: np.ndarray) -> float:
+    """Precision averaged over recall, a step function; nan without malignant or without benign images."""
+    defined = _has_both_classes(targets)
+    return float(average_precision_score(targets, probability)) if defined else float("nan")
+
+
+def _has_both_classes(targets: np.ndarray) -> bool:
+    return len(np.unique(targets)) == 2
+
+
+OBJECTIVES: dict[str, Score] = {
+    "auc_roc": auc_roc,
+    "average_precision": average_precision,
+    "specificity_at_95_sensitivity": specificity_at_95_sensitivity,
+}
+
+
+def predict(model: keras.Model, part: Part, *, batch_size: int = 64) -> np.ndarray:
+    """Probabilities `(n,)`, float64, of the images of a part.
+
+    Batch by batch, because `keras.Model.predict` sets up a data pipeline at every call (57 ms).
+    """
+    starts = range(0, len(part), batch_size)
+    batches = (part.take(slice(start, start + batch_size)) for start in starts)
+    return np.concatenate([model.predict_on_batch(batch) for batch in batches]).ravel().astype(np.float64)
+
+
+def score_validation(
+    targets: np.ndarray, probability: np.ndarray, *, balance_classes: bool
+) -> dict[str, float]:
+    """`val_loss` (the plain log loss), `val_accuracy` at 0.5 and `val_<objective>` of each objective.
+
+    Args:
+        targets: Shape `(n,)`, 1 = malignant, 0 = benign.
+        probability: Shape `(n,)`, finite.
+        balance_classes: Whether loss and accuracy weigh both classes equally.
+    """
+    weights = compute_sample_weight("balanced" if balance_classes else None, targets)
+    return {
+        "val_loss": float(log_loss(targets, probability, sample_weight=weights, labels=[0, 1])),
+        "val_accuracy": float(accuracy_score(targets, probability >= 0.5, sample_weight=weights)),
+        **{f"val_{name}": score(targets, probability) for name, score in OBJECTIVES.items()},
+    }
+
+
+def best_epoch(history: pd.DataFrame, monitor: str) -> pd.Series:
+    """The row of `history` with the best `monitor`, the first of equals; undefined ones lose.
+
+    Args:
+        history: One row an epoch, not empty.
+        monitor: Its column; of `val_loss` the lowest is best, of others the highest.
+    """
+    sign = 1 if monitor == "val_loss" else -1
+    losses = (sign * history[monitor].to_numpy(np.float64)).tolist()
+    return history.iloc[int(np.argmin([np.inf if np.isnan(loss) else loss for loss in losses]))]
+
+
+def num_epochs_since_best(history: pd.DataFrame, monitor: str) -> int:
+    """How many epochs have passed since the best one."""
+    return int(history["epoch"].iloc[-1] - best_epoch(history, monitor)["epoch"])

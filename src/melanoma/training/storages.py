@@ -1,0 +1,118 @@
+"""Where studies are kept: a journal file of this machine, or a PostgreSQL database.
+
+A journal is safe for several processes of one machine. SQLite is not (optuna#820), nor is a journal on a
+network file system, so a cluster shares a database.
+"""
+
+import json
+import re
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from optuna.exceptions import StorageInternalError
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
+from sqlalchemy.exc import SQLAlchemyError
+
+from melanoma.errors import TrainingError
+
+CONNECT_SECONDS = 10  # a server that answers takes milliseconds; without a limit, minutes would pass
+LOCK_SECONDS = 30  # a lock as old as this was left by a kill: an entry takes milliseconds
+
+
+def open_storage(storage: str) -> BaseStorage:
+    """The storage behind `params.yaml: tune.storage`: the URL of a database, or the path of a journal.
+
+    Raises:
+        TrainingError: It is down, is no storage of studies, or of a kind that several processes break.
+    """
+    return _open_database(storage) if "://" in storage else _open_journal(Path(storage).absolute())
+
+
+def _open_database(url: str) -> RDBStorage:
+    if not url.startswith(("postgresql://", "postgresql+psycopg://")):
+        raise TrainingError(
+            f"tune.storage is {hide_password(url)}, but studies are kept in a file or in PostgreSQL, which "
+            "several processes can share. Give a path, or postgresql://user@host/database."
+        )
+    try:
+        return RDBStorage(
+            url, engine_kwargs={"pool_pre_ping": True, "connect_args": {"connect_timeout": CONNECT_SECONDS}}
+        )
+    except (
+        ValueError,
+        ImportError,
+        RuntimeError,
+        AssertionError,
+    ) as error:  # a URL or tables of another kind
+        raise TrainingError(
+            f"The storage of studies {hide_password(url)} cannot be used: {hide_password(str(error))} "
+            "Give the URL of a PostgreSQL database of its own in params.yaml: tune.storage."
+        ) from error
+
+
+def _open_journal(path: Path) -> JournalStorage:
+    """The journal at an absolute path.
+
+    Its lock is a link to it. One that a kill left is known by its age, but only where the link leads
+    somewhere; a relative one would not, and who comes next would wait for ever.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        _require_whole(path)
+        lock = JournalFileSymlinkLock(str(path), grace_period=LOCK_SECONDS)
+        return JournalStorage(JournalFileBackend(str(path), lock))
+    except (ValueError, LookupError, TypeError, AssertionError) as error:
+        raise TrainingError(
+            f"{path} is no journal of studies ({type(error).__name__}: {error}). Name another file in "
+            "params.yaml: tune.storage, or move this one away."
+        ) from error
+
+
+def _require_whole(path: Path) -> None:
+    """Raise where the last entry is broken; Optuna would pass over it and glue the next one to it."""
+    if not path.is_file():
+        return
+    with path.open("rb") as lines:
+        last = b"".join(deque(lines, maxlen=1))
+    if last and not last.endswith(b"\n"):
+        raise TrainingError(
+            f"{path} ends in the middle of a line, so its last entry was not written whole; the disk was "
+            "full, or it is no journal of studies. Remove that line, or name another file in params.yaml: "
+            "tune.storage."
+        )
+    if last:
+        json.loads(last)
+
+
+@contextmanager
+def storage_errors(storage: str) -> Iterator[None]:
+    """Turn what a database throws into an error that names it and how to mend it."""
+    try:
+        yield
+    except (StorageInternalError, SQLAlchemyError) as error:
+        raise TrainingError(
+            f"The storage of studies {hide_password(storage)} does not answer: "
+            f"{hide_password(_cause(error))}. Start it, or name another in params.yaml: tune.storage, then "
+            "run the same command again."
+        ) from error
+
+
+def _cause(error: BaseException) -> str:
+    """The first line of what lies at the bottom."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    lines = str(error).splitlines()
+    return lines[0].rstrip(".") if lines else type(error).__name__
+
+
+def hide_password(url: str) -> str:
+    """The text with the passwords of its URLs replaced by stars.
+
+    >>> hide_password("postgresql://me:secret@host/studies?password=secret")
+    'postgresql://me:***@host/studies?password=***'
+    """
+    shown = re.sub(r"(://[^:/@\s]*):[^\s/]*@", r"\1:***@", url)
+    return re.sub(r"(password=)[^&\s]*", r"\1***", shown)

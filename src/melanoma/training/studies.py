@@ -1,0 +1,223 @@
+"""Studies: where they are kept, which problem each stands for, how they draw, prune and sum up.
+
+A study is found again by its name, so a killed search goes on where it stopped. It stands for one
+problem: data, space, settings and code; trials of two problems never share a study.
+"""
+
+import hashlib
+import json
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from melanoma.errors import TrainingError
+from melanoma.training import spaces
+from melanoma.training.storages import open_storage, storage_errors
+from melanoma.training_sections import Hyperparameters, Tune
+
+NOT_OF_THE_PROBLEM = {  # of params.yaml: tune; with others, the study is the same one
+    "num_trials",
+    "study",
+    "storage",
+    "num_workers",
+    "workers_per_device",
+    "trials_per_process",
+    "cpus_per_trial",
+}
+PROBLEM, BASELINE, REPEATS, ERROR = "problem", "is_baseline", "repeats", "error"
+IDENTITY = "study_id"  # a study that is begun anew under the name of a lost one is another study
+MAX_DIFFERENCES = 20  # shown of a study of another problem
+
+
+def study_name(cohort: str, problem: dict[str, Any], name: str | None) -> str:
+    """The cohort, then `name`, or else letters that are the same for the same problem only.
+
+    Args:
+        cohort: One setting serves several cohorts.
+        problem: Everything that makes trials comparable, JSON types.
+        name: `params.yaml: tune.study`.
+    """
+    if name is not None:
+        return f"{cohort}-{name}"
+    text = json.dumps(problem, sort_keys=True)
+    return f"{cohort}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+
+
+def open_study(name: str, problem: dict[str, Any], tune: Tune, *, baseline: Hyperparameters) -> optuna.Study:
+    """Create the study with the baseline as its first trial, or go on with the one that is there.
+
+    Raises:
+        TrainingError: The storage is down or no storage; the study of this name is one of another problem.
+    """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    with storage_errors(tune.storage):
+        study = optuna.create_study(
+            study_name=name,
+            storage=open_storage(tune.storage),
+            sampler=make_sampler(tune, 0),
+            pruner=make_pruner(tune),
+            direction="maximize",
+            load_if_exists=True,
+        )
+        _require_same_problem(study, problem)
+        if IDENTITY not in study.user_attrs:
+            study.set_user_attr(IDENTITY, uuid.uuid4().hex)
+        if not study.get_trials(deepcopy=False):
+            study.enqueue_trial(spaces.searched(tune.space, baseline), user_attrs={BASELINE: True})
+    return study
+
+
+def make_sampler(tune: Tune, number: int) -> optuna.samplers.BaseSampler:
+    """The sampler for draw `number` of a study.
+
+    Each draw has a seed of its own. One seed for all would begin anew after a kill, and draw once more
+    what the study has tried; so a study that was killed draws what it would have drawn.
+    """
+    seed = int(np.random.SeedSequence([tune.seed, number]).generate_state(1)[0])
+    return optuna.samplers.TPESampler(
+        seed=seed,
+        multivariate=True,
+        n_startup_trials=tune.num_startup_trials,
+        constant_liar=True,  # or workers would draw alike, each knowing nothing of the others' trials
+    )
+
+
+def make_pruner(tune: Tune) -> optuna.pruners.BasePruner:
+    """What gives up trials; steps are epochs, counted from 1."""
+    match tune.pruner:
+        case "median":
+            return optuna.pruners.MedianPruner(
+                n_startup_trials=tune.num_startup_trials, n_warmup_steps=tune.num_warmup_epochs
+            )
+        case "hyperband":
+            first = min(max(tune.num_warmup_epochs, 1), tune.num_epochs)
+            return optuna.pruners.HyperbandPruner(min_resource=first, max_resource=tune.num_epochs)
+    return optuna.pruners.NopPruner()
+
+
+def _require_same_problem(study: optuna.Study, problem: dict[str, Any]) -> None:
+    stored, present = study.user_attrs.get(PROBLEM), json.loads(json.dumps(problem))
+    if stored is None and not study.get_trials(deepcopy=False):
+        study.set_user_attr(PROBLEM, present)
+    elif stored is None:
+        raise TrainingError(
+            f"Study {study.study_name} has trials but no note of the problem that they solve, so it was not "
+            "begun here. Give another name in params.yaml: tune.study."
+        )
+    elif stored != present:
+        differences = _describe_differences(stored, present)
+        raise TrainingError(
+            f"Study {study.study_name} was begun with another problem:\n{differences}\n"
+            "Its trials cannot be compared with new ones. Undo these changes to go on with it, or begin "
+            "another study: give another name in params.yaml: tune.study, or null."
+        )
+
+
+def _describe_differences(stored: dict[str, Any], present: dict[str, Any]) -> str:
+    before, now = _flatten(stored), _flatten(present)
+    keys = sorted(key for key in before | now if before.get(key, "") != now.get(key, ""))
+    lines = [
+        f"  {key}: the study has {before.get(key, 'nothing')}, now it is {now.get(key, 'nothing')}"
+        for key in keys[:MAX_DIFFERENCES]
+    ]
+    hidden = [f"  and {len(keys) - MAX_DIFFERENCES} more"] if len(keys) > MAX_DIFFERENCES else []
+    return "\n".join(lines + hidden)
+
+
+def _flatten(values: dict[str, Any], prefix: str = "") -> dict[str, str]:
+    flat: dict[str, str] = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            flat |= _flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = json.dumps(value)
+    return flat
+
+
+def finished_trials(study: optuna.Study) -> list[FrozenTrial]:
+    """Trials that were completed or pruned."""
+    return study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
+
+
+def num_by_state(study: optuna.Study) -> dict[str, int]:
+    """How many trials were completed, pruned and failed."""
+    states = [trial.state for trial in study.get_trials(deepcopy=False)]
+    kinds = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
+    return {state_name(state): states.count(state) for state in kinds}
+
+
+def state_name(state: TrialState) -> str:
+    """The state in the words of `tuning.json` and of the tracker."""
+    return "failed" if state is TrialState.FAIL else state.name.lower()
+
+
+def summarize(
+    study: optuna.Study, tune: Tune, baseline: Hyperparameters, *, run_ids: Mapping[int, str]
+) -> dict[str, Any]:
+    """The best parameters and every trial that has begun, for `tuning.json`.
+
+    Args:
+        study: When no trial runs.
+        tune: Names the objective.
+        baseline: Hyperparameters that a trial did not draw.
+        run_ids: The tracker's run of each trial, by number.
+
+    Raises:
+        TrainingError: No trial ran to its end.
+    """
+    trials = study.get_trials(deepcopy=False)
+    completed = [trial for trial in trials if trial.state is TrialState.COMPLETE]
+    if not completed:
+        raise TrainingError(
+            f"No trial of study {study.study_name} ran to its end, so none is the best. Raise "
+            "tune.num_trials or tune.num_warmup_epochs in params.yaml."
+        )
+    best = study.best_trial
+    return {
+        "study": study.study_name,
+        "objective": tune.objective,
+        "best": {
+            "trial": best.number,
+            "value": best.value,
+            "hyperparameters": spaces.complete(best.params, baseline).model_dump(),
+        },
+        "num_finished": len(finished_trials(study)),
+        "num_by_state": num_by_state(study),
+        "trials": [
+            _describe(trial, baseline) | {"run_id": run_ids.get(trial.number)}
+            for trial in trials
+            if trial.state.is_finished()
+        ],
+    }
+
+
+def _describe(trial: FrozenTrial, baseline: Hyperparameters) -> dict[str, Any]:
+    facts = trial.user_attrs
+    return {
+        "trial": trial.number,
+        "state": state_name(trial.state),
+        "hyperparameters": spaces.complete(trial.params, baseline).model_dump(),
+        "value": trial.value if trial.state is TrialState.COMPLETE else None,
+        "num_epochs": len(trial.intermediate_values),
+        "duration_seconds": facts.get("duration_seconds"),
+        "device": facts.get("device_name"),
+        ERROR: facts.get(ERROR),
+        BASELINE: bool(facts.get(BASELINE, False)),
+        REPEATS: facts.get(REPEATS),
+    }
+
+
+def headline(summary: Mapping[str, Any]) -> str:
+    """One line about a study and its best trial, from `summarize`."""
+    best, counts = summary["best"], summary["num_by_state"]
+    states = ", ".join(f"{number} {state}" for state, number in counts.items() if number)
+    chosen = best["hyperparameters"]
+    return (
+        f"{sum(counts.values())} trials ({states}); best is trial {best['trial']} with depth "
+        f"{chosen['depth']}, learning rate {chosen['learning_rate']:.2g}: validation "
+        f"{summary['objective']} {best['value']:.3f}"
+    )

@@ -1,0 +1,88 @@
+"""One trial, in the process of a worker: train, report each epoch, stop when it falls behind."""
+
+from collections.abc import Callable, Mapping
+from time import perf_counter
+from typing import Any
+
+import keras
+import numpy as np
+import optuna
+
+from melanoma.errors import TrainingError
+from melanoma.training import backend, fit
+from melanoma.training.recipe import Arrays, Recipe
+from melanoma.training.search import Outcome
+
+OUT_OF_MEMORY = ("RESOURCE_EXHAUSTED", "ResourceExhausted", "OutOfMemory", "out of memory")
+
+LogEpoch = Callable[[int, Mapping[str, float]], object]
+
+
+class Report(keras.callbacks.Callback):
+    """Tells study and tracker how an epoch went; stops a trial that the pruner gives up."""
+
+    def __init__(self, trial: optuna.Trial, objective: str, log_epoch: LogEpoch, *, can_prune: bool) -> None:
+        """Epochs are counted from 1 in both."""
+        super().__init__()
+        self._trial, self._objective, self._log_epoch = trial, objective, log_epoch
+        self._can_prune = can_prune
+        self.is_pruned = False
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Report, then ask whether to go on."""
+        scores = logs or {}
+        self._log_epoch(epoch + 1, scores)
+        self._trial.report(scores[f"val_{self._objective}"], epoch + 1)
+        if self._can_prune and self._trial.should_prune():
+            self.is_pruned = True
+            self.model.stop_training = True
+
+
+def run_trial(arrays: Arrays, recipe: Recipe, report: Report, *, num_epochs: int, objective: str) -> Outcome:
+    """Train once; what is wrong with these hyperparameters is an outcome, all else an error.
+
+    Args:
+        arrays: Both parts with both classes.
+        recipe: With the hyperparameters of the trial. Its seed is `recipe.train.seed` in every trial, so that
+            trials differ by their hyperparameters alone.
+        report: New.
+        num_epochs: At most so many.
+        objective: Name of the score that trials are compared by.
+    """
+    started = perf_counter()
+    try:
+        trained = fit.train(arrays, recipe, num_epochs=num_epochs, seed=recipe.train.seed, callbacks=[report])
+    except Exception as error:
+        if not _is_of_the_trial(error):
+            raise
+        return Outcome("failed", error=_describe(error), facts=_facts(started))
+    facts = _facts(started) | {"images_per_second": float(trained.history["images_per_second"].median())}
+    if report.is_pruned:
+        return Outcome("pruned", facts=facts)
+    value = float(trained.best_epoch[f"val_{objective}"])
+    if not np.isfinite(value):
+        return Outcome("failed", error=f"{objective} is undefined at the epoch that was kept.", facts=facts)
+    return Outcome("complete", value, facts=facts | {"best_epoch": int(trained.best_epoch["epoch"])})
+
+
+def _is_of_the_trial(error: Exception) -> bool:
+    """A loss that is no number, or too little memory: the next trial may do better."""
+    return isinstance(error, TrainingError | MemoryError) or any(
+        sign in f"{type(error).__name__}: {error}" for sign in OUT_OF_MEMORY
+    )
+
+
+def _describe(error: Exception) -> str:
+    """An error of this project says what to do; of another only its first line is for people."""
+    if isinstance(error, TrainingError):
+        return str(error)
+    lines = str(error).splitlines() or [""]
+    return f"Out of memory ({type(error).__name__}: {lines[0]}). Take smaller batches or fewer filters."
+
+
+def _facts(started: float) -> dict[str, Any]:
+    return {
+        "duration_seconds": round(perf_counter() - started, 3),
+        **backend.describe(),
+        **backend.peak_memory_mib(),
+    }

@@ -1,0 +1,122 @@
+import json
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from melanoma import files
+from melanoma.evaluation import seeds
+
+pytestmark = pytest.mark.filterwarnings("error")
+
+
+def table(baseline: list[float], tuned: list[float], first: int = 1) -> pd.DataFrame:
+    """One row a network; losses are 1 - AUC."""
+    rows = [
+        {"model": model, "seed": seed, "val_loss": 1 - auc, "val_auc_roc": auc}
+        for model, values in (("baseline", baseline), ("tuned", tuned))
+        for seed, auc in enumerate(values, start=first)
+    ]
+    return pd.DataFrame(rows)
+
+
+def compare(baseline: list[float], tuned: list[float], *, same: bool = False) -> dict:
+    return seeds.compare(table(baseline, tuned), same_hyperparameters=same)
+
+
+def test_mean_spread_and_bounds_of_scores_one_can_count():
+    described = compare([0.5, 0.7, 0.9], [0.75, 0.75, 0.75])["baseline"]["val_auc_roc"]
+    assert described["by_seed"] == {"1": 0.5, "2": 0.7, "3": 0.9}
+    assert described["mean"] == pytest.approx(0.7)
+    assert described["standard_deviation"] == pytest.approx(0.2)  # sqrt((0.04 + 0 + 0.04) / 2)
+    assert (described["min"], described["max"]) == (0.5, 0.9)
+
+
+def test_the_difference_is_taken_seed_by_seed():
+    comparison = compare([0.5, 0.7, 0.9], [0.75, 0.75, 0.75])
+    difference = comparison["tuned_minus_baseline"]["val_auc_roc"]
+    assert list(difference["by_seed"].values()) == pytest.approx([0.25, 0.05, -0.15])
+    assert difference["mean"] == pytest.approx(0.05)
+    assert difference["standard_deviation"] == pytest.approx(0.2)
+    margin = 4.302653 * 0.2 / math.sqrt(3)  # 97.5 % quantile of t with two degrees of freedom
+    assert (difference["low"], difference["high"]) == pytest.approx((0.05 - margin, 0.05 + margin))
+    assert comparison["tuned_minus_baseline"]["val_loss"]["mean"] == pytest.approx(-0.05)
+
+
+def test_the_interval_is_the_one_of_a_paired_t_test():
+    generator = np.random.default_rng(3)
+    baseline, tuned = generator.random((2, 7)).tolist()
+    found = compare(baseline, tuned)["tuned_minus_baseline"]["val_auc_roc"]
+    expected = stats.ttest_rel(tuned, baseline).confidence_interval(0.95)
+    assert (found["low"], found["high"]) == pytest.approx((expected.low, expected.high))
+
+
+def test_a_common_rise_of_both_models_changes_no_difference():
+    before = compare([0.5, 0.6], [0.55, 0.7])["tuned_minus_baseline"]["val_auc_roc"]
+    after = compare([0.7, 0.8], [0.75, 0.9])["tuned_minus_baseline"]["val_auc_roc"]
+    assert before["mean"] == pytest.approx(after["mean"])
+    assert before["high"] == pytest.approx(after["high"])
+
+
+def test_the_spread_of_one_seed_is_undefined_not_zero(tmp_path):
+    comparison = compare([0.7], [0.8])
+    assert math.isnan(comparison["baseline"]["val_auc_roc"]["standard_deviation"])
+    difference = comparison["tuned_minus_baseline"]["val_auc_roc"]
+    assert difference["mean"] == pytest.approx(0.1)
+    assert all(math.isnan(difference[name]) for name in ("standard_deviation", "low", "high"))
+    files.write_json(comparison, tmp_path / "seeds.json")
+    stored = json.loads((tmp_path / "seeds.json").read_text())
+    assert stored["baseline"]["val_auc_roc"]["standard_deviation"] is None
+    assert "standard deviation" not in seeds.headline(stored)
+
+
+def test_the_kept_seed_is_the_first_one_not_the_best():
+    comparison = seeds.compare(table([0.5, 0.9], [0.6, 0.7], first=4), same_hyperparameters=False)
+    assert comparison["seeds"] == [4, 5]
+    assert comparison["kept_seed"] == 4
+
+
+@pytest.mark.parametrize(
+    ("baseline", "tuned", "selected"),
+    [
+        ([0.5, 0.7], [0.65, 0.6], "tuned"),  # 0.6 and 0.625
+        ([0.5, 0.7], [0.5, 0.69], "baseline"),
+        ([0.5, 0.75], [0.75, 0.5], "baseline"),  # a tie
+        ([0.9, 0.5], [0.95, 0.4], "baseline"),  # the first seed alone would call it progress
+    ],
+)
+def test_the_higher_mean_is_selected_and_the_baseline_on_a_tie(baseline, tuned, selected):
+    assert seeds.select(compare(baseline, tuned)) == selected
+
+
+def test_the_same_hyperparameters_are_no_progress_however_they_come_out():
+    better = ([0.5, 0.6], [0.7, 0.8])
+    assert seeds.select(compare(*better, same=True)) == "baseline"
+    assert seeds.select(compare(*better, same=False)) == "tuned"
+
+
+def test_the_headline_says_means_spread_and_difference():
+    line = seeds.headline(compare([0.5, 0.7, 0.9], [0.75, 0.75, 0.75]))
+    assert line == (
+        "validation AUC, mean of seeds 1, 2, 3: baseline 0.700 (standard deviation 0.200), tuned 0.750 "
+        "(standard deviation 0.000), difference +0.050 (95 % interval -0.447 to +0.547)"
+    )
+
+
+def test_the_headline_says_when_nothing_better_was_found():
+    assert "nothing better was found" in seeds.headline(compare([0.5, 0.6], [0.5, 0.6], same=True))
+    assert "nothing better was found" not in seeds.headline(compare([0.5, 0.6], [0.5, 0.6]))
+
+
+def test_metrics_for_the_tracker_are_mean_and_spread_of_each_score():
+    flat = seeds.flat_metrics(compare([0.5, 0.7, 0.9], [0.75, 0.75, 0.75]), "baseline")
+    assert flat == pytest.approx(
+        {
+            "seeds_val_loss_mean": 0.3,
+            "seeds_val_loss_standard_deviation": 0.2,
+            "seeds_val_auc_roc_mean": 0.7,
+            "seeds_val_auc_roc_standard_deviation": 0.2,
+        }
+    )

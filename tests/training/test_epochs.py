@@ -1,0 +1,153 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from melanoma.training.epochs import Epoch, Sampling, count_turns, draw_balanced
+
+TARGETS = np.array([1, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0], np.float32)  # three malignant, nine benign
+
+
+# ---- which images, in which order -------------------------------------------------------------
+
+
+def test_half_of_the_draws_are_of_each_class():
+    order = draw_balanced(TARGETS, np.random.default_rng(1))
+    assert len(order) == 12
+    assert TARGETS[order].sum() == 6
+
+
+def test_every_malignant_image_of_three_is_drawn_twice_among_six():
+    order = draw_balanced(TARGETS, np.random.default_rng(1))
+    counts = np.bincount(order, minlength=12)
+    assert counts[TARGETS == 1].tolist() == [2, 2, 2]
+    assert sorted(counts[TARGETS == 0]) == [0, 0, 0, 1, 1, 1, 1, 1, 1]
+
+
+def test_a_rare_benign_class_is_repeated_likewise():
+    counts = np.bincount(draw_balanced(1 - TARGETS, np.random.default_rng(1)), minlength=12)
+    assert counts[TARGETS == 1].tolist() == [2, 2, 2]
+
+
+def test_the_frequent_class_loses_other_rows_in_other_draws():
+    orders = [draw_balanced(TARGETS, np.random.default_rng(seed)) for seed in range(50)]
+    times = np.bincount(np.concatenate(orders), minlength=12)[TARGETS == 0]
+    # each of the nine is expected in 50 * 6/9 = 33 draws, with a standard deviation of 3.3
+    assert ((times >= 20) & (times <= 46)).all()
+
+
+def test_balanced_classes_are_only_shuffled():
+    order = draw_balanced(np.tile([0, 1], 6), np.random.default_rng(1))
+    assert sorted(order) == list(range(12))
+    assert order.tolist() != sorted(order)
+
+
+@settings(deadline=None)
+@given(st.integers(1, 12), st.integers(1, 12), st.integers(0, 2**32 - 1))
+def test_rows_of_a_class_are_drawn_equally_often_give_or_take_one(num_malignant, num_benign, seed):
+    targets = np.repeat([1, 0], [num_malignant, num_benign])
+    order = draw_balanced(targets, np.random.default_rng(seed))
+    assert len(order) == len(targets)
+    assert targets[order].sum() == len(targets) // 2
+    for value in (0, 1):
+        counts = np.bincount(order, minlength=len(targets))[targets == value]
+        assert counts.max() - counts.min() <= 1
+
+
+def test_classes_are_mixed_within_the_order():
+    targets = np.repeat([1, 0], 50)
+    first_half = targets[draw_balanced(targets, np.random.default_rng(1))[:50]]
+    assert 15 <= first_half.sum() <= 35
+
+
+def test_the_order_follows_from_the_seed_alone():
+    orders = [draw_balanced(TARGETS, np.random.default_rng(seed)).tolist() for seed in (1, 1, 2)]
+    assert orders[0] == orders[1]
+    assert orders[0] != orders[2]
+
+
+@pytest.mark.parametrize(
+    ("positions", "turns"),
+    [([7, 3, 7, 7, 3], [0, 0, 1, 2, 1]), ([0, 1, 2], [0, 0, 0]), ([5], [0]), ([], [])],
+)
+def test_turns_count_how_often_an_image_came_before(positions, turns):
+    assert count_turns(np.array(positions, np.int64)).tolist() == turns
+
+
+# ---- how each is changed -----------------------------------------------------------------------
+
+
+@pytest.fixture
+def sampling(params):
+    """Draws with and without changes of colour: `sampling(seed=4, hue_degrees=10.0)`."""
+
+    def make(*, seed: int = 3, targets=TARGETS, balance_classes: bool = True, **amounts) -> Sampling:
+        return Sampling(
+            targets,
+            image_size=48,
+            balance_classes=balance_classes,
+            amounts=params.augment.model_copy(update=amounts),
+            seed=seed,
+        )
+
+    return make
+
+
+def assert_same(one: Epoch, other: Epoch) -> None:
+    np.testing.assert_array_equal(one.positions, other.positions)
+    np.testing.assert_array_equal(one.warps, other.warps)
+    assert (one.colours is None) == (other.colours is None)
+    if one.colours is not None:
+        np.testing.assert_array_equal(one.colours, other.colours)
+
+
+def test_the_same_seed_and_number_give_the_same_epoch(sampling):
+    for number in (0, 1, 7):
+        assert_same(sampling(hue_degrees=9.0).draw(number), sampling(hue_degrees=9.0).draw(number))
+
+
+def test_an_epoch_does_not_depend_on_those_drawn_before(sampling):
+    one = sampling()
+    for number in range(5):
+        one.draw(number)
+    assert_same(one.draw(5), sampling().draw(5))
+
+
+@pytest.mark.parametrize(("seed", "number"), [(4, 0), (3, 1)])
+def test_another_seed_or_number_gives_another_order_and_other_warps(sampling, seed, number):
+    one, other = sampling().draw(0), sampling(seed=seed).draw(number)
+    assert one.positions.tolist() != other.positions.tolist()
+    assert not set(one.warps[:, 0, 0]) & set(other.warps[:, 0, 0])
+
+
+def test_every_image_of_an_epoch_is_warped_differently_also_one_that_comes_twice(sampling):
+    epoch = sampling().draw(0)
+    assert len(set(epoch.positions)) < len(epoch) == len({warp.tobytes() for warp in epoch.warps})
+
+
+def test_the_warp_of_an_image_does_not_depend_on_when_it_comes(sampling):
+    shuffled, balanced = (sampling(balance_classes=balance).draw(0) for balance in (False, True))
+    first_turns = count_turns(balanced.positions) == 0
+    warp_of = dict(zip(shuffled.positions, shuffled.warps, strict=True))
+    for position, warp in zip(balanced.positions[first_turns], balanced.warps[first_turns], strict=True):
+        np.testing.assert_array_equal(warp, warp_of[position])
+
+
+def test_colours_are_drawn_only_when_some_are_wanted_and_change_nothing_else(sampling):
+    plain, coloured = sampling().draw(0), sampling(brightness_fraction=0.1).draw(0)
+    assert plain.colours is None
+    assert coloured.colours is not None
+    assert coloured.colours.shape == (12, 3, 4)
+    np.testing.assert_array_equal(plain.positions, coloured.positions)
+    np.testing.assert_array_equal(plain.warps, coloured.warps)
+
+
+def test_a_slice_of_an_epoch_holds_the_same_images(sampling):
+    epoch = sampling(hue_degrees=9.0).draw(0)
+    part = epoch[4:7]
+    assert len(part) == 3
+    assert_same(part, Epoch(epoch.positions[4:7], epoch.warps[4:7], epoch.colours[4:7]))
+
+
+def test_without_balance_every_image_comes_once(sampling):
+    assert sorted(sampling(balance_classes=False).draw(0).positions) == list(range(12))

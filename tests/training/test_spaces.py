@@ -1,0 +1,64 @@
+from typing import Any
+
+import optuna
+import pytest
+from pydantic import ValidationError
+
+from melanoma.training import spaces
+from melanoma.training_sections import Choices, FloatRange, IntRange, Space
+
+ROWS: dict[str, Any] = {
+    "learning_rate": FloatRange(low=1e-4, high=1e-2, log=True),
+    "depth": IntRange(low=2, high=4),
+    "filters": Choices(choices=[16, 32]),
+    "dense_units": IntRange(low=32, high=64),
+    "dropout": FloatRange(low=0.0, high=0.5, log=False),
+    "batch_size": Choices(choices=[16, 32, 64]),
+    "optimizer": Choices(choices=["adam", "sgd"]),
+    "weight_decay": Choices(choices=[0.0, 1e-4]),
+    "augment_strength": FloatRange(low=0.0, high=1.0, log=False),
+}
+NONE: dict[str, Any] = dict.fromkeys(ROWS)
+
+
+def draw(space, baseline, number=20):
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=1))
+    return [spaces.suggest(study.ask(), space, baseline) for _ in range(number)]
+
+
+def test_every_row_is_drawn_from_its_range_or_choices(params):
+    trials = draw(Space(**ROWS), params.baseline)
+    for name, row in ROWS.items():
+        values = [getattr(trial, name) for trial in trials]
+        assert all(row.holds(value) for value in values)
+        assert len(set(values)) > 1
+
+
+def test_rows_that_are_null_keep_the_baselines_value(params):
+    trials = draw(Space(**(NONE | {"depth": ROWS["depth"]})), params.baseline)
+    assert {trial.depth for trial in trials} == {2, 3, 4}
+    kept = {tuple(trial.model_dump(exclude={"depth"}).values()) for trial in trials}
+    assert kept == {tuple(params.baseline.model_dump(exclude={"depth"}).values())}
+
+
+def test_a_range_on_a_log_scale_is_drawn_evenly_over_its_decades(params):
+    trials = draw(Space(**(NONE | {"learning_rate": ROWS["learning_rate"]})), params.baseline, 200)
+    share_of_lower_decade = sum(trial.learning_rate < 1e-3 for trial in trials) / 200
+    assert 0.4 < share_of_lower_decade < 0.6  # on a linear scale it would be 0.09
+
+
+def test_the_baselines_trial_has_the_values_of_what_is_searched(params):
+    space = Space(**(NONE | {"depth": ROWS["depth"], "optimizer": ROWS["optimizer"]}))
+    assert spaces.searched(space, params.baseline) == {"depth": 3, "optimizer": "adam"}
+
+
+def test_a_value_out_of_its_range_is_refused_and_its_neighbour_is_not(params):
+    assert spaces.complete({"depth": 5}, params.baseline).depth == 5
+    with pytest.raises(ValidationError, match="depth"):
+        spaces.complete({"depth": 6}, params.baseline)
+
+
+def test_a_space_without_a_row_is_refused_and_one_row_is_enough():
+    with pytest.raises(ValidationError, match=r"tune.space is empty: give at least one row"):
+        Space(**NONE)
+    assert set(Space(**(NONE | {"depth": ROWS["depth"]})).rows()) == {"depth"}

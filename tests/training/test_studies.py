@@ -1,0 +1,204 @@
+import json
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from melanoma.errors import TrainingError
+from melanoma.training import studies
+from melanoma.training.storages import open_storage
+from melanoma.training_sections import Choices
+
+PROBLEM = {"data_digest": "a", "model": {"family": "conv_blocks", "batch_norm": False}, "seeds": [1, 2]}
+
+
+@pytest.fixture
+def tune(params, tmp_path):
+    return params.tune.model_copy(update={"storage": str(tmp_path / "s.journal")})
+
+
+@pytest.fixture
+def begin(tune, params):
+    def opened(name="s", problem=PROBLEM, **changes):
+        changed = tune.model_copy(update=changes)
+        return studies.open_study(name, problem, changed, baseline=params.baseline)
+
+    return opened
+
+
+def finish(study, tune, values):
+    """Complete a trial for each value."""
+    for value in values:
+        trial = study.ask()
+        trial.suggest_float("learning_rate", 1e-5, 1e-2, log=True)
+        trial.suggest_int("depth", 1, 5)
+        study.tell(trial, value)
+
+
+def test_a_name_stands_for_one_problem_whatever_the_order_of_its_keys():
+    name = studies.study_name("ph2", PROBLEM, None)
+    assert name.startswith("ph2-")
+    assert studies.study_name("ph2", dict(reversed(PROBLEM.items())), None) == name
+    assert studies.study_name("ph2", PROBLEM | {"data_digest": "b"}, None) != name
+
+
+def test_a_name_of_ones_own_is_kept_apart_by_cohort():
+    assert studies.study_name("ph2", PROBLEM, "deep") == "ph2-deep"
+    assert studies.study_name("joint", PROBLEM, "deep") == "joint-deep"
+
+
+def test_the_baseline_waits_as_the_first_trial_once(begin):
+    begin()
+    study = begin()
+    (first,) = study.trials
+    assert first.state is TrialState.WAITING
+    assert first.system_attrs["fixed_params"] == {"learning_rate": 5e-4, "depth": 3}
+
+
+def test_a_study_keeps_its_identity_and_one_begun_anew_has_another(begin, tmp_path):
+    first = begin().user_attrs["study_id"]
+    assert begin().user_attrs["study_id"] == first
+    assert begin(storage=str(tmp_path / "other.journal")).user_attrs["study_id"] != first
+
+
+def test_a_study_of_the_same_problem_is_gone_on_with(begin):
+    begin().ask()
+    assert len(begin(problem=json.loads(json.dumps(PROBLEM))).trials) == 1
+
+
+def test_a_study_of_another_problem_is_refused_and_every_difference_is_named(begin):
+    begin()
+    other = {"data_digest": "b", "model": {"family": "conv_blocks", "batch_norm": True}, "new": 1.0}
+    with pytest.raises(TrainingError, match="Study s was begun with another problem") as caught:
+        begin(problem=other)
+    lines = [line.strip() for line in str(caught.value).splitlines()[1:-1]]
+    assert lines == [
+        'data_digest: the study has "a", now it is "b"',
+        "model.batch_norm: the study has false, now it is true",
+        "new: the study has nothing, now it is 1.0",
+        "seeds: the study has [1, 2], now it is nothing",
+    ]
+    assert "another name in params.yaml: tune.study" in str(caught.value)
+
+
+def test_a_study_with_a_changed_space_is_refused_by_the_row_that_changed(begin, tune, params):
+    def problem(**rows):
+        space = tune.space.model_copy(update=rows)
+        return {"tune": tune.model_copy(update={"space": space}).model_dump(exclude={"storage"})}
+
+    begin(problem=problem())
+    begin(problem=problem())
+    with pytest.raises(TrainingError, match=r"tune.space.filters: the study has null, now it is nothing"):
+        begin(problem=problem(filters=Choices(choices=[16, 32])))
+    with pytest.raises(TrainingError, match=r"tune.space.filters.choices: .* nothing, now it is \[16, 32\]"):
+        begin(problem=problem(filters=Choices(choices=[16, 32])))
+
+
+def test_of_very_many_differences_the_first_are_named(begin):
+    begin(problem={str(number): 0 for number in range(100, 150)})
+    with pytest.raises(TrainingError, match=r"119: .*\n  and 30 more"):
+        begin(problem={str(number): 1 for number in range(100, 150)})
+
+
+def test_a_study_that_was_made_elsewhere_is_refused_and_an_empty_one_is_taken(begin, tune):
+    for name in ("empty", "used"):
+        optuna.create_study(study_name=name, storage=open_storage(tune.storage), direction="maximize")
+    optuna.load_study(study_name="used", storage=open_storage(tune.storage)).ask()
+    assert begin("empty").user_attrs["problem"] == PROBLEM
+    with pytest.raises(TrainingError, match="Study used has trials but no note of the problem"):
+        begin("used")
+
+
+def prune_at(tune, pruner, *, good, bad):
+    """At which epoch a trial that reports `bad` is given up, after others that reported `good`."""
+    study = optuna.create_study(
+        direction="maximize", pruner=studies.make_pruner(tune.model_copy(update=pruner))
+    )
+    for value in [good] * 9 + [bad]:
+        trial = study.ask()
+        for epoch in range(1, 13):
+            trial.report(value, epoch)
+            if trial.should_prune() and value == bad:
+                return epoch
+        study.tell(trial, value)
+    return None
+
+
+def test_the_median_pruner_waits_for_the_warm_up(tune):
+    assert prune_at(tune, {"pruner": "median", "num_warmup_epochs": 5}, good=0.9, bad=0.5) == 5
+    assert prune_at(tune, {"pruner": "median", "num_warmup_epochs": 0}, good=0.9, bad=0.5) == 1
+
+
+def test_the_median_pruner_waits_for_the_first_trials(tune):
+    assert prune_at(tune, {"pruner": "median", "num_startup_trials": 10}, good=0.9, bad=0.5) is None
+
+
+def test_no_trial_is_given_up_that_is_as_good_as_others(tune):
+    assert prune_at(tune, {"pruner": "median"}, good=0.5, bad=0.9) is None
+
+
+def test_hyperband_waits_for_the_warm_up(tune):
+    pruner = {"pruner": "hyperband", "num_warmup_epochs": 3, "num_epochs": 8}  # one bracket: 8 < 3 * 3
+    assert prune_at(tune, pruner, good=0.9, bad=0.5) == 3
+
+
+@pytest.mark.parametrize("warmup", [0, 12, 99])
+def test_hyperband_takes_any_warm_up(tune, warmup):
+    prune_at(tune, {"pruner": "hyperband", "num_warmup_epochs": warmup}, good=0.9, bad=0.5)
+
+
+def test_without_a_pruner_no_trial_is_given_up(tune):
+    assert prune_at(tune, {"pruner": "none", "num_warmup_epochs": 0}, good=0.9, bad=0.1) is None
+
+
+def test_each_draw_has_a_seed_of_its_own_that_follows_from_the_seed(tune):
+    def draw(number, seed=3):
+        sampler = studies.make_sampler(tune.model_copy(update={"seed": seed}), number)
+        return optuna.create_study(sampler=sampler).ask().suggest_float("x", 0, 1)
+
+    assert draw(1) == draw(1)
+    assert len({draw(1), draw(2), draw(1, seed=4)}) == 3
+
+
+def test_the_summary_names_the_best_its_hyperparameters_and_every_trial(begin, tune, params):
+    study = begin()
+    finish(study, tune, [0.6, 0.8, 0.7])
+    study.tell(study.ask(), state=TrialState.FAIL)
+    study.enqueue_trial({"depth": 1})
+    summary = studies.summarize(study, tune, params.baseline, run_ids={1: "r1"})
+    drawn = study.trials[1].params
+    assert summary["best"] == {
+        "trial": 1,
+        "value": 0.8,
+        "hyperparameters": params.baseline.model_dump() | drawn,
+    }
+    assert summary["objective"] == "auc_roc"
+    assert summary["num_finished"] == 3
+    assert summary["num_by_state"] == {"complete": 3, "pruned": 0, "failed": 1}
+    assert [row["trial"] for row in summary["trials"]] == [0, 1, 2, 3]
+    assert [row["state"] for row in summary["trials"]] == ["complete"] * 3 + ["failed"]
+    assert [row["value"] for row in summary["trials"]] == [0.6, 0.8, 0.7, None]
+    assert [row["is_baseline"] for row in summary["trials"]] == [True, False, False, False]
+    assert [row["run_id"] for row in summary["trials"]] == [None, "r1", None, None]
+    assert summary["trials"][0]["hyperparameters"] == params.baseline.model_dump()
+    assert studies.headline(summary) == (
+        f"4 trials (3 complete, 1 failed); best is trial 1 with depth {drawn['depth']}, learning rate "
+        f"{drawn['learning_rate']:.2g}: validation auc_roc 0.800"
+    )
+
+
+def test_a_pruned_trial_has_no_value_for_it_is_not_compared(begin, tune, params):
+    study = begin()
+    finish(study, tune, [0.6])
+    trial = study.ask()
+    trial.report(0.9, 1)
+    study.tell(trial, state=TrialState.PRUNED)
+    row = studies.summarize(study, tune, params.baseline, run_ids={})["trials"][1]
+    assert (row["state"], row["value"], row["num_epochs"]) == ("pruned", None, 1)
+
+
+def test_a_study_without_a_completed_trial_has_no_best(begin, tune, params):
+    study = begin()
+    study.tell(study.ask(), state=TrialState.PRUNED)
+    with pytest.raises(TrainingError, match=r"No trial of study s ran to its end"):
+        studies.summarize(study, tune, params.baseline, run_ids={})

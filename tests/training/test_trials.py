@@ -1,0 +1,120 @@
+from dataclasses import replace
+
+import optuna
+import pytest
+
+from melanoma.errors import DataError, TrainingError
+from melanoma.training import fit, trials
+
+
+class Log(dict):
+    """Scores by epoch."""
+
+    def __call__(self, epoch, scores):
+        self[epoch] = dict(scores)
+
+
+class PruneAt(optuna.pruners.BasePruner):  # type: ignore[misc]  # optuna is untyped to mypy
+    """Gives up every trial at one epoch."""
+
+    def __init__(self, epoch):
+        self.epoch = epoch
+
+    def prune(self, study, trial):
+        return trial.last_step >= self.epoch
+
+
+@pytest.fixture
+def trial():
+    return optuna.create_study(direction="maximize").ask()
+
+
+@pytest.fixture
+def log():
+    return Log()
+
+
+@pytest.fixture
+def run(bright_or_dark, recipe, trial, log):
+    def run_trial(*, pruner=None, can_prune=True, objective="auc_roc", num_epochs=3, recipe=recipe):
+        trial.study.pruner = pruner or optuna.pruners.NopPruner()
+        report = trials.Report(trial, objective, log, can_prune=can_prune)
+        return trials.run_trial(bright_or_dark, recipe, report, num_epochs=num_epochs, objective=objective)
+
+    return run_trial
+
+
+def stored(trial):
+    return trial.study.trials[0].intermediate_values
+
+
+def test_a_trial_reports_each_epoch_and_is_worth_its_objective_at_the_epoch_that_is_kept(run, trial, log):
+    outcome = run(objective="average_precision")
+    assert outcome.state == "complete"
+    assert sorted(log) == [1, 2, 3]
+    assert stored(trial) == {epoch: log[epoch]["val_average_precision"] for epoch in log}
+    kept = min(log, key=lambda epoch: log[epoch]["val_loss"])
+    assert outcome.value == log[kept]["val_average_precision"]
+    assert outcome.facts["best_epoch"] == kept
+
+
+def test_a_trial_says_how_long_it_took_where_and_with_how_much_memory(run):
+    facts = run(num_epochs=1).facts
+    assert facts["duration_seconds"] > 0
+    assert facts["images_per_second"] > 0
+    assert facts["peak_memory_mib"] > 0
+    assert facts["device_kind"] in {"cpu", "gpu"}
+    assert {"backend", "device_name", "keras_version"} <= set(facts)
+
+
+def test_a_trial_that_falls_behind_stops_after_that_epoch(run, trial, log):
+    outcome = run(pruner=PruneAt(2))
+    assert (outcome.state, outcome.value) == ("pruned", None)
+    assert sorted(log) == [1, 2]
+    assert list(stored(trial)) == [1, 2]
+
+
+def test_the_baseline_is_never_given_up(run, log):
+    assert run(pruner=PruneAt(1), can_prune=False).state == "complete"
+    assert sorted(log) == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (TrainingError("The loss is nan; lower the learning rate."), "The loss is nan; lower the"),
+        (MemoryError("Unable to allocate 9 GiB"), "Out of memory (MemoryError: Unable to allocate 9 GiB)."),
+        (
+            RuntimeError("RESOURCE_EXHAUSTED: OOM\nat [128]"),
+            "Out of memory (RuntimeError: RESOURCE_EXHAUSTED: OOM).",
+        ),
+    ],
+)
+def test_what_is_wrong_with_the_trial_is_its_outcome(run, monkeypatch, error, text):
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr(fit, "train", fail)
+    outcome = run()
+    assert outcome.state == "failed"
+    assert outcome.value is None
+    assert outcome.error.startswith(text)
+    assert "\n" not in outcome.error
+    assert outcome.facts["duration_seconds"] >= 0
+
+
+@pytest.mark.parametrize("error", [DataError("packed anew"), RuntimeError("a bug")])
+def test_any_other_error_is_raised(run, monkeypatch, error):
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr(fit, "train", fail)
+    with pytest.raises(type(error), match=str(error)):
+        run()
+
+
+def test_a_learning_rate_that_breaks_the_network_fails_the_trial(run, recipe):
+    extreme = recipe.hyperparameters.model_copy(update={"learning_rate": 1e38})
+    outcome = run(recipe=replace(recipe, hyperparameters=extreme))
+    assert outcome.state == "failed"
+    assert "learning rate" in outcome.error
