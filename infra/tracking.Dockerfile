@@ -9,9 +9,9 @@ RUN python -m venv /opt/venv && useradd --create-home melanoma
 
 COPY infra/bootstrap.lock /locks/infra/bootstrap.lock
 RUN pip install --no-cache-dir --require-hashes -r /locks/infra/bootstrap.lock
-# The development lock, as only that one has psycopg. See serve.Dockerfile for why as constraints.
-COPY requirements-dev.lock /locks/requirements-dev.lock
-RUN uv pip install --no-cache --constraints /locks/requirements-dev.lock \
+# See serve.Dockerfile for why as constraints.
+COPY requirements.lock /locks/requirements.lock
+RUN uv pip install --no-cache --constraints /locks/requirements.lock \
         boto3 mlflow "psycopg[binary]"
 
 USER melanoma

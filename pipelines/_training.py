@@ -1,5 +1,6 @@
 """What the scripts `tune` and `train` share: how a run is named, tagged and fed."""
 
+import os
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from melanoma.config import Params
 from melanoma.data.packed import Packed
 from melanoma.training import studies
 from melanoma.training.recipe import Arrays, Recipe, code_digest
-from melanoma.training_sections import Hyperparameters
+from melanoma.training_sections import Hyperparameters, Tune
 
 NOT_OF_A_TRIAL = {"num_epochs", "num_seeds", "input", "num_loader_threads", "checkpoints"}  # of params: train
 
@@ -56,13 +57,19 @@ def recipe(params: Params, hyperparameters: Hyperparameters) -> Recipe:
 
 
 def describe_problem(params: Params, data: Packed) -> dict[str, Any]:
-    """All that makes two trainings comparable, besides learning rate and depth."""
+    """All that makes two trainings comparable, besides their hyperparameters."""
     return {
         "data_digest": data.digest,
         "model": params.model.model_dump(),
         "augment": params.augment.model_dump(),
         "train": params.train.model_dump(exclude={"num_epochs"}),
     }
+
+
+def study_lock(tune: Tune, name: str) -> Path:
+    """What keeps two searches of this machine from one study; it lies beside a journal."""
+    folder = Path(tempfile.gettempdir()) if "://" in tune.storage else Path(tune.storage).parent
+    return folder / f"{name}.lock"
 
 
 def describe_search(params: Params, data: Packed) -> dict[str, Any]:
@@ -76,4 +83,5 @@ def describe_search(params: Params, data: Packed) -> dict[str, Any]:
         "baseline": params.baseline.model_dump(),
         "tune": params.tune.model_dump(exclude=studies.NOT_OF_THE_PROBLEM),
         "code_digest": code_digest(),
+        "backend": os.environ.get("KERAS_BACKEND", "tensorflow"),
     }

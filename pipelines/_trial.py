@@ -74,6 +74,7 @@ def run(job: Job, asked: Asked) -> Outcome:
             _training.recipe(job.params, asked.hyperparameters),
             report,
             num_epochs=tune.num_epochs,
+            seed=studies.trial_seed(tune),
             objective=tune.objective,
         )
 

@@ -4,9 +4,11 @@ Run by `dvc repro train`; a killed one goes on where it stopped. Reads params.ya
 `baseline`, `model` and `augment`. The networks of the first seed are kept: chosen beforehand.
 """
 
+import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -36,6 +38,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     found = Hyperparameters.model_validate(tuning["best"]["hyperparameters"])
     tags = _training.run_tags(args.cohort, data) | {"stage": "train", "tuning_run_id": tuning["run_id"]}
     stage = _networks.Stage(args.cohort, params, data, tags)
+    with files.held(stage.checkpoints / "lock", f"the networks of cohort {args.cohort}"):
+        comparison = _train_all(args, stage, found)
+        _networks.forget(stage)
+    _cli.say(f"train@{args.cohort}", seeds.headline(comparison))
+    return 0
+
+
+def _train_all(args: argparse.Namespace, stage: _networks.Stage, found: Hyperparameters) -> dict[str, Any]:
+    """Train every network and write all outputs; the comparison over seeds."""
+    params, data = stage.params, stage.data
     note = _training.data_note(args.cohort, data)
     runs: dict[str, str] = {}
     curves, rows = {}, []
@@ -64,9 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         run.log_figure(curves["seeds"], "seeds.png")
         run.log_file(args.seeds)
     files.write_json(runs, args.runs)
-    _networks.forget(stage)
-    _cli.say(f"train@{args.cohort}", seeds.headline(comparison))
-    return 0
+    return comparison
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from melanoma import config, files, tracking
 from melanoma.data import packed
-from melanoma.training import search, studies
+from melanoma.training import recipe, search, studies
 from pipelines import _cli, _training, _trial, _trial_runs
 
 
@@ -28,19 +28,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     params = config.load(args.params)
     tune, baseline = params.tune, params.baseline
     data = packed.open_packed(args.packed)
-    search.require_both_classes(_training.arrays(data), tune.objective)
+    recipe.require_both_classes(_training.arrays(data))
     problem = _training.describe_search(params, data)
     name = studies.study_name(args.cohort, problem, tune.study)
     study = studies.open_study(name, problem, tune, baseline=baseline)
     study_id, experiment = study.user_attrs[studies.IDENTITY], _training.experiment(args.cohort)
     tags = _training.run_tags(args.cohort, data) | {"stage": "tune"}
-    with tracking.open_run(
-        experiment=experiment,
-        name=f"tune {name}",
-        tags=tags | {"study": name, studies.IDENTITY: study_id, "objective": tune.objective},
-        params=problem,
-        run_id=tracking.find_run(experiment, tag=studies.IDENTITY, value=study_id),
-    ) as parent:
+    lock = _training.study_lock(tune, name)
+    with (
+        files.held(lock, f"study {name}"),
+        tracking.open_run(
+            experiment=experiment,
+            name=f"tune {name}",
+            tags=tags | {"study": name, studies.IDENTITY: study_id, "objective": tune.objective},
+            params=problem,
+            run_id=tracking.find_run(experiment, tag=studies.IDENTITY, value=study_id),
+        ) as parent,
+    ):
         runs = _trial_runs.TrialRuns(parent, tags, tune.objective, baseline)
         workers = _trial.open_trial_workers(params, args.packed, data.digest)
         say = partial(_cli.say, f"tune@{args.cohort}")

@@ -367,6 +367,15 @@ def test_a_row_of_the_space_with_an_illegal_value_is_refused(load, row, value, m
         load({f"tune.space.{row}": value})
 
 
+def test_warm_up_must_end_before_training_and_before_a_trial_does(load):
+    epochs = {"train.num_epochs": 5, "tune.num_epochs": 3}
+    assert load(epochs | {"train.warmup_epochs": 2}).train.warmup_epochs == 2
+    with pytest.raises(ConfigError, match=r"warmup_epochs must be less than tune\.num_epochs, got 3 and 3"):
+        load(epochs | {"train.warmup_epochs": 3})
+    with pytest.raises(ConfigError, match=r"warmup_epochs must be less than train\.num_epochs, got 5 and 5"):
+        load(epochs | {"train.warmup_epochs": 5})
+
+
 @pytest.mark.parametrize("storage", ["postgresql://u@h/studies", "sqlite:///studies.db"])
 def test_a_cluster_needs_a_study_in_a_database(load, storage):
     ray = {"execution.backend": "ray"}

@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -247,3 +249,15 @@ def test_the_digest_of_a_file_is_that_of_its_bytes(tmp_path):
 def test_json_in_the_file_is_what_other_programs_read(tmp_path):
     files.write_json({"a": [1, None, "x"]}, tmp_path / "a.json")
     assert json.loads((tmp_path / "a.json").read_text()) == {"a": [1, None, "x"]}
+
+
+def test_one_process_at_a_time_is_let_in(tmp_path):
+    program = "import sys\nfrom pathlib import Path\nfrom melanoma.files import held\n"
+    program += "with held(Path(sys.argv[1]), 'x'): pass"
+    lock = tmp_path / "deep" / "lock"
+    command = [sys.executable, "-c", program, str(lock)]
+    with files.held(lock, "a study"):
+        refused = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert refused.returncode != 0
+    assert f"Another process works on x and holds {lock}" in refused.stderr
+    assert subprocess.run(command, check=False).returncode == 0

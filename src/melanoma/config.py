@@ -117,6 +117,17 @@ class Params(Section):
         return self
 
     @model_validator(mode="after")
+    def _warm_up_ends_before_training(self) -> Self:
+        for section in ("train", "tune"):
+            num_epochs = getattr(self, section).num_epochs
+            if self.train.warmup_epochs >= num_epochs:
+                raise ValueError(
+                    f"train.warmup_epochs must be less than {section}.num_epochs, got "
+                    f"{self.train.warmup_epochs} and {num_epochs}"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _a_cluster_shares_its_study(self) -> Self:
         if self.execution.backend == "ray" and "://" not in self.tune.storage:
             raise ValueError(

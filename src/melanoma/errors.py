@@ -29,6 +29,10 @@ class TrainingError(MelanomaError):
     """Training or search cannot go on with these data or parameters."""
 
 
+class DivergenceError(TrainingError):
+    """A training's loss is no longer a number: other hyperparameters may do better."""
+
+
 class TrackingError(MelanomaError):
     """The tracking store or the model registry does not hold what is needed."""
 

@@ -18,8 +18,31 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from filelock import FileLock, Timeout
 
 from melanoma.errors import DataError
+
+
+@contextmanager
+def held(path: Path, what: str) -> Iterator[None]:
+    """Let one process at a time in; the system frees `path` when that one ends, however it does.
+
+    Args:
+        path: Of a lock file, which is made.
+        what: Is worked on, for the message.
+
+    Raises:
+        DataError: Another process of this machine is in.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(path, timeout=0):
+            yield
+    except Timeout as error:
+        raise DataError(
+            f"Another process works on {what} and holds {path}: perhaps a stage that lived on when its "
+            "`dvc` was killed. Wait for it, or stop it, then run the same command again."
+        ) from error
 
 
 @contextmanager

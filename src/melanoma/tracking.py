@@ -257,7 +257,7 @@ def end_abandoned_run(run_id: str) -> None:
 
 
 def resume_run(run_id: str) -> Run:
-    """A run that an earlier stage finished, for adding to it.
+    """A run that was opened elsewhere, for adding to it.
 
     Raises:
         TrackingError: The configured store has no such run.

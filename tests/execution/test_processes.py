@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from melanoma.errors import DataError, WorkerError
-from melanoma.execution.processes import CHUNKS_AT_HAND, MAX_CHUNK, imap_processes, map_processes
+from melanoma.execution.processes import CHUNKS_AT_HAND, MAX_CHUNK, imap_processes
 
 initialized: list[int] = []
 
@@ -49,7 +49,7 @@ def die_at_seven(number: int) -> int:
 
 
 def run(function, items, num_workers: int) -> list:
-    return map_processes(function, items, num_workers=num_workers, description="test")
+    return list(stream(function, items, num_items=len(items), num_workers=num_workers))
 
 
 def stream(function, items, *, num_items: int, num_workers: int = 2, initializer=None) -> Iterator:

@@ -17,26 +17,13 @@ from melanoma.execution.workers import Workers, open_workers
 from tests.execution import tasks
 from tests.execution.backends import on_ray, processes
 from tests.execution.watching import await_that, has_ended
+from tests.ray_nodes import STORE_BYTES
 
 pytest.importorskip("ray")
 
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[2]
-STORE_BYTES = 100_000_000
-
-
-@pytest.fixture(scope="module")
-def cluster():
-    """Two nodes of one CPU each."""
-    from ray.cluster_utils import Cluster
-
-    head = {"num_cpus": 1, "object_store_memory": STORE_BYTES, "include_dashboard": False}
-    cluster = Cluster(initialize_head=True, head_node_args=head)
-    cluster.add_node(num_cpus=1, object_store_memory=STORE_BYTES)
-    cluster.wait_for_nodes()
-    yield cluster
-    cluster.shutdown()
 
 
 @pytest.fixture

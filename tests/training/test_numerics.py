@@ -5,6 +5,7 @@ import pytest
 from melanoma.errors import TrainingError
 from melanoma.models.builders import build_model
 from melanoma.training import numerics
+from melanoma.training.resident import ResidentModel
 
 IS_TENSORFLOW = keras.backend.backend() == "tensorflow"
 
@@ -76,6 +77,17 @@ def test_on_a_gpu_small_gradients_are_saved_by_a_scaled_loss(compiled, monkeypat
     assert model.dtype_policy.name == "mixed_float16"
     assert isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
     assert float(model.optimizer.learning_rate) == 0.5
+
+
+def test_a_scaled_loss_reaches_a_network_behind_images_on_the_device(recipe, monkeypatch):
+    monkeypatch.setattr(numerics, "has_gpu", lambda: True)
+    train = recipe.train.model_copy(update={"mixed_precision": True})
+    with numerics.precision(train):
+        network = build_model(recipe.hyperparameters, recipe.model, image_size=24)
+    model = ResidentModel(network, np.zeros((2, 24, 24, 3), np.uint8))
+    assert model.dtype_policy.name == "float32"  # which is what Keras would go by
+    numerics.compile_model(model, recipe.hyperparameters, train, learning_rate=0.5)
+    assert isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
 
 
 @pytest.mark.skipif(not IS_TENSORFLOW, reason="JAX always compiles")

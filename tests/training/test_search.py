@@ -8,7 +8,7 @@ from optuna.trial import TrialState
 from melanoma.data.packed import Part
 from melanoma.errors import DataError, TrainingError, WorkerError
 from melanoma.training import search
-from melanoma.training.recipe import Arrays
+from melanoma.training.recipe import Arrays, require_both_classes
 from melanoma.training.search import Outcome
 from melanoma.training.studies import finished_trials, open_study
 from melanoma.training_sections import Choices
@@ -370,9 +370,7 @@ def test_one_class_is_refused_before_any_trial(split):
     images = np.zeros((4, 2, 2, 3), np.uint8)
     both = Part(images, np.arange(4), np.array([0, 1, 0, 1], np.float32))
     arrays = Arrays(both, both)
-    search.require_both_classes(arrays, "auc_roc")
+    require_both_classes(arrays)
     one = replace(both, targets=np.zeros(4, np.float32))
-    with pytest.raises(
-        TrainingError, match=f"The {split} split has 4 images of one class.* auc_roc is undef"
-    ):
-        search.require_both_classes(replace(arrays, **{split: one}), "auc_roc")
+    with pytest.raises(TrainingError, match=f"The {split} split has 4 images of one class.* is undefined"):
+        require_both_classes(replace(arrays, **{split: one}))

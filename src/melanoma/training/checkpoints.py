@@ -20,7 +20,7 @@ from melanoma import files
 from melanoma.data.packed import Part
 from melanoma.training.recipe import Arrays, Recipe, code_digest
 
-# Neither changes how a network comes out.
+# They change nothing, or stand in the digest by themselves.
 NOT_THE_PROBLEM = {"seed", "num_seeds", "num_epochs", "num_loader_threads", "checkpoints"}
 IMAGES_AT_ONCE = 512
 VARIABLES = ("network", "optimizer", "best")

@@ -9,11 +9,10 @@ import keras
 import numpy as np
 import pandas as pd
 
-from melanoma.errors import TrainingError
 from melanoma.models.builders import build_model
 from melanoma.training import checkpoints, inputs, numerics, schedules, scores
 from melanoma.training.progress import Progress
-from melanoma.training.recipe import Arrays, Recipe
+from melanoma.training.recipe import Arrays, Recipe, require_both_classes
 
 
 @dataclass(frozen=True)
@@ -62,7 +61,7 @@ def train(
         TrainingError: A part lacks a class, the loss is no longer a number, or the settings contradict each
             other.
     """
-    _require_both_classes(arrays)
+    require_both_classes(arrays)
     settings = recipe.train
     if settings.deterministic:
         numerics.make_repeatable(settings)
@@ -98,18 +97,6 @@ def train(
             callbacks=[numerics.StopAtNan(), epochs, progress, *callbacks],
         )
     return epochs.finish()
-
-
-def _require_both_classes(arrays: Arrays) -> None:
-    for split, targets in (
-        ("train", arrays.train.targets),
-        ("validation", arrays.validation.targets),
-    ):
-        if len(np.unique(targets)) < 2:
-            raise TrainingError(
-                f"The {split} split has {len(targets)} images of one class or none; training and "
-                "its AUC need benign and malignant ones. Check data/splits and add images."
-            )
 
 
 class _Epochs(keras.callbacks.Callback):

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import keras
 import numpy as np
 
-from melanoma.errors import TrainingError
+from melanoma.errors import DivergenceError, TrainingError
 from melanoma.training.inputs import has_gpu
 from melanoma.training_sections import Hyperparameters, Train
 
@@ -76,13 +76,18 @@ def compile_model(
         optimizer = keras.optimizers.SGD(learning_rate, momentum=settings.momentum, weight_decay=decay)
     weights = model.trainable_variables
     optimizer.exclude_from_weight_decay(var_list=[weight for weight in weights if len(weight.shape) < 2])
+    if (
+        settings.mixed_precision and has_gpu()
+    ):  # Keras looks at the outermost model only, which may be float32
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     model.compile(
         optimizer,
         keras.losses.BinaryCrossentropy(label_smoothing=settings.label_smoothing),
         metrics=["accuracy"],
         jit_compile=_jit_compile(settings),
+        auto_scale_loss=False,
     )
-    model.optimizer.build(weights)  # compile may have wrapped it: a scaled loss has a state of its own
+    optimizer.build(weights)  # a scaled loss has a state of its own
 
 
 def _jit_compile(settings: Train) -> bool | str:
@@ -91,7 +96,7 @@ def _jit_compile(settings: Train) -> bool | str:
 
 
 class StopAtNan(keras.callbacks.Callback):
-    """Ends training with a `TrainingError` at the batch in which the loss is no longer a number."""
+    """Ends training with a `DivergenceError` at the batch in which the loss is no longer a number."""
 
     async_safe = True  # only reads the logs: Keras then need not wait for the loss of each batch
 
@@ -111,11 +116,11 @@ class StopAtNan(keras.callbacks.Callback):
             raise not_a_number(f"The training loss is {loss}", self._epoch, self.model, batch=batch + 1)
 
 
-def not_a_number(what: str, epoch: int, model: keras.Model, *, batch: int | None = None) -> TrainingError:
+def not_a_number(what: str, epoch: int, model: keras.Model, *, batch: int | None = None) -> DivergenceError:
     """The error for `what`, with where, at which learning rate, and what to do."""
     where = f"epoch {epoch}" + (f", batch {batch}" if batch else "")
     rate = float(model.optimizer.learning_rate)
-    return TrainingError(
+    return DivergenceError(
         f"{what} in {where}, at a learning rate of {rate:.3g}: training has blown up. Lower the learning "
         "rate, let it rise slowly (train.warmup_epochs), or switch train.mixed_precision off."
     )

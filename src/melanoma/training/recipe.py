@@ -4,9 +4,12 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 import melanoma
 from melanoma import files
 from melanoma.data.packed import Part
+from melanoma.errors import TrainingError
 from melanoma.training_sections import Augment, Hyperparameters, Model, Train
 
 
@@ -16,6 +19,16 @@ class Arrays:
 
     train: Part
     validation: Part
+
+
+def require_both_classes(arrays: Arrays) -> None:
+    """Raise a `TrainingError` unless each part has benign and malignant images."""
+    for split, part in (("train", arrays.train), ("validation", arrays.validation)):
+        if len(np.unique(part.targets)) < 2:
+            raise TrainingError(
+                f"The {split} split has {len(part)} images of one class or none; training needs both, and "
+                "on one class every objective is undefined. Check data/splits and add images."
+            )
 
 
 @dataclass(frozen=True)

@@ -14,14 +14,12 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Literal, NoReturn, Protocol
 
-import numpy as np
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 from tqdm import tqdm
 
 from melanoma.errors import TrainingError, WorkerError, first_offenders
 from melanoma.training import spaces
-from melanoma.training.recipe import Arrays
 from melanoma.training.storages import storage_errors
 from melanoma.training.studies import BASELINE, ERROR, REPEATS, finished_trials, make_sampler
 from melanoma.training_sections import Hyperparameters, Tune
@@ -92,17 +90,6 @@ class Workers(Protocol):
 
     def submit(self, task: Asked) -> Future[Outcome]:
         """Start a trial in a free slot."""
-
-
-def require_both_classes(arrays: Arrays, objective: str) -> None:
-    """Raise a `TrainingError` where the objective of a study would be undefined, before any trial."""
-    for split, part in (("train", arrays.train), ("validation", arrays.validation)):
-        if len(np.unique(part.targets)) < 2:
-            raise TrainingError(
-                f"The {split} split has {len(part)} images of one class or none. With them tune.objective "
-                f"{objective} is undefined, and no trial can be compared with another. Check data/splits and "
-                "add images."
-            )
 
 
 def run_trials(

@@ -66,9 +66,26 @@ def open_study(name: str, problem: dict[str, Any], tune: Tune, *, baseline: Hype
         _require_same_problem(study, problem)
         if IDENTITY not in study.user_attrs:
             study.set_user_attr(IDENTITY, uuid.uuid4().hex)
-        if not study.get_trials(deepcopy=False):
+        if not _has_baseline(study):
             study.enqueue_trial(spaces.searched(tune.space, baseline), user_attrs={BASELINE: True})
     return study
+
+
+def _has_baseline(study: optuna.Study) -> bool:
+    """Whether the baseline was tried to its end or will be; not so when it failed for good."""
+    return any(
+        trial.user_attrs.get(BASELINE) and trial.state is not TrialState.FAIL
+        for trial in study.get_trials(deepcopy=False)
+    )
+
+
+def trial_seed(tune: Tune) -> int:
+    """The seed of all trials.
+
+    It is none that the comparison of the chosen networks uses (`train.seed` and the numbers after it): there
+    the winner would otherwise meet its own lucky draw again.
+    """
+    return int(np.random.SeedSequence([tune.seed]).generate_state(1)[0])
 
 
 def make_sampler(tune: Tune, number: int) -> optuna.samplers.BaseSampler:

@@ -8,12 +8,19 @@ import keras
 import numpy as np
 import optuna
 
-from melanoma.errors import TrainingError
+from melanoma.errors import DivergenceError
 from melanoma.training import backend, fit
 from melanoma.training.recipe import Arrays, Recipe
 from melanoma.training.search import Outcome
 
-OUT_OF_MEMORY = ("RESOURCE_EXHAUSTED", "ResourceExhausted", "OutOfMemory", "out of memory")
+OUT_OF_MEMORY = (
+    "RESOURCE_EXHAUSTED",
+    "ResourceExhausted",
+    "OutOfMemory",
+    "out of memory",
+    "ALLOC_FAILED",  # of cuDNN and cuBLAS
+    "failed to allocate",
+)
 
 LogEpoch = Callable[[int, Mapping[str, float]], object]
 
@@ -22,7 +29,7 @@ class Report(keras.callbacks.Callback):
     """Tells study and tracker how an epoch went; stops a trial that the pruner gives up."""
 
     def __init__(self, trial: optuna.Trial, objective: str, log_epoch: LogEpoch, *, can_prune: bool) -> None:
-        """Epochs are counted from 1 in both."""
+        """Epochs are counted from 1 in both. A training that is at its end anyway is not pruned."""
         super().__init__()
         self._trial, self._objective, self._log_epoch = trial, objective, log_epoch
         self._can_prune = can_prune
@@ -33,25 +40,28 @@ class Report(keras.callbacks.Callback):
         scores = logs or {}
         self._log_epoch(epoch + 1, scores)
         self._trial.report(scores[f"val_{self._objective}"], epoch + 1)
-        if self._can_prune and self._trial.should_prune():
+        is_over = self.model.stop_training or epoch + 1 == self.params["epochs"]
+        if self._can_prune and not is_over and self._trial.should_prune():
             self.is_pruned = True
             self.model.stop_training = True
 
 
-def run_trial(arrays: Arrays, recipe: Recipe, report: Report, *, num_epochs: int, objective: str) -> Outcome:
+def run_trial(
+    arrays: Arrays, recipe: Recipe, report: Report, *, num_epochs: int, seed: int, objective: str
+) -> Outcome:
     """Train once; what is wrong with these hyperparameters is an outcome, all else an error.
 
     Args:
         arrays: Both parts with both classes.
-        recipe: With the hyperparameters of the trial. Its seed is `recipe.train.seed` in every trial, so that
-            trials differ by their hyperparameters alone.
+        recipe: With the hyperparameters of the trial.
         report: New.
         num_epochs: At most so many.
+        seed: The same in every trial of a study, so that they differ by their hyperparameters alone.
         objective: Name of the score that trials are compared by.
     """
     started = perf_counter()
     try:
-        trained = fit.train(arrays, recipe, num_epochs=num_epochs, seed=recipe.train.seed, callbacks=[report])
+        trained = fit.train(arrays, recipe, num_epochs=num_epochs, seed=seed, callbacks=[report])
     except Exception as error:
         if not _is_of_the_trial(error):
             raise
@@ -67,14 +77,14 @@ def run_trial(arrays: Arrays, recipe: Recipe, report: Report, *, num_epochs: int
 
 def _is_of_the_trial(error: Exception) -> bool:
     """A loss that is no number, or too little memory: the next trial may do better."""
-    return isinstance(error, TrainingError | MemoryError) or any(
+    return isinstance(error, DivergenceError | MemoryError) or any(
         sign in f"{type(error).__name__}: {error}" for sign in OUT_OF_MEMORY
     )
 
 
 def _describe(error: Exception) -> str:
     """An error of this project says what to do; of another only its first line is for people."""
-    if isinstance(error, TrainingError):
+    if isinstance(error, DivergenceError):
         return str(error)
     lines = str(error).splitlines() or [""]
     return f"Out of memory ({type(error).__name__}: {lines[0]}). Take smaller batches or fewer filters."
