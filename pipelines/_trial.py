@@ -56,17 +56,19 @@ def open_trial_workers(
 def run(job: Job, asked: Asked) -> Outcome:
     """Train; epochs go to the study and to the trial's run, the outcome back to who asked."""
     # Here, because who imports this module to name the function needs no Keras.
-    from melanoma.training import trials
+    from melanoma.training import backend, trials
 
     os.environ["MLFLOW_TRACKING_URI"] = job.tracking_uri
     data, tune = _open(job.packed, job.digest), job.params.tune
+    trial_run = tracking.resume_run(asked.run_id)
+    trial_run.set_tags(backend.describe())  # at once: a worker that dies says nothing
     with storage_errors(tune.storage), _no_bar():
         study = _load(tune.storage, asked.study)
         study.pruner = studies.make_pruner(tune)
         report = trials.Report(
             optuna.Trial(study, asked.trial_id),
             tune.objective,
-            tracking.resume_run(asked.run_id).log_epoch,
+            trial_run.log_epoch,
             can_prune=not asked.is_baseline,
         )
         return trials.run_trial(

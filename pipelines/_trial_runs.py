@@ -14,6 +14,7 @@ from melanoma.training import search, spaces, studies
 from melanoma.training_sections import Hyperparameters
 
 TRIAL = "trial"  # the tag by which a run is found, even if a kill kept its id from the study
+MACHINE = ("backend", "backend_version", "keras_version", "device_kind", "device_name", "device_memory_mib")
 
 
 @dataclass(frozen=True)
@@ -104,6 +105,8 @@ def log_study(
     # Tags, not parameters: more trials may find a better one, and MLflow lets no parameter change.
     parent.set_tags({f"best.{name}": value for name, value in best["hyperparameters"].items()})
     parent.set_tags({"best.trial": best["trial"]})
+    facts = study.best_trial.user_attrs
+    parent.set_tags({name: facts[name] for name in MACHINE if name in facts})
     for name, figure in study_figures.study_figures(study, objective=objective, note=note).items():
         figure.savefig(folder / f"{name}.png", dpi=110)
         parent.log_figure(figure, f"{name}.png")

@@ -39,16 +39,15 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path("reports/benchmarks/train.json"))
     args = parser.parse_args()
 
-    machine = describe_machine()
-    print(f"{machine['processor']}, {machine['num_cores']} cores, load {machine['load_before']}", flush=True)
-    size = QUICK if args.quick else FULL
-    rows: list[Row] = []
-    for name in args.only:
-        rows += _measure(name, size)
     from melanoma import files
 
-    found = {"machine": machine, "is_quick": args.quick, "rows": as_json(rows)}
-    files.write_json(found, args.out)
+    machine = describe_machine()
+    print(f"{machine['processor']}, {machine['num_cores']} cores, load {machine['load_before']}", flush=True)
+    rows: list[Row] = []
+    for name in args.only:
+        rows += _measure(name, QUICK if args.quick else FULL)
+        found = {"machine": machine, "is_quick": args.quick, "rows": as_json(rows)}
+        files.write_json(found, args.out)  # after each part: what was measured outlives an interruption
     print(f"\n-> {args.out}")
     misses = [] if args.quick else missed(rows)
     for miss in misses:
