@@ -7,7 +7,7 @@ from tests.end_to_end.clone import make_clone, report, run, score, staging_serve
 
 pytestmark = [pytest.mark.slow, pytest.mark.real_data]
 
-FEW = {"train": {"num_epochs": 6}, "tune": {"num_trials": 2, "num_epochs": 3}}
+FEW = {"train": {"num_epochs": 6, "num_seeds": 2}, "tune": {"num_trials": 2, "num_epochs": 3}}
 
 
 @pytest.fixture(scope="module")

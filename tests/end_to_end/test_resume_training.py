@@ -16,7 +16,13 @@ pytestmark = pytest.mark.slow
 
 NUM_EPOCHS = 60
 CHANGES = SMALL | {
-    "train": {"num_epochs": NUM_EPOCHS, "patience": NUM_EPOCHS, "schedule": "cosine", "deterministic": True}
+    "train": {
+        "num_epochs": NUM_EPOCHS,
+        "num_seeds": 2,
+        "patience": NUM_EPOCHS,
+        "schedule": "cosine",
+        "deterministic": True,
+    }
 }
 TIMES = ["duration_seconds", "images_per_second"]
 

@@ -43,7 +43,7 @@ SMALL = {
     "pack": {"image_size": 48},
     "model": {"filter_multiples": [1, 1, 1, 1, 1]},
     "baseline": {"depth": 2, "filters": 4, "dense_units": 8},
-    "train": {"num_epochs": 3},
+    "train": {"num_epochs": 3, "num_seeds": 2},
     "tune": {"num_trials": 3, "num_epochs": 2, "space": space(max_depth=3)},
     "card": {"num_bootstrap_draws": 200},
     "evaluate": {"num_bootstrap_draws": 200},
