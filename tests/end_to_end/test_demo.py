@@ -92,7 +92,7 @@ def test_an_unknown_parameter_stops_everything_with_its_name(demo, tmp_path):
     assert "--dataset" in output
     arguments = ["--dataset", "sample", "--raw", "data/raw/sample", "--out", str(tmp_path / "out.parquet")]
     output = run(demo, "python", "-m", "pipelines.ingest", "--params", str(bad), *arguments, exit_code=1)
-    assert "train.batch_sise: unknown key" in output
-    assert "train.batch_size: missing" in output
+    assert "baseline.batch_sise: unknown key" in output
+    assert "baseline.batch_size: missing" in output
     assert "Traceback" not in output
     assert not (tmp_path / "out.parquet").exists()
