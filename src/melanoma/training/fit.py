@@ -163,7 +163,8 @@ class _Epochs(keras.callbacks.Callback):
         part = self._arrays.validation
         probability = scores.predict(self._network, part)
         if not np.isfinite(probability).all():
-            raise numerics.not_a_number("A validation image's probability is no number", epoch, self.model)
+            rate = float(self._optimizer.learning_rate)
+            raise numerics.not_a_number("A validation image's probability is no number", epoch, rate)
         return scores.score_validation(
             part.targets, probability, balance_classes=self._settings.balance_classes
         )

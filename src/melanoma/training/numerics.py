@@ -103,23 +103,22 @@ class StopAtNan(keras.callbacks.Callback):
     def __init__(self) -> None:
         """No epoch has begun."""
         super().__init__()
-        self._epoch = 0
+        self._epoch, self._rate = 0, float("nan")
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Remember where we are."""
-        self._epoch = epoch + 1
+        """Remember where we are; the batches are looked at beside the training, which owns the optimizer."""
+        self._epoch, self._rate = epoch + 1, float(self.model.optimizer.learning_rate)
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         """The loss is a mean over the epoch so far: once no number, it stays so."""
         loss = (logs or {}).get("loss", 0.0)
         if not np.isfinite(loss):
-            raise not_a_number(f"The training loss is {loss}", self._epoch, self.model, batch=batch + 1)
+            raise not_a_number(f"The training loss is {loss}", self._epoch, self._rate, batch=batch + 1)
 
 
-def not_a_number(what: str, epoch: int, model: keras.Model, *, batch: int | None = None) -> DivergenceError:
+def not_a_number(what: str, epoch: int, rate: float, *, batch: int | None = None) -> DivergenceError:
     """The error for `what`, with where, at which learning rate, and what to do."""
     where = f"epoch {epoch}" + (f", batch {batch}" if batch else "")
-    rate = float(model.optimizer.learning_rate)
     return DivergenceError(
         f"{what} in {where}, at a learning rate of {rate:.3g}: training has blown up. Lower the learning "
         "rate, let it rise slowly (train.warmup_epochs), or switch train.mixed_precision off."
