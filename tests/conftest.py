@@ -1,6 +1,7 @@
 """What tests of all parts share: the committed parameters and the folder of real images."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,8 @@ from tests.s3 import new_bucket, no_s3_settings, s3, s3_server
 __all__ = ["cluster", "new_bucket", "no_s3_settings", "postgres", "s3", "s3_server"]  # fixtures for all
 
 os.environ["GX_ANALYTICS_ENABLED"] = "false"  # read when the library is imported
+# A shell starts what runs in its background deaf to Ctrl-C, and children would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).resolve().parents[1]
 
