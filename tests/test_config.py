@@ -376,12 +376,12 @@ def test_warm_up_must_end_before_training_and_before_a_trial_does(load):
         load(epochs | {"train.warmup_epochs": 5})
 
 
-@pytest.mark.parametrize("storage", ["postgresql://u@h/studies", "sqlite:///studies.db"])
-def test_a_cluster_needs_a_study_in_a_database(load, storage):
+@pytest.mark.parametrize("storage", ["data/studies/studies.journal", "sqlite:///studies.db"])
+def test_a_cluster_needs_a_study_in_postgresql(load, storage):
     ray = {"execution.backend": "ray"}
-    assert load(ray | {"tune.storage": storage}).execution.backend == "ray"
+    assert load(ray | {"tune.storage": "postgresql://u@h/studies"}).execution.backend == "ray"
     with pytest.raises(ConfigError, match=r"execution\.backend ray needs a database in tune\.storage"):
-        load(ray | {"tune.storage": "data/studies/studies.journal"})
+        load(ray | {"tune.storage": storage})
 
 
 def test_every_depth_has_its_filters(load):

@@ -129,7 +129,7 @@ class Params(Section):
 
     @model_validator(mode="after")
     def _a_cluster_shares_its_study(self) -> Self:
-        if self.execution.backend == "ray" and "://" not in self.tune.storage:
+        if self.execution.backend == "ray" and not self.tune.storage.startswith("postgresql"):
             raise ValueError(
                 "execution.backend ray needs a database in tune.storage, for instance "
                 f"postgresql://user@host/studies; the nodes share no file, got {self.tune.storage!r}"

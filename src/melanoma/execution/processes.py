@@ -40,20 +40,9 @@ def imap_processes(
     description: str,
     initializer: Callable[[], object] | None = None,
 ) -> Iterator[Result]:
-    """Yield `function(item)` of each item, over processes, in order; the first error is raised here.
+    """What `mapping.imap` says, over `num_workers` processes of this machine.
 
-    Items are taken as results are: memory holds a few chunks of both, however many there are.
-
-    Args:
-        function: Importable by name (it travels to other processes), or a `partial` of such a one.
-        items: Picklable values.
-        num_items: How many those are.
-        num_workers: Processes; 0 takes one for each core. With 1, all work is done in this process.
-        description: Shown before the progress bar (hidden where output is no terminal).
-        initializer: Called once in each new process.
-
-    Raises:
-        WorkerError: A process was killed; names the items it may have worked on.
+    With 0 there is one for each core; with 1 all work is done in this process.
     """
     num_workers = min(num_workers or num_cores(), max(num_items, 1))
     if num_workers == 1:
