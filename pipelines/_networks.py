@@ -92,7 +92,7 @@ def trained(
         run_id=tracking.find_run(experiment, tag=ID_TAG, value=training_id),
     ) as run:
         run.set_tags(backend.describe())
-        _take_over(problem, stage, folder)
+        _take_over(problem, stage, folder, run)
         result = fit.train(
             arrays,
             recipe,
@@ -124,8 +124,11 @@ def _training_id(path: Path, problem: str, experiment: str) -> str:
     return made
 
 
-def _take_over(problem: str, stage: Stage, folder: Path) -> None:
-    """Copy the state of an equal network that was trained before: the study may have found the baseline."""
+def _take_over(problem: str, stage: Stage, folder: Path, run: tracking.Run) -> None:
+    """Copy the state of an equal network that was trained before: the study may have found the baseline.
+
+    The run's tag `same_network_as` says so; times in its history are those of that training.
+    """
     if (folder / STATE).exists():
         return
     for identity in stage.checkpoints.glob(f"*/{IDENTITY}"):
@@ -133,6 +136,7 @@ def _take_over(problem: str, stage: Stage, folder: Path) -> None:
         if state.exists() and files.read_json(identity)["problem"] == problem:
             with files.atomic_file(folder / STATE) as unfinished:
                 shutil.copyfile(state, unfinished)
+            run.set_tags({"same_network_as": identity.parent.name})
             return
 
 

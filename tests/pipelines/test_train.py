@@ -179,6 +179,8 @@ def test_a_study_that_found_the_baseline_is_called_so_and_trains_nothing_twice(e
     assert epochs[3:] == [1, 2]
     histories = [Path(f"models/sample/{name}/history.csv").read_text() for name in MODELS]
     assert histories[0] == histories[1]
+    same = {run.data.tags["model"]: run.data.tags.get("same_network_as") for run in runs_of_stage()}
+    assert same == {"baseline": None, "tuned": "baseline-seed1"}
 
 
 def test_missing_tuning_is_refused(broken, capsys):

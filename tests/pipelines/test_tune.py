@@ -182,7 +182,7 @@ def test_a_study_of_ones_own_name_is_refused_for_another_space_and_gone_on_with_
 ):
     monkeypatch.setattr("melanoma.training.search.run_trials", stop)
     change_params(broken / "params.yaml", tune={"study": "mine"})
-    for changes in ({}, {"tune": {"num_trials": 9}}, {"train": {"num_epochs": 9, "num_seeds": 1}}):
+    for changes in ({}, {"tune": {"num_trials": 9}}, {"train": {"seed": 9, "num_epochs": 9, "num_seeds": 1}}):
         change_params(broken / "params.yaml", **changes)
         assert run_stage("tune") == 1
         assert "stopped by the test" in capsys.readouterr().err
