@@ -9,6 +9,7 @@ from melanoma import files, schema, tracking
 from melanoma.data import packed
 from melanoma.errors import TrackingError
 from melanoma.evaluation.gate import Contest
+from melanoma.registry import versions
 from melanoma.serving.network import Network
 
 
@@ -17,7 +18,7 @@ def prepare_contest(
     predictions: pd.DataFrame,
     selected: str,
     *,
-    champion: tracking.Version | None,
+    champion: versions.Version | None,
     assigned: pd.DataFrame,
     folder: Path,
 ) -> Contest:
@@ -51,15 +52,15 @@ def prepare_contest(
     )
 
 
-def _learned_from(champion: tracking.Version, folder: Path) -> pd.DataFrame:
+def _learned_from(champion: versions.Version, folder: Path) -> pd.DataFrame:
     """The images that the champion was trained on or chosen by."""
     index = tracking.download_run_file(champion.tags["run_id"], f"data/{packed.INDEX}", folder)
     rows = files.read_parquet(index)
     return rows[rows["split"] != schema.TEST]
 
 
-def _score(champion: tracking.Version, images: np.ndarray, folder: Path) -> np.ndarray:
-    network = Network(tracking.download_version(champion, folder) / "artifacts" / "model.onnx")
+def _score(champion: versions.Version, images: np.ndarray, folder: Path) -> np.ndarray:
+    network = Network(versions.download_version(champion, folder) / "artifacts" / "model.onnx")
     if network.image_size != images.shape[1]:
         raise TrackingError(
             f"The champion, {champion.name} version {champion.version}, takes images of "

@@ -13,6 +13,7 @@ from typing import Any
 from melanoma import config, files, schema, tracking
 from melanoma.data import packed, splits
 from melanoma.evaluation import gate
+from melanoma.registry import versions
 from pipelines import _champion, _cli
 
 
@@ -38,11 +39,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     digest = files.sha256_of_file(getattr(args, selected) / "model.onnx")
 
     name = f"melanoma-{args.cohort}"
-    version = tracking.register(
+    version = versions.register(
         name,
         challenger["model_uri"],
         tags={
-            tracking.DIGEST_TAG: f"{digest[:16]}@{challenger['threshold']:.6f}",
+            versions.DIGEST_TAG: f"{digest[:16]}@{challenger['threshold']:.6f}",
             "cohort": args.cohort,
             "model": selected,
             "data_digest": data.digest,
@@ -50,8 +51,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             "run_id": run.run_id,
         },
     )
-    tracking.set_alias(name, tracking.CHALLENGER, version.version)
-    champion = tracking.find_version(name, tracking.STAGING)
+    versions.set_alias(name, versions.CHALLENGER, version.version)
+    champion = versions.find_version(name, versions.STAGING)
     with tempfile.TemporaryDirectory(prefix="champion-") as folder:
         contest = _champion.prepare_contest(
             data,
@@ -63,11 +64,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
     verdict = gate.judge(contest, rules)
     is_passed = verdict.pop("is_passed")
-    previous = tracking.predecessor(version, champion)
-    tracking.note_verdict(version, run, verdict["reasons"], previous=previous)
+    previous = versions.predecessor(version, champion)
+    versions.note_verdict(version, run, verdict["reasons"], previous=previous)
     if is_passed:
-        tracking.set_alias(name, tracking.STAGING, version.version)
-    holder = tracking.find_version(name, tracking.STAGING)
+        versions.set_alias(name, versions.STAGING, version.version)
+    holder = versions.find_version(name, versions.STAGING)
     summary = {
         "registered_model": name,
         "version": int(version.version),

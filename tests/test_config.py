@@ -208,7 +208,7 @@ BOUNDS: dict[str, tuple[list[Any], list[Any]]] = {
     "promote.seed": SEED,
     "promote.num_bootstrap_draws": ([100], [99]),
     "promote.min_auc_roc_lower_bound": FRACTION,
-    "promote.max_auc_roc_drop": FRACTION,
+    "promote.max_primary_drop": FRACTION,
     "promote.min_malignant_groups": POSITIVE,
 }
 ACCEPTED = [(key, value) for key, (legal, _) in BOUNDS.items() for value in legal]

@@ -6,6 +6,7 @@ from matplotlib.figure import Figure
 
 from melanoma import tracking
 from melanoma.errors import TrackingError
+from melanoma.registry import versions
 
 
 @pytest.fixture
@@ -190,7 +191,7 @@ def test_outside_a_repository_the_commit_is_unknown(store):
 
 
 def test_an_alias_that_nobody_holds_finds_no_version(store):
-    assert tracking.find_version("melanoma-none", tracking.STAGING) is None
+    assert versions.find_version("melanoma-none", versions.STAGING) is None
 
 
 def test_without_git_the_commit_is_unknown(store, monkeypatch):

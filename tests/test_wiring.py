@@ -19,7 +19,7 @@ PARAMS = yaml.load(ROOT / "params.yaml")
 SCRIPTS = {path.stem for path in (ROOT / "pipelines").glob("[!_]*.py")}
 NOT_A_STAGE = {"fetch", "storage", "summary"}  # run by people; see MLproject
 NOT_A_SCRIPT = {"main", "experiment"}  # entry points that are commands of DVC
-SHARED_SECTIONS = {"run", "cohorts", "execution", "fetch", "augment", "baseline", "model"}
+SHARED_SECTIONS = {"run", "cohorts", "execution", "fetch", "augment", "baseline", "model", "serve"}
 
 
 def definition(stage: str) -> dict:

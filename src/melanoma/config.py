@@ -15,6 +15,7 @@ from ruamel.yaml.error import YAMLError
 from melanoma.errors import ConfigError
 from melanoma.sections import (
     Assign,
+    Audit,
     Card,
     Duplicates,
     Evaluate,
@@ -29,6 +30,7 @@ from melanoma.sections import (
     Run,
     Sample,
     Section,
+    Serve,
     Split,
     Validate,
 )
@@ -66,7 +68,9 @@ class Params(Section):
     train: Train
     tune: Tune
     evaluate: Evaluate
+    audit: Audit
     promote: Promote
+    serve: Serve
 
     @model_validator(mode="after")
     def _names_are_known(self) -> Self:

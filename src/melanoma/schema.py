@@ -35,6 +35,7 @@ RECORD_DTYPES = {
     "age_years": "Float64",
     "sex": "string",
     "anatom_site": "string",
+    "skin_type": "string",  # Fitzpatrick, I to VI; only where a dataset records it
     "source_collection": "string",
     "licence": "string",
     "attribution": "string",
@@ -62,9 +63,10 @@ ASSIGNED_COLUMNS = (
 )
 PAIR_COLUMNS = ("image_id", "other_image_id", "reason")
 SPLIT_COLUMNS = ("image_id", "dataset", "group_id", "target", "split")
-PREDICTION_COLUMNS = (*SPLIT_COLUMNS, "model", "probability", "decision")
+PREDICTION_COLUMNS = (*SPLIT_COLUMNS, "model", "score", "probability", "decision")
 
 MODEL_NAMES = ("baseline", "tuned")
+REFERENCE_NAMES = ("colour", "file_facts")  # logistic regressions that never see the lesion's form
 
 
 def conform_records(frame: pd.DataFrame) -> pd.DataFrame:

@@ -237,18 +237,50 @@ class Pack(Section):
 
 
 class Evaluate(Section):
-    """Intervals and the operating point."""
+    """Intervals, calibration, the operating point, slices, pictures."""
 
     seed: Seed
     num_bootstrap_draws: Annotated[int, Field(ge=100)]
+    calibration: Literal["temperature", "logistic", "isotonic", "none"]
+    num_calibration_bins: Positive
     min_sensitivity: Annotated[float, Field(gt=0, le=1)]
+    refer_min_sensitivity: Annotated[float, Field(gt=0, le=1)]
+    refer_min_specificity: Annotated[float, Field(gt=0, le=1)]
+    max_referred_fraction: Fraction
+    prevalences: Annotated[list[OpenFraction], Field(min_length=1)]
+    age_bands: list[Positive]
+    min_slice_images: Positive
+    num_shown: Positive
+
+
+class Audit(Section):
+    """Whether the network looks at the lesion or at something else."""
+
+    seed: Seed
+    num_bootstrap_draws: Annotated[int, Field(ge=100)]
+    num_folds: Annotated[int, Field(ge=2)]
+    histogram_bins: Annotated[int, Field(ge=2)]
+    border_fraction: OpenFraction
 
 
 class Promote(Section):
-    """The gates between a trained model and the alias `staging`."""
+    """The gates between a trained model and the alias `staging`; null = this gate is off."""
 
     seed: Seed
     num_bootstrap_draws: Annotated[int, Field(ge=100)]
-    min_auc_roc_lower_bound: Fraction
-    max_auc_roc_drop: Fraction
+    primary_metric: Literal["auc_roc", "average_precision", "partial_auc_above_80_sensitivity"]
     min_malignant_groups: Positive
+    min_auc_roc_lower_bound: Fraction
+    must_beat_colour: bool
+    max_primary_drop: Fraction
+    max_specificity_drop: Fraction | None
+    max_calibration_error: Fraction | None
+    min_worst_slice_auc_roc: Fraction | None
+
+
+class Serve(Section):
+    """What the served model refuses before it scores."""
+
+    max_rows: Positive
+    max_request_megabytes: Positive
+    min_image_side: Positive

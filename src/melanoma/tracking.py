@@ -1,4 +1,4 @@
-"""MLflow: runs with their lineage, and the model registry. Called by `pipelines` only.
+"""MLflow: runs with their lineage. Called by `registry` and `pipelines` only.
 
 The store is `MLFLOW_TRACKING_URI`, or `sqlite:///mlflow.db` with artifacts in `./mlruns`. Runs are
 always addressed by an explicit id: the active run of MLflow is global to a process, and under
@@ -11,14 +11,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import mlflow
 from matplotlib.figure import Figure
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.entities import Run as MlflowRun
-from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.store.entities import PagedList
 from mlflow.utils.time import get_current_time_millis
@@ -28,16 +27,10 @@ from sqlalchemy.exc import SQLAlchemyError
 from melanoma.errors import TrackingError
 
 DEFAULT_URI = "sqlite:///mlflow.db"
-CHALLENGER = "challenger"
-STAGING = "staging"
 PARENT_TAG = "mlflow.parentRunId"
 NAME_TAG = "mlflow.runName"
-DIGEST_TAG = "model_digest"
-PREVIOUS_TAG = "previous_version"
 PAGE = 1000  # runs that the store gives at a time
 RUNNING, FINISHED, FAILED, KILLED = "RUNNING", "FINISHED", "FAILED", "KILLED"  # what a run can be
-
-Version: TypeAlias = ModelVersion  # of a registered model; callers name the type
 
 
 def client() -> MlflowClient:
@@ -306,79 +299,21 @@ def _dvc_hashes() -> dict[str, str]:
     return {out["path"]: out["md5"] for out in outs if "md5" in out}
 
 
-def find_version(name: str, alias: str) -> Version | None:
-    """The version of registered model `name` that holds `alias`, or None."""
-    store = client()
-    try:
-        return store.get_model_version_by_alias(name, alias)
-    except MlflowException as error:
-        if error.error_code in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
-            return None
-        raise
-
-
-def register(name: str, model_uri: str, *, tags: Mapping[str, object]) -> Version:
-    """Register a logged model, or find the version that holds the same model already.
-
-    Args:
-        name: Of the registered model; made when it does not exist.
-        model_uri: Of the logged model.
-        tags: Of the version; `DIGEST_TAG` says which versions are the same model.
-    """
-    store = client()
-    if not store.search_registered_models(f"name = '{name}'"):
-        store.create_registered_model(name)
-    for version in store.search_model_versions(f"name = '{name}'"):
-        if version.tags.get(DIGEST_TAG) == tags[DIGEST_TAG]:
-            return version
-    version = mlflow.register_model(model_uri, name, tags={k: str(v) for k, v in tags.items()})
-    return store.get_model_version(name, version.version)
-
-
-def set_alias(name: str, alias: str, version: str) -> None:
-    """Let `alias` of `name` point to `version`."""
-    client().set_registered_model_alias(name, alias, version)
-
-
-def predecessor(version: Version, champion: Version | None) -> int | None:
-    """Number of the version that `version` was first compared with; None when there was none.
-
-    When `version` itself holds the alias, an earlier call promoted it and left the number as a tag.
-    """
-    if champion is None or champion.version != version.version:
-        return int(champion.version) if champion else None
-    noted = champion.tags.get(PREVIOUS_TAG, "")
-    return int(noted) if noted else None
-
-
-def note_verdict(version: Version, run: Run, reasons: list[str], *, previous: int | None) -> None:
-    """Write to version and run that the gates were passed, or the reasons why not."""
-    verdict = {"gate": "refused" if reasons else "passed", "gate_reasons": "; ".join(reasons)}
-    verdict[PREVIOUS_TAG] = "" if previous is None else str(previous)
-    for key, value in verdict.items():
-        client().set_model_version_tag(version.name, version.version, key, value)
-    run.set_tags(verdict)
-
-
-def download_version(version: Version, folder: Path) -> Path:
-    """The files of a registered version, below `folder`.
-
-    Raises:
-        TrackingError: They are gone from the artifact store.
-    """
-    return _download(f"models:/{version.name}/{version.version}", folder)
-
-
 def download_run_file(run_id: str, name: str, folder: Path) -> Path:
     """An artifact of a run, below `folder`.
 
     Raises:
         TrackingError: It is gone from the artifact store.
     """
-    return _download(f"runs:/{run_id}/{name}", folder)
+    return download(f"runs:/{run_id}/{name}", folder)
 
 
-def _download(uri: str, folder: Path) -> Path:
+def download(uri: str, folder: Path) -> Path:
+    """What lies at `uri` in the artifact store, below `folder`.
+
+    Raises:
+        TrackingError: It is gone.
+    """
     client()  # points MLflow to the configured store
     try:
         return Path(mlflow.artifacts.download_artifacts(uri, dst_path=str(folder)))

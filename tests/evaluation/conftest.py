@@ -15,7 +15,20 @@ def counted():
 
 @pytest.fixture
 def settings():
-    return Evaluate(seed=5, num_bootstrap_draws=100, min_sensitivity=0.75)
+    return Evaluate(
+        seed=5,
+        num_bootstrap_draws=100,
+        calibration="none",
+        num_calibration_bins=5,
+        min_sensitivity=0.75,
+        refer_min_sensitivity=0.75,
+        refer_min_specificity=0.5,
+        max_referred_fraction=1.0,
+        prevalences=[0.02, 0.2],
+        age_bands=[50],
+        min_slice_images=2,
+        num_shown=4,
+    )
 
 
 @pytest.fixture
@@ -23,9 +36,14 @@ def rules():
     return Promote(
         seed=5,
         num_bootstrap_draws=200,
-        min_auc_roc_lower_bound=0.5,
-        max_auc_roc_drop=0.02,
+        primary_metric="auc_roc",
         min_malignant_groups=5,
+        min_auc_roc_lower_bound=0.5,
+        must_beat_colour=False,
+        max_primary_drop=0.02,
+        max_specificity_drop=None,
+        max_calibration_error=None,
+        min_worst_slice_auc_roc=None,
     )
 
 

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from melanoma import tracking
+from melanoma.registry import versions
 from tests.pipelines.workspace import change_params, run_stage
 
 NAME = "melanoma-sample"
@@ -25,7 +26,7 @@ def fresh(broken):
 def test_the_first_model_that_passes_holds_the_alias(at_workspace):
     assert verdict()["is_promoted"]
     assert verdict()["previous_version"] is None
-    version = tracking.find_version(NAME, tracking.STAGING)
+    version = versions.find_version(NAME, versions.STAGING)
     assert int(version.version) == verdict()["version"] == 1
     assert version.tags["is_synthetic"] == "true"
     assert version.tags["gate"] == "passed"
@@ -37,9 +38,9 @@ def test_a_refusal_names_its_reasons_and_leaves_the_alias_alone(fresh, capsys):
     assert not verdict()["is_promoted"]
     assert "at least 1000 are needed" in verdict()["reasons"][0]
     assert "refused" in capsys.readouterr().out
-    assert tracking.find_version(NAME, tracking.STAGING) is None
+    assert versions.find_version(NAME, versions.STAGING) is None
     assert verdict()["staging_version"] is None
-    assert tracking.find_version(NAME, tracking.CHALLENGER) is not None
+    assert versions.find_version(NAME, versions.CHALLENGER) is not None
 
 
 def test_the_same_model_twice_is_one_version(fresh):
@@ -53,7 +54,7 @@ def test_the_same_model_twice_is_one_version(fresh):
 
 def test_a_worse_challenger_is_refused_and_the_champion_stays(fresh):
     assert run_stage("promote") == 0
-    champion = tracking.find_version(NAME, tracking.STAGING)
+    champion = versions.find_version(NAME, versions.STAGING)
     predictions = pd.read_csv("reports/sample/predictions.csv")
     predictions["probability"] = 1.0 - predictions["target"]  # wrong about every image: AUC 0
     predictions.to_csv("reports/sample/predictions.csv", index=False)
@@ -66,8 +67,8 @@ def test_a_worse_challenger_is_refused_and_the_champion_stays(fresh):
     assert result["challenger_auc_roc"]["value"] == 0
     assert any("below the champion's" in reason for reason in result["reasons"])
     assert result["previous_version"] == result["staging_version"] == int(champion.version)
-    assert tracking.find_version(NAME, tracking.STAGING).version == champion.version
-    challenger = tracking.find_version(NAME, tracking.CHALLENGER)
+    assert versions.find_version(NAME, versions.STAGING).version == champion.version
+    challenger = versions.find_version(NAME, versions.CHALLENGER)
     assert int(challenger.version) == result["version"] != int(champion.version)
     assert "below the champion's" in challenger.tags["gate_reasons"]
 

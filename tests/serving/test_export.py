@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from melanoma import tracking
+from melanoma.registry import versions
 from melanoma.serving.export import PACKAGES, example_image, log_served_model
 from melanoma.serving.network import Network
 
@@ -132,9 +132,9 @@ def test_a_registered_model_names_its_registered_version(logged, store, frame, n
         ),
     ]
     for number, uri in enumerate(uris, start=1):
-        tracking.register(name, uri, tags={tracking.DIGEST_TAG: str(number)})
+        versions.register(name, uri, tags={versions.DIGEST_TAG: str(number)})
     for held, threshold in (("2", 0.5), ("1", logged.threshold)):
-        tracking.set_alias(name, "staging", held)
+        versions.set_alias(name, "staging", held)
         answer = mlflow.pyfunc.load_model(f"models:/{name}@staging").predict(frame)
         assert answer["model_version"].tolist() == [held]
         assert answer["threshold"].tolist() == [threshold]

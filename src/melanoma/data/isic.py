@@ -36,6 +36,7 @@ RECORD_COLUMN_OF = {
     "patient_id": "patient_id",
     "age_approx": "age_years",
     "sex": "sex",
+    "fitzpatrick_skin_type": "skin_type",
     "copyright_license": "licence",
     "attribution": "attribution",
 }

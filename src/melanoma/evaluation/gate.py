@@ -73,9 +73,9 @@ def _compare(contest: Contest, rules: Promote) -> tuple[dict[str, Any], list[str
         difference = auc_difference(contest.target, contest.challenger, contest.champion, weights=weights)
         evidence |= {"champion_auc_roc": auc(contest.champion), "auc_roc_difference": difference}
         # The small term keeps 0.98 - 1 = -0.020000000000000018 from failing a drop of 0.02.
-        if difference["value"] < -rules.max_auc_roc_drop - 1e-9:
+        if difference["value"] < -rules.max_primary_drop - 1e-9:
             reasons.append(
                 f"AUC is {-difference['value']:.3f} below the champion's on the same images; at most "
-                f"{rules.max_auc_roc_drop:g} is allowed"
+                f"{rules.max_primary_drop:g} is allowed"
             )
     return evidence, reasons

@@ -1,0 +1,82 @@
+"""Versions of registered models: found, registered, downloaded; what the gates said of them."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TypeAlias
+
+import mlflow
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+
+from melanoma.tracking import Run, client, download
+
+CHALLENGER = "challenger"
+STAGING = "staging"
+PRODUCTION = "production"
+DIGEST_TAG = "model_digest"
+PREVIOUS_TAG = "previous_version"
+
+Version: TypeAlias = ModelVersion  # of a registered model; callers name the type
+
+
+def find_version(name: str, alias: str) -> Version | None:
+    """The version of registered model `name` that holds `alias`, or None."""
+    store = client()
+    try:
+        return store.get_model_version_by_alias(name, alias)
+    except MlflowException as error:
+        if error.error_code in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
+            return None
+        raise
+
+
+def register(name: str, model_uri: str, *, tags: Mapping[str, object]) -> Version:
+    """Register a logged model, or find the version that holds the same model already.
+
+    Args:
+        name: Of the registered model; made when it does not exist.
+        model_uri: Of the logged model.
+        tags: Of the version; `DIGEST_TAG` says which versions are the same model.
+    """
+    store = client()
+    if not store.search_registered_models(f"name = '{name}'"):
+        store.create_registered_model(name)
+    for version in store.search_model_versions(f"name = '{name}'"):
+        if version.tags.get(DIGEST_TAG) == tags[DIGEST_TAG]:
+            return version
+    version = mlflow.register_model(model_uri, name, tags={k: str(v) for k, v in tags.items()})
+    return store.get_model_version(name, version.version)
+
+
+def set_alias(name: str, alias: str, version: str) -> None:
+    """Let `alias` of `name` point to `version`."""
+    client().set_registered_model_alias(name, alias, version)
+
+
+def predecessor(version: Version, champion: Version | None) -> int | None:
+    """Number of the version that `version` was first compared with; None when there was none.
+
+    When `version` itself holds the alias, an earlier call promoted it and left the number as a tag.
+    """
+    if champion is None or champion.version != version.version:
+        return int(champion.version) if champion else None
+    noted = champion.tags.get(PREVIOUS_TAG, "")
+    return int(noted) if noted else None
+
+
+def note_verdict(version: Version, run: Run, reasons: list[str], *, previous: int | None) -> None:
+    """Write to version and run that the gates were passed, or the reasons why not."""
+    verdict = {"gate": "refused" if reasons else "passed", "gate_reasons": "; ".join(reasons)}
+    verdict[PREVIOUS_TAG] = "" if previous is None else str(previous)
+    for key, value in verdict.items():
+        client().set_model_version_tag(version.name, version.version, key, value)
+    run.set_tags(verdict)
+
+
+def download_version(version: Version, folder: Path) -> Path:
+    """The files of a registered version, below `folder`.
+
+    Raises:
+        TrackingError: They are gone from the artifact store.
+    """
+    return download(f"models:/{version.name}/{version.version}", folder)
