@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from melanoma.evaluation.bootstrap import auc_difference, draw_weights, metrics_with_intervals
+from melanoma.evaluation.bootstrap import difference, draw_weights, metrics_with_intervals
 from melanoma.sections import Promote
 
 
@@ -70,10 +70,12 @@ def _compare(contest: Contest, rules: Promote) -> tuple[dict[str, Any], list[str
             f"lie above {rules.min_auc_roc_lower_bound:g}"
         )
     if contest.champion is not None:
-        difference = auc_difference(contest.target, contest.challenger, contest.champion, weights=weights)
-        evidence |= {"champion_auc_roc": auc(contest.champion), "auc_roc_difference": difference}
+        lead = difference(
+            contest.target, contest.challenger, contest.champion, metric="auc_roc", weights=weights
+        )
+        evidence |= {"champion_auc_roc": auc(contest.champion), "auc_roc_difference": lead}
         # The small term keeps 0.98 - 1 = -0.020000000000000018 from failing a drop of 0.02.
-        if difference["value"] < -rules.max_primary_drop - 1e-9:
+        if lead["value"] < -rules.max_primary_drop - 1e-9:
             reasons.append(
                 f"AUC is {-difference['value']:.3f} below the champion's on the same images; at most "
                 f"{rules.max_primary_drop:g} is allowed"
