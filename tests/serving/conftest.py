@@ -7,7 +7,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-THRESHOLD = 0.375
+from melanoma.scoring.operating_point import Calibration, OperatingPoint
+
+POINT = OperatingPoint(
+    Calibration("logistic", slope=0.8, intercept=-0.3), threshold=0.375, refer_from=0.3, refer_to=0.45
+)
+LIMITS = {"max_rows": 40, "max_request_megabytes": 2, "min_image_side": 32}
 EXPERIMENT = "serving"
 
 
@@ -74,10 +79,12 @@ def logged(store, network_folder):
     uri = log_served_model(
         run.run_id,
         network=network_folder / "model.onnx",
-        threshold=THRESHOLD,
+        operating_point=POINT,
+        limits=LIMITS,
+        is_synthetic=True,
         example=example_image(64),
     )
-    return SimpleNamespace(uri=uri, run_id=run.run_id, threshold=THRESHOLD)
+    return SimpleNamespace(uri=uri, run_id=run.run_id)
 
 
 @pytest.fixture(scope="module")

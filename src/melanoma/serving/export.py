@@ -2,6 +2,7 @@
 
 import io
 import tempfile
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 
@@ -13,8 +14,11 @@ from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 from PIL import Image
 
 import melanoma
-from melanoma.files import write_json
+from melanoma.files import sha256_of_file, write_json
+from melanoma.scoring.operating_point import OperatingPoint
 from melanoma.serving import model_code
+from melanoma.serving.scorer import SETTINGS_DIGEST
+from melanoma.serving.settings import Settings
 
 # Loading needs no more than this: neither TensorFlow nor this repository.
 PACKAGES = ("mlflow", "numpy", "onnxruntime", "pandas", "pillow")
@@ -33,35 +37,48 @@ SIGNATURE = ModelSignature(
             ColSpec(DataType.string, "decision"),
             ColSpec(DataType.double, "threshold"),
             ColSpec(DataType.string, "model_version"),
+            ColSpec(DataType.string, "note"),
         ]
     ),
-    params=ParamSchema([ParamSpec("threshold", DataType.double, -1.0)]),
+    params=ParamSchema([ParamSpec("threshold", DataType.double, None)]),  # None: the operating point
 )
 
 
-def log_served_model(run_id: str, *, network: Path, threshold: float, example: bytes) -> str:
+def log_served_model(
+    run_id: str,
+    *,
+    network: Path,
+    operating_point: OperatingPoint,
+    limits: Mapping[str, int],
+    is_synthetic: bool,
+    example: bytes,
+) -> str:
     """Log the served model to a run.
 
     Args:
         run_id: Of the run that trained the network.
         network: `model.onnx`.
-        threshold: The operating point.
+        operating_point: How its scores become decisions.
+        limits: Section `serve` of params.yaml: what is refused before it is scored.
+        is_synthetic: The network was trained on drawn images only; every answer says so.
         example: An encoded image, kept as the input example: synthetic, never a patient's.
 
     Returns:
         Its model URI, for registering and serving.
     """
+    settings = Settings(operating_point, run_id, limits, is_synthetic, sha256_of_file(network))
     with tempfile.TemporaryDirectory() as folder, mlflow.start_run(run_id=run_id):
-        settings = Path(folder) / "settings.json"
-        write_json({"threshold": threshold, "run_id": run_id}, settings)
+        path = Path(folder) / "settings.json"
+        write_json(settings.to_dict(), path)
         logged = mlflow.pyfunc.log_model(
             name="served",
             python_model=model_code.__file__,
-            artifacts={"network": str(network), "settings": str(settings)},
+            artifacts={"network": str(network), "settings": str(path)},
             code_paths=[str(Path(melanoma.__file__).parent)],
             pip_requirements=[f"{package}=={version(package)}" for package in PACKAGES],
             signature=SIGNATURE,
             input_example=pd.DataFrame({"image": [example], "image_id": ["example"]}),
+            metadata={SETTINGS_DIGEST: sha256_of_file(path)},
         )
     return str(logged.model_uri)
 

@@ -4,7 +4,7 @@ A pyfunc that needs ONNX Runtime, Pillow, numpy, pandas and mlflow; no TensorFlo
 with the model (see `export`).
 """
 
-import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,29 +15,35 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 from mlflow.pyfunc import PythonModel, PythonModelContext
 
+from melanoma import schema
 from melanoma.data.images import load_square
 from melanoma.errors import ImageError, first_offenders
 from melanoma.serving.network import Network
+from melanoma.serving.settings import Settings, require_untouched
 
-MAX_ROWS = 1024
-BENIGN, MALIGNANT = "benign", "malignant"
-
-
-def decide(probability: np.ndarray, threshold: float) -> np.ndarray:
-    """`malignant` where the probability reaches the threshold, else `benign`."""
-    return np.where(probability >= threshold, MALIGNANT, BENIGN)
+SETTINGS_DIGEST = "settings_sha256"  # in the metadata of the MLflow model
+SYNTHETIC = "trained on drawn images only: its answers say nothing about skin"
 
 
 class MelanomaScorer(PythonModel):
     """Scores JPEG, PNG, BMP or WebP bytes; holds the network while it is loaded."""
 
     def load_context(self, context: PythonModelContext) -> None:
-        """Load network and operating point from the model's artifacts."""
-        network = Path(context.artifacts["network"])
+        """Load network, operating point and limits from the model's artifacts.
+
+        Raises:
+            TrackingError: They are not those that were logged.
+        """
+        network, settings = (Path(context.artifacts[name]) for name in ("network", "settings"))
+        model = _model_folder(network)
+        metadata = yaml.safe_load((model / "MLmodel").read_text(encoding="utf-8"))["metadata"]
+        require_untouched(settings, metadata[SETTINGS_DIGEST], what="settings")
+        self._settings = Settings.read(settings)
+        require_untouched(network, self._settings.network_sha256, what="network")
         self._network = Network(network)
-        settings = json.loads(Path(context.artifacts["settings"]).read_text(encoding="utf-8"))
-        self._threshold = float(settings["threshold"])
-        self._version = _registered_version(network) or str(settings["run_id"])
+        self._version = _registered_version(model) or self._settings.run_id
+        notes = [schema.NOT_A_DEVICE, *([SYNTHETIC] if self._settings.is_synthetic else [])]
+        self._note = "; ".join(notes)
 
     def predict(
         self,
@@ -50,42 +56,49 @@ class MelanomaScorer(PythonModel):
         Args:
             context: Not used after loading.
             model_input: Column `image` (bytes), optionally `image_id`.
-            params: `threshold` replaces the operating point for this call; a negative one or none does not.
+            params: `threshold`, a probability, asks for two answers at that threshold; None does not.
 
         Returns:
-            Columns `image_id`, `probability` (0..1), `decision` (benign, malignant), `threshold`,
-            `model_version`.
+            Columns `image_id`, `probability` (calibrated, 0..1), `decision` (benign, refer, malignant),
+            `threshold`, `model_version`, `note`.
 
         Raises:
             MlflowException: Answered as 400: rows that are no usable images, by number and reason; no
-                rows or too many; a threshold above 1.
+                rows or too many; a threshold outside 0..1.
         """
-        threshold = self._chosen_threshold(params or {})
-        images = _decode_rows(model_input, self._network.image_size)
-        probability = self._network.score(images)
-        ids = model_input["image_id"] if "image_id" in model_input else [None] * len(images)
+        asked = _asked_threshold(params or {})
+        images = _decode_rows(model_input, self._network.image_size, self._settings.limits)
+        point = self._settings.operating_point
+        probability = point.calibration.apply(self._network.score(images))
         return pd.DataFrame(
             {
-                "image_id": list(ids),
+                "image_id": _image_ids(model_input),
                 "probability": probability,
-                "decision": decide(probability, threshold),
-                "threshold": threshold,
+                "decision": point.decide(probability, asked),
+                "threshold": point.threshold if asked is None else asked,
                 "model_version": self._version,
+                "note": self._note,
             }
         )
 
-    def _chosen_threshold(self, params: dict[str, Any]) -> float:
-        given = params.get("threshold")  # null in JSON arrives as None
-        asked = -1.0 if given is None else float(given)
-        if asked > 1 or np.isnan(asked):
-            raise _refusal(f"params.threshold must lie in 0..1, got {asked}")
-        return self._threshold if asked < 0 else asked
+
+def _asked_threshold(params: dict[str, Any]) -> float | None:
+    asked = params.get("threshold")
+    if asked is not None and not 0 <= asked <= 1:  # nan neither
+        raise _refusal(f"params.threshold must lie in 0..1, got {asked}")
+    return asked
 
 
-def _decode_rows(rows: pd.DataFrame, size: int) -> np.ndarray:
+def _image_ids(rows: pd.DataFrame) -> np.ndarray:
+    """Of each row, None where it has none: JSON has no nan, which pandas would put there."""
+    ids = rows["image_id"] if "image_id" in rows else [None] * len(rows)
+    return np.array([None if pd.isna(image_id) else image_id for image_id in ids], dtype=object)
+
+
+def _decode_rows(rows: pd.DataFrame, size: int, limits: Mapping[str, int]) -> np.ndarray:
     """Pixels `(n, size, size, 3)` uint8 of column `image`."""
-    if not 1 <= len(rows) <= MAX_ROWS:
-        raise _refusal(f"expected 1 to {MAX_ROWS} rows, got {len(rows)}")
+    if not 1 <= len(rows) <= limits["max_rows"]:
+        raise _refusal(f"expected 1 to {limits['max_rows']} rows, got {len(rows)}")
     images, refused = [], []
     for number, encoded in enumerate(rows["image"]):
         try:
@@ -108,12 +121,14 @@ def _refusal(message: str) -> MlflowException:
     return MlflowException(message, error_code=INVALID_PARAMETER_VALUE)
 
 
-def _registered_version(artifact: Path) -> str | None:
+def _model_folder(artifact: Path) -> Path:
+    """The folder of the MLflow model that `artifact` lies in."""
+    return next(folder for folder in artifact.parents if (folder / "MLmodel").exists())
+
+
+def _registered_version(model: Path) -> str | None:
     """Version in the registry, from the file that MLflow lays into a model it loads from there."""
-    for folder in artifact.parents:
-        if (folder / "MLmodel").exists():
-            meta = folder / "registered_model_meta"
-            content = yaml.safe_load(meta.read_text(encoding="utf-8")) if meta.exists() else {}
-            number = content.get("model_version")  # null when not loaded from the registry
-            return None if number is None else str(number)
-    return None
+    meta = model / "registered_model_meta"
+    content = yaml.safe_load(meta.read_text(encoding="utf-8")) if meta.exists() else {}
+    number = content.get("model_version")  # null when not loaded from the registry
+    return None if number is None else str(number)

@@ -1,0 +1,57 @@
+"""What travels with the network: written by `export`, read by the scorer."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from melanoma.errors import TrackingError
+from melanoma.scoring.operating_point import OperatingPoint
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the scorer needs beside the network.
+
+    Attributes:
+        operating_point: From scores to decisions.
+        run_id: Of the run that trained the network.
+        limits: `serve` of params.yaml.
+        is_synthetic: The network was trained on drawn images only.
+        network_sha256: Hex digest of the network that was logged.
+    """
+
+    operating_point: OperatingPoint
+    run_id: str
+    limits: Mapping[str, int]
+    is_synthetic: bool
+    network_sha256: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON; `read` reads it back."""
+        point = self.operating_point.to_dict()
+        return asdict(self) | {"operating_point": point, "limits": dict(self.limits)}
+
+    @classmethod
+    def read(cls, path: Path) -> "Settings":
+        """The content of `settings.json`."""
+        content = json.loads(path.read_text(encoding="utf-8"))
+        point = OperatingPoint.from_dict(content["operating_point"])
+        return cls(**(content | {"operating_point": point}))
+
+
+def require_untouched(path: Path, sha256: str, *, what: str) -> None:
+    """Refuse a file that is not the one that was logged.
+
+    Raises:
+        TrackingError: Its bytes have another digest.
+    """
+    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    if found != sha256:
+        raise TrackingError(
+            f"The {what} of this model is not the one that was logged: expected sha256 {sha256}, found "
+            f"{found} in {path}. The file was changed or damaged: bring the model back from a backup of "
+            "the artifact store, or log it anew."
+        )
