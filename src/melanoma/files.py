@@ -123,6 +123,18 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
+def sha256_of_json(content: Any) -> str:
+    """Hex digest of what a JSON object says, whatever the order of its keys."""
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def write_text(text: str, path: Path) -> None:
+    """Write a text file in UTF-8."""
+    with atomic_file(path) as unfinished:
+        unfinished.write_text(text, encoding="utf-8")
+
+
 def write_csv(frame: pd.DataFrame, path: Path) -> None:
     """Write `frame` without its index; Unix newlines, blanks for missing values."""
     with atomic_file(path) as unfinished:
