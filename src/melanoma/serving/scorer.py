@@ -24,7 +24,7 @@ from melanoma.data.plausibility import require_plausible
 from melanoma.errors import ImageError, first_offenders
 from melanoma.serving import server
 from melanoma.serving.network import Network
-from melanoma.serving.requests import MEGABYTE
+from melanoma.serving.posted import MEGABYTE
 from melanoma.serving.settings import Settings, require_untouched
 
 SETTINGS_DIGEST = "settings_sha256"  # in the metadata of the MLflow model

@@ -19,8 +19,8 @@ from typing import Any
 
 from mlflow.exceptions import MlflowException
 
-from melanoma.serving import requests
-from melanoma.serving.requests import RequestError
+from melanoma.serving import posted
+from melanoma.serving.posted import RequestError
 
 SERVER = "mlflow.pyfunc.scoring_server"
 MODEL_PATH = "__pyfunc_model_path__"  # set by `mlflow models serve` for its server, and nowhere else
@@ -51,7 +51,7 @@ def guarded(response: Callable[..., Any], limits: Mapping[str, int]) -> Invocati
 
     def invocations(data: bytes, content_type: str | None, model: Any, _input_schema: Any) -> Any:
         status, content = _answer(data, content_type, model, limits)
-        return response(json.dumps(content), status, requests.JSON)
+        return response(json.dumps(content), status, posted.JSON)
 
     return invocations
 
@@ -61,7 +61,7 @@ def _answer(
 ) -> tuple[int, dict[str, Any]]:
     """HTTP status and JSON object."""
     try:
-        rows, params = requests.parse(body, content_type, limits)
+        rows, params = posted.parse(body, content_type, limits)
         return HTTPStatus.OK, {"predictions": model.predict(rows, params=params).to_dict("records")}
     except RequestError as error:
         return error.status, _refusal("BAD_REQUEST", str(error))
