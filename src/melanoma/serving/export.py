@@ -84,10 +84,11 @@ def log_served_model(
 
 
 def example_image(size: int) -> bytes:
-    """A drawn disc on a plain ground as PNG: an input example that shows no patient."""
+    """A drawn disc on a shaded ground as PNG: an input example that shows no patient."""
     rows, columns = np.mgrid[:size, :size] - size / 2
     is_inside = rows**2 + columns**2 < (size / 4) ** 2
-    pixels = np.where(is_inside[..., None], [120, 80, 60], [225, 190, 170]).astype(np.uint8)
+    shade = 30 * (rows + columns) / size  # one colour all over would be refused
+    pixels = np.where(is_inside[..., None], [120, 80, 60], [215, 180, 160]) + shade[..., None]
     stream = io.BytesIO()
-    Image.fromarray(pixels).save(stream, "PNG")
+    Image.fromarray(pixels.astype(np.uint8)).save(stream, "PNG")
     return stream.getvalue()

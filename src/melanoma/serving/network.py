@@ -31,7 +31,7 @@ class Network:
         return int(self._input.shape[1])
 
     def score(self, images: np.ndarray, *, batch_size: int = BATCH_SIZE) -> np.ndarray:
-        """Scores `(n,)` float64 in 0..1, higher = malignant, of `(n, size, size, 3)` uint8 images."""
+        """Scores in 0..1, `(n,)` float64, of `(n, size, size, 3)` uint8 images; higher = more malignant."""
         parts = [
             self._session.run(None, {self._input.name: images[start : start + batch_size]})[0]
             for start in range(0, len(images), batch_size)

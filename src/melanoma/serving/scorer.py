@@ -4,7 +4,10 @@ A pyfunc that needs ONNX Runtime, Pillow, numpy, pandas and mlflow; no TensorFlo
 with the model (see `export`).
 """
 
+import os
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +19,18 @@ from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 from mlflow.pyfunc import PythonModel, PythonModelContext
 
 from melanoma import schema
-from melanoma.data.images import load_square
+from melanoma.data.images import load_square, open_image
+from melanoma.data.plausibility import require_plausible
 from melanoma.errors import ImageError, first_offenders
+from melanoma.serving import server
 from melanoma.serving.network import Network
+from melanoma.serving.posted import MEGABYTE
 from melanoma.serving.settings import Settings, require_untouched
 
 SETTINGS_DIGEST = "settings_sha256"  # in the metadata of the MLflow model
 SYNTHETIC = "trained on drawn images only: its answers say nothing about skin"
+# Pillow decodes outside of Python's lock. A pool without work has no threads yet.
+_POOL = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="decode")
 
 
 class MelanomaScorer(PythonModel):
@@ -44,6 +52,7 @@ class MelanomaScorer(PythonModel):
         self._version = _registered_version(model) or self._settings.run_id
         notes = [schema.NOT_A_DEVICE, *([SYNTHETIC] if self._settings.is_synthetic else [])]
         self._note = "; ".join(notes)
+        server.guard(self._settings.limits)
 
     def predict(
         self,
@@ -89,31 +98,41 @@ def _asked_threshold(params: dict[str, Any]) -> float | None:
     return asked
 
 
-def _image_ids(rows: pd.DataFrame) -> np.ndarray:
+def _image_ids(rows: pd.DataFrame) -> pd.Series:
     """Of each row, None where it has none: JSON has no nan, which pandas would put there."""
     ids = rows["image_id"] if "image_id" in rows else [None] * len(rows)
-    return np.array([None if pd.isna(image_id) else image_id for image_id in ids], dtype=object)
+    return pd.Series([None if pd.isna(image_id) else image_id for image_id in ids], dtype=object)
 
 
 def _decode_rows(rows: pd.DataFrame, size: int, limits: Mapping[str, int]) -> np.ndarray:
     """Pixels `(n, size, size, 3)` uint8 of column `image`."""
-    if not 1 <= len(rows) <= limits["max_rows"]:
-        raise _refusal(f"expected 1 to {limits['max_rows']} rows, got {len(rows)}")
-    images, refused = [], []
-    for number, encoded in enumerate(rows["image"]):
-        try:
-            images.append(load_square(_as_bytes(encoded), size))
-        except ImageError as error:
-            refused.append(f"row {number}: {error}")
+    max_rows, most = limits["max_rows"], limits["max_request_megabytes"] * MEGABYTE
+    if not 1 <= len(rows) <= max_rows:
+        raise _refusal(f"expected 1 to {max_rows} rows, got {len(rows)}")
+    num_bytes = sum(len(encoded) for encoded in rows["image"] if isinstance(encoded, bytes))
+    if num_bytes > most:
+        raise _refusal(f"the images have {num_bytes:,} bytes together, at most {most:,} are taken")
+    load = partial(_load, size=size, min_side=limits["min_image_side"])
+    loaded = list(_POOL.map(load, rows["image"]) if len(rows) > 1 else map(load, rows["image"]))
+    refused = [f"row {number}: {one}" for number, one in enumerate(loaded) if isinstance(one, ImageError)]
     if refused:
         raise _refusal(f"{len(refused)} of {len(rows)} rows refused: {first_offenders(refused)}")
-    return np.stack(images)
+    return np.stack([one for one in loaded if isinstance(one, np.ndarray)])
 
 
-def _as_bytes(encoded: object) -> bytes:
+def _load(encoded: object, *, size: int, min_side: int) -> np.ndarray | ImageError:
+    """Pixels for the network, or why there are none."""
     if not isinstance(encoded, bytes):
-        raise ImageError(f"image must be base64 of an image file, got {type(encoded).__name__}")
-    return encoded
+        return ImageError(f"image must be base64 of an image file, got {type(encoded).__name__}")
+    try:
+        width, height = open_image(encoded).size
+        if min(width, height) < min_side:
+            raise ImageError(f"the image has {width} x {height} pixels, each side needs {min_side}")
+        pixels = load_square(encoded, size)
+        require_plausible(pixels)
+    except ImageError as error:
+        return error
+    return pixels
 
 
 def _refusal(message: str) -> MlflowException:

@@ -1,0 +1,111 @@
+"""Whether a picture could be dermoscopy at all: bounds on simple facts, for the served model.
+
+Needs numpy and Pillow only: this module travels with the served model. The facts are measured on a
+thumbnail. Each bound lies beyond the most extreme of the 2,492 real images at hand (ISIC, PH2 and ISIC
+originals), so that none of them is refused; they were chosen on these images, so that is a
+lower bound of the refusals elsewhere. What is caught: plain areas, pages of text, windows of
+programs, grey photographs and scans, blue sky, green plants, noise. What is not: any warm-coloured
+photograph, a face, a hand, a table of wood. This is no proof that a picture shows a lesion.
+"""
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from melanoma.data.images import resize_square
+from melanoma.errors import ImageError
+
+SIDE = 64  # of the thumbnail, pixels
+GREY = np.array([0.299, 0.587, 0.114])
+
+# Bounds; after each the most extreme of the real images.
+MIN_CONTRAST = 0.01  # 0.019
+MIN_SATURATION = 0.015  # 0.028
+MIN_RED_OVER_BLUE = -0.34  # -0.297
+MIN_RED_OVER_GREEN = -0.15  # -0.111
+MIN_SMOOTHNESS = 0.45  # 0.65
+MAX_ONE_COLOUR_FRACTION = 0.5  # 0.36
+
+
+@dataclass(frozen=True)
+class Look:
+    """Facts of a picture's thumbnail; colours are 0..1.
+
+    Attributes:
+        contrast: Standard deviation of grey.
+        saturation: Mean of (largest - smallest channel) / largest channel; 0 where a pixel is black.
+        red_over_blue: Mean of red - blue.
+        red_over_green: Mean of red - green.
+        smoothness: Correlation of the grey of neighbours; 0 where there is no contrast.
+        one_colour_fraction: Share of the pixels that have the most frequent colour, exactly.
+    """
+
+    contrast: float
+    saturation: float
+    red_over_blue: float
+    red_over_green: float
+    smoothness: float
+    one_colour_fraction: float
+
+
+def look(pixels: np.ndarray) -> Look:
+    """Facts of a picture `(height, width, 3)`, uint8."""
+    thumbnail = resize_square(pixels, SIDE)
+    colour = thumbnail / 255
+    grey = colour @ GREY
+    red, green, blue = (colour[..., channel] for channel in range(3))
+    largest = colour.max(axis=-1)
+    spread = largest - colour.min(axis=-1)
+    saturation = np.divide(spread, largest, out=np.zeros_like(spread), where=largest > 0)
+    return Look(
+        contrast=float(grey.std()),
+        saturation=float(saturation.mean()),
+        red_over_blue=float((red - blue).mean()),
+        red_over_green=float((red - green).mean()),
+        smoothness=_smoothness(grey),
+        one_colour_fraction=_one_colour_fraction(thumbnail),
+    )
+
+
+def require_plausible(pixels: np.ndarray) -> None:
+    """Refuse a picture that cannot be dermoscopy.
+
+    Args:
+        pixels: Shape `(height, width, 3)`, uint8.
+
+    Raises:
+        ImageError: The fact that lies out of bounds, in words.
+    """
+    reason = _first_reason(look(pixels))
+    if reason is not None:
+        raise ImageError(f"the image does not look like dermoscopy: {reason}")
+
+
+def _first_reason(seen: Look) -> str | None:
+    """What lies out of bounds, with its value."""
+    too_low = {
+        "contrast": (MIN_CONTRAST, "it is almost of one brightness"),
+        "saturation": (MIN_SATURATION, "it has no colours"),
+        "red_over_blue": (MIN_RED_OVER_BLUE, "it is blue"),
+        "red_over_green": (MIN_RED_OVER_GREEN, "it is green"),
+        "smoothness": (MIN_SMOOTHNESS, "it is noise"),
+    }
+    facts = asdict(seen)
+    for name, (bound, words) in too_low.items():
+        if facts[name] < bound:
+            return f"{words} ({name} {facts[name]:.3f}, at least {bound:g} is expected)"
+    if seen.one_colour_fraction > MAX_ONE_COLOUR_FRACTION:
+        share = f"one_colour_fraction {seen.one_colour_fraction:.3f}"
+        return f"most of it has exactly one colour ({share}, at most {MAX_ONE_COLOUR_FRACTION:g} is expected)"
+    return None
+
+
+def _smoothness(grey: np.ndarray) -> float:
+    left, right = grey[:, :-1].ravel(), grey[:, 1:].ravel()
+    spread = float(left.std() * right.std())
+    return float(((left - left.mean()) * (right - right.mean())).mean()) / spread if spread > 0 else 0.0
+
+
+def _one_colour_fraction(thumbnail: np.ndarray) -> float:
+    codes = thumbnail.astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], dtype=np.uint32)
+    return float(np.unique(codes, return_counts=True)[1].max() / codes.size)

@@ -1,0 +1,56 @@
+"""Ask a served model over HTTP. Does not travel with it."""
+
+import base64
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import requests
+
+from melanoma.errors import TrackingError
+
+TIMEOUT_SECONDS = 120
+
+
+def post_images(
+    url: str, images: Mapping[str, bytes], params: Mapping[str, Any] | None = None
+) -> requests.Response:
+    """Post encoded images to `/invocations`.
+
+    Args:
+        url: Of the server, for instance http://127.0.0.1:5001.
+        images: By image_id.
+        params: `threshold`, `explain`.
+
+    Raises:
+        TrackingError: Nobody answers there.
+    """
+    data = [[image_id, base64.b64encode(encoded).decode()] for image_id, encoded in images.items()]
+    body: dict[str, Any] = {"dataframe_split": {"columns": ["image_id", "image"], "data": data}}
+    if params:
+        body["params"] = dict(params)
+    try:
+        return requests.post(f"{url.rstrip('/')}/invocations", json=body, timeout=TIMEOUT_SECONDS)
+    except requests.RequestException as error:
+        raise TrackingError(
+            f"No answer from {url} ({type(error).__name__}). Is the server up? `make serve` starts one; "
+            "`curl <url>/ping` tells when it is ready."
+        ) from error
+
+
+def score_images(url: str, images: Mapping[str, bytes]) -> Sequence[Mapping[str, Any]]:
+    """The answers, a row an image, in their order.
+
+    Raises:
+        TrackingError: The server refuses, or answers other images.
+    """
+    response = post_images(url, images)
+    if not response.ok:
+        raise TrackingError(f"{url} answered {response.status_code}: {response.text[:500]}")
+    try:
+        rows: list[dict[str, Any]] = response.json()["predictions"]
+        answered = [row["image_id"] for row in rows]
+    except (ValueError, KeyError, TypeError) as error:
+        raise TrackingError(f"{url} is no server of this project's models: {response.text[:500]}") from error
+    if answered != list(images):
+        raise TrackingError(f"{url} answered {len(answered)} rows that are not the {len(images)} posted.")
+    return rows

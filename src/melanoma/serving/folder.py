@@ -1,0 +1,96 @@
+"""Score files with the served model in this process: the same code and the same answers as over HTTP."""
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pandas as pd
+from mlflow.exceptions import MlflowException
+
+from melanoma.data.images import read_bytes
+from melanoma.errors import DataError, ImageError, TrackingError
+
+BATCH_SIZE = 16  # files at once: bounds the memory
+COLUMNS = ("file", "probability", "decision", "threshold", "model_version", "note", "problem")
+
+
+def load_model(uri: str) -> Any:
+    """The served model.
+
+    Raises:
+        TrackingError: There is none, or its files are not those that were logged.
+    """
+    try:
+        return mlflow.pyfunc.load_model(uri)
+    except (MlflowException, OSError) as error:
+        raise TrackingError(
+            f"{uri} cannot be loaded: {error}. Name a model as models:/<name>@<alias> or "
+            "models:/<name>/<version>; `dvc repro` makes one, MLFLOW_TRACKING_URI says where it is sought."
+        ) from error
+
+
+def list_files(folder: Path) -> list[Path]:
+    """All files below `folder`, relative to it, sorted; hidden ones are left out.
+
+    Raises:
+        DataError: It is no folder, or holds no files.
+    """
+    if not folder.is_dir():
+        raise DataError(f"{folder} is no folder. Name one that holds images.")
+    found = sorted(
+        Path(parent, name).relative_to(folder)
+        for parent, folders, names in os.walk(folder)
+        for name in names
+        if not name.startswith(".")
+    )
+    if not found:
+        raise DataError(f"{folder} holds no files. Name a folder of JPEG, PNG, BMP or WebP images.")
+    return found
+
+
+def score_files(model: Any, folder: Path, names: Sequence[Path]) -> Iterator[list[dict[str, Any]]]:
+    """Yield the rows of a few files at a time, with the keys `COLUMNS`.
+
+    A file that cannot be scored gets its reason as `problem` and no answer.
+    """
+    for start in range(0, len(names), BATCH_SIZE):
+        batch = names[start : start + BATCH_SIZE]
+        images, problems = _read(folder, batch)
+        answers = _score(model, images)
+        yield [
+            {
+                **dict.fromkeys(COLUMNS),
+                "file": str(name),
+                "problem": problems.get(name),
+                **answers.get(name, {}),
+            }
+            for name in batch
+        ]
+
+
+def _read(folder: Path, names: Sequence[Path]) -> tuple[dict[Path, bytes], dict[Path, str]]:
+    images, problems = {}, {}
+    for name in names:
+        try:
+            images[name] = read_bytes(folder / name)
+        except ImageError as error:
+            problems[name] = str(error)
+    return images, problems
+
+
+def _score(model: Any, images: dict[Path, bytes]) -> dict[Path, dict[str, Any]]:
+    """By file: its answer, or its `problem`. One bad file refuses a batch: then each is asked alone."""
+    if not images:
+        return {}
+    try:
+        answer = model.predict(pd.DataFrame({"image": pd.Series(list(images.values()), dtype=object)}))
+    except MlflowException as error:
+        if len(images) > 1:
+            return {name: row for one in images.items() for name, row in _score(model, dict([one])).items()}
+        problem = re.sub(r"^1 of 1 rows refused: row 0: ", "", str(error))
+        return {name: {"problem": problem} for name in images}
+    rows = answer.drop(columns="image_id").to_dict("records")
+    return dict(zip(images, rows, strict=True))
