@@ -1,4 +1,4 @@
-"""What the script `promote` does with the registry: registers the challenger, judges it, moves the alias or not."""
+"""What the script `promote` does: registers the challenger, judges it, moves the alias or not."""
 
 import tempfile
 from dataclasses import dataclass
@@ -95,8 +95,8 @@ def promote(candidate: Candidate, rules: Promote) -> dict[str, Any]:
 def _register(candidate: Candidate) -> versions.Version:
     measured = candidate.metrics[schema.TEST]
     with tempfile.TemporaryDirectory(prefix="register-") as folder:
-        settings = tracking.download(f"{candidate.entry['model_uri']}/artifacts/settings.json", Path(folder))
-        settings_digest = files.sha256_of_file(settings)
+        model = tracking.download(candidate.entry["model_uri"], Path(folder))
+        settings_digest = files.sha256_of_file(model / "artifacts" / "settings.json")
     tags = {
         versions.DIGEST_TAG: candidate.digest,
         versions.NETWORK_TAG: candidate.entry["network_sha256"],
@@ -107,7 +107,7 @@ def _register(candidate: Candidate) -> versions.Version:
         "is_synthetic": str(candidate.data.is_synthetic).lower(),
         "run_id": candidate.entry["run_id"],
         "git_commit": tracking.git("rev-parse", "HEAD") or "unknown",
-        **{f"test_{name}": f"{measured[name]['value']:.4f}" for name in KEY_METRICS if measured[name]["value"]},
+        **{f"test_{name}": str(measured[name]["value"]) for name in KEY_METRICS if measured[name]["value"]},
     }
     return versions.register(candidate.name, candidate.entry["model_uri"], tags=tags)
 

@@ -81,7 +81,7 @@ def _served(alias: str, done: list[ledger.Entry], day: date) -> list[str]:
     lines = [
         f"{alias} on {day}: version {entry.version} from {max(entry.at, begin):%H:%M:%S} to "
         f"{'24:00:00' if until >= end else f'{until:%H:%M:%S}'} UTC ({entry.kind} by {entry.tags['by']})"
-        for entry, until in zip(done, ends, strict=True)
+        for entry, until in zip(done, ends, strict=False)
         if entry.at < end and until > begin
     ]
     return lines or [f"{alias} on {day}: no version"]

@@ -109,6 +109,12 @@ def _nan_to_none(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+def as_json(content: dict[str, Any]) -> dict[str, Any]:
+    """`content` as `read_json` would give it back: nan is None."""
+    converted: dict[str, Any] = _nan_to_none(content)
+    return converted
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object; null stays None.
 

@@ -75,6 +75,12 @@ def require_untouched(version: Version, folder: Path) -> Path:
     Raises:
         TrackingError: They are gone, or their digests are not those of the version's tags.
     """
+    if not FILE_OF_DIGEST.keys() <= version.tags.keys():
+        raise TrackingError(
+            f"{version.name} version {version.version} has no digests of its files: it was registered before "
+            "versions had them, so nothing shows that they are untouched. Nothing was moved. If it holds an "
+            "alias, remove that alias in the MLflow UI, then run `dvc repro` again."
+        )
     files = download_version(version, folder)
     for tag, name in FILE_OF_DIGEST.items():
         path = files / "artifacts" / name
@@ -86,6 +92,11 @@ def require_untouched(version: Version, folder: Path) -> Path:
                 "from a backup, or run `dvc repro --force evaluate` and promote anew."
             )
     return files
+
+
+def describe(name: str, number: int, text: str) -> None:
+    """Attach a page to a version: the UI shows it."""
+    client().update_model_version(name, str(number), description=text)
 
 
 def set_alias(name: str, alias: str, version: str) -> None:
