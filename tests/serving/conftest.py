@@ -10,7 +10,7 @@ from PIL import Image
 from melanoma.scoring.operating_point import Calibration, OperatingPoint
 
 POINT = OperatingPoint(
-    Calibration("logistic", slope=0.8, intercept=-0.3), threshold=0.375, refer_from=0.3, refer_to=0.45
+    Calibration("logistic", slope=8.0, intercept=-0.3), threshold=0.375, refer_from=0.3, refer_to=0.45
 )
 LIMITS = {"max_rows": 40, "max_request_megabytes": 2, "min_image_side": 32}
 EXPERIMENT = "serving"
@@ -42,10 +42,20 @@ def network_folder(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def images():
-    """150 pictures of noise about a colour of their own."""
+    """150 pictures of a lesion on shaded skin, each in colours of its own."""
     generator = np.random.default_rng(4)
-    colors = generator.integers(0, 200, size=(150, 1, 1, 3))
-    return (colors + generator.integers(0, 56, size=(150, 32, 32, 3))).astype(np.uint8)
+    y, x = np.mgrid[:32, :32] - 15.5
+    is_lesion = (np.hypot(y, x) < 9)[..., None]
+    shade = (y + x)[..., None]
+    pictures = []
+    for _ in range(150):
+        skin, lesion = (
+            generator.integers([150, 110, 90], [230, 190, 170]),
+            generator.integers(20, 130, size=3),
+        )
+        grain = generator.integers(-8, 9, size=(32, 32, 1))
+        pictures.append(np.clip(np.where(is_lesion, lesion, skin) + shade * 0.5 + grain, 0, 255))
+    return np.stack(pictures).astype(np.uint8)
 
 
 @pytest.fixture(scope="module")

@@ -13,9 +13,12 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from melanoma.errors import TrackingError
 from melanoma.registry import versions
+from melanoma.scoring.operating_point import Calibration, OperatingPoint
 from melanoma.serving.export import PACKAGES, example_image, log_served_model
 from melanoma.serving.network import Network
+from tests.serving.conftest import LIMITS, POINT
 
 # Runs without the site module, so that the editable install of this repository is not found, and with
 # an importer that refuses what the served model must do without.
@@ -56,10 +59,11 @@ def frame():
     return pd.DataFrame({"image": [example_image(64)], "image_id": ["a"]})
 
 
-def test_the_example_is_a_square_png_that_is_no_plain_colour():
-    image = Image.open(io.BytesIO(example_image(50)))
-    assert (image.format, image.size, image.mode) == ("PNG", (50, 50), "RGB")
-    assert set(image.get_flattened_data()) == {(120, 80, 60), (225, 190, 170)}
+def test_the_example_is_a_square_png_that_the_model_takes(served):
+    encoded = example_image(64)
+    image = Image.open(io.BytesIO(encoded))
+    assert (image.format, image.size, image.mode) == ("PNG", (64, 64), "RGB")
+    assert len(served.predict(pd.DataFrame({"image": [encoded]}))) == 1
 
 
 def test_the_example_is_the_same_each_time():
@@ -122,22 +126,34 @@ def test_a_model_outside_the_registry_names_its_run_as_version(served, logged, f
 
 def test_a_registered_model_names_its_registered_version(logged, store, frame, network_folder):
     name = "melanoma-toy"
-    uris = [
-        logged.uri,
-        log_served_model(
-            logged.run_id,
-            network=network_folder / "model.onnx",
-            threshold=0.5,
-            example=example_image(32),
-        ),
-    ]
-    for number, uri in enumerate(uris, start=1):
+    other = log_served_model(
+        logged.run_id,
+        network=network_folder / "model.onnx",
+        operating_point=OperatingPoint(Calibration(), 0.5, 0.5, 0.5),
+        limits=LIMITS,
+        is_synthetic=False,
+        example=example_image(32),
+    )
+    for number, uri in enumerate([logged.uri, other], start=1):
         versions.register(name, uri, tags={versions.DIGEST_TAG: str(number)})
-    for held, threshold in (("2", 0.5), ("1", logged.threshold)):
+    for held, threshold in (("2", 0.5), ("1", POINT.threshold)):
         versions.set_alias(name, "staging", held)
         answer = mlflow.pyfunc.load_model(f"models:/{name}@staging").predict(frame)
         assert answer["model_version"].tolist() == [held]
         assert answer["threshold"].tolist() == [threshold]
+        assert ("drawn images" in answer["note"][0]) == (held == "1")
+
+
+@pytest.mark.parametrize(("name", "what"), [("model.onnx", "network"), ("settings.json", "settings")])
+def test_a_file_that_was_changed_is_refused_by_name(model_folder, name, what):
+    (path,) = model_folder.rglob(name)
+    path.write_bytes(path.read_bytes() + b" ")
+    with pytest.raises(TrackingError, match=rf"The {what} of this model is not the one that was logged"):
+        mlflow.pyfunc.load_model(str(model_folder))
+
+
+def test_a_copy_that_was_not_changed_loads(model_folder, frame):
+    assert len(mlflow.pyfunc.load_model(str(model_folder)).predict(frame)) == 1
 
 
 def test_the_model_runs_where_neither_tensorflow_nor_this_repository_is(
@@ -163,13 +179,14 @@ def test_the_model_runs_where_neither_tensorflow_nor_this_repository_is(
     from melanoma.data.images import load_square
 
     pixels = load_square(frame["image"][0], 32)[None]
-    expected = float(Network(network_folder / "model.onnx").score(pixels, batch_size=64)[0])
-    assert told["answer"] == [
-        {
-            "image_id": "a",
-            "probability": expected,
-            "decision": "malignant" if expected >= logged.threshold else "benign",
-            "threshold": logged.threshold,
-            "model_version": logged.run_id,
-        }
-    ]
+    score = Network(network_folder / "model.onnx").score(pixels, batch_size=64)
+    (expected,) = POINT.calibration.apply(score)
+    (answer,) = told["answer"]
+    assert answer.pop("note").startswith("research software")
+    assert answer == {
+        "image_id": "a",
+        "probability": expected,
+        "decision": str(POINT.decide(expected)),
+        "threshold": POINT.threshold,
+        "model_version": logged.run_id,
+    }

@@ -16,9 +16,10 @@ from PIL import Image
 
 from melanoma.data.images import load_square
 from melanoma.serving.network import Network
-from melanoma.serving.scorer import MAX_ROWS, decide
+from tests.serving.conftest import LIMITS, POINT
 
-COLUMNS = ["image_id", "probability", "decision", "threshold", "model_version"]
+COLUMNS = ["image_id", "probability", "decision", "threshold", "model_version", "note"]
+MAX_ROWS = LIMITS["max_rows"]
 
 
 def rows(*encoded: object, **columns: object) -> pd.DataFrame:
@@ -74,6 +75,8 @@ def bad_bytes(pictures):
         "animated webp": (animated("WEBP"), r"the image is animated \(2 frames\)"),
         "huge header": (png_that_claims(10_000, 10_000), "10000 x 10000 pixels, more than 64,000,000"),
         "gigantic header": (png_that_claims(2**30, 2**30), "more than 64,000,000 pixels"),
+        "too small": (encode(Image.new("RGB", (400, 31)), "PNG"), "400 x 31 pixels, each side needs 32"),
+        "one colour": (encode(Image.new("RGB", (40, 40), "brown"), "PNG"), "almost of one brightness"),
         "str": ("iVBORw0KGgo=", "must be base64 of an image file, got str"),
         "missing": (None, "must be base64 of an image file, got NoneType"),
         "bytearray": (bytearray(pictures["PNG"]), "must be base64 of an image file, got bytearray"),
@@ -82,8 +85,8 @@ def bad_bytes(pictures):
 
 FAULTS = [
     "empty", "text", "gif", "tiff", "signature alone", "truncated jpeg", "truncated png", "truncated bmp",
-    "truncated webp", "animated png", "animated webp", "huge header", "gigantic header", "str", "missing",
-    "bytearray",
+    "truncated webp", "animated png", "animated webp", "huge header", "gigantic header", "too small",
+    "one colour", "str", "missing", "bytearray",
 ]  # fmt: skip
 
 
@@ -101,7 +104,8 @@ def test_every_format_is_answered_with_the_score_of_its_pixels(served, network, 
     answer = served.predict(rows(pictures[kind]))
     pixels = load_square(pictures[kind], 32)
     assert answer.columns.tolist() == COLUMNS
-    assert answer["probability"].tolist() == network.score(pixels[None], batch_size=64).tolist()
+    score = network.score(pixels[None], batch_size=64)
+    assert answer["probability"].tolist() == POINT.calibration.apply(score).tolist()
 
 
 def test_lossless_formats_of_one_picture_get_one_answer(served, pictures):
@@ -132,19 +136,28 @@ def test_image_ids_may_be_absent(served, pictures):
     assert served.predict(rows(pictures["PNG"]))["image_id"].isna().all()
 
 
-def test_one_of_several_image_ids_may_be_missing(served, pictures):
+def test_one_of_several_image_ids_may_be_missing_and_is_null_in_json(served, pictures):
     answer = served.predict(rows(pictures["PNG"], pictures["PNG"], image_id=["a", None]))
-    assert answer["image_id"].isna().tolist() == [False, True]
+    assert answer["image_id"].tolist() == ["a", None]
 
 
-def test_the_operating_point_of_the_model_decides(served, logged, pictures):
-    answer = served.predict(rows(pictures["PNG"]))
-    assert answer["threshold"][0] == logged.threshold
-    assert answer["decision"][0] == decide(answer["probability"], logged.threshold)[0]
+def test_the_operating_point_of_the_model_decides_among_three_answers(served, images):
+    answer = served.predict(rows(*[encode(Image.fromarray(image), "PNG") for image in images[:40]]))
+    assert (answer["threshold"] == POINT.threshold).all()
+    assert answer["decision"].tolist() == POINT.decide(answer["probability"].to_numpy()).tolist()
+    assert set(answer["decision"]) == {"benign", "refer", "malignant"}
 
 
-def test_a_probability_at_the_threshold_is_malignant_and_below_it_benign():
-    assert decide(np.array([0.2, 0.5, 0.8]), 0.5).tolist() == ["benign", "malignant", "malignant"]
+def test_a_threshold_of_the_caller_leaves_two_answers(served, images):
+    frame = rows(*[encode(Image.fromarray(image), "PNG") for image in images[:40]])
+    answer = served.predict(frame, params={"threshold": POINT.threshold})
+    expected = np.where(answer["probability"] >= POINT.threshold, "malignant", "benign")
+    assert answer["decision"].tolist() == expected.tolist()
+
+
+def test_answers_say_that_this_is_no_device_and_that_the_images_were_drawn(served, pictures):
+    note = served.predict(rows(pictures["PNG"]))["note"][0]
+    assert note.startswith("research software, not a medical device; trained on drawn images only")
 
 
 def test_a_threshold_of_the_caller_decides_at_that_threshold(served, pictures):
@@ -156,9 +169,9 @@ def test_a_threshold_of_the_caller_decides_at_that_threshold(served, pictures):
     assert above["decision"][0] == "benign"
 
 
-def test_a_threshold_of_the_caller_holds_for_one_call(served, logged, pictures):
+def test_a_threshold_of_the_caller_holds_for_one_call(served, pictures):
     served.predict(rows(pictures["PNG"]), params={"threshold": 0.9})
-    assert served.predict(rows(pictures["PNG"]))["threshold"][0] == logged.threshold
+    assert served.predict(rows(pictures["PNG"]))["threshold"][0] == POINT.threshold
 
 
 @pytest.mark.parametrize(("threshold", "decision"), [(0.0, "malignant"), (1.0, "benign"), (1, "benign")])
@@ -167,13 +180,12 @@ def test_the_bounds_of_the_threshold_are_taken(served, pictures, threshold, deci
     assert (answer["threshold"][0], answer["decision"][0]) == (threshold, decision)
 
 
-@pytest.mark.parametrize("threshold", [-1.0, -0.001, float("-inf"), None])
-def test_a_negative_threshold_or_none_leaves_the_operating_point(served, logged, pictures, threshold):
-    answer = served.predict(rows(pictures["PNG"]), params={"threshold": threshold})
-    assert answer["threshold"][0] == logged.threshold
+def test_no_threshold_of_the_caller_leaves_the_operating_point(served, pictures):
+    answer = served.predict(rows(pictures["PNG"]), params={"threshold": None})
+    assert answer["threshold"][0] == POINT.threshold
 
 
-@pytest.mark.parametrize("threshold", [1.0000001, 2.0, float("inf"), float("nan")])
+@pytest.mark.parametrize("threshold", [-0.001, float("-inf"), 1.0000001, 2.0, float("inf"), float("nan")])
 def test_a_threshold_that_is_no_probability_is_refused(served, pictures, threshold):
     message = refusal(served, rows(pictures["PNG"]), threshold=threshold)
     assert f"params.threshold must lie in 0..1, got {threshold}" in message
@@ -215,11 +227,18 @@ def test_no_rows_are_refused(served):
     assert f"expected 1 to {MAX_ROWS} rows, got 0" in refusal(served, rows())
 
 
-def test_as_many_rows_as_allowed_are_answered_and_one_more_is_refused(served):
-    encoded = encode(Image.new("RGB", (8, 8), "brown"), "PNG")
+def test_as_many_rows_as_allowed_are_answered_and_one_more_is_refused(served, pictures):
+    encoded = pictures["JPEG"]
     assert len(served.predict(rows(*[encoded] * MAX_ROWS))) == MAX_ROWS
     message = refusal(served, rows(*[encoded] * (MAX_ROWS + 1)))
     assert f"expected 1 to {MAX_ROWS} rows, got {MAX_ROWS + 1}" in message
+
+
+def test_images_of_too_many_bytes_together_are_refused(served, pictures):
+    padded = pictures["BMP"] + bytes(2**20 - len(pictures["BMP"]))
+    assert len(served.predict(rows(padded, padded))) == 2
+    message = refusal(served, rows(padded, padded + b"x"))
+    assert "the images have 2,097,153 bytes together, at most 2,097,152 are taken" in message
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -266,4 +285,4 @@ def test_any_bytes_are_answered_or_refused_by_name(served, pictures, data):
         assert "1 of 1 rows refused: row 0: " in str(error)
     else:
         assert 0 <= answer["probability"][0] <= 1
-        assert answer["decision"][0] in {"benign", "malignant"}
+        assert answer["decision"][0] in {"benign", "refer", "malignant"}

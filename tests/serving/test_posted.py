@@ -1,0 +1,162 @@
+"""What may be posted: each refusal and its legal twin, and any bytes at all."""
+
+import base64
+import json
+import re
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from melanoma.serving.posted import JSON, RequestError, parse
+
+LIMITS = {"max_rows": 3, "max_request_megabytes": 1, "min_image_side": 32}
+IMAGE = base64.b64encode(b"image").decode()
+
+
+def split(*data: Any, columns: Any = ("image",), **others: Any) -> dict[str, Any]:
+    return {"dataframe_split": {"columns": list(columns), "data": list(data)}, **others}
+
+
+def records(*rows: Any, **others: Any) -> dict[str, Any]:
+    return {"dataframe_records": list(rows), **others}
+
+
+def read(content: Any, content_type: str | None = JSON) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    body = content if isinstance(content, bytes) else json.dumps(content).encode()
+    table, params = parse(body, content_type, LIMITS)
+    return table.to_dict("records"), params
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        split([IMAGE, "a"], [IMAGE, None], columns=("image", "image_id")),
+        split(["a", IMAGE], [None, IMAGE], columns=("image_id", "image")),
+        records({"image": IMAGE, "image_id": "a"}, {"image": IMAGE}),
+        records({"image": f"{IMAGE[:4]}\n{IMAGE[4:]}", "image_id": "a"}, {"image": IMAGE}, params=None),
+    ],
+)
+def test_both_forms_give_bytes_and_ids_in_order(content):
+    expected = [{"image": b"image", "image_id": "a"}, {"image": b"image", "image_id": None}]
+    assert read(content) == (expected, {})
+
+
+@pytest.mark.parametrize("content_type", [JSON, "Application/JSON", f"{JSON}; charset=UTF-8", f"{JSON};"])
+def test_json_by_any_of_its_names_is_taken(content_type):
+    assert len(read(split([IMAGE]), content_type)[0]) == 1
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    [
+        None,
+        "",
+        "text/csv",
+        "application/vnd.apache.parquet",
+        f"{JSON}; charset=latin-1",
+        "multipart/form-data",
+    ],
+)
+def test_another_content_type_is_refused_by_name(content_type):
+    with pytest.raises(RequestError, match=rf"expected the header content-type: {JSON}") as caught:
+        read(split([IMAGE]), content_type)
+    assert caught.value.status == 415
+
+
+def test_known_parameters_are_handed_on():
+    assert read(split([IMAGE], params={"threshold": 0.2, "explain": True}))[1] == {
+        "threshold": 0.2,
+        "explain": True,
+    }
+
+
+REFUSED = {
+    "nothing": (b"", "no JSON"),
+    "half an object": (b'{"dataframe_split": ', "no JSON"),
+    "no UTF-8": (b"\xff\xfe\x00", "no JSON"),
+    "brackets without end": (b"[" * 100_000, "no JSON"),
+    "a number without end": (b'{"dataframe_records": ' + b"9" * 5000 + b"}", "no JSON"),
+    "a list": ([split([IMAGE])], "expected an object with"),
+    "a number": (3, "expected an object with"),
+    "no known key": ({"inputs": {"image": [IMAGE]}}, "expected an object with"),
+    "a key too many": (split([IMAGE], treshold=0.5), "expected an object with"),
+    "both forms": (split([IMAGE]) | records({"image": IMAGE}), "expected an object with"),
+    "split that is none": ({"dataframe_split": [[IMAGE]]}, "must be an object with"),
+    "split without data": ({"dataframe_split": {"columns": ["image"]}}, "must be an object with"),
+    "columns that are none": (split([IMAGE], columns=[1]), '"columns" must be a list of names'),
+    "data that are none": ({"dataframe_split": {"columns": ["image"], "data": 3}}, '"data" must be a list'),
+    "records that are none": ({"dataframe_records": {"image": IMAGE}}, "must be a list of objects"),
+    "a record that is none": (records([IMAGE]), "must be a list of objects"),
+    "another column": (split([IMAGE], columns=("picture",)), "expected the column image .*, got picture"),
+    "a column too many": (split([IMAGE, 1], columns=("image", "age")), "got age, image"),
+    "a column twice": (split([IMAGE, IMAGE], columns=("image", "image")), "got image, image"),
+    "a record without": (records({"image": IMAGE}, {}), "row 1: expected the column image .*, got none"),
+    "a short row": (split([IMAGE], []), "row 1: expected a list of 1 values"),
+    "no rows": (split(), "expected 1 to 3 rows, got 0"),
+    "no records": (records(), "expected 1 to 3 rows, got 0"),
+    "four rows": (split(*[[IMAGE]] * 4), "expected 1 to 3 rows, got 4"),
+    "no base64": (split([IMAGE], ["!?"]), "1 of 2 rows refused: row 1: image must be base64"),
+    "base64 cut short": (split([IMAGE[:-1]]), "row 0: image must be base64"),
+    "letters beyond ASCII": (split(["ä" * 8]), "row 0: image must be base64"),
+    "no text": (records({"image": 3}), "row 0: image must be base64 of an image file, got int"),
+    "null": (records({"image": None}), "row 0: image must be base64 of an image file, got NoneType"),
+    "an id that is a number": (records({"image": IMAGE, "image_id": 3}), "row 0: image_id must be a text"),
+    "parameters that are none": (split([IMAGE], params=[1]), "params must be an object, got list"),
+    "an unknown parameter": (
+        split([IMAGE], params={"treshold": 0.1}),
+        "params.treshold is not known; there are threshold, explain",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", REFUSED)
+def test_a_faulty_request_is_refused_with_its_reason(fault):
+    content, reason = REFUSED[fault]
+    with pytest.raises(RequestError) as caught:
+        read(content)
+    assert re.search(reason, str(caught.value))
+    assert caught.value.status == 400
+    assert len(str(caught.value)) < 400  # never the body itself
+
+
+def test_a_body_of_too_many_bytes_is_refused_unread():
+    most = 2**20 * 4 // 3 + 4 * 1024
+    with pytest.raises(RequestError, match="no JSON"):
+        read(b" " * most)
+    with pytest.raises(RequestError, match=f"at most {most:,} are taken") as caught:
+        read(b" " * (most + 1))
+    assert caught.value.status == 413
+
+
+def test_the_first_five_bad_rows_are_named():
+    with pytest.raises(RequestError, match=r"7 of 8 rows refused: row 1: .*row 5: .* and 2 more"):
+        parse(json.dumps(split([IMAGE], *[["!"]] * 7)).encode(), JSON, LIMITS | {"max_rows": 8})
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9) | st.just(IMAGE),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(st.sampled_from(["image", "image_id", "columns", "data", "index"]), inner)
+    ),
+    max_leaves=12,
+)
+contents = st.dictionaries(
+    st.sampled_from(["dataframe_split", "dataframe_records", "params", "inputs"]), json_values, max_size=2
+)
+
+
+@settings(deadline=None, max_examples=300)
+@given(body=st.binary(max_size=200) | contents.map(lambda content: json.dumps(content).encode()))
+def test_any_body_is_read_or_refused_by_name(body):
+    try:
+        table, params = parse(body, JSON, LIMITS)
+    except RequestError as error:
+        assert str(error)
+    else:
+        assert 1 <= len(table) <= 3
+        assert table.columns.tolist() == ["image", "image_id"]
+        assert all(isinstance(encoded, bytes) for encoded in table["image"])
+        assert set(params) <= {"threshold", "explain"}
