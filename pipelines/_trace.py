@@ -47,7 +47,7 @@ def describe(found: Origin, *, with_ids: bool) -> list[str]:
 
 
 def _or_blank(licence: object) -> str:
-    return "no recorded licence" if pd.isna(licence) else str(licence)
+    return licence if isinstance(licence, str) else "no recorded licence"
 
 
 def _names(attributions: pd.Series) -> str:
