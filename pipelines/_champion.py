@@ -1,6 +1,7 @@
 """What `promote` needs of the model that holds the alias: its scores on images it never trained on."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,7 @@ from melanoma.errors import TrackingError
 from melanoma.evaluation.gate import Contest
 from melanoma.registry import versions
 from melanoma.serving.network import Network
+from melanoma.serving.settings import Settings
 
 
 def prepare_contest(
@@ -18,6 +20,8 @@ def prepare_contest(
     predictions: pd.DataFrame,
     selected: str,
     *,
+    references: pd.DataFrame,
+    slices: list[dict[str, Any]],
     champion: versions.Version | None,
     assigned: pd.DataFrame,
     folder: Path,
@@ -28,12 +32,14 @@ def prepare_contest(
         data: The challenger's cohort.
         predictions: Of all models and splits, columns `schema.PREDICTION_COLUMNS`.
         selected: The challenger's name in `predictions`.
+        references: Column `colour` by `image_id`.
+        slices: Of the challenger, see `gate.Contest`.
         champion: The version that holds the alias, if any.
         assigned: Groups of all images that were ever accepted, columns `schema.ASSIGNED_COLUMNS`.
         folder: Where to put what is downloaded.
 
     Raises:
-        TrackingError: The champion's files are gone, or it takes images of another size.
+        TrackingError: The champion's files are gone or changed, or it takes images of another size.
     """
     is_test = (data.index["split"] == schema.TEST).to_numpy()
     if champion is not None:
@@ -44,11 +50,14 @@ def prepare_contest(
         is_test = is_test & ~is_known.to_numpy()
     rows = data.index[is_test]
     of_model = predictions[predictions["model"] == selected].set_index("image_id")
+    of_colour = references.set_index("image_id")["colour"]
     return Contest(
         target=rows["target"].to_numpy(),
         group_ids=rows["group_id"].to_numpy(),
         challenger=of_model.loc[rows["image_id"], "probability"].to_numpy(),
         champion=None if champion is None else _score(champion, data.images[is_test], folder),
+        colour=of_colour.loc[rows["image_id"]].to_numpy(),
+        slices=slices,
     )
 
 
@@ -60,11 +69,14 @@ def _learned_from(champion: versions.Version, folder: Path) -> pd.DataFrame:
 
 
 def _score(champion: versions.Version, images: np.ndarray, folder: Path) -> np.ndarray:
-    network = Network(versions.download_version(champion, folder) / "artifacts" / "model.onnx")
+    """Probabilities with the champion's own calibration."""
+    artifacts = versions.require_untouched(champion, folder) / "artifacts"
+    network = Network(artifacts / "model.onnx")
     if network.image_size != images.shape[1]:
         raise TrackingError(
             f"The champion, {champion.name} version {champion.version}, takes images of "
             f"{network.image_size} px, this cohort is packed at {images.shape[1]} px, so they cannot "
             "be compared. Set pack.image_size back, or remove the alias staging to start anew."
         )
-    return network.score(images)
+    point = Settings.read(artifacts / "settings.json").operating_point
+    return point.calibration.apply(network.score(images))

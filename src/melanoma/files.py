@@ -109,6 +109,12 @@ def _nan_to_none(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+def as_json(content: dict[str, Any]) -> dict[str, Any]:
+    """`content` as `read_json` would give it back: nan is None."""
+    converted: dict[str, Any] = _nan_to_none(content)
+    return converted
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object; null stays None.
 
@@ -121,6 +127,18 @@ def read_json(path: Path) -> dict[str, Any]:
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise DataError(f"{path} is no JSON ({error}). Remove it and run `dvc repro`.") from error
     return content
+
+
+def sha256_of_json(content: Any) -> str:
+    """Hex digest of what a JSON object says, whatever the order of its keys."""
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def write_text(text: str, path: Path) -> None:
+    """Write a text file in UTF-8."""
+    with atomic_file(path) as unfinished:
+        unfinished.write_text(text, encoding="utf-8")
 
 
 def write_csv(frame: pd.DataFrame, path: Path) -> None:

@@ -148,7 +148,7 @@ def open_run(
     if run_id is None or not _has_run(store, run_id):
         # With its tags at once: a kill between two calls would leave a run that nobody finds again.
         made = store.create_run(
-            _experiment_id(store, experiment), tags={name: str(value) for name, value in all_tags.items()}
+            experiment_id(store, experiment), tags={name: str(value) for name, value in all_tags.items()}
         )
         run_id = str(made.info.run_id)
     elif "error" in store.get_run(run_id).data.tags:
@@ -177,7 +177,12 @@ def _has_run(store: MlflowClient, run_id: str) -> bool:
     return bool(found.info.lifecycle_stage == "active")
 
 
-def _experiment_id(store: MlflowClient, name: str) -> str:
+def experiment_id(store: MlflowClient, name: str) -> str:
+    """The id of an experiment, which is made when it does not exist.
+
+    Raises:
+        TrackingError: It was deleted.
+    """
     found = store.get_experiment_by_name(name)
     if found is None:
         return str(store.create_experiment(name))
@@ -270,15 +275,16 @@ def lineage_tags() -> dict[str, str]:
     Hashes come from `dvc.lock` and `data/raw/*.dvc`: of raw folders, records, splits, packed cohorts.
     """
     hashes = _dvc_hashes()
-    commit = _git("rev-parse", "HEAD")
+    commit = git("rev-parse", "HEAD")
     tags = {f"dvc.{path}": digest for path, digest in hashes.items() if path.startswith("data/")}
     tags |= {"git_commit": commit or "unknown"}
     if commit:
-        tags["git_dirty"] = str(bool(_git("status", "--porcelain", "--untracked-files=no")))
+        tags["git_dirty"] = str(bool(git("status", "--porcelain", "--untracked-files=no")))
     return tags
 
 
-def _git(*arguments: str) -> str:
+def git(*arguments: str) -> str:
+    """What git answers; empty where it fails or is not there."""
     try:
         done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
     except FileNotFoundError:  # no git on this machine

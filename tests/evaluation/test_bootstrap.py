@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from melanoma.evaluation.bootstrap import auc_difference, draw_weights, interval, metrics_with_intervals
+from melanoma.evaluation.bootstrap import difference, draw_weights, interval, metrics_with_intervals
 from melanoma.evaluation.metrics import METRICS
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -120,16 +120,16 @@ def test_groups_whose_images_agree_widen_the_interval():
 def test_a_model_differs_from_itself_by_exactly_nothing(counted):
     target, probability = counted
     weights = draw_weights(SINGLETONS[:10], num_draws=200, seed=1)
-    difference = auc_difference(target, probability, probability, weights=weights)
-    assert difference == {"value": 0, "low": 0, "high": 0}
+    lead = difference(target, probability, probability, metric="auc_roc", weights=weights)
+    assert lead == {"value": 0, "low": 0, "high": 0}
 
 
 def test_the_difference_is_first_minus_second(counted):
     target, probability = counted
     weights = draw_weights(SINGLETONS[:10], num_draws=200, seed=1)
     perfect = target.astype(float)
-    ahead = auc_difference(target, perfect, probability, weights=weights)
-    behind = auc_difference(target, probability, perfect, weights=weights)
+    ahead = difference(target, perfect, probability, metric="auc_roc", weights=weights)
+    behind = difference(target, probability, perfect, metric="auc_roc", weights=weights)
     assert ahead["value"] == pytest.approx(3.5 / 24)
     assert ahead["high"] > ahead["low"] >= 0  # nothing beats a perfect ranking
     assert behind == pytest.approx(
@@ -144,10 +144,10 @@ def test_pairing_narrows_the_interval_of_two_like_models():
     second = first + generator.normal(0, 0.05, size=40)
     weights = draw_weights(SINGLETONS, num_draws=500, seed=1)
     alone = metrics_with_intervals(target, first, threshold=0.5, weights=weights)["auc_roc"]
-    assert width(auc_difference(target, first, second, weights=weights)) < width(alone) / 2
+    assert width(difference(target, first, second, metric="auc_roc", weights=weights)) < width(alone) / 2
 
 
 def test_the_difference_is_nan_without_one_class():
     weights = draw_weights(SINGLETONS, num_draws=20, seed=1)
-    difference = auc_difference(np.ones(40), np.full(40, 0.5), np.full(40, 0.4), weights=weights)
-    assert all(np.isnan(value) for value in difference.values())
+    lead = difference(np.ones(40), np.full(40, 0.5), np.full(40, 0.4), metric="auc_roc", weights=weights)
+    assert all(np.isnan(value) for value in lead.values())

@@ -27,6 +27,7 @@ STAGE_ORDER = (
     "tune",
     "train",
     "evaluate",
+    "audit",
     "promote",
 )
 

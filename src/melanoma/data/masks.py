@@ -2,6 +2,9 @@
 
 from pathlib import Path
 
+import numpy as np
+from PIL import Image
+
 from melanoma.data import images
 from melanoma.errors import ImageError
 
@@ -27,3 +30,21 @@ def inspect_mask(path: Path, picture_size: tuple[object, object]) -> dict[str, o
         "mask_fits": None if None in picture_size else mask.size == picture_size,
         "lesion_fraction": num_lesion / sum(counts),
     }
+
+
+def load_lesion(path: Path, size: int) -> np.ndarray:
+    """Where the lesion is, squashed as the picture is, without values in between.
+
+    Args:
+        path: Of the mask.
+        size: Side in pixels.
+
+    Returns:
+        Shape `(size, size)`, bool.
+
+    Raises:
+        ImageError: Missing or broken.
+    """
+    mask = images.upright_grey(images.open_image(images.read_bytes(path)))
+    pixels = np.asarray(mask.resize((size, size), Image.Resampling.NEAREST))
+    return np.asarray(pixels > np.asarray(mask).max() // 2)

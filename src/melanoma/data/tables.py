@@ -7,7 +7,7 @@ import pandas as pd
 
 from melanoma.errors import DataError, first_offenders
 from melanoma.files import read_csv, read_parquet_groups
-from melanoma.schema import PAIR_COLUMNS, require_columns
+from melanoma.schema import PAIR_COLUMNS, RECORD_COLUMNS, require_columns
 
 ACCEPTED_COLUMNS = (
     "image_id",
@@ -41,6 +41,33 @@ def read_tables(folder: Path, datasets: list[str], columns: Sequence[str]) -> pd
             f"{first_offenders(twice)}. Ids must be unique across datasets; rename them in one."
         )
     return table
+
+
+def describe_images(
+    index: pd.DataFrame, *, accepted: Path, facts: Path, datasets: list[str], fact_columns: Sequence[str]
+) -> pd.DataFrame:
+    """What is known of each image: its record and facts of its file, in the order of `index`.
+
+    Args:
+        index: Column `image_id`.
+        accepted: Folder of the tables of accepted records.
+        facts: Folder of the tables of facts.
+        datasets: Of the cohort.
+        fact_columns: Of the facts, besides `image_id`.
+
+    Raises:
+        DataError: A table is missing, or an image is in none of them.
+    """
+    records = read_tables(accepted, datasets, [*RECORD_COLUMNS, "sha256"])
+    measured = read_tables(facts, datasets, ["image_id", *fact_columns]).drop(columns="dataset")
+    described = records.merge(measured, on="image_id", validate="one_to_one").set_index("image_id")
+    unknown = index.loc[~index["image_id"].isin(described.index), "image_id"]
+    if len(unknown):
+        raise DataError(
+            f"{len(unknown)} images of the packed cohort have no accepted record with facts: "
+            f"{first_offenders(unknown)}. Run `dvc repro`."
+        )
+    return described.loc[index["image_id"]].reset_index()
 
 
 def read_pairs(path: Path) -> pd.DataFrame:

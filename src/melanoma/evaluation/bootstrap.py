@@ -4,11 +4,27 @@ Images of one group (lesion, patient, copies) are not independent; a draw takes 
 images or leaves it, which widens intervals honestly.
 """
 
-import numpy as np
+from collections.abc import Callable, Sequence
+from typing import Any
 
-from melanoma.evaluation.metrics import compute_metrics
+import numpy as np
+import pandas as pd
+
+from melanoma.evaluation.metrics import (
+    METRICS,
+    NUM_BINS,
+    THRESHOLD_FREE,
+    at_prevalence,
+    calibration_bins,
+    compute_metrics,
+    confusion_counts,
+    confusion_metrics,
+    weights_by_score,
+)
 
 INTERVAL = (2.5, 97.5)  # percentiles
+BLOCK_CELLS = 2_000_000  # draws times samples at once: 16 MB an array, of which a dozen are in use
+GRID = np.linspace(0, 1, 101)  # of the bands of curves
 
 
 def draw_weights(group_ids: np.ndarray, *, num_draws: int, seed: int) -> np.ndarray:
@@ -37,8 +53,30 @@ def interval(draws: np.ndarray) -> tuple[float, float]:
     return float(low), float(high)
 
 
+def in_blocks(measure: Callable[[np.ndarray], np.ndarray], weights: np.ndarray) -> np.ndarray:
+    """`measure` of all draws, some at a time: what it needs in between stays bounded.
+
+    Args:
+        measure: From weights `(num, num_samples)` to an array with `num` rows.
+        weights: From `draw_weights`.
+    """
+    size = max(1, BLOCK_CELLS // max(1, weights.shape[1]))
+    return np.concatenate([measure(weights[at : at + size]) for at in range(0, len(weights), size)])
+
+
+def described(value: float, draws: np.ndarray) -> dict[str, float]:
+    """`value` with `low` and `high`, the ends of the 95 % interval of its draws."""
+    low, high = interval(draws)
+    return {"value": float(value), "low": low, "high": high}
+
+
 def metrics_with_intervals(
-    target: np.ndarray, probability: np.ndarray, *, threshold: float, weights: np.ndarray
+    target: np.ndarray,
+    probability: np.ndarray,
+    *,
+    threshold: float,
+    weights: np.ndarray,
+    num_bins: int = NUM_BINS,
 ) -> dict[str, dict[str, float]]:
     """Each metric of `metrics.METRICS` as `value`, `low`, `high` (95 % interval).
 
@@ -47,32 +85,173 @@ def metrics_with_intervals(
         probability: Shape `(num_samples,)`.
         threshold: See `metrics.compute_metrics`.
         weights: From `draw_weights`.
+        num_bins: See `metrics.compute_metrics`.
     """
-    once = np.ones((1, len(target)))
-    values = compute_metrics(target, probability, threshold=threshold, weights=once)
-    draws = compute_metrics(target, probability, threshold=threshold, weights=weights)
-    table = {}
-    for name, value in values.items():
-        low, high = interval(draws[name])
-        table[name] = {"value": float(value[0]), "low": low, "high": high}
-    return table
+
+    def measure(weights: np.ndarray) -> np.ndarray:
+        computed = compute_metrics(
+            target, probability, threshold=threshold, weights=weights, num_bins=num_bins
+        )
+        return np.stack([computed[name] for name in METRICS], axis=1)
+
+    values, draws = measure(_once(target))[0], in_blocks(measure, weights)
+    return {name: described(values[at], draws[:, at]) for at, name in enumerate(METRICS)}
 
 
-def auc_difference(
-    target: np.ndarray, first: np.ndarray, second: np.ndarray, *, weights: np.ndarray
+def difference(
+    target: np.ndarray, first: np.ndarray, second: np.ndarray, *, metric: str, weights: np.ndarray
 ) -> dict[str, float]:
-    """AUC of `first` minus AUC of `second` on the same samples, with its paired 95 % interval.
+    """A metric of `first` minus that of `second` on the same samples, with its paired 95 % interval.
 
     Args:
         target: Shape `(num_samples,)`, 0 or 1.
         first: Probabilities of one model, shape `(num_samples,)`.
         second: Those of the other.
+        metric: Of `metrics.THRESHOLD_FREE`.
         weights: From `draw_weights`; both models see the same draws.
+
+    Raises:
+        ValueError: The metric needs a threshold.
+    """
+    if metric not in THRESHOLD_FREE:
+        raise ValueError(f"metric must be one of {THRESHOLD_FREE}, got {metric!r}")
+
+    def measure(weights: np.ndarray) -> np.ndarray:
+        of_each = [
+            compute_metrics(target, probability, threshold=0.5, weights=weights)[metric]
+            for probability in (first, second)
+        ]
+        return of_each[0] - of_each[1]
+
+    return described(measure(_once(target))[0], in_blocks(measure, weights))
+
+
+def restated(
+    target: np.ndarray,
+    probability: np.ndarray,
+    *,
+    threshold: float,
+    weights: np.ndarray,
+    prevalences: Sequence[float],
+) -> list[dict[str, Any]]:
+    """`ppv` and `npv` as they would be in clinics with other shares of malignant lesions.
+
+    Args:
+        target: Shape `(num_samples,)`, 0 or 1.
+        probability: Shape `(num_samples,)`.
+        threshold: At or above it a sample is called malignant.
+        weights: From `draw_weights`.
+        prevalences: In (0, 1); `metrics.at_prevalence` says what is assumed.
+
+    Returns:
+        For each `prevalence`, and `ppv` and `npv` as `value`, `low`, `high`.
     """
 
-    def auc(probability: np.ndarray, weights: np.ndarray) -> np.ndarray:
-        return compute_metrics(target, probability, threshold=0.5, weights=weights)["auc_roc"]
+    def measure(weights: np.ndarray) -> np.ndarray:
+        counts = confusion_counts(target, probability >= threshold, weights=weights)
+        found = confusion_metrics(counts)
+        return np.stack([found["sensitivity"], found["specificity"]], axis=1)
 
-    once = np.ones((1, len(target)))
-    low, high = interval(auc(first, weights) - auc(second, weights))
-    return {"value": float((auc(first, once) - auc(second, once))[0]), "low": low, "high": high}
+    value, draws = measure(_once(target))[0], in_blocks(measure, weights)
+    rows = []
+    for prevalence in prevalences:
+        at = at_prevalence(value[:1], value[1:], prevalence)
+        of_draws = at_prevalence(draws[:, 0], draws[:, 1], prevalence)
+        intervals = {name: described(at[name][0], of_draws[name]) for name in ("ppv", "npv")}
+        rows.append({"prevalence": prevalence, **intervals})
+    return rows
+
+
+def roc_band(target: np.ndarray, probability: np.ndarray, *, weights: np.ndarray) -> pd.DataFrame:
+    """The ROC curve on a fixed grid with its pointwise 95 % band.
+
+    Returns:
+        Columns `false_positive_fraction`, `sensitivity` (the highest at no more false positives), `low`,
+        `high`; nan where a class is absent.
+    """
+    return _band(target, probability, weights, ("false_positive_fraction", "sensitivity"), _sensitivity_at)
+
+
+def precision_band(target: np.ndarray, probability: np.ndarray, *, weights: np.ndarray) -> pd.DataFrame:
+    """Precision by recall on a fixed grid with its pointwise 95 % band.
+
+    Returns:
+        Columns `recall`, `precision` (the highest at no less recall), `low`, `high`.
+    """
+    return _band(target, probability, weights, ("recall", "precision"), _precision_at)
+
+
+def _band(
+    target: np.ndarray,
+    probability: np.ndarray,
+    weights: np.ndarray,
+    names: tuple[str, str],
+    curve: Callable[[np.ndarray, np.ndarray], np.ndarray],
+) -> pd.DataFrame:
+    def measure(weights: np.ndarray) -> np.ndarray:
+        positives, negatives = weights_by_score(target, probability, weights)
+        return np.stack([curve(*row) for row in zip(positives, negatives, strict=True)])
+
+    draws = in_blocks(measure, weights)
+    ends = np.array([interval(draws[:, at]) for at in range(len(GRID))])
+    value = measure(_once(target))[0]
+    return pd.DataFrame({names[0]: GRID, names[1]: value, "low": ends[:, 0], "high": ends[:, 1]})
+
+
+def _sensitivity_at(positives: np.ndarray, negatives: np.ndarray) -> np.ndarray:
+    """Highest sensitivity at each false positive fraction of `GRID`, of weights by falling score."""
+    if positives.sum() == 0 or negatives.sum() == 0:
+        return np.full(len(GRID), np.nan)
+    alarmed = np.r_[0.0, np.cumsum(negatives)] / negatives.sum()
+    found = np.r_[0.0, np.cumsum(positives)] / positives.sum()
+    return found[np.searchsorted(alarmed, GRID + 1e-9, side="right") - 1]
+
+
+def _precision_at(positives: np.ndarray, negatives: np.ndarray) -> np.ndarray:
+    """Highest precision at each recall of `GRID` or above, of weights by falling score."""
+    if positives.sum() == 0:
+        return np.full(len(GRID), np.nan)
+    found, alarmed = np.cumsum(positives), np.cumsum(negatives)
+    called = found + alarmed
+    precision = np.divide(found, called, out=np.zeros_like(found), where=called > 0)
+    best = np.maximum.accumulate(precision[::-1])[::-1]
+    return best[np.searchsorted(found / positives.sum(), GRID - 1e-9)]
+
+
+def calibration_curve(
+    target: np.ndarray, probability: np.ndarray, *, weights: np.ndarray, num_bins: int
+) -> pd.DataFrame:
+    """How often images are malignant of which a model says so with a probability in each of equal steps.
+
+    Returns:
+        Columns `bin_low`, `bin_high`, `num_images`, `mean_probability`, `malignant_fraction`, `low`, `high`
+        (95 % interval of the fraction; nan in empty bins).
+    """
+    is_in = calibration_bins(probability, num_bins)[:, None] == np.arange(num_bins)
+
+    def share(weights: np.ndarray) -> np.ndarray:
+        total = weights @ is_in
+        undefined = np.full(total.shape, np.nan)
+        return np.divide(weights @ (is_in * target[:, None]), total, out=undefined, where=total > 0)
+
+    draws = in_blocks(share, weights)
+    ends = np.array([interval(draws[:, at]) for at in range(num_bins)])
+    num_images = is_in.sum(0)
+    undefined = np.full(num_bins, np.nan)
+    mean = np.divide(probability @ is_in, num_images, out=undefined, where=num_images > 0)
+    return pd.DataFrame(
+        {
+            "bin_low": np.arange(num_bins) / num_bins,
+            "bin_high": np.arange(1, num_bins + 1) / num_bins,
+            "num_images": num_images,
+            "mean_probability": mean,
+            "malignant_fraction": share(_once(target))[0],
+            "low": ends[:, 0],
+            "high": ends[:, 1],
+        }
+    )
+
+
+def _once(target: np.ndarray) -> np.ndarray:
+    """Weights of one draw that takes every sample once."""
+    return np.ones((1, len(target)))

@@ -4,11 +4,16 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from melanoma.schema import NOT_A_DEVICE
+from melanoma.scoring.operating_point import BENIGN, DECISIONS, MALIGNANT, OperatingPoint
 
 COLORS = {"baseline": "#6c757d", "tuned": "#0b6e99"}
+CURVE = "#0b6e99"
+CLASSES = {0: BENIGN, 1: MALIGNANT}
+CLASS_COLORS = {0: "#5b8fb9", 1: "#b23a48"}
 
 
 def new_figure(title: str, note: str, *, width: float = 5.6, height: float = 4.6) -> Figure:
@@ -19,12 +24,20 @@ def new_figure(title: str, note: str, *, width: float = 5.6, height: float = 4.6
     return figure
 
 
-def roc_figure(curves: dict[str, pd.DataFrame], labels: dict[str, str], *, title: str, note: str) -> Figure:
+def roc_figure(
+    curves: dict[str, pd.DataFrame],
+    labels: dict[str, str],
+    *,
+    title: str,
+    note: str,
+    bands: dict[str, pd.DataFrame] | None = None,
+) -> Figure:
     """ROC curves of several models in one plot.
 
     Args:
         curves: By model: columns `false_positive_fraction` and `sensitivity`.
         labels: By model: what the legend says.
+        bands: By model: from `bootstrap.roc_band`.
         title: Of the figure.
         note: Where the images come from; stands under the plot.
     """
@@ -39,30 +52,153 @@ def roc_figure(curves: dict[str, pd.DataFrame], labels: dict[str, str], *, title
             drawstyle="steps-post",
             label=labels[model],
         )
+        if bands is not None:
+            band = bands[model]
+            _fill(axes, band["false_positive_fraction"], band, COLORS[model])
     axes.set(xlabel="1 - specificity", ylabel="sensitivity", xlim=(0, 1), ylim=(0, 1.01))
     axes.legend(loc="lower right", fontsize=8)
     return figure
 
 
-def confusion_figure(counts: dict[str, float], *, title: str, note: str) -> Figure:
-    """The four counts as a 2 x 2 picture, rows the truth, columns the decision.
+def _fill(axes: Axes, x: pd.Series, band: pd.DataFrame, color: str) -> None:
+    axes.fill_between(x, band["low"], band["high"], color=color, alpha=0.15, linewidth=0, label="95 % band")
+
+
+def precision_figure(band: pd.DataFrame, *, prevalence: float, label: str, title: str, note: str) -> Figure:
+    """Precision by recall with its band, above the line of a model that knows nothing.
 
     Args:
-        counts: `true_positives`, `false_negatives`, `false_positives`, `true_negatives`.
+        band: From `bootstrap.precision_band`.
+        prevalence: Share of malignant images, in 0..1.
+        label: What the legend says of the curve.
         title: Of the figure.
         note: As for `roc_figure`.
     """
-    matrix = np.array(
-        [
-            [counts["true_negatives"], counts["false_positives"]],
-            [counts["false_negatives"], counts["true_positives"]],
-        ]
+    figure = new_figure(title, note)
+    axes = figure.subplots()
+    axes.axhline(prevalence, color="#bbbbbb", linewidth=1, linestyle="--", label="chance")
+    axes.plot(band["recall"], band["precision"], color=CURVE, label=label)
+    _fill(axes, band["recall"], band, CURVE)
+    axes.set(xlabel="recall (sensitivity)", ylabel="precision (ppv)", xlim=(0, 1), ylim=(0, 1.02))
+    axes.legend(loc="lower left", fontsize=8)
+    return figure
+
+
+def calibration_figure(curve: pd.DataFrame, *, title: str, note: str) -> Figure:
+    """How often images are malignant by what the model says, and how many images stand behind each dot.
+
+    Args:
+        curve: From `bootstrap.calibration_curve`.
+        title: Of the figure.
+        note: As for `roc_figure`.
+    """
+    figure = new_figure(title, note)
+    upper, lower = figure.subplots(2, 1, height_ratios=[3, 1], sharex=True)
+    shown = curve[curve["num_images"] > 0]
+    upper.plot([0, 1], [0, 1], color="#bbbbbb", linewidth=1, linestyle="--", label="calibrated")
+    upper.vlines(shown["mean_probability"], shown["low"], shown["high"], color=CURVE, linewidth=1)
+    upper.plot(
+        shown["mean_probability"], shown["malignant_fraction"], "o-", color=CURVE, label="95 % intervals"
     )
-    figure = new_figure(title, note, width=4.8)
+    upper.set(ylabel="malignant in truth", xlim=(0, 1), ylim=(-0.02, 1.02))
+    upper.legend(loc="upper left", fontsize=8)
+    width = curve["bin_high"] - curve["bin_low"]
+    lower.bar(
+        curve["bin_low"], curve["num_images"], width=width, align="edge", color="#c9d3da", edgecolor="white"
+    )
+    lower.set(xlabel="probability", ylabel="images")
+    return figure
+
+
+def histogram_figure(
+    target: np.ndarray, probability: np.ndarray, point: OperatingPoint, *, title: str, note: str
+) -> Figure:
+    """Probabilities of benign and of malignant images, with the threshold and the band that is referred.
+
+    Args:
+        target: Shape `(num_images,)`, 0 or 1.
+        probability: Shape `(num_images,)`.
+        point: The operating point.
+        title: Of the figure.
+        note: As for `roc_figure`.
+    """
+    figure = new_figure(title, note)
+    steps = np.linspace(0, 1, 41)
+    for axes, (label, name) in zip(figure.subplots(2, 1, sharex=True), CLASSES.items(), strict=True):
+        axes.hist(probability[target == label], bins=steps, color=CLASS_COLORS[label], label=name)
+        axes.axvspan(point.refer_from, min(point.refer_to, 1), color="#f0c808", alpha=0.25, label="refer")
+        axes.axvline(point.threshold, color="black", linewidth=1, label="threshold")
+        axes.set(ylabel="images", xlim=(0, 1))
+        axes.legend(loc="upper right", fontsize=8)
+    axes.set_xlabel("probability")
+    return figure
+
+
+def decision_figure(curve: pd.DataFrame, *, title: str, note: str) -> Figure:
+    """Net benefit of acting on the model, on everybody and on nobody, a panel a prevalence.
+
+    Args:
+        curve: From `decision_curve.decision_curve`.
+        title: Of the figure.
+        note: As for `roc_figure`.
+    """
+    panels = list(curve.groupby("prevalence"))
+    figure = new_figure(title, note, width=1.2 + 3.2 * len(panels), height=3.8)
+    for axes, (prevalence, rows) in zip(np.atleast_1d(figure.subplots(1, len(panels))), panels, strict=True):
+        x = rows["threshold_probability"]
+        axes.axhline(0, color="#bbbbbb", linewidth=1, label="nobody")
+        axes.plot(x, rows["treat_all"], color="#888888", linestyle="--", label="everybody")
+        axes.plot(x, rows["net_benefit"], color=CURVE, label="the model")
+        _fill(axes, x, rows, CURVE)
+        axes.set(xlabel="threshold probability", title=f"{prevalence:.0%} malignant")
+        axes.set_ylim(-0.25 * prevalence, 1.15 * prevalence)
+        axes.legend(fontsize=7)
+    figure.axes[0].set_ylabel("net benefit")
+    return figure
+
+
+def slices_figure(entries: list[dict[str, Any]], *, metric: str, title: str, note: str) -> Figure:
+    """A metric of each part of the test images with its interval; counts only where they are too few.
+
+    Args:
+        entries: From `slices.measure`.
+        metric: Of `slices.MEASURED`.
+        title: Of the figure.
+        note: As for `roc_figure`.
+    """
+    figure = new_figure(title, note, width=7.2, height=1.5 + 0.24 * len(entries))
+    axes = figure.subplots()
+    for place, entry in enumerate(entries):
+        found = entry[metric]
+        if np.isfinite(found["value"]):
+            axes.plot([found["low"], found["high"]], [place, place], color=CURVE, linewidth=1)
+            axes.plot(found["value"], place, "o", color=CURVE, markersize=4)
+        else:
+            axes.text(0.01, place, "n too small", color="#888888", fontsize=7, va="center")
+    names = [
+        f"{entry['slice']}: {entry['value']} ({entry['num_images']}, {entry['num_malignant']} malignant)"
+        for entry in entries
+    ]
+    axes.set(yticks=range(len(entries)), xlim=(0, 1.02), xlabel=metric)
+    axes.set_yticklabels(names, fontsize=7)
+    axes.invert_yaxis()
+    return figure
+
+
+def confusion_figure(counts: dict[str, dict[str, int]], *, title: str, note: str) -> Figure:
+    """Images by truth (rows) and by the answer they get (columns).
+
+    Args:
+        counts: By truth, by decision; see `thresholds.three_way`.
+        title: Of the figure.
+        note: As for `roc_figure`.
+    """
+    truths = [BENIGN, MALIGNANT]
+    matrix = np.array([[counts[truth][answer] for answer in DECISIONS] for truth in truths])
+    figure = new_figure(title, note, height=4.0)
     axes = figure.subplots()
     axes.imshow(matrix, cmap="Blues", vmin=0)
-    names = ["benign", "malignant"]
-    axes.set(xticks=[0, 1], yticks=[0, 1], xticklabels=names, yticklabels=names)
+    axes.set(xticks=[0, 1, 2], yticks=[0, 1], xticklabels=DECISIONS, yticklabels=truths)
     axes.set(xlabel="decision", ylabel="truth")
     for (row, column), count in np.ndenumerate(matrix):
         color = "white" if count > matrix.max() / 2 else "black"

@@ -1,81 +1,193 @@
-"""Whether a challenger may take the alias `staging`: declared rules, reasons in words."""
+"""Whether a challenger may take the alias `staging`: declared gates, each with its figures and in words.
 
-from dataclasses import dataclass
+A gate that cannot be judged is not passed.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from melanoma.evaluation.bootstrap import auc_difference, draw_weights, metrics_with_intervals
+from melanoma.evaluation.bootstrap import difference, draw_weights, metrics_with_intervals
 from melanoma.sections import Promote
+
+SPECIFICITY = "specificity_at_95_sensitivity"
+ROUNDING = 1e-9  # keeps 0.98 - 1 = -0.020000000000000018 from failing a drop of 0.02
 
 
 @dataclass(frozen=True)
 class Contest:
-    """Scores of challenger and champion on the same images, in neither one's training groups.
+    """Probabilities of challenger and champion on the same images, in neither one's training groups.
 
     Attributes:
         target: Shape `(num_images,)`, 0 or 1.
         group_ids: Shape `(num_images,)`.
-        challenger: Probabilities, shape `(num_images,)`.
-        champion: Likewise; `None` when no model holds the alias yet.
+        challenger: Calibrated probabilities, shape `(num_images,)`.
+        champion: Likewise, with its own calibration; `None` when no model holds the alias yet.
+        colour: Likewise, of the reference that sees colours only.
+        slices: Of the challenger, from `slices.measure`.
     """
 
     target: np.ndarray
     group_ids: np.ndarray
     challenger: np.ndarray
     champion: np.ndarray | None
+    colour: np.ndarray
+    slices: Sequence[Mapping[str, Any]] = field(default=(), repr=False)
+
+
+@dataclass(frozen=True)
+class Gate:
+    """One rule and what came out.
+
+    Attributes:
+        name: As in params.yaml.
+        is_passed: Whether it lets the challenger through.
+        bound: What params.yaml asks for.
+        measured: What was found: a number, or `value`, `low`, `high`.
+        words: The same in a sentence.
+    """
+
+    name: str
+    is_passed: bool
+    bound: float | bool
+    measured: Any
+    words: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return dict(vars(self))
 
 
 def judge(contest: Contest, rules: Promote) -> dict[str, Any]:
-    """Apply every gate of `params.yaml: promote`.
+    """Apply every gate of `params.yaml: promote` that is on.
 
     Returns:
-        `is_passed`, `reasons` (in words, of the gates that failed), `num_images`, `num_groups`,
-        `num_malignant_groups`, `challenger_auc_roc` and, with a champion, `champion_auc_roc` and
-        `auc_roc_difference`, each as `value`, `low`, `high`.
+        `is_passed`, `reasons` (in words, of the gates that failed), `gates`, `num_images`, `num_groups`,
+        `num_malignant_groups`, `primary_metric`, `challenger` and, where there is one, `champion` (by
+        metric `value`, `low`, `high`) and `challenger_minus_champion`, paired.
     """
-    malignant_groups = set(contest.group_ids[contest.target == 1])
+    num_malignant_groups = len(set(contest.group_ids[contest.target == 1]))
+    gates = [_enough_groups(num_malignant_groups, len(contest.target), rules)]
     evidence: dict[str, Any] = {
         "num_images": len(contest.target),
         "num_groups": len(set(contest.group_ids)),
-        "num_malignant_groups": len(malignant_groups),
+        "num_malignant_groups": num_malignant_groups,
+        "primary_metric": rules.primary_metric,
     }
-    reasons = []
-    if len(malignant_groups) < rules.min_malignant_groups:
-        reasons.append(
-            f"only {len(malignant_groups)} malignant groups among the {len(contest.target)} images; "
-            f"at least {rules.min_malignant_groups} are needed to judge"
-        )
     if len(set(contest.target)) == 2:
-        compared, lost = _compare(contest, rules)
-        evidence |= compared
-        reasons += lost
-    elif not reasons:
-        reasons.append("the images to judge by hold one class only, so AUC is undefined")
-    return {"is_passed": not reasons, "reasons": reasons, **evidence}
+        measured = _measure(contest, rules)
+        evidence |= measured
+        gates += _gates(contest, measured, rules)
+    else:
+        words = "the images to judge by are not of two classes, so nothing can be compared"
+        gates.append(Gate("both_classes", False, True, False, words))
+    reasons = [gate.words for gate in gates if not gate.is_passed]
+    verdict = {"is_passed": not reasons, "reasons": reasons}
+    return verdict | {"gates": [gate.to_dict() for gate in gates]} | evidence
 
 
-def _compare(contest: Contest, rules: Promote) -> tuple[dict[str, Any], list[str]]:
+def _measure(contest: Contest, rules: Promote) -> dict[str, Any]:
+    """Intervals of each model and of their differences, all from the same draws of groups."""
     weights = draw_weights(contest.group_ids, num_draws=rules.num_bootstrap_draws, seed=rules.seed)
 
-    def auc(probability: np.ndarray) -> dict[str, float]:
-        return metrics_with_intervals(contest.target, probability, threshold=0.5, weights=weights)["auc_roc"]
+    def alone(probability: np.ndarray) -> dict[str, dict[str, float]]:
+        return metrics_with_intervals(contest.target, probability, threshold=0.5, weights=weights)
 
-    challenger = auc(contest.challenger)
-    evidence: dict[str, Any] = {"challenger_auc_roc": challenger}
-    reasons = []
-    if not challenger["low"] > rules.min_auc_roc_lower_bound:
-        reasons.append(
-            f"AUC {challenger['value']:.3f} has a 95 % interval from {challenger['low']:.3f}; it must "
-            f"lie above {rules.min_auc_roc_lower_bound:g}"
-        )
+    def lead(other: np.ndarray, metric: str) -> dict[str, float]:
+        return difference(contest.target, contest.challenger, other, metric=metric, weights=weights)
+
+    compared = dict.fromkeys((rules.primary_metric, SPECIFICITY, "auc_roc"))
+    shown = [*compared, "expected_calibration_error"]
+    challenger, colour = alone(contest.challenger), alone(contest.colour)
+    measured: dict[str, Any] = {
+        "challenger": {name: challenger[name] for name in shown},
+        "colour": {"auc_roc": colour["auc_roc"]},
+        "challenger_minus_colour": {"auc_roc": lead(contest.colour, "auc_roc")},
+    }
     if contest.champion is not None:
-        difference = auc_difference(contest.target, contest.challenger, contest.champion, weights=weights)
-        evidence |= {"champion_auc_roc": auc(contest.champion), "auc_roc_difference": difference}
-        # The small term keeps 0.98 - 1 = -0.020000000000000018 from failing a drop of 0.02.
-        if difference["value"] < -rules.max_primary_drop - 1e-9:
-            reasons.append(
-                f"AUC is {-difference['value']:.3f} below the champion's on the same images; at most "
-                f"{rules.max_primary_drop:g} is allowed"
-            )
-    return evidence, reasons
+        champion = alone(contest.champion)
+        measured["champion"] = {name: champion[name] for name in shown}
+        measured["challenger_minus_champion"] = {name: lead(contest.champion, name) for name in compared}
+    return measured
+
+
+def _gates(contest: Contest, measured: dict[str, Any], rules: Promote) -> list[Gate]:
+    gates = [_better_than_chance(measured["challenger"]["auc_roc"], rules)]
+    if rules.must_beat_colour:
+        gates.append(_better_than_colour(measured))
+    if contest.champion is not None:
+        drops = {"max_primary_drop": (rules.primary_metric, rules.max_primary_drop)}
+        drops["max_specificity_drop"] = (SPECIFICITY, rules.max_specificity_drop)
+        gates += [
+            _not_inferior(name, metric, measured["challenger_minus_champion"][metric], bound)
+            for name, (metric, bound) in drops.items()
+            if bound is not None
+        ]
+    if rules.max_calibration_error is not None:
+        error = measured["challenger"]["expected_calibration_error"]
+        gates.append(_calibrated(error, rules.max_calibration_error))
+    if rules.min_worst_slice_auc_roc is not None:
+        gates.append(_no_slice_below(contest.slices, rules.min_worst_slice_auc_roc))
+    return gates
+
+
+def _enough_groups(num: int, num_images: int, rules: Promote) -> Gate:
+    least = rules.min_malignant_groups
+    words = f"{num} malignant groups among the {num_images} images; at least {least} are needed to judge"
+    return Gate("min_malignant_groups", num >= least, least, num, words)
+
+
+def _better_than_chance(auc: dict[str, float], rules: Promote) -> Gate:
+    bound = rules.min_auc_roc_lower_bound
+    words = f"AUC {_in_words(auc)}; the lower end of the interval must lie above {bound:g}"
+    return Gate("min_auc_roc_lower_bound", auc["low"] > bound, bound, auc, words)
+
+
+def _better_than_colour(measured: dict[str, Any]) -> Gate:
+    """By the difference itself: of few images an interval would rule out nothing."""
+    lead, colour = measured["challenger_minus_colour"]["auc_roc"], measured["colour"]["auc_roc"]
+    words = (
+        f"AUC {_in_words(measured['challenger']['auc_roc'])}, a logistic regression on colours alone "
+        f"{_in_words(colour)}, difference {_in_words(lead)}; the network must have the higher one"
+    )
+    return Gate("must_beat_colour", lead["value"] > 0, True, lead, words)
+
+
+def _not_inferior(name: str, metric: str, lead: dict[str, float], bound: float) -> Gate:
+    words = (
+        f"{metric} minus the champion's on the same images is {_in_words(lead)}; the interval must rule out "
+        f"a loss of more than {bound:g}"
+    )
+    return Gate(name, lead["low"] >= -bound - ROUNDING, bound, lead, words)
+
+
+def _calibrated(error: dict[str, float], bound: float) -> Gate:
+    words = f"expected calibration error {_in_words(error)}; at most {bound:g} is allowed"
+    return Gate("max_calibration_error", error["value"] <= bound + ROUNDING, bound, error, words)
+
+
+def _no_slice_below(slices: Sequence[Mapping[str, Any]], bound: float) -> Gate:
+    """Slices with too few images have no AUC and are not judged; how many were is said."""
+    judged = [entry for entry in slices if _is_number(entry["auc_roc"]["value"])]
+    if not judged:
+        words = "no part of the test images has enough of both classes to be judged"
+        return Gate("min_worst_slice_auc_roc", True, bound, None, words)
+    worst = min(judged, key=lambda entry: entry["auc_roc"]["value"])
+    words = (
+        f"the worst of {len(judged)} parts, {worst['slice']} = {worst['value']} with {worst['num_images']} "
+        f"images, has AUC {_in_words(worst['auc_roc'])}; at least {bound:g} is needed"
+    )
+    is_passed = worst["auc_roc"]["value"] >= bound - ROUNDING
+    return Gate("min_worst_slice_auc_roc", is_passed, bound, dict(worst["auc_roc"]), words)
+
+
+def _is_number(value: float | None) -> bool:
+    """JSON has null for what is not defined."""
+    return value is not None and not math.isnan(value)
+
+
+def _in_words(entry: Mapping[str, float]) -> str:
+    return f"{entry['value']:.3f} ({entry['low']:.3f} to {entry['high']:.3f})"

@@ -17,13 +17,25 @@ METRICS = (
     "f1_score",
     "auc_roc",
     "average_precision",
+    "partial_auc_above_80_sensitivity",
+    "specificity_at_95_sensitivity",
     "brier_score",
     "log_loss",
+    "expected_calibration_error",
 )
+THRESHOLD_FREE = METRICS[METRICS.index("auc_roc") :]
+NUM_BINS = 10  # of the expected calibration error, where nobody asks for others
+PARTIAL_FROM = 0.8  # sensitivity
+CLINICAL_SENSITIVITY = 0.95
 
 
 def compute_metrics(
-    target: np.ndarray, probability: np.ndarray, *, threshold: float, weights: np.ndarray
+    target: np.ndarray,
+    probability: np.ndarray,
+    *,
+    threshold: float,
+    weights: np.ndarray,
+    num_bins: int = NUM_BINS,
 ) -> dict[str, np.ndarray]:
     """All of `METRICS`, each of shape `(num_draws,)`.
 
@@ -32,13 +44,30 @@ def compute_metrics(
         probability: Shape `(num_samples,)`, in 0..1.
         threshold: A sample is called malignant when its probability is at least this.
         weights: Shape `(num_draws, num_samples)`, not negative.
+        num_bins: Equal steps of probability, of the expected calibration error.
     """
     counts = confusion_counts(target, probability >= threshold, weights=weights)
     return (
-        _confusion_metrics(counts)
+        confusion_metrics(counts)
         | _ranking_metrics(target, probability, weights)
         | _probability_metrics(target, probability, weights)
+        | {"expected_calibration_error": _calibration_error(target, probability, weights, num_bins)}
     )
+
+
+def at_prevalence(
+    sensitivity: np.ndarray, specificity: np.ndarray, prevalence: float
+) -> dict[str, np.ndarray]:
+    """`ppv` and `npv` where another share of lesions is malignant, by Bayes' rule; nan where undefined.
+
+    Args:
+        sensitivity: Any shape, in 0..1; it and the specificity are taken to hold there too.
+        specificity: Likewise.
+        prevalence: Share of malignant lesions, in (0, 1).
+    """
+    tp, fn = sensitivity * prevalence, (1 - sensitivity) * prevalence
+    tn, fp = specificity * (1 - prevalence), (1 - specificity) * (1 - prevalence)
+    return {"ppv": _divide(tp, tp + fp), "npv": _divide(tn, tn + fn)}
 
 
 def confusion_counts(target: np.ndarray, called: np.ndarray, *, weights: np.ndarray) -> dict[str, np.ndarray]:
@@ -64,7 +93,8 @@ def _divide(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
     return np.divide(numerator, denominator, out=undefined, where=np.asarray(denominator) > 0)
 
 
-def _confusion_metrics(counts: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def confusion_metrics(counts: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """What follows from `confusion_counts`; undefined is nan."""
     tp, fn = counts["true_positives"], counts["false_negatives"]
     fp, tn = counts["false_positives"], counts["true_negatives"]
     sensitivity, specificity = _divide(tp, tp + fn), _divide(tn, tn + fp)
@@ -82,22 +112,41 @@ def _confusion_metrics(counts: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 def _ranking_metrics(
     target: np.ndarray, probability: np.ndarray, weights: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """Area under the ROC curve (ties count half) and average precision (a step function, as sklearn)."""
-    positives, negatives = _weights_by_score(target, probability, weights)
-    num_positives, num_negatives = positives.sum(1), negatives.sum(1)
-    negatives_above = np.cumsum(negatives, axis=1) - negatives
-    beaten = num_negatives[:, None] - negatives_above - negatives / 2
-    called_malignant = np.cumsum(positives + negatives, axis=1)
-    precision = _divide(np.cumsum(positives, axis=1), called_malignant)
+    """What depends on the order of the scores alone.
+
+    The area under the ROC curve (ties count half); average precision (a step function, as sklearn); the
+    area under the ROC curve above a sensitivity of 0.8, in 0..0.2 (as in the ISIC 2024 challenge); the
+    highest specificity at a threshold that finds 95 % of the malignant.
+    """
+    positives, negatives = weights_by_score(target, probability, weights)
+    found, alarmed = np.cumsum(positives, axis=1), np.cumsum(negatives, axis=1)
+    num_positives, num_negatives = found[:, -1], alarmed[:, -1]
+    beaten = num_negatives[:, None] - alarmed + negatives / 2
+    precision = _divide(found, found + alarmed)
     # Scores that no drawn sample has add no recall; their precision may be undefined.
     gained = np.where(positives > 0, positives * precision, 0).sum(1)
+    # A segment of the curve rises from found - positives to found; the part of it above the bound counts.
+    above = np.clip(found - PARTIAL_FROM * num_positives[:, None], 0, positives)
+    # In that part the curve lies, on average, this far from the right: halfway through what is left of it.
+    share = _divide(above, positives)
+    right = num_negatives[:, None] - alarmed + negatives * np.nan_to_num(share) / 2
+    # The small term keeps 0.95 * 20 = 19.000000000000004 from asking for 20 of 20.
+    suffices = found >= CLINICAL_SENSITIVITY * num_positives[:, None] - 1e-9
+    first = np.argmax(suffices, axis=1)
+    is_defined = (num_positives > 0) & (num_negatives > 0)
+    alarmed_there = np.take_along_axis(alarmed, first[:, None], axis=1)[:, 0]
+    pairs = num_positives * num_negatives
     return {
-        "auc_roc": _divide((positives * beaten).sum(1), num_positives * num_negatives),
+        "auc_roc": _divide((positives * beaten).sum(1), pairs),
         "average_precision": _divide(gained, num_positives),
+        "partial_auc_above_80_sensitivity": _divide((above * right).sum(1), pairs),
+        "specificity_at_95_sensitivity": np.where(
+            is_defined, 1 - _divide(alarmed_there, num_negatives), np.nan
+        ),
     }
 
 
-def _weights_by_score(
+def weights_by_score(
     target: np.ndarray, probability: np.ndarray, weights: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Weight of malignant and of benign samples at each different score, highest score first.
@@ -127,6 +176,23 @@ def _probability_metrics(
     }
 
 
+def calibration_bins(probability: np.ndarray, num_bins: int) -> np.ndarray:
+    """The bin `0..num_bins - 1` of each probability: equal steps, closed below; 1 is in the last."""
+    return np.minimum((probability * num_bins).astype(np.int64), num_bins - 1)
+
+
+def _calibration_error(
+    target: np.ndarray, probability: np.ndarray, weights: np.ndarray, num_bins: int
+) -> np.ndarray:
+    """Mean distance of probability and share of malignant in bins, weighted by how many samples they hold.
+
+    Source: Naeini et al., Obtaining well calibrated probabilities using Bayesian binning, AAAI 2015.
+    """
+    is_in = calibration_bins(probability, num_bins)[:, None] == np.arange(num_bins)
+    gap = np.abs(weights @ (is_in * (target - probability)[:, None]))
+    return _divide(gap.sum(1), weights.sum(1))
+
+
 def roc_curve(target: np.ndarray, probability: np.ndarray) -> dict[str, np.ndarray]:
     """Points of the ROC curve, from nothing called malignant to everything.
 
@@ -134,7 +200,7 @@ def roc_curve(target: np.ndarray, probability: np.ndarray) -> dict[str, np.ndarr
         `threshold` (inf first), `sensitivity` and `false_positive_fraction`, each of shape
         `(num_scores + 1,)`; nan where a class is absent.
     """
-    positives, negatives = _weights_by_score(target, probability, np.ones((1, len(target))))
+    positives, negatives = weights_by_score(target, probability, np.ones((1, len(target))))
     true_positives = np.r_[0.0, np.cumsum(positives[0])]
     false_positives = np.r_[0.0, np.cumsum(negatives[0])]
     return {

@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
-from melanoma.evaluation import bootstrap, figures, metrics
-from melanoma.evaluation.thresholds import threshold_for_sensitivity
-from melanoma.schema import PREDICTION_COLUMNS, TEST, VALIDATION
+from melanoma.evaluation import bootstrap, calibration, metrics, slices, thresholds
+from melanoma.evaluation.decision_curve import decision_curve
+from melanoma.files import write_csv
+from melanoma.schema import PREDICTION_COLUMNS, TEST, TRAIN, VALIDATION
+from melanoma.scoring.operating_point import BENIGN, MALIGNANT, OperatingPoint
 from melanoma.sections import Evaluate
 
 MEASURED_SPLITS = (VALIDATION, TEST)
@@ -22,48 +23,54 @@ class Report:
 
     Attributes:
         metrics: What `metrics.json` holds.
-        thresholds: The operating point of each model.
+        points: The operating point of each model.
         selected: The model to promote; chosen beforehand, see `seeds.select`.
+        slices: By model: the test split in parts, see `slices.measure`.
         predictions: One row an image and model, columns `schema.PREDICTION_COLUMNS`; all splits.
-        roc: Points of the ROC curves on test; columns `model`, `false_positive_fraction`, `sensitivity`,
-            `threshold`.
-        confusion: One row an image of test of the selected model; columns `truth`, `decision`.
-        figures: By model, by file name.
+        curves: By model, by name: `roc` (points), `roc_band`, `precision_band`, `calibration` and
+            `decision`, all on test.
+        confusion: One row an image of test of the selected model; columns `truth`, `decision` (of three).
     """
 
     metrics: dict[str, Any]
-    thresholds: dict[str, float]
+    points: dict[str, OperatingPoint]
     selected: str
+    slices: dict[str, list[dict[str, Any]]]
     predictions: pd.DataFrame
-    roc: pd.DataFrame
+    curves: dict[str, dict[str, pd.DataFrame]]
     confusion: pd.DataFrame
-    figures: dict[str, dict[str, Figure]]
 
     def flat_metrics(self, model: str) -> dict[str, float]:
         """`test_auc_roc`, `test_auc_roc_low`, …: metrics of one model under the names of MLflow."""
-        flat = {"threshold": self.thresholds[model]}
+        flat = {"threshold": self.points[model].threshold}
         for split in MEASURED_SPLITS:
-            for name, entry in self.metrics[model][split].items():
-                if isinstance(entry, dict):
+            measured = self.metrics[model][split]
+            three_way = {name: measured["three_way"][name] for name in THREE_WAY_SHARES}
+            for name, entry in (measured | three_way).items():
+                if isinstance(entry, dict) and "value" in entry:
                     flat[f"{split}_{name}"] = entry["value"]
                     flat[f"{split}_{name}_low"] = entry["low"]
                     flat[f"{split}_{name}_high"] = entry["high"]
         return flat
 
-    def save_figures(self, folder: Path) -> None:
-        """Write every figure as PNG, `<model>_<name>`."""
-        for model, by_name in self.figures.items():
-            for name, figure in by_name.items():
-                figure.savefig(folder / f"{model}_{name}", dpi=110)
+    def save_curves(self, folder: Path) -> None:
+        """Write every curve but the points of ROC as CSV, `<model>_<name>`."""
+        for model, by_name in self.curves.items():
+            for name, curve in by_name.items():
+                if name != "roc":
+                    write_csv(curve, folder / f"{model}_{name}.csv")
 
     def headline(self) -> str:
         """One line: AUC of both models on test, with intervals, and which was selected."""
         parts = []
-        for model in self.thresholds:
+        for model in self.points:
             entry = self.metrics[model][TEST]["auc_roc"]
             parts.append(f"{model} {entry['value']:.3f} ({entry['low']:.3f} to {entry['high']:.3f})")
         kind = " on SYNTHETIC images" if self.metrics["is_synthetic"] else ""
         return f"test AUC{kind}, 95 % intervals: {', '.join(parts)}; selected {self.selected}"
+
+
+THREE_WAY_SHARES = ("referred_fraction", "missed_fraction", "false_alarm_fraction")
 
 
 def evaluate(
@@ -71,6 +78,7 @@ def evaluate(
     scores: dict[str, np.ndarray],
     settings: Evaluate,
     *,
+    described: pd.DataFrame,
     cohort: str,
     is_synthetic: bool,
     selected: str,
@@ -79,64 +87,91 @@ def evaluate(
 
     Args:
         index: One row an image, columns `schema.SPLIT_COLUMNS`.
-        scores: By model: probabilities in the order of `index`.
+        scores: By model: what its network says, in the order of `index`.
         settings: `params.yaml: evaluate`.
-        cohort: For titles.
-        is_synthetic: Whether to say so in every title.
+        described: What `slices.label` reads, in the order of `index`.
+        cohort: For the head.
+        is_synthetic: Whether to say so.
         selected: The model to promote, chosen without the test split.
     """
-    validation = (index["split"] == VALIDATION).to_numpy()
-    target = index["target"].to_numpy()
-    thresholds = {
-        model: threshold_for_sensitivity(
-            target[validation], probability[validation], min_sensitivity=settings.min_sensitivity
-        )
-        for model, probability in scores.items()
-    }
-    measured = _measure(index, scores, thresholds, settings)
-    predictions = _predictions(index, scores, thresholds)
-    roc = _roc_curves(index, scores)
-    note = f"cohort {cohort}, test split" + (", SYNTHETIC images" if is_synthetic else "")
+    points = {model: _operating_point(index, score, settings) for model, score in scores.items()}
+    probabilities = {model: points[model].calibration.apply(score) for model, score in scores.items()}
     head = {"cohort": cohort, "is_synthetic": is_synthetic, "selected": selected}
+    predictions = _predictions(index, scores, probabilities, points)
     return Report(
-        metrics=head | measured,
-        thresholds=thresholds,
+        metrics=head | _measure(index, probabilities, points, settings),
+        points=points,
         selected=selected,
+        slices=_slices(index, described, probabilities, points, settings),
         predictions=predictions,
-        roc=roc,
+        curves={model: _curves(index, found, settings) for model, found in probabilities.items()},
         confusion=_confusion_rows(predictions, selected),
-        figures=_figures(measured, roc, note),
+    )
+
+
+def _operating_point(index: pd.DataFrame, score: np.ndarray, settings: Evaluate) -> OperatingPoint:
+    """Calibration, threshold and band to refer: of the validation split alone."""
+    is_in = (index["split"] == VALIDATION).to_numpy()
+    target = index["target"].to_numpy()[is_in]
+    fitted = calibration.fit(settings.calibration, target, score[is_in])
+    return thresholds.choose(
+        target,
+        fitted.apply(score[is_in]),
+        index["group_id"].to_numpy()[is_in],
+        calibration=fitted,
+        settings=settings,
     )
 
 
 def _measure(
     index: pd.DataFrame,
-    scores: dict[str, np.ndarray],
-    thresholds: dict[str, float],
+    probabilities: dict[str, np.ndarray],
+    points: dict[str, OperatingPoint],
     settings: Evaluate,
 ) -> dict[str, Any]:
-    """Metrics by model and split, and the difference of the two models on test."""
-    measured: dict[str, Any] = {model: {"threshold": thresholds[model]} for model in scores}
+    """Metrics by model and split, and the difference of the two models."""
+    measured: dict[str, Any] = {model: _describe_point(point) for model, point in points.items()}
     for split in MEASURED_SPLITS:
-        is_in = (index["split"] == split).to_numpy()
-        rows, target = index[is_in], index["target"].to_numpy()[is_in]
-        weights = bootstrap.draw_weights(
-            rows["group_id"].to_numpy(), num_draws=settings.num_bootstrap_draws, seed=settings.seed
-        )
-        for model, probability in scores.items():
+        rows, is_in, weights = _draws(index, split, settings)
+        for model, probability in probabilities.items():
             measured[model][split] = _measure_split(
-                rows, probability[is_in], threshold=thresholds[model], weights=weights
+                rows, probability[is_in], point=points[model], weights=weights, settings=settings
             )
-        measured[f"tuned_minus_baseline_{split}_auc_roc"] = bootstrap.auc_difference(
-            target, scores["tuned"][is_in], scores["baseline"][is_in], weights=weights
+        measured[f"tuned_minus_baseline_{split}_auc_roc"] = bootstrap.difference(
+            rows["target"].to_numpy(),
+            probabilities["tuned"][is_in],
+            probabilities["baseline"][is_in],
+            metric="auc_roc",
+            weights=weights,
         )
     return measured
 
 
+def _describe_point(point: OperatingPoint) -> dict[str, Any]:
+    return {"threshold": point.threshold, "refer_from": point.refer_from, "refer_to": point.refer_to}
+
+
+def _draws(
+    index: pd.DataFrame, split: str, settings: Evaluate
+) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
+    """The rows of a split, where they lie, and how often each counts in each draw of groups."""
+    is_in = (index["split"] == split).to_numpy()
+    rows = index[is_in]
+    weights = bootstrap.draw_weights(
+        rows["group_id"].to_numpy(), num_draws=settings.num_bootstrap_draws, seed=settings.seed
+    )
+    return rows, is_in, weights
+
+
 def _measure_split(
-    rows: pd.DataFrame, probability: np.ndarray, *, threshold: float, weights: np.ndarray
+    rows: pd.DataFrame,
+    probability: np.ndarray,
+    *,
+    point: OperatingPoint,
+    weights: np.ndarray,
+    settings: Evaluate,
 ) -> dict[str, Any]:
-    target = rows["target"].to_numpy()
+    target, threshold = rows["target"].to_numpy(), point.threshold
     once = np.ones((1, len(target)))
     counts = metrics.confusion_counts(target, probability >= threshold, weights=once)
     return {
@@ -144,52 +179,83 @@ def _measure_split(
         "num_groups": int(rows["group_id"].nunique()),
         "num_malignant": int(target.sum()),
         **{name: int(count[0]) for name, count in counts.items()},
-        **bootstrap.metrics_with_intervals(target, probability, threshold=threshold, weights=weights),
+        **bootstrap.metrics_with_intervals(
+            target,
+            probability,
+            threshold=threshold,
+            weights=weights,
+            num_bins=settings.num_calibration_bins,
+        ),
+        "restated": bootstrap.restated(
+            target, probability, threshold=threshold, weights=weights, prevalences=settings.prevalences
+        ),
+        "three_way": thresholds.three_way(target, point.decide(probability), weights=weights),
+    }
+
+
+def _slices(
+    index: pd.DataFrame,
+    described: pd.DataFrame,
+    probabilities: dict[str, np.ndarray],
+    points: dict[str, OperatingPoint],
+    settings: Evaluate,
+) -> dict[str, list[dict[str, Any]]]:
+    is_train = (index["split"] == TRAIN).to_numpy()
+    labels = slices.label(described, is_train=is_train, age_bands=settings.age_bands)
+    is_test = (index["split"] == TEST).to_numpy()
+    return {
+        model: slices.measure(
+            index[is_test],
+            labels[is_test],
+            probability[is_test],
+            threshold=points[model].threshold,
+            settings=settings,
+        )
+        for model, probability in probabilities.items()
     }
 
 
 def _predictions(
-    index: pd.DataFrame, scores: dict[str, np.ndarray], thresholds: dict[str, float]
+    index: pd.DataFrame,
+    scores: dict[str, np.ndarray],
+    probabilities: dict[str, np.ndarray],
+    points: dict[str, OperatingPoint],
 ) -> pd.DataFrame:
     parts = [
         index.assign(
             model=model,
-            probability=probability,
-            decision=np.where(probability >= thresholds[model], "malignant", "benign"),
+            score=score,
+            probability=probabilities[model],
+            decision=points[model].decide(probabilities[model]),
         )
-        for model, probability in scores.items()
+        for model, score in scores.items()
     ]
     return pd.concat(parts)[list(PREDICTION_COLUMNS)]
 
 
-def _roc_curves(index: pd.DataFrame, scores: dict[str, np.ndarray]) -> pd.DataFrame:
-    is_test = (index["split"] == TEST).to_numpy()
-    target = index["target"].to_numpy()[is_test]
-    parts = [
-        pd.DataFrame(metrics.roc_curve(target, probability[is_test])).assign(model=model)
-        for model, probability in scores.items()
-    ]
-    columns = ["model", "false_positive_fraction", "sensitivity", "threshold"]
-    return pd.concat(parts)[columns]
+def _curves(index: pd.DataFrame, probability: np.ndarray, settings: Evaluate) -> dict[str, pd.DataFrame]:
+    rows, is_in, weights = _draws(index, TEST, settings)
+    target, found = rows["target"].to_numpy(), probability[is_in]
+    fitted_on = index.loc[index["split"] == VALIDATION, "target"].mean()
+    columns = ["false_positive_fraction", "sensitivity", "threshold"]
+    return {
+        "roc": pd.DataFrame(metrics.roc_curve(target, found))[columns],
+        "roc_band": bootstrap.roc_band(target, found, weights=weights),
+        "precision_band": bootstrap.precision_band(target, found, weights=weights),
+        "calibration": bootstrap.calibration_curve(
+            target, found, weights=weights, num_bins=settings.num_calibration_bins
+        ),
+        "decision": decision_curve(
+            target,
+            found,
+            weights=weights,
+            prevalences=settings.prevalences,
+            fitted_prevalence=float(fitted_on),
+        ),
+    }
 
 
 def _confusion_rows(predictions: pd.DataFrame, selected: str) -> pd.DataFrame:
     rows = predictions[(predictions["split"] == TEST) & (predictions["model"] == selected)]
-    truth = np.where(rows["target"] == 1, "malignant", "benign")
+    truth = np.where(rows["target"] == 1, MALIGNANT, BENIGN)
     return pd.DataFrame({"truth": truth, "decision": rows["decision"].to_numpy()})
-
-
-def _figures(measured: dict[str, Any], roc: pd.DataFrame, note: str) -> dict[str, dict[str, Figure]]:
-    made = {}
-    for model in ("baseline", "tuned"):
-        entry = measured[model][TEST]["auc_roc"]
-        label = f"{model}: {entry['value']:.3f} ({entry['low']:.3f} to {entry['high']:.3f})"
-        made[model] = {
-            "roc.png": figures.roc_figure(
-                {model: roc[roc["model"] == model]}, {model: label}, title="ROC curve", note=note
-            ),
-            "confusion.png": figures.confusion_figure(
-                measured[model][TEST], title=f"{model} at its operating point", note=note
-            ),
-        }
-    return made

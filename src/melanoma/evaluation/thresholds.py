@@ -1,10 +1,139 @@
 """The operating point: chosen on validation, stored with the model, served with it."""
 
 import math
+from typing import Any
 
 import numpy as np
+from scipy.stats import binomtest
 
 from melanoma.errors import DataError
+from melanoma.evaluation.bootstrap import described, in_blocks
+from melanoma.scoring.operating_point import BENIGN, DECISIONS, MALIGNANT, REFER, Calibration, OperatingPoint
+from melanoma.sections import Evaluate
+
+
+def choose(
+    target: np.ndarray,
+    probability: np.ndarray,
+    group_ids: np.ndarray,
+    *,
+    calibration: Calibration,
+    settings: Evaluate,
+) -> OperatingPoint:
+    """Threshold and band to refer, with what was seen there.
+
+    The threshold is the highest that finds `min_sensitivity` of the malignant images. Below the band lies
+    what even `refer_min_sensitivity` allows to call benign, above it what `refer_min_specificity` allows to
+    call malignant. A band that holds more than `max_referred_fraction` of the images is narrowed from
+    above, and from below where that is not enough.
+
+    Args:
+        target: Shape `(num_samples,)`, 0 or 1; of the validation split.
+        probability: Calibrated, shape `(num_samples,)`.
+        group_ids: Shape `(num_samples,)`.
+        calibration: Is stored with the rest.
+        settings: `params.yaml: evaluate`.
+
+    Raises:
+        DataError: No malignant or no benign image.
+    """
+    threshold = threshold_for_sensitivity(target, probability, min_sensitivity=settings.min_sensitivity)
+    low = threshold_for_sensitivity(target, probability, min_sensitivity=settings.refer_min_sensitivity)
+    high = _threshold_for_specificity(target, probability, settings.refer_min_specificity)
+    num_allowed = math.floor(settings.max_referred_fraction * len(target) + 1e-9)
+    low, high = _narrowed(probability, min(low, threshold), threshold, max(high, threshold), num_allowed)
+    chosen = OperatingPoint(calibration, threshold, low, high)
+    evidence = _evidence(target, probability, group_ids, chosen)
+    return OperatingPoint(calibration, threshold, low, high, evidence)
+
+
+def _threshold_for_specificity(target: np.ndarray, probability: np.ndarray, least: float) -> float:
+    """The lowest threshold below which at least `least` of the benign images lie."""
+    benign = np.sort(probability[target == 0])
+    if len(benign) == 0:
+        raise DataError("The validation split has no benign image: no band to refer can be chosen.")
+    num_needed = max(1, math.ceil(least * len(benign) - 1e-9))
+    return float(np.nextafter(benign[num_needed - 1], np.inf))
+
+
+def _narrowed(
+    probability: np.ndarray, low: float, threshold: float, high: float, num_allowed: int
+) -> tuple[float, float]:
+    """The ends of a band around the threshold that holds at most `num_allowed` of the images."""
+    inside = np.sort(probability[(probability >= low) & (probability < high)])
+    if len(inside) <= num_allowed:
+        return low, high
+    high = max(threshold, float(inside[num_allowed]))
+    below = np.sort(probability[(probability >= low) & (probability < threshold)])
+    if len(below) <= num_allowed:
+        return low, high
+    first = below[len(below) - num_allowed - 1]  # it and its equals must go
+    rest = below[below > first]
+    return (float(rest[0]) if len(rest) else threshold), high
+
+
+def _evidence(
+    target: np.ndarray, probability: np.ndarray, group_ids: np.ndarray, point: OperatingPoint
+) -> dict[str, Any]:
+    """What was seen on validation; the bound of sensitivity is exact (Clopper and Pearson, 95 %), by group.
+
+    A group counts as found when all its malignant images are. A bootstrap would say 1.00 to 1.00 where
+    none is missed.
+    """
+    is_malignant, called = target == 1, probability >= point.threshold
+    groups = set(group_ids[is_malignant])
+    missed = set(group_ids[is_malignant & ~called])
+    bounds = binomtest(len(groups - missed), len(groups)).proportion_ci(method="exact")
+    decision = point.decide(probability)
+    return {
+        "num_images": len(target),
+        "num_malignant": int(is_malignant.sum()),
+        "num_malignant_groups": len(groups),
+        "sensitivity": float(called[is_malignant].mean()),
+        "sensitivity_lower_bound": float(bounds.low),
+        "specificity": float((~called[~is_malignant]).mean()),
+        "referred_fraction": float((decision == REFER).mean()),
+        "malignant_called_benign": int((is_malignant & (decision == BENIGN)).sum()),
+        "benign_called_malignant": int((~is_malignant & (decision == MALIGNANT)).sum()),
+    }
+
+
+def three_way(target: np.ndarray, decision: np.ndarray, *, weights: np.ndarray) -> dict[str, Any]:
+    """What becomes of images where some are referred to a person.
+
+    Args:
+        target: Shape `(num_samples,)`, 0 or 1.
+        decision: Shape `(num_samples,)`, of `DECISIONS`.
+        weights: From `bootstrap.draw_weights`.
+
+    Returns:
+        `counts` by truth and decision; `referred_fraction` of all images, `missed_fraction` of malignant
+        images that are called benign, `false_alarm_fraction` of benign ones that are called malignant,
+        each as `value`, `low`, `high`.
+    """
+    is_of = {MALIGNANT: target == 1, BENIGN: target == 0}
+    counts = {
+        truth: {answer: int((is_truth & (decision == answer)).sum()) for answer in DECISIONS}
+        for truth, is_truth in is_of.items()
+    }
+    everyone = np.ones(len(target), dtype=bool)
+    return {
+        "counts": counts,
+        "referred_fraction": _share(decision == REFER, everyone, weights),
+        "missed_fraction": _share(decision == BENIGN, is_of[MALIGNANT], weights),
+        "false_alarm_fraction": _share(decision == MALIGNANT, is_of[BENIGN], weights),
+    }
+
+
+def _share(hit: np.ndarray, of: np.ndarray, weights: np.ndarray) -> dict[str, float]:
+    """How many of the samples in `of` are hit, with its interval."""
+
+    def measure(weights: np.ndarray) -> np.ndarray:
+        total = weights @ of
+        undefined = np.full(total.shape, np.nan)
+        return np.divide(weights @ (hit & of), total, out=undefined, where=total > 0)
+
+    return described(measure(np.ones((1, len(hit))))[0], in_blocks(measure, weights))
 
 
 def threshold_for_sensitivity(

@@ -8,6 +8,8 @@ import mlflow
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
+from melanoma.errors import TrackingError
+from melanoma.files import sha256_of_file
 from melanoma.tracking import Run, client, download
 
 CHALLENGER = "challenger"
@@ -15,6 +17,8 @@ STAGING = "staging"
 PRODUCTION = "production"
 DIGEST_TAG = "model_digest"
 PREVIOUS_TAG = "previous_version"
+NETWORK_TAG, SETTINGS_TAG = "network_sha256", "settings_sha256"
+FILE_OF_DIGEST = {NETWORK_TAG: "model.onnx", SETTINGS_TAG: "settings.json"}
 
 Version: TypeAlias = ModelVersion  # of a registered model; callers name the type
 
@@ -46,6 +50,53 @@ def register(name: str, model_uri: str, *, tags: Mapping[str, object]) -> Versio
             return version
     version = mlflow.register_model(model_uri, name, tags={k: str(v) for k, v in tags.items()})
     return store.get_model_version(name, version.version)
+
+
+def get_version(name: str, number: int) -> Version:
+    """A version of a registered model.
+
+    Raises:
+        TrackingError: There is none of this number; says which there are.
+    """
+    store = client()
+    try:
+        return store.get_model_version(name, str(number))
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        known = sorted(int(version.version) for version in store.search_model_versions(f"name = '{name}'"))
+        there = f"it has {known}" if known else "there is no such registered model, or it has none"
+        raise TrackingError(f"{name} has no version {number}; {there}.") from error
+
+
+def require_untouched(version: Version, folder: Path) -> Path:
+    """The files of a version, below `folder`, when they are those that were registered.
+
+    Raises:
+        TrackingError: They are gone, or their digests are not those of the version's tags.
+    """
+    if not FILE_OF_DIGEST.keys() <= version.tags.keys():
+        raise TrackingError(
+            f"{version.name} version {version.version} has no digests of its files: it was registered before "
+            "versions had them, so nothing shows that they are untouched. Nothing was moved. If it holds an "
+            "alias, remove that alias in the MLflow UI, then run `dvc repro` again."
+        )
+    files = download_version(version, folder)
+    for tag, name in FILE_OF_DIGEST.items():
+        path = files / "artifacts" / name
+        found = sha256_of_file(path) if path.exists() else "no such file"
+        if version.tags.get(tag) != found:
+            raise TrackingError(
+                f"{version.name} version {version.version} cannot be trusted: {name} has the sha256 {found}, "
+                f"its tag {tag} says {version.tags.get(tag)}. Nothing was moved. Bring the artifacts back "
+                "from a backup, or run `dvc repro --force evaluate` and promote anew."
+            )
+    return files
+
+
+def describe(name: str, number: int, text: str) -> None:
+    """Attach a page to a version: the UI shows it."""
+    client().update_model_version(name, str(number), description=text)
 
 
 def set_alias(name: str, alias: str, version: str) -> None:

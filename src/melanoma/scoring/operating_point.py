@@ -15,6 +15,12 @@ DECISIONS = (BENIGN, REFER, MALIGNANT)
 SMALLEST = 1e-7  # scores are kept this far from 0 and 1, so that their logit is finite
 
 
+def logit(score: np.ndarray) -> np.ndarray:
+    """Log odds, float64, of scores in 0..1; finite also at the ends."""
+    kept = np.clip(np.asarray(score, dtype=np.float64), SMALLEST, 1 - SMALLEST)
+    return np.asarray(np.log(kept) - np.log1p(-kept))
+
+
 @dataclass(frozen=True)
 class Calibration:
     """A monotone map from scores to probabilities.
@@ -39,9 +45,7 @@ class Calibration:
             return np.asarray(score, dtype=np.float64)
         if self.method == "isotonic":
             return np.interp(score, self.scores, self.probabilities)
-        kept = np.clip(np.asarray(score, dtype=np.float64), SMALLEST, 1 - SMALLEST)
-        logit = np.log(kept) - np.log1p(-kept)
-        return np.asarray(1 / (1 + np.exp(-(self.slope * logit + self.intercept))))
+        return np.asarray(1 / (1 + np.exp(-(self.slope * logit(score) + self.intercept))))
 
 
 @dataclass(frozen=True)

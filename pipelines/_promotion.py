@@ -1,0 +1,165 @@
+"""What the script `promote` does: registers the challenger, judges it, moves the alias or not."""
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from melanoma import files, schema, tracking
+from melanoma.data.packed import Packed
+from melanoma.evaluation import gate
+from melanoma.registry import ledger, moves, versions
+from melanoma.sections import Promote
+from pipelines import _champion
+
+BY = "pipelines.promote"
+KEY_METRICS = ("auc_roc", "specificity_at_95_sensitivity", "expected_calibration_error")
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """The selected model of a cohort and what earlier stages wrote about it.
+
+    Attributes:
+        cohort: Its name.
+        model: `baseline` or `tuned`.
+        entry: Its entry of `models.json`.
+        metrics: Its entry of `metrics.json`.
+        data: The packed cohort.
+        predictions: Of all models.
+        references: Scores of the references by image.
+        slices: Of the model.
+        assigned: Groups of all images that were ever accepted.
+    """
+
+    cohort: str
+    model: str
+    entry: dict[str, Any]
+    metrics: dict[str, Any]
+    data: Packed
+    predictions: pd.DataFrame
+    references: pd.DataFrame
+    slices: list[dict[str, Any]]
+    assigned: pd.DataFrame
+
+    @property
+    def name(self) -> str:
+        """Of the registered model."""
+        return f"melanoma-{self.cohort}"
+
+    @property
+    def digest(self) -> str:
+        """Which versions are the same model: the same network at the same operating point."""
+        point = files.sha256_of_json(self.entry["operating_point"])
+        return f"{self.entry['network_sha256'][:16]}@{point[:16]}"
+
+    @property
+    def test_digest(self) -> str:
+        """Of the images that it is judged by."""
+        return ledger.test_digest(self.data.index.loc[self.data.index["split"] == schema.TEST, "image_id"])
+
+
+def promote(candidate: Candidate, rules: Promote) -> dict[str, Any]:
+    """Register, judge, and move `staging` where the gates are passed; what `promotion.json` holds.
+
+    A second call with the same model finds its version, and goes on where a kill stopped the first.
+    """
+    run = tracking.resume_run(candidate.entry["run_id"])
+    with moves.turn(candidate.name), tempfile.TemporaryDirectory(prefix="promote-") as folder:
+        version = _register(candidate)
+        versions.require_untouched(version, Path(folder) / "challenger")
+        versions.set_alias(candidate.name, versions.CHALLENGER, version.version)
+        champion = versions.find_version(candidate.name, versions.STAGING)
+        verdict = _judge(candidate, champion, rules, Path(folder))
+        verdict["looks"] = _look(candidate)
+        previous = versions.predecessor(version, champion)
+        versions.note_verdict(version, run, verdict["reasons"], previous=previous)
+        _carry_out(candidate, int(version.version), verdict)
+        holder = moves.holder_of(candidate.name, versions.STAGING)
+    return {
+        "registered_model": candidate.name,
+        "version": int(version.version),
+        "model": candidate.model,
+        "is_promoted": verdict.pop("is_passed"),
+        "previous_version": previous,
+        "staging_version": holder,
+        "is_synthetic": candidate.data.is_synthetic,
+        "data_digest": candidate.data.digest,
+        "test_digest": candidate.test_digest,
+        **verdict,
+    }
+
+
+def _register(candidate: Candidate) -> versions.Version:
+    measured = candidate.metrics[schema.TEST]
+    with tempfile.TemporaryDirectory(prefix="register-") as folder:
+        model = tracking.download(candidate.entry["model_uri"], Path(folder))
+        settings_digest = files.sha256_of_file(model / "artifacts" / "settings.json")
+    tags = {
+        versions.DIGEST_TAG: candidate.digest,
+        versions.NETWORK_TAG: candidate.entry["network_sha256"],
+        versions.SETTINGS_TAG: settings_digest,
+        "cohort": candidate.cohort,
+        "model": candidate.model,
+        "data_digest": candidate.data.digest,
+        "is_synthetic": str(candidate.data.is_synthetic).lower(),
+        "run_id": candidate.entry["run_id"],
+        "git_commit": tracking.git("rev-parse", "HEAD") or "unknown",
+        **{f"test_{name}": str(measured[name]["value"]) for name in KEY_METRICS if measured[name]["value"]},
+    }
+    return versions.register(candidate.name, candidate.entry["model_uri"], tags=tags)
+
+
+def _judge(
+    candidate: Candidate, champion: versions.Version | None, rules: Promote, folder: Path
+) -> dict[str, Any]:
+    contest = _champion.prepare_contest(
+        candidate.data,
+        candidate.predictions,
+        candidate.model,
+        references=candidate.references,
+        slices=candidate.slices,
+        champion=champion,
+        assigned=candidate.assigned,
+        folder=folder,
+    )
+    return gate.judge(contest, rules)
+
+
+def _look(candidate: Candidate) -> dict[str, int]:
+    """Enter that these test images were used to choose; how often they have been."""
+    ledger.record_look(
+        candidate.name,
+        test_digest=candidate.test_digest,
+        model_digest=candidate.digest,
+        purpose=ledger.CHOOSING,
+        run_id=candidate.entry["run_id"],
+    )
+    return dict(vars(ledger.count_looks(candidate.test_digest)))
+
+
+def _carry_out(candidate: Candidate, number: int, verdict: dict[str, Any]) -> None:
+    """Move the alias, or enter the refusal."""
+    if verdict["is_passed"]:
+        reason = f"passed all {len(verdict['gates'])} gates"
+        moves.move_alias(
+            candidate.name,
+            versions.STAGING,
+            number,
+            kind=ledger.PROMOTE,
+            by=BY,
+            reason=reason,
+            evidence=verdict,
+        )
+        return
+    reasons = "; ".join(verdict["reasons"])
+    ledger.add(
+        candidate.name,
+        ledger.REFUSAL,
+        by=BY,
+        reason=reasons,
+        tags={"alias": versions.STAGING, "version": number},
+        evidence=verdict,
+    )

@@ -1,0 +1,57 @@
+"""Stage `audit`: does the selected network look at the lesion, and does it beat what never sees its form?
+
+Run by `dvc repro audit`. Reads params.yaml section `audit`. Warnings stop nothing; a gate of `promote` does.
+"""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from melanoma import config, files, schema, tracking
+from melanoma.data import packed
+from melanoma.evaluation import audit
+from pipelines import _audit, _cli
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Write what was found, the scores of the references and pictures; add them to the model's run."""
+    parser = _cli.parser(__doc__)
+    parser.add_argument("--cohort", required=True)
+    parser.add_argument("--packed", type=Path, required=True)
+    parser.add_argument("--accepted", type=Path, required=True, help="folder, a table a dataset")
+    parser.add_argument("--facts", type=Path, required=True, help="folder, a table a dataset")
+    for name in schema.MODEL_NAMES:
+        parser.add_argument(f"--{name}", type=Path, required=True, help="model folder")
+    parser.add_argument("--models", type=Path, required=True, help="JSON of operating points")
+    parser.add_argument("--out", type=Path, required=True, help="JSON to write")
+    parser.add_argument("--references", type=Path, required=True, help="CSV to write")
+    parser.add_argument("--figures", type=Path, required=True, help="folder to write")
+    args = parser.parse_args(argv)
+
+    params = config.load(args.params)
+    data = packed.open_packed(args.packed)
+    models = files.read_json(args.models)
+    described = _audit.describe(args, params, data)
+    references = _audit.score_references(data, described, params.audit)
+    audited = _audit.open_audited(args, models, data, described)
+    found = _audit.measure(audited, references, params.audit)
+    head = {"cohort": args.cohort, "is_synthetic": data.is_synthetic, "selected": models["selected"]}
+    figures = _audit.pictures(audited, found, params.audit, cohort=args.cohort, data=data)
+    run = tracking.resume_run(models[models["selected"]]["run_id"])
+    _audit.log(run, found, figures)
+    with files.atomic_folder(args.figures) as folder:
+        for name, figure in figures.items():
+            figure.savefig(folder / name, dpi=110)
+    files.write_csv(references, args.references)
+    files.write_json(head | found, args.out)
+    plain = audit.with_interval(found["variants"][audit.PLAIN]["auc_roc"])
+    colour = audit.with_interval(found["references"]["colour"]["auc_roc"])
+    num = len(found["warnings"])
+    _cli.say(
+        f"audit@{args.cohort}", f"AUC {plain}, from colours alone {colour}; {num} warnings -> {args.out}"
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(_cli.run(main))

@@ -1,0 +1,59 @@
+"""From scores to probabilities: fitted on validation, never on test.
+
+Training draws both classes equally often, so that scores are too high where few lesions are malignant.
+"""
+
+import numpy as np
+from sklearn.isotonic import IsotonicRegression
+from sklearn.linear_model import LogisticRegression
+
+from melanoma.errors import DataError
+from melanoma.scoring.operating_point import Calibration, logit
+
+
+def fit(method: str, target: np.ndarray, score: np.ndarray) -> Calibration:
+    """The calibration that fits the validation images best.
+
+    `temperature` and `logistic` minimise the log loss of smoothed targets, so that a split that a network
+    tells apart wholly gives no infinite slope. Source: Platt, Probabilistic outputs for support vector
+    machines, 1999; Guo et al., On calibration of modern neural networks, ICML 2017.
+
+    Args:
+        method: Of `Calibration`.
+        target: Shape `(num_samples,)`, 0 or 1; of the validation split.
+        score: Shape `(num_samples,)`, in 0..1.
+
+    Returns:
+        `none` where higher scores mean benign: a calibration must not turn the order.
+
+    Raises:
+        DataError: One class is missing.
+    """
+    if len(set(target)) < 2:
+        raise DataError("The validation split has images of one class only: nothing can be calibrated on it.")
+    match method:
+        case "none":
+            return Calibration()
+        case "isotonic":
+            return _isotonic(target, score)
+    return _logistic(method, target, score)
+
+
+def _isotonic(target: np.ndarray, score: np.ndarray) -> Calibration:
+    fitted = IsotonicRegression(y_min=0, y_max=1).fit(score, target)
+    scores, probabilities = fitted.X_thresholds_.tolist(), fitted.y_thresholds_.tolist()
+    return Calibration("isotonic", scores=tuple(scores), probabilities=tuple(probabilities))
+
+
+def _logistic(method: str, target: np.ndarray, score: np.ndarray) -> Calibration:
+    num_malignant, num_benign = int(np.sum(target == 1)), int(np.sum(target == 0))
+    smoothed = np.where(target == 1, (num_malignant + 1) / (num_malignant + 2), 1 / (num_benign + 2))
+    features = np.tile(logit(score), 2)[:, None]
+    labels = np.repeat([1, 0], len(target))
+    fitted = LogisticRegression(C=np.inf, fit_intercept=method == "logistic", tol=1e-8, max_iter=1000)
+    fitted.fit(features, labels, sample_weight=np.r_[smoothed, 1 - smoothed])
+    slope = float(fitted.coef_[0, 0])
+    if slope <= 0:
+        return Calibration()
+    intercept = float(fitted.intercept_[0]) if method == "logistic" else 0.0
+    return Calibration(method, slope=slope, intercept=intercept)

@@ -1,0 +1,81 @@
+"""Whether acting on a model does more good than acting on everybody or nobody.
+
+Net benefit at a threshold probability p: the share of true positives, less that of false positives times
+p / (1 - p), which is how many needless excisions one found melanoma is worth to who acts at p.
+Source: Vickers and Elkin, Decision curve analysis, Medical Decision Making 26, 2006.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from melanoma.evaluation.bootstrap import in_blocks, interval
+from melanoma.evaluation.metrics import confusion_counts, confusion_metrics
+
+THRESHOLDS = np.arange(1, 51) / 100  # who would act at a risk above one half is rare
+
+
+def decision_curve(
+    target: np.ndarray,
+    probability: np.ndarray,
+    *,
+    weights: np.ndarray,
+    prevalences: Sequence[float],
+    fitted_prevalence: float,
+) -> pd.DataFrame:
+    """Net benefit in clinics with given shares of malignant lesions, with 95 % bands.
+
+    Elsewhere the odds of every image are multiplied by the ratio of the odds of malignant lesions there and
+    where the calibration was fitted, and sensitivity and specificity are taken to hold.
+
+    Args:
+        target: Shape `(num_samples,)`, 0 or 1.
+        probability: Calibrated, shape `(num_samples,)`.
+        weights: From `bootstrap.draw_weights`.
+        prevalences: Of malignant lesions, each in (0, 1).
+        fitted_prevalence: Among the images that the calibration was fitted on.
+
+    Returns:
+        Columns `prevalence`, `threshold_probability`, `net_benefit`, `low`, `high`, `treat_all`; to treat
+        nobody has net benefit 0.
+    """
+    parts = [
+        _at_prevalence(target, shift(probability, fitted_prevalence, prevalence), weights, prevalence)
+        for prevalence in prevalences
+    ]
+    return pd.concat(parts, ignore_index=True)
+
+
+def shift(probability: np.ndarray, fitted_prevalence: float, prevalence: float) -> np.ndarray:
+    """Probabilities after the prior odds have changed from one prevalence to another; 0 and 1 stay."""
+    ratio = (prevalence / (1 - prevalence)) / (fitted_prevalence / (1 - fitted_prevalence))
+    return np.asarray(ratio * probability / (ratio * probability + 1 - probability))
+
+
+def _at_prevalence(
+    target: np.ndarray, probability: np.ndarray, weights: np.ndarray, prevalence: float
+) -> pd.DataFrame:
+    odds = THRESHOLDS / (1 - THRESHOLDS)
+
+    def net_benefit(weights: np.ndarray) -> np.ndarray:
+        columns = []
+        for threshold in THRESHOLDS:
+            counts = confusion_counts(target, probability >= threshold, weights=weights)
+            found = confusion_metrics(counts)
+            columns.append((found["sensitivity"], found["specificity"]))
+        sensitivity, specificity = np.moveaxis(np.array(columns), 0, -1)
+        return np.asarray(sensitivity * prevalence - (1 - specificity) * (1 - prevalence) * odds)
+
+    draws = in_blocks(net_benefit, weights)
+    ends = np.array([interval(draws[:, at]) for at in range(len(THRESHOLDS))])
+    return pd.DataFrame(
+        {
+            "prevalence": prevalence,
+            "threshold_probability": THRESHOLDS,
+            "net_benefit": net_benefit(np.ones((1, len(target))))[0],
+            "low": ends[:, 0],
+            "high": ends[:, 1],
+            "treat_all": prevalence - (1 - prevalence) * odds,
+        }
+    )

@@ -1,0 +1,97 @@
+"""All pictures of a model's results on the test images."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from melanoma.evaluation import figures, sheets
+from melanoma.evaluation.report import Report
+from melanoma.schema import TEST
+from melanoma.scoring.occlusion import Score
+
+
+def draw(report: Report, model: str, *, note: str) -> dict[str, Figure]:
+    """Curves, histograms and slices of one model by file name.
+
+    Args:
+        report: The evaluation.
+        model: Of `schema.MODEL_NAMES`.
+        note: Where the images come from.
+    """
+    measured, curves, point = report.metrics[model][TEST], report.curves[model], report.points[model]
+    rows = test_rows(report, model)
+    target, probability = rows["target"].to_numpy(), rows["probability"].to_numpy()
+    roc_label = f"{model}: {_with_interval(measured['auc_roc'])}"
+    precision_label = f"{model}: average precision {_with_interval(measured['average_precision'])}"
+    error = f"expected calibration error {_with_interval(measured['expected_calibration_error'])}"
+    return {
+        "roc.png": figures.roc_figure(
+            {model: curves["roc"]},
+            {model: roc_label},
+            bands={model: curves["roc_band"]},
+            title="ROC curve",
+            note=note,
+        ),
+        "precision.png": figures.precision_figure(
+            curves["precision_band"],
+            prevalence=float(target.mean()),
+            label=precision_label,
+            title="Precision and recall",
+            note=note,
+        ),
+        "confusion.png": figures.confusion_figure(
+            measured["three_way"]["counts"], title=f"{model}: truth and answer", note=note
+        ),
+        "calibration.png": figures.calibration_figure(
+            curves["calibration"], title=f"{model}: {error}", note=note
+        ),
+        "histogram.png": figures.histogram_figure(
+            target, probability, point, title=f"{model}: probabilities by truth", note=note
+        ),
+        "decision.png": figures.decision_figure(
+            curves["decision"], title=f"{model}: decision curve", note=note
+        ),
+        "slices.png": figures.slices_figure(
+            report.slices[model],
+            metric="auc_roc",
+            title=f"{model}: AUC in parts of the test images",
+            note=note,
+        ),
+    }
+
+
+def draw_images(
+    report: Report, model: str, images: np.ndarray, score: Score, *, num: int, note: str
+) -> dict[str, Figure]:
+    """Sheets of the surest errors and of where the network looks, by file name.
+
+    Args:
+        report: The evaluation.
+        model: Of `schema.MODEL_NAMES`.
+        images: Of the test split in the order of `report.predictions`, `(n, size, size, 3)`, uint8.
+        score: The network.
+        num: Images on a sheet, at most.
+        note: Where the images come from.
+    """
+    rows, point = test_rows(report, model), report.points[model]
+    shared: dict[str, Any] = {"num": num, "note": note}
+    return {
+        "errors.png": sheets.error_sheet(
+            rows, images, threshold=point.threshold, title=f"{model}: the errors it is surest of", **shared
+        ),
+        "explanations.png": sheets.explanation_sheet(
+            rows, images, score, title=f"{model}: where it looks, by occlusion", **shared
+        ),
+    }
+
+
+def test_rows(report: Report, model: str) -> pd.DataFrame:
+    """Predictions of one model on test."""
+    found = report.predictions
+    return found[(found["model"] == model) & (found["split"] == TEST)]
+
+
+def _with_interval(entry: dict[str, float]) -> str:
+    return f"{entry['value']:.3f} ({entry['low']:.3f} to {entry['high']:.3f})"

@@ -1,0 +1,326 @@
+"""The model card: what a model is, what it was judged by and what is open, filled from files only.
+
+Follows Mitchell et al., Model cards for model reporting, FAT* 2019. What no file tells is shown as open.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from melanoma.data.markdown import markdown
+from melanoma.schema import NOT_A_DEVICE, TEST, VALIDATION
+from melanoma.sections import Evaluate
+
+OPEN = "**open**"
+SHOWN = (
+    "auc_roc",
+    "partial_auc_above_80_sensitivity",
+    "average_precision",
+    "sensitivity",
+    "specificity",
+    "specificity_at_95_sensitivity",
+    "balanced_accuracy",
+    "accuracy",
+    "ppv",
+    "npv",
+    "f1_score",
+    "brier_score",
+    "log_loss",
+    "expected_calibration_error",
+)
+SHOWN_OF_SLICES = ("auc_roc", "sensitivity", "specificity")
+LIMITS = """\
+* It was judged on images of the same collections it was trained on. In another clinic, with other cameras and
+  other people, it may do worse; nothing here measures that.
+* Validation images chose the epoch, the calibration, the threshold and the band to refer: figures on them are
+  optimistic.
+* Intervals say how far a figure moves with other lesions of the same kind, with model and threshold held
+  fixed. Where none is missed, a bootstrap shows 1.000 to 1.000.
+* A probability is calibrated to the share of malignant images among the validation images; where fewer
+  lesions are malignant it is too high."""
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What the card is filled from; each as its stage wrote it.
+
+    Attributes:
+        model: `baseline` or `tuned`.
+        entry: Its entry of `models.json`.
+        metrics: `metrics.json`.
+        slices: Its entries of `slices.json`.
+        audit: `audit.json`.
+        promotion: What `promotion.json` holds.
+        split: `split.json`.
+        seeds: `seeds.json`.
+        tuning: `tuning.json`.
+        licences: Columns `dataset`, `licence`, `attribution`, `images`.
+        hyperparameters: Of the model.
+        evaluate: `params.yaml: evaluate`.
+    """
+
+    model: str
+    entry: Mapping[str, Any]
+    metrics: Mapping[str, Any]
+    slices: list[dict[str, Any]]
+    audit: Mapping[str, Any]
+    promotion: Mapping[str, Any]
+    split: Mapping[str, Any]
+    seeds: Mapping[str, Any]
+    tuning: Mapping[str, Any]
+    licences: pd.DataFrame
+    hyperparameters: Mapping[str, Any]
+    evaluate: Evaluate
+
+
+def write(sources: Sources) -> str:
+    """The card in Markdown."""
+    parts = [
+        _head(sources),
+        _use(),
+        _data(sources),
+        _training(sources),
+        _operating_point(sources),
+        _metrics(sources),
+        _restated(sources),
+        _three_way(sources),
+        _slices(sources),
+        _audit(sources),
+        _verdict(sources),
+        _limits(sources),
+        _again(sources),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _head(sources: Sources) -> str:
+    promotion = sources.promotion
+    title = f"# {promotion['registered_model']}, version {promotion['version']}"
+    kind = (
+        "**Trained and judged on SYNTHETIC images: it knows nothing about skin.**"
+        if sources.metrics["is_synthetic"]
+        else "Trained and judged on real images."
+    )
+    return f"{title}\n\n{kind} {NOT_A_DEVICE.capitalize()}."
+
+
+def _use() -> str:
+    return (
+        "## Use\n\n"
+        "Intended: research on dermoscopic images, comparison of methods, tests of this platform.\n\n"
+        "Not intended: any decision about a person; photographs without a dermatoscope; lesions of kinds "
+        "that "
+        "the training images do not show. `refer` means that a person must look; `benign` does not mean that "
+        "nobody need."
+    )
+
+
+def _data(sources: Sources) -> str:
+    splits = pd.DataFrame(
+        [
+            {
+                "split": name,
+                "images": counts["num_images"],
+                "groups": counts["num_groups"],
+                "malignant": counts["num_malignant"],
+                "benign": counts["num_benign"],
+            }
+            for name, counts in sources.split["splits"].items()
+        ]
+    )
+    return (
+        f"## Data\n\nCohort {sources.metrics['cohort']}, digest `{sources.promotion['data_digest'][:16]}`. A "
+        "group (same lesion, same patient, copies) lies in one split only.\n\n"
+        f"{markdown(splits)}\n\n{markdown(sources.licences)}"
+    )
+
+
+def _training(sources: Sources) -> str:
+    values = pd.DataFrame({"hyperparameter": sources.hyperparameters.keys()})
+    values["value"] = [str(value) for value in sources.hyperparameters.values()]
+    score = sources.seeds[sources.model]["val_auc_roc"]
+    best = sources.tuning["best"]
+    return (
+        f"## Training\n\nThe network is the {sources.model} one of seed {sources.seeds['kept_seed']}, run "
+        f"`{sources.entry['run_id']}`. Over seeds {', '.join(map(str, sources.seeds['seeds']))} its AUC on "
+        f"validation is {_number(score['mean'])} on average (standard deviation "
+        f"{_number(score['standard_deviation'])}). The search ran {sources.tuning['num_finished']} trials; "
+        "its best "
+        f"was trial {best['trial']} with {sources.tuning['objective']} {_number(best['value'])}.\n\n"
+        f"{markdown(values)}"
+    )
+
+
+def _operating_point(sources: Sources) -> str:
+    point = sources.entry["operating_point"]
+    seen, calibration = point["evidence"], point["calibration"]
+    return (
+        f"## Operating point\n\nChosen on {seen['num_images']} validation images, {seen['num_malignant']} of "
+        f"them malignant, in {seen['num_malignant_groups']} groups; test images played no part. Calibration: "
+        f"{calibration['method']}.\n\n"
+        f"* Threshold {_number(point['threshold'])}: sensitivity {_number(seen['sensitivity'])}, of which "
+        "the data "
+        f"show at least {_number(seen['sensitivity_lower_bound'])} (exact 95 % interval, by group); "
+        "specificity "
+        f"{_number(seen['specificity'])}.\n"
+        f"* Referred to a person from {_number(point['refer_from'])} to {_number(point['refer_to'])}: "
+        f"{seen['referred_fraction']:.0%} of the validation images. Below it "
+        f"{seen['malignant_called_benign']} "
+        f"malignant images were called benign, above it {seen['benign_called_malignant']} benign ones "
+        "malignant."
+    )
+
+
+def _metrics(sources: Sources) -> str:
+    measured = sources.metrics[sources.model]
+    table = pd.DataFrame(
+        {
+            "metric": SHOWN,
+            VALIDATION: [_with_interval(measured[VALIDATION][name]) for name in SHOWN],
+            TEST: [_with_interval(measured[TEST][name]) for name in SHOWN],
+        }
+    )
+    counts = measured[TEST]["three_way"]["counts"]
+    confusion = pd.DataFrame([{"truth": truth, **row} for truth, row in counts.items()])
+    return (
+        "## Metrics\n\nWith 95 % intervals of a bootstrap over groups, at the threshold where one is "
+        "needed.\n\n"
+        f"{markdown(table)}\n\nAnswers on test by truth:\n\n{markdown(confusion)}"
+    )
+
+
+def _restated(sources: Sources) -> str:
+    rows = sources.metrics[sources.model][TEST]["restated"]
+    table = pd.DataFrame(
+        [
+            {
+                "malignant among lesions": f"{row['prevalence']:.0%}",
+                "ppv": _with_interval(row["ppv"]),
+                "npv": _with_interval(row["npv"]),
+            }
+            for row in rows
+        ]
+    )
+    return (
+        "## In clinics with other shares of malignant lesions\n\nIf sensitivity and specificity held "
+        "there:\n\n"
+        f"{markdown(table)}"
+    )
+
+
+def _three_way(sources: Sources) -> str:
+    outcome = sources.metrics[sources.model][TEST]["three_way"]
+    names = {
+        "referred_fraction": "referred to a person, of all images",
+        "missed_fraction": "answered benign, of malignant images",
+        "false_alarm_fraction": "answered malignant, of benign images",
+    }
+    lines = [f"* {words}: {_with_interval(outcome[name])}" for name, words in names.items()]
+    return "## With the band to refer, on test\n\n" + "\n".join(lines)
+
+
+def _slices(sources: Sources) -> str:
+    table = pd.DataFrame(
+        [
+            {
+                "part": f"{entry['slice']}: {entry['value']}",
+                "images": entry["num_images"],
+                "malignant": entry["num_malignant"],
+                **{name: _of_slice(entry[name]) for name in SHOWN_OF_SLICES},
+            }
+            for entry in sources.slices
+        ]
+    )
+    least = sources.evaluate.min_slice_images
+    return (
+        f"## Parts of the test images\n\n*n too small*: fewer than {least} images of a class that the metric "
+        f"needs.\n\n{markdown(table)}"
+    )
+
+
+def _of_slice(entry: Mapping[str, float | None]) -> str:
+    return "n too small" if entry["value"] is None else _with_interval(entry)
+
+
+def _audit(sources: Sources) -> str:
+    variants = pd.DataFrame(
+        [
+            {
+                "images": name,
+                "number": entry["num_images"],
+                "AUC": _with_interval(entry["auc_roc"]),
+                "mean change of probability": entry["mean_probability_change"],
+                "decisions that turn": f"{entry['flipped_fraction']:.0%}",
+            }
+            for name, entry in sources.audit["variants"].items()
+        ]
+    )
+    references = pd.DataFrame(
+        [
+            {
+                "logistic regression on": name,
+                "AUC": _with_interval(entry["auc_roc"]),
+                "network minus it": _with_interval(entry["selected_minus_reference"]),
+            }
+            for name, entry in sources.audit["references"].items()
+        ]
+    )
+    warnings = "\n".join(f"* {text}" for text in sources.audit["warnings"]) or "No warning."
+    return f"## Does it look at the lesion?\n\n{markdown(variants)}\n\n{markdown(references)}\n\n{warnings}"
+
+
+def _verdict(sources: Sources) -> str:
+    promotion = sources.promotion
+    table = pd.DataFrame(
+        [
+            {"gate": gate["name"], "passed": "yes" if gate["is_passed"] else "NO", "in words": gate["words"]}
+            for gate in promotion["gates"]
+        ]
+    )
+    said = "passed and holds the alias staging" if promotion["is_promoted"] else "refused"
+    looks = promotion["looks"]
+    return (
+        f"## Gates\n\nVerdict: **{said}**.\n\n{markdown(table)}\n\n"
+        f"These test images have been looked at {looks['num_looks']} times, at {looks['num_models']} models, "
+        f"{looks['num_choices']} times to choose. The more often, the more optimistic are figures on them."
+    )
+
+
+def _limits(sources: Sources) -> str:
+    lines = [LIMITS]
+    malignant = sources.metrics[sources.model][TEST]["num_malignant"]
+    if malignant:
+        lines.append(
+            f"* The test split has {malignant} malignant images: one more or less that is found moves the "
+            f"sensitivity by {1 / malignant:.3f}."
+        )
+    lines += [
+        f"* {OPEN}: images of a clinic that no training image comes from.",
+        f"* {OPEN}: skin tone, where the data do not record it."
+        if not any(entry["slice"] == "skin_type" for entry in sources.slices)
+        else "* Skin type is recorded; see the parts above.",
+        f"* {OPEN}: comparison with dermatologists on the same images.",
+    ]
+    return "## Limits and open points\n\n" + "\n".join(lines)
+
+
+def _again(sources: Sources) -> str:
+    name = sources.promotion["registered_model"]
+    return (
+        "## Again\n\n"
+        "`dvc repro` makes it anew; `python -m pipelines.trace "
+        f"models:/{name}/{sources.promotion['version']}` prints "
+        "the images, hashes, commit and environment it came from and checks them."
+    )
+
+
+def _with_interval(entry: Mapping[str, float | None]) -> str:
+    if entry["value"] is None:
+        return "undefined"
+    return f"{_number(entry['value'])} ({_number(entry['low'])} to {_number(entry['high'])})"
+
+
+def _number(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:.3f}"

@@ -1,0 +1,102 @@
+"""What can be told without the form of the lesion: logistic regressions on colours and on facts of the file.
+
+A network that does no better than these has learnt no dermoscopy. They are fitted on training images; their
+penalty is chosen by cross-validation by group among these.
+"""
+
+import numpy as np
+import pandas as pd
+from sklearn.compose import make_column_transformer
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV, StratifiedGroupKFold
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from threadpoolctl import threadpool_limits
+
+from melanoma.schema import TRAIN
+from melanoma.sections import Audit
+
+PENALTIES = (0.001, 0.01, 0.1, 1.0, 10.0)  # inverse strengths C
+NUMBERS = (
+    "num_bytes",
+    "width",
+    "height",
+    "sharpness",
+    "dark_border_fraction",
+    "hair_fraction",
+    "ink_fraction",
+)
+WORDS = ("format", "mode")
+
+
+def colour_histograms(images: np.ndarray, *, num_bins: int) -> np.ndarray:
+    """How often each channel takes values of equal steps; where a pixel lies plays no part.
+
+    Args:
+        images: Shape `(num_images, size, size, 3)`, uint8, RGB.
+        num_bins: Steps a channel.
+
+    Returns:
+        Shape `(num_images, 3 * num_bins)`; each third adds to 1.
+    """
+    edges = np.linspace(0, 256, num_bins + 1)
+    counts = [[np.histogram(image[..., at], bins=edges)[0] for at in range(3)] for image in images]
+    num_pixels = images.shape[1] * images.shape[2]
+    return np.array(counts, dtype=np.float64).reshape(len(images), 3 * num_bins) / num_pixels
+
+
+def score_colours(images: np.ndarray, index: pd.DataFrame, settings: Audit) -> np.ndarray:
+    """Probabilities `(num_images,)` of a logistic regression on colour histograms.
+
+    Args:
+        images: Shape `(num_images, size, size, 3)`, uint8, RGB.
+        index: Columns `schema.SPLIT_COLUMNS`, in the order of the images.
+        settings: `params.yaml: audit`.
+    """
+    features = colour_histograms(images, num_bins=settings.histogram_bins)
+    return _fit_and_score(StandardScaler(), features, index, settings)
+
+
+def score_file_facts(facts: pd.DataFrame, index: pd.DataFrame, settings: Audit) -> np.ndarray:
+    """Probabilities `(num_images,)` of a logistic regression on `NUMBERS` and `WORDS`.
+
+    Args:
+        facts: These columns, in the order of `index`; missing values are allowed.
+        index: Columns `schema.SPLIT_COLUMNS`.
+        settings: `params.yaml: audit`.
+    """
+    numbers = facts[list(NUMBERS)].astype("Float64").astype(float)
+    words = facts[list(WORDS)].astype("string").fillna("").astype(object)
+    prepare = make_column_transformer(
+        (make_pipeline(SimpleImputer(keep_empty_features=True), StandardScaler()), list(NUMBERS)),
+        (OneHotEncoder(handle_unknown="ignore"), list(WORDS)),
+    )
+    return _fit_and_score(prepare, pd.concat([numbers, words], axis=1), index, settings)
+
+
+def _fit_and_score(
+    prepare: object, features: np.ndarray | pd.DataFrame, index: pd.DataFrame, settings: Audit
+) -> np.ndarray:
+    """Scores of all images by a regression that has seen the training images only."""
+    is_train = (index["split"] == TRAIN).to_numpy()
+    target = index["target"].to_numpy()[is_train]
+    groups = index["group_id"].to_numpy()[is_train]
+    regression = LogisticRegression(class_weight="balanced", max_iter=5000)
+    folds = StratifiedGroupKFold(
+        _num_folds(target, groups, settings.num_folds), shuffle=True, random_state=settings.seed
+    )
+    search = GridSearchCV(
+        Pipeline([("prepare", prepare), ("classify", regression)]),
+        {"classify__C": PENALTIES},
+        scoring="roc_auc",
+        cv=folds,
+    )
+    with threadpool_limits(1):  # small matrices: threads would wait more than work
+        search.fit(features[is_train], target, groups=groups)
+        return np.asarray(search.predict_proba(features)[:, 1])
+
+
+def _num_folds(target: np.ndarray, groups: np.ndarray, wanted: int) -> int:
+    """Not more than the groups of the rarer class, so that every fold has both."""
+    return max(2, min(wanted, *(len(set(groups[target == label])) for label in (0, 1))))

@@ -1,0 +1,122 @@
+"""Pictures of single images: the errors a model is surest of, and where it looks.
+
+They show what is not ours to pass on: they stay in the run and in DVC, and are not committed.
+"""
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from melanoma.evaluation.figures import new_figure
+from melanoma.scoring.occlusion import Score, occlusion_map, overlay
+from melanoma.scoring.operating_point import BENIGN, MALIGNANT
+
+NUM_COLUMNS = 4
+TRUTHS = {0: BENIGN, 1: MALIGNANT}
+
+
+def surest_errors(rows: pd.DataFrame, *, threshold: float, num: int) -> np.ndarray:
+    """Positions of the images on the wrong side of the threshold, those farthest from it first.
+
+    Args:
+        rows: Columns `target` and `probability`.
+        threshold: The operating point.
+        num: At most so many.
+    """
+    probability = rows["probability"].to_numpy()
+    is_wrong = (probability >= threshold) != (rows["target"].to_numpy() == 1)
+    # How far into its side, 0 at the threshold and 1 at the end: below and above are not equally wide.
+    room = np.where(probability >= threshold, 1 - threshold, threshold)
+    farness = np.abs(probability - threshold) / np.maximum(room, 1e-12)
+    order = np.argsort(-farness, kind="stable")
+    return order[is_wrong[order]][:num]
+
+
+def fixed_choice(rows: pd.DataFrame, *, num: int) -> np.ndarray:
+    """Positions of images that do not depend on any model: by the hash of their ids, half of each class.
+
+    Args:
+        rows: Columns `image_id` and `target`.
+        num: At most so many; fewer where a class has fewer than its half.
+    """
+    hashed = np.array([hashlib.sha256(name.encode()).hexdigest() for name in rows["image_id"]])
+    order = np.argsort(hashed)
+    is_malignant = rows["target"].to_numpy()[order] == 1
+    return np.r_[order[is_malignant][: num - num // 2], order[~is_malignant][: num // 2]]
+
+
+def image_sheet(images: np.ndarray, captions: Sequence[str], *, title: str, note: str) -> Figure:
+    """Images in rows of four, each under its caption; says so when there is none.
+
+    Args:
+        images: Shape `(num_images, height, width, 3)`, uint8.
+        captions: One an image.
+        title: Of the sheet.
+        note: Where the images come from.
+    """
+    num_rows = max(1, -(-len(images) // NUM_COLUMNS))
+    figure = new_figure(title, note, width=8.4, height=0.9 + 2.5 * num_rows)
+    panels = np.atleast_1d(figure.subplots(num_rows, NUM_COLUMNS)).ravel()
+    for axes in panels:
+        axes.set_axis_off()
+    if len(images) == 0:
+        panels[0].text(0, 0.5, "nothing to show", fontsize=10)
+    for axes, image, caption in zip(panels, images, captions, strict=False):
+        _show(axes, image, caption)
+    return figure
+
+
+def _show(axes: Axes, image: np.ndarray, caption: str) -> None:
+    axes.imshow(image)
+    axes.set_title(caption, fontsize=7)
+
+
+def error_sheet(
+    rows: pd.DataFrame, images: np.ndarray, *, threshold: float, num: int, title: str, note: str
+) -> Figure:
+    """The errors a model is surest of, with ids, truth and probability.
+
+    Args:
+        rows: Columns `image_id`, `target`, `probability`.
+        images: Of the same images, shape `(num_images, size, size, 3)`, uint8.
+        threshold: The operating point.
+        num: At most so many.
+        title: Of the sheet.
+        note: Where the images come from.
+    """
+    chosen = surest_errors(rows, threshold=threshold, num=num)
+    return image_sheet(images[chosen], _captions(rows, chosen), title=title, note=note)
+
+
+def explanation_sheet(
+    rows: pd.DataFrame, images: np.ndarray, score: Score, *, num: int, title: str, note: str
+) -> Figure:
+    """A fixed choice of images, each beside where the network looks.
+
+    Args:
+        rows: Columns `image_id`, `target`, `probability`.
+        images: Of the same images, shape `(num_images, size, size, 3)`, uint8.
+        score: The network.
+        num: At most so many.
+        title: Of the sheet.
+        note: Where the images come from.
+    """
+    chosen = fixed_choice(rows, num=num)
+    captions = _captions(rows, chosen)
+    shown, texts = [], []
+    for position, caption in zip(chosen, captions, strict=True):
+        image = np.asarray(images[position])
+        shown += [image, overlay(image, occlusion_map(image, score))]
+        texts += [caption, "red: speaks for malignant"]
+    return image_sheet(np.array(shown), texts, title=title, note=note)
+
+
+def _captions(rows: pd.DataFrame, positions: np.ndarray) -> list[str]:
+    return [
+        f"{row.image_id}\n{TRUTHS[int(row.target)]}, probability {row.probability:.3f}"
+        for row in rows.iloc[positions].itertuples()
+    ]
