@@ -20,7 +20,8 @@ BASELINE = MODEL_NAMES[0]
 def write(args: argparse.Namespace, params: Params, candidate: Candidate, summary: dict[str, Any]) -> str:
     """The card of the version that was just judged."""
     tuning, seeds = files.read_json(args.tuning), files.read_json(args.seeds)
-    best, is_baseline = tuning["best"]["hyperparameters"], candidate.model == BASELINE
+    is_baseline = candidate.model == BASELINE
+    used = params.baseline.model_dump() if is_baseline else tuning["best"]["hyperparameters"]
     return model_card.write(
         model_card.Sources(
             model=candidate.model,
@@ -33,9 +34,7 @@ def write(args: argparse.Namespace, params: Params, candidate: Candidate, summar
             seeds=seeds,
             tuning=tuning,
             licences=_licences(args, params, candidate),
-            hyperparameters=params.baseline.model_dump()
-            if is_baseline
-            else tuning["best"]["hyperparameters"],
+            hyperparameters=used,
             evaluate=params.evaluate,
         )
     )

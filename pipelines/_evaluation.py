@@ -17,11 +17,11 @@ from melanoma.data import tables
 from melanoma.data.packed import Packed
 from melanoma.evaluation import looks, slices
 from melanoma.evaluation.report import Report
+from melanoma.registry.origin import ENVIRONMENT, IMAGES
 from melanoma.serving import export
 from melanoma.serving.network import Network
 
 TRACED = ("image_id", "dataset", "licence", "attribution", "sha256")
-IMAGES, ENVIRONMENT = "images.csv", "environment.txt"
 
 
 @dataclass(frozen=True)

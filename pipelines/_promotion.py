@@ -12,7 +12,7 @@ from melanoma.data.packed import Packed
 from melanoma.evaluation import gate
 from melanoma.registry import ledger, moves, versions
 from melanoma.sections import Promote
-from pipelines import _champion
+from pipelines import _champion, _looks
 
 BY = "pipelines.promote"
 KEY_METRICS = ("auc_roc", "specificity_at_95_sensitivity", "expected_calibration_error")
@@ -52,13 +52,7 @@ class Candidate:
     @property
     def digest(self) -> str:
         """Which versions are the same model: the same network at the same operating point."""
-        point = files.sha256_of_json(self.entry["operating_point"])
-        return f"{self.entry['network_sha256'][:16]}@{point[:16]}"
-
-    @property
-    def test_digest(self) -> str:
-        """Of the images that it is judged by."""
-        return ledger.test_digest(self.data.index.loc[self.data.index["split"] == schema.TEST, "image_id"])
+        return _looks.model_digest(self.entry)
 
 
 def promote(candidate: Candidate, rules: Promote) -> dict[str, Any]:
@@ -73,7 +67,9 @@ def promote(candidate: Candidate, rules: Promote) -> dict[str, Any]:
         versions.set_alias(candidate.name, versions.CHALLENGER, version.version)
         champion = versions.find_version(candidate.name, versions.STAGING)
         verdict = _judge(candidate, champion, rules, Path(folder))
-        verdict["looks"] = _look(candidate)
+        verdict["looks"] = _looks.record(
+            candidate.name, candidate.data, candidate.entry, purpose=ledger.CHOOSING
+        )
         previous = versions.predecessor(version, champion)
         versions.note_verdict(version, run, verdict["reasons"], previous=previous)
         _carry_out(candidate, int(version.version), verdict)
@@ -87,7 +83,7 @@ def promote(candidate: Candidate, rules: Promote) -> dict[str, Any]:
         "staging_version": holder,
         "is_synthetic": candidate.data.is_synthetic,
         "data_digest": candidate.data.digest,
-        "test_digest": candidate.test_digest,
+        "test_digest": _looks.test_digest(candidate.data),
         **verdict,
     }
 
@@ -107,7 +103,7 @@ def _register(candidate: Candidate) -> versions.Version:
         "is_synthetic": str(candidate.data.is_synthetic).lower(),
         "run_id": candidate.entry["run_id"],
         "git_commit": tracking.git("rev-parse", "HEAD") or "unknown",
-        **{f"test_{name}": str(measured[name]["value"]) for name in KEY_METRICS if measured[name]["value"]},
+        **{f"test_{name}": str(measured[name]["value"]) for name in KEY_METRICS},
     }
     return versions.register(candidate.name, candidate.entry["model_uri"], tags=tags)
 
@@ -126,18 +122,6 @@ def _judge(
         folder=folder,
     )
     return gate.judge(contest, rules)
-
-
-def _look(candidate: Candidate) -> dict[str, int]:
-    """Enter that these test images were used to choose; how often they have been."""
-    ledger.record_look(
-        candidate.name,
-        test_digest=candidate.test_digest,
-        model_digest=candidate.digest,
-        purpose=ledger.CHOOSING,
-        run_id=candidate.entry["run_id"],
-    )
-    return dict(vars(ledger.count_looks(candidate.test_digest)))
 
 
 def _carry_out(candidate: Candidate, number: int, verdict: dict[str, Any]) -> None:

@@ -11,7 +11,7 @@ from melanoma import config, files, schema, tracking
 from melanoma.data import packed
 from melanoma.evaluation import report, seeds
 from melanoma.serving.network import Network
-from pipelines import _cli, _evaluation
+from pipelines import _cli, _evaluation, _looks
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -51,6 +51,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     runs = {name: tracking.resume_run(run_id) for name, run_id in files.read_json(args.runs).items()}
     figures = {name: _evaluation.pictures(stage, result, name, network) for name, network in networks.items()}
     models = {name: _evaluation.log(stage, result, name, run, figures[name]) for name, run in runs.items()}
+    for entry in models.values():
+        _looks.record(f"melanoma-{args.cohort}", data, entry, purpose="evaluate")
     files.write_json({"selected": result.selected, **models}, args.models)
     _evaluation.save(stage, result, figures)
     _cli.say(f"evaluate@{args.cohort}", result.headline())

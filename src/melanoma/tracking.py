@@ -269,12 +269,21 @@ def resume_run(run_id: str) -> Run:
     return Run(run_id, store)
 
 
+def read_run(run_id: str) -> MlflowRun:
+    """A run as the store has it.
+
+    Raises:
+        TrackingError: The configured store has no such run.
+    """
+    return client().get_run(resume_run(run_id).run_id)
+
+
 def lineage_tags() -> dict[str, str]:
     """What a run is made from: git commit, whether the tree was dirty, DVC hashes of all data.
 
     Hashes come from `dvc.lock` and `data/raw/*.dvc`: of raw folders, records, splits, packed cohorts.
     """
-    hashes = _dvc_hashes()
+    hashes = data_hashes()
     commit = git("rev-parse", "HEAD")
     tags = {f"dvc.{path}": digest for path, digest in hashes.items() if path.startswith("data/")}
     tags |= {"git_commit": commit or "unknown"}
@@ -292,7 +301,8 @@ def git(*arguments: str) -> str:
     return done.stdout.strip() if done.returncode == 0 else ""
 
 
-def _dvc_hashes() -> dict[str, str]:
+def data_hashes() -> dict[str, str]:
+    """DVC's hash of each output that `dvc.lock` and `data/raw/*.dvc` record, by path."""
     yaml = YAML(typ="safe", pure=True)
     outs: list[dict[str, Any]] = []
     lock = Path("dvc.lock")

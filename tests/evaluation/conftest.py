@@ -70,3 +70,18 @@ def scores(index):
     perfect = np.array([0.9, 0.8, 0.7, 0.4, 0.3, 0.2, 0.2, 0.1])
     flawed = np.array([0.9, 0.8, 0.15, 0.4, 0.3, 0.2, 0.2, 0.1])
     return {"baseline": np.tile(flawed, 3), "tuned": np.tile(perfect, 3)}
+
+
+@pytest.fixture
+def described(index):
+    """Records and facts of the images of `index`: half of them of women, ages 30 and 60."""
+    number = np.arange(len(index))
+    return index[["image_id", "dataset"]].assign(
+        source_collection="clinic",
+        sex=np.where(number % 2 == 0, "female", "male"),
+        anatom_site=None,
+        skin_type=None,
+        diagnosis=np.where(index["target"] == 1, "melanoma", "nevus"),
+        age_years=np.where(number % 2 == 0, 30.0, 60.0),
+        sharpness=number.astype(float),
+    )

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from melanoma.evaluation.metrics import METRICS
-from melanoma.evaluation.report import evaluate
+from melanoma.evaluation.report import THREE_WAY_SHARES, Report, evaluate
 from melanoma.schema import PREDICTION_COLUMNS
 
 NAMED: dict[str, Any] = {"cohort": "toy", "is_synthetic": False, "selected": "tuned"}
@@ -14,8 +14,12 @@ pytestmark = pytest.mark.filterwarnings("error")
 
 
 @pytest.fixture
-def report(index, scores, settings):
-    return evaluate(index, scores, settings, **NAMED)
+def report(index, scores, settings, described):
+    return evaluate(index, scores, settings, described=described, **NAMED)
+
+
+def thresholds(report: Report) -> dict[str, float]:
+    return {model: point.threshold for model, point in report.points.items()}
 
 
 def of_split(index, split: str) -> np.ndarray:
@@ -24,35 +28,38 @@ def of_split(index, split: str) -> np.ndarray:
 
 def test_each_model_gets_its_threshold_on_validation(report):
     # three quarters of three malignant images are all three; the last ones have 0.15 and 0.7
-    assert report.thresholds == {"baseline": 0.15, "tuned": 0.7}
+    assert thresholds(report) == {"baseline": 0.15, "tuned": 0.7}
     assert report.metrics["baseline"]["threshold"] == 0.15
     assert report.metrics["tuned"]["threshold"] == 0.7
 
 
 @pytest.mark.parametrize("split", ["train", "test"])
-def test_other_splits_than_validation_choose_nothing(index, scores, settings, report, split):
+def test_other_splits_than_validation_choose_nothing(index, scores, settings, described, split):
+    report = evaluate(index, scores, settings, described=described, **NAMED)
     is_in = of_split(index, split)
     changed_index = index.assign(target=np.where(is_in, 1 - index["target"], index["target"]))
     changed_scores = {model: np.where(is_in, 1 - score, score) for model, score in scores.items()}
-    changed = evaluate(changed_index, changed_scores, settings, **NAMED)
-    assert changed.thresholds == report.thresholds
+    changed = evaluate(changed_index, changed_scores, settings, described=described, **NAMED)
+    assert thresholds(changed) == thresholds(report)
     for model in scores:
         assert changed.metrics[model]["validation"] == report.metrics[model]["validation"]
 
 
-def test_validation_scores_choose_the_threshold(index, scores, settings):
+def test_validation_scores_choose_the_threshold(index, scores, settings, described):
     is_in = of_split(index, "validation")
     exchanged = {
         "baseline": np.where(is_in, scores["tuned"], scores["baseline"]),
         "tuned": np.where(is_in, scores["baseline"], scores["tuned"]),
     }
-    changed = evaluate(index, exchanged, settings, **NAMED)
-    assert changed.thresholds == {"baseline": 0.7, "tuned": 0.15}
+    changed = evaluate(index, exchanged, settings, described=described, **NAMED)
+    assert thresholds(changed) == {"baseline": 0.7, "tuned": 0.15}
 
 
 @pytest.mark.parametrize("selected", ["baseline", "tuned"])
-def test_the_choice_of_the_model_comes_from_outside_whatever_its_scores(index, scores, settings, selected):
-    report = evaluate(index, scores, settings, **NAMED | {"selected": selected})
+def test_the_choice_of_the_model_comes_from_outside_whatever_its_scores(
+    index, scores, settings, described, selected
+):
+    report = evaluate(index, scores, settings, described=described, **NAMED | {"selected": selected})
     # of 3 x 5 pairs the baseline loses 4 of one malignant image
     assert report.metrics["baseline"]["validation"]["auc_roc"]["value"] == 11 / 15
     assert report.metrics["tuned"]["validation"]["auc_roc"]["value"] == 1
@@ -100,9 +107,9 @@ def test_confusion_rows_are_the_test_images_of_the_selected_model(report):
 
 
 def test_roc_points_of_both_models_start_at_the_origin_and_end_in_the_corner(report):
-    assert set(report.roc["model"]) == {"baseline", "tuned"}
-    for _, curve in report.roc.groupby("model"):
-        points = curve[["false_positive_fraction", "sensitivity"]].to_numpy()
+    assert set(report.curves) == {"baseline", "tuned"}
+    for curves in report.curves.values():
+        points = curves["roc"][["false_positive_fraction", "sensitivity"]].to_numpy()
         assert points[0].tolist() == [0, 0]
         assert points[-1].tolist() == [1, 1]
 
@@ -112,7 +119,7 @@ def test_flat_metrics_are_named_by_split_metric_and_end_of_the_interval(report):
     intervals = {
         f"{split}_{name}{end}"
         for split in ("validation", "test")
-        for name in METRICS
+        for name in (*METRICS, *THREE_WAY_SHARES)
         for end in ("", "_low", "_high")
     }
     assert set(flat) == intervals | {"threshold"}
@@ -132,31 +139,56 @@ def test_the_headline_says_both_results_and_the_choice(report):
     assert report.headline().endswith("selected tuned")
 
 
-def test_synthetic_images_are_called_so_in_headline_and_figures(index, scores, settings, report):
-    synthetic = evaluate(index, scores, settings, **NAMED | {"is_synthetic": True})
+def test_synthetic_images_are_called_so(index, scores, settings, described, report):
+    synthetic = evaluate(index, scores, settings, described=described, **NAMED | {"is_synthetic": True})
     assert "SYNTHETIC" in synthetic.headline()
     assert "SYNTHETIC" not in report.headline()
-    for by_name in synthetic.figures.values():
-        assert all("SYNTHETIC" in figure.get_supxlabel() for figure in by_name.values())
-    assert "SYNTHETIC" not in report.figures["tuned"]["roc.png"].get_supxlabel()
+    assert synthetic.metrics["is_synthetic"] is True
 
 
-def test_figures_are_saved_under_model_and_name(report, tmp_path):
-    report.save_figures(tmp_path)
-    names = sorted(path.name for path in tmp_path.iterdir())
-    assert names == ["baseline_confusion.png", "baseline_roc.png", "tuned_confusion.png", "tuned_roc.png"]
-    assert all(path.read_bytes().startswith(b"\x89PNG") for path in tmp_path.iterdir())
+def test_curves_are_saved_under_model_and_name(report, tmp_path):
+    report.save_curves(tmp_path)
+    names = {path.name for path in tmp_path.iterdir()}
+    assert {
+        f"tuned_{name}.csv" for name in ("roc_band", "precision_band", "calibration", "decision")
+    } <= names
+    assert len(names) == 8
 
 
-def test_a_split_of_one_class_is_reported_as_undefined(index, scores, settings):
+def test_slices_are_those_of_the_test_images(report):
+    of_dataset = [entry for entry in report.slices["tuned"] if entry["slice"] == "dataset"]
+    assert [(entry["value"], entry["num_images"], entry["num_malignant"]) for entry in of_dataset] == [
+        ("toy", 8, 3)
+    ]
+    assert of_dataset[0]["auc_roc"]["value"] == 1
+
+
+@pytest.mark.parametrize("method", ["temperature", "logistic", "isotonic"])
+def test_every_metric_and_prediction_is_of_calibrated_probabilities(
+    index, scores, settings, described, method
+):
+    changed = settings.model_copy(update={"calibration": method})
+    report = evaluate(index, scores, changed, described=described, **NAMED)
+    rows = report.predictions[report.predictions["model"] == "baseline"]
+    point = report.points["baseline"]
+    assert point.calibration.method == method
+    assert rows["score"].tolist() == scores["baseline"].tolist()
+    np.testing.assert_allclose(rows["probability"], point.calibration.apply(scores["baseline"]))
+    assert rows["decision"].tolist() == point.decide(rows["probability"].to_numpy()).tolist()
+    assert report.metrics["baseline"]["test"]["brier_score"]["value"] == pytest.approx(
+        np.mean((rows["probability"] - rows["target"])[rows["split"] == "test"] ** 2)
+    )
+
+
+def test_a_split_of_one_class_is_reported_as_undefined(index, scores, settings, described):
     is_test = of_split(index, "test")
     benign = index.assign(target=np.where(is_test, 0, index["target"]))
-    report = evaluate(benign, scores, settings, **NAMED)
+    report = evaluate(benign, scores, settings, described=described, **NAMED)
     assert np.isnan(report.metrics["tuned"]["test"]["auc_roc"]["value"])
     assert np.isnan(report.metrics["tuned"]["test"]["sensitivity"]["value"])
     assert report.metrics["tuned"]["test"]["specificity"]["value"] == 5 / 8
 
 
-def test_the_same_scores_give_the_same_report(index, scores, settings, report):
-    again = evaluate(index, scores, settings, **NAMED)
+def test_the_same_scores_give_the_same_report(index, scores, settings, described, report):
+    again = evaluate(index, scores, settings, described=described, **NAMED)
     assert again.metrics == report.metrics

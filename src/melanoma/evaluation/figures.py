@@ -142,9 +142,11 @@ def decision_figure(curve: pd.DataFrame, *, title: str, note: str) -> Figure:
         title: Of the figure.
         note: As for `roc_figure`.
     """
-    panels = list(curve.groupby("prevalence"))
-    figure = new_figure(title, note, width=1.2 + 3.2 * len(panels), height=3.8)
-    for axes, (prevalence, rows) in zip(np.atleast_1d(figure.subplots(1, len(panels))), panels, strict=True):
+    prevalences = [float(value) for value in curve["prevalence"].unique()]
+    figure = new_figure(title, note, width=1.2 + 3.2 * len(prevalences), height=3.8)
+    panels = np.atleast_1d(figure.subplots(1, len(prevalences)))
+    for axes, prevalence in zip(panels, prevalences, strict=True):
+        rows = curve[curve["prevalence"] == prevalence]
         x = rows["threshold_probability"]
         axes.axhline(0, color="#bbbbbb", linewidth=1, label="nobody")
         axes.plot(x, rows["treat_all"], color="#888888", linestyle="--", label="everybody")
@@ -153,7 +155,7 @@ def decision_figure(curve: pd.DataFrame, *, title: str, note: str) -> Figure:
         axes.set(xlabel="threshold probability", title=f"{prevalence:.0%} malignant")
         axes.set_ylim(-0.25 * prevalence, 1.15 * prevalence)
         axes.legend(fontsize=7)
-    figure.axes[0].set_ylabel("net benefit")
+    panels[0].set_ylabel("net benefit")
     return figure
 
 

@@ -119,11 +119,13 @@ def _gates(contest: Contest, measured: dict[str, Any], rules: Promote) -> list[G
     if rules.must_beat_colour:
         gates.append(_better_than_colour(measured))
     if contest.champion is not None:
-        drops = {"max_primary_drop": (rules.primary_metric, rules.max_primary_drop)}
-        drops["max_specificity_drop"] = (SPECIFICITY, rules.max_specificity_drop)
+        drops = (
+            ("max_primary_drop", rules.primary_metric, rules.max_primary_drop),
+            ("max_specificity_drop", SPECIFICITY, rules.max_specificity_drop),
+        )
         gates += [
             _not_inferior(name, metric, measured["challenger_minus_champion"][metric], bound)
-            for name, (metric, bound) in drops.items()
+            for name, metric, bound in drops
             if bound is not None
         ]
     if rules.max_calibration_error is not None:

@@ -116,7 +116,9 @@ def explanation_sheet(
 
 
 def _captions(rows: pd.DataFrame, positions: np.ndarray) -> list[str]:
+    shown = rows.iloc[positions]
+    columns = (shown["image_id"].astype(str), shown["target"].map(TRUTHS), shown["probability"])
     return [
-        f"{row.image_id}\n{TRUTHS[int(row.target)]}, probability {row.probability:.3f}"
-        for row in rows.iloc[positions].itertuples()
+        f"{image_id}\n{truth}, probability {probability:.3f}"
+        for image_id, truth, probability in zip(*columns, strict=True)
     ]

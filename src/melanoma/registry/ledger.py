@@ -167,9 +167,6 @@ def test_digest(image_ids: Iterable[str]) -> str:
     return hashlib.sha256("\n".join(sorted(image_ids)).encode()).hexdigest()
 
 
-test_digest.__test__ = False  # type: ignore[attr-defined]  # no test, though pytest would take it for one
-
-
 @dataclass(frozen=True)
 class Looks:
     """How often a test split has been looked at.

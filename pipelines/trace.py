@@ -1,0 +1,43 @@
+"""Print what a registered version was made from, and check that it still lies in DVC as it did.
+
+Run as `python -m pipelines.trace models:/melanoma-ph2@staging [--ids] [--out images.csv]`. Changes nothing.
+The exit code is 1 when something differs or is gone.
+"""
+
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from melanoma import files
+from melanoma.registry import origin
+from pipelines import _cli, _trace
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Print images, data, code, parameters, trial and environment, then the checks."""
+    parser = _cli.parser(__doc__)
+    parser.add_argument("version", help="models:/<name>@<alias> or models:/<name>/<number>")
+    parser.add_argument("--ids", action="store_true", help="print the id of every image")
+    parser.add_argument("--out", type=Path, help="write the images with their licences to this CSV")
+    args = parser.parse_args(argv)
+
+    with tempfile.TemporaryDirectory(prefix="trace-") as folder:
+        found = origin.trace(origin.find(args.version), Path(folder))
+    console = Console(highlight=False, markup=False)
+    for line in _trace.describe(found, with_ids=args.ids):
+        console.print(line, soft_wrap=True)
+    if args.out is not None:
+        files.write_csv(found.images, args.out)
+    checks = _trace.check_data(found)
+    for check in checks:
+        console.print(check.line(), soft_wrap=True)
+    num_bad = sum(not check.is_ok for check in checks)
+    _cli.say("trace", f"{len(checks) - num_bad} of {len(checks)} checks ok")
+    return 1 if num_bad or not checks else 0
+
+
+if __name__ == "__main__":
+    sys.exit(_cli.run(main))

@@ -1,0 +1,84 @@
+import numpy as np
+import pytest
+from sklearn.isotonic import IsotonicRegression
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss
+
+from melanoma.errors import DataError
+from melanoma.evaluation import calibration
+from melanoma.scoring.operating_point import Calibration, logit
+
+METHODS = ("temperature", "logistic", "isotonic")
+FITTED = ("none", *METHODS)
+
+
+def overconfident(seed: int, *, num: int = 400, shift: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+    """Targets drawn with the probabilities of logits that the scores treble and shift."""
+    generator = np.random.default_rng(seed)
+    true_logit = generator.normal(0, 1.2, num)
+    target = (generator.random(num) < 1 / (1 + np.exp(-true_logit))).astype(int)
+    return target, 1 / (1 + np.exp(-(3 * true_logit + shift)))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_calibrated_probabilities_are_better_than_scores(method):
+    target, score = overconfident(1)
+    fitted = calibration.fit(method, target, score)
+    unseen, unseen_score = overconfident(2)
+    assert log_loss(unseen, np.clip(fitted.apply(unseen_score), 1e-6, 1 - 1e-6)) < log_loss(
+        unseen, unseen_score
+    )
+
+
+def test_temperature_finds_the_factor_and_logistic_the_shift_too():
+    target, score = overconfident(3, num=20_000, shift=2.0)
+    fitted = calibration.fit("logistic", target, score)
+    assert fitted.slope == pytest.approx(1 / 3, rel=0.05)
+    assert fitted.intercept == pytest.approx(-2 / 3, rel=0.1)
+    target, score = overconfident(3, num=20_000)
+    fitted = calibration.fit("temperature", target, score)
+    assert fitted.slope == pytest.approx(1 / 3, rel=0.05)
+    assert fitted.intercept == 0
+
+
+def test_logistic_is_nearly_sklearns_own_where_there_is_much_data():
+    target, score = overconfident(4, num=20_000)
+    reference = LogisticRegression(C=np.inf).fit(logit(score)[:, None], target)
+    expected = reference.predict_proba(logit(score)[:, None])[:, 1]
+    np.testing.assert_allclose(calibration.fit("logistic", target, score).apply(score), expected, atol=2e-3)
+
+
+def test_isotonic_is_sklearns_own_also_between_the_knots():
+    target, score = overconfident(5, num=60)
+    reference = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip").fit(score, target)
+    grid = np.linspace(0, 1, 500)
+    fitted = calibration.fit("isotonic", target, score)
+    np.testing.assert_allclose(fitted.apply(grid), reference.predict(grid), atol=1e-9)
+
+
+@pytest.mark.parametrize("method", FITTED)
+def test_the_order_of_the_scores_never_turns(method):
+    target, score = overconfident(6, num=80)
+    probability = calibration.fit(method, target, score).apply(np.linspace(0, 1, 1001))
+    assert (np.diff(probability) >= 0).all()
+    assert probability.min() >= 0
+    assert probability.max() <= 1
+
+
+def test_classes_that_are_told_apart_wholly_give_no_infinite_slope():
+    target = np.array([0, 0, 0, 1, 1, 1])
+    fitted = calibration.fit("logistic", target, np.array([0.1, 0.2, 0.3, 0.7, 0.8, 0.9]))
+    assert 0 < fitted.slope < 10
+    assert 0.01 < fitted.apply(np.array([0.1]))[0] < 0.5
+
+
+@pytest.mark.parametrize("method", ["temperature", "logistic"])
+def test_a_network_worse_than_chance_is_not_turned_round(method):
+    target, score = overconfident(7)
+    assert calibration.fit(method, target, 1 - score) == Calibration()
+
+
+@pytest.mark.parametrize("label", [0, 1])
+def test_one_class_cannot_be_calibrated_on(label):
+    with pytest.raises(DataError, match="one class only"):
+        calibration.fit("logistic", np.full(4, label), np.linspace(0, 1, 4))

@@ -1,0 +1,160 @@
+"""The smoke test against a small server that reads requests as the real one does."""
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
+
+import pandas as pd
+import pytest
+
+from melanoma.serving import server
+from pipelines import _cli, smoke
+from tests.end_to_end.clone import free_port
+from tests.imports import ROOT
+
+LIMITS = {"max_rows": 40, "max_request_megabytes": 2, "min_image_side": 64}
+NUM_IMAGES = 20
+
+
+class Model:
+    """The probability of an image is the number that stands in its bytes."""
+
+    def __init__(self, added: float = 0.0, decision: str = "benign") -> None:
+        self.added, self.decision, self.seen = added, decision, []
+
+    def predict(self, rows: pd.DataFrame, params: object) -> pd.DataFrame:
+        from melanoma.serving.scorer import _refusal
+
+        self.seen += rows["image_id"].tolist()
+        if b"no image" in rows["image"].tolist():
+            raise _refusal("1 of 1 rows refused: row 0: no image")
+        probability = [float(encoded) + self.added for encoded in rows["image"]]
+        ids = rows["image_id"]
+        return pd.DataFrame(
+            {"image_id": ids, "probability": probability, "decision": self.decision, "model_version": "7"}
+        )
+
+
+@contextmanager
+def serving(model: object) -> Iterator[str]:
+    answer = server.guarded(lambda *parts: parts, LIMITS)
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["content-length"]))
+            text, status, _ = answer(body, self.headers["content-type"], model, None)
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(text.encode())
+
+        def log_message(self, *words: object) -> None:
+            """Say nothing."""
+
+    running = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=running.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{running.server_port}"
+    finally:
+        running.shutdown()
+        running.server_close()
+        thread.join()
+
+
+@pytest.fixture
+def evaluated(tmp_path, monkeypatch):
+    """The current folder holds accepted images and the predictions of two models."""
+    monkeypatch.chdir(tmp_path)
+    ids = [f"SYN_{number:02}" for number in range(NUM_IMAGES)]
+    paths = [tmp_path / f"{image_id}.jpg" for image_id in ids]
+    for number, path in enumerate(paths):
+        path.write_text(str(number / NUM_IMAGES))
+    columns = {"target": 0, "lesion_id": None, "patient_id": None, "sha256": "0", "is_synthetic": True}
+    accepted = pd.DataFrame({"image_id": ids, "path": [path.name for path in paths], **columns})
+    (tmp_path / "data" / "accepted").mkdir(parents=True)
+    accepted.to_parquet("data/accepted/sample.parquet")
+    report = tmp_path / "reports" / "sample"
+    report.mkdir(parents=True)
+    (report / "models.json").write_text(json.dumps({"selected": "tuned"}))
+    tables = []
+    for model, shift in (("baseline", 0.5), ("tuned", 0.0)):
+        probability = [number / NUM_IMAGES + shift for number in range(NUM_IMAGES)]
+        row = {"image_id": ids, "model": model, "probability": probability, "decision": "benign"}
+        tables.append(pd.DataFrame(row))
+    pd.concat(tables).to_csv(report / "predictions.csv", index=False)
+    return SimpleNamespace(ids=ids, report=report)
+
+
+def run(url: str, *options: str) -> int:
+    return _cli.run(smoke.main, ["--params", str(ROOT / "params.yaml"), "--url", url, *options])
+
+
+def test_equal_answers_pass_in_one_line(evaluated, capsys):
+    with serving(Model()) as url:
+        assert run(url) == 0
+    assert capsys.readouterr().out == (
+        "[smoke] 20 images of sample, model version 7: all equal to the offline predictions; "
+        "a bad request is refused\n"
+    )
+
+
+def test_as_many_images_as_asked_are_posted_spread_over_the_cohort(evaluated):
+    model = Model()
+    with serving(model) as url:
+        assert run(url, "--num-images", "4") == 0
+    assert model.seen == ["no image", *evaluated.ids[::5]]
+
+
+@pytest.mark.parametrize(("added", "exit_code"), [(0.9e-5, 0), (1.1e-5, 1), (-1.1e-5, 1)])
+def test_a_probability_may_differ_by_a_hundred_thousandth(evaluated, capsys, added, exit_code):
+    with serving(Model(added=added)) as url:
+        assert run(url) == exit_code
+    assert ("20 of 20 images" in capsys.readouterr().err) == bool(exit_code)
+
+
+def test_another_decision_is_a_difference_and_named(evaluated, capsys):
+    with serving(Model(decision="refer")) as url:
+        assert run(url, "--num-images", "1") == 1
+    text = capsys.readouterr().err
+    assert "SYN_00: expected 0.000000 benign, got 0.000000 refer" in text
+    assert "promotion.json" in text
+
+
+def test_a_server_that_takes_what_is_no_image_fails(evaluated, capsys):
+    class Careless(Model):
+        def predict(self, rows, params):
+            return super().predict(rows.assign(image=[b"0.5"] * len(rows)), params)
+
+    with serving(Careless()) as url:
+        assert run(url) == 1
+    assert "must answer 400 to bytes that are no image" in capsys.readouterr().err
+
+
+def test_a_server_that_loses_a_row_fails(evaluated, capsys):
+    class Losing(Model):
+        def predict(self, rows, params):
+            return super().predict(rows, params).iloc[1:]
+
+    with serving(Losing()) as url:
+        assert run(url) == 1
+    assert "rows that are not the" in capsys.readouterr().err
+
+
+def test_no_server_is_said_so(evaluated, capsys):
+    assert run(f"http://127.0.0.1:{free_port()}") == 1
+    assert "Is the server up?" in capsys.readouterr().err
+
+
+def test_without_predictions_it_says_how_to_make_them(evaluated, capsys):
+    (evaluated.report / "predictions.csv").unlink()
+    assert run("http://127.0.0.1:1") == 1
+    assert "dvc repro" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("number", ["0", "-1"])
+def test_no_images_are_refused(evaluated, capsys, number):
+    assert run("http://127.0.0.1:1", "--num-images", number) == 1
+    assert "No image to post" in capsys.readouterr().err

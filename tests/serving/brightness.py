@@ -1,0 +1,25 @@
+"""A network that needs no training: the brighter the picture, the higher its score."""
+
+from pathlib import Path
+
+import onnx
+from onnx import TensorProto, helper
+
+
+def write_network(path: Path, *, size: int = 32) -> Path:
+    """Write an ONNX network whose score is the mean of all pixels / 255."""
+    images = helper.make_tensor_value_info("images", TensorProto.UINT8, ["n", size, size, 3])
+    scores = helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["n", 1])
+    axes = helper.make_tensor("axes", TensorProto.INT64, [2], [1, 2])
+    channels = helper.make_tensor("channels", TensorProto.INT64, [1], [1])
+    largest = helper.make_tensor("largest", TensorProto.FLOAT, [], [255.0])
+    nodes = [
+        helper.make_node("Cast", ["images"], ["colours"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMean", ["colours", "axes"], ["means"], keepdims=0),
+        helper.make_node("ReduceMean", ["means", "channels"], ["mean"], keepdims=1),
+        helper.make_node("Div", ["mean", "largest"], ["scores"]),
+    ]
+    graph = helper.make_graph(nodes, "brightness", [images], [scores], [axes, channels, largest])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    onnx.save(model, path)
+    return path

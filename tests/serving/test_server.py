@@ -1,0 +1,193 @@
+"""The real `mlflow models serve`: every fault is answered with its reason, and the next request as before."""
+
+import base64
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import requests
+
+from melanoma.serving import client, server
+from melanoma.serving.posted import JSON
+from tests.data.zoo import build_zoo, encode, skin
+from tests.end_to_end import clone
+from tests.serving.conftest import LIMITS
+
+pytestmark = pytest.mark.slow
+
+SERVE = ("mlflow", "models", "serve", "--env-manager", "local")
+TRACES = ("Traceback", 'File "', "/site-packages", "/artifacts", ".py")
+HEADERS = {"content-type": JSON}
+
+
+def settings() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name.startswith("MLFLOW_")}
+
+
+@pytest.fixture(scope="module")
+def address(logged, tmp_path_factory):
+    """The URL of a server of the served model, started as a user would."""
+    folder, port = tmp_path_factory.mktemp("server"), clone.free_port()
+    url = f"http://127.0.0.1:{port}"
+    command = [*SERVE, "-m", logged.uri, "--port", str(port)]
+    with clone.server(folder, *command, url=f"{url}/ping", settings=settings()):
+        yield url
+
+
+@pytest.fixture(scope="module")
+def good():
+    return encode(skin(1), "JPEG")
+
+
+@pytest.fixture
+def before(address, good):
+    """The answer to a good request."""
+    (answer,) = client.score_images(address, {"a": good})
+    return answer
+
+
+@pytest.fixture(scope="module")
+def zoo(tmp_path_factory):
+    return build_zoo(tmp_path_factory.mktemp("zoo"))
+
+
+def require_named(response: requests.Response, status: int, reason: str) -> None:
+    assert response.status_code == status, response.text
+    assert reason in response.json()["message"]
+    assert not any(trace in response.text for trace in TRACES)
+    assert len(response.text) < 2000  # neither body nor images come back
+
+
+def test_the_served_answer_is_that_of_the_loaded_model(served, address, good, before):
+    import pandas as pd
+
+    alone = served.predict(pd.DataFrame({"image": [good], "image_id": ["a"]})).to_dict("records")
+    assert [before] == alone
+
+
+FAULTS = {
+    "no JSON": (b"{", HEADERS, 400, "the body is no JSON"),
+    "no UTF-8": (b"\xff\xfe{", HEADERS, 400, "the body is no JSON"),
+    "too deep": (b"[" * 200_000, HEADERS, 400, "the body is no JSON"),
+    "nothing": (b"", HEADERS, 400, "the body is no JSON"),
+    "a list": (b"[1]", HEADERS, 400, "expected an object with"),
+    "words for a language model": (b'{"messages": []}', HEADERS, 400, "expected an object with"),
+    "no content type": (b"{}", {"content-type": None}, 415, "content-type: application/json"),
+    "csv": (b"image\n1", {"content-type": "text/csv"}, 415, "content-type: application/json"),
+    "parquet": (b"PAR1", {"content-type": "application/vnd.apache.parquet"}, 415, "application/json"),
+    "200 MB": (b"x" * 200_000_000, HEADERS, 413, "the body has 200,000,000 bytes"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_body_that_is_no_request_is_refused(address, good, before, fault):
+    body, headers, status, reason = FAULTS[fault]
+    require_named(
+        requests.post(f"{address}/invocations", data=body, headers=headers, timeout=60), status, reason
+    )
+    assert client.score_images(address, {"a": good}) == [before]
+
+
+CONTENTS = {
+    "wrong columns": ({"columns": ["picture"], "data": [["x"]]}, None, "got picture"),
+    "0 rows": ({"columns": ["image"], "data": []}, None, "expected 1 to 40 rows, got 0"),
+    "100,000 rows": ({"columns": ["image"], "data": [["QUJD"]] * 100_000}, None, "got 100000"),
+    "no base64": ({"columns": ["image"], "data": [["!"]]}, None, "row 0: image must be base64"),
+    "a number": ({"columns": ["image"], "data": [[1]]}, None, "row 0: image must be base64"),
+    "no image": ({"columns": ["image"], "data": [["QUJD"]]}, None, "row 0: the bytes are no JPEG"),
+    "unknown parameter": ({"columns": ["image"], "data": [["QUJD"]]}, {"treshold": 1}, "params.treshold"),
+    "a wrong type": (
+        {"columns": ["image"], "data": [["QUJD"]]},
+        {"threshold": "x"},
+        "threshold",
+    ),
+    "parameter out of range": ({"columns": ["image"], "data": [["QUJD"]]}, {"threshold": 2}, "0..1, got 2"),
+}
+
+
+@pytest.mark.parametrize("fault", CONTENTS)
+def test_a_request_with_a_fault_is_refused_by_name(address, good, before, fault):
+    split, params, reason = CONTENTS[fault]
+    body = json.dumps({"dataframe_split": split} | ({"params": params} if params else {}))
+    require_named(
+        requests.post(f"{address}/invocations", data=body, headers=HEADERS, timeout=60), 400, reason
+    )
+    assert client.score_images(address, {"a": good}) == [before]
+
+
+def test_every_broken_file_of_the_zoo_is_refused_and_every_whole_one_answered(address, zoo, good, before):
+    for specimen in zoo:
+        if not specimen.path.is_file():
+            continue
+        response = client.post_images(address, {"a": good, "b": specimen.path.read_bytes()})
+        if "unreadable" in specimen.reasons:
+            require_named(response, 400, "1 of 2 rows refused: row 1: ")
+        elif response.ok:
+            assert 0 <= response.json()["predictions"][1]["probability"] <= 1
+        else:
+            require_named(response, 400, "row 1: the image")
+        assert specimen.reasons or response.ok, specimen.name
+    assert client.score_images(address, {"a": good}) == [before]
+
+
+def test_more_bytes_than_allowed_together_are_refused(address, good, before):
+    big = good + bytes(LIMITS["max_request_megabytes"] * 2**19)
+    require_named(client.post_images(address, {"a": big, "b": big}), 400, "bytes together, at most 2,097,152")
+    assert client.score_images(address, {"a": good}) == [before]
+
+
+def starting(tmp_path: Path, uri: str, **changed: str) -> str:
+    """What a server that does not start says."""
+    process = subprocess.run(
+        [str(clone.BIN / SERVE[0]), *SERVE[1:], "-m", uri, "--port", str(clone.free_port())],
+        cwd=tmp_path,
+        env=clone.environment(tmp_path) | settings() | changed,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert process.returncode != 0
+    return process.stdout + process.stderr
+
+
+def test_an_alias_that_is_missing_is_named_at_the_start(logged, store, tmp_path):
+    store.create_registered_model("melanoma-none")
+    text = starting(tmp_path, "models:/melanoma-none@staging")
+    assert "Registered model alias staging not found" in text
+
+
+def test_a_network_that_was_changed_keeps_the_server_from_starting(logged, tmp_path):
+    import mlflow
+
+    model = Path(mlflow.artifacts.download_artifacts(logged.uri, dst_path=str(tmp_path / "model")))
+    (network,) = model.rglob("*.onnx")
+    network.write_bytes(network.read_bytes() + b" ")
+    assert "The network of this model is not the one that was logged" in starting(tmp_path, str(model))
+
+
+def test_outside_a_server_nothing_is_replaced(monkeypatch):
+    stand_in = SimpleNamespace(invocations="as it was", InvocationsResponse=None)
+    monkeypatch.setitem(sys.modules, server.SERVER, stand_in)
+    monkeypatch.delenv(server.MODEL_PATH, raising=False)
+    server.guard(LIMITS)
+    assert stand_in.invocations == "as it was"
+    monkeypatch.setenv(server.MODEL_PATH, "model")
+    server.guard(LIMITS)
+    assert callable(stand_in.invocations)
+
+
+def test_an_error_of_ours_is_answered_without_its_trace():
+    class Broken:
+        def predict(self, rows, params):
+            raise ZeroDivisionError("/secret/path")
+
+    answer = server.guarded(lambda text, status, kind: (json.loads(text), status, kind), LIMITS)
+    body = json.dumps({"dataframe_records": [{"image": base64.b64encode(b"x").decode()}]}).encode()
+    content, status, kind = answer(body, JSON, Broken(), None)
+    assert (status, kind) == (500, JSON)
+    assert content == {"error_code": "INTERNAL_ERROR", "message": "see the log of the server"}
