@@ -81,6 +81,6 @@ def test_the_explanation_sheet_shows_image_and_overlay_in_turn():
     figure = sheets.explanation_sheet(ROWS, noisy, brightness_of_a_corner, num=2, title="t", note="n")
     captions = [caption for caption, _ in shown(figure)]
     assert len(captions) == 4
-    assert captions[1] == captions[3] == "red: speaks for malignant"
+    assert captions[1] == captions[3] == "red: the score falls when it is covered"
     first = ROWS["image_id"].to_numpy()[sheets.fixed_choice(ROWS, num=2)[0]]
     assert captions[0].startswith(first)
