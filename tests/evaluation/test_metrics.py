@@ -3,11 +3,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from melanoma.evaluation.metrics import METRICS, at_prevalence, compute_metrics, confusion_counts, roc_curve
+from melanoma.evaluation.metrics import (
+    METRICS,
+    at_prevalence,
+    calibration_bins,
+    compute_metrics,
+    confusion_counts,
+    roc_curve,
+)
 
 pytestmark = pytest.mark.filterwarnings("error")
 
-NEED_BOTH_CLASSES = {"auc_roc", "partial_auc_above_80_sensitivity", "specificity_at_95_sensitivity"}
 samples = st.lists(
     st.tuples(st.integers(0, 1), st.integers(0, 10), st.integers(0, 3)), min_size=1, max_size=25
 )
@@ -50,8 +56,8 @@ def test_the_four_counts_of_the_counted_example(counted):
         ("auc_roc", 20.5 / 24),
         # precision where each malignant image is found; the last one shares its score with a benign one
         ("average_precision", (1 / 1 + 2 / 2 + 3 / 4 + 4 / 7) / 4),
-        # the last malignant image lifts the sensitivity from 3/4 to 1 and the alarms from 2 to 3 of 6 (one tie);
-        # from 4/5 on, a fifth of the way, the specificity falls from 3.8/6 to 3/6
+        # the last malignant image lifts the sensitivity from 3/4 to 1, the alarms from 2 to 3 of 6, for one
+        # ties with it; from 4/5 on, a fifth of the way, the specificity falls from 3.8/6 to 3/6
         ("partial_auc_above_80_sensitivity", 1 / 5 * (3.8 / 6 + 3 / 6) / 2),
         # all four must be found, at 0.3, where three of six benign images are called malignant too
         ("specificity_at_95_sensitivity", 3 / 6),
@@ -101,11 +107,19 @@ def test_rows_of_weights_do_not_touch_each_other(counted):
             assert together[name][row] == pytest.approx(value, abs=1e-15, nan_ok=True)
 
 
+OF_BOTH_CLASSES = {
+    "balanced_accuracy",
+    "auc_roc",
+    "partial_auc_above_80_sensitivity",
+    "specificity_at_95_sensitivity",
+}
+
+
 @pytest.mark.parametrize(
     ("target", "undefined"),
     [
-        (0, {"sensitivity", "balanced_accuracy", "average_precision", *NEED_BOTH_CLASSES}),
-        (1, {"specificity", "balanced_accuracy", *NEED_BOTH_CLASSES}),
+        (0, {"sensitivity", "average_precision", *OF_BOTH_CLASSES}),
+        (1, {"specificity", *OF_BOTH_CLASSES}),
     ],
 )
 def test_metrics_that_need_an_absent_class_are_nan(target, undefined):
@@ -231,7 +245,7 @@ def test_no_metric_changes_when_the_samples_change_places(rows, random):
 
 @settings(deadline=None)
 @given(samples)
-def test_the_partial_area_is_what_the_whole_one_leaves_above_the_sensitivity(rows):
+def test_the_partial_area_is_bounded_by_the_whole_one(rows):
     target, score, _ = (np.array(column) for column in zip(*rows, strict=True))
     values = measure(target, score / 10)
     partial, whole = values["partial_auc_above_80_sensitivity"], values["auc_roc"]
@@ -249,3 +263,27 @@ def test_where_more_are_malignant_a_positive_answer_says_more_and_a_negative_one
     for name, sign in (("ppv", 1), ("npv", -1)):
         gain = sign * (common[name][0] - rare[name][0])
         assert np.isnan(gain) or gain >= -1e-12
+
+
+def test_specificity_at_95_sensitivity_takes_the_threshold_that_finds_19_of_20():
+    # the lowest malignant one may be lost: benign ones below the last but one count
+    target = np.r_[np.ones(20), np.zeros(4)].astype(int)
+    probability = np.r_[0.1, np.linspace(0.5, 0.9, 19), 0.05, 0.3, 0.45, 0.6]
+    assert measure(target, probability)["specificity_at_95_sensitivity"] == pytest.approx(3 / 4)
+
+
+def test_the_partial_area_of_a_flawless_ranking_is_a_fifth_and_of_chance_a_fiftieth():
+    target = np.arange(10) % 2
+    assert measure(target, target * 1.0)["partial_auc_above_80_sensitivity"] == pytest.approx(0.2)
+    # the diagonal above 0.8: a triangle of 0.2 by 0.2
+    assert measure(target, np.full(10, 0.5))["partial_auc_above_80_sensitivity"] == pytest.approx(0.02)
+
+
+def test_the_calibration_error_of_a_counted_example():
+    # bins of a tenth: 0.05 with none of two, 0.95 with one of two: gaps 0.05 and 0.45, two images each
+    values = measure([0, 0, 1, 0], [0.05, 0.05, 0.95, 0.95])
+    assert values["expected_calibration_error"] == pytest.approx((2 * 0.05 + 2 * 0.45) / 4)
+
+
+def test_a_probability_of_one_is_in_the_last_bin():
+    assert calibration_bins(np.array([0.0, 0.1, 0.19, 0.99, 1.0]), 10).tolist() == [0, 1, 1, 9, 9]
