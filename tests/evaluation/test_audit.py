@@ -81,7 +81,7 @@ def test_variants_without_the_lesion_are_those_of_images_with_a_mask(pictures):
 
 def test_every_artefact_is_asked_for(pictures):
     measured = audit.measure(audited(pictures, reads_the_lesion), SETTINGS)
-    assert {audit.PLAIN, *audit.WITHOUT_LESION, *artefacts.ADDED} == set(measured)
+    assert {audit.PLAIN, *audit.WITHOUT_LESION, *artefacts.ARTEFACTS} == set(measured)
 
 
 def test_an_artefact_that_turns_many_decisions_is_warned_of(pictures):

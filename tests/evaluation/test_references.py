@@ -45,7 +45,9 @@ def test_a_histogram_by_hand():
     image = np.zeros((1, 2, 2, 3), dtype=np.uint8)
     image[0, 0, 0] = (255, 128, 64)
     counts = references.colour_histograms(image, num_bins=2)
-    assert counts.tolist() == [[3 / 4, 1 / 4, 3 / 4, 1 / 4, 1, 0]]
+    # the one pixel that is not black is orange: a low hue, fully bright, saturated by 3/4
+    rgb = [3 / 4, 1 / 4, 3 / 4, 1 / 4, 1, 0]
+    assert counts.tolist() == [[*rgb, 1, 0, 3 / 4, 1 / 4, 3 / 4, 1 / 4]]
 
 
 def test_a_planted_colour_is_learnt_and_a_planted_shape_is_not():
