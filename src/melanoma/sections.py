@@ -259,8 +259,8 @@ class Audit(Section):
     seed: Seed
     num_bootstrap_draws: Annotated[int, Field(ge=100)]
     num_folds: Annotated[int, Field(ge=2)]
-    histogram_bins: Annotated[int, Field(ge=2)]
-    border_fraction: OpenFraction
+    histogram_bins: Annotated[int, Field(ge=2, le=256)]
+    border_fraction: Annotated[float, Field(gt=0, lt=0.5)]
 
 
 class Promote(Section):
@@ -284,3 +284,5 @@ class Serve(Section):
     max_rows: Positive
     max_request_megabytes: Positive
     min_image_side: Positive
+    max_explained_rows: Positive
+    num_occlusion_steps: Annotated[int, Field(ge=2, le=64)]

@@ -1,20 +1,23 @@
 """Pictures with a part taken away or something added that is not the lesion, at the size networks see.
 
 They ask a network what it looks at. What is drawn depends on the image's id alone, so that it is the same for
-every model. All functions take and give `(size, size, 3)` uint8 and change no input.
+every model. Hair, rulers and corners are drawn by the functions that draw them in the synthetic dataset; a
+network trained there has met them, so there they turn less.
+
+Gives up: anatomy. Sizes are shares of the side and a hair is one pixel wide, about a tenth of a millimetre
+of skin at 150 px. The picture was squashed to a square; what is drawn round would be upright an ellipse.
 """
 
 import hashlib
 from collections.abc import Callable
+from functools import partial
 
 import cv2
 import numpy as np
 
-HAIR_COLOR = (45, 32, 28)
-INK_COLOR = (70, 60, 150)
-NUM_HAIRS = 12
-NUM_MARKS = 30  # of a ruler
-Draw = Callable[[np.ndarray, np.random.Generator], np.ndarray]
+# Of the side, added around a mask: people draw the border inside the last of the pigment.
+LESION_MARGIN_FRACTION = 0.02
+PEN_COLOURS = np.array(((0.30, 0.16, 0.52), (0.13, 0.22, 0.58), (0.10, 0.38, 0.34)))  # violet, blue, green
 
 
 def generator_of(image_id: str) -> np.random.Generator:
@@ -23,84 +26,153 @@ def generator_of(image_id: str) -> np.random.Generator:
 
 
 def blacked(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """The lesion in black: what is left is its outline and the skin.
+    """The lesion in black. That is a dark blob of the lesion's size and outline: not nothing to look at.
 
     Args:
-        image: Shape `(size, size, 3)`, uint8.
-        mask: Shape `(size, size)`, bool: the lesion.
+        image: Shape `(size, size, 3)`, uint8; not changed.
+        mask: Shape `(size, size)`, bool: the lesion; `LESION_MARGIN_FRACTION` around it goes too.
     """
-    return np.where(mask[..., None], np.uint8(0), image)
+    return np.where(_widened(mask)[..., None], np.uint8(0), image)
 
 
 def filled(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """The lesion in the mean colour of the skin around it: its outline is all but gone too.
+    """The lesion in the mean colour of the skin around it: no dark blob, but a flat one of its size.
 
     Args:
-        image: Shape `(size, size, 3)`, uint8.
-        mask: Shape `(size, size)`, bool: the lesion; where it is all, the mean of all is taken.
+        image: Shape `(size, size, 3)`, uint8; not changed.
+        mask: As for `blacked`; where it is all, the mean of all is taken.
     """
-    skin = image.reshape(-1, 3) if mask.all() else image[~mask]
-    return np.where(mask[..., None], skin.mean(0).round().astype(np.uint8), image)
+    return _flattened(image, _widened(mask))
 
 
 def border_only(image: np.ndarray, *, border_fraction: float) -> np.ndarray:
-    """A frame of the picture; its middle takes the mean colour of the frame.
+    """A frame of the picture; its middle takes the mean colour of the frame, the same square in every image.
+
+    A lesion that reaches the frame is still seen there.
 
     Args:
-        image: Shape `(size, size, 3)`, uint8.
-        border_fraction: Width of the frame, of the side.
+        image: Shape `(size, size, 3)`, uint8; not changed.
+        border_fraction: Width of the frame, of the side; at least a pixel of each side stays.
     """
     size = len(image)
     width = max(1, round(border_fraction * size))
     middle = np.zeros((size, size), dtype=bool)
     middle[width : size - width, width : size - width] = True
-    return filled(image, middle)
+    return _flattened(image, middle)
 
 
-def with_hair(image: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """Bent dark hairs, one pixel wide, across the picture."""
-    drawn, size = image.copy(), len(image)
-    along = np.linspace(0, 1, 24)[:, None]
-    for _ in range(NUM_HAIRS):
-        begin, end = generator.uniform(0, size, (2, 2))
-        bend = (begin + end) / 2 + generator.normal(0, size / 10, 2)
-        points = (1 - along) ** 2 * begin + 2 * along * (1 - along) * bend + along**2 * end
-        cv2.polylines(drawn, [points.round().astype(np.int32)], False, HAIR_COLOR, 1, cv2.LINE_AA)
-    return drawn
+def lay_over(image: np.ndarray, artefact: str, image_id: str) -> np.ndarray:
+    """The picture under one of `ARTEFACTS`, the image's own by its id.
+
+    Args:
+        image: Shape `(size, size, 3)`, uint8; not changed.
+        artefact: Its name.
+        image_id: Decides alone what is drawn.
+    """
+    picture = ARTEFACTS[artefact](generator_of(f"{artefact} {image_id}"), image.astype(np.float32) / 255)
+    return np.round(np.clip(picture, 0, 1) * 255).astype(np.uint8)
 
 
-def with_ruler(image: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """Marks of a ruler along one of the four edges, every fifth one longer."""
-    turns, size = int(generator.integers(4)), len(image)
-    drawn = np.rot90(image, turns).copy()
-    for number in range(NUM_MARKS):
-        at = int((number + 0.5) * size / NUM_MARKS)
-        length = round(size * (0.09 if number % 5 == 0 else 0.05))
-        drawn[:length, at] = 20
-    return np.ascontiguousarray(np.rot90(drawn, -turns))
+def _widened(mask: np.ndarray) -> np.ndarray:
+    """The mask with a margin on all sides."""
+    margin = round(LESION_MARGIN_FRACTION * len(mask))
+    square = np.ones((2 * margin + 1, 2 * margin + 1), dtype=np.uint8)
+    return cv2.dilate(mask.astype(np.uint8), square).astype(bool)
 
 
-def with_ink(image: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """A stroke of a violet pen near a corner, as surgeons mark lesions."""
-    drawn, size = image.copy(), len(image)
-    x, y = (int(value * size) for value in generator.choice([0.12, 0.88], 2))
-    axes = (round(0.16 * size), round(0.07 * size))
-    angle, width = float(generator.uniform(0, 180)), max(1, round(size / 40))
-    cv2.ellipse(drawn, (x, y), axes, angle, 20, 320, INK_COLOR, width, cv2.LINE_AA)
-    return drawn
+def _flattened(image: np.ndarray, covered: np.ndarray) -> np.ndarray:
+    """What is covered in the mean colour of what is not."""
+    seen = image.reshape(-1, 3) if covered.all() else image[~covered]
+    return np.where(covered[..., None], seen.mean(0).round().astype(np.uint8), image)
 
 
-def with_dark_corners(image: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """The round view of a dermatoscope: black outside a circle about the middle."""
-    size = len(image)
-    radius = size * generator.uniform(0.54, 0.6)
-    rows, columns = np.mgrid[:size, :size] - (size - 1) / 2
-    return blacked(image, rows**2 + columns**2 > radius**2)
+# ---- drawing: pictures are (size, size, 3), float in [0, 1] -----------------------------------
 
 
-ADDED: dict[str, Draw] = {
-    "hair": with_hair,
-    "ruler": with_ruler,
-    "ink": with_ink,
-    "dark_corners": with_dark_corners,
+def add_hair(rng: np.random.Generator, picture: np.ndarray, *, fewest: int = 3) -> np.ndarray:
+    """Thin curved hairs, dark or fair, roughly along one direction; `fewest` or up to 22 more."""
+    size = len(picture)
+    strands = np.zeros((size, size), dtype=np.float32)
+    along = rng.uniform(0, np.pi)
+    for _ in range(int(rng.integers(fewest, fewest + 23))):
+        angle = along + rng.normal(0, 0.35)
+        start = rng.uniform(-0.1, 1.1, size=2) * size
+        end = start + rng.uniform(0.3, 1.0) * size * np.array((np.cos(angle), np.sin(angle)))
+        knee = (start + end) / 2 + rng.normal(0, 0.08, size=2) * size
+        t = np.linspace(0, 1, 24)[:, None]
+        curve = (1 - t) ** 2 * start + 2 * t * (1 - t) * knee + t**2 * end
+        points = np.round(curve * 8).astype(np.int32)
+        thickness = 1 + int(rng.random() < 0.15 * size / 256)
+        cv2.polylines(strands, [points], False, 1.0, thickness, cv2.LINE_AA, shift=3)
+    strands = rng.uniform(0.5, 0.95) * cv2.GaussianBlur(strands, (0, 0), 0.6)[..., None]
+    colour = np.array((0.16, 0.11, 0.09)) + rng.uniform(0, 0.35) * np.array((1.0, 0.8, 0.55))
+    return (picture * (1 - strands) + colour * strands).astype(np.float32)
+
+
+def add_ruler(rng: np.random.Generator, picture: np.ndarray) -> np.ndarray:
+    """Millimetre scale near an edge, at any turn."""
+    size = len(picture)
+    ink = np.zeros((size, size), dtype=np.float32)
+    angle = rng.uniform(0, 2 * np.pi)
+    along = np.array((np.cos(angle), np.sin(angle)))
+    across = np.array((-along[1], along[0]))
+    centre = size * (0.5 + rng.uniform(0.36, 0.42) * across)
+    pitch = size * rng.uniform(0.03, 0.045)
+    num_marks = 11
+    marks = [centre + along * pitch * (k - num_marks // 2) for k in range(num_marks)]
+    _draw_line(ink, marks[0], marks[-1])
+    for number, mark in enumerate(marks):
+        length = pitch * (0.9 if number % 5 == 0 else 0.5)
+        _draw_line(ink, mark, mark - across * length)
+    ink = rng.uniform(0.5, 0.9) * ink[..., None]
+    return picture * (1 - ink) + 0.12 * ink
+
+
+def _draw_line(canvas: np.ndarray, start: np.ndarray, end: np.ndarray, thickness: int = 1) -> None:
+    """Draw a line between two points given as `(column, row)`; all in pixels."""
+    first, last = (np.round(point * 8).astype(int).tolist() for point in (start, end))
+    cv2.line(canvas, first, last, 1.0, thickness, cv2.LINE_AA, shift=3)
+
+
+def darken_corners(
+    rng: np.random.Generator, picture: np.ndarray, *, widest: float = 1.22, faintest: float = 0.5
+) -> np.ndarray:
+    """Shadow of a round lens, from a faint fall-off to black corners.
+
+    Args:
+        rng: Source of its place, size, softness and darkness.
+        picture: Not changed.
+        widest: Radius that the view has at most, of half the side; at least it has 0.24 less.
+        faintest: Share of the light that is lost at least where the shadow is full.
+    """
+    axis = np.linspace(-1, 1, len(picture))
+    centre = rng.normal(0, 0.05, size=2)
+    distance = np.hypot(axis[None, :] - centre[0], axis[:, None] - centre[1])
+    depth = (distance - rng.uniform(widest - 0.24, widest)) / rng.uniform(0.012, 0.09)
+    shadow = 1 / (1 + np.exp(-np.clip(depth, -30, 30)))
+    return picture * (1 - rng.uniform(faintest, 0.97) * shadow[..., None])
+
+
+def add_ink(rng: np.random.Generator, picture: np.ndarray) -> np.ndarray:
+    """Strokes of a surgical pen around the middle; the skin shows through them."""
+    size = len(picture)
+    strokes = np.zeros((size, size), dtype=np.float32)
+    for angle in rng.uniform(0, 2 * np.pi) + np.sort(rng.uniform(0, 2 * np.pi, int(rng.integers(2, 5)))):
+        towards = np.array((np.cos(angle), np.sin(angle)))
+        middle = size / 2 * (1 + rng.uniform(0.84, 0.96) * towards)
+        turned = angle + np.pi / 2 + rng.normal(0, 0.5)
+        half = size * rng.uniform(0.04, 0.09) * np.array((np.cos(turned), np.sin(turned)))
+        thickness = max(1, round(size * rng.uniform(0.015, 0.035)))
+        _draw_line(strokes, middle - half, middle + half, thickness)
+    strokes = rng.uniform(0.6, 0.9) * cv2.GaussianBlur(strokes, (0, 0), 0.008 * size)[..., None]
+    ink = rng.choice(PEN_COLOURS)
+    return picture * (1 - strokes + ink * strokes)
+
+
+# Stronger than in the synthetic dataset: what is asked about must be seen in every image.
+ARTEFACTS: dict[str, Callable[[np.random.Generator, np.ndarray], np.ndarray]] = {
+    "hair": partial(add_hair, fewest=12),
+    "ruler": add_ruler,
+    "ink": add_ink,
+    "dark_corners": partial(darken_corners, widest=1.1, faintest=0.85),
 }

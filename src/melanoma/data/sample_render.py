@@ -16,6 +16,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from melanoma.data import artefacts
+
 # Red, green, blue in [0, 1] under white light, palest to darkest: six steps in the manner of the
 # Fitzpatrick scale, chosen by eye.
 SKIN_TONES = np.array(
@@ -113,12 +115,12 @@ def render_view(
     picture = _skin(rng, skin_tone, image_size) * placed.tint
     veil = placed.veil[..., None]
     picture = picture * (1 - veil) + VEIL_COLOUR * veil
-    for draw, chance in ((_add_hair, 0.45), (_add_gel, 0.25), (_add_ruler, 0.3)):
+    for draw, chance in ((artefacts.add_hair, 0.45), (_add_gel, 0.25), (artefacts.add_ruler, 0.3)):
         if rng.random() < chance:
             picture = draw(rng, picture)
     picture = _light(rng, picture)
     if rng.random() < 0.45:
-        picture = _darken_corners(rng, picture)
+        picture = artefacts.darken_corners(rng, picture)
     picture = _expose(rng, picture)
     mask = np.where(placed.cover >= 0.5, 255, 0).astype(np.uint8)
     return picture, mask
@@ -281,26 +283,6 @@ def _skin(rng: np.random.Generator, skin_tone: float, size: int) -> np.ndarray:
     return (tone * (1 + blotches[..., None] * redness + furrows[..., None])).astype(np.float32)
 
 
-def _add_hair(rng: np.random.Generator, picture: np.ndarray) -> np.ndarray:
-    """Thin curved hairs, dark or fair, roughly along one direction."""
-    size = len(picture)
-    strands = np.zeros((size, size), dtype=np.float32)
-    along = rng.uniform(0, np.pi)
-    for _ in range(int(rng.integers(3, 26))):
-        angle = along + rng.normal(0, 0.35)
-        start = rng.uniform(-0.1, 1.1, size=2) * size
-        end = start + rng.uniform(0.3, 1.0) * size * np.array((np.cos(angle), np.sin(angle)))
-        knee = (start + end) / 2 + rng.normal(0, 0.08, size=2) * size
-        t = np.linspace(0, 1, 24)[:, None]
-        curve = (1 - t) ** 2 * start + 2 * t * (1 - t) * knee + t**2 * end
-        points = np.round(curve * 8).astype(np.int32)
-        thickness = 1 + int(rng.random() < 0.15 * size / 256)
-        cv2.polylines(strands, [points], False, 1.0, thickness, cv2.LINE_AA, shift=3)
-    strands = rng.uniform(0.5, 0.95) * cv2.GaussianBlur(strands, (0, 0), 0.6)[..., None]
-    colour = np.array((0.16, 0.11, 0.09)) + rng.uniform(0, 0.35) * np.array((1.0, 0.8, 0.55))
-    return (picture * (1 - strands) + colour * strands).astype(np.float32)
-
-
 def _add_gel(rng: np.random.Generator, picture: np.ndarray) -> np.ndarray:
     """Bubbles in the contact gel: pale rings with a bright spot."""
     size = len(picture)
@@ -315,31 +297,6 @@ def _add_gel(rng: np.random.Generator, picture: np.ndarray) -> np.ndarray:
     return picture + (1 - picture) * shine
 
 
-def _add_ruler(rng: np.random.Generator, picture: np.ndarray) -> np.ndarray:
-    """Millimetre scale near an edge, at any turn."""
-    size = len(picture)
-    ink = np.zeros((size, size), dtype=np.float32)
-    angle = rng.uniform(0, 2 * np.pi)
-    along = np.array((np.cos(angle), np.sin(angle)))
-    across = np.array((-along[1], along[0]))
-    centre = size * (0.5 + rng.uniform(0.36, 0.42) * across)
-    pitch = size * rng.uniform(0.03, 0.045)
-    num_marks = 11
-    marks = [centre + along * pitch * (k - num_marks // 2) for k in range(num_marks)]
-    _draw_line(ink, marks[0], marks[-1])
-    for number, mark in enumerate(marks):
-        length = pitch * (0.9 if number % 5 == 0 else 0.5)
-        _draw_line(ink, mark, mark - across * length)
-    ink = rng.uniform(0.5, 0.9) * ink[..., None]
-    return picture * (1 - ink) + 0.12 * ink
-
-
-def _draw_line(canvas: np.ndarray, start: np.ndarray, end: np.ndarray) -> None:
-    """Draw a thin line between two points given as `(column, row)` in pixels."""
-    first, last = (np.round(point * 8).astype(int).tolist() for point in (start, end))
-    cv2.line(canvas, first, last, 1.0, 1, cv2.LINE_AA, shift=3)
-
-
 def _light(rng: np.random.Generator, picture: np.ndarray) -> np.ndarray:
     """Brightness, a gradient across the frame, and a colour cast."""
     axis = np.linspace(-0.5, 0.5, len(picture))
@@ -348,15 +305,6 @@ def _light(rng: np.random.Generator, picture: np.ndarray) -> np.ndarray:
     gain = rng.uniform(0.82, 1.06) * (1 + rng.uniform(0, 0.25) * slope)
     cast = 1 + rng.normal(0, 0.03, size=3)
     return picture * gain[..., None] * cast
-
-
-def _darken_corners(rng: np.random.Generator, picture: np.ndarray) -> np.ndarray:
-    """Shadow of a round lens, from a faint fall-off to black corners."""
-    axis = np.linspace(-1, 1, len(picture))
-    centre = rng.normal(0, 0.05, size=2)
-    distance = np.hypot(axis[None, :] - centre[0], axis[:, None] - centre[1])
-    shadow = _sigmoid((distance - rng.uniform(0.98, 1.22)) / rng.uniform(0.012, 0.09))
-    return picture * (1 - rng.uniform(0.5, 0.97) * shadow[..., None])
 
 
 def _expose(rng: np.random.Generator, picture: np.ndarray) -> np.ndarray:

@@ -58,9 +58,9 @@ def variants(audited: Audited, settings: Audit) -> Iterator[tuple[str, np.ndarra
         artefacts.border_only(image, border_fraction=settings.border_fraction) for image in audited.images
     ]
     yield "border_only", everyone, np.stack(framed)
-    for name, draw in artefacts.ADDED.items():
+    for name in artefacts.ARTEFACTS:
         pairs = zip(audited.images, audited.rows["image_id"], strict=True)
-        drawn = [draw(image, artefacts.generator_of(f"{name} {image_id}")) for image, image_id in pairs]
+        drawn = [artefacts.lay_over(image, name, image_id) for image, image_id in pairs]
         yield name, everyone, np.stack(drawn)
 
 
@@ -143,7 +143,7 @@ def warnings(measured: dict[str, dict[str, Any]], references: dict[str, dict[str
                 f"{name}: without the lesion the AUC is still {with_interval(auc)}; what surrounds the "
                 "lesion, or its outline, tells the label"
             )
-    for name in artefacts.ADDED:
+    for name in artefacts.ARTEFACTS:
         share = measured[name]["flipped_fraction"]
         if share > MANY_FLIPPED:
             found.append(f"{name}: adding it turns {share:.0%} of the decisions")
