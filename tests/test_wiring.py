@@ -17,7 +17,8 @@ STAGES = yaml.load(ROOT / "dvc.yaml")["stages"]
 ENTRY_POINTS = yaml.load(ROOT / "MLproject")["entry_points"]
 PARAMS = yaml.load(ROOT / "params.yaml")
 SCRIPTS = {path.stem for path in (ROOT / "pipelines").glob("[!_]*.py")}
-NOT_A_STAGE = {"fetch", "predict", "smoke", "storage", "summary"}  # run by people; see MLproject
+# Run by people; see MLproject.
+NOT_A_STAGE = {"fetch", "history", "predict", "release", "rollback", "smoke", "storage", "summary", "trace"}
 NOT_A_SCRIPT = {"main", "experiment"}  # entry points that are commands of DVC
 SHARED_SECTIONS = {"run", "cohorts", "execution", "fetch", "augment", "baseline", "model", "serve"}
 
