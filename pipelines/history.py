@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from melanoma.registry import ledger, moves, versions
-from pipelines import _cli
+from pipelines import _cli, _registry
 
 ALIASES = (versions.STAGING, versions.PRODUCTION)
 SHOWN_WIDTH = 160  # where no terminal says how wide it is
@@ -21,14 +21,15 @@ SHOWN_WIDTH = 160  # where no terminal says how wide it is
 def main(argv: Sequence[str] | None = None) -> int:
     """Print the ledger of a model."""
     parser = _cli.parser(__doc__)
-    parser.add_argument("model", help="registered model, for instance melanoma-ph2")
+    _registry.add_model(parser)
     parser.add_argument("--alias", choices=ALIASES, help="only this one")
     parser.add_argument(
         "--on", type=date.fromisoformat, metavar="YYYY-MM-DD", help="what was served that day"
     )
     args = parser.parse_args(argv)
 
-    console = Console(width=None if sys.stdout.isatty() else SHOWN_WIDTH, highlight=False)
+    width = None if sys.stdout.isatty() else SHOWN_WIDTH
+    console = Console(width=width, highlight=False, markup=False, emoji=False)  # reasons are shown as written
     entries = ledger.entries(args.model)
     if args.on is None:
         console.print(_table(args.model, [entry for entry in entries if args.alias in (None, entry.alias)]))

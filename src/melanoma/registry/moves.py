@@ -148,8 +148,8 @@ def way_back(name: str, alias: str) -> list[int]:
         if entry.kind == ledger.ROLLBACK and len(way) > 1:
             way.pop()
             continue
-        if entry.previous is not None and entry.previous != (way[-1] if way else None):
-            way = [entry.previous]  # it was moved outside the ledger in between
+        if entry.previous != (way[-1] if way else None):  # it was moved outside the ledger in between
+            way = [] if entry.previous is None else [entry.previous]
         if entry.version is not None:
             way.append(entry.version)
     return way

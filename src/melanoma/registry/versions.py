@@ -62,6 +62,8 @@ def get_version(name: str, number: int) -> Version:
     try:
         return store.get_model_version(name, str(number))
     except MlflowException as error:
+        if error.error_code == "INVALID_PARAMETER_VALUE":
+            raise TrackingError(f"{name!r} is no name of a registered model: {error}") from error
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise
         known = sorted(int(version.version) for version in store.search_model_versions(f"name = '{name}'"))
