@@ -22,6 +22,7 @@ def prepare_contest(
     *,
     references: pd.DataFrame,
     slices: list[dict[str, Any]],
+    num_bins: int,
     champion: versions.Version | None,
     assigned: pd.DataFrame,
     folder: Path,
@@ -34,6 +35,7 @@ def prepare_contest(
         selected: The challenger's name in `predictions`.
         references: Column `colour` by `image_id`.
         slices: Of the challenger, see `gate.Contest`.
+        num_bins: Likewise.
         champion: The version that holds the alias, if any.
         assigned: Groups of all images that were ever accepted, columns `schema.ASSIGNED_COLUMNS`.
         folder: Where to put what is downloaded.
@@ -58,6 +60,7 @@ def prepare_contest(
         champion=None if champion is None else _score(champion, data.images[is_test], folder),
         colour=of_colour.loc[rows["image_id"]].to_numpy(),
         slices=slices,
+        num_bins=num_bins,
     )
 
 

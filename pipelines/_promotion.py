@@ -9,6 +9,7 @@ import pandas as pd
 
 from melanoma import files, schema, tracking
 from melanoma.data.packed import Packed
+from melanoma.errors import TrackingError
 from melanoma.evaluation import gate
 from melanoma.registry import ledger, moves, versions
 from melanoma.sections import Promote
@@ -32,6 +33,7 @@ class Candidate:
         references: Scores of the references by image.
         slices: Of the model.
         assigned: Groups of all images that were ever accepted.
+        num_bins: Of the expected calibration error.
     """
 
     cohort: str
@@ -43,6 +45,7 @@ class Candidate:
     references: pd.DataFrame
     slices: list[dict[str, Any]]
     assigned: pd.DataFrame
+    num_bins: int
 
     @property
     def name(self) -> str:
@@ -92,7 +95,9 @@ def _register(candidate: Candidate) -> versions.Version:
     measured = candidate.metrics[schema.TEST]
     with tempfile.TemporaryDirectory(prefix="register-") as folder:
         model = tracking.download(candidate.entry["model_uri"], Path(folder))
-        settings_digest = files.sha256_of_file(model / "artifacts" / "settings.json")
+        settings = model / "artifacts" / "settings.json"
+        _require_operating_point(candidate, settings)
+        settings_digest = files.sha256_of_file(settings)
     tags = {
         versions.DIGEST_TAG: candidate.digest,
         versions.NETWORK_TAG: candidate.entry["network_sha256"],
@@ -108,6 +113,15 @@ def _register(candidate: Candidate) -> versions.Version:
     return versions.register(candidate.name, candidate.entry["model_uri"], tags=tags)
 
 
+def _require_operating_point(candidate: Candidate, settings: Path) -> None:
+    """What is served must be what was evaluated."""
+    if files.read_json(settings)["operating_point"] != candidate.entry["operating_point"]:
+        raise TrackingError(
+            f"The logged model {candidate.entry['model_uri']} has another operating point than models.json: "
+            "one of them was changed. Nothing was moved. Run `dvc repro --force evaluate`."
+        )
+
+
 def _judge(
     candidate: Candidate, champion: versions.Version | None, rules: Promote, folder: Path
 ) -> dict[str, Any]:
@@ -117,6 +131,7 @@ def _judge(
         candidate.model,
         references=candidate.references,
         slices=candidate.slices,
+        num_bins=candidate.num_bins,
         champion=champion,
         assigned=candidate.assigned,
         folder=folder,

@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
 
     params = config.load(args.params)
-    candidate = _open_candidate(args)
+    candidate = _open_candidate(args, params)
     summary = _promotion.promote(candidate, params.promote)
     files.write_text(_card.write(args, params, candidate, summary), args.card)
     _card.attach(args.card, summary, run_id=candidate.entry["run_id"])
@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _open_candidate(args: argparse.Namespace) -> _promotion.Candidate:
+def _open_candidate(args: argparse.Namespace, params: config.Params) -> _promotion.Candidate:
     models = files.read_json(args.models)
     model = models["selected"]
     return _promotion.Candidate(
@@ -58,6 +58,7 @@ def _open_candidate(args: argparse.Namespace) -> _promotion.Candidate:
         references=files.read_csv(args.references, dtype={"image_id": "string"}),
         slices=files.read_json(args.slices)[model],
         assigned=splits.read_assigned(args.assigned),
+        num_bins=params.evaluate.num_calibration_bins,
     )
 
 

@@ -17,7 +17,17 @@ STAGES = yaml.load(ROOT / "dvc.yaml")["stages"]
 ENTRY_POINTS = yaml.load(ROOT / "MLproject")["entry_points"]
 PARAMS = yaml.load(ROOT / "params.yaml")
 SCRIPTS = {path.stem for path in (ROOT / "pipelines").glob("[!_]*.py")}
-NOT_A_STAGE = {"fetch", "predict", "smoke", "storage", "summary"}  # run by people; see MLproject
+NOT_A_STAGE = {  # run by people; see MLproject
+    "fetch",
+    "history",
+    "predict",
+    "release",
+    "rollback",
+    "smoke",
+    "storage",
+    "summary",
+    "trace",
+}
 NOT_A_SCRIPT = {"main", "experiment"}  # entry points that are commands of DVC
 SHARED_SECTIONS = {"run", "cohorts", "execution", "fetch", "augment", "baseline", "model", "serve"}
 
@@ -100,7 +110,7 @@ def test_the_loops_run_over_the_active_datasets_and_cohorts():
     assert loops == {
         **dict.fromkeys(("sample", "duplicates", "assign")),
         **dict.fromkeys(("ingest", "inspect", "validate", "card"), "${run.datasets}"),
-        **dict.fromkeys(("split", "pack", "tune", "train", "evaluate", "promote"), "${run.cohorts}"),
+        **dict.fromkeys(("split", "pack", "tune", "train", "evaluate", "audit", "promote"), "${run.cohorts}"),
     }
 
 

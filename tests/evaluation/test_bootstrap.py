@@ -1,7 +1,18 @@
 import numpy as np
 import pytest
 
-from melanoma.evaluation.bootstrap import difference, draw_weights, interval, metrics_with_intervals
+from melanoma.evaluation import bootstrap
+from melanoma.evaluation.bootstrap import (
+    GRID,
+    calibration_curve,
+    difference,
+    draw_weights,
+    interval,
+    metrics_with_intervals,
+    precision_band,
+    restated,
+    roc_band,
+)
 from melanoma.evaluation.metrics import METRICS
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -151,3 +162,72 @@ def test_the_difference_is_nan_without_one_class():
     weights = draw_weights(SINGLETONS, num_draws=20, seed=1)
     lead = difference(np.ones(40), np.full(40, 0.5), np.full(40, 0.4), metric="auc_roc", weights=weights)
     assert all(np.isnan(value) for value in lead.values())
+
+
+def test_blocks_of_draws_do_not_change_the_result(counted, monkeypatch):
+    weights = draw_weights(np.arange(10).astype(str), num_draws=103, seed=1)
+    whole = metrics_with_intervals(*counted, threshold=0.5, weights=weights)
+    monkeypatch.setattr(bootstrap, "BLOCK_CELLS", 70)  # seven draws at a time
+    assert metrics_with_intervals(*counted, threshold=0.5, weights=weights) == whole
+
+
+def test_a_difference_of_a_metric_that_needs_a_threshold_is_refused(counted):
+    target, probability = counted
+    weights = draw_weights(np.arange(10).astype(str), num_draws=10, seed=1)
+    with pytest.raises(ValueError, match="must be one of"):
+        difference(target, probability, probability, metric="accuracy", weights=weights)
+    assert difference(target, probability, probability, metric="log_loss", weights=weights)["high"] == 0
+
+
+def test_predictive_values_restated_by_hand(counted):
+    # sensitivity 3/4 and specificity 5/6; at 1/10: 3/4 * 1/10 = 9/120 found, 1/6 * 9/10 = 18/120 alarmed
+    weights = draw_weights(np.arange(10).astype(str), num_draws=100, seed=1)
+    (row,) = restated(*counted, threshold=0.5, weights=weights, prevalences=[0.1])
+    assert row["prevalence"] == 0.1
+    assert row["ppv"]["value"] == pytest.approx(9 / 27)
+    assert row["npv"]["value"] == pytest.approx((5 / 6 * 9 / 10) / (5 / 6 * 9 / 10 + 1 / 4 * 1 / 10))
+    assert row["ppv"]["low"] < 9 / 27 < row["ppv"]["high"]
+
+
+def test_at_the_prevalence_of_the_data_the_predictive_values_are_those_of_the_data(counted):
+    weights = draw_weights(np.arange(10).astype(str), num_draws=10, seed=1)
+    (row,) = restated(*counted, threshold=0.5, weights=weights, prevalences=[0.4])
+    plain = metrics_with_intervals(*counted, threshold=0.5, weights=weights)
+    for name in ("ppv", "npv"):
+        assert row[name]["value"] == pytest.approx(plain[name]["value"])
+
+
+def test_the_roc_band_follows_the_curve_and_holds_it(counted):
+    weights = draw_weights(np.arange(10).astype(str), num_draws=300, seed=1)
+    band = roc_band(*counted, weights=weights)
+    at = dict(zip(GRID.round(2), band["sensitivity"], strict=True))
+    # above the first benign score (0.7) lie 0.9 and 0.8; above the second also 0.6; 0.3 ties with the third
+    assert (at[0.0], at[0.16], at[0.17], at[0.34], at[0.5]) == (2 / 4, 2 / 4, 3 / 4, 3 / 4, 4 / 4)
+    assert (band["low"] <= band["sensitivity"]).all()
+    assert (band["high"] >= band["sensitivity"]).all()
+
+
+def test_the_precision_band_is_the_best_precision_at_that_recall(counted):
+    weights = draw_weights(np.arange(10).astype(str), num_draws=300, seed=1)
+    band = precision_band(*counted, weights=weights)
+    at = dict(zip(GRID.round(2), band["precision"], strict=True))
+    # 0.9 and 0.8 malignant; then 3 of 4 by 0.6; then 4 of 6 by 0.3, which a benign one shares: 4 of 7
+    assert (at[0.5], at[0.51], at[0.75], at[0.76]) == (1, 3 / 4, 3 / 4, 4 / 7)
+
+
+def test_bands_of_one_class_are_undefined():
+    weights = draw_weights(np.arange(4).astype(str), num_draws=20, seed=1)
+    benign = (np.zeros(4), np.linspace(0, 1, 4))
+    assert roc_band(*benign, weights=weights)[["sensitivity", "low", "high"]].isna().all(axis=None)
+    assert precision_band(*benign, weights=weights)[["precision", "low"]].isna().all(axis=None)
+
+
+def test_the_calibration_curve_of_a_counted_example():
+    target, probability = np.array([0, 1, 1, 1, 0]), np.array([0.1, 0.15, 0.6, 0.7, 1.0])
+    weights = draw_weights(np.arange(5).astype(str), num_draws=200, seed=1)
+    curve = calibration_curve(target, probability, weights=weights, num_bins=5)
+    assert curve["num_images"].tolist() == [2, 0, 0, 2, 1]
+    assert curve["malignant_fraction"].dropna().tolist() == [1 / 2, 1, 0]
+    assert curve["mean_probability"].dropna().tolist() == pytest.approx([0.125, 0.65, 1.0])
+    assert curve.loc[1, ["malignant_fraction", "low", "high"]].isna().all()
+    assert (curve.loc[0, "low"], curve.loc[0, "high"]) == (0, 1)

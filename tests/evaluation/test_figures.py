@@ -18,11 +18,9 @@ from melanoma.evaluation.figures import (
 from melanoma.schema import NOT_A_DEVICE
 
 CURVE = pd.DataFrame({"false_positive_fraction": [0, 0, 1 / 2, 1], "sensitivity": [0, 1 / 2, 1, 1]})
-COUNTS: dict[str, float] = {
-    "true_positives": 7,
-    "false_negatives": 1,
-    "false_positives": 4,
-    "true_negatives": 20,
+COUNTS = {
+    "malignant": {"benign": 1, "refer": 2, "malignant": 5},
+    "benign": {"benign": 20, "refer": 3, "malignant": 4},
 }
 HISTORY = pd.DataFrame(
     {
@@ -46,9 +44,9 @@ COMPARISON = {
 
 
 def all_figures() -> dict[str, mpl.figure.Figure]:
-    named = {"title": "a title", "note": "cohort toy"}
+    named: dict[str, str] = {"title": "a title", "note": "cohort toy"}
     return {
-        "roc": roc_figure({"tuned": CURVE}, {"tuned": "tuned: 0.875"}, **named),
+        "roc": roc_figure({"tuned": CURVE}, {"tuned": "tuned: 0.875"}, title="a title", note="cohort toy"),
         "confusion": confusion_figure(COUNTS, **named),
         "history": history_figure(HISTORY, **named),
         "seeds": seeds_figure(COMPARISON, score="val_auc_roc", note="cohort toy"),

@@ -166,7 +166,7 @@ def test_the_calibration_bound(rules, bound, is_passed):
 
 def part(value: str, auc: float | None) -> dict:
     entry = {"value": auc, "low": auc, "high": auc}
-    return {"slice": "sex", "value": value, "num_images": 30, "auc_roc": entry}
+    return {"slice": "sex", "value": value, "num_images": 30, "is_too_small": auc is None, "auc_roc": entry}
 
 
 def test_the_worst_part_with_enough_images_must_reach_the_floor(rules):
@@ -204,7 +204,20 @@ def test_the_primary_metric_is_the_declared_one(rules, metric):
     assert metric in verdict["reasons"][0]
 
 
-def test_probabilities_that_are_undefined_pass_no_gate(rules):
-    strict = rules.model_copy(update={"must_beat_colour": True})
-    verdict = judge(contest([1, 1, 1, 1, 1, 0], np.full(6, 0.5)), strict)
-    assert not verdict["is_passed"]
+@pytest.mark.parametrize("which", ["challenger", "champion", "colour"])
+def test_probabilities_that_are_no_numbers_pass_no_gate(rules, which):
+    scored = {"challenger": FLAWLESS, "champion": FLAWLESS, "colour": FLAWLESS}
+    assert judge(contest(TARGET, **scored), rules)["is_passed"]
+    scored[which] = np.where(np.arange(15) == 3, np.nan, FLAWLESS)
+    verdict = judge(contest(TARGET, **scored), rules)
+    assert verdict["reasons"] == ["some probabilities are no numbers, so nothing can be compared"]
+
+
+def test_a_part_that_is_too_small_is_not_judged_and_an_undefined_interval_is_said(rules):
+    strict = rules.model_copy(update={"min_worst_slice_auc_roc": 0.6})
+    small = part("male", 0.1) | {"is_too_small": True}
+    assert judge(contest(TARGET, FLAWLESS, slices=[small, part("female", 0.9)]), strict)["is_passed"]
+    open_ended = part("male", 0.1)
+    open_ended["auc_roc"] = {"value": 0.1, "low": None, "high": None}
+    verdict = judge(contest(TARGET, FLAWLESS, slices=[open_ended]), strict)
+    assert "AUC 0.100 (undefined to undefined)" in verdict["reasons"][0]

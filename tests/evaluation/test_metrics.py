@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from melanoma.evaluation.metrics import METRICS, compute_metrics, confusion_counts, roc_curve
+from melanoma.evaluation.metrics import METRICS, calibration_bins, compute_metrics, confusion_counts, roc_curve
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -93,11 +93,19 @@ def test_rows_of_weights_do_not_touch_each_other(counted):
             assert together[name][row] == pytest.approx(value, abs=1e-15, nan_ok=True)
 
 
+OF_BOTH_CLASSES = {
+    "balanced_accuracy",
+    "auc_roc",
+    "partial_auc_above_80_sensitivity",
+    "specificity_at_95_sensitivity",
+}
+
+
 @pytest.mark.parametrize(
     ("target", "undefined"),
     [
-        (0, {"sensitivity", "balanced_accuracy", "auc_roc", "average_precision"}),
-        (1, {"specificity", "balanced_accuracy", "auc_roc"}),
+        (0, {"sensitivity", "average_precision", *OF_BOTH_CLASSES}),
+        (1, {"specificity", *OF_BOTH_CLASSES}),
     ],
 )
 def test_metrics_that_need_an_absent_class_are_nan(target, undefined):
@@ -209,3 +217,27 @@ def test_the_area_under_the_roc_points_is_the_auc(counted):
     curve = roc_curve(*counted)
     area = np.trapezoid(curve["sensitivity"], curve["false_positive_fraction"])
     assert area == pytest.approx(20.5 / 24, abs=1e-15)
+
+
+def test_specificity_at_95_sensitivity_takes_the_threshold_that_finds_19_of_20():
+    # the lowest malignant one may be lost: benign ones below the last but one count
+    target = np.r_[np.ones(20), np.zeros(4)].astype(int)
+    probability = np.r_[0.1, np.linspace(0.5, 0.9, 19), 0.05, 0.3, 0.45, 0.6]
+    assert measure(target, probability)["specificity_at_95_sensitivity"] == pytest.approx(3 / 4)
+
+
+def test_the_partial_area_of_a_flawless_ranking_is_a_fifth_and_of_chance_a_fiftieth():
+    target = np.arange(10) % 2
+    assert measure(target, target * 1.0)["partial_auc_above_80_sensitivity"] == pytest.approx(0.2)
+    # the diagonal above 0.8: a triangle of 0.2 by 0.2
+    assert measure(target, np.full(10, 0.5))["partial_auc_above_80_sensitivity"] == pytest.approx(0.02)
+
+
+def test_the_calibration_error_of_a_counted_example():
+    # bins of a tenth: 0.05 with none of two, 0.95 with one of two: gaps 0.05 and 0.45, two images each
+    values = measure([0, 0, 1, 0], [0.05, 0.05, 0.95, 0.95])
+    assert values["expected_calibration_error"] == pytest.approx((2 * 0.05 + 2 * 0.45) / 4)
+
+
+def test_a_probability_of_one_is_in_the_last_bin():
+    assert calibration_bins(np.array([0.0, 0.1, 0.19, 0.99, 1.0]), 10).tolist() == [0, 1, 1, 9, 9]

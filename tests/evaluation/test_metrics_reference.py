@@ -4,12 +4,38 @@ import numpy as np
 import pytest
 from sklearn import metrics as reference
 
-from melanoma.evaluation.metrics import compute_metrics, roc_curve
+from melanoma.evaluation.metrics import METRICS, compute_metrics, roc_curve
+from melanoma.training import scores
 
 pytestmark = pytest.mark.filterwarnings("error")
 
 THRESHOLD = 0.4
+
+
+def partial_auc(target, probability, sample_weight):
+    """sklearn's area left of a false positive rate, with the classes exchanged and McClish's scale undone."""
+    standard = reference.roc_auc_score(1 - target, 1 - probability, max_fpr=0.2, sample_weight=sample_weight)
+    least, most = 0.2**2 / 2, 0.2
+    return least + (standard * 2 - 1) * (most - least)
+
+
+def specificity_at_95(target, probability, sample_weight):
+    false_positives, sensitivity, _ = reference.roc_curve(
+        target, probability, sample_weight=sample_weight, drop_intermediate=False
+    )
+    return 1 - false_positives[sensitivity >= 0.95 - 1e-12].min()
+
+
+def calibration_error(target, probability, sample_weight):
+    bins = np.minimum((probability * 10).astype(int), 9)
+    gaps = [abs(np.sum((sample_weight * (target - probability))[bins == number])) for number in range(10)]
+    return np.sum(gaps) / np.sum(sample_weight)
+
+
 OF_PROBABILITIES = {
+    "partial_auc_above_80_sensitivity": partial_auc,
+    "specificity_at_95_sensitivity": specificity_at_95,
+    "expected_calibration_error": calibration_error,
     "auc_roc": reference.roc_auc_score,
     "average_precision": reference.average_precision_score,
     "brier_score": reference.brier_score_loss,
@@ -71,3 +97,16 @@ def test_roc_points_equal_those_of_scikit_learn(num_decimals):
     np.testing.assert_allclose(ours["false_positive_fraction"], false_positives, rtol=0, atol=1e-15)
     np.testing.assert_allclose(ours["sensitivity"], sensitivity, rtol=0, atol=1e-15)
     np.testing.assert_array_equal(ours["threshold"], thresholds)
+
+
+def test_specificity_at_95_sensitivity_is_that_by_which_trials_are_compared():
+    for seed in range(20):
+        target, probability = draw(seed, num_decimals=1)
+        once = np.ones((1, len(target)))
+        ours = compute_metrics(target, probability, threshold=THRESHOLD, weights=once)
+        name = "specificity_at_95_sensitivity"
+        assert ours[name][0] == pytest.approx(scores.OBJECTIVES[name](target, probability))
+
+
+def test_every_metric_has_a_reference():
+    assert {*OF_DECISIONS, *OF_PROBABILITIES} == set(METRICS)

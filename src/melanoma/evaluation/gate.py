@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from melanoma.evaluation.bootstrap import difference, draw_weights, metrics_with_intervals
+from melanoma.evaluation.metrics import NUM_BINS
 from melanoma.sections import Promote
 
 SPECIFICITY = "specificity_at_95_sensitivity"
@@ -28,6 +29,7 @@ class Contest:
         champion: Likewise, with its own calibration; `None` when no model holds the alias yet.
         colour: Likewise, of the reference that sees colours only.
         slices: Of the challenger, from `slices.measure`.
+        num_bins: Of the expected calibration error.
     """
 
     target: np.ndarray
@@ -36,6 +38,13 @@ class Contest:
     champion: np.ndarray | None
     colour: np.ndarray
     slices: Sequence[Mapping[str, Any]] = field(default=(), repr=False)
+    num_bins: int = NUM_BINS
+
+    @property
+    def is_defined(self) -> bool:
+        """Whether every probability is a number."""
+        scored = (self.challenger, self.colour, *(() if self.champion is None else (self.champion,)))
+        return all(bool(np.isfinite(probability).all()) for probability in scored)
 
 
 @dataclass(frozen=True)
@@ -77,7 +86,10 @@ def judge(contest: Contest, rules: Promote) -> dict[str, Any]:
         "num_malignant_groups": num_malignant_groups,
         "primary_metric": rules.primary_metric,
     }
-    if len(set(contest.target)) == 2:
+    if not contest.is_defined:
+        words = "some probabilities are no numbers, so nothing can be compared"
+        gates.append(Gate("probabilities_defined", False, True, False, words))
+    elif len(set(contest.target)) == 2:
         measured = _measure(contest, rules)
         evidence |= measured
         gates += _gates(contest, measured, rules)
@@ -94,7 +106,9 @@ def _measure(contest: Contest, rules: Promote) -> dict[str, Any]:
     weights = draw_weights(contest.group_ids, num_draws=rules.num_bootstrap_draws, seed=rules.seed)
 
     def alone(probability: np.ndarray) -> dict[str, dict[str, float]]:
-        return metrics_with_intervals(contest.target, probability, threshold=0.5, weights=weights)
+        return metrics_with_intervals(
+            contest.target, probability, threshold=0.5, weights=weights, num_bins=contest.num_bins
+        )
 
     def lead(other: np.ndarray, metric: str) -> dict[str, float]:
         return difference(contest.target, contest.challenger, other, metric=metric, weights=weights)
@@ -173,7 +187,9 @@ def _calibrated(error: dict[str, float], bound: float) -> Gate:
 
 def _no_slice_below(slices: Sequence[Mapping[str, Any]], bound: float) -> Gate:
     """Slices with too few images have no AUC and are not judged; how many were is said."""
-    judged = [entry for entry in slices if _is_number(entry["auc_roc"]["value"])]
+    judged = [
+        entry for entry in slices if not entry["is_too_small"] and _is_number(entry["auc_roc"]["value"])
+    ]
     if not judged:
         words = "no part of the test images has enough of both classes to be judged"
         return Gate("min_worst_slice_auc_roc", True, bound, None, words)
@@ -191,5 +207,10 @@ def _is_number(value: float | None) -> bool:
     return value is not None and not math.isnan(value)
 
 
-def _in_words(entry: Mapping[str, float]) -> str:
-    return f"{entry['value']:.3f} ({entry['low']:.3f} to {entry['high']:.3f})"
+def _in_words(entry: Mapping[str, float | None]) -> str:
+    value, low, high = (_number(entry[name]) for name in ("value", "low", "high"))
+    return f"{value} ({low} to {high})"
+
+
+def _number(value: float | None) -> str:
+    return f"{value:.3f}" if value is not None and _is_number(value) else "undefined"

@@ -1,0 +1,122 @@
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+
+from melanoma.data import artefacts
+from melanoma.evaluation import audit
+from melanoma.scoring.operating_point import Calibration, OperatingPoint
+from melanoma.sections import Audit
+
+SETTINGS = Audit(seed=1, num_bootstrap_draws=200, num_folds=3, histogram_bins=4, border_fraction=0.2)
+POINT = OperatingPoint(Calibration(), threshold=0.5, refer_from=0.5, refer_to=0.5)
+NUM = 24
+SIZE = 40
+
+
+def darkness(pixels: np.ndarray) -> np.ndarray:
+    """0 of white, 1 of black; over all but the first axis."""
+    return 1 - pixels.reshape(len(pixels), -1).mean(1) / 255
+
+
+def reads_the_lesion(images: np.ndarray) -> np.ndarray:
+    return darkness(images[:, 15:25, 15:25])
+
+
+def reads_the_border(images: np.ndarray) -> np.ndarray:
+    return darkness(images[:, :, :4])
+
+
+@pytest.fixture
+def pictures():
+    """Malignant ones have a darker lesion and a darker left edge."""
+    target = np.arange(NUM) % 2
+    images = np.full((NUM, SIZE, SIZE, 3), 220, dtype=np.uint8)
+    shade = np.where(target == 1, 60, 180) + np.arange(NUM)
+    images[:, 15:25, 15:25] = shade[:, None, None, None]
+    images[:, :, :4] = shade[:, None, None, None]
+    rows = pd.DataFrame(
+        {
+            "image_id": [f"i{n}" for n in range(NUM)],
+            "dataset": "toy",
+            "group_id": [f"g{n}" for n in range(NUM)],
+            "target": target,
+            "split": "test",
+        }
+    )
+    mask = np.zeros((SIZE, SIZE), dtype=bool)
+    mask[15:25, 15:25] = True
+    return rows, images, dict.fromkeys(range(NUM - 4), mask)
+
+
+def audited(pictures, score) -> audit.Audited:
+    rows, images, masks = pictures
+    return audit.Audited(rows=rows, images=images, masks=masks, score=score, point=POINT)
+
+
+def test_a_network_that_reads_the_border_is_caught(pictures):
+    measured = audit.measure(audited(pictures, reads_the_border), SETTINGS)
+    for name in audit.WITHOUT_LESION:
+        assert measured[name]["auc_roc"]["value"] == 1
+        assert measured[name]["mean_probability_change"] == 0
+    warned = audit.warnings(measured, {})
+    assert [text.split(":")[0] for text in warned[:3]] == list(audit.WITHOUT_LESION)
+
+
+def test_a_network_that_reads_the_lesion_knows_nothing_without_it(pictures):
+    measured = audit.measure(audited(pictures, reads_the_lesion), SETTINGS)
+    assert measured[audit.PLAIN]["auc_roc"]["value"] == 1
+    assert measured["lesion_black"]["auc_roc"]["value"] == 1 / 2  # all are equally black
+    assert measured["lesion_black"]["flipped_fraction"] == 1 / 2  # the benign ones turn
+    assert not any(text.startswith("lesion_black") for text in audit.warnings(measured, {}))
+
+
+def test_variants_without_the_lesion_are_those_of_images_with_a_mask(pictures):
+    measured = audit.measure(audited(pictures, reads_the_lesion), SETTINGS)
+    assert measured["lesion_black"]["num_images"] == measured["lesion_filled"]["num_images"] == NUM - 4
+    assert measured["border_only"]["num_images"] == measured["hair"]["num_images"] == NUM
+    without = audit.measure(audited((*pictures[:2], {}), reads_the_lesion), SETTINGS)
+    assert set(measured) - set(without) == {"lesion_black", "lesion_filled"}
+
+
+def test_every_artefact_is_asked_for(pictures):
+    measured = audit.measure(audited(pictures, reads_the_lesion), SETTINGS)
+    assert {audit.PLAIN, *audit.WITHOUT_LESION, *artefacts.ADDED} == set(measured)
+
+
+def test_an_artefact_that_turns_many_decisions_is_warned_of(pictures):
+    measured = audit.measure(audited(pictures, reads_the_lesion), SETTINGS)
+    measured["ink"]["flipped_fraction"] = 0.21
+    assert "ink: adding it turns 21% of the decisions" in audit.warnings(measured, {})
+    measured["ink"]["flipped_fraction"] = 0.2
+    assert not any("ink" in text for text in audit.warnings(measured, {}))
+
+
+def test_references_are_compared_on_the_same_images(pictures):
+    rows, images, _ = pictures
+    network = reads_the_lesion(images)
+    compared = audit.compare(rows, network, {"same": network, "blind": np.full(NUM, 0.5)}, SETTINGS)
+    assert compared["same"]["selected_minus_reference"] == {"value": 0, "low": 0, "high": 0}
+    assert compared["blind"]["auc_roc"]["value"] == 1 / 2
+    assert compared["blind"]["selected_minus_reference"]["value"] == 1 / 2
+    measured = audit.measure(audited(pictures, reads_the_lesion), SETTINGS)
+    warned = audit.warnings(measured, compared)
+    assert any(text.startswith("same: it is not shown") for text in warned)
+    assert not any(text.startswith("blind") for text in warned)
+
+
+def test_the_calibration_of_the_network_is_applied(pictures):
+    rows, images, masks = pictures
+    point = OperatingPoint(Calibration("logistic", slope=1.0, intercept=-2.0), 0.5, 0.5, 0.5)
+    one = audit.Audited(rows, images, masks, reads_the_lesion, point)
+    np.testing.assert_allclose(one.probability(images), point.calibration.apply(reads_the_lesion(images)))
+
+
+def test_the_figure_has_a_row_for_each_variant_and_reference(pictures):
+    rows, images, _ = pictures
+    measured = audit.measure(audited(pictures, reads_the_lesion), SETTINGS)
+    compared = audit.compare(rows, reads_the_lesion(images), {"colour": np.full(NUM, 0.5)}, SETTINGS)
+    drawn: Figure = audit.figure(measured, compared, title="t", note="cohort toy")
+    names = [label.get_text() for label in drawn.axes[0].get_yticklabels()]
+    assert names == [*measured, "reference: colour"]
+    assert "cohort toy" in drawn.get_supxlabel()

@@ -1,0 +1,88 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from melanoma.evaluation import references
+from melanoma.sections import Audit
+
+SETTINGS = Audit(seed=1, num_bootstrap_draws=100, num_folds=3, histogram_bins=4, border_fraction=0.1)
+
+
+def index(num: int, seed: int = 0) -> pd.DataFrame:
+    generator = np.random.default_rng(seed)
+    return pd.DataFrame(
+        {
+            "image_id": [f"i{n}" for n in range(num)],
+            "group_id": [f"g{n // 2}" for n in range(num)],
+            "target": generator.permutation(np.arange(num) % 2),
+            "split": np.array(["train", "train", "validation", "test"])[np.arange(num) // 2 % 4],
+        }
+    )
+
+
+def coloured(rows: pd.DataFrame) -> np.ndarray:
+    """Malignant images are darker by one step of the histogram."""
+    noise = np.random.default_rng(1).integers(0, 60, (len(rows), 16, 16, 3))
+    return (noise + np.where(rows["target"] == 1, 40, 110)[:, None, None, None]).astype(np.uint8)
+
+
+def shaped(rows: pd.DataFrame) -> np.ndarray:
+    """Malignant images have their dark pixels on the left, benign ones on the right: the same colours."""
+    images = np.full((len(rows), 16, 16, 3), 200, dtype=np.uint8)
+    for image, target in zip(images, rows["target"], strict=True):
+        image[:, slice(0, 8) if target else slice(8, 16)] = 60
+    return images
+
+
+def auc(rows: pd.DataFrame, score: np.ndarray) -> float:
+    is_test = (rows["split"] == "test").to_numpy()
+    malignant = score[is_test & (rows["target"] == 1)]
+    benign = score[is_test & (rows["target"] == 0)]
+    return float(np.mean(malignant[:, None] > benign) + np.mean(malignant[:, None] == benign) / 2)
+
+
+def test_a_histogram_by_hand():
+    image = np.zeros((1, 2, 2, 3), dtype=np.uint8)
+    image[0, 0, 0] = (255, 128, 64)
+    counts = references.colour_histograms(image, num_bins=2)
+    assert counts.tolist() == [[3 / 4, 1 / 4, 3 / 4, 1 / 4, 1, 0]]
+
+
+def test_a_planted_colour_is_learnt_and_a_planted_shape_is_not():
+    rows = index(160)
+    assert auc(rows, references.score_colours(coloured(rows), rows, SETTINGS)) > 0.95
+    assert auc(rows, references.score_colours(shaped(rows), rows, SETTINGS)) == pytest.approx(0.5)
+
+
+def facts(rows: pd.DataFrame, **columns: object) -> pd.DataFrame:
+    numbers = dict.fromkeys(references.NUMBERS, pd.array([1.0] * len(rows), dtype="Float64"))
+    words = dict.fromkeys(references.WORDS, pd.array(["JPEG"] * len(rows), dtype="string"))
+    return pd.DataFrame(numbers | words | columns)
+
+
+def test_a_planted_fact_of_the_file_is_learnt_and_constant_facts_tell_nothing():
+    rows = index(160)
+    width = pd.array(np.where(rows["target"] == 1, 600, 800), dtype="Int64")
+    telling = references.score_file_facts(facts(rows, width=width), rows, SETTINGS)
+    assert auc(rows, telling) > 0.95
+    mode = pd.array(np.where(rows["target"] == 1, "RGB", "L"), dtype="string")
+    assert auc(rows, references.score_file_facts(facts(rows, mode=mode), rows, SETTINGS)) > 0.95
+    assert auc(rows, references.score_file_facts(facts(rows), rows, SETTINGS)) == pytest.approx(0.5)
+
+
+def test_facts_that_are_missing_here_and_there_or_everywhere_are_no_error():
+    rows = index(80)
+    width = pd.array([None, 800] * 40, dtype="Int64")
+    gone = pd.array([None] * 80, dtype="Float64")
+    scored = references.score_file_facts(facts(rows, width=width, sharpness=gone, mode=None), rows, SETTINGS)
+    assert np.isfinite(scored).all()
+
+
+@pytest.mark.parametrize("split", ["validation", "test"])
+def test_labels_of_other_splits_than_training_play_no_part(split):
+    rows = index(160)
+    images = coloured(rows)
+    is_in = rows["split"] == split
+    changed = rows.assign(target=np.where(is_in, 1 - rows["target"], rows["target"]))
+    before, after = (references.score_colours(images, given, SETTINGS) for given in (rows, changed))
+    np.testing.assert_array_equal(before, after)
