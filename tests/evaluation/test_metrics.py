@@ -3,7 +3,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from melanoma.evaluation.metrics import METRICS, calibration_bins, compute_metrics, confusion_counts, roc_curve
+from melanoma.evaluation.metrics import (
+    METRICS,
+    calibration_bins,
+    compute_metrics,
+    confusion_counts,
+    roc_curve,
+)
 
 pytestmark = pytest.mark.filterwarnings("error")
 
