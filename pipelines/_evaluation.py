@@ -56,10 +56,10 @@ def open_stage(args: argparse.Namespace, params: Params, data: Packed) -> Stage:
     return Stage(args, params, data, described)
 
 
-def pictures(stage: Stage, report: Report, model: str, network: Network) -> dict[str, Figure]:
-    """All pictures of a model on test by file name."""
+def sheets(stage: Stage, report: Report, model: str, network: Network) -> dict[str, Figure]:
+    """Sheets of test images by file name."""
     part = stage.data.part(schema.TEST)
-    of_images = looks.draw_images(
+    return looks.draw_images(
         report,
         model,
         part.take(slice(None)),
@@ -67,7 +67,6 @@ def pictures(stage: Stage, report: Report, model: str, network: Network) -> dict
         num=stage.params.evaluate.num_shown,
         note=stage.note,
     )
-    return looks.draw(report, model, note=stage.note) | of_images
 
 
 def log(
@@ -109,13 +108,22 @@ def _log_origin(stage: Stage, run: tracking.Run) -> None:
     run.log_text("\n".join([f"python=={platform.python_version()}", *installed, ""]), ENVIRONMENT)
 
 
-def save(stage: Stage, report: Report, figures: dict[str, dict[str, Figure]]) -> None:
-    """Write all files of the stage but `models.json`; `metrics.json` last."""
+def save(
+    stage: Stage,
+    report: Report,
+    figures: dict[str, dict[str, Figure]],
+    sheets: dict[str, dict[str, Figure]],
+) -> None:
+    """Write all files of the stage but `models.json`; `metrics.json` last.
+
+    Sheets show patients' images: they lie in a folder of their own, which DVC keeps and Git does not.
+    """
     args = stage.args
-    with files.atomic_folder(args.figures) as folder:
-        for model, by_name in figures.items():
-            for name, figure in by_name.items():
-                figure.savefig(folder / f"{model}_{name}", dpi=110)
+    for pictures, path in ((figures, args.figures), (sheets, args.sheets)):
+        with files.atomic_folder(path) as folder:
+            for model, by_name in pictures.items():
+                for name, figure in by_name.items():
+                    figure.savefig(folder / f"{model}_{name}", dpi=110)
     files.write_csv(report.predictions, args.predictions)
     with files.atomic_folder(args.roc) as folder:
         for model in schema.MODEL_NAMES:

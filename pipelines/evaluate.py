@@ -9,7 +9,7 @@ from pathlib import Path
 
 from melanoma import config, files, schema, tracking
 from melanoma.data import packed
-from melanoma.evaluation import report, seeds
+from melanoma.evaluation import looks, report, seeds
 from melanoma.serving.network import Network
 from pipelines import _cli, _evaluation, _looks
 
@@ -31,6 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--roc", type=Path, required=True, help="folder of ROC curves to write")
     parser.add_argument("--confusion", type=Path, required=True, help="CSV to write")
     parser.add_argument("--figures", type=Path, required=True, help="folder to write")
+    parser.add_argument("--sheets", type=Path, required=True, help="folder of images to write")
     parser.add_argument("--slices", type=Path, required=True, help="JSON to write")
     parser.add_argument("--curves", type=Path, required=True, help="folder of curves with bands to write")
     args = parser.parse_args(argv)
@@ -49,12 +50,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         selected=seeds.select(files.read_json(args.seeds)),
     )
     runs = {name: tracking.resume_run(run_id) for name, run_id in files.read_json(args.runs).items()}
-    figures = {name: _evaluation.pictures(stage, result, name, network) for name, network in networks.items()}
-    models = {name: _evaluation.log(stage, result, name, run, figures[name]) for name, run in runs.items()}
+    figures = {name: looks.draw(result, name, note=stage.note) for name in networks}
+    sheets = {name: _evaluation.sheets(stage, result, name, network) for name, network in networks.items()}
+    models = {
+        name: _evaluation.log(stage, result, name, run, figures[name] | sheets[name])
+        for name, run in runs.items()
+    }
     for entry in models.values():
         _looks.record(f"melanoma-{args.cohort}", data, entry, purpose="evaluate")
     files.write_json({"selected": result.selected, **models}, args.models)
-    _evaluation.save(stage, result, figures)
+    _evaluation.save(stage, result, figures, sheets)
     _cli.say(f"evaluate@{args.cohort}", result.headline())
     return 0
 

@@ -15,7 +15,18 @@ from melanoma import config, files, schema
 from melanoma.evaluation import seeds
 from pipelines import _cli
 
-SHOWN = ("auc_roc", "average_precision", "sensitivity", "specificity", "ppv", "npv", "brier_score")
+SHOWN = (
+    "auc_roc",
+    "partial_auc_above_80_sensitivity",
+    "specificity_at_95_sensitivity",
+    "average_precision",
+    "sensitivity",
+    "specificity",
+    "ppv",
+    "npv",
+    "brier_score",
+    "expected_calibration_error",
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -29,9 +40,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         folder = args.reports / cohort
         metrics = files.read_json(folder / "metrics.json")
         console.print(_metrics_table(cohort, metrics))
+        models = files.read_json(folder / "models.json")
+        for line in _operating_point(metrics, models[metrics["selected"]]["operating_point"]):
+            console.print(line, soft_wrap=True, highlight=False)
         console.print(seeds.headline(files.read_json(folder / "seeds.json")), soft_wrap=True, highlight=False)
         console.print(_verdict(files.read_json(folder / "promotion.json")), soft_wrap=True)
-        _print_next_steps(console, cohort)
+        _print_next_steps(console, cohort, metrics["selected"])
     return 0
 
 
@@ -58,6 +72,23 @@ def _with_interval(entry: dict[str, float | None]) -> str:
     return f"{entry['value']:.3f} ({entry['low']:.3f} to {entry['high']:.3f})"
 
 
+def _operating_point(metrics: dict[str, Any], point: dict[str, Any]) -> list[str]:
+    """What was chosen on validation for the selected model, what it did to the test images, warnings."""
+    seen, on_test = point["evidence"], metrics[metrics["selected"]][schema.TEST]
+    malignant = on_test["three_way"]["counts"]["malignant"]
+    chosen = (
+        f"operating point, chosen on validation: malignant from probability {point['threshold']:.3f} on, "
+        f"sensitivity there {seen['sensitivity']:.3f} (at least {seen['sensitivity_lower_bound']:.3f}, from "
+        f"{seen['num_malignant_groups']} malignant groups), specificity {seen['specificity']:.3f}"
+    )
+    referred = (
+        f"referred to a person from {point['refer_from']:.3f} to {point['refer_to']:.3f}: "
+        f"{on_test['three_way']['referred_fraction']['value']:.0%} of the test images; "
+        f"{malignant['benign']} of {on_test['num_malignant']} malignant ones were called benign"
+    )
+    return [chosen, referred, *(f"warning: {warning}" for warning in seen["warnings"])]
+
+
 def _verdict(promotion: dict[str, Any]) -> str:
     name = f"{promotion['registered_model']} version {promotion['version']}"
     if promotion["is_promoted"]:
@@ -65,12 +96,17 @@ def _verdict(promotion: dict[str, Any]) -> str:
     return f"{name} was refused: {'; '.join(promotion['reasons'])}."
 
 
-def _print_next_steps(console: Console, cohort: str) -> None:
+def _print_next_steps(console: Console, cohort: str, selected: str) -> None:
     for what, where in (
         ("what the data hold", "reports/data/, copies in reports/duplicates.json"),
         ("what the checks caught", "reports/validation/"),
         ("how images were split", f"reports/{cohort}/split.json"),
         ("all metrics and figures", f"reports/{cohort}/metrics.json, reports/{cohort}/figures/"),
+        (
+            "where it is worse",
+            f"reports/{cohort}/slices.json, reports/{cohort}/figures/{selected}_slices.png",
+        ),
+        ("errors, where it looks", f"reports/{cohort}/sheets/"),
         ("baseline and tuned by seed", f"reports/{cohort}/seeds.json, reports/{cohort}/training/seeds.png"),
         ("compare all runs", "make ui, then http://127.0.0.1:5000"),
         ("serve the model", f"make serve COHORT={cohort}, on port 5001"),

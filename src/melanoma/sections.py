@@ -285,3 +285,5 @@ class Serve(Section):
     max_rows: Positive
     max_request_megabytes: Positive
     min_image_side: Positive
+    max_explained_rows: Positive
+    num_occlusion_steps: Annotated[int, Field(ge=2, le=64)]

@@ -1,5 +1,7 @@
 import numpy as np
 import pytest
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.frozen import FrozenEstimator
 from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
@@ -46,6 +48,19 @@ def test_logistic_is_nearly_sklearns_own_where_there_is_much_data():
     reference = LogisticRegression(C=np.inf).fit(logit(score)[:, None], target)
     expected = reference.predict_proba(logit(score)[:, None])[:, 1]
     np.testing.assert_allclose(calibration.fit("logistic", target, score).apply(score), expected, atol=2e-3)
+
+
+def test_temperature_is_nearly_sklearns_own_where_there_is_much_data():
+    target, score = overconfident(4, num=20_000)
+    features = logit(score)[:, None]
+    flipped = np.where(np.random.default_rng(1).random(len(target)) < 0.2, 1 - target, target)
+    network = LogisticRegression(C=np.inf).fit(features, flipped)  # too unsure: its labels are noisy
+    reference = CalibratedClassifierCV(FrozenEstimator(network), method="temperature").fit(features, target)
+    own = network.predict_proba(features)[:, 1]
+    fitted = calibration.fit("temperature", target, own)
+    assert abs(fitted.slope - 1) > 0.1  # there is something to mend
+    expected = reference.predict_proba(features)[:, 1]
+    np.testing.assert_allclose(fitted.apply(own), expected, atol=2e-3)
 
 
 def test_isotonic_is_sklearns_own_also_between_the_knots():

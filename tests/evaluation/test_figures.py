@@ -1,4 +1,5 @@
 import io
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -10,12 +11,18 @@ from matplotlib.lines import Line2D
 
 from melanoma.evaluation.figures import (
     COLORS,
+    calibration_figure,
     confusion_figure,
+    decision_figure,
+    histogram_figure,
     history_figure,
+    precision_figure,
     roc_figure,
     seeds_figure,
+    slices_figure,
 )
 from melanoma.schema import NOT_A_DEVICE
+from melanoma.scoring.operating_point import Calibration, OperatingPoint
 
 CURVE = pd.DataFrame({"false_positive_fraction": [0, 0, 1 / 2, 1], "sensitivity": [0, 1 / 2, 1, 1]})
 COUNTS = {
@@ -36,11 +43,55 @@ HISTORY = pd.DataFrame(
 )
 
 
+BAND = pd.DataFrame({"recall": [0.0, 0.5, 1.0], "precision": [1.0, 0.8, 0.4], "low": 0.3, "high": 1.0})
+CALIBRATION = pd.DataFrame(
+    {
+        "bin_low": [0.0, 0.5],
+        "bin_high": [0.5, 1.0],
+        "num_images": [4, 0],
+        "mean_probability": [0.2, np.nan],
+        "malignant_fraction": [0.25, np.nan],
+        "low": [0.0, np.nan],
+        "high": [0.6, np.nan],
+    }
+)
+DECISION = pd.DataFrame(
+    {
+        "prevalence": [0.02, 0.02, 0.2, 0.2],
+        "threshold_probability": [0.01, 0.02, 0.01, 0.02],
+        "net_benefit": [0.015, 0.01, 0.19, 0.18],
+        "low": [0.01, 0.0, 0.1, 0.1],
+        "high": [0.02, 0.02, 0.2, 0.2],
+        "treat_all": [0.01, 0.0, 0.19, 0.18],
+    }
+)
+POINT = OperatingPoint(Calibration(), threshold=0.4, refer_from=0.3, refer_to=0.6)
+PARTS: list[dict[str, Any]] = [
+    {"slice": "sex", "value": "female", "num_images": 30, "num_malignant": 12},
+    {"slice": "sex", "value": "male", "num_images": 5, "num_malignant": 1},
+]
+PARTS[0]["auc_roc"] = {"value": 0.8, "low": 0.7, "high": 0.9}
+PARTS[1]["auc_roc"] = dict.fromkeys(("value", "low", "high"), float("nan"))
+
+
 COMPARISON = {
     "seeds": [1, 2],
     "baseline": {"val_auc_roc": {"by_seed": {"1": 0.6, "2": 0.7}, "mean": 0.65}},
     "tuned": {"val_auc_roc": {"by_seed": {"1": 0.8, "2": 0.6}, "mean": 0.7}},
 }
+
+
+NAMES = [
+    "roc",
+    "confusion",
+    "history",
+    "seeds",
+    "precision",
+    "calibration",
+    "histogram",
+    "decision",
+    "slices",
+]
 
 
 def all_figures() -> dict[str, mpl.figure.Figure]:
@@ -50,6 +101,11 @@ def all_figures() -> dict[str, mpl.figure.Figure]:
         "confusion": confusion_figure(COUNTS, **named),
         "history": history_figure(HISTORY, **named),
         "seeds": seeds_figure(COMPARISON, score="val_auc_roc", note="cohort toy"),
+        "precision": precision_figure(BAND, prevalence=0.2, label="p", **named),
+        "calibration": calibration_figure(CALIBRATION, **named),
+        "histogram": histogram_figure(np.array([0, 1, 1]), np.array([0.1, 0.5, 0.9]), POINT, **named),
+        "decision": decision_figure(DECISION, **named),
+        "slices": slices_figure(PARTS, metric="auc_roc", **named),
     }
 
 
@@ -57,13 +113,13 @@ def points_of(line: Line2D) -> list[list[float]]:
     return np.column_stack([line.get_xdata(), line.get_ydata()]).tolist()
 
 
-@pytest.mark.parametrize("name", ["roc", "confusion", "history", "seeds"])
+@pytest.mark.parametrize("name", NAMES)
 def test_every_figure_says_where_it_comes_from_and_that_it_is_no_device(name):
     figure = all_figures()[name]
     assert figure.get_supxlabel() == f"cohort toy · {NOT_A_DEVICE}"
 
 
-@pytest.mark.parametrize("name", ["roc", "confusion", "history", "seeds"])
+@pytest.mark.parametrize("name", NAMES)
 def test_every_figure_can_be_saved_as_png(name):
     stream = io.BytesIO()
     all_figures()[name].savefig(stream, format="png")
@@ -90,11 +146,12 @@ def test_the_roc_figure_draws_each_model_in_its_colour_beside_chance():
     assert [text.get_text() for text in legend.get_texts()] == ["chance", "b: 0.875", "t: 0.875"]
 
 
-def test_the_confusion_figure_has_truth_in_rows_and_decisions_in_columns():
+def test_the_confusion_figure_has_truth_in_rows_and_three_answers_in_columns():
     (axes,) = confusion_figure(COUNTS, title="t", note="n").axes
     cells = {text.get_position()[::-1]: text.get_text() for text in axes.texts}  # (row, column)
-    assert cells == {(0, 0): "20", (0, 1): "4", (1, 0): "1", (1, 1): "7"}
+    assert cells == {(0, 0): "20", (0, 1): "3", (0, 2): "4", (1, 0): "1", (1, 1): "2", (1, 2): "5"}
     assert [label.get_text() for label in axes.get_yticklabels()] == ["benign", "malignant"]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["benign", "refer", "malignant"]
     assert (axes.get_ylabel(), axes.get_xlabel()) == ("truth", "decision")
 
 
@@ -117,3 +174,52 @@ def test_the_seeds_figure_draws_each_seed_as_a_pair_and_the_means():
     assert means == [0.65, 0.7]
     assert [label.get_text() for label in axes.get_xticklabels()] == ["baseline", "tuned"]
     assert [text.get_text() for text in axes.texts] == ["seed 1", "seed 2"]
+
+
+def test_the_roc_figure_shades_the_band_of_each_model():
+    band = pd.DataFrame({"false_positive_fraction": [0.0, 1.0], "low": [0.1, 0.9], "high": [0.3, 1.0]})
+    figure = roc_figure({"tuned": CURVE}, {"tuned": "t"}, title="t", note="n", bands={"tuned": band})
+    (shade,) = figure.axes[0].collections
+    corners = {tuple(point) for point in np.asarray(shade.get_paths()[0].vertices).round(2).tolist()}
+    assert {(0, 0.1), (0, 0.3), (1, 0.9), (1, 1)} <= corners
+
+
+def test_the_precision_figure_has_the_prevalence_as_chance():
+    (axes,) = all_figures()["precision"].axes
+    chance, curve = axes.get_lines()
+    assert set(np.asarray(chance.get_ydata())) == {0.2}
+    assert points_of(curve) == BAND[["recall", "precision"]].to_numpy().tolist()
+
+
+def test_the_calibration_figure_leaves_empty_bins_out_and_counts_images():
+    upper, lower = all_figures()["calibration"].axes
+    assert points_of(upper.get_lines()[1]) == [[0.2, 0.25]]
+    assert [bar.get_height() for bar in lower.patches] == [4, 0]
+
+
+def test_the_histogram_figure_shows_threshold_and_band_in_both_classes():
+    for axes in all_figures()["histogram"].axes:
+        (threshold,) = axes.get_lines()
+        assert set(np.asarray(threshold.get_xdata())) == {0.4}
+        legend = axes.get_legend()
+        assert legend is not None
+        assert {"refer", "threshold"} <= {text.get_text() for text in legend.get_texts()}
+
+
+def test_the_decision_figure_has_a_panel_for_each_prevalence():
+    panels = all_figures()["decision"].axes
+    assert [axes.get_title() for axes in panels] == ["2% malignant", "20% malignant"]
+    nobody, everybody, model = panels[1].get_lines()
+    assert set(np.asarray(nobody.get_ydata())) == {0}
+    assert np.asarray(everybody.get_ydata()).tolist() == [0.19, 0.18]
+    assert np.asarray(model.get_ydata()).tolist() == [0.19, 0.18]
+
+
+def test_the_slices_figure_counts_every_part_and_measures_the_large_ones():
+    (axes,) = all_figures()["slices"].axes
+    names = [label.get_text() for label in axes.get_yticklabels()]
+    assert names == ["sex: female (30, 12 malignant)", "sex: male (5, 1 malignant)"]
+    assert [text.get_text() for text in axes.texts] == ["n too small"]
+    interval, value = axes.get_lines()
+    assert points_of(interval) == [[0.7, 0], [0.9, 0]]
+    assert points_of(value) == [[0.8, 0]]

@@ -76,6 +76,7 @@ def test_counts_and_metrics_of_a_large_part(measured):
     assert entry["sensitivity"]["value"] == entry["specificity"]["value"] == 3 / 4
     assert entry["auc_roc"]["value"] == roc_auc_score(rows["target"], probability)
     assert entry["mean_probability"] == pytest.approx(4 / 8)
+    assert entry["prevalence"] == 4 / 8
     assert not entry["is_too_small"]
 
 

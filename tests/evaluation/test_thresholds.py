@@ -135,6 +135,16 @@ def test_the_evidence_is_that_of_validation(settings):
     assert evidence["benign_called_malignant"] == 1
 
 
+def test_the_evidence_says_what_did_not_come_out_as_asked_for(settings):
+    assert chosen(settings).evidence["warnings"] == []
+    narrowed = chosen(settings, max_referred_fraction=0.1).evidence["warnings"]
+    assert narrowed == ["the band to refer held more than 0.1 of the images and was narrowed"]
+    # a calibration was asked for, and none was fitted
+    turned = chosen(settings, calibration="logistic").evidence["warnings"]
+    assert len(turned) == 1
+    assert turned[0].startswith("not calibrated: logistic would turn the order")
+
+
 def test_the_lower_bound_is_exact_and_by_group(settings):
     # Clopper and Pearson: all of n found -> (0.025) ** (1 / n)
     assert chosen(settings, min_sensitivity=1.0).evidence["sensitivity_lower_bound"] == pytest.approx(

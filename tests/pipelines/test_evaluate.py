@@ -1,4 +1,5 @@
 import json
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -6,7 +7,10 @@ import pandas as pd
 from sklearn.metrics import accuracy_score, roc_auc_score
 
 from melanoma import schema, tracking
+from melanoma.registry import origin
+from melanoma.scoring.operating_point import OperatingPoint
 from melanoma.serving.network import Network
+from tests.imports import ROOT
 from tests.pipelines.workspace import change_params, run_stage
 
 
@@ -20,14 +24,46 @@ def test_the_metrics_follow_from_the_predictions(at_workspace):
     metrics = read("metrics")
     for model in ("baseline", "tuned"):
         rows = predictions[(predictions["model"] == model) & (predictions["split"] == "test")]
-        called = rows["decision"] == "malignant"
+        called = rows["probability"] >= metrics[model]["threshold"]
         entry = metrics[model]["test"]
         np.testing.assert_allclose(
             entry["auc_roc"]["value"], roc_auc_score(rows["target"], rows["probability"])
         )
         np.testing.assert_allclose(entry["accuracy"]["value"], accuracy_score(rows["target"], called))
         assert entry["auc_roc"]["low"] <= entry["auc_roc"]["value"] <= entry["auc_roc"]["high"]
-        assert (called == (rows["probability"] >= metrics[model]["threshold"])).all()
+
+
+def test_decisions_and_probabilities_follow_from_scores_and_the_operating_point(at_workspace):
+    predictions = pd.read_csv("reports/sample/predictions.csv")
+    for model in ("baseline", "tuned"):
+        rows = predictions[predictions["model"] == model]
+        point = OperatingPoint.from_dict(read("models")[model]["operating_point"])
+        probability = point.calibration.apply(rows["score"].to_numpy())
+        np.testing.assert_allclose(rows["probability"], probability, rtol=1e-12)
+        assert rows["decision"].tolist() == point.decide(rows["probability"].to_numpy()).tolist()
+        named = (point.threshold, point.refer_from, point.refer_to)
+        assert named == tuple(
+            read("metrics")[model][name] for name in ("threshold", "refer_from", "refer_to")
+        )
+
+
+def test_the_slices_of_each_kind_make_up_the_test_split(at_workspace):
+    for model in ("baseline", "tuned"):
+        entries = pd.DataFrame(read("slices")[model])
+        kinds = {"dataset", "source_collection", "sex", "anatom_site", "diagnosis", "age", "quality"}
+        assert kinds <= set(entries["slice"])
+        test = read("metrics")[model]["test"]
+        for name in ("num_images", "num_malignant"):
+            assert set(entries.groupby("slice")[name].sum()) == {test[name]}
+
+
+def test_images_of_patients_lie_apart_from_figures_that_git_keeps(at_workspace):
+    of_sheets = {path.name for path in Path("reports/sample/sheets").iterdir()}
+    kinds = ("errors.png", "explanations.png")
+    assert of_sheets == {f"{model}_{kind}" for model in ("baseline", "tuned") for kind in kinds}
+    assert of_sheets.isdisjoint(path.name for path in Path("reports/sample/figures").iterdir())
+    ignored = (ROOT / ".gitignore").read_text().splitlines()
+    assert "/reports/*/sheets/" in ignored
 
 
 def test_each_model_has_its_roc_curve(at_workspace):
@@ -50,8 +86,24 @@ def test_metrics_figures_and_model_are_in_the_run(at_workspace):
         expected = read("metrics")[name]["test"]["auc_roc"]["value"]
         assert run.data.metrics["test_auc_roc"] == expected
         figures = {file.path for file in store.list_artifacts(run.info.run_id, "figures")}
-        assert {"figures/roc.png", "figures/confusion.png"} <= figures
+        assert {
+            f"figures/{picture}.png"
+            for picture in ("roc", "precision", "confusion", "calibration", "histogram", "decision", "slices")
+        } <= figures
+        assert {"figures/errors.png", "figures/explanations.png"} <= figures
         assert models[name]["model_uri"].startswith("models:/")
+
+
+def test_the_run_holds_its_images_with_licences_and_its_environment(at_workspace, tmp_path):
+    run_id = read("models")["tuned"]["run_id"]
+    images = pd.read_csv(tracking.download_run_file(run_id, f"data/{origin.IMAGES}", tmp_path))
+    index = pd.read_parquet("data/packed/sample/index.parquet")
+    assert images["image_id"].tolist() == index["image_id"].tolist()
+    assert {"split", "group_id", "target", "licence", "attribution", "sha256"} <= set(images.columns)
+    assert images["sha256"].str.len().eq(64).all()
+    environment = tracking.download_run_file(run_id, origin.ENVIRONMENT, tmp_path).read_text()
+    assert f"numpy=={version('numpy')}" in environment.splitlines()
+    assert environment.startswith("python==3.")
 
 
 def test_another_operating_point_or_another_choice_needs_no_training(broken):

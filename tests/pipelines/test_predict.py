@@ -10,13 +10,20 @@ import pytest
 
 from melanoma.scoring.operating_point import Calibration, OperatingPoint
 from pipelines import _cli, predict
-from tests.data.zoo import build_zoo, encode, skin
+from tests.data.pictures import encode
+from tests.data.zoo import build_zoo, skin
 from tests.imports import ROOT
 from tests.serving.brightness import write_network
 
 MODEL = "models:/melanoma-sample@staging"
 POINT = OperatingPoint(Calibration(), threshold=0.6, refer_from=0.5, refer_to=0.7)
-LIMITS = {"max_rows": 40, "max_request_megabytes": 8, "min_image_side": 64}
+LIMITS = {
+    "max_rows": 40,
+    "max_request_megabytes": 8,
+    "min_image_side": 64,
+    "max_explained_rows": 2,
+    "num_occlusion_steps": 4,
+}
 
 
 @pytest.fixture(scope="module")

@@ -2,13 +2,15 @@
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
 
 import pandas as pd
 import pytest
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 
 from melanoma.serving import server
 from pipelines import _cli, smoke
@@ -23,29 +25,29 @@ class Model:
     """The probability of an image is the number that stands in its bytes."""
 
     def __init__(self, added: float = 0.0, decision: str = "benign") -> None:
-        self.added, self.decision, self.seen = added, decision, []
+        self.added, self.decision = added, decision
+        self.seen: list[str] = []
 
-    def predict(self, rows: pd.DataFrame, params: object) -> pd.DataFrame:
-        from melanoma.serving.scorer import _refusal
-
-        self.seen += rows["image_id"].tolist()
-        if b"no image" in rows["image"].tolist():
-            raise _refusal("1 of 1 rows refused: row 0: no image")
-        probability = [float(encoded) + self.added for encoded in rows["image"]]
-        ids = rows["image_id"]
-        return pd.DataFrame(
-            {"image_id": ids, "probability": probability, "decision": self.decision, "model_version": "7"}
-        )
+    def answer(self, images: Sequence[bytes], image_ids: Sequence[str], params: object) -> dict[str, list]:
+        self.seen += image_ids
+        if b"no image" in images:
+            raise MlflowException("1 of 1 rows refused: row 0: no image", INVALID_PARAMETER_VALUE)
+        return {
+            "image_id": list(image_ids),
+            "probability": [float(encoded) + self.added for encoded in images],
+            "decision": [self.decision] * len(images),
+            "model_version": ["7"] * len(images),
+        }
 
 
 @contextmanager
-def serving(model: object) -> Iterator[str]:
-    answer = server.guarded(lambda *parts: parts, LIMITS)
+def serving(model: Model) -> Iterator[str]:
+    answer = server.guarded(lambda *parts: parts, LIMITS, model.answer)
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["content-length"]))
-            text, status, _ = answer(body, self.headers["content-type"], model, None)
+            text, status, _ = answer(body, self.headers["content-type"], None, None)
             self.send_response(status)
             self.end_headers()
             self.wfile.write(text.encode())
@@ -125,8 +127,8 @@ def test_another_decision_is_a_difference_and_named(evaluated, capsys):
 
 def test_a_server_that_takes_what_is_no_image_fails(evaluated, capsys):
     class Careless(Model):
-        def predict(self, rows, params):
-            return super().predict(rows.assign(image=[b"0.5"] * len(rows)), params)
+        def answer(self, images, image_ids, params):
+            return super().answer([b"0.5"] * len(images), image_ids, params)
 
     with serving(Careless()) as url:
         assert run(url) == 1
@@ -135,8 +137,9 @@ def test_a_server_that_takes_what_is_no_image_fails(evaluated, capsys):
 
 def test_a_server_that_loses_a_row_fails(evaluated, capsys):
     class Losing(Model):
-        def predict(self, rows, params):
-            return super().predict(rows, params).iloc[1:]
+        def answer(self, images, image_ids, params):
+            lost = int(len(images) > 1)
+            return super().answer(images[lost:], image_ids[lost:], params)
 
     with serving(Losing()) as url:
         assert run(url) == 1

@@ -14,6 +14,10 @@ def test_it_prints_results_with_intervals_and_where_to_look(at_workspace, capsys
     for model in ("baseline", "tuned"):
         score = seeds[model]["val_auc_roc"]
         assert f"{model} {score['mean']:.3f} (standard deviation {score['standard_deviation']:.3f})" in text
+    point = json.loads(Path("reports/sample/models.json").read_text())[metrics["selected"]]["operating_point"]
+    assert f"malignant from probability {point['threshold']:.3f}" in text
+    assert f"from {point['refer_from']:.3f} to {point['refer_to']:.3f}" in text
+    assert all(f"warning: {warning}" in text for warning in point["evidence"]["warnings"])
     assert "SYNTHETIC" in text
     assert "not a medical device" in " ".join(text.split())
     assert "make serve COHORT=sample" in text

@@ -12,7 +12,13 @@ from melanoma.scoring.operating_point import Calibration, OperatingPoint
 POINT = OperatingPoint(
     Calibration("logistic", slope=8.0, intercept=-0.3), threshold=0.375, refer_from=0.3, refer_to=0.45
 )
-LIMITS = {"max_rows": 40, "max_request_megabytes": 2, "min_image_side": 32}
+LIMITS = {
+    "max_rows": 40,
+    "max_request_megabytes": 2,
+    "min_image_side": 32,
+    "max_explained_rows": 2,
+    "num_occlusion_steps": 4,
+}
 EXPERIMENT = "serving"
 
 

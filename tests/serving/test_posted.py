@@ -25,8 +25,9 @@ def records(*rows: Any, **others: Any) -> dict[str, Any]:
 
 def read(content: Any, content_type: str | None = JSON) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     body = content if isinstance(content, bytes) else json.dumps(content).encode()
-    table, params = parse(body, content_type, LIMITS)
-    return table.to_dict("records"), params
+    request = parse(body, content_type, LIMITS)
+    rows = zip(request.images, request.image_ids, strict=True)
+    return [{"image": image, "image_id": image_id} for image, image_id in rows], dict(request.params)
 
 
 @pytest.mark.parametrize(
@@ -104,6 +105,13 @@ REFUSED = {
     "null": (records({"image": None}), "row 0: image must be base64 of an image file, got NoneType"),
     "an id that is a number": (records({"image": IMAGE, "image_id": 3}), "row 0: image_id must be a text"),
     "parameters that are none": (split([IMAGE], params=[1]), "params must be an object, got list"),
+    "a threshold in words": (
+        split([IMAGE], params={"threshold": "0.5"}),
+        "params.threshold must be a number",
+    ),
+    "a threshold that is true": (split([IMAGE], params={"threshold": True}), "must be a number, got bool"),
+    "explain in words": (split([IMAGE], params={"explain": "yes"}), "params.explain must be true or false"),
+    "explain as a number": (split([IMAGE], params={"explain": 1}), "params.explain must be true or false"),
     "an unknown parameter": (
         split([IMAGE], params={"treshold": 0.1}),
         "params.treshold is not known; there are threshold, explain",
@@ -152,11 +160,11 @@ contents = st.dictionaries(
 @given(body=st.binary(max_size=200) | contents.map(lambda content: json.dumps(content).encode()))
 def test_any_body_is_read_or_refused_by_name(body):
     try:
-        table, params = parse(body, JSON, LIMITS)
+        request = parse(body, JSON, LIMITS)
     except RequestError as error:
         assert str(error)
     else:
-        assert 1 <= len(table) <= 3
-        assert table.columns.tolist() == ["image", "image_id"]
-        assert all(isinstance(encoded, bytes) for encoded in table["image"])
-        assert set(params) <= {"threshold", "explain"}
+        assert 1 <= len(request.images) == len(request.image_ids) <= 3
+        assert all(isinstance(encoded, bytes) for encoded in request.images)
+        assert all(isinstance(image_id, str | None) for image_id in request.image_ids)
+        assert set(request.params) <= {"threshold", "explain"}

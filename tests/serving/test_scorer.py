@@ -1,5 +1,6 @@
 """The served model through `mlflow.pyfunc`, as the scoring server calls it."""
 
+import base64
 import io
 import re
 import struct
@@ -178,6 +179,26 @@ def test_a_threshold_of_the_caller_holds_for_one_call(served, pictures):
 def test_the_bounds_of_the_threshold_are_taken(served, pictures, threshold, decision):
     answer = served.predict(rows(pictures["PNG"]), params={"threshold": threshold})
     assert (answer["threshold"][0], answer["decision"][0]) == (threshold, decision)
+
+
+def test_an_explanation_is_a_picture_of_the_size_that_the_network_sees(served, pictures):
+    plain = served.predict(rows(pictures["PNG"]))
+    explained = served.predict(rows(pictures["PNG"], pictures["JPEG"]), params={"explain": True})
+    assert "saliency" not in plain
+    assert explained["probability"][0] == pytest.approx(plain["probability"][0], abs=1e-6)
+    for encoded in explained["saliency"]:
+        picture = Image.open(io.BytesIO(base64.b64decode(encoded)))
+        assert (picture.format, picture.size, picture.mode) == ("PNG", (32, 32), "RGB")
+
+
+def test_more_rows_than_may_be_explained_are_refused(served, pictures):
+    message = refusal(served, rows(*[pictures["PNG"]] * 3), explain=True)
+    assert "expected 1 to 2 rows, got 3" in message
+
+
+@pytest.mark.parametrize("explain", ["yes", 1, [True]])
+def test_only_true_and_false_say_whether_to_explain(served, pictures, explain):
+    assert "explain" in refusal(served, rows(pictures["PNG"]), explain=explain)
 
 
 def test_no_threshold_of_the_caller_leaves_the_operating_point(served, pictures):

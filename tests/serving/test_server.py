@@ -7,13 +7,15 @@ import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import requests
 
 from melanoma.serving import client, server
 from melanoma.serving.posted import JSON
-from tests.data.zoo import build_zoo, encode, skin
+from tests.data.pictures import encode
+from tests.data.zoo import build_zoo, skin
 from tests.end_to_end import clone
 from tests.serving.conftest import LIMITS
 
@@ -69,7 +71,7 @@ def test_the_served_answer_is_that_of_the_loaded_model(served, address, good, be
     assert [before] == alone
 
 
-FAULTS = {
+FAULTS: dict[str, tuple[bytes, dict[str, Any], int, str]] = {
     "no JSON": (b"{", HEADERS, 400, "the body is no JSON"),
     "no UTF-8": (b"\xff\xfe{", HEADERS, 400, "the body is no JSON"),
     "too deep": (b"[" * 200_000, HEADERS, 400, "the body is no JSON"),
@@ -174,20 +176,19 @@ def test_outside_a_server_nothing_is_replaced(monkeypatch):
     stand_in = SimpleNamespace(invocations="as it was", InvocationsResponse=None)
     monkeypatch.setitem(sys.modules, server.SERVER, stand_in)
     monkeypatch.delenv(server.MODEL_PATH, raising=False)
-    server.guard(LIMITS)
+    server.guard(LIMITS, dict)
     assert stand_in.invocations == "as it was"
     monkeypatch.setenv(server.MODEL_PATH, "model")
-    server.guard(LIMITS)
+    server.guard(LIMITS, dict)
     assert callable(stand_in.invocations)
 
 
 def test_an_error_of_ours_is_answered_without_its_trace():
-    class Broken:
-        def predict(self, rows, params):
-            raise ZeroDivisionError("/secret/path")
+    def broken(*request: object) -> dict[str, list[str]]:
+        raise ZeroDivisionError("/secret/path")
 
-    answer = server.guarded(lambda text, status, kind: (json.loads(text), status, kind), LIMITS)
+    answer = server.guarded(lambda text, status, kind: (json.loads(text), status, kind), LIMITS, broken)
     body = json.dumps({"dataframe_records": [{"image": base64.b64encode(b"x").decode()}]}).encode()
-    content, status, kind = answer(body, JSON, Broken(), None)
+    content, status, kind = answer(body, JSON, None, None)
     assert (status, kind) == (500, JSON)
     assert content == {"error_code": "INTERNAL_ERROR", "message": "see the log of the server"}

@@ -24,7 +24,8 @@ def fit(method: str, target: np.ndarray, score: np.ndarray) -> Calibration:
         score: Shape `(num_samples,)`, in 0..1.
 
     Returns:
-        `none` where higher scores mean benign: a calibration must not turn the order.
+        `none` where higher scores mean benign: a calibration must not turn the order. The evidence of the
+        operating point then says so.
 
     Raises:
         DataError: One class is missing.

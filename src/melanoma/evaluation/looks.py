@@ -8,8 +8,8 @@ from matplotlib.figure import Figure
 
 from melanoma.evaluation import figures, sheets
 from melanoma.evaluation.report import Report
+from melanoma.evaluation.sheets import Score
 from melanoma.schema import TEST
-from melanoma.scoring.occlusion import Score
 
 
 def draw(report: Report, model: str, *, note: str) -> dict[str, Figure]:

@@ -4,7 +4,7 @@ They show what is not ours to pass on: they stay in the run and in DVC, and are 
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -12,10 +12,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from melanoma.evaluation.figures import new_figure
-from melanoma.scoring.occlusion import Score, occlusion_map, overlay
+from melanoma.scoring.occlusion import occlusion_map, overlay
 from melanoma.scoring.operating_point import BENIGN, MALIGNANT
 
 NUM_COLUMNS = 4
+NUM_STEPS = 8  # of the occlusion maps, along each side
+Score = Callable[[np.ndarray], np.ndarray]  # images `(n, size, size, 3)` uint8 to scores `(n,)`
 TRUTHS = {0: BENIGN, 1: MALIGNANT}
 
 
@@ -110,8 +112,8 @@ def explanation_sheet(
     shown, texts = [], []
     for position, caption in zip(chosen, captions, strict=True):
         image = np.asarray(images[position])
-        shown += [image, overlay(image, occlusion_map(image, score))]
-        texts += [caption, "red: speaks for malignant"]
+        shown += [image, overlay(image, occlusion_map(image, score, num_steps=NUM_STEPS))]
+        texts += [caption, "red: the score falls when it is covered"]
     return image_sheet(np.array(shown), texts, title=title, note=note)
 
 

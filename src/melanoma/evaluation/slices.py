@@ -84,8 +84,8 @@ def measure(
 
     Returns:
         `slice`, `value`, `num_images`, `num_groups`, `num_malignant`, `is_too_small` (nothing that needs a
-        class could be measured), `mean_probability`, and `MEASURED`, each as `value`, `low`, `high`, or nan
-        for all three where too few images stand behind it.
+        class could be measured), `prevalence`, `mean_probability`, and `MEASURED`, each as `value`,
+        `low`, `high`, or nan for all three where too few images stand behind it.
     """
     entries = []
     for name in labels.columns:
@@ -119,6 +119,7 @@ def _measure_one(
         "num_groups": int(rows["group_id"].nunique()),
         "num_malignant": num_malignant,
         "is_too_small": not (is_enough["sensitivity"] or is_enough["specificity"]),
+        "prevalence": num_malignant / len(target),
         "mean_probability": float(probability.mean()),
         **{name: found[name] if is_enough[name] else undefined for name in MEASURED},
     }

@@ -41,10 +41,27 @@ def choose(
     low = threshold_for_sensitivity(target, probability, min_sensitivity=settings.refer_min_sensitivity)
     high = _threshold_for_specificity(target, probability, settings.refer_min_specificity)
     num_allowed = math.floor(settings.max_referred_fraction * len(target) + 1e-9)
-    low, high = _narrowed(probability, min(low, threshold), threshold, max(high, threshold), num_allowed)
+    wanted = (min(low, threshold), max(high, threshold))
+    low, high = _narrowed(probability, wanted[0], threshold, wanted[1], num_allowed)
     chosen = OperatingPoint(calibration, threshold, low, high)
     evidence = _evidence(target, probability, group_ids, chosen)
-    return OperatingPoint(calibration, threshold, low, high, evidence)
+    warnings = _warnings(calibration, settings, is_narrowed=(low, high) != wanted)
+    return OperatingPoint(calibration, threshold, low, high, evidence | {"warnings": warnings})
+
+
+def _warnings(calibration: Calibration, settings: Evaluate, *, is_narrowed: bool) -> list[str]:
+    """What did not come out as it was asked for."""
+    warnings = []
+    if calibration.method != settings.calibration:
+        warnings.append(
+            f"not calibrated: {settings.calibration} would turn the order, higher scores mean benign here"
+        )
+    if is_narrowed:
+        warnings.append(
+            f"the band to refer held more than {settings.max_referred_fraction:g} of the images and was "
+            "narrowed"
+        )
+    return warnings
 
 
 def _threshold_for_specificity(target: np.ndarray, probability: np.ndarray, least: float) -> float:

@@ -1,7 +1,14 @@
-"""Where a network looks: how far its score falls when a part of the image is covered.
+"""Where a network looks: cover the image bit by bit and see how far its score falls.
 
-Needs nothing of the network but its scores. Source: Zeiler and Fergus, Visualizing and understanding
-convolutional networks, ECCV 2014.
+Occlusion sensitivity, Zeiler and Fergus, "Visualizing and Understanding Convolutional Networks", ECCV
+2014, section 4.2. It asks nothing of the network but scores. It shows what the score hangs on, not why,
+and not that the reason is a good one.
+
+A cover has the image's mean colour, so that it takes colour and structure away alike (a blurred patch
+of a dark lesion stays dark), and soft edges, because a hard edge is a structure of its own. It is still
+no natural picture: small changes mean little.
+
+Needs numpy and Pillow only: this module travels with the served model.
 """
 
 from collections.abc import Callable
@@ -9,57 +16,93 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image
 
-Score = Callable[[np.ndarray], np.ndarray]
-NUM_STEPS = 8  # patches along a side: 64 images to score
-OVERLAP = 2  # a patch is this many steps wide, so that the map has no grid
-MAX_OPACITY = 0.6  # of the colour over the picture
+COVER_STEPS = 1.5  # half the width of a cover, in steps: neighbouring covers overlap, so the map is smooth
+FAINTEST_FULL_SCALE = 0.05  # where no score changes by more, colours stay pale: noise must not glow
+STRONGEST_COLOUR = 0.85  # of the ramp's last colour in a mix with the grey picture
+# Orange to red where the score falls, light to dark blue where it rises: apart for colour-blind people
+# too (after ColorBrewer's PuOr and RdBu), from pale to dark, so that strength can be read in print.
+FALLS = np.array([[254, 224, 182], [241, 131, 40], [165, 15, 21]], dtype=np.float64)
+RISES = np.array([[209, 229, 240], [67, 147, 195], [5, 48, 97]], dtype=np.float64)
+OUTLINE = 255  # grey of the line around what lies above half of the full scale
 
 
-def occlusion_map(image: np.ndarray, score: Score, *, num_steps: int = NUM_STEPS) -> np.ndarray:
-    """How much the score falls when the surroundings of each pixel take the mean colour of the image.
-
-    Args:
-        image: Shape `(size, size, 3)`, uint8.
-        score: From `(n, size, size, 3)` uint8 to `(n,)`.
-        num_steps: Patches along a side.
-
-    Returns:
-        Shape `(size, size)`, float64; mean over the patches that cover a pixel. Positive where the pixel
-        speaks for malignant, negative where it speaks against.
-    """
-    size = len(image)
-    patches = _patches(size, num_steps)
-    covered = np.repeat(image[None], len(patches) + 1, axis=0)
-    for number, where in enumerate(patches):
-        covered[number][where] = image.reshape(-1, 3).mean(0).round().astype(np.uint8)
-    scores = score(covered)
-    total, num_covering = np.zeros((size, size)), np.zeros((size, size))
-    for where, value in zip(patches, scores[:-1], strict=True):
-        total[where] += scores[-1] - value
-        num_covering[where] += 1
-    return total / num_covering
-
-
-def _patches(size: int, num_steps: int) -> list[tuple[slice, slice]]:
-    """Squares that cover every pixel, each about `OVERLAP` steps wide."""
-    step = size / num_steps
-    starts = (np.arange(num_steps + OVERLAP - 1) - OVERLAP + 1) * step
-    sides = [slice(max(0, round(at)), min(size, round(at + OVERLAP * step))) for at in starts]
-    return [(rows, columns) for rows in sides for columns in sides]
-
-
-def overlay(image: np.ndarray, fall: np.ndarray) -> np.ndarray:
-    """The image in grey; red where covering lowers the score, blue where it raises it.
+def occlusion_map(
+    image: np.ndarray, score: Callable[[np.ndarray], np.ndarray], *, num_steps: int
+) -> np.ndarray:
+    """How far the score falls when a place is covered; negative where it rises.
 
     Args:
-        image: Shape `(size, size, 3)`, uint8.
-        fall: From `occlusion_map`; the strongest colour stands for the largest value.
+        image: Shape `(height, width, 3)`, uint8, RGB; any size.
+        score: From images `(n, height, width, 3)`, uint8, to scores `(n,)`. It is called `num_steps + 1`
+            times, with one image and then with `num_steps` at once.
+        num_steps: Covers along each side; the smallest thing that is seen is about a step wide.
 
     Returns:
-        Shape `(size, size, 3)`, uint8.
+        Shape `(height, width)`, float64, in units of the score: at each pixel the mean fall over the
+        covers that hide it, weighted by how far they do. nan where a score was nan.
     """
-    largest = np.abs(fall).max()
-    strength = (np.abs(fall) / largest if largest > 0 else np.zeros_like(fall))[..., None] * MAX_OPACITY
-    colour = np.where(fall[..., None] > 0, (214, 40, 40), (38, 90, 190))
-    grey = np.asarray(Image.fromarray(image).convert("L"), dtype=np.float64)[..., None]
-    return np.asarray((1 - strength) * grey + strength * colour).round().astype(np.uint8)
+    rows, columns = _cover_profiles(image.shape[0], num_steps), _cover_profiles(image.shape[1], num_steps)
+    fill = image.mean(axis=(0, 1))
+    uncovered = score(image[None])[0]
+    falls = np.stack([uncovered - score(_covered(image, fill, row, columns)) for row in rows])
+    return np.asarray(rows.T @ falls @ columns / np.outer(rows.sum(0), columns.sum(0)))
+
+
+def _cover_profiles(length: int, num_steps: int) -> np.ndarray:
+    """How far each cover hides each pixel along one side, `(num_steps, length)`, 0..1.
+
+    Raised cosines: 1 at the middle of a cover, 0 beyond its edge. Every pixel is hidden by one at least.
+    """
+    step = length / num_steps
+    middles = (np.arange(num_steps) + 0.5) * step
+    distance = np.abs(np.arange(length) + 0.5 - middles[:, None]) / (COVER_STEPS * step)
+    return np.asarray(0.5 + 0.5 * np.cos(np.pi * np.minimum(distance, 1)))
+
+
+def _covered(image: np.ndarray, fill: np.ndarray, row: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """The image under each cover of one row of covers, `(num_steps, height, width, 3)`, uint8."""
+    hidden = (row[:, None] * columns[:, None, :])[..., None]
+    return np.rint(image + hidden * (fill - image)).astype(np.uint8)
+
+
+def overlay(image: np.ndarray, saliency: np.ndarray) -> np.ndarray:
+    """The picture in grey, with colour where the score hangs on it.
+
+    Orange to red: covering it makes the score fall. Blue: the score rises. A white line runs around what
+    reaches half of the full scale, which is the largest change, at least `FAINTEST_FULL_SCALE`.
+
+    Args:
+        image: Shape `(height, width, 3)`, uint8, RGB.
+        saliency: From `occlusion_map`; stretched where it has another size than the image. nan counts as 0.
+
+    Returns:
+        Shape `(height, width, 3)`, uint8, RGB.
+    """
+    change = _stretched(np.nan_to_num(saliency), (image.shape[1], image.shape[0]))
+    strength = change / max(FAINTEST_FULL_SCALE, float(np.abs(change).max()))
+    grey = np.repeat((image @ [0.299, 0.587, 0.114])[..., None], 3, axis=2)
+    opacity = STRONGEST_COLOUR * np.sqrt(np.abs(strength))[..., None]
+    mixed = grey + opacity * (_colours(strength) - grey)
+    mixed[_outline(np.abs(strength) >= 0.5)] = OUTLINE
+    return np.rint(mixed).astype(np.uint8)
+
+
+def _stretched(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """`values` as floats of `size` (width, height), linear between its pixels."""
+    picture = Image.fromarray(values.astype(np.float32))
+    return np.asarray(picture.resize(size, Image.Resampling.BILINEAR), dtype=np.float64)
+
+
+def _colours(strength: np.ndarray) -> np.ndarray:
+    """The ramp's colour of each strength in -1..1, `(height, width, 3)`."""
+    places = np.linspace(0, 1, len(FALLS))
+    falls = [np.interp(strength, places, channel) for channel in FALLS.T]
+    rises = [np.interp(-strength, places, channel) for channel in RISES.T]
+    return np.where((strength >= 0)[..., None], np.stack(falls, axis=-1), np.stack(rises, axis=-1))
+
+
+def _outline(inside: np.ndarray) -> np.ndarray:
+    """Pixels inside that have a neighbour outside; what lies beyond the picture is no neighbour."""
+    padded = np.pad(inside, 1, mode="edge")
+    all_neighbours = padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
+    return np.asarray(inside & ~all_neighbours)

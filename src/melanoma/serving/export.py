@@ -38,9 +38,15 @@ SIGNATURE = ModelSignature(
             ColSpec(DataType.double, "threshold"),
             ColSpec(DataType.string, "model_version"),
             ColSpec(DataType.string, "note"),
+            ColSpec(DataType.string, "saliency", required=False),  # base64 of a PNG, where asked for
         ]
     ),
-    params=ParamSchema([ParamSpec("threshold", DataType.double, None)]),  # None: the operating point
+    params=ParamSchema(
+        [
+            ParamSpec("threshold", DataType.double, None),  # None: the operating point
+            ParamSpec("explain", DataType.boolean, False),
+        ]
+    ),
 )
 
 

@@ -7,16 +7,15 @@ MLflow's scoring server answers some faults with a stack trace, with the whole b
 import base64
 import binascii
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
-
-import pandas as pd
 
 from melanoma.errors import MelanomaError, first_offenders
 
 JSON = "application/json"
 COLUMNS = ("image", "image_id")
-PARAMS = ("threshold", "explain")
+PARAMS = {"threshold": ((int, float), "a number"), "explain": ((bool,), "true or false")}
 SPLIT, RECORDS = "dataframe_split", "dataframe_records"
 EXAMPLE = '{"dataframe_split": {"columns": ["image"], "data": [["<base64 of an image file>"]]}}'
 MEGABYTE = 2**20
@@ -32,18 +31,28 @@ class RequestError(MelanomaError):
         self.status = status
 
 
-def parse(
-    body: bytes, content_type: str | None, limits: Mapping[str, int]
-) -> tuple[pd.DataFrame, dict[str, Any]]:
+@dataclass(frozen=True)
+class Posted:
+    """A request that may be scored.
+
+    Attributes:
+        images: The encoded files.
+        image_ids: Of each; None where it has none.
+        params: Of `PARAMS`, those that were given, each of its type or None.
+    """
+
+    images: Sequence[bytes]
+    image_ids: Sequence[str | None]
+    params: Mapping[str, Any]
+
+
+def parse(body: bytes, content_type: str | None, limits: Mapping[str, int]) -> Posted:
     """Images and parameters of a request.
 
     Args:
         body: As it was posted.
         content_type: The header, None when there is none.
         limits: See `settings.Settings`.
-
-    Returns:
-        A table with columns `image` (bytes) and `image_id` (str or None), and the given parameters.
 
     Raises:
         RequestError: What is wrong, what is expected, and the first five bad rows by their number.
@@ -54,8 +63,9 @@ def parse(
     if len(body) > most_body:
         raise RequestError(f"the body has {len(body):,} bytes, at most {most_body:,} are taken", 413)
     content = _read_json(body)
+    params = _params(content)
     rows = _rows(content, limits["max_rows"])
-    return _table(rows), _params(content)
+    return Posted(_images(rows), [row.get("image_id") for row in rows], params)
 
 
 def _require_json(content_type: str | None) -> None:
@@ -84,6 +94,10 @@ def _params(content: Mapping[str, Any]) -> dict[str, Any]:
     unknown = _shown(set(params) - set(PARAMS))
     if unknown:
         raise RequestError(f"params.{unknown} is not known; there are {', '.join(PARAMS)}")
+    for name, (kinds, words) in PARAMS.items():
+        value = params.get(name)
+        if value is not None and type(value) not in kinds:  # not isinstance: true is an int
+            raise RequestError(f"params.{name} must be {words}, got {type(value).__name__}")
     return params
 
 
@@ -132,7 +146,7 @@ def _shown(names: Collection[str]) -> str:
     return first_offenders(name[:40] for name in sorted(names))
 
 
-def _table(rows: list[dict[str, Any]]) -> pd.DataFrame:
+def _images(rows: list[dict[str, Any]]) -> list[bytes]:
     images, refused = [], []
     for number, row in enumerate(rows):
         try:
@@ -142,8 +156,7 @@ def _table(rows: list[dict[str, Any]]) -> pd.DataFrame:
             refused.append(f"row {number}: {error}")
     if refused:
         raise RequestError(f"{len(refused)} of {len(rows)} rows refused: {first_offenders(refused)}")
-    ids = pd.Series([row.get("image_id") for row in rows], dtype=object)
-    return pd.DataFrame({"image": pd.Series(images, dtype=object), "image_id": ids})
+    return images
 
 
 def _decoded(text: Any) -> bytes:

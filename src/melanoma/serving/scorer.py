@@ -4,8 +4,10 @@ A pyfunc that needs ONNX Runtime, Pillow, numpy, pandas and mlflow; no TensorFlo
 with the model (see `export`).
 """
 
+import base64
+import io
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -17,11 +19,13 @@ import yaml
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 from mlflow.pyfunc import PythonModel, PythonModelContext
+from PIL import Image
 
 from melanoma import schema
 from melanoma.data.images import load_square, open_image
 from melanoma.data.plausibility import require_plausible
 from melanoma.errors import ImageError, first_offenders
+from melanoma.scoring.occlusion import occlusion_map, overlay
 from melanoma.serving import server
 from melanoma.serving.network import Network
 from melanoma.serving.posted import MEGABYTE
@@ -52,7 +56,7 @@ class MelanomaScorer(PythonModel):
         self._version = _registered_version(model) or self._settings.run_id
         notes = [schema.NOT_A_DEVICE, *([SYNTHETIC] if self._settings.is_synthetic else [])]
         self._note = "; ".join(notes)
-        server.guard(self._settings.limits)
+        server.guard(self._settings.limits, self.answer)
 
     def predict(
         self,
@@ -66,57 +70,77 @@ class MelanomaScorer(PythonModel):
             context: Not used after loading.
             model_input: Column `image` (bytes), optionally `image_id`.
             params: `threshold`, a probability, asks for two answers at that threshold; None does not.
+                `explain` asks for a picture of where the score falls when a place is covered.
 
         Returns:
             Columns `image_id`, `probability` (calibrated, 0..1), `decision` (benign, refer, malignant),
-            `threshold`, `model_version`, `note`.
+            `threshold`, `model_version`, `note`; where asked for, `saliency` (base64 of a PNG).
 
         Raises:
             MlflowException: Answered as 400: rows that are no usable images, by number and reason; no
                 rows or too many; a threshold outside 0..1.
         """
-        asked = _asked_threshold(params or {})
-        images = _decode_rows(model_input, self._network.image_size, self._settings.limits)
-        point = self._settings.operating_point
-        probability = point.calibration.apply(self._network.score(images))
-        return pd.DataFrame(
-            {
-                "image_id": _image_ids(model_input),
-                "probability": probability,
-                "decision": point.decide(probability, asked),
-                "threshold": point.threshold if asked is None else asked,
-                "model_version": self._version,
-                "note": self._note,
-            }
+        ids = model_input["image_id"] if "image_id" in model_input else [None] * len(model_input)
+        columns = self.answer(
+            list(model_input["image"]), [None if pd.isna(one) else one for one in ids], params or {}
         )
+        # As objects: JSON has no nan, which pandas would put where an id is missing.
+        return pd.DataFrame(columns).assign(image_id=pd.Series(columns["image_id"], dtype=object))
+
+    def answer(
+        self, images: Sequence[object], image_ids: Sequence[str | None], params: Mapping[str, Any]
+    ) -> dict[str, list[Any]]:
+        """What `predict` answers, as columns of plain values."""
+        limits = self._settings.limits
+        threshold, is_explained = _asked_threshold(params), bool(params.get("explain"))
+        _require_count(len(images), limits["max_explained_rows" if is_explained else "max_rows"])
+        pixels = _decode(images, self._network.image_size, limits)
+        point = self._settings.operating_point
+        probability = point.calibration.apply(self._network.score(pixels))
+        columns: dict[str, list[Any]] = {
+            "image_id": list(image_ids),
+            "probability": probability.tolist(),
+            "decision": point.decide(probability, threshold).tolist(),
+            "threshold": [point.threshold if threshold is None else threshold] * len(images),
+            "model_version": [self._version] * len(images),
+            "note": [self._note] * len(images),
+        }
+        return columns | {"saliency": list(map(self._explain, pixels))} if is_explained else columns
+
+    def _explain(self, image: np.ndarray) -> str:
+        """Base64 of a PNG that shows what the score hangs on."""
+        num_steps = self._settings.limits["num_occlusion_steps"]
+        saliency = occlusion_map(image, self._network.score, num_steps=num_steps)
+        stream = io.BytesIO()
+        Image.fromarray(overlay(image, saliency)).save(stream, "PNG")
+        return base64.b64encode(stream.getvalue()).decode()
 
 
-def _asked_threshold(params: dict[str, Any]) -> float | None:
+def _asked_threshold(params: Mapping[str, Any]) -> float | None:
     asked = params.get("threshold")
-    if asked is not None and not 0 <= asked <= 1:  # nan neither
+    if asked is None:
+        return None
+    if not 0 <= asked <= 1:  # nan neither
         raise _refusal(f"params.threshold must lie in 0..1, got {asked}")
-    return asked
+    return float(asked)
 
 
-def _image_ids(rows: pd.DataFrame) -> pd.Series:
-    """Of each row, None where it has none: JSON has no nan, which pandas would put there."""
-    ids = rows["image_id"] if "image_id" in rows else [None] * len(rows)
-    return pd.Series([None if pd.isna(image_id) else image_id for image_id in ids], dtype=object)
+def _require_count(num_rows: int, max_rows: int) -> None:
+    if not 1 <= num_rows <= max_rows:
+        raise _refusal(f"expected 1 to {max_rows} rows, got {num_rows}")
 
 
-def _decode_rows(rows: pd.DataFrame, size: int, limits: Mapping[str, int]) -> np.ndarray:
-    """Pixels `(n, size, size, 3)` uint8 of column `image`."""
-    max_rows, most = limits["max_rows"], limits["max_request_megabytes"] * MEGABYTE
-    if not 1 <= len(rows) <= max_rows:
-        raise _refusal(f"expected 1 to {max_rows} rows, got {len(rows)}")
-    num_bytes = sum(len(encoded) for encoded in rows["image"] if isinstance(encoded, bytes))
+def _decode(images: Sequence[object], size: int, limits: Mapping[str, int]) -> np.ndarray:
+    """Pixels `(n, size, size, 3)` uint8 of encoded images."""
+    most = limits["max_request_megabytes"] * MEGABYTE
+    num_bytes = sum(len(encoded) for encoded in images if isinstance(encoded, bytes))
     if num_bytes > most:
         raise _refusal(f"the images have {num_bytes:,} bytes together, at most {most:,} are taken")
     load = partial(_load, size=size, min_side=limits["min_image_side"])
-    loaded = list(_POOL.map(load, rows["image"]) if len(rows) > 1 else map(load, rows["image"]))
+    loaded = list(_POOL.map(load, images) if len(images) > 1 else map(load, images))
     refused = [f"row {number}: {one}" for number, one in enumerate(loaded) if isinstance(one, ImageError)]
     if refused:
-        raise _refusal(f"{len(refused)} of {len(rows)} rows refused: {first_offenders(refused)}")
+        raise _refusal(f"{len(refused)} of {len(images)} rows refused: {first_offenders(refused)}")
     return np.stack([one for one in loaded if isinstance(one, np.ndarray)])
 
 

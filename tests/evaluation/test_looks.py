@@ -1,0 +1,45 @@
+import numpy as np
+import pytest
+
+from melanoma.evaluation import looks
+from melanoma.evaluation.report import evaluate
+
+
+@pytest.fixture
+def report(index, scores, settings, described):
+    named = {"cohort": "toy", "is_synthetic": True, "selected": "tuned"}
+    return evaluate(index, scores, settings, described=described, **named)
+
+
+def test_every_look_of_a_model_is_drawn_with_its_note(report):
+    figures = looks.draw(report, "baseline", note="cohort toy, SYNTHETIC images")
+    assert sorted(figures) == [
+        "calibration.png",
+        "confusion.png",
+        "decision.png",
+        "histogram.png",
+        "precision.png",
+        "roc.png",
+        "slices.png",
+    ]
+    assert all("SYNTHETIC" in figure.get_supxlabel() for figure in figures.values())
+    legend = figures["roc.png"].axes[0].get_legend()
+    assert "baseline: 0.733 (" in legend.get_texts()[1].get_text()
+
+
+def test_the_sheets_show_test_images_of_that_model(report):
+    images = np.random.default_rng(1).integers(0, 255, (8, 32, 32, 3)).astype(np.uint8)
+    figures = looks.draw_images(
+        report, "baseline", images, lambda given: given.reshape(len(given), -1).mean(1) / 255, num=4, note="n"
+    )
+    # at its threshold of 0.15 the baseline calls four benign images malignant
+    captions = [axes.get_title() for axes in figures["errors.png"].axes if axes.get_images()]
+    assert len(captions) == 4
+    assert all(caption.startswith("test_") and "benign" in caption for caption in captions)
+    assert sum(bool(axes.get_images()) for axes in figures["explanations.png"].axes) == 8
+
+
+def test_only_test_images_are_looked_at(report):
+    rows = looks.test_rows(report, "tuned")
+    assert set(rows["split"]) == {"test"}
+    assert len(rows) == 8
