@@ -1,6 +1,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.model_selection import StratifiedGroupKFold
 
 from melanoma.evaluation import references
 from melanoma.sections import Audit
@@ -99,14 +100,14 @@ def test_labels_of_other_splits_than_training_play_no_part(split):
 
 def test_groups_of_training_images_stay_together_when_the_penalty_is_chosen(monkeypatch):
     seen = []
-    split = references.StratifiedGroupKFold.split
+    split = StratifiedGroupKFold.split
 
     def watched(folds, features, target, groups):
         for known, unknown in split(folds, features, target, groups):
             seen.append(set(groups[known]) & set(groups[unknown]))
             yield known, unknown
 
-    monkeypatch.setattr(references.StratifiedGroupKFold, "split", watched)
+    monkeypatch.setattr(StratifiedGroupKFold, "split", watched)
     rows = index(160)
     references.score_colours(coloured(rows), rows, SETTINGS)
     assert seen == [set()] * SETTINGS.num_folds

@@ -204,7 +204,7 @@ def _without_lesion(variants: Mapping[str, Any], area: Mapping[str, Any] | None)
     if area is None:
         said.append("no image has a mask: whether the network looks at the lesion could hardly be asked")
     else:
-        hole = f"what surrounds it tells the label, or the hole, whose size alone has {_in_words(area)}"
+        hole = f"what surrounds it tells the label, or the outline left; its size alone has {_in_words(area)}"
         instead |= dict.fromkeys(("lesion_black", "lesion_filled"), hole)
     for name, why in instead.items():
         if variants[name]["auc_roc"]["low"] > CHANCE:
