@@ -261,6 +261,7 @@ class Audit(Section):
     num_folds: Annotated[int, Field(ge=2)]
     histogram_bins: Annotated[int, Field(ge=2, le=256)]
     border_fraction: Annotated[float, Field(gt=0, lt=0.5)]
+    max_flipped_fraction: Fraction
 
 
 class Promote(Section):
