@@ -17,7 +17,7 @@ def test_quick_run_writes_every_row(tmp_path):
     found = json.loads(out.read_text(encoding="utf-8"))
     assert found["is_quick"] is True
     assert [row["part"] for row in found["rows"]] == [
-        *["start"] * 4,
+        *["start"] * 6,
         *["one"] * 4,
         *["batch"] * 2,
         *["clients"] * 2,
