@@ -84,6 +84,9 @@ def _served(alias: str, done: list[ledger.Entry], day: date) -> list[str]:
         for entry, until in zip(done, ends, strict=False)
         if entry.at < end and until > begin
     ]
+    if done and done[0].previous is not None and done[0].at > begin:
+        until = f"{done[0].at:%H:%M:%S}" if done[0].at < end else "24:00:00"
+        lines.insert(0, f"{alias} on {day}: perhaps version {done[0].previous} until {until} UTC (no entry)")
     return lines or [f"{alias} on {day}: no version"]
 
 

@@ -57,7 +57,7 @@ def _metrics_table(cohort: str, metrics: dict[str, Any]) -> Table:
         f"{test['num_malignant']} malignant",
         caption="value and 95 % interval, bootstrap over groups; research software, not a medical device",
     )
-    table.add_column("")
+    table.add_column("", overflow="fold")
     for model in schema.MODEL_NAMES:
         table.add_column(model + (" (selected)" if model == metrics["selected"] else ""))
     for name in SHOWN:

@@ -52,6 +52,18 @@ def client() -> MlflowClient:
     return store
 
 
+@contextmanager
+def clear_errors(what: str) -> Iterator[None]:
+    """That the store refuses, or goes away, becomes a `TrackingError` that says what was being done."""
+    try:
+        yield
+    except (MlflowException, SQLAlchemyError) as error:
+        raise TrackingError(
+            f"The tracking store failed while {what}: {error}. Run the same command again when it answers: "
+            "what was left half done is mended then."
+        ) from error
+
+
 @dataclass(frozen=True)
 class Run:
     """A run that is open for writing.
@@ -185,7 +197,12 @@ def experiment_id(store: MlflowClient, name: str) -> str:
     """
     found = store.get_experiment_by_name(name)
     if found is None:
-        return str(store.create_experiment(name))
+        try:
+            return str(store.create_experiment(name))
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+            found = store.get_experiment_by_name(name)  # another process was faster
     if found.lifecycle_stage != "active":
         raise TrackingError(
             f"The experiment {name} was deleted in the tracking store. Bring it back: "

@@ -3,6 +3,7 @@ import pytest
 
 from melanoma.evaluation.bootstrap import draw_weights
 from melanoma.evaluation.decision_curve import THRESHOLDS, decision_curve, shift
+from melanoma.evaluation.metrics import compute_metrics
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -54,3 +55,19 @@ def test_probabilities_are_shifted_to_the_odds_of_the_clinic():
 def test_every_prevalence_has_every_threshold():
     table = curve([1, 0, 0, 0], [0.9, 0.1, 0.2, 0.3], [0.02, 0.2])
     assert table.groupby("prevalence").size().to_dict() == {0.02: len(THRESHOLDS), 0.2: len(THRESHOLDS)}
+
+
+def test_the_curve_is_the_net_benefit_of_the_metrics_at_each_threshold(counted):
+    target, probability = counted
+    weights = draw_weights(np.arange(10).astype(str), num_draws=1, seed=1)
+    table = decision_curve(target, probability, weights=weights, prevalences=[0.4], fitted_prevalence=0.4)
+    for threshold, benefit, end in zip(THRESHOLDS, table["net_benefit"], table["low"], strict=True):
+        for own, expected in ((np.ones((1, 10)), benefit), (weights, end)):
+            values = compute_metrics(target, probability, threshold=threshold, weights=own)
+            alarmed = 1 - values["specificity"][0]
+            by_hand = 0.4 * values["sensitivity"][0] - 0.6 * alarmed * threshold / (1 - threshold)
+            assert expected == pytest.approx(by_hand, abs=1e-12)
+
+
+def test_a_draw_without_one_class_leaves_no_curve():
+    assert curve([0, 0, 0], [0.9, 0.1, 0.2], [0.2], fitted=0.2)["net_benefit"].isna().all()

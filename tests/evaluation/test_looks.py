@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -7,7 +9,7 @@ from melanoma.evaluation.report import evaluate
 
 @pytest.fixture
 def report(index, scores, settings, described):
-    named = {"cohort": "toy", "is_synthetic": True, "selected": "tuned"}
+    named: dict[str, Any] = {"cohort": "toy", "is_synthetic": True, "selected": "tuned"}
     return evaluate(index, scores, settings, described=described, **named)
 
 

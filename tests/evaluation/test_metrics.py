@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 
 from melanoma.evaluation.metrics import (
     METRICS,
+    at_prevalence,
     calibration_bins,
     compute_metrics,
     confusion_counts,
@@ -55,6 +56,13 @@ def test_the_four_counts_of_the_counted_example(counted):
         ("auc_roc", 20.5 / 24),
         # precision where each malignant image is found; the last one shares its score with a benign one
         ("average_precision", (1 / 1 + 2 / 2 + 3 / 4 + 4 / 7) / 4),
+        # the last malignant image lifts the sensitivity from 3/4 to 1, the alarms from 2 to 3 of 6, for one
+        # ties with it; from 4/5 on, a fifth of the way, the specificity falls from 3.8/6 to 3/6
+        ("partial_auc_above_80_sensitivity", 1 / 5 * (3.8 / 6 + 3 / 6) / 2),
+        # all four must be found, at 0.3, where three of six benign images are called malignant too
+        ("specificity_at_95_sensitivity", 3 / 6),
+        # ten bins; in that of 0.3 the malignant image and the benign one add up: 0.7 - 0.3
+        ("expected_calibration_error", (0.1 + 0.2 + 0.4 + 0.4 + 0.7 + 0.4 + 0.2 + 0.2) / 10),
         ("brier_score", (0.01 + 0.04 + 0.16 + 0.49 + 0.49 + 0.16 + 0.09 + 0.04 + 0.01 + 0.01) / 10),
     ],
 )
@@ -223,6 +231,38 @@ def test_the_area_under_the_roc_points_is_the_auc(counted):
     curve = roc_curve(*counted)
     area = np.trapezoid(curve["sensitivity"], curve["false_positive_fraction"])
     assert area == pytest.approx(20.5 / 24, abs=1e-15)
+
+
+@settings(deadline=None)
+@given(samples, st.randoms(use_true_random=False))
+def test_no_metric_changes_when_the_samples_change_places(rows, random):
+    target, score, weight = (np.array(column) for column in zip(*rows, strict=True))
+    order = random.sample(range(len(rows)), len(rows))
+    before = measure(target, score / 10, weights=weight)
+    after = measure(target[order], score[order] / 10, weights=weight[order])
+    assert after == pytest.approx(before, abs=1e-12, nan_ok=True)
+
+
+@settings(deadline=None)
+@given(samples)
+def test_the_partial_area_is_bounded_by_the_whole_one(rows):
+    target, score, _ = (np.array(column) for column in zip(*rows, strict=True))
+    values = measure(target, score / 10)
+    partial, whole = values["partial_auc_above_80_sensitivity"], values["auc_roc"]
+    # the specificity falls as the sensitivity rises: its mean above 0.8 is not higher than over all
+    assert np.isnan(whole) or (max(0, whole - 0.8) - 1e-12 <= partial <= 0.2 * whole + 1e-12)
+
+
+@settings(deadline=None)
+@given(st.floats(0, 1), st.floats(0, 1), st.floats(0.01, 0.98))
+def test_where_more_are_malignant_a_positive_answer_says_more_and_a_negative_one_less(
+    sensitivity, specificity, prevalence
+):
+    rare = at_prevalence(np.array([sensitivity]), np.array([specificity]), prevalence)
+    common = at_prevalence(np.array([sensitivity]), np.array([specificity]), prevalence + 0.01)
+    for name, sign in (("ppv", 1), ("npv", -1)):
+        gain = sign * (common[name][0] - rare[name][0])
+        assert np.isnan(gain) or gain >= -1e-12
 
 
 def test_specificity_at_95_sensitivity_takes_the_threshold_that_finds_19_of_20():

@@ -6,50 +6,11 @@ from sklearn import metrics as reference
 
 from melanoma.evaluation.metrics import METRICS, compute_metrics, roc_curve
 from melanoma.training import scores
+from tests.evaluation.sklearn_metrics import NUM_BINS, OF_DECISIONS, OF_PROBABILITIES, reference_metric
 
 pytestmark = pytest.mark.filterwarnings("error")
 
 THRESHOLD = 0.4
-
-
-def partial_auc(target, probability, sample_weight):
-    """sklearn's area left of a false positive rate, with the classes exchanged and McClish's scale undone."""
-    standard = reference.roc_auc_score(1 - target, 1 - probability, max_fpr=0.2, sample_weight=sample_weight)
-    least, most = 0.2**2 / 2, 0.2
-    return least + (standard * 2 - 1) * (most - least)
-
-
-def specificity_at_95(target, probability, sample_weight):
-    false_positives, sensitivity, _ = reference.roc_curve(
-        target, probability, sample_weight=sample_weight, drop_intermediate=False
-    )
-    return 1 - false_positives[sensitivity >= 0.95 - 1e-12].min()
-
-
-def calibration_error(target, probability, sample_weight):
-    bins = np.minimum((probability * 10).astype(int), 9)
-    gaps = [abs(np.sum((sample_weight * (target - probability))[bins == number])) for number in range(10)]
-    return np.sum(gaps) / np.sum(sample_weight)
-
-
-OF_PROBABILITIES = {
-    "partial_auc_above_80_sensitivity": partial_auc,
-    "specificity_at_95_sensitivity": specificity_at_95,
-    "expected_calibration_error": calibration_error,
-    "auc_roc": reference.roc_auc_score,
-    "average_precision": reference.average_precision_score,
-    "brier_score": reference.brier_score_loss,
-    "log_loss": reference.log_loss,
-}
-OF_DECISIONS = {
-    "accuracy": reference.accuracy_score,
-    "balanced_accuracy": reference.balanced_accuracy_score,
-    "sensitivity": reference.recall_score,
-    "specificity": lambda *args, **kwargs: reference.recall_score(*args, pos_label=0, **kwargs),
-    "ppv": reference.precision_score,
-    "npv": lambda *args, **kwargs: reference.precision_score(*args, pos_label=0, **kwargs),
-    "f1_score": reference.f1_score,
-}
 
 
 def draw(seed: int, *, num_decimals: int) -> tuple[np.ndarray, np.ndarray]:
@@ -59,20 +20,18 @@ def draw(seed: int, *, num_decimals: int) -> tuple[np.ndarray, np.ndarray]:
     return target, noisy.round(num_decimals)
 
 
-def expected(name: str, target: np.ndarray, probability: np.ndarray, weights: np.ndarray) -> float:
-    if name in OF_PROBABILITIES:
-        return float(OF_PROBABILITIES[name](target, probability, sample_weight=weights))
-    return float(OF_DECISIONS[name](target, probability >= THRESHOLD, sample_weight=weights))
-
-
 @pytest.mark.parametrize("num_decimals", [1, 16], ids=["ties", "no ties"])
 @pytest.mark.parametrize("name", [*OF_DECISIONS, *OF_PROBABILITIES])
 def test_plain_metrics_equal_those_of_scikit_learn(name, num_decimals):
     for seed in range(10):
         target, probability = draw(seed, num_decimals=num_decimals)
         once = np.ones(len(target))
-        ours = compute_metrics(target, probability, threshold=THRESHOLD, weights=once[None])[name]
-        assert ours[0] == pytest.approx(expected(name, target, probability, once), abs=1e-12)
+        ours = compute_metrics(
+            target, probability, threshold=THRESHOLD, weights=once[None], num_bins=NUM_BINS
+        )[name]
+        assert ours[0] == pytest.approx(
+            reference_metric(name, target, probability, once, threshold=THRESHOLD), abs=1e-12
+        )
 
 
 @pytest.mark.parametrize("kind", ["whole with zeros", "real"])
@@ -82,8 +41,8 @@ def test_each_row_of_weights_equals_sample_weight_of_scikit_learn(name, kind):
     target, probability = draw(3, num_decimals=1)
     size = (12, len(target))
     weights = generator.random(size) if kind == "real" else generator.poisson(1, size).astype(float)
-    ours = compute_metrics(target, probability, threshold=THRESHOLD, weights=weights)[name]
-    theirs = [expected(name, target, probability, row) for row in weights]
+    ours = compute_metrics(target, probability, threshold=THRESHOLD, weights=weights, num_bins=NUM_BINS)[name]
+    theirs = [reference_metric(name, target, probability, row, threshold=THRESHOLD) for row in weights]
     np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-12)
 
 

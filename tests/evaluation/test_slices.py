@@ -47,7 +47,7 @@ def test_skin_type_is_a_part_only_where_any_image_has_one():
 def test_quarters_of_quality_are_those_of_the_training_images():
     is_train = np.arange(12) < 4  # sharpness 0 to 3: quartiles 0.75, 1.5 and 2.25
     found = label(images(), is_train)["quality"].tolist()
-    assert found == ["blurred most", "second quarter", "third quarter", *["sharpest"] * 9]
+    assert found == ["quarter 1 (blurred most)", "quarter 2", "quarter 3", *["quarter 4 (sharpest)"] * 9]
 
 
 def test_other_images_than_those_of_training_do_not_move_the_quarters():

@@ -1,5 +1,6 @@
 import pytest
 
+from tests.pipelines import releasable
 from tests.pipelines import workspace as ws
 
 
@@ -16,3 +17,11 @@ def broken(workspace, tmp_path):
     folder = ws.copy(workspace, tmp_path / "copy")
     with ws.inside(folder):
         yield folder
+
+
+@pytest.fixture
+def registry(tmp_path, monkeypatch):
+    """A registry whose three versions may be released; the current folder is empty."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    releasable.fill(tmp_path)

@@ -1,12 +1,17 @@
 import json
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from melanoma import tracking
-from melanoma.registry import versions
-from tests.pipelines.workspace import change_params, run_stage
+from melanoma.registry import ledger, versions
+from tests.imports import ROOT
+from tests.pipelines.workspace import change_params, command, run_stage
 
 NAME = "melanoma-sample"
 
@@ -18,7 +23,7 @@ def verdict() -> dict:
 @pytest.fixture
 def fresh(broken):
     """A copy with a registry of its own that holds nothing yet."""
-    for stage in ("train", "evaluate"):
+    for stage in ("train", "evaluate", "audit"):
         assert run_stage(stage) == 0
     return broken
 
@@ -48,29 +53,153 @@ def test_the_same_model_twice_is_one_version(fresh):
     assert run_stage("promote") == 0
     assert len(tracking.client().search_model_versions(f"name = '{NAME}'")) == 1
     assert verdict()["is_promoted"]
-    assert verdict()["auc_roc_difference"]["value"] == 0
+    assert verdict()["challenger_minus_champion"]["auc_roc"]["value"] == 0
     assert verdict()["previous_version"] is None
 
 
-def test_a_worse_challenger_is_refused_and_the_champion_stays(fresh):
+def change_scores(model: str, probability) -> None:
+    """Give the images of a model other probabilities."""
+    predictions = pd.read_csv("reports/sample/predictions.csv")
+    of_model = predictions["model"] == model
+    predictions.loc[of_model, "probability"] = probability(predictions[of_model])
+    predictions.to_csv("reports/sample/predictions.csv", index=False)
+
+
+def another_version(folder: Path) -> None:
+    """Evaluate anew with another operating point: another model, whose probabilities are the same."""
+    change_params(folder / "params.yaml", evaluate={"min_sensitivity": 0.5})
+    for stage in ("evaluate", "audit"):
+        assert run_stage(stage) == 0
+
+
+def test_a_worse_challenger_is_refused_and_the_champion_stays(fresh, capsys):
     assert run_stage("promote") == 0
     champion = versions.find_version(NAME, versions.STAGING)
-    predictions = pd.read_csv("reports/sample/predictions.csv")
-    predictions["probability"] = 1.0 - predictions["target"]  # wrong about every image: AUC 0
-    predictions.to_csv("reports/sample/predictions.csv", index=False)
-    models = json.loads(Path("reports/sample/models.json").read_text())
-    models[models["selected"]]["threshold"] = 0.123  # makes it another model
-    Path("reports/sample/models.json").write_text(json.dumps(models))
+    another_version(fresh)
+    # wrong about every image: AUC 0
+    change_scores(verdict()["model"], lambda rows: 1.0 - rows["target"])
     assert run_stage("promote") == 0
     result = verdict()
     assert not result["is_promoted"]
-    assert result["challenger_auc_roc"]["value"] == 0
-    assert any("below the champion's" in reason for reason in result["reasons"])
+    assert result["challenger"]["auc_roc"]["value"] == 0
+    assert any("minus the champion's on the same images is" in reason for reason in result["reasons"])
     assert result["previous_version"] == result["staging_version"] == int(champion.version)
     assert versions.find_version(NAME, versions.STAGING).version == champion.version
     challenger = versions.find_version(NAME, versions.CHALLENGER)
     assert int(challenger.version) == result["version"] != int(champion.version)
-    assert "below the champion's" in challenger.tags["gate_reasons"]
+    assert "minus the champion's" in challenger.tags["gate_reasons"]
+    assert "refused" in capsys.readouterr().out
+    (refusal,) = [entry for entry in ledger.entries(NAME) if entry.kind == ledger.REFUSAL]
+    assert refusal.version == result["version"]
+    assert "minus the champion's" in refusal.tags["reason"]
+
+
+def test_another_version_that_is_not_worse_takes_the_alias_and_the_ledger_knows_both(fresh):
+    assert run_stage("promote") == 0
+    another_version(fresh)
+    assert run_stage("promote") == 0
+    assert verdict()["is_promoted"]
+    assert verdict()["challenger_minus_champion"]["auc_roc"]["value"] == 0  # the order of scores is the same
+    moves = ledger.moves(NAME, versions.STAGING)
+    assert [(entry.previous, entry.version) for entry in moves] == [(None, 1), (1, 2)]
+    assert all(entry.status == tracking.FINISHED for entry in moves)
+
+
+def test_a_network_that_does_not_beat_colour_is_refused(fresh):
+    change_params(fresh / "params.yaml", promote={"must_beat_colour": True})
+    references = pd.read_csv("reports/sample/references.csv")
+    references["colour"] = references["target"].astype(float)
+    references.to_csv("reports/sample/references.csv", index=False)
+    assert run_stage("promote") == 0
+    assert not verdict()["is_promoted"]
+    assert "a logistic regression on colours alone 1.000" in verdict()["reasons"][0]
+
+
+def test_looks_at_the_test_split_are_counted(fresh):
+    num_before = verdict()["looks"]["num_looks"] if Path("reports/sample/promotion.json").exists() else 0
+    assert num_before > 0  # from the workspace that this one is a copy of, with another store
+    assert run_stage("promote") == 0
+    first = verdict()["looks"]
+    assert first == {
+        "num_looks": 3,
+        "num_models": first["num_models"],
+        "num_choices": 1,
+    }  # evaluate: two models
+    assert run_stage("promote") == 0
+    assert verdict()["looks"] == first | {"num_looks": 4, "num_choices": 2}
+
+
+def test_a_model_whose_files_were_changed_is_refused_and_nothing_moves(fresh, capsys):
+    models = json.loads(Path("reports/sample/models.json").read_text())
+    models[models["selected"]]["network_sha256"] = "0" * 64
+    Path("reports/sample/models.json").write_text(json.dumps(models))
+    assert run_stage("promote") == 1
+    message = capsys.readouterr().err
+    assert "cannot be trusted" in message
+    assert "Nothing was moved" in message
+    assert versions.find_version(NAME, versions.STAGING) is None
+
+
+def test_an_operating_point_that_is_not_the_served_one_is_refused(fresh, capsys):
+    models = json.loads(Path("reports/sample/models.json").read_text())
+    models[models["selected"]]["operating_point"]["threshold"] = 0.123
+    Path("reports/sample/models.json").write_text(json.dumps(models))
+    assert run_stage("promote") == 1
+    assert "another operating point" in capsys.readouterr().err
+    assert versions.find_version(NAME, versions.STAGING) is None
+
+
+def test_a_kill_between_register_and_alias_is_mended_by_the_next_run(fresh):
+    """The child dies by SIGKILL right when it would move the alias; the version is there, the move "
+    "entered."""
+    child = (
+        "import os, signal; from melanoma.registry import versions; real = versions.set_alias\n"
+        "def die(name, alias, number):\n"
+        "    if alias == 'staging': os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    real(name, alias, number)\n"
+        "versions.set_alias = die\n"
+        "import sys; from pipelines import promote; promote.main(sys.argv[1:])"
+    )
+    arguments = [sys.executable, "-c", child, *command("promote", "sample")]
+    environment = os.environ | {"PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"}
+    killed = subprocess.run(arguments, env=environment, capture_output=True, text=True, check=False)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert versions.find_version(NAME, versions.STAGING) is None
+    assert len(ledger.unfinished(NAME)) == 1
+    assert run_stage("promote") == 0
+    assert verdict()["is_promoted"]
+    assert verdict()["version"] == 1
+    assert ledger.unfinished(NAME) == []
+    assert [entry.status for entry in ledger.entries(NAME, alias="staging")] == ["FAILED", "FINISHED"]
+
+
+def test_two_promotions_at_once_leave_one_version_one_alias_and_one_move(fresh):
+    arguments = [sys.executable, "-m", "pipelines.promote", *command("promote", "sample")]
+    environment = os.environ | {"PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"}
+    children = [
+        subprocess.Popen(
+            arguments, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        for _ in range(2)
+    ]
+    outputs = [child.communicate()[0] for child in children]
+    assert [child.returncode for child in children] == [0, 0], outputs
+    assert len(tracking.client().search_model_versions(f"name = '{NAME}'")) == 1
+    assert (
+        versions.find_version(NAME, versions.STAGING).version
+        == versions.find_version(NAME, versions.CHALLENGER).version
+    )
+    assert [entry.version for entry in ledger.moves(NAME)] == [1]
+    assert ledger.unfinished(NAME) == []
+
+
+def test_the_model_card_is_written_and_hangs_on_run_and_version(at_workspace):
+    card = Path("reports/sample/model_card.md").read_text()
+    assert "SYNTHETIC" in card.split("##")[0]
+    version = versions.find_version(NAME, versions.STAGING)
+    assert version.description == card
+    run_id = version.tags["run_id"]
+    assert "model_card.md" in {file.path for file in tracking.client().list_artifacts(run_id)}
 
 
 def test_images_that_the_champion_learned_from_do_not_count(fresh):
@@ -79,7 +208,7 @@ def test_images_that_the_champion_learned_from_do_not_count(fresh):
     splits = pd.read_csv("data/splits/sample.csv")
     splits["split"] = splits["split"].map({"train": "test", "test": "train", "validation": "validation"})
     splits.to_csv("data/splits/sample.csv", index=False)
-    for stage in ("pack", "tune", "train", "evaluate"):
+    for stage in ("pack", "tune", "train", "evaluate", "audit"):
         assert run_stage(stage) == 0
     assert run_stage("promote") == 0
     assert num_before > 0

@@ -19,6 +19,7 @@ from melanoma.evaluation.metrics import (
     compute_metrics,
     confusion_counts,
     confusion_metrics,
+    divide,
     weights_by_score,
 )
 
@@ -230,21 +231,17 @@ def calibration_curve(
     is_in = calibration_bins(probability, num_bins)[:, None] == np.arange(num_bins)
 
     def share(weights: np.ndarray) -> np.ndarray:
-        total = weights @ is_in
-        undefined = np.full(total.shape, np.nan)
-        return np.divide(weights @ (is_in * target[:, None]), total, out=undefined, where=total > 0)
+        return divide(weights @ (is_in * target[:, None]), weights @ is_in)
 
     draws = in_blocks(share, weights)
     ends = np.array([interval(draws[:, at]) for at in range(num_bins)])
     num_images = is_in.sum(0)
-    undefined = np.full(num_bins, np.nan)
-    mean = np.divide(probability @ is_in, num_images, out=undefined, where=num_images > 0)
     return pd.DataFrame(
         {
             "bin_low": np.arange(num_bins) / num_bins,
             "bin_high": np.arange(1, num_bins + 1) / num_bins,
             "num_images": num_images,
-            "mean_probability": mean,
+            "mean_probability": divide(probability @ is_in, num_images),
             "malignant_fraction": share(_once(target))[0],
             "low": ends[:, 0],
             "high": ends[:, 1],

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from melanoma.evaluation.bootstrap import in_blocks, interval
-from melanoma.evaluation.metrics import confusion_counts, confusion_metrics
+from melanoma.evaluation.metrics import divide
 
 THRESHOLDS = np.arange(1, 51) / 100  # who would act at a risk above one half is rare
 
@@ -57,15 +57,13 @@ def _at_prevalence(
     target: np.ndarray, probability: np.ndarray, weights: np.ndarray, prevalence: float
 ) -> pd.DataFrame:
     odds = THRESHOLDS / (1 - THRESHOLDS)
+    called = (probability[:, None] >= THRESHOLDS).astype(np.float64)
+    is_malignant = target == 1
 
     def net_benefit(weights: np.ndarray) -> np.ndarray:
-        columns = []
-        for threshold in THRESHOLDS:
-            counts = confusion_counts(target, probability >= threshold, weights=weights)
-            found = confusion_metrics(counts)
-            columns.append((found["sensitivity"], found["specificity"]))
-        sensitivity, specificity = np.moveaxis(np.array(columns), 0, -1)
-        return np.asarray(sensitivity * prevalence - (1 - specificity) * (1 - prevalence) * odds)
+        sensitivity = _called_fraction(called, is_malignant, weights)
+        alarmed = _called_fraction(called, ~is_malignant, weights)
+        return np.asarray(sensitivity * prevalence - alarmed * (1 - prevalence) * odds)
 
     draws = in_blocks(net_benefit, weights)
     ends = np.array([interval(draws[:, at]) for at in range(len(THRESHOLDS))])
@@ -79,3 +77,10 @@ def _at_prevalence(
             "treat_all": prevalence - (1 - prevalence) * odds,
         }
     )
+
+
+def _called_fraction(called: np.ndarray, is_in: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Share of the samples of one class that is called malignant at each threshold, `(num_draws, 50)`."""
+    found = weights[:, is_in] @ called[is_in]
+    total = weights[:, is_in].sum(axis=1, keepdims=True)
+    return divide(found, np.broadcast_to(total, found.shape))

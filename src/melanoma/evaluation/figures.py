@@ -181,9 +181,8 @@ def slices_figure(entries: list[dict[str, Any]], *, metric: str, title: str, not
         f"{entry['slice']}: {entry['value']} ({entry['num_images']}, {entry['num_malignant']} malignant)"
         for entry in entries
     ]
-    axes.set(yticks=range(len(entries)), xlim=(0, 1.02), xlabel=metric)
+    axes.set(yticks=range(len(entries)), xlim=(0, 1.02), ylim=(len(entries) - 0.5, -0.5), xlabel=metric)
     axes.set_yticklabels(names, fontsize=7)
-    axes.invert_yaxis()
     return figure
 
 

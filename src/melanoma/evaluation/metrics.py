@@ -67,7 +67,7 @@ def at_prevalence(
     """
     tp, fn = sensitivity * prevalence, (1 - sensitivity) * prevalence
     tn, fp = specificity * (1 - prevalence), (1 - specificity) * (1 - prevalence)
-    return {"ppv": _divide(tp, tp + fp), "npv": _divide(tn, tn + fn)}
+    return {"ppv": divide(tp, tp + fp), "npv": divide(tn, tn + fn)}
 
 
 def confusion_counts(target: np.ndarray, called: np.ndarray, *, weights: np.ndarray) -> dict[str, np.ndarray]:
@@ -87,8 +87,8 @@ def confusion_counts(target: np.ndarray, called: np.ndarray, *, weights: np.ndar
     }
 
 
-def _divide(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
-    """Elementwise quotient, nan where the denominator is zero."""
+def divide(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
+    """Elementwise quotient of two arrays of one shape, nan where the denominator is zero."""
     undefined = np.full(np.shape(numerator), np.nan)
     return np.divide(numerator, denominator, out=undefined, where=np.asarray(denominator) > 0)
 
@@ -97,15 +97,15 @@ def confusion_metrics(counts: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """What follows from `confusion_counts`; undefined is nan."""
     tp, fn = counts["true_positives"], counts["false_negatives"]
     fp, tn = counts["false_positives"], counts["true_negatives"]
-    sensitivity, specificity = _divide(tp, tp + fn), _divide(tn, tn + fp)
+    sensitivity, specificity = divide(tp, tp + fn), divide(tn, tn + fp)
     return {
-        "accuracy": _divide(tp + tn, tp + fn + fp + tn),
+        "accuracy": divide(tp + tn, tp + fn + fp + tn),
         "balanced_accuracy": (sensitivity + specificity) / 2,
         "sensitivity": sensitivity,
         "specificity": specificity,
-        "ppv": _divide(tp, tp + fp),
-        "npv": _divide(tn, tn + fn),
-        "f1_score": _divide(2.0 * tp, 2 * tp + fp + fn),
+        "ppv": divide(tp, tp + fp),
+        "npv": divide(tn, tn + fn),
+        "f1_score": divide(2.0 * tp, 2 * tp + fp + fn),
     }
 
 
@@ -122,13 +122,13 @@ def _ranking_metrics(
     found, alarmed = np.cumsum(positives, axis=1), np.cumsum(negatives, axis=1)
     num_positives, num_negatives = found[:, -1], alarmed[:, -1]
     beaten = num_negatives[:, None] - alarmed + negatives / 2
-    precision = _divide(found, found + alarmed)
+    precision = divide(found, found + alarmed)
     # Scores that no drawn sample has add no recall; their precision may be undefined.
     gained = np.where(positives > 0, positives * precision, 0).sum(1)
     # A segment of the curve rises from found - positives to found; the part of it above the bound counts.
     above = np.clip(found - PARTIAL_FROM * num_positives[:, None], 0, positives)
     # In that part the curve lies, on average, this far from the right: halfway through what is left of it.
-    share = _divide(above, positives)
+    share = divide(above, positives)
     right = num_negatives[:, None] - alarmed + negatives * np.nan_to_num(share) / 2
     # The small term keeps 0.95 * 20 = 19.000000000000004 from asking for 20 of 20.
     suffices = found >= CLINICAL_SENSITIVITY * num_positives[:, None] - 1e-9
@@ -137,11 +137,11 @@ def _ranking_metrics(
     alarmed_there = np.take_along_axis(alarmed, first[:, None], axis=1)[:, 0]
     pairs = num_positives * num_negatives
     return {
-        "auc_roc": _divide((positives * beaten).sum(1), pairs),
-        "average_precision": _divide(gained, num_positives),
-        "partial_auc_above_80_sensitivity": _divide((above * right).sum(1), pairs),
+        "auc_roc": divide((positives * beaten).sum(1), pairs),
+        "average_precision": divide(gained, num_positives),
+        "partial_auc_above_80_sensitivity": divide((above * right).sum(1), pairs),
         "specificity_at_95_sensitivity": np.where(
-            is_defined, 1 - _divide(alarmed_there, num_negatives), np.nan
+            is_defined, 1 - divide(alarmed_there, num_negatives), np.nan
         ),
     }
 
@@ -171,8 +171,8 @@ def _probability_metrics(
     surprise = -np.where(target == 1, np.log(clipped), np.log1p(-clipped))
     total = weights.sum(1)
     return {
-        "brier_score": _divide(weights @ (probability - target) ** 2, total),
-        "log_loss": _divide(weights @ surprise, total),
+        "brier_score": divide(weights @ (probability - target) ** 2, total),
+        "log_loss": divide(weights @ surprise, total),
     }
 
 
@@ -190,7 +190,7 @@ def _calibration_error(
     """
     is_in = calibration_bins(probability, num_bins)[:, None] == np.arange(num_bins)
     gap = np.abs(weights @ (is_in * (target - probability)[:, None]))
-    return _divide(gap.sum(1), weights.sum(1))
+    return divide(gap.sum(1), weights.sum(1))
 
 
 def roc_curve(target: np.ndarray, probability: np.ndarray) -> dict[str, np.ndarray]:
@@ -205,6 +205,6 @@ def roc_curve(target: np.ndarray, probability: np.ndarray) -> dict[str, np.ndarr
     false_positives = np.r_[0.0, np.cumsum(negatives[0])]
     return {
         "threshold": np.r_[np.inf, np.unique(probability)[::-1]],
-        "sensitivity": _divide(true_positives, np.full_like(true_positives, positives.sum())),
-        "false_positive_fraction": _divide(false_positives, np.full_like(false_positives, negatives.sum())),
+        "sensitivity": divide(true_positives, np.full_like(true_positives, positives.sum())),
+        "false_positive_fraction": divide(false_positives, np.full_like(false_positives, negatives.sum())),
     }

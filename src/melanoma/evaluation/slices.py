@@ -59,7 +59,7 @@ def _age_bands(ages: pd.Series, bands: Sequence[int]) -> pd.Series:
 def _quarters(quality: pd.Series, is_train: np.ndarray) -> pd.Series:
     """The quarter of the training images' sharpness that each image falls into."""
     edges = np.quantile(quality[is_train].dropna(), np.arange(1, NUM_QUARTERS) / NUM_QUARTERS)
-    names = ["blurred most", "second quarter", "third quarter", "sharpest"]
+    names = ["quarter 1 (blurred most)", "quarter 2", "quarter 3", "quarter 4 (sharpest)"]
     where = np.searchsorted(edges, quality.to_numpy(), side="right")
     found = pd.Series([names[at] for at in where], index=quality.index, dtype="string")
     return found.mask(quality.isna(), NOT_RECORDED)

@@ -6,6 +6,7 @@ alias moves, and ended afterwards; an ended entry is not touched again.
 
 import hashlib
 import json
+import os
 import platform
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -59,7 +60,7 @@ class Entry:
 
     @property
     def host(self) -> str:
-        """The machine that entered it."""
+        """The machine and user that entered it, see `here`."""
         return self.tags.get("host", "")
 
 
@@ -101,7 +102,7 @@ def add(
         "registered_model": name,
         "by": by,
         "reason": reason,
-        "host": platform.node(),
+        "host": here(),
         "git_commit": git("rev-parse", "HEAD") or "unknown",
         **{key: "" if value is None else value for key, value in tags.items()},
     }
@@ -111,6 +112,11 @@ def add(
     if is_over:
         end(run.info.run_id)
     return str(run.info.run_id)
+
+
+def here() -> str:
+    """This machine and user: whose processes one lock file keeps apart."""
+    return f"{platform.node()} (user {os.getuid()})"
 
 
 def end(run_id: str, *, problem: str | None = None) -> None:

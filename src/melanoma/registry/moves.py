@@ -1,12 +1,13 @@
 """Moving an alias so that it and the ledger agree, whatever is killed and whoever else moves.
 
-A move is entered, then carried out, then its entry ended. On one machine a lock lets one process at a time
-in; a move that another machine has under way is seen by its entry. Two machines that enter at the same
-instant are the limit: then each sees the other's entry and both give up.
+A move is entered, then carried out, then its entry ended. On one machine a lock lets one process of a user
+at a time in; a move that another machine or user has under way is seen by its entry. Two that enter at the
+same instant are the limit: each sees the other's entry and gives up. So are containers of one host name that
+share no temporary folder: they take each other's moves for cut off.
 """
 
 import hashlib
-import platform
+import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,8 +19,9 @@ from filelock import FileLock, Timeout
 
 from melanoma.errors import TrackingError
 from melanoma.registry import ledger, versions
-from melanoma.tracking import client
+from melanoma.tracking import clear_errors, client
 
+SQLITE = "sqlite:///"
 WAIT_SECONDS = 900.0  # for another process of this machine: a promotion takes less than a minute
 STALE_AFTER = timedelta(minutes=15)  # a move of another machine that has not ended by then was cut off
 
@@ -33,7 +35,7 @@ def turn(name: str, *, wait_seconds: float = WAIT_SECONDS) -> Iterator[None]:
     """
     path = _lock_path(name)
     try:
-        with FileLock(path, timeout=wait_seconds):
+        with FileLock(path, timeout=wait_seconds), clear_errors(f"aliases of {name} were changed"):
             repair(name)
             yield
     except Timeout as error:
@@ -44,9 +46,13 @@ def turn(name: str, *, wait_seconds: float = WAIT_SECONDS) -> Iterator[None]:
 
 
 def _lock_path(name: str) -> Path:
-    """One for each model of each store."""
-    digest = hashlib.sha256(f"{client().tracking_uri} {name}".encode()).hexdigest()[:16]
-    return Path(tempfile.gettempdir()) / f"melanoma-registry-{digest}.lock"
+    """One for each model of each store; a folder a user, as no user may lock the files of another."""
+    store = client().tracking_uri
+    if store.startswith(SQLITE):  # one file, whichever way and from whichever folder it is named
+        store = str(Path(store.removeprefix(SQLITE)).resolve())
+    folder = Path(tempfile.gettempdir()) / f"melanoma-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return folder / f"{hashlib.sha256(f'{store} {name}'.encode()).hexdigest()[:16]}.lock"
 
 
 def repair(name: str) -> list[ledger.Entry]:
@@ -68,8 +74,8 @@ def repair(name: str) -> list[ledger.Entry]:
 
 
 def _require_cut_off(name: str, entry: ledger.Entry) -> None:
-    """Of this machine all others are: the lock is ours."""
-    is_ours = entry.host == platform.node()
+    """Those of this machine and user are: the lock is ours."""
+    is_ours = entry.host == ledger.here()
     if not is_ours and datetime.now(UTC) - entry.at < STALE_AFTER:
         raise TrackingError(
             f"{entry.host} has been moving the alias {entry.alias} of {name} to version {entry.version} "

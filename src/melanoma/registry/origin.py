@@ -82,10 +82,19 @@ def trace(version: versions.Version, folder: Path) -> Origin:
             f"{version.name} version {version.version} has no tag run_id: promote did not make it."
         )
     run = tracking.read_run(run_id)
-    images = files.read_csv(
-        tracking.download_run_file(run_id, f"data/{IMAGES}", folder), dtype={"image_id": "string"}
-    )
-    listed = tracking.download_run_file(run_id, ENVIRONMENT, folder).read_text(encoding="utf-8")
+    images = files.read_csv(_of_run(version, f"data/{IMAGES}", folder), dtype={"image_id": "string"})
+    listed = _of_run(version, ENVIRONMENT, folder).read_text(encoding="utf-8")
     study = run.data.tags.get("tuning_run_id")
     best = tracking.read_run(study).data.tags.get("best.trial") if study else None
     return Origin(version, run.data.tags, run.data.params, images, listed.split(), best)
+
+
+def _of_run(version: versions.Version, name: str, folder: Path) -> Path:
+    try:
+        return tracking.download_run_file(version.tags["run_id"], name, folder)
+    except TrackingError as error:
+        raise TrackingError(
+            f"{version.name} version {version.version} cannot be traced: its run holds no {name}. Either the "
+            "version was made before the stage evaluate laid it there: run `dvc repro` for one that can. Or "
+            f"it has left the artifact store: restore it. ({error})"
+        ) from error

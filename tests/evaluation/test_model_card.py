@@ -1,0 +1,127 @@
+import copy
+
+import pandas as pd
+import pytest
+
+from melanoma import files
+from melanoma.evaluation import bootstrap, gate, model_card
+from melanoma.evaluation.report import evaluate
+from melanoma.schema import NOT_A_DEVICE, TEST
+
+HYPERPARAMETERS = {"learning_rate": 5e-4, "depth": 3}
+MEASURED = {"value": 0.8, "low": 0.7, "high": 0.9}
+COUNTS = {"num_images": 8, "num_groups": 7, "num_malignant": 3, "num_benign": 5}
+
+
+@pytest.fixture
+def sources(index, scores, settings, described, rules):
+    """As the stages write them, of toy scores."""
+    report = evaluate(
+        index, scores, settings, described=described, cohort="toy", is_synthetic=False, selected="tuned"
+    )
+    rows = index[index["split"] == TEST]
+    probability = scores["tuned"][(index["split"] == TEST).to_numpy()]
+    contest = gate.Contest(
+        rows["target"].to_numpy(), rows["group_id"].to_numpy(), probability, None, probability
+    )
+    verdict = gate.judge(contest, rules)
+    promotion = verdict | {
+        "registered_model": "melanoma-toy",
+        "version": 7,
+        "is_promoted": verdict["is_passed"],
+        "data_digest": "d" * 64,
+        "looks": {"num_looks": 5, "num_models": 4, "num_choices": 2},
+    }
+    variant = {"num_images": 8, "auc_roc": MEASURED, "mean_probability_change": 0.1, "flipped_fraction": 0.25}
+    reference = {
+        "auc_roc": MEASURED,
+        "selected_minus_reference": bootstrap.described(0.1, pd.Series([0.0, 0.2])),
+    }
+    return model_card.Sources(
+        model="tuned",
+        entry={"run_id": "r" * 32, "operating_point": report.points["tuned"].to_dict()},
+        metrics=files.as_json(report.metrics),
+        slices=files.as_json({"of": report.slices["tuned"]})["of"],
+        audit={
+            "variants": {"plain": variant},
+            "references": {"colour": reference},
+            "warnings": ["hair: turns"],
+        },
+        promotion=files.as_json(promotion),
+        split={"splits": {"train": COUNTS, "test": COUNTS}},
+        seeds={
+            "kept_seed": 1,
+            "seeds": [1],
+            "tuned": {"val_auc_roc": {"mean": 0.9, "standard_deviation": None}},
+        },
+        tuning={"num_finished": 5, "objective": "auc_roc", "best": {"trial": 3, "value": 0.91}},
+        licences=pd.DataFrame(
+            {"dataset": ["toy"], "licence": ["CC-0"], "attribution": ["A clinic"], "images": [24]}
+        ),
+        hyperparameters=HYPERPARAMETERS,
+        evaluate=settings,
+    )
+
+
+def changed(sources: model_card.Sources, **changes: object) -> model_card.Sources:
+    return model_card.Sources(**(copy.deepcopy(vars(sources)) | changes))
+
+
+def test_the_first_lines_say_which_model_and_whether_it_knows_anything_of_skin(sources):
+    head = model_card.write(sources).split("##")[0]
+    assert head.startswith("# melanoma-toy, version 7")
+    assert "real images" in head
+    assert NOT_A_DEVICE.capitalize() in head
+    synthetic = changed(sources, metrics=sources.metrics | {"is_synthetic": True})
+    assert "SYNTHETIC" in model_card.write(synthetic).split("##")[0]
+
+
+def test_every_metric_stands_there_with_its_interval_as_measured(sources):
+    card = model_card.write(sources)
+    for name in model_card.SHOWN:
+        entry = sources.metrics["tuned"][TEST][name]
+        if entry["value"] is not None:
+            assert f"{entry['value']:.3f} ({entry['low']:.3f} to {entry['high']:.3f})" in card, name
+
+
+def test_data_licences_training_and_operating_point_are_told(sources):
+    card = model_card.write(sources)
+    assert "| train | 8 | 7 | 3 | 5 |" in card
+    assert "| toy | CC-0 | A clinic | 24 |" in card
+    assert "trial 3 with auc_roc 0.910" in card
+    assert "| depth | 3 |" in card
+    assert "standard deviation undefined" in card
+    evidence = sources.entry["operating_point"]["evidence"]
+    assert f"at least {evidence['sensitivity_lower_bound']:.3f} (exact 95 % interval, by group)" in card
+
+
+def test_parts_with_too_few_images_are_counted_and_not_measured(sources):
+    card = model_card.write(sources)
+    (row,) = [line for line in card.splitlines() if line.startswith("| diagnosis: melanoma")]
+    assert row == "| diagnosis: melanoma | 3 | 3 | n too small | 1.000 (1.000 to 1.000) | n too small |"
+
+
+def test_gates_looks_and_warnings_are_told(sources):
+    card = model_card.write(sources)
+    assert "Verdict: **refused**" in card  # five malignant groups are wanted, there are fewer
+    assert "| min_malignant_groups | NO |" in card
+    assert "looked at 5 times, at 4 models, 2 times to choose" in card
+    assert "* hair: turns" in card
+    passed = changed(sources, promotion=sources.promotion | {"is_promoted": True})
+    assert "passed and holds the alias staging" in model_card.write(passed)
+
+
+def test_what_nobody_has_measured_is_shown_as_open(sources):
+    card = model_card.write(sources)
+    assert card.count(model_card.OPEN) == 3
+    assert "skin tone" in card
+
+
+def test_undefined_values_are_called_so(sources):
+    metrics = copy.deepcopy(dict(sources.metrics))
+    metrics["tuned"][TEST]["auc_roc"] = dict.fromkeys(("value", "low", "high"))
+    card = model_card.write(changed(sources, metrics=metrics))
+    (row,) = [
+        line for line in card.splitlines() if line.startswith("| auc\\_roc") or line.startswith("| auc_roc")
+    ]
+    assert row.endswith("| undefined |")
