@@ -54,6 +54,11 @@ bench-data: .venv/.installed-dev ## Measure inspect and the search for copies ag
 bench-train: .venv/.installed-dev ## Measure training, pack and tune against the plain ways (TORCH_PYTHON=... with torch)
 	TORCH_PYTHON=$(TORCH_PYTHON) python -m tests.benchmarks.bench_train
 
+.PHONY: bench-serve
+bench-serve: .venv/.installed-dev ## Measure serving and the bootstrap against the plain ways
+	python -m tests.benchmarks.bench_bootstrap
+	python -m tests.benchmarks.bench_serve
+
 .PHONY: lint
 lint: .venv/.installed-dev ## Check style, types and the direction of imports
 	ruff check .

@@ -11,6 +11,12 @@ from melanoma.errors import TrackingError
 TIMEOUT_SECONDS = 120
 
 
+def request_body(images: Mapping[str, bytes]) -> dict[str, Any]:
+    """What to post, as JSON, to have images scored that are given by image_id."""
+    data = [[image_id, base64.b64encode(encoded).decode()] for image_id, encoded in images.items()]
+    return {"dataframe_split": {"columns": ["image_id", "image"], "data": data}}
+
+
 def post_images(
     url: str, images: Mapping[str, bytes], params: Mapping[str, Any] | None = None
 ) -> requests.Response:
@@ -24,10 +30,7 @@ def post_images(
     Raises:
         TrackingError: Nobody answers there.
     """
-    data = [[image_id, base64.b64encode(encoded).decode()] for image_id, encoded in images.items()]
-    body: dict[str, Any] = {"dataframe_split": {"columns": ["image_id", "image"], "data": data}}
-    if params:
-        body["params"] = dict(params)
+    body = request_body(images) | ({"params": dict(params)} if params else {})
     try:
         return requests.post(f"{url.rstrip('/')}/invocations", json=body, timeout=TIMEOUT_SECONDS)
     except requests.RequestException as error:

@@ -1,0 +1,312 @@
+"""The served model against MLflow's Keras flavour of the same network, both behind `mlflow models serve`.
+
+Run by `make bench-serve`. Ratios are taken within rounds in which both take turns: median (lowest to
+highest).
+Everything happens on this machine's loopback address and in a temporary folder; numbers of requests and
+seconds are bounded. Writes the table to the terminal and JSON to `--out`. Ends with exit code 1 when an
+answer is wrong or lost, or a target is missed, which `--quick` does not judge.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import requests
+
+from melanoma import files
+from melanoma.data.images import load_square
+from melanoma.serving import client
+from melanoma.serving.network import Network
+from tests.benchmarks.contestants import ROOT
+from tests.benchmarks.rows import Row, Spread, as_json, describe_machine, missed, print_rows, ratios
+from tests.data.pictures import encode
+from tests.data.zoo import skin
+from tests.end_to_end import clone
+
+HEIGHT, WIDTH = 560, 768
+NUM_PICTURES = 32
+TOLERANCE = 1e-5  # of a probability
+KERAS = "the Keras flavour"
+MEBIBYTE = 2**20
+MAX_GROWTH = 1.1  # of the server's memory, from a tenth of the requests to the last
+
+
+@dataclass(frozen=True)
+class Amounts:
+    """How much is measured.
+
+    Attributes:
+        starts: Of each server.
+        rounds: Of requests in which the two take turns.
+        requests: Of each, a round.
+        client_seconds: For which eight clients ask at once.
+        many: Requests over which memory is watched.
+        many_seconds: After which that ends at the latest.
+    """
+
+    starts: int
+    rounds: int
+    requests: int
+    client_seconds: float
+    many: int
+    many_seconds: float
+
+
+FULL = Amounts(starts=3, rounds=5, requests=20, client_seconds=60, many=10_000, many_seconds=600)
+QUICK = Amounts(starts=1, rounds=1, requests=2, client_seconds=2, many=20, many_seconds=10)
+
+
+def main() -> int:
+    """Measure, print and write; 1 when a target is missed."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="tiny, to see that it runs")
+    parser.add_argument("--out", type=Path, default=Path("reports/benchmarks/serve.json"))
+    args = parser.parse_args()
+
+    machine = describe_machine()
+    print(f"{machine['processor']}, {machine['num_cores']} cores, load {machine['load_before']}", flush=True)
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        rows = _measure(Path(folder), QUICK if args.quick else FULL)
+    files.write_json({"machine": machine, "is_quick": args.quick, "rows": as_json(rows)}, args.out)
+    print(f"\n-> {args.out}")
+    misses = [] if args.quick else missed(rows)
+    for miss in misses:
+        print(miss, file=sys.stderr)
+    return 1 if misses else 0
+
+
+def _measure(folder: Path, amounts: Amounts) -> list[Row]:
+    """All rows, each printed as soon as it is known."""
+    settings = {
+        "MLFLOW_TRACKING_URI": f"sqlite:///{folder / 'mlflow.db'}",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+    }
+    command = [sys.executable, "-m", "tests.benchmarks.served_models", str(folder)]
+    paths = {"PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"}
+    subprocess.run(command, cwd=ROOT, env=os.environ | settings | paths, check=True, capture_output=True)
+    models = json.loads((folder / "models.json").read_text(encoding="utf-8"))
+    pictures = [encode(skin(seed, height=HEIGHT, width=WIDTH), "JPEG") for seed in range(NUM_PICTURES)]
+    network = Network(folder / "model.onnx")
+    rows: list[Row] = []
+    with (
+        _asked(folder, models["own"], settings, amounts.starts) as own,
+        _asked(folder, models["keras"], settings, amounts.starts) as keras,
+    ):
+        bench = Bench(pictures, network, own, keras, amounts)
+        for part in (bench.starting, bench.one_picture, bench.batch, bench.clients, bench.many_requests):
+            found = part()
+            print_rows(found)
+            rows += found
+    return rows
+
+
+# ---- servers ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server that runs, and what its starts took.
+
+    Attributes:
+        url: Its address.
+        process: `mlflow models serve`, parent of what serves.
+        seconds: Until it answered, of each start.
+        mebibytes: Of resident memory of what serves, then.
+        all_mebibytes: With that of `mlflow models serve` itself, which only waits.
+    """
+
+    url: str
+    process: psutil.Process
+    seconds: list[float]
+    mebibytes: list[float]
+    all_mebibytes: list[float]
+
+
+@contextmanager
+def _asked(folder: Path, uri: str, settings: dict[str, str], num_starts: int) -> Iterator[Server]:
+    """Start a server several times; the last one stays."""
+    seconds: list[float] = []
+    mebibytes: list[float] = []
+    all_mebibytes: list[float] = []
+    for number in range(num_starts):
+        port = clone.free_port()
+        url = f"http://127.0.0.1:{port}"
+        command = ["mlflow", "models", "serve", "-m", uri, "--env-manager", "local", "--port", str(port)]
+        start = time.perf_counter()
+        with clone.server(folder, *command, url=f"{url}/ping", settings=settings):
+            seconds.append(time.perf_counter() - start)
+            process = _of_port(port)
+            mebibytes.append(_memory(process.children()[0]))
+            all_mebibytes.append(_memory(process))
+            if number == num_starts - 1:
+                yield Server(url, process, seconds, mebibytes, all_mebibytes)
+
+
+def _of_port(port: int) -> psutil.Process:
+    """The oldest process of ours whose command names the port."""
+    of_port = [one for one in psutil.Process().children(recursive=True) if str(port) in one.cmdline()]
+    return min(of_port, key=lambda one: one.create_time())
+
+
+def _memory(process: psutil.Process) -> float:
+    """Resident MiB of a process and all that it started."""
+    family = [process, *process.children(recursive=True)]
+    return sum(one.memory_info().rss for one in family) / MEBIBYTE
+
+
+# ---- what is measured ------------------------------------------------------------------------
+
+
+@dataclass
+class Bench:
+    """Both servers, the pictures, and the network in this process."""
+
+    pictures: list[bytes]
+    network: Network
+    own: Server
+    keras: Server
+    amounts: Amounts
+
+    def __post_init__(self) -> None:
+        """Sessions keep their connections, as a client that asks often would."""
+        self._session = requests.Session()
+        self._size = self.network.image_size
+        pixels = np.stack([load_square(picture, self._size) for picture in self.pictures])
+        self._expected = self.network.score(pixels)
+
+    def starting(self) -> list[Row]:
+        """Time to ready and memory, with no request answered yet."""
+        seconds = ratios(self.own.seconds, self.keras.seconds, to=KERAS, at_most=0.5)
+        memory = ratios(self.own.mebibytes, self.keras.mebibytes, to=KERAS, at_most=1 / 3)
+        together = ratios(self.own.all_mebibytes, self.keras.all_mebibytes, to=KERAS)
+        launcher = "with the waiting `mlflow models serve`, the same of both"
+        return [
+            Row("start", "time to ready", "s", Spread.of(self.own.seconds), seconds),
+            Row("start", f"time to ready of {KERAS}", "s", Spread.of(self.keras.seconds)),
+            Row("start", "memory of what serves", "MiB", Spread.of(self.own.mebibytes), memory),
+            Row("start", f"memory of {KERAS}", "MiB", Spread.of(self.keras.mebibytes)),
+            Row("start", "all memory", "MiB", Spread.of(self.own.all_mebibytes), together, launcher),
+            Row("start", f"all memory of {KERAS}", "MiB", Spread.of(self.keras.all_mebibytes)),
+        ]
+
+    def one_picture(self) -> list[Row]:
+        """Median time of one JPEG: served, by the Keras flavour, and decoded and scored in this process."""
+        ways: dict[str, Callable[[int], None]] = {
+            "own": self._ask,
+            "keras": self._ask_keras,
+            "here": self._score_here,
+        }
+        for way in ways.values():  # the first request of a server loads what the later ones use
+            way(0)
+        medians: dict[str, list[float]] = {name: [] for name in ways}
+        for _ in range(self.amounts.rounds):
+            for name, way in ways.items():
+                times = [_milliseconds(way, number) for number in range(self.amounts.requests)]
+                medians[name].append(float(np.median(times)))
+        own, keras, here = medians.values()
+        return [
+            Row("one", "p50 of one JPEG", "ms", Spread.of(own), ratios(own, keras, to=KERAS, at_most=0.2)),
+            Row("one", f"p50 of {KERAS}", "ms", Spread.of(keras)),
+            Row(
+                "one",
+                "p50 of one JPEG beside decode and forward",
+                "ms",
+                Spread.of(own),
+                ratios(own, here, to="decode and forward in process", at_most=2),
+            ),
+            Row("one", "decode and forward in process", "ms", Spread.of(here)),
+        ]
+
+    def batch(self) -> list[Row]:
+        """Images a second of one request with 32, and of 32 with one."""
+        together, alone = [], []
+        for _ in range(self.amounts.rounds):
+            together.append(1000 * NUM_PICTURES / _milliseconds(self._ask, *range(NUM_PICTURES)))
+            start = time.perf_counter()
+            for number in range(NUM_PICTURES):
+                self._ask(number)
+            alone.append(NUM_PICTURES / (time.perf_counter() - start))
+        ratio = ratios(together, alone, to="one by one", at_least=2)
+        return [
+            Row("batch", "32 JPEGs in a request", "images/s", Spread.of(together), ratio),
+            Row("batch", "32 requests one by one", "images/s", Spread.of(alone)),
+        ]
+
+    def clients(self) -> list[Row]:
+        """Eight clients at once; every answer is compared."""
+        end = time.perf_counter() + self.amounts.client_seconds
+
+        def ask_until_the_end(number: int) -> list[float]:
+            session = requests.Session()
+            times: list[float] = []
+            while time.perf_counter() < end:
+                times.append(_milliseconds(self._ask, (number + len(times)) % NUM_PICTURES, session=session))
+            return times
+
+        with ThreadPoolExecutor(8) as pool:
+            times = [one for found in pool.map(ask_until_the_end, range(8)) for one in found]
+        name = f"8 clients for {self.amounts.client_seconds:g} s: all {len(times)} answers right"
+        return [
+            Row("clients", f"{name}, p99", "ms", Spread.of([float(np.percentile(times, 99))])),
+            Row("clients", f"{name}, p50", "ms", Spread.of([float(np.median(times))])),
+        ]
+
+    def many_requests(self) -> list[Row]:
+        """Memory of the server after a tenth of many requests and after the last."""
+        start, end = time.perf_counter(), time.perf_counter() + self.amounts.many_seconds
+        after_a_tenth, number = _memory(self.own.process), 0
+        for number in range(1, self.amounts.many + 1):
+            self._ask(number % NUM_PICTURES)
+            if number == self.amounts.many // 10:
+                after_a_tenth = _memory(self.own.process)
+            if time.perf_counter() > end:
+                break
+        last = _memory(self.own.process)
+        ratio = ratios([last], [after_a_tenth], to="after a tenth of them", at_most=MAX_GROWTH)
+        note = f"{time.perf_counter() - start:.0f} s"
+        return [Row("many", f"memory after {number} requests", "MiB", Spread.of([last]), ratio, note)]
+
+    def _ask(self, *numbers: int, session: requests.Session | None = None) -> None:
+        """Post these pictures and compare the answers."""
+        body = client.request_body({str(number): self.pictures[number] for number in numbers})
+        response = (session or self._session).post(f"{self.own.url}/invocations", json=body, timeout=60)
+        rows: list[dict[str, Any]] = response.json()["predictions"]
+        _require_equal([row["probability"] for row in rows], self._expected[list(numbers)])
+
+    def _ask_keras(self, number: int) -> None:
+        """What a client of the Keras flavour does: decode, resize, post the pixels as numbers."""
+        pixels = load_square(self.pictures[number], self._size)[None]
+        url = f"{self.keras.url}/invocations"
+        response = self._session.post(url, json={"inputs": pixels.tolist()}, timeout=60)
+        _require_equal(np.ravel(response.json()["predictions"]), self._expected[[number]])
+
+    def _score_here(self, number: int) -> None:
+        pixels = load_square(self.pictures[number], self._size)[None]
+        _require_equal(self.network.score(pixels), self._expected[[number]])
+
+
+def _milliseconds(work: Callable[..., None], *numbers: int, **options: Any) -> float:
+    start = time.perf_counter()
+    work(*numbers, **options)
+    return (time.perf_counter() - start) * 1000
+
+
+def _require_equal(found: Any, expected: np.ndarray) -> None:
+    """A wrong answer, or a lost one, ends the benchmark."""
+    np.testing.assert_allclose(np.asarray(found, dtype=float), expected, rtol=0, atol=TOLERANCE)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
