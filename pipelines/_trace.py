@@ -56,9 +56,10 @@ def _names(attributions: pd.Series) -> str:
 
 @dataclass(frozen=True)
 class Check:
-    """Whether one path of data is what it was at training."""
+    """Whether one path of data is what it was at training, by its hash of then."""
 
     path: str
+    oid: str
     problem: str | None
 
     @property
@@ -68,7 +69,7 @@ class Check:
 
     def line(self) -> str:
         """For people."""
-        return f"  {'ok     ' if self.is_ok else 'NOT OK '} {self.path}" + (
+        return f"  {'ok     ' if self.is_ok else 'NOT OK '} {self.path} {self.oid}" + (
             f": {self.problem}" if self.problem else ""
         )
 
@@ -77,7 +78,9 @@ def check_data(found: Origin) -> list[Check]:
     """Each path of data of which the run has a hash: recorded now as then, and whole somewhere."""
     then, now = found.data_hashes, tracking.data_hashes()
     version = _versions.read_version()
-    return [Check(path, _problem(version, path, oid, now.get(path))) for path, oid in sorted(then.items())]
+    return [
+        Check(path, oid, _problem(version, path, oid, now.get(path))) for path, oid in sorted(then.items())
+    ]
 
 
 def _problem(version: _versions.Version, path: str, oid: str, now: str | None) -> str | None:
