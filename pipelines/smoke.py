@@ -86,9 +86,6 @@ def _differences(expected: pd.DataFrame, answers: Sequence[Mapping[str, Any]]) -
     found = []
     for probability, decision, is_at_bound, answer in zip(*columns, strict=True):
         is_near = math.isclose(probability, answer["probability"], rel_tol=0, abs_tol=TOLERANCE)
-        is_at_bound = (
-            is_near and probability != answer["probability"]
-        )  # rounding may turn what lies on a bound
         if not is_near or (decision != answer["decision"] and not is_at_bound):
             got = f"{answer['probability']:.6f} {answer['decision']}"
             found.append(f"{answer['image_id']}: expected {probability:.6f} {decision}, got {got}")
