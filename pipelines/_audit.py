@@ -1,6 +1,7 @@
 """What the script `audit` does: opens images with masks, scores the references, draws and logs."""
 
 import argparse
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,14 @@ from melanoma import schema, tracking
 from melanoma.config import Params
 from melanoma.data import masks, tables
 from melanoma.data.packed import Packed
-from melanoma.errors import DataError, ImageError
+from melanoma.errors import ImageError
 from melanoma.evaluation import audit, references, sheets
 from melanoma.scoring.operating_point import OperatingPoint
 from melanoma.sections import Audit
 from melanoma.serving.network import Network
 
-NUM_SHOWN = 2  # images of each variant
+NUM_SHOWN = 2  # images, in all variants
+ENDS = {"": "value", "_low": "low", "_high": "high"}  # of the names of metrics
 
 
 def describe(args: argparse.Namespace, params: Params, data: Packed) -> pd.DataFrame:
@@ -43,11 +45,7 @@ def score_references(data: Packed, described: pd.DataFrame, settings: Audit) -> 
 def open_audited(
     args: argparse.Namespace, models: dict[str, Any], data: Packed, described: pd.DataFrame
 ) -> audit.Audited:
-    """The test images, their masks and the selected network.
-
-    Raises:
-        DataError: A mask cannot be read.
-    """
+    """The test images, their masks and the selected network."""
     selected = models["selected"]
     part = data.part(schema.TEST)
     return audit.Audited(
@@ -60,14 +58,16 @@ def open_audited(
 
 
 def _masks(paths: pd.Series, size: int) -> dict[int, np.ndarray]:
-    """By position; images whose record names none are left out."""
-    named = {position: Path(path) for position, path in enumerate(paths) if pd.notna(path)}
-    try:
-        return {position: masks.load_lesion(path, size) for position, path in named.items()}
-    except ImageError as error:
-        raise DataError(
-            f"A mask cannot be read: {error}. Run `dvc repro`, or fetch the dataset again."
-        ) from error
+    """By position; images without a mask that shows a lesion are left out: `validate` lets them pass."""
+    found = {}
+    for position, path in enumerate(paths):
+        if pd.isna(path):
+            continue
+        with suppress(ImageError):
+            mask = masks.load_lesion(Path(path), size)
+            if mask.any():
+                found[position] = mask
+    return found
 
 
 def measure(audited: audit.Audited, scored: pd.DataFrame, settings: Audit) -> dict[str, Any]:
@@ -76,38 +76,48 @@ def measure(audited: audit.Audited, scored: pd.DataFrame, settings: Audit) -> di
     is_test = (scored["split"] == schema.TEST).to_numpy()
     of_test = {name: scored[name].to_numpy()[is_test] for name in schema.REFERENCE_NAMES}
     compared = audit.compare(audited.rows, audited.probability(audited.images), of_test, settings)
-    return {
+    found = {
         "num_masks": len(audited.masks),
         "variants": measured,
+        "lesion_area": audit.lesion_area(audited, settings),
         "references": compared,
-        "warnings": audit.warnings(measured, compared),
     }
+    return found | {"warnings": audit.warnings(found, max_flipped_fraction=settings.max_flipped_fraction)}
 
 
 def pictures(
     audited: audit.Audited, found: dict[str, Any], settings: Audit, *, cohort: str, data: Packed
 ) -> dict[str, Figure]:
-    """The AUCs, and the first images of each variant, by file name."""
+    """The AUCs, and a few images in each variant with what the network says of them, by file name."""
     note = f"cohort {cohort}, test split" + (", SYNTHETIC images" if data.is_synthetic else "")
-    shown, captions = list(audited.images[:NUM_SHOWN]), [audit.PLAIN] * len(audited.images[:NUM_SHOWN])
-    for name, _, changed in audit.variants(audited, settings):
-        shown += list(changed[:NUM_SHOWN])
-        captions += [name] * len(changed[:NUM_SHOWN])
+    shown, captions = [], []
+    for at in sheets.fixed_choice(audited.rows, num=NUM_SHOWN):
+        asked = {audit.PLAIN: audited.images[at]}
+        changes = audit.variants(audited, settings)
+        asked |= {variant.name: variant.change(at) for variant in changes if at in variant.positions}
+        shown += list(asked.values())
+        probability = audited.probability(np.stack(list(asked.values())))
+        image_id = audited.rows["image_id"].iloc[at]
+        captions += [
+            f"{image_id} {name}: {share:.2f}" for name, share in zip(asked, probability, strict=True)
+        ]
     return {
-        "audit.png": audit.figure(
-            found["variants"], found["references"], title="What the network goes by", note=note
-        ),
+        "audit.png": audit.figure(found, title="What the network goes by", note=note),
         "variants.png": sheets.image_sheet(
             np.array(shown), captions, title="What the network was asked", note=note
         ),
     }
 
 
-def log(run: tracking.Run, found: dict[str, Any], figures: dict[str, Figure]) -> None:
-    """Add what was found to the run of the model."""
-    aucs = {name: entry["auc_roc"] for name, entry in found["variants"].items()}
-    aucs |= {name: entry["auc_roc"] for name, entry in found["references"].items()}
-    run.log_metrics({f"audit_{name}_auc_roc": auc["value"] for name, auc in aucs.items()})
+def log(run: tracking.Run, args: argparse.Namespace, found: dict[str, Any]) -> None:
+    """Add what was found to the run of the model: metrics, warnings and all files, under `audit/`."""
+    logged: dict[str, float] = {}
+    for name, entry in (found["variants"] | found["references"]).items():
+        logged |= {f"audit_{name}_auc_roc{end}": entry["auc_roc"][key] for end, key in ENDS.items()}
+        if "flipped_fraction" in entry:
+            logged[f"audit_{name}_flipped_fraction"] = entry["flipped_fraction"]
+    run.log_metrics(logged)
     run.set_tags({"audit_warnings": "; ".join(found["warnings"])})
-    for name, figure in figures.items():
-        run.log_figure(figure, name)
+    run.log_folder(args.figures, "audit")
+    for path in (args.out, args.references):
+        run.log_file(path, "audit")

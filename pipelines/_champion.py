@@ -45,6 +45,7 @@ def prepare_contest(
     """
     is_test = (data.index["split"] == schema.TEST).to_numpy()
     if champion is not None:
+        champion_files = versions.require_untouched(champion, folder)
         seen = _learned_from(champion, folder)["image_id"]
         # Also through images that are no longer in the cohort: withheld, quarantined, switched off.
         groups = assigned.loc[assigned["image_id"].isin(seen), "group_id"]
@@ -57,7 +58,7 @@ def prepare_contest(
         target=rows["target"].to_numpy(),
         group_ids=rows["group_id"].to_numpy(),
         challenger=of_model.loc[rows["image_id"], "probability"].to_numpy(),
-        champion=None if champion is None else _score(champion, data.images[is_test], folder),
+        champion=None if champion is None else _score(champion, data.images[is_test], champion_files),
         colour=of_colour.loc[rows["image_id"]].to_numpy(),
         slices=slices,
         num_bins=num_bins,
@@ -71,9 +72,9 @@ def _learned_from(champion: versions.Version, folder: Path) -> pd.DataFrame:
     return rows[rows["split"] != schema.TEST]
 
 
-def _score(champion: versions.Version, images: np.ndarray, folder: Path) -> np.ndarray:
+def _score(champion: versions.Version, images: np.ndarray, champion_files: Path) -> np.ndarray:
     """Probabilities with the champion's own calibration."""
-    artifacts = versions.require_untouched(champion, folder) / "artifacts"
+    artifacts = champion_files / "artifacts"
     network = Network(artifacts / "model.onnx")
     if network.image_size != images.shape[1]:
         raise TrackingError(

@@ -90,6 +90,8 @@ def log(
     return {
         "run_id": run.run_id,
         "model_uri": uri,
+        "limits": stage.params.serve.model_dump(),
+        "code_sha256": export.code_digest(),
         "network_sha256": files.sha256_of_file(network),
         "operating_point": point.to_dict(),
     }

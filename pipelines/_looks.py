@@ -8,9 +8,9 @@ from melanoma.registry import ledger
 
 
 def model_digest(entry: dict[str, Any]) -> str:
-    """The same for the same network at the same operating point; of an entry of `models.json`."""
-    point = files.sha256_of_json(entry["operating_point"])
-    return f"{entry['network_sha256'][:16]}@{point[:16]}"
+    """The same for the same network, operating point, limits and code; of an entry of `models.json`."""
+    served = {name: entry[name] for name in ("operating_point", "limits", "code_sha256")}
+    return f"{entry['network_sha256'][:16]}@{files.sha256_of_json(served)[:16]}"
 
 
 def test_digest(data: Packed) -> str:
@@ -25,7 +25,7 @@ def record(name: str, data: Packed, entry: dict[str, Any], *, purpose: str) -> d
         name: Of the registered model.
         data: The cohort.
         entry: Of `models.json`.
-        purpose: `evaluate` or `promote`.
+        purpose: `evaluate`, `audit` or `promote`.
     """
     digest = test_digest(data)
     ledger.record_look(

@@ -8,12 +8,27 @@ from typing import Any
 from melanoma.errors import TrackingError
 from melanoma.registry import versions
 
+NOT_IN_NAMES = "/:'\"`"  # MLflow refuses the first two, the others would end a word in its queries
+
 
 def add_who_and_why(parser: argparse.ArgumentParser) -> None:
-    """Arguments `--by` and `--reason`, both needed and not blank."""
-    parser.add_argument("model", help="registered model, for instance melanoma-ph2")
+    """The model, and arguments `--by` and `--reason`, both needed and not blank."""
+    add_model(parser)
     parser.add_argument("--by", type=_not_blank, required=True, help="who answers for it")
     parser.add_argument("--reason", type=_not_blank, required=True, help="why, in words")
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """Argument `model`."""
+    parser.add_argument("model", type=_name, help="registered model, for instance melanoma-ph2")
+
+
+def _name(text: str) -> str:
+    if not text.strip() or set(text) & set(NOT_IN_NAMES):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no name of a registered model; none of {NOT_IN_NAMES} may be in it"
+        )
+    return text
 
 
 def _not_blank(text: str) -> str:

@@ -1,6 +1,6 @@
 """What the script `trace` says of a version, and how it checks the data against DVC."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 
@@ -56,9 +56,10 @@ def _names(attributions: pd.Series) -> str:
 
 @dataclass(frozen=True)
 class Check:
-    """Whether one path of data is what it was at training."""
+    """Whether one path of data is what it was at training, by its hash of then."""
 
     path: str
+    oid: str
     problem: str | None
 
     @property
@@ -68,7 +69,7 @@ class Check:
 
     def line(self) -> str:
         """For people."""
-        return f"  {'ok     ' if self.is_ok else 'NOT OK '} {self.path}" + (
+        return f"  {'ok     ' if self.is_ok else 'NOT OK '} {self.path} {self.oid}" + (
             f": {self.problem}" if self.problem else ""
         )
 
@@ -76,27 +77,28 @@ class Check:
 def check_data(found: Origin) -> list[Check]:
     """Each path of data of which the run has a hash: recorded now as then, and whole somewhere."""
     then, now = found.data_hashes, tracking.data_hashes()
-    missing = _missing(list(then.values()))
-    return [Check(path, _problem(oid, now.get(path), missing)) for path, oid in sorted(then.items())]
+    version = _versions.read_version()
+    return [
+        Check(path, oid, _problem(version, path, oid, now.get(path))) for path, oid in sorted(then.items())
+    ]
 
 
-def _problem(oid: str, now: str | None, missing: dict[str, str]) -> str | None:
+def _problem(version: _versions.Version, path: str, oid: str, now: str | None) -> str | None:
     if now is None:
         return "gone from dvc.lock and data/raw"
     if now != oid:
         return f"differs: {oid} at training, {now} now"
-    return missing.get(oid)
+    return _fault(replace(version, outputs={oid: path}))
 
 
-def _missing(oids: list[str]) -> dict[str, str]:
-    """By hash, what is wrong with what neither DVC's cache nor the store holds whole."""
-    version = _versions.read_version()
-    absent = [oid for oid in oids if not version.is_cached(oid)]
-    if not absent:
-        return {}
+def _fault(version: _versions.Version) -> str | None:
+    """What neither DVC's cache nor the store holds whole, the files of folders included."""
     try:
         store = storage.connect(version.url, endpoint_url=version.endpoint_url)
-        faults = _versions.find_faults(store, absent)
+        objects = _versions.list_objects(version, store)
+        faults = _versions.find_faults(store, [oid for oid in objects if not version.is_cached(oid)])
     except MelanomaError as error:
-        return dict.fromkeys(absent, f"not in DVC's cache, and the store cannot be asked ({error})")
-    return {oid: f"{fault} in the store, and not in DVC's cache" for oid, fault in faults.items()}
+        return f"not whole in DVC's cache, and not to be had from the store: {error}"
+    if not faults:
+        return None
+    return f"neither in DVC's cache nor whole in the store: {_versions.describe(faults, objects)}"

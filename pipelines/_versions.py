@@ -98,7 +98,7 @@ def list_objects(version: Version, store: storage.Store) -> dict[str, str]:
 def _read_folder(version: Version, store: storage.Store, oid: str) -> list[dict[str, str]]:
     with tempfile.TemporaryDirectory() as folder:
         path = version.cached(oid)
-        if not path.is_file():
+        if not version.is_cached(oid):
             path = Path(folder) / "list.json"
             storage.download(store, object_name(oid), path, md5=md5_of(oid))
         items: list[dict[str, str]] = json.loads(path.read_text(encoding="utf-8"))

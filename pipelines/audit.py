@@ -10,7 +10,7 @@ from pathlib import Path
 from melanoma import config, files, schema, tracking
 from melanoma.data import packed
 from melanoma.evaluation import audit
-from pipelines import _audit, _cli
+from pipelines import _audit, _cli, _looks
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -37,13 +37,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     found = _audit.measure(audited, references, params.audit)
     head = {"cohort": args.cohort, "is_synthetic": data.is_synthetic, "selected": models["selected"]}
     figures = _audit.pictures(audited, found, params.audit, cohort=args.cohort, data=data)
-    run = tracking.resume_run(models[models["selected"]]["run_id"])
-    _audit.log(run, found, figures)
+    entry = models[models["selected"]]
+    _looks.record(f"melanoma-{args.cohort}", data, entry, purpose="audit")
+    run = tracking.resume_run(models[models["selected"]]["run_id"])  # refused before anything is written
     with files.atomic_folder(args.figures) as folder:
         for name, figure in figures.items():
             figure.savefig(folder / name, dpi=110)
     files.write_csv(references, args.references)
     files.write_json(head | found, args.out)
+    _audit.log(run, args, found)
     plain = audit.with_interval(found["variants"][audit.PLAIN]["auc_roc"])
     colour = audit.with_interval(found["references"]["colour"]["auc_roc"])
     num = len(found["warnings"])

@@ -11,8 +11,9 @@ from datetime import UTC, date, datetime, time, timedelta
 from rich.console import Console
 from rich.table import Table
 
+from melanoma.errors import DataError
 from melanoma.registry import ledger, moves, versions
-from pipelines import _cli
+from pipelines import _cli, _registry
 
 ALIASES = (versions.STAGING, versions.PRODUCTION)
 SHOWN_WIDTH = 160  # where no terminal says how wide it is
@@ -21,14 +22,17 @@ SHOWN_WIDTH = 160  # where no terminal says how wide it is
 def main(argv: Sequence[str] | None = None) -> int:
     """Print the ledger of a model."""
     parser = _cli.parser(__doc__)
-    parser.add_argument("model", help="registered model, for instance melanoma-ph2")
+    _registry.add_model(parser)
     parser.add_argument("--alias", choices=ALIASES, help="only this one")
     parser.add_argument(
         "--on", type=date.fromisoformat, metavar="YYYY-MM-DD", help="what was served that day"
     )
     args = parser.parse_args(argv)
 
-    console = Console(width=None if sys.stdout.isatty() else SHOWN_WIDTH, highlight=False)
+    width = None if sys.stdout.isatty() else SHOWN_WIDTH
+    console = Console(width=width, highlight=False, markup=False, emoji=False)  # reasons are shown as written
+    _require_past(args.on)
+    versions.require_model(args.model)
     entries = ledger.entries(args.model)
     if args.on is None:
         console.print(_table(args.model, [entry for entry in entries if args.alias in (None, entry.alias)]))
@@ -77,7 +81,7 @@ def _served(alias: str, done: list[ledger.Entry], day: date) -> list[str]:
     """The versions that held an alias at any time of a day, with from and to."""
     begin = datetime.combine(day, time(), UTC)
     end = begin + timedelta(days=1)
-    ends = [*(entry.at for entry in done[1:]), end]
+    ends = [*(entry.at for entry in done[1:]), min(end, datetime.now(UTC))]
     lines = [
         f"{alias} on {day}: version {entry.version} from {max(entry.at, begin):%H:%M:%S} to "
         f"{'24:00:00' if until >= end else f'{until:%H:%M:%S}'} UTC ({entry.kind} by {entry.tags['by']})"
@@ -88,6 +92,11 @@ def _served(alias: str, done: list[ledger.Entry], day: date) -> list[str]:
         until = f"{done[0].at:%H:%M:%S}" if done[0].at < end else "24:00:00"
         lines.insert(0, f"{alias} on {day}: perhaps version {done[0].previous} until {until} UTC (no entry)")
     return lines or [f"{alias} on {day}: no version"]
+
+
+def _require_past(day: date | None) -> None:
+    if day is not None and day > datetime.now(UTC).date():
+        raise DataError(f"{day} lies in the future: nothing was served then. Name a day up to today (UTC).")
 
 
 def _version(number: int | None) -> str:

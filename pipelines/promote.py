@@ -38,6 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     params = config.load(args.params)
     candidate = _open_candidate(args, params)
     summary = _promotion.promote(candidate, params.promote)
+    summary["audit_warnings"] = files.read_json(args.audit)["warnings"]
     files.write_text(_card.write(args, params, candidate, summary), args.card)
     _card.attach(args.card, summary, run_id=candidate.entry["run_id"])
     files.write_json(summary, args.out)
@@ -67,6 +68,12 @@ def _headline(summary: dict[str, Any]) -> str:
     if summary["is_promoted"]:
         return f"{what} holds the alias staging"
     staging = summary["staging_version"]
+    if staging == summary["version"]:
+        return (
+            f"{what} passes the gates no longer: {'; '.join(summary['reasons'])}. It holds the alias "
+            "staging from "
+            "before; `python -m pipelines.rollback` with --alias staging puts its predecessor back"
+        )
     held = "no version holds" if staging is None else f"version {staging} holds"
     return f"{what} refused: {'; '.join(summary['reasons'])}; {held} the alias staging"
 

@@ -1,6 +1,7 @@
 """What tests of all parts share: the committed parameters and the folder of real images."""
 
 import os
+import shutil
 import signal
 from pathlib import Path
 
@@ -45,3 +46,28 @@ def workspace(tmp_path_factory) -> Path:
         for stage in ws.STAGE_ORDER:
             assert ws.run_stage(stage) == 0, stage
     return folder
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory) -> Path:
+    """The file of a tracking store in which nothing is; making one takes MLflow seconds."""
+    from melanoma import tracking  # MLflow takes seconds to import
+
+    folder = tmp_path_factory.mktemp("empty-store")
+    with ws.inside(folder):
+        tracking.client()
+    return folder / "mlflow.db"
+
+
+@pytest.fixture
+def shelf(empty_store, tmp_path, monkeypatch):
+    """An empty registry in the current folder, which is empty too."""
+    from tests.registry.shelf import Shelf
+
+    folder = tmp_path / "shelf"
+    folder.mkdir()
+    shutil.copy(empty_store, folder / "mlflow.db")
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
+    monkeypatch.delenv("MLFLOW_RUN_ID", raising=False)
+    return Shelf(folder)

@@ -249,8 +249,20 @@ class Evaluate(Section):
     max_referred_fraction: Fraction
     prevalences: Annotated[list[OpenFraction], Field(min_length=1)]
     age_bands: list[Positive]
-    min_slice_images: Positive
+    min_slice_groups: Positive
     num_shown: Positive
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.age_bands != sorted(set(self.age_bands)):
+            raise ValueError(f"age_bands must rise, got {self.age_bands}")
+        if self.refer_min_sensitivity < self.min_sensitivity:
+            raise ValueError(
+                f"refer_min_sensitivity must not be below min_sensitivity, got {self.refer_min_sensitivity} "
+                "and "
+                f"{self.min_sensitivity}: the band to refer would have no part below the threshold"
+            )
+        return self
 
 
 class Audit(Section):
@@ -261,6 +273,7 @@ class Audit(Section):
     num_folds: Annotated[int, Field(ge=2)]
     histogram_bins: Annotated[int, Field(ge=2, le=256)]
     border_fraction: Annotated[float, Field(gt=0, lt=0.5)]
+    max_flipped_fraction: Fraction
 
 
 class Promote(Section):

@@ -26,7 +26,7 @@ def settings():
         max_referred_fraction=1.0,
         prevalences=[0.02, 0.2],
         age_bands=[50],
-        min_slice_images=2,
+        min_slice_groups=2,
         num_shown=4,
     )
 

@@ -8,7 +8,15 @@ from melanoma.evaluation import audit
 from melanoma.scoring.operating_point import Calibration, OperatingPoint
 from melanoma.sections import Audit
 
-SETTINGS = Audit(seed=1, num_bootstrap_draws=200, num_folds=3, histogram_bins=4, border_fraction=0.2)
+SETTINGS = Audit(
+    seed=1,
+    num_bootstrap_draws=200,
+    num_folds=3,
+    histogram_bins=4,
+    border_fraction=0.2,
+    max_flipped_fraction=0.2,
+)
+WITHOUT_LESION = ("border_only", "lesion_black", "lesion_filled")
 POINT = OperatingPoint(Calibration(), threshold=0.5, refer_from=0.5, refer_to=0.5)
 NUM = 24
 SIZE = 40
@@ -54,13 +62,29 @@ def audited(pictures, score) -> audit.Audited:
     return audit.Audited(rows=rows, images=images, masks=masks, score=score, point=POINT)
 
 
+BLIND = {"value": 0.5, "low": 0.4, "high": 0.6}
+
+
+def found(measured: dict, compared: dict | None = None, *, area: dict | None = BLIND) -> dict:
+    """What the stage writes; the lesion's area tells nothing, or there are no masks."""
+    return {
+        "variants": measured,
+        "lesion_area": area and {"num_images": 4, "auc_roc": area},
+        "references": compared or {},
+    }
+
+
+def warnings(content: dict) -> list[str]:
+    return audit.warnings(content, max_flipped_fraction=SETTINGS.max_flipped_fraction)
+
+
 def test_a_network_that_reads_the_border_is_caught(pictures):
     measured = audit.measure(audited(pictures, reads_the_border), SETTINGS)
-    for name in audit.WITHOUT_LESION:
+    for name in WITHOUT_LESION:
         assert measured[name]["auc_roc"]["value"] == 1
         assert measured[name]["mean_probability_change"] == 0
-    warned = audit.warnings(measured, {})
-    assert [text.split(":")[0] for text in warned[:3]] == list(audit.WITHOUT_LESION)
+    warned = warnings(found(measured))
+    assert [text.split(":")[0] for text in warned[:3]] == list(WITHOUT_LESION)
 
 
 def test_a_network_that_reads_the_lesion_knows_nothing_without_it(pictures):
@@ -68,7 +92,7 @@ def test_a_network_that_reads_the_lesion_knows_nothing_without_it(pictures):
     assert measured[audit.PLAIN]["auc_roc"]["value"] == 1
     assert measured["lesion_black"]["auc_roc"]["value"] == 1 / 2  # all are equally black
     assert measured["lesion_black"]["flipped_fraction"] == 1 / 2  # the benign ones turn
-    assert not any(text.startswith("lesion_black") for text in audit.warnings(measured, {}))
+    assert not any(text.startswith("lesion_black") for text in warnings(found(measured)))
 
 
 def test_variants_without_the_lesion_are_those_of_images_with_a_mask(pictures):
@@ -81,15 +105,15 @@ def test_variants_without_the_lesion_are_those_of_images_with_a_mask(pictures):
 
 def test_every_artefact_is_asked_for(pictures):
     measured = audit.measure(audited(pictures, reads_the_lesion), SETTINGS)
-    assert {audit.PLAIN, *audit.WITHOUT_LESION, *artefacts.ARTEFACTS} == set(measured)
+    assert {audit.PLAIN, *WITHOUT_LESION, *artefacts.ARTEFACTS} == set(measured)
 
 
 def test_an_artefact_that_turns_many_decisions_is_warned_of(pictures):
     measured = audit.measure(audited(pictures, reads_the_lesion), SETTINGS)
     measured["ink"]["flipped_fraction"] = 0.21
-    assert "ink: adding it turns 21% of the decisions" in audit.warnings(measured, {})
+    assert "ink: adding it turns 21% of the decisions" in warnings(found(measured))
     measured["ink"]["flipped_fraction"] = 0.2
-    assert not any("ink" in text for text in audit.warnings(measured, {}))
+    assert not any("ink" in text for text in warnings(found(measured)))
 
 
 def test_references_are_compared_on_the_same_images(pictures):
@@ -100,7 +124,7 @@ def test_references_are_compared_on_the_same_images(pictures):
     assert compared["blind"]["auc_roc"]["value"] == 1 / 2
     assert compared["blind"]["selected_minus_reference"]["value"] == 1 / 2
     measured = audit.measure(audited(pictures, reads_the_lesion), SETTINGS)
-    warned = audit.warnings(measured, compared)
+    warned = warnings(found(measured, compared))
     assert any(text.startswith("same: it is not shown") for text in warned)
     assert not any(text.startswith("blind") for text in warned)
 
@@ -116,7 +140,45 @@ def test_the_figure_has_a_row_for_each_variant_and_reference(pictures):
     rows, images, _ = pictures
     measured = audit.measure(audited(pictures, reads_the_lesion), SETTINGS)
     compared = audit.compare(rows, reads_the_lesion(images), {"colour": np.full(NUM, 0.5)}, SETTINGS)
-    drawn: Figure = audit.figure(measured, compared, title="t", note="cohort toy")
+    drawn: Figure = audit.figure(found(measured, compared), title="t", note="cohort toy")
     names = [label.get_text() for label in drawn.axes[0].get_yticklabels()]
-    assert names == [*measured, "reference: colour"]
+    assert names == [*measured, "reference: lesion's area", "reference: colour"]
     assert "cohort toy" in drawn.get_supxlabel()
+
+
+def test_without_masks_it_is_said_that_the_question_was_hardly_asked(pictures):
+    without = audited((*pictures[:2], {}), reads_the_lesion)
+    assert audit.lesion_area(without, SETTINGS) is None
+    warned = warnings(found(audit.measure(without, SETTINGS), area=None))
+    assert warned[0].startswith("no image has a mask")
+    drawn = audit.figure(found(audit.measure(without, SETTINGS), area=None), title="t", note="n")
+    assert "lesion" not in " ".join(label.get_text() for label in drawn.axes[0].get_yticklabels())
+
+
+def test_the_size_of_the_lesion_is_measured_by_its_mask_alone(pictures):
+    rows, images, masks = pictures
+    larger = {at: mask.copy() for at, mask in masks.items()}
+    for at, mask in larger.items():
+        mask[:5] = rows["target"][at] == 1
+    for given, auc in ((larger, 1), (masks, 1 / 2)):
+        alone = audit.lesion_area(audited((rows, images, given), reads_the_lesion), SETTINGS)
+        assert alone is not None
+        assert alone["num_images"] == NUM - 4
+        assert alone["auc_roc"]["value"] == auc
+
+
+def test_blocks_of_images_change_no_score(pictures, monkeypatch):
+    whole = audit.measure(audited(pictures, reads_the_border), SETTINGS)
+    monkeypatch.setattr(audit, "BLOCK", 5)
+    assert audit.measure(audited(pictures, reads_the_border), SETTINGS) == whole
+
+
+def test_images_of_a_group_are_drawn_together(pictures):
+    rows, images, _ = pictures
+    score = np.random.default_rng(3).random(NUM)
+    narrow = audit.compare(rows, score, {"a": reads_the_lesion(images)}, SETTINGS)
+    paired = rows.assign(group_id=[f"g{n // 6}" for n in range(NUM)])
+    wide = audit.compare(paired, score, {"a": reads_the_lesion(images)}, SETTINGS)
+    differences = [each["a"]["selected_minus_reference"] for each in (narrow, wide)]
+    assert differences[0]["value"] == differences[1]["value"]
+    assert differences[0]["low"] != differences[1]["low"]

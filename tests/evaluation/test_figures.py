@@ -194,7 +194,10 @@ def test_the_precision_figure_has_the_prevalence_as_chance():
 def test_the_calibration_figure_leaves_empty_bins_out_and_counts_images():
     upper, lower = all_figures()["calibration"].axes
     assert points_of(upper.get_lines()[1]) == [[0.2, 0.25]]
-    assert [bar.get_bbox().height for bar in lower.patches] == [4, 0]
+    heights = [
+        np.asarray(bar.get_path().get_extents(bar.get_patch_transform()))[1, 1] for bar in lower.patches
+    ]
+    assert heights == [4, 0]
 
 
 def test_the_histogram_figure_shows_threshold_and_band_in_both_classes():

@@ -1,5 +1,6 @@
 import copy
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -35,7 +36,7 @@ def sources(index, scores, settings, described, rules):
     variant = {"num_images": 8, "auc_roc": MEASURED, "mean_probability_change": 0.1, "flipped_fraction": 0.25}
     reference = {
         "auc_roc": MEASURED,
-        "selected_minus_reference": bootstrap.described(0.1, pd.Series([0.0, 0.2])),
+        "selected_minus_reference": bootstrap.described(0.1, np.array([0.0, 0.2])),
     }
     return model_card.Sources(
         model="tuned",
@@ -121,7 +122,5 @@ def test_undefined_values_are_called_so(sources):
     metrics = copy.deepcopy(dict(sources.metrics))
     metrics["tuned"][TEST]["auc_roc"] = dict.fromkeys(("value", "low", "high"))
     card = model_card.write(changed(sources, metrics=metrics))
-    (row,) = [
-        line for line in card.splitlines() if line.startswith("| auc\\_roc") or line.startswith("| auc_roc")
-    ]
+    (row,) = [line for line in card.splitlines() if line.startswith("| auc_roc")]
     assert row.endswith("| undefined |")

@@ -1,11 +1,19 @@
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.model_selection import StratifiedGroupKFold
 
 from melanoma.evaluation import references
 from melanoma.sections import Audit
 
-SETTINGS = Audit(seed=1, num_bootstrap_draws=100, num_folds=3, histogram_bins=4, border_fraction=0.1)
+SETTINGS = Audit(
+    seed=1,
+    num_bootstrap_draws=100,
+    num_folds=3,
+    histogram_bins=4,
+    border_fraction=0.1,
+    max_flipped_fraction=0.1,
+)
 
 
 def index(num: int, seed: int = 0) -> pd.DataFrame:
@@ -88,3 +96,28 @@ def test_labels_of_other_splits_than_training_play_no_part(split):
     changed = rows.assign(target=np.where(is_in, 1 - rows["target"], rows["target"]))
     before, after = (references.score_colours(images, given, SETTINGS) for given in (rows, changed))
     np.testing.assert_array_equal(before, after)
+
+
+def test_groups_of_training_images_stay_together_when_the_penalty_is_chosen(monkeypatch):
+    seen = []
+    split = StratifiedGroupKFold.split
+
+    def watched(folds, features, target, groups):
+        for known, unknown in split(folds, features, target, groups):
+            seen.append(set(groups[known]) & set(groups[unknown]))
+            yield known, unknown
+
+    monkeypatch.setattr(StratifiedGroupKFold, "split", watched)
+    rows = index(160)
+    references.score_colours(coloured(rows), rows, SETTINGS)
+    assert seen == [set()] * SETTINGS.num_folds
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("num_groups", [1, 2, 4])
+def test_few_malignant_groups_in_training_are_enough(num_groups):
+    rows = index(160)
+    malignant = rows[(rows["split"] == "train") & (rows["target"] == 1)]
+    kept = malignant["group_id"].unique()[:num_groups]
+    few = rows.drop(malignant.index[~malignant["group_id"].isin(kept)]).reset_index(drop=True)
+    assert auc(few, references.score_colours(coloured(few), few, SETTINGS)) > 0.95

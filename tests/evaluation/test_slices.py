@@ -90,7 +90,7 @@ def test_a_metric_with_too_few_images_of_its_class_is_undefined_and_counts_are_t
 
 
 def test_a_part_in_which_nothing_can_be_measured_says_so(measured, settings):
-    strict = settings.model_copy(update={"min_slice_images": 5})
+    strict = settings.model_copy(update={"min_slice_groups": 5})
     rows, probability = measured[1], measured[2]
     labels = pd.DataFrame({"sex": ["female"] * 8 + ["male"] * 4})
     entries = slices.measure(rows, labels, probability, threshold=0.5, settings=strict)

@@ -1,6 +1,5 @@
 import pytest
 
-from tests.pipelines import releasable
 from tests.pipelines import workspace as ws
 
 
@@ -17,11 +16,3 @@ def broken(workspace, tmp_path):
     folder = ws.copy(workspace, tmp_path / "copy")
     with ws.inside(folder):
         yield folder
-
-
-@pytest.fixture
-def registry(tmp_path, monkeypatch):
-    """A registry whose three versions may be released; the current folder is empty."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
-    releasable.fill(tmp_path)

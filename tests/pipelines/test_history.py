@@ -1,87 +1,156 @@
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime
 
 import pytest
 
-from melanoma import tracking
-from melanoma.registry import ledger
-from pipelines import _cli, history, release, rollback
-from tests.pipelines.releasable import NAME
+from melanoma.registry import ledger, versions
+from melanoma.registry.versions import PRODUCTION, STAGING
+from pipelines import _cli, history
+from tests.registry.shelf import NAME
 
-WHY = ["--by", "A. Name", "--reason", "test"]
-
-
-def run(*words):
-    assert _cli.run(history.main, [NAME, *words]) == 0
-
-
-def entry(version, at, *, previous=None):
-    tags = {"alias": "production", "version": str(version), "by": "A. Name"}
-    tags["previous_version"] = "" if previous is None else str(previous)
-    return ledger.Entry("r", "release", at, "FINISHED", tags)
+OTHER = "melanoma-isic"
 
 
 @pytest.fixture
-def moved(registry):
-    """Released twice, rolled back once; one version was refused and the split looked at."""
-    for number in ("1", "2"):
-        assert _cli.run(release.main, [NAME, "--version", number, *WHY]) == 0
-    assert _cli.run(rollback.main, [NAME, *WHY]) == 0
-    tags = {"alias": "staging", "version": 3}
-    ledger.add(NAME, ledger.REFUSAL, by="promote", reason="too weak", tags=tags, evidence={})
-    ledger.record_look(NAME, test_digest="t", model_digest="m", purpose="promote", run_id="r")
+def told(capsys):
+    """What the script says."""
+
+    def run(*options, name=NAME):
+        capsys.readouterr()
+        assert _cli.run(history.main, [name, *options]) == 0
+        return capsys.readouterr().out
+
+    return run
 
 
-def test_it_prints_who_moved_what_and_why_refusals_and_looks(moved, capsys):
-    run()
-    text = capsys.readouterr().out
-    assert text.count("release") == 2
-    assert "rollback" in text
-    assert "too weak" in text
-    assert "A. Name" in text
-    assert "test split t: 1 looks at 1 models, 1 of them to choose" in text
-    assert "warning" not in text
+def rows(out: str) -> list[list[str]]:
+    """The cells of the table's lines below its head."""
+    return [[cell.strip() for cell in line.strip("│").split("│")] for line in out.splitlines() if "│" in line]
 
 
-def test_one_alias_leaves_out_the_others(moved, capsys):
-    run("--alias", "staging")
-    text = capsys.readouterr().out
-    assert "too weak" in text
-    assert "rollback" not in text
+@pytest.fixture
+def served(shelf):
+    """Production was version 1 from 14 May 09:00, 2 from 17 May 08:30 and 3 from 17 May 20:15 (UTC)."""
+    for day, hour, minute in ((14, 9, 0), (17, 8, 30), (17, 20, 15)):
+        shelf.move(shelf.register(), alias=PRODUCTION, kind=ledger.RELEASE)
+        at = datetime(2026, 5, day, hour, minute, tzinfo=UTC)
+        shelf.set_time(ledger.entries(NAME)[-1].run_id, at)
+    return shelf
 
 
-def test_a_move_outside_the_ledger_is_warned_of(moved, capsys):
-    tracking.client().set_registered_model_alias(NAME, "production", "3")
-    run("--alias", "production")
-    assert "production holds version 3, but the ledger's last entry says version 1" in capsys.readouterr().out
+def test_moves_and_refusals_are_told_in_order_with_who_why_and_outcome(shelf, told):
+    for _ in range(2):
+        shelf.register()
+    shelf.move(1)
+    refused = {"alias": STAGING, "version": 2}
+    ledger.add(NAME, ledger.REFUSAL, by="pipelines.promote", reason="AUC too low", tags=refused, evidence={})
+    shelf.move(1, alias=PRODUCTION, kind=ledger.RELEASE)
+    ledger.end(shelf.enter_unfinished(2), problem="cut off before the alias moved")
+    shelf.enter_unfinished(2, alias=PRODUCTION)
+    ledger.add(OTHER, ledger.REFUSAL, by="X", reason="of another model", tags=refused, evidence={})
+    out = told()
+    by_hand = ["A. Name", "tried by hand"]
+    assert [cells[1:] for cells in rows(out)] == [
+        ["promote", STAGING, "", "1", *by_hand, "done"],
+        ["refusal", STAGING, "", "2", "pipelines.promote", "AUC too low", "done"],
+        ["release", PRODUCTION, "", "1", *by_hand, "done"],
+        ["promote", STAGING, "1", "2", *by_hand, "cut off before the alias moved"],
+        ["promote", PRODUCTION, "1", "2", *by_hand, "under way"],
+    ]
+    assert "warning" not in out
 
 
-def test_a_day_shows_all_that_was_served_on_it(moved, capsys):
-    run("--on", f"{datetime.now(UTC):%Y-%m-%d}", "--alias", "production")
-    text = capsys.readouterr().out
-    assert [text.count(f"version {number} from") for number in (1, 2)] == [2, 1]
-    run("--on", f"{datetime.now(UTC) - timedelta(days=2):%Y-%m-%d}", "--alias", "production")
-    assert "no version" in capsys.readouterr().out
+def test_one_alias_is_told_alone(shelf, told):
+    shelf.move(shelf.register())
+    shelf.move(1, alias=PRODUCTION, kind=ledger.RELEASE)
+    assert [cells[1] for cells in rows(told("--alias", "production"))] == ["release"]
+    assert [cells[1] for cells in rows(told("--alias", "staging"))] == ["promote"]
 
 
-def test_the_hours_of_a_day_are_cut_at_its_ends():
-    noon = datetime(2026, 5, 16, 12, tzinfo=UTC)
-    done = [entry(1, noon), entry(2, noon + timedelta(days=1), previous=1)]
-    first, second = history._served("production", done, date(2026, 5, 17))
-    assert "version 1 from 00:00:00 to 12:00:00" in first
-    assert "version 2 from 12:00:00 to 24:00:00" in second
-    (later,) = history._served("production", done, date(2026, 5, 19))
-    assert "version 2 from 00:00:00 to 24:00:00" in later
+def test_looks_are_counted_and_are_no_lines_of_the_table(shelf, told):
+    assert "no look at a test split was entered" in told()
+    for model, purpose in (("m", "evaluate"), ("m", "promote"), ("n", "evaluate")):
+        ledger.record_look(
+            NAME, test_digest="0123456789abcdef", model_digest=model, purpose=purpose, run_id="r"
+        )
+    out = told()
+    assert "test split 0123456789ab: 3 looks at 2 models, 1 of them to choose" in out
+    assert rows(out) == []
 
 
-def test_what_was_served_before_the_first_entry_is_shown_as_unsure():
-    noon = datetime(2026, 5, 16, 12, tzinfo=UTC)
-    done = [entry(2, noon, previous=1)]
-    unsure, _ = history._served("production", done, date(2026, 5, 16))
-    assert "perhaps version 1 until 12:00:00 UTC (no entry)" in unsure
-    assert len(history._served("production", done, date(2026, 5, 17))) == 1
+def test_words_of_people_are_told_as_they_wrote_them(shelf, told):
+    reason = "see [/docs] and [red]note[/red] :warning:"
+    ledger.add(NAME, ledger.REFUSAL, by="A [bold]", reason=reason, tags={}, evidence={})
+    assert rows(told())[0][5:7] == ["A [bold]", reason]
 
 
-def test_a_day_that_is_none_is_refused(capsys):
-    with pytest.raises(SystemExit):
-        _cli.run(history.main, [NAME, "--on", "17.5.2026"])
-    assert "invalid" in capsys.readouterr().err
+def test_what_was_served_on_a_day_is_told_with_from_and_to(served, told):
+    spans = {
+        "2026-05-13": [],
+        "2026-05-14": ["1 from 09:00:00 to 24:00:00"],
+        "2026-05-15": ["1 from 00:00:00 to 24:00:00"],
+        "2026-05-17": [
+            "1 from 00:00:00 to 08:30:00",
+            "2 from 08:30:00 to 20:15:00",
+            "3 from 20:15:00 to 24:00:00",
+        ],
+        "2026-05-18": ["3 from 00:00:00 to 24:00:00"],
+    }
+    for day, held in spans.items():
+        lines = [f"production on {day}: version {span} UTC (release by A. Name)" for span in held]
+        lines = lines or [f"production on {day}: no version"]
+        assert told("--on", day, "--alias", "production").splitlines() == lines
+        assert told("--on", day).splitlines() == [f"staging on {day}: no version", *lines]
+
+
+def test_moves_that_failed_served_nothing(served, told):
+    failed = served.enter_unfinished(1, alias=PRODUCTION)
+    ledger.end(failed, problem="cut off before the alias moved")
+    served.set_time(failed, datetime(2026, 5, 18, 12, tzinfo=UTC))
+    assert told("--on", "2026-05-18", "--alias", "production").count("version") == 1
+
+
+def test_a_day_that_is_none_is_refused(shelf, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        history.main([NAME, "--on", "17.5.2026"])
+    assert "argument --on" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("options", [[], ["--on", "2026-05-17"]])
+def test_an_alias_that_was_moved_by_other_means_is_warned_of(served, told, options):
+    assert "warning" not in told(*options)
+    versions.set_alias(NAME, PRODUCTION, "1")
+    warning = "warning: production holds version 1, but the ledger's last entry says version 3"
+    assert warning in told(*options)
+    assert "warning" not in told(*options, "--alias", "staging")
+
+
+def test_an_alias_of_which_the_ledger_knows_nothing_is_warned_of(shelf, told):
+    versions.set_alias(NAME, STAGING, str(shelf.register()))
+    assert "warning: staging holds version 1, but the ledger's last entry says no version" in told()
+
+
+def test_a_model_that_is_not_there_has_no_history(shelf, told):
+    out = told(name="melanoma-none")
+    assert rows(out) == []
+    assert "no look at a test split was entered" in out
+
+
+@pytest.mark.parametrize("name", ["", " ", "it's", "melanoma/ph2"])
+def test_what_cannot_name_a_model_is_refused(shelf, capsys, name):
+    with pytest.raises(SystemExit, match="2"):
+        history.main([name])
+    assert "is no name of a registered model" in capsys.readouterr().err
+
+
+def test_telling_changes_nothing(served, told):
+    served.enter_unfinished(1)
+    before = [(entry.run_id, entry.status) for entry in ledger.entries()]
+    told()
+    assert [(entry.run_id, entry.status) for entry in ledger.entries()] == before
+
+
+def test_a_registry_that_is_down_is_named(shelf, monkeypatch, capsys):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    assert _cli.run(history.main, [NAME]) == 1
+    assert "The tracking store http://127.0.0.1:9 does not answer" in capsys.readouterr().err

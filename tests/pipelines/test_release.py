@@ -1,67 +1,112 @@
 import pytest
 
-from melanoma.registry import ledger, moves
+from melanoma.registry import ledger, moves, versions
 from pipelines import _cli, release
-from tests.pipelines import releasable
-from tests.pipelines.releasable import NAME
+from tests.registry.shelf import NAME
 
 
-def run(version, *, by="A. Name", reason="better", name=NAME):
-    return _cli.run(release.main, [name, "--version", str(version), "--by", by, "--reason", reason])
+def run(number, *, name=NAME, by="A. Name", reason="wanted") -> int:
+    return _cli.run(release.main, [name, "--version", str(number), "--by", by, "--reason", reason])
 
 
-def holder():
-    return moves.holder_of(NAME, "production")
+def production() -> int | None:
+    return moves.holder_of(NAME, versions.PRODUCTION)
 
 
-def test_a_version_that_passed_becomes_production_and_the_ledger_says_by_whom_and_why(registry, capsys):
-    assert run(1) == 0
-    assert run(2) == 0
-    assert "production is version 2 now, version 1 before" in capsys.readouterr().out
-    assert holder() == 2
-    entries = ledger.moves(NAME, "production")
-    assert [(entry.previous, entry.version) for entry in entries] == [(None, 1), (1, 2)]
-    assert (entries[0].tags["by"], entries[0].tags["reason"]) == ("A. Name", "better")
+@pytest.fixture
+def refusal(shelf, capsys):
+    """Tries a release that must be refused; what was said. Nothing may have moved or been entered."""
+
+    def try_it(number, **options):
+        before = production(), len(ledger.entries(NAME))
+        capsys.readouterr()
+        assert run(number, **options) == 1
+        assert (production(), len(ledger.entries(NAME))) == before
+        printed = capsys.readouterr()
+        assert printed.out == ""
+        return printed.err
+
+    return try_it
 
 
-def test_a_version_that_is_production_already_is_told_and_not_entered(registry, capsys):
-    assert run(1) == run(1) == 0
-    assert "holds the alias production already" in capsys.readouterr().out
-    assert len(ledger.moves(NAME)) == 1
+def test_a_version_that_passed_becomes_production_and_it_is_entered_who_did_it_and_why(shelf, capsys):
+    first, second = shelf.register(), shelf.register()
+    assert run(first) == 0
+    assert f"production is version {first} now, nothing before" in capsys.readouterr().out
+    assert run(second, by=" B. Name ", reason=" better ") == 0
+    assert f"production is version {second} now, version {first} before" in capsys.readouterr().out
+    assert production() == second
+    entry = ledger.moves(NAME, versions.PRODUCTION)[-1]
+    assert (entry.kind, entry.version, entry.previous) == (ledger.RELEASE, second, first)
+    assert (entry.tags["by"], entry.tags["reason"]) == ("B. Name", "better")
 
 
-def test_what_is_unknown_is_refused_with_what_there_is(registry, capsys):
-    assert run(9) == 1
-    assert "has no version 9; it has [1, 2, 3]" in capsys.readouterr().err
-    assert run(1, name="melanoma-none") == 1
-    assert "there is no such registered model" in capsys.readouterr().err
-
-
-def test_a_version_that_the_gates_refused_is_refused_with_their_reasons(registry, capsys):
-    assert run(1) == 0
-    releasable.refuse(2)
-    assert run(2) == 1
-    assert "was refused by the gates: worse than colour" in capsys.readouterr().err
-    assert holder() == 1
-
-
-@pytest.mark.parametrize(
-    ("damage", "message"), [(releasable.tamper, "cannot be trusted"), (releasable.lose, "no such file")]
-)
-def test_files_that_are_not_those_that_passed_are_refused_and_nothing_moves(
-    registry, capsys, damage, message
-):
-    assert run(1) == 0
-    damage(2)
-    assert run(2) == 1
-    assert message in capsys.readouterr().err
-    assert holder() == 1
+def test_a_version_that_is_released_already_is_no_new_entry(shelf, capsys):
+    number = shelf.register()
+    assert run(number) == 0
+    assert run(number) == 0
+    assert f"version {number} holds the alias production already" in capsys.readouterr().out
     assert len(ledger.entries(NAME)) == 1
 
 
-@pytest.mark.parametrize("blank", [{"by": " "}, {"reason": ""}])
-def test_a_release_without_a_name_or_a_reason_is_refused(blank, capsys):
-    with pytest.raises(SystemExit) as ended:
-        run(1, **blank)
-    assert ended.value.code == 2
-    assert "must not be blank" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("tags", "words"),
+    [
+        ({"gate": None}, "was never judged; run `dvc repro promote`"),
+        ({"gate": "refused", "gate_reasons": "AUC too low"}, "was refused by the gates: AUC too low"),
+        ({"gate": "perhaps"}, "has the verdict 'perhaps'"),
+    ],
+)
+def test_a_version_that_did_not_pass_is_refused(shelf, refusal, tags, words):
+    shelf.register()
+    assert run(1) == 0
+    assert f"version {shelf.register(**tags)} {words}" in refusal(2)
+
+
+@pytest.mark.parametrize("file", ["model.onnx", "settings.json"])
+def test_a_version_whose_files_are_not_those_that_passed_is_refused(shelf, refusal, file):
+    number = shelf.register()
+    path = shelf.artifact(number, file)
+    whole = path.read_text()
+    path.write_text("changed")
+    assert f"cannot be trusted: {file}" in refusal(number)
+    path.write_text(whole)
+    assert run(number) == 0
+
+
+def test_a_version_whose_files_are_gone_is_refused(shelf, refusal):
+    number = shelf.register()
+    shelf.artifact(number, "model.onnx").unlink()
+    assert "model.onnx has the sha256 no such file" in refusal(number)
+
+
+def test_an_unknown_version_or_model_is_refused_with_what_there_is(shelf, refusal):
+    shelf.register()
+    assert f"{NAME} has no version 7; it has [1]" in refusal(7)
+    assert "there is no such registered model" in refusal(1, name="melanoma-none")
+
+
+@pytest.mark.parametrize("blank", ["by", "reason"])
+def test_nobody_releases_without_a_name_and_a_reason(shelf, capsys, blank):
+    shelf.register()
+    for text in ("", "  "):
+        with pytest.raises(SystemExit, match="2"):
+            run(1, **{blank: text})
+        assert f"argument --{blank}: must not be blank" in capsys.readouterr().err
+    assert production() is None
+
+
+def test_a_registry_that_is_down_is_named(shelf, monkeypatch, capsys):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    assert run(1) == 1
+    error = capsys.readouterr().err
+    assert "The tracking store http://127.0.0.1:9 does not answer" in error
+    assert "Traceback" not in error
+
+
+@pytest.mark.parametrize("name", ["", "it's", "melanoma/ph2"])
+def test_what_cannot_name_a_model_is_refused(shelf, capsys, name):
+    with pytest.raises(SystemExit, match="2"):
+        run(1, name=name)
+    assert "is no name of a registered model" in capsys.readouterr().err

@@ -1,69 +1,134 @@
+import pytest
+
 from melanoma import tracking
-from melanoma.registry import ledger, moves
-from pipelines import _cli, release, rollback
-from tests.pipelines import releasable
-from tests.pipelines.releasable import NAME
-
-WHY = ["--by", "A. Name", "--reason", "test"]
+from melanoma.registry import ledger, moves, versions
+from melanoma.registry.versions import PRODUCTION, STAGING
+from pipelines import _cli, rollback
+from tests.registry.shelf import NAME
 
 
-def release_all(*numbers):
-    for number in numbers:
-        assert _cli.run(release.main, [NAME, "--version", str(number), *WHY]) == 0
+def run(*options: str) -> int:
+    return _cli.run(rollback.main, [NAME, "--by", "A. Name", "--reason", "worse than before", *options])
 
 
-def run(alias="production"):
-    return _cli.run(rollback.main, [NAME, "--alias", alias, *WHY])
+def holder(alias: str = PRODUCTION) -> int | None:
+    return moves.holder_of(NAME, alias)
 
 
-def holder():
-    return moves.holder_of(NAME, "production")
+@pytest.fixture
+def released(shelf):
+    """Versions 1, 2 and 3 were released one after the other."""
+    for _ in range(3):
+        shelf.move(shelf.register(), alias=PRODUCTION, kind=ledger.RELEASE)
+    return shelf
 
 
-def test_each_rollback_goes_one_version_further_back_until_there_is_none(registry, capsys):
-    release_all(1, 2, 3)
+@pytest.fixture
+def refusal(capsys):
+    """Tries a rollback that must be refused; what was said. Nothing may have moved or been entered."""
+
+    def try_it(*options):
+        before = holder(PRODUCTION), holder(STAGING), len(ledger.entries(NAME))
+        capsys.readouterr()
+        assert run(*options) == 1
+        assert (holder(PRODUCTION), holder(STAGING), len(ledger.entries(NAME))) == before
+        printed = capsys.readouterr()
+        assert printed.out == ""
+        return printed.err
+
+    return try_it
+
+
+def test_each_rollback_goes_one_version_further_back_until_there_is_none(released, capsys, refusal):
     assert run() == 0
     assert "production is version 2 again, version 3 before" in capsys.readouterr().out
+    assert holder() == 2
+    assert run() == 0
+    assert "production is version 1 again, version 2 before" in capsys.readouterr().out
+    assert holder() == 1
+    assert f"Before version 1 nothing held the alias production of {NAME}: there is no way back" in refusal()
+
+
+def test_it_is_entered_who_went_back_and_why(released):
+    assert run() == 0
+    entry = ledger.entries(NAME)[-1]
+    assert (entry.kind, entry.alias, entry.version, entry.previous) == ("rollback", PRODUCTION, 2, 3)
+    assert (entry.tags["by"], entry.tags["reason"]) == ("A. Name", "worse than before")
+
+
+def test_after_a_new_release_a_rollback_leads_to_what_it_replaced(released):
+    assert run() == 0  # to 2
+    released.move(released.register(), alias=PRODUCTION, kind=ledger.RELEASE)
+    assert run() == 0
+    assert holder() == 2
+
+
+def test_only_the_named_alias_moves(released):
+    for number in (1, 2):
+        released.move(number, alias=STAGING)
+    assert run("--alias", "staging") == 0
+    assert (holder(STAGING), holder(PRODUCTION)) == (1, 3)
+
+
+def test_where_no_version_holds_the_alias_there_is_nothing_to_roll_back(released, refusal):
+    assert f"No version of {NAME} holds the alias staging: there is nothing" in refusal("--alias", "staging")
+
+
+def test_an_alias_that_was_moved_by_other_means_is_refused_until_the_next_release(released, refusal):
+    versions.set_alias(NAME, PRODUCTION, "1")
+    error = refusal()
+    assert f"The alias production of {NAME} holds version 1, but the ledger says version 3" in error
+    assert "python -m pipelines.release" in error
+    released.move(2, alias=PRODUCTION, kind=ledger.RELEASE)
     assert run() == 0
     assert holder() == 1
-    assert run() == 1
-    assert "Before version 1 nothing held the alias production" in capsys.readouterr().err
-    assert holder() == 1
-    assert [entry.kind for entry in ledger.moves(NAME)] == ["release"] * 3 + ["rollback"] * 2
 
 
-def test_a_release_after_a_rollback_is_undone_first(registry):
-    release_all(1, 2)
+def test_an_alias_of_which_the_ledger_knows_nothing_is_refused(shelf, refusal):
+    versions.set_alias(NAME, PRODUCTION, str(shelf.register()))
+    assert "holds version 1, but the ledger says none" in refusal()
+
+
+def test_a_version_that_was_withdrawn_is_not_brought_back(released, refusal):
+    tracking.client().delete_registered_model_alias(NAME, PRODUCTION)
+    assert "there is nothing to roll back" in refusal()
+    released.move(2, alias=PRODUCTION, kind=ledger.RELEASE)
+    assert "Before version 2 nothing held the alias production" in refusal()
+
+
+def test_a_version_whose_files_were_changed_does_not_come_back(released, refusal):
+    path = released.artifact(2, "model.onnx")
+    whole = path.read_text()
+    path.write_text("changed")
+    assert f"{NAME} version 2 cannot be trusted: model.onnx" in refusal()
+    path.write_text(whole)
     assert run() == 0
-    release_all(3)
+
+
+def test_a_version_that_was_deleted_does_not_come_back(released, refusal):
+    tracking.client().delete_model_version(NAME, "2")
+    assert f"{NAME} has no version 2; it has [1, 3]" in refusal()
+
+
+def test_a_rollback_that_a_kill_cut_off_is_mended_by_the_next_one(released):
+    tags = {"alias": PRODUCTION, "version": 2, "previous_version": 3}
+    who = {"by": "A. Name", "reason": "worse"}
+    ledger.add(NAME, ledger.ROLLBACK, tags=tags, evidence={}, is_over=False, **who)
+    versions.set_alias(NAME, PRODUCTION, "2")  # killed here
     assert run() == 0
     assert holder() == 1
+    assert ledger.unfinished(NAME) == []
 
 
-def test_an_alias_that_nobody_holds_is_refused(registry, capsys):
-    assert run("staging") == 1
-    assert "there is nothing to roll back" in capsys.readouterr().err
-
-
-def test_an_alias_that_was_moved_by_other_means_is_refused(registry, capsys):
-    release_all(1, 2)
-    tracking.client().set_registered_model_alias(NAME, "production", "3")
-    assert run() == 1
-    assert "holds version 3, but the ledger says version 2" in capsys.readouterr().err
+def test_nobody_rolls_back_without_a_name(released, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        rollback.main([NAME, "--by", " ", "--reason", "worse"])
+    assert "argument --by: must not be blank" in capsys.readouterr().err
     assert holder() == 3
 
 
-def test_files_that_were_tampered_with_do_not_come_back(registry, capsys):
-    release_all(1, 2)
-    releasable.tamper(1)
+def test_a_registry_that_is_down_is_named(shelf, monkeypatch, capsys):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     assert run() == 1
-    assert "cannot be trusted" in capsys.readouterr().err
-    assert holder() == 2
-
-
-def test_a_version_that_was_deleted_does_not_come_back(registry, capsys):
-    release_all(1, 2)
-    tracking.client().delete_model_version(NAME, "1")
-    assert run() == 1
-    assert "has no version 1" in capsys.readouterr().err
-    assert holder() == 2
+    assert "The tracking store http://127.0.0.1:9 does not answer" in capsys.readouterr().err

@@ -1,79 +1,223 @@
+"""Versions whose data lie in a small real repository of DVC."""
+
+import shutil
 import subprocess
-import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
+from dvc.repo import Repo
 
 from melanoma import tracking
+from melanoma.registry import origin, versions
+from melanoma.storage import md5_of_file
 from pipelines import _cli, trace
-from tests.pipelines.releasable import NAME
+from tests.imports import ROOT
+from tests.registry.shelf import NAME
+from tests.s3 import KEYS
 
 IMAGES = (
-    "image_id,dataset,split,group_id,target,licence,attribution,sha256\n007,ph2,test,g,1,CC-BY,A. Name,0\n"
+    "image_id,split,group_id,target,dataset,licence,attribution,sha256\n"
+    "007,train,g1,1,toy,CC-BY,Clinic,aa\n"
+    "008,train,g1,0,toy,CC-BY,Clinic,bb\n"
+    "009,test,g2,0,zoo,,,cc\n"
 )
+TOY, ZOO = Path("data/raw/toy"), Path("data/raw/zoo")
+URI = f"models:/{NAME}@staging"
 
 
-def dvc(*words):
-    subprocess.run([sys.executable, "-m", "dvc", *words], check=True, capture_output=True)
-
-
-def add_data(text):
-    Path("data/raw").mkdir(parents=True, exist_ok=True)
-    Path("data/raw/ph2").write_text(text)
-    dvc("add", "-q", "data/raw/ph2")
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory):
+    """Two datasets under DVC, of which the cache holds all."""
+    folder = tmp_path_factory.mktemp("repository")
+    subprocess.run(["git", "init", "-q"], cwd=folder, check=True)
+    shutil.copytree(
+        ROOT / ".dvc", folder / ".dvc", ignore=shutil.ignore_patterns("tmp", "cache", "config.local")
+    )
+    for dataset in (TOY, ZOO):
+        (folder / dataset).mkdir(parents=True)
+        (folder / dataset / "a.jpg").write_text(f"image of {dataset}")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        with Repo() as repo:
+            repo.add([str(TOY), str(ZOO)])
+    return folder
 
 
 @pytest.fixture
-def traceable(registry):
-    """Version 1 of a registered model, whose data DVC holds in its cache."""
-    dvc("init", "-q", "--no-scm")
-    dvc("remote", "add", "-q", "-d", "storage", "s3://nowhere/dvc")
-    dvc("remote", "modify", "-q", "storage", "endpointurl", "http://127.0.0.1:1")
-    add_data("first")
-    tags = {f"dvc.{path}": oid for path, oid in tracking.data_hashes().items()}
-    with tracking.open_run(experiment="e", name="n", tags={"is_synthetic": "false", **tags}) as run:
-        run.log_text(IMAGES, "data/images.csv")
-        run.log_text("python==3.11\n", "environment.txt")
-    tracking.client().set_model_version_tag(NAME, "1", "run_id", run.run_id)
+def version(shelf, repository):
+    """Holds `staging`; it was made in a repository with the data, which is the current folder."""
+    for name in (".git", ".dvc", "data"):
+        shutil.copytree(repository / name, shelf.folder / name)
+    version = versions.get_version(NAME, shelf.register())
+    versions.set_alias(NAME, versions.STAGING, version.version)
+    store, run_id = tracking.client(), version.tags["run_id"]
+    store.log_text(run_id, IMAGES, f"data/{origin.IMAGES}")
+    store.log_text(run_id, "python==3.11.9\nnumpy==2.0\nzict==3\n", origin.ENVIRONMENT)
+    store.log_param(run_id, "depth", 3)
+    tags = tracking.lineage_tags() | {"model": "selected", "is_synthetic": "true", "data_digest": "d1"}
+    for key, value in tags.items():
+        store.set_tag(run_id, key, value)
+    return version
 
 
-def run(*words):
-    return _cli.run(trace.main, [f"models:/{NAME}/1", *words])
+@pytest.fixture
+def told(capsys):
+    """What the script says; the exit code is as expected."""
+
+    def run(*options, uri=URI, exit_code=0):
+        capsys.readouterr()
+        assert _cli.run(trace.main, [uri, *options]) == exit_code
+        printed = capsys.readouterr()
+        assert "Traceback" not in printed.err
+        return printed.out + printed.err
+
+    return run
 
 
-def test_it_prints_images_licences_and_code_and_finds_the_data_as_they_were(traceable, capsys):
-    assert run("--ids", "--out", "images.csv") == 0
-    text = capsys.readouterr().out
-    assert "ph2 test: 1, 1 malignant" in text
-    assert "ph2: 1 under CC-BY, A. Name" in text
-    assert "007 test CC-BY" in text
-    assert "real images" in text
-    assert "1 of 1 checks ok" in text
-    assert "007" in Path("images.csv").read_text()
+def checks(out):
+    """The paths that are ok, and what is said of the others."""
+    lines = out.splitlines()
+    good = {line.removeprefix("  ok ").strip() for line in lines if line.startswith("  ok ")}
+    return good, {line.removeprefix("  NOT OK ").strip() for line in lines if line.startswith("  NOT OK ")}
 
 
-def test_data_that_differ_from_those_of_the_training_are_named(traceable, capsys):
-    add_data("second")
-    assert run() == 1
-    assert "data/raw/ph2: differs" in capsys.readouterr().out
+def test_images_licences_code_parameters_and_environment_are_told(version, told):
+    out = told()
+    assert f"{NAME} version 1, aliases staging; SYNTHETIC images" in out
+    assert f"model selected, gate passed, run {version.tags['run_id']}" in out
+    assert "parameters: depth 3" in out
+    assert "environment: python==3.11.9, numpy==2.0; 3 packages in" in out
+    assert "images: 3, digest of the packed cohort d1" in out
+    assert "  toy train: 2, 1 malignant\n  zoo test: 1, 0 malignant\n" in out
+    assert "  toy: 2 under CC-BY, Clinic\n  zoo: 1 under no recorded licence, nobody named\n" in out
+    assert "trial: study run None, its best trial not recorded" in out
 
 
-def test_data_that_dvc_no_longer_records_are_named(traceable, capsys):
-    add_data("second")
-    Path("data/raw/ph2.dvc").rename("data/raw/other.dvc")
-    pointer = Path("data/raw/other.dvc")
-    pointer.write_text(pointer.read_text().replace("path: ph2", "path: other"))
-    assert run() == 1
-    assert "data/raw/ph2: gone from dvc.lock and data/raw" in capsys.readouterr().out
+def test_ids_of_images_are_told_only_when_asked_for(version, told):
+    assert "007" not in told()
+    assert "  007 train CC-BY\n  008 train CC-BY\n  009 test no recorded licence\n" in told("--ids")
 
 
-@pytest.mark.parametrize("damage", ["gone", "damaged"])
-def test_an_object_that_is_not_whole_in_cache_or_store_is_named(traceable, capsys, damage):
-    (path,) = (item for item in Path(".dvc/cache/files/md5").rglob("*") if item.is_file())
-    path.chmod(0o644)
-    if damage == "gone":
-        path.unlink()
-    else:
-        path.write_text("fi")
-    assert run() == 1
-    assert "data/raw/ph2: not in DVC's cache" in capsys.readouterr().out
+def test_the_table_of_images_keeps_ids_as_they_are(version, told, tmp_path):
+    told("--out", str(tmp_path / "images.csv"))
+    written = pd.read_csv(tmp_path / "images.csv", dtype="string")
+    assert written["image_id"].tolist() == ["007", "008", "009"]
+    assert written["licence"].isna().tolist() == [False, False, True]
+
+
+def test_data_that_are_as_they_were_are_ok_although_the_folders_are_away(version, told):
+    shutil.rmtree(TOY)  # the cache has them
+    out = told()
+    assert checks(out) == ({"data/raw/toy", "data/raw/zoo"}, set())
+    assert "[trace] 2 of 2 checks ok" in out
+
+
+def test_data_that_have_changed_since_are_named_with_both_hashes(version, told):
+    then = tracking.data_hashes()["data/raw/toy"]
+    (TOY / "a.jpg").unlink()
+    (TOY / "b.jpg").write_text("another image")
+    with Repo() as repo:
+        repo.add([str(TOY)])
+    now = tracking.data_hashes()["data/raw/toy"]
+    assert then != now
+    out = told(exit_code=1)
+    assert checks(out) == ({"data/raw/zoo"}, {f"data/raw/toy: differs: {then} at training, {now} now"})
+    assert "[trace] 1 of 2 checks ok" in out
+
+
+def test_data_of_which_no_record_is_left_are_named(version, told):
+    TOY.with_suffix(".dvc").unlink()
+    assert checks(told(exit_code=1)) == ({"data/raw/zoo"}, {"data/raw/toy: gone from dvc.lock and data/raw"})
+
+
+def cached(oid):
+    return Path(".dvc/cache/files/md5") / oid[:2] / oid[2:]
+
+
+@pytest.fixture(params=["list", "image"])
+def lost(version, request):
+    """An object of the first dataset: the list of its files, or a file."""
+    if request.param == "list":
+        return cached(tracking.data_hashes()[str(TOY)])
+    return cached(md5_of_file(TOY / "a.jpg"))
+
+
+def test_data_that_are_not_whole_in_the_cache_while_the_store_is_down_are_named(
+    told, lost, no_s3_settings, monkeypatch
+):
+    for key, value in KEYS.items():
+        monkeypatch.setenv(key, value)
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9")
+    assert checks(told())[1] == set()  # it is not asked while the cache has all
+    lost.chmod(0o644)
+    lost.write_text("[]")
+    good, (problem,) = checks(told(exit_code=1))
+    assert good == {"data/raw/zoo"}
+    assert problem.startswith(
+        "data/raw/toy: not whole in DVC's cache, and not to be had from the store: s3://"
+    )
+    assert "http://127.0.0.1:9 does not answer" in problem
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("harm", ["gone", "damaged"])
+def test_the_store_is_asked_for_what_the_cache_has_not(told, lost, s3, new_bucket, harm):
+    Path(".dvc/config.local").write_text(f"['remote \"storage\"']\n    url = s3://{new_bucket}/dvc\n")
+    s3.client.create_bucket(Bucket=new_bucket)
+    name, content = f"dvc/files/md5/{lost.parent.name}/{lost.name}", lost.read_bytes()
+    lost.chmod(0o644)
+    lost.write_text("[]")
+    if harm == "gone":
+        lost.unlink()
+    path = "data/raw/toy" if lost.suffix == ".dir" else "data/raw/toy/a.jpg"
+    for fault in ("missing", "damaged"):
+        (problem,) = checks(told(exit_code=1))[1]
+        assert problem.startswith("data/raw/toy: ")
+        assert f"{path} ({fault})" in problem
+        s3.client.put_object(Bucket=new_bucket, Key=name, Body=b"[]")
+    s3.client.put_object(Bucket=new_bucket, Key=name, Body=content)
+    assert checks(told()) == ({"data/raw/toy", "data/raw/zoo"}, set())
+
+
+def test_a_version_without_hashes_of_its_data_is_not_ok(version, told):
+    for path in tracking.data_hashes():
+        tracking.client().delete_tag(version.tags["run_id"], f"dvc.{path}")
+    assert "[trace] 0 of 0 checks ok" in told(exit_code=1)
+
+
+def test_outside_of_a_repository_it_says_so(version, told):
+    shutil.rmtree(".dvc")
+    assert "error: DVC cannot read this repository" in told(exit_code=1)
+
+
+@pytest.mark.parametrize(
+    ("uri", "words"),
+    [
+        (f"models:/{NAME}@production", f"No version of {NAME} holds the alias production."),
+        (f"models:/{NAME}/7", f"{NAME} has no version 7; it has [1]"),
+        (NAME, "is no address of a version. Expected models:/<name>@<alias>"),
+    ],
+)
+def test_what_is_no_version_is_refused(version, told, uri, words):
+    assert f"error: {words}" in told(uri=uri, exit_code=1).replace(f"'{NAME}' ", "")
+
+
+def test_a_registry_that_is_down_is_named(shelf, told, monkeypatch):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    assert "error: The tracking store http://127.0.0.1:9 does not answer" in told(exit_code=1)
+
+
+@pytest.mark.slow
+def test_a_version_that_the_stages_made_tells_every_image_of_its_cohort(at_workspace, capsys, tmp_path):
+    found = origin.trace(origin.find("models:/melanoma-sample@staging"), tmp_path)
+    splits = pd.read_csv("data/splits/sample.csv", dtype={"image_id": "string"})
+    expected = dict(zip(splits["image_id"], splits["split"], strict=True))
+    assert dict(zip(found.images["image_id"], found.images["split"], strict=True)) == expected
+    assert any(line.startswith("tensorflow==") for line in found.environment)
+    # The workspace is no repository: its data are nowhere recorded.
+    assert _cli.run(trace.main, ["models:/melanoma-sample@staging"]) == 1
+    printed = capsys.readouterr()
+    assert f"images: {len(splits)}" in printed.out
+    assert "DVC cannot read this repository" in printed.err

@@ -1,4 +1,3 @@
-import hashlib
 import json
 
 import pytest
@@ -6,77 +5,131 @@ import pytest
 from melanoma import tracking
 from melanoma.errors import TrackingError
 from melanoma.registry import ledger
+from tests.registry.shelf import WHO
 
-NAME = "melanoma-ph2"
-
-
-def look(model_digest, purpose="evaluate", test_digest="t"):
-    ledger.record_look(
-        NAME, test_digest=test_digest, model_digest=model_digest, purpose=purpose, run_id="0" * 32
-    )
+NAME, OTHER = "melanoma-ph2", "melanoma-isic"
 
 
-def test_a_test_split_is_known_by_its_images_in_any_order():
-    assert ledger.test_digest(["b", "a"]) == hashlib.sha256(b"a\nb").hexdigest()
-    assert ledger.test_digest(["a"]) != ledger.test_digest(["a", "b"])
+def add(kind=ledger.PROMOTE, name=NAME, *, is_over=True, **tags):
+    return ledger.add(name, kind, tags=tags, evidence={"auc": 0.9}, is_over=is_over, **WHO)
 
 
-def test_looks_are_counted_by_split_with_models_and_choices(store):
-    look("one")
-    look("one", "promote")
-    look("two", "promote")
-    look("two", "promote", test_digest="another")
-    assert ledger.count_looks("t") == ledger.Looks(num_looks=3, num_models=2, num_choices=2)
-    assert ledger.count_looks("none") == ledger.Looks(0, 0, 0)
+def look(test="t", model="m", *, name=NAME, purpose="evaluate"):
+    ledger.record_look(name, test_digest=test, model_digest=model, purpose=purpose, run_id="r")
 
 
-def test_an_entry_says_who_did_what_when_and_why_and_what_it_rests_on(store, tmp_path):
-    run_id = ledger.add(
-        NAME,
-        ledger.REFUSAL,
-        by="A. Name",
-        reason="worse",
-        tags={"alias": "staging", "version": 2, "previous_version": None},
-        evidence={"auc_roc": 0.5},
-    )
-    (entry,) = ledger.entries(NAME)
-    assert (entry.kind, entry.alias, entry.version, entry.previous) == ("refusal", "staging", 2, None)
-    assert (entry.tags["by"], entry.tags["reason"], entry.status) == ("A. Name", "worse", "FINISHED")
-    assert entry.tags["git_commit"] == "unknown"
-    assert entry.at.tzname() == "UTC"
-    path = tracking.download_run_file(run_id, ledger.EVIDENCE, tmp_path / "there")
-    assert json.loads(path.read_text()) == {"auc_roc": 0.5}
+def test_an_empty_ledger_has_no_entries_and_no_looks(shelf):
+    assert ledger.entries() == []
+    assert ledger.count_looks("t") == ledger.Looks(num_looks=0, num_models=0, num_choices=0)
 
 
-def test_entries_are_of_one_model_the_oldest_first(store):
-    for name in (NAME, "another", NAME):
-        tags = {"alias": "production", "version": 1}
-        ledger.add(name, ledger.RELEASE, by="a", reason="r", tags=tags, evidence={})
-    assert [entry.tags["registered_model"] for entry in ledger.entries(NAME)] == [NAME, NAME]
-    times = [entry.at for entry in ledger.entries()]
-    assert len(times) == 3
+def test_entries_come_in_the_order_in_which_they_were_made(shelf):
+    made = [add(version=number) for number in (3, 1, 2)]
+    assert [entry.run_id for entry in ledger.entries(NAME)] == made
+    assert [entry.version for entry in ledger.entries(NAME)] == [3, 1, 2]
+    times = [entry.at for entry in ledger.entries(NAME)]
     assert times == sorted(times)
 
 
-def test_entries_are_found_on_every_page(store, monkeypatch):
+def test_entries_are_found_by_model_and_by_each_of_the_given_tags(shelf):
+    ours = add(alias="staging", version=1)
+    also_ours = add(alias="production", version=1)
+    theirs = add(name=OTHER, alias="staging", version=1)
+    assert {entry.run_id for entry in ledger.entries()} == {ours, also_ours, theirs}
+    assert [entry.run_id for entry in ledger.entries(NAME)] == [ours, also_ours]
+    assert [entry.run_id for entry in ledger.entries(alias="staging")] == [ours, theirs]
+    assert [entry.run_id for entry in ledger.entries(NAME, alias="staging", version="1")] == [ours]
+    assert ledger.entries(NAME, alias="staging", version="2") == []
+
+
+def test_entries_are_found_on_every_page(shelf, monkeypatch):
     for number in range(5):
-        look(str(number))
+        add(version=number)
     monkeypatch.setattr(ledger, "PAGE", 2)
-    assert [entry.tags["model_digest"] for entry in ledger.entries(NAME)] == list("01234")
+    assert [entry.version for entry in ledger.entries(NAME)] == [0, 1, 2, 3, 4]
 
 
-def test_a_deleted_ledger_is_refused_with_how_to_bring_it_back(store):
-    look("one")
-    store.delete_experiment(store.get_experiment_by_name(ledger.EXPERIMENT).experiment_id)
-    with pytest.raises(TrackingError, match="mlflow experiments restore --experiment-id"):
-        look("two")
-    with pytest.raises(TrackingError, match="mlflow experiments restore --experiment-id"):
+def test_an_entry_says_who_why_what_and_on_what_evidence(shelf, tmp_path):
+    run_id = add(alias="staging", version=2, previous_version=None)
+    (entry,) = ledger.entries(NAME)
+    assert (entry.kind, entry.status, entry.alias, entry.version) == ("promote", "FINISHED", "staging", 2)
+    assert entry.previous is None
+    assert (entry.tags["by"], entry.tags["reason"]) == ("A. Name", "tried by hand")
+    assert entry.host != ""
+    evidence = tracking.download_run_file(run_id, ledger.EVIDENCE, tmp_path / "there")
+    assert json.loads(evidence.read_text()) == {"auc": 0.9}
+
+
+def test_a_previous_version_is_read_back(shelf):
+    add(version=3, previous_version=2)
+    assert ledger.entries(NAME)[0].previous == 2
+
+
+def test_a_reason_longer_than_the_store_takes_is_cut(shelf):
+    ledger.add(NAME, ledger.REFUSAL, by="A. Name", reason="x" * 6000, tags={}, evidence={})
+    assert ledger.entries(NAME)[0].tags["reason"] == "x" * 5000
+
+
+def test_a_move_is_under_way_until_it_is_ended_well_or_badly(shelf):
+    good, bad, open_still = (add(is_over=False, alias="staging", version=n) for n in (1, 2, 3))
+    assert [entry.run_id for entry in ledger.unfinished(NAME)] == [good, bad, open_still]
+    ledger.end(good)
+    ledger.end(bad, problem="the store failed")
+    assert [entry.run_id for entry in ledger.unfinished(NAME)] == [open_still]
+    assert [entry.run_id for entry in ledger.moves(NAME)] == [good]
+    (failed,) = ledger.moves(NAME, status="FAILED")
+    assert (failed.run_id, failed.tags["problem"]) == (bad, "the store failed")
+
+
+def test_moves_are_those_of_the_alias_and_no_refusals_or_looks(shelf):
+    staging, production = add(alias="staging", version=1), add(ledger.RELEASE, alias="production", version=1)
+    add(ledger.REFUSAL, alias="staging", version=2)
+    look()
+    assert [entry.run_id for entry in ledger.moves(NAME)] == [staging, production]
+    assert [entry.run_id for entry in ledger.moves(NAME, "production")] == [production]
+
+
+def test_the_same_model_twice_is_one_model_and_two_looks(shelf):
+    look(model="m")
+    look(model="m")
+    assert ledger.count_looks("t") == ledger.Looks(num_looks=2, num_models=1, num_choices=0)
+    look(model="n")
+    assert ledger.count_looks("t") == ledger.Looks(num_looks=3, num_models=2, num_choices=0)
+
+
+def test_only_looks_to_promote_count_as_choosing(shelf):
+    look(purpose="evaluate")
+    look(purpose="promote")
+    assert ledger.count_looks("t").num_choices == 1
+    assert [entry.tags["by"] for entry in ledger.entries(NAME)] == ["pipelines.evaluate", "pipelines.promote"]
+
+
+def test_looks_are_counted_over_all_models_but_for_one_test_split(shelf):
+    look(test="t", name=NAME)
+    look(test="t", name=OTHER)
+    look(test="u", name=NAME)
+    assert ledger.count_looks("t").num_looks == 2
+    assert ledger.count_looks("u").num_looks == 1
+
+
+def test_a_test_split_is_the_same_in_any_order_and_another_with_any_other_image():
+    digest = ledger.test_digest(["a", "b", "c"])
+    assert ledger.test_digest(["c", "a", "b"]) == digest
+    assert ledger.test_digest(iter(["b", "c", "a"])) == digest
+    others = (["a", "b"], ["a", "b", "c", "d"], ["a", "b", "d"], ["a", "bc"], ["ab", "c"])
+    assert digest not in {ledger.test_digest(ids) for ids in others}
+
+
+def test_a_deleted_ledger_is_refused_and_a_restored_one_goes_on(shelf):
+    add(version=1)
+    store = tracking.client()
+    ledger_id = store.get_experiment_by_name(ledger.EXPERIMENT).experiment_id
+    store.delete_experiment(ledger_id)
+    how = f"mlflow experiments restore --experiment-id {ledger_id}"
+    with pytest.raises(TrackingError, match=how):
         ledger.entries(NAME)
-
-
-def test_a_ledger_that_another_process_makes_at_the_same_moment_is_used(store, monkeypatch):
-    made = store.create_experiment(ledger.EXPERIMENT)
-    real, answers = store.get_experiment_by_name, [None]
-    late = lambda name: answers.pop() if answers else real(name)  # noqa: E731
-    monkeypatch.setattr(store, "get_experiment_by_name", late)
-    assert tracking.experiment_id(store, ledger.EXPERIMENT) == made
+    with pytest.raises(TrackingError, match=how):
+        add(version=2)
+    store.restore_experiment(ledger_id)
+    add(version=2)
+    assert [entry.version for entry in ledger.entries(NAME)] == [1, 2]

@@ -1,182 +1,272 @@
-from datetime import timedelta
+import os
+import platform
+import signal
+import subprocess
+import sys
+from collections import Counter
+from datetime import UTC, datetime, timedelta
 
 import pytest
-from mlflow.exceptions import MlflowException
 
+from melanoma import tracking
 from melanoma.errors import TrackingError
 from melanoma.registry import ledger, moves, versions
-from tests.registry import child
+from melanoma.registry.ledger import PROMOTE, RELEASE, ROLLBACK
+from melanoma.registry.versions import PRODUCTION, STAGING
+from tests.imports import ROOT
+from tests.registry.shelf import NAME, WHO
 
-NAME = "melanoma-ph2"
-
-
-def move(version, *, alias="production", kind=ledger.RELEASE):
-    with moves.turn(NAME):
-        return moves.move_alias(NAME, alias, version, kind=kind, by="me", reason="r", evidence={})
+ELSEWHERE = "another-machine"
 
 
-def enter(version, *, previous=None):
-    """A move that is entered and not carried out."""
-    tags = {"alias": "production", "version": version, "previous_version": previous}
-    return ledger.add(NAME, ledger.RELEASE, by="x", reason="r", tags=tags, evidence={}, is_over=False)
+def holder(alias=STAGING):
+    return moves.holder_of(NAME, alias)
 
 
-def told(status="FINISHED"):
-    return [(entry.previous, entry.version) for entry in ledger.moves(NAME, status=status)]
+def outcomes():
+    return [(entry.version, entry.status, entry.tags.get("problem")) for entry in ledger.entries(NAME)]
 
 
-def test_a_move_is_carried_out_and_entered_with_what_was_before(store):
-    assert move(1) is None
-    assert move(3) == 1
-    assert moves.holder_of(NAME, "production") == 3
-    assert told() == [(None, 1), (1, 3)]
+@pytest.fixture
+def three(shelf):
+    for _ in range(3):
+        shelf.register()
+    return shelf
 
 
-def test_a_version_that_holds_the_alias_already_is_not_entered_again(store):
-    move(1)
-    assert move(1) == 1
-    assert told() == [(None, 1)]
+@pytest.fixture
+def start(three):
+    """Starts processes that move aliases in the same store; see `tests.registry.mover`."""
+    started = []
+
+    def start(end, *numbers):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tests.registry.mover", end, *map(str, numbers)],
+            cwd=three.folder,
+            env=os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT}/src"},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
 
 
-def test_aliases_have_moves_of_their_own(store):
-    move(1)
-    move(2, alias="staging", kind=ledger.PROMOTE)
-    assert [entry.version for entry in ledger.moves(NAME, "staging")] == [2]
-    assert moves.holder_of(NAME, "production") == 1
+def await_ready(process):
+    assert process.stdout.readline() == "ready\n", process.stderr.read()
 
 
-@pytest.mark.parametrize(("death", "carried_out"), [("before", False), ("after", True)])
-def test_a_move_that_was_killed_is_ended_by_the_next_turn_as_the_alias_shows(store, death, carried_out):
-    move(1)
-    child.kill_itself(2, death)
-    assert told("RUNNING") == [(1, 2)]
-    with moves.turn(NAME):
-        pass
-    assert moves.holder_of(NAME, "production") == (2 if carried_out else 1)
-    assert told("RUNNING") == []
-    assert told("FAILED") == ([] if carried_out else [(1, 2)])
-    assert told() == ([(None, 1), (1, 2)] if carried_out else [(None, 1)])
+def let_go(process):
+    process.stdin.write("go\n")
+    process.stdin.flush()
 
 
-def test_after_a_kill_the_same_command_does_what_it_was_to_do(store):
-    child.kill_itself(2, "before")
-    assert move(2) is None
-    assert moves.holder_of(NAME, "production") == 2
-    assert told() == [(None, 2)]
+@pytest.fixture
+def elsewhere(monkeypatch):
+    """Calls something as another machine would."""
+
+    def call(function, *arguments, **options):
+        with monkeypatch.context() as patch:
+            patch.setattr(platform, "node", lambda: ELSEWHERE)
+            return function(*arguments, **options)
+
+    return call
 
 
-def test_an_ended_entry_is_never_touched_again(store):
-    move(1)
-    (entry,) = ledger.moves(NAME)
-    before = store.get_run(entry.run_id).to_dictionary()
-    move(2)
-    assert store.get_run(entry.run_id).to_dictionary() == before
+def test_a_move_is_entered_before_the_alias_moves_and_ended_afterwards(three, monkeypatch):
+    seen = []
+
+    def watched(*arguments):
+        seen.append((holder(), *outcomes()[-1]))
+        set_alias(*arguments)
+
+    set_alias = versions.set_alias
+    monkeypatch.setattr(versions, "set_alias", watched)
+    three.move(1)
+    assert seen == [(None, 1, "RUNNING", None)]
+    assert holder() == 1
+    assert outcomes() == [(1, "FINISHED", None)]
 
 
-def test_two_processes_that_move_at_once_do_so_one_after_the_other(store):
-    processes = [child.start(version) for version in (1, 2)]
+def test_a_move_notes_which_version_held_the_alias_before(three):
+    assert three.move(1) is None
+    assert three.move(2) == 1
+    assert [entry.previous for entry in ledger.moves(NAME)] == [None, 1]
+
+
+def test_nothing_is_entered_where_the_version_holds_the_alias_already(three):
+    three.move(1)
+    assert three.move(1) == 1
+    assert outcomes() == [(1, "FINISHED", None)]
+
+
+def test_each_alias_moves_by_itself(three):
+    three.move(1)
+    three.move(2, alias=PRODUCTION, kind=RELEASE)
+    assert (holder(STAGING), holder(PRODUCTION)) == (1, 2)
+    assert [entry.version for entry in ledger.moves(NAME, PRODUCTION)] == [2]
+
+
+def test_processes_that_move_at_once_take_turns_and_the_ledger_agrees_with_the_alias(three, start):
+    three.register()
+    processes = [start("alive", 1, 2, 1), start("alive", 3, 4, 3)]
     for process in processes:
-        output, problem = process.communicate(timeout=120)
-        assert output.split() == ["in", "moved"], problem
-    first, second = ledger.moves(NAME)
-    assert {first.version, second.version} == {1, 2}
-    assert (first.previous, second.previous) == (None, first.version)
-    assert moves.holder_of(NAME, "production") == second.version
+        await_ready(process)
+    for process in processes:
+        let_go(process)
+    for process in processes:
+        errors = process.communicate(timeout=120)[1]
+        assert process.returncode == 0, errors
+    done = ledger.entries(NAME)
+    assert Counter(entry.version for entry in done) == {1: 2, 2: 1, 3: 2, 4: 1}
+    assert {entry.status for entry in done} == {"FINISHED"}
+    assert done[-1].version == holder()
+    befores = [entry.previous for entry in done]
+    assert befores == [None, *(entry.version for entry in done[:-1])]  # each saw the one before it
 
 
-def test_who_waits_too_long_is_told_and_nothing_moves(store):
-    process = child.start(1, "wait")
-    try:
-        assert process.stdout.readline() == "in\n"
-        with pytest.raises(TrackingError, match="changing aliases of melanoma-ph2"):  # noqa: SIM117
-            with moves.turn(NAME, wait_seconds=0.1):
-                pytest.fail("two are in")
-        assert told() == []
-    finally:
-        process.communicate("\n", timeout=120)
-    assert told() == [(None, 1)]
+@pytest.mark.parametrize(
+    ("end", "holds", "outcome"),
+    [("before", 1, (2, "FAILED", "cut off before the alias moved")), ("after", 2, (2, "FINISHED", None))],
+)
+def test_what_a_kill_leaves_is_mended_at_the_next_turn(three, start, end, holds, outcome):
+    three.move(1)
+    process = start(end, 2)
+    await_ready(process)
+    let_go(process)
+    process.communicate(timeout=120)
+    assert process.returncode == -signal.SIGKILL
+    assert outcomes()[-1] == (2, "RUNNING", None)
+    assert holder() == holds
 
-
-def test_a_store_named_relative_and_whole_has_one_lock(store, tmp_path, monkeypatch):
-    whole = moves._lock_path(NAME)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db")
-    assert moves._lock_path(NAME) == whole
-    assert moves._lock_path("another") != whole
-
-
-def test_a_fresh_move_of_another_machine_is_left_alone(store, monkeypatch):
-    with monkeypatch.context() as patch:
-        patch.setattr(ledger, "here", lambda: "elsewhere (user 0)")
-        enter(2)
-    with pytest.raises(TrackingError, match=r"elsewhere .* has been moving the alias production"):
-        move(1)
-    assert moves.holder_of(NAME, "production") is None
-    assert told("RUNNING") == [(None, 2)]
-
-
-def test_a_stale_move_of_another_machine_is_ended(store, monkeypatch):
-    with monkeypatch.context() as patch:
-        patch.setattr(ledger, "here", lambda: "elsewhere (user 0)")
-        enter(2)
-    monkeypatch.setattr(moves, "STALE_AFTER", timedelta(0))
-    move(1)
-    assert told("FAILED") == [(None, 2)]
-    assert told() == [(None, 1)]
-
-
-def test_a_move_of_another_machine_that_comes_in_between_stops_this_one(store):
     with moves.turn(NAME):
-        rival = enter(2)
-        with pytest.raises(TrackingError, match="another move of melanoma-ph2 came in between"):
-            moves.move_alias(NAME, "production", 1, kind="release", by="a", reason="r", evidence={})
-        ledger.end(rival, problem="test")
-    assert moves.holder_of(NAME, "production") is None
+        assert ledger.unfinished(NAME) == []
+    assert outcomes() == [(1, "FINISHED", None), outcome]
+    assert holder() == holds == ledger.moves(NAME, STAGING)[-1].version
+    assert three.move(3) == holds
 
 
-def test_an_alias_that_somebody_moves_at_once_is_told(store, monkeypatch):
-    monkeypatch.setattr(
-        versions, "set_alias", lambda name, alias, _: store.set_registered_model_alias(name, alias, "3")
+def test_where_nothing_was_cut_off_a_turn_mends_nothing(three):
+    three.move(1)
+    assert moves.repair(NAME) == []
+    assert outcomes() == [(1, "FINISHED", None)]
+
+
+def test_an_unfinished_move_of_another_machine_stops_us_while_it_may_be_at_work(three, elsewhere):
+    cut_off = elsewhere(three.enter_unfinished, 2)
+    three.set_time(cut_off, datetime.now(UTC) - timedelta(minutes=10))
+    with pytest.raises(
+        TrackingError, match=f"{ELSEWHERE} has been moving the alias staging of {NAME} to version 2"
+    ):
+        three.move(1)
+    assert holder() is None
+    assert outcomes() == [(2, "RUNNING", None)]
+
+    three.set_time(cut_off, datetime.now(UTC) - timedelta(minutes=16))
+    three.move(1)
+    assert holder() == 1
+    assert outcomes() == [(2, "FAILED", "cut off before the alias moved"), (1, "FINISHED", None)]
+
+
+def test_that_machine_itself_need_not_wait(three, elsewhere):
+    elsewhere(three.enter_unfinished, 2)
+    elsewhere(three.move, 1)
+    assert outcomes() == [(2, "FAILED", "cut off before the alias moved"), (1, "FINISHED", None)]
+
+
+def test_a_move_that_another_machine_entered_meanwhile_stops_ours(three, elsewhere):
+    three.move(1)
+    with moves.turn(NAME):
+        rival = elsewhere(three.enter_unfinished, 3)
+        with pytest.raises(
+            TrackingError, match="alias staging was not moved: another move of melanoma-ph2 came"
+        ):
+            moves.move_alias(NAME, STAGING, 2, kind=PROMOTE, evidence={}, **WHO)
+        assert holder() == 1
+        assert outcomes()[-1] == (2, "FAILED", f"another move of {NAME} came in between")
+        ledger.end(rival, problem="gave up")
+        moves.move_alias(NAME, STAGING, 2, kind=PROMOTE, evidence={}, **WHO)
+    assert holder() == 2
+
+
+def test_an_alias_that_somebody_moves_right_after_us_is_reported(three, monkeypatch):
+    set_alias = versions.set_alias
+
+    def overtaken(name, alias, version):
+        set_alias(name, alias, version)
+        set_alias(name, alias, "3")
+
+    monkeypatch.setattr(versions, "set_alias", overtaken)
+    with pytest.raises(TrackingError, match="was set to version 2, but somebody moved it at once"):
+        three.move(2)
+    assert outcomes() == [(2, "FAILED", "the alias held another version right after it was set")]
+
+
+def test_who_waits_too_long_for_its_turn_learns_whom_it_waits_for(three):
+    held = moves._lock_path(NAME)
+    program = (
+        "import sys; from filelock import FileLock\n"
+        "with FileLock(sys.argv[1]): print('held', flush=True); sys.stdin.readline()"
     )
-    with pytest.raises(TrackingError, match="somebody moved it at once"):
-        move(1)
-    assert told("FAILED") == [(None, 1)]
+    command, pipe = [sys.executable, "-c", program, str(held)], subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as process:
+        try:
+            assert process.stdout.readline() == "held\n"
+            with (
+                pytest.raises(
+                    TrackingError, match=f"changing aliases of {NAME} for more than 0.1 s and holds {held}"
+                ),
+                moves.turn(NAME, wait_seconds=0.1),
+            ):
+                pass
+            with moves.turn("melanoma-isic", wait_seconds=0.1):
+                pass  # another model is free
+        finally:
+            process.kill()
+    assert three.move(1) is None  # the system freed the lock of the killed process
 
 
-def test_a_registry_that_goes_away_on_the_way_is_named_and_the_next_turn_mends(store, monkeypatch):
-    def fail(*_):
-        raise MlflowException("connection lost")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(versions, "set_alias", fail)
-        with pytest.raises(TrackingError, match=r"failed while aliases of melanoma-ph2 were changed.*lost"):
-            move(1)
-    assert moves.holder_of(NAME, "production") is None
-    assert move(2) is None
-    assert told("FAILED") == [(None, 1)]
+def test_the_lock_is_free_after_an_error(three):
+    with pytest.raises(ValueError, match="ours"), moves.turn(NAME):
+        raise ValueError("ours")
+    assert three.move(1) is None
 
 
-def test_a_registry_that_is_down_is_named_and_nothing_is_entered(store, monkeypatch):
-    with monkeypatch.context() as patch:
-        patch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-        patch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
-        with pytest.raises(TrackingError, match=r"http://127\.0\.0\.1:1 does not answer"):
-            move(1)
-    assert ledger.entries(NAME) == []
+@pytest.mark.parametrize(
+    ("steps", "way"),
+    [
+        ([], []),
+        ([(PROMOTE, 1)], [1]),
+        ([(PROMOTE, 1), (PROMOTE, 2), (RELEASE, 3)], [1, 2, 3]),
+        ([(PROMOTE, 1), (PROMOTE, 2), (ROLLBACK, 1)], [1]),
+        ([(PROMOTE, 1), (PROMOTE, 2), (PROMOTE, 3), (ROLLBACK, 2), (ROLLBACK, 1)], [1]),
+        ([(PROMOTE, 1), (PROMOTE, 2), (ROLLBACK, 1), (PROMOTE, 3)], [1, 3]),
+        ([(PROMOTE, 1), (PROMOTE, 2), (PROMOTE, 1)], [1, 2, 1]),
+        ([(PROMOTE, 1), ("outside", 2), (PROMOTE, 3)], [2, 3]),
+        ([(PROMOTE, 1), (PROMOTE, 2), ("removed", 0), (PROMOTE, 3)], [3]),
+    ],
+)
+def test_the_way_back_is_what_held_the_alias_and_was_not_taken_back(three, steps, way):
+    for kind, number in steps:
+        match kind:
+            case "outside":
+                versions.set_alias(NAME, STAGING, str(number))
+            case "removed":
+                tracking.client().delete_registered_model_alias(NAME, STAGING)
+            case _:
+                three.move(number, kind=kind)
+    assert moves.way_back(NAME, STAGING) == way
+    assert moves.way_back(NAME, PRODUCTION) == []
 
 
-def test_the_way_back_is_that_of_undoing(store):
-    for version in (1, 2, 3):
-        move(version)
-    assert moves.way_back(NAME, "production") == [1, 2, 3]
-    move(2, kind=ledger.ROLLBACK)
-    assert moves.way_back(NAME, "production") == [1, 2]
-    move(1, kind=ledger.ROLLBACK)
-    assert moves.way_back(NAME, "production") == [1]
-    move(3)
-    assert moves.way_back(NAME, "production") == [1, 3]
-
-
-def test_the_way_back_leads_to_what_was_set_by_hand_before_a_move(store):
-    store.set_registered_model_alias(NAME, "production", "2")
-    move(3)
-    assert moves.way_back(NAME, "production") == [2, 3]
+def test_moves_that_failed_are_not_on_the_way_back(three):
+    three.move(1)
+    ledger.end(three.enter_unfinished(2), problem="cut off before the alias moved")
+    three.move(3)
+    assert moves.way_back(NAME, STAGING) == [1, 3]

@@ -2,63 +2,89 @@ import pytest
 
 from melanoma import tracking
 from melanoma.errors import TrackingError
-from melanoma.registry import origin
+from melanoma.registry import origin, versions
+from tests.registry.shelf import NAME
 
-NAME = "melanoma-ph2"
-
-
-def make_run(**tags):
-    with tracking.open_run(experiment="e", name="n", tags=tags, params={"depth": 3}) as run:
-        return run
-
-
-def version_of(store, run):
-    store.set_model_version_tag(NAME, "2", "run_id", run.run_id)
-    return origin.find(f"models:/{NAME}/2")
+IMAGES = (
+    "image_id,split,group_id,target,dataset,licence,attribution,sha256\n"
+    "007,train,g1,1,ph2,CC-BY,Clinic,aa\n"
+    "008,test,g2,0,ph2,,,bb\n"
+)
 
 
-def lay(run):
-    run.log_text("image_id,split\n007,test\n", "data/images.csv")
-    run.log_text("python==3.11\nnumpy==2.4.6\n", "environment.txt")
+@pytest.fixture
+def version(shelf):
+    """Holds `staging`; the run behind it has all that the stage evaluate lays there."""
+    version = versions.get_version(NAME, shelf.register())
+    versions.set_alias(NAME, versions.STAGING, version.version)
+    store, run_id = tracking.client(), version.tags["run_id"]
+    store.log_text(run_id, IMAGES, f"data/{origin.IMAGES}")
+    store.log_text(run_id, "python==3.11.9\nnumpy==2.0\n", origin.ENVIRONMENT)
+    store.log_param(run_id, "depth", 3)
+    store.set_tag(run_id, "dvc.data/raw/ph2", "abc.dir")
+    return version
 
 
-def test_a_version_is_found_by_number_and_by_alias(store):
-    store.set_registered_model_alias(NAME, "staging", "3")
-    assert int(origin.find(f"models:/{NAME}/2").version) == 2
-    assert int(origin.find(f"models:/{NAME}@staging").version) == 3
+@pytest.mark.parametrize("uri", [f"models:/{NAME}@staging", f"models:/{NAME}/1"])
+def test_a_version_is_found_by_its_alias_and_by_its_number(version, uri):
+    assert origin.find(uri).version == version.version
 
 
 @pytest.mark.parametrize(
-    "uri", [NAME, f"models:/{NAME}", f"models:/{NAME}/two", f"{NAME}@staging", "models:/"]
+    "uri",
+    [
+        "",
+        "models:/",
+        NAME,
+        f"{NAME}@staging",
+        f"{NAME}/1",
+        f"models:/{NAME}",
+        f"models:/{NAME}/",
+        f"models:/{NAME}/-1",
+        f"models:/{NAME}/latest",
+        f"models:/{NAME}/²",
+        "models://1",
+        "runs:/0123/model",
+    ],
 )
-def test_what_is_no_address_is_refused_with_an_example(store, uri):
-    with pytest.raises(TrackingError, match="is no address of a version"):
+def test_what_is_no_address_of_a_version_is_refused(version, uri):
+    with pytest.raises(TrackingError, match="Expected models:/<name>@<alias> or models:/<name>/<number>"):
         origin.find(uri)
 
 
-def test_an_alias_that_nobody_holds_is_refused(store):
-    with pytest.raises(TrackingError, match="No version of melanoma-ph2 holds the alias staging"):
-        origin.find(f"models:/{NAME}@staging")
+def test_an_alias_that_nobody_holds_and_a_number_that_is_not_there_are_refused(version):
+    with pytest.raises(TrackingError, match=f"No version of {NAME} holds the alias production"):
+        origin.find(f"models:/{NAME}@production")
+    with pytest.raises(TrackingError, match=r"has no version 2; it has \[1\]"):
+        origin.find(f"models:/{NAME}/2")
 
 
-def test_images_data_hashes_parameters_trial_and_environment_come_from_the_runs(store, tmp_path):
-    study = make_run(**{"best.trial": "7"})
-    run = make_run(**{"dvc.data/raw/ph2": "abc.dir", "cohort": "ph2", "tuning_run_id": study.run_id})
-    lay(run)
-    found = origin.trace(version_of(store, run), tmp_path / "there")
-    assert found.images["image_id"].tolist() == ["007"]  # ids stay words
-    assert found.data_hashes == {"data/raw/ph2": "abc.dir"}
+def test_the_run_tells_images_parameters_data_and_environment(version, tmp_path):
+    found = origin.trace(version, tmp_path / "there")
+    assert found.images["image_id"].tolist() == ["007", "008"]
+    assert found.images["licence"].isna().tolist() == [False, True]
     assert found.params == {"depth": "3"}
-    assert found.best_trial == "7"
-    assert found.environment == ["python==3.11", "numpy==2.4.6"]
+    assert found.data_hashes == {"data/raw/ph2": "abc.dir"}
+    assert found.environment == ["python==3.11.9", "numpy==2.0"]
+    assert found.best_trial is None
 
 
-def test_a_version_made_before_its_images_were_kept_is_told_kindly(store, tmp_path):
-    version = version_of(store, make_run(cohort="ph2"))
-    with pytest.raises(TrackingError, match=r"its run holds no data/images.csv.*run `dvc repro`"):
+def test_the_best_trial_is_that_of_the_study_that_the_run_names(version, tmp_path):
+    store = tracking.client()
+    study = store.create_run(tracking.experiment_id(store, "studies"), tags={"best.trial": "7"})
+    store.set_tag(version.tags["run_id"], "tuning_run_id", study.info.run_id)
+    assert origin.trace(version, tmp_path / "there").best_trial == "7"
+
+
+def test_a_version_without_its_run_is_refused(shelf, tmp_path):
+    unnamed, unknown = shelf.register(run_id=None), shelf.register(run_id="0" * 32)
+    with pytest.raises(TrackingError, match=f"version {unnamed} has no tag run_id"):
+        origin.trace(versions.get_version(NAME, unnamed), tmp_path / "there")
+    with pytest.raises(TrackingError, match=f"Run {'0' * 32} is not in the tracking store"):
+        origin.trace(versions.get_version(NAME, unknown), tmp_path / "there")
+
+
+def test_a_run_without_its_images_is_refused(shelf, tmp_path):
+    version = versions.get_version(NAME, shelf.register())
+    with pytest.raises(TrackingError, match=r"data/images\.csv cannot be read from its artifact store"):
         origin.trace(version, tmp_path / "there")
-
-
-def test_a_version_without_a_run_is_refused(store, tmp_path):
-    with pytest.raises(TrackingError, match="has no tag run_id"):
-        origin.trace(origin.find(f"models:/{NAME}/1"), tmp_path)

@@ -1,24 +1,66 @@
 import pytest
 
+from melanoma import tracking
 from melanoma.errors import TrackingError
 from melanoma.registry import versions
-
-NAME = "melanoma-ph2"
-
-
-def test_an_unknown_number_is_refused_with_those_there_are(store):
-    assert versions.get_version(NAME, 2).version in {2, "2"}
-    with pytest.raises(TrackingError, match=r"has no version 4; it has \[1, 2, 3\]"):
-        versions.get_version(NAME, 4)
+from tests.registry.shelf import NAME
 
 
-def test_a_version_without_digests_is_not_taken_for_untouched(store, tmp_path):
-    with pytest.raises(TrackingError, match="has no digests of its files"):
-        versions.require_untouched(versions.get_version(NAME, 1), tmp_path / "there")
+def test_a_version_is_found_by_its_number(shelf):
+    number = shelf.register()
+    assert int(versions.get_version(NAME, number).version) == number
 
 
-def test_an_alias_is_found_by_name_and_one_that_nobody_holds_is_not(store):
-    versions.set_alias(NAME, versions.PRODUCTION, "2")
-    assert int(versions.find_version(NAME, versions.PRODUCTION).version) == 2
-    assert versions.find_version(NAME, versions.STAGING) is None
-    assert versions.find_version("melanoma-none", versions.STAGING) is None
+def test_an_unknown_number_is_refused_with_those_that_there_are(shelf):
+    for _ in range(11):
+        shelf.register()
+    tracking.client().delete_model_version(NAME, "4")
+    for number in (-1, 0, 4, 12):
+        with pytest.raises(
+            TrackingError, match=rf"no version {number}; it has \[1, 2, 3, 5, 6, 7, 8, 9, 10, 11\]"
+        ):
+            versions.get_version(NAME, number)
+
+
+def test_an_unknown_model_is_refused(shelf):
+    with pytest.raises(
+        TrackingError, match="melanoma-none has no version 1; there is no such registered model"
+    ):
+        versions.get_version("melanoma-none", 1)
+
+
+@pytest.mark.parametrize("name", ["", "melanoma/ph2", "melanoma:ph2"])
+def test_what_cannot_name_a_model_is_refused(shelf, name):
+    with pytest.raises(TrackingError, match=f"'{name}' is no name of a registered model"):
+        versions.get_version(name, 1)
+
+
+def test_files_that_are_as_registered_are_given(shelf, tmp_path):
+    version = versions.get_version(NAME, shelf.register())
+    files = versions.require_untouched(version, tmp_path / "there")
+    assert (files / "artifacts" / "model.onnx").read_text() == f"network of {version.tags['run_id']}"
+
+
+@pytest.mark.parametrize("file", ["model.onnx", "settings.json"])
+def test_a_changed_file_is_refused_by_its_name(shelf, tmp_path, file):
+    number = shelf.register()
+    shelf.artifact(number, file).write_text("changed")
+    with pytest.raises(
+        TrackingError, match=f"{NAME} version {number} cannot be trusted: {file} has the sha256"
+    ):
+        versions.require_untouched(versions.get_version(NAME, number), tmp_path / "there")
+
+
+@pytest.mark.parametrize("file", ["model.onnx", "settings.json"])
+def test_a_file_that_is_gone_is_refused_by_its_name(shelf, tmp_path, file):
+    number = shelf.register()
+    shelf.artifact(number, file).unlink()
+    with pytest.raises(TrackingError, match=f"{file} has the sha256 no such file"):
+        versions.require_untouched(versions.get_version(NAME, number), tmp_path / "there")
+
+
+@pytest.mark.parametrize("tag", [versions.NETWORK_TAG, versions.SETTINGS_TAG])
+def test_a_version_without_one_of_the_digests_is_refused(shelf, tmp_path, tag):
+    number = shelf.register(**{tag: None})
+    with pytest.raises(TrackingError, match=f"version {number} has no digests of its files"):
+        versions.require_untouched(versions.get_version(NAME, number), tmp_path / "there")

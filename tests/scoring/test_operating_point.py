@@ -14,6 +14,10 @@ def test_the_three_answers_and_their_ends():
     assert POINT.decide(probability).tolist() == expected
 
 
+def test_what_is_no_number_is_never_called_benign():
+    assert POINT.decide(np.array([np.nan])).tolist() == ["refer"]
+
+
 def test_a_threshold_of_ones_own_asks_for_two_answers():
     assert POINT.decide(np.array([0.49, 0.5]), 0.5).tolist() == ["benign", "malignant"]
     assert POINT.decide(np.array([0.0]), 0.0).tolist() == ["malignant"]

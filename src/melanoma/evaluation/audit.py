@@ -1,11 +1,13 @@
 """Whether a network looks at the lesion: how its scores change when the lesion goes, or something else comes.
 
 All on the test images, at the operating point of the network. What an image without the lesion still tells
-is told by its surroundings; what a hair or a ruler changes is not about the disease.
+is told by its surroundings, or by the hole: a lesion that is covered still shows how large it was. What a
+hair or a ruler changes is not about the disease.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,8 +21,8 @@ from melanoma.scoring.operating_point import OperatingPoint
 from melanoma.sections import Audit
 
 PLAIN = "plain"
-WITHOUT_LESION = ("lesion_black", "lesion_filled", "border_only")
-MANY_FLIPPED = 0.2  # of decisions, from which an artefact is warned of
+CHANCE = 0.5
+BLOCK = 256  # changed images in memory at once
 Score = Callable[[np.ndarray], np.ndarray]
 
 
@@ -47,21 +49,45 @@ class Audited:
         return self.point.calibration.apply(self.score(images))
 
 
-def variants(audited: Audited, settings: Audit) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
-    """Name, positions of the images and the changed images, one variant at a time."""
-    masked = np.array(sorted(audited.masks), dtype=int)
-    if len(masked):
-        for name, change in (("lesion_black", artefacts.blacked), ("lesion_filled", artefacts.filled)):
-            yield name, masked, np.stack([change(audited.images[at], audited.masks[at]) for at in masked])
-    everyone = np.arange(len(audited.images))
-    framed = [
-        artefacts.border_only(image, border_fraction=settings.border_fraction) for image in audited.images
+@dataclass(frozen=True)
+class Variant:
+    """The images changed in one way.
+
+    Attributes:
+        name: For people, and in `audit.json`.
+        positions: Of the images that can be changed so.
+        change: From a position to the changed image.
+    """
+
+    name: str
+    positions: np.ndarray
+    change: Callable[[int], np.ndarray]
+
+
+def variants(audited: Audited, settings: Audit) -> list[Variant]:
+    """All that the network is asked; without masks only what needs none."""
+    images, image_ids = audited.images, audited.rows["image_id"].tolist()
+
+    def black(at: int) -> np.ndarray:
+        return artefacts.blacked(images[at], audited.masks[at])
+
+    def filled(at: int) -> np.ndarray:
+        return artefacts.filled(images[at], audited.masks[at])
+
+    def framed(at: int) -> np.ndarray:
+        return artefacts.border_only(images[at], border_fraction=settings.border_fraction)
+
+    def overlaid(name: str, at: int) -> np.ndarray:
+        return artefacts.lay_over(images[at], name, image_ids[at])
+
+    masked, everyone = np.array(sorted(audited.masks), dtype=int), np.arange(len(images))
+    found = [
+        Variant("lesion_black", masked, black),
+        Variant("lesion_filled", masked, filled),
+        Variant("border_only", everyone, framed),
+        *(Variant(name, everyone, partial(overlaid, name)) for name in artefacts.ARTEFACTS),
     ]
-    yield "border_only", everyone, np.stack(framed)
-    for name in artefacts.ARTEFACTS:
-        pairs = zip(audited.images, audited.rows["image_id"], strict=True)
-        drawn = [artefacts.lay_over(image, name, image_id) for image, image_id in pairs]
-        yield name, everyone, np.stack(drawn)
+    return [variant for variant in found if len(variant.positions)]
 
 
 def measure(audited: Audited, settings: Audit) -> dict[str, dict[str, Any]]:
@@ -73,10 +99,32 @@ def measure(audited: Audited, settings: Audit) -> dict[str, dict[str, Any]]:
     """
     plain = audited.probability(audited.images)
     measured = {PLAIN: _measure_one(audited, np.arange(len(plain)), plain, plain, settings)}
-    for name, positions, changed in variants(audited, settings):
-        probability = audited.probability(changed)
-        measured[name] = _measure_one(audited, positions, probability, plain[positions], settings)
+    for variant in variants(audited, settings):
+        probability = _probability_of(audited, variant)
+        at = variant.positions
+        measured[variant.name] = _measure_one(audited, at, probability, plain[at], settings)
     return measured
+
+
+def _probability_of(audited: Audited, variant: Variant) -> np.ndarray:
+    """Calibrated, of all changed images; only a block of them is held at a time."""
+    blocks = [variant.positions[start : start + BLOCK] for start in range(0, len(variant.positions), BLOCK)]
+    return np.concatenate(
+        [audited.probability(np.stack([variant.change(at) for at in block])) for block in blocks]
+    )
+
+
+def lesion_area(audited: Audited, settings: Audit) -> dict[str, Any] | None:
+    """How well the size of the mask alone tells the label: what a covered lesion still shows.
+
+    Returns:
+        `num_images` and `auc_roc` of "the larger, the more malignant"; None without masks.
+    """
+    if not audited.masks:
+        return None
+    masked = sorted(audited.masks)
+    area = np.array([audited.masks[at].mean() for at in masked])
+    return {"num_images": len(masked), "auc_roc": _auc(audited.rows.iloc[masked], area, settings)}
 
 
 def _measure_one(
@@ -128,33 +176,46 @@ def compare(
     }
 
 
-def warnings(measured: dict[str, dict[str, Any]], references: dict[str, dict[str, Any]]) -> list[str]:
+def warnings(found: Mapping[str, Any], *, max_flipped_fraction: float) -> list[str]:
     """In words, what speaks against the network; empty when nothing does.
 
     Args:
-        measured: From `measure`.
-        references: From `compare`.
+        found: `variants` from `measure`, `lesion_area`, and `references` from `compare`.
+        max_flipped_fraction: Of decisions, that one artefact may turn.
     """
-    found = []
-    for name in WITHOUT_LESION:
-        auc = measured.get(name, {}).get("auc_roc")
-        if auc is not None and auc["low"] > 0.5:
-            found.append(
-                f"{name}: without the lesion the AUC is still {with_interval(auc)}; what surrounds the "
-                "lesion, or its outline, tells the label"
-            )
+    said = _without_lesion(found["variants"], found["lesion_area"])
     for name in artefacts.ARTEFACTS:
-        share = measured[name]["flipped_fraction"]
-        if share > MANY_FLIPPED:
-            found.append(f"{name}: adding it turns {share:.0%} of the decisions")
-    for name, reference in references.items():
+        share = found["variants"][name]["flipped_fraction"]
+        if share > max_flipped_fraction:
+            said.append(f"{name}: adding it turns {share:.0%} of the decisions")
+    for name, reference in found["references"].items():
         lead = reference["selected_minus_reference"]
         if not lead["low"] > 0:
-            found.append(
+            said.append(
                 f"{name}: it is not shown that the network does better than this reference, whose AUC is "
                 f"{with_interval(reference['auc_roc'])}; difference {with_interval(lead)}"
             )
-    return found
+    return said
+
+
+def _without_lesion(variants: Mapping[str, Any], area: Mapping[str, Any] | None) -> list[str]:
+    instead = {"border_only": "the skin, the lens, or lesions that reach the frame tell the label"}
+    said = []
+    if area is None:
+        said.append("no image has a mask: whether the network looks at the lesion could hardly be asked")
+    else:
+        hole = f"what surrounds it tells the label, or the outline left; its size alone has {_in_words(area)}"
+        instead |= dict.fromkeys(("lesion_black", "lesion_filled"), hole)
+    for name, why in instead.items():
+        if variants[name]["auc_roc"]["low"] > CHANCE:
+            said.append(
+                f"{name}: without the lesion the network still has {_in_words(variants[name])}; {why}"
+            )
+    return said
+
+
+def _in_words(entry: Mapping[str, Any]) -> str:
+    return f"an AUC of {with_interval(entry['auc_roc'])}"
 
 
 def with_interval(entry: dict[str, float]) -> str:
@@ -162,22 +223,21 @@ def with_interval(entry: dict[str, float]) -> str:
     return f"{entry['value']:.3f} ({entry['low']:.3f} to {entry['high']:.3f})"
 
 
-def figure(
-    measured: dict[str, dict[str, Any]], references: dict[str, dict[str, Any]], *, title: str, note: str
-) -> Figure:
-    """AUC of the plain images, of each variant and of the references, with intervals.
+def figure(found: Mapping[str, Any], *, title: str, note: str) -> Figure:
+    """AUC of the plain images, of each variant, of the lesion's area and of the references, with intervals.
 
     Args:
-        measured: From `measure`.
-        references: From `compare`.
+        found: As for `warnings`.
         title: Of the figure.
         note: Where the images come from.
     """
-    rows = {name: entry["auc_roc"] for name, entry in measured.items()}
-    rows |= {f"reference: {name}": entry["auc_roc"] for name, entry in references.items()}
+    rows = {name: entry["auc_roc"] for name, entry in found["variants"].items()}
+    if found["lesion_area"]:
+        rows["reference: lesion's area"] = found["lesion_area"]["auc_roc"]
+    rows |= {f"reference: {name}": entry["auc_roc"] for name, entry in found["references"].items()}
     drawn = new_figure(title, note, width=6.4, height=1.6 + 0.3 * len(rows))
     axes = drawn.subplots()
-    axes.axvline(0.5, color="#bbbbbb", linewidth=1, linestyle="--")
+    axes.axvline(CHANCE, color="#bbbbbb", linewidth=1, linestyle="--")
     for place, (name, auc) in enumerate(rows.items()):
         color = "#6c757d" if name.startswith("reference") else CURVE
         axes.plot([auc["low"], auc["high"]], [place, place], color=color, linewidth=1)

@@ -1,6 +1,7 @@
 """Whether a challenger may take the alias `staging`: declared gates, each with its figures and in words.
 
-A gate that cannot be judged is not passed.
+A gate that cannot be judged is not passed. Only the one on parts of the images does not refuse then: small
+splits have no part with enough images, and the verdict names it as not judged.
 """
 
 import math
@@ -57,6 +58,7 @@ class Gate:
         bound: What params.yaml asks for.
         measured: What was found: a number, or `value`, `low`, `high`.
         words: The same in a sentence.
+        is_judged: False where there was nothing to judge by: neither passed nor a reason to refuse.
     """
 
     name: str
@@ -64,6 +66,7 @@ class Gate:
     bound: float | bool
     measured: Any
     words: str
+    is_judged: bool = True
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -96,7 +99,7 @@ def judge(contest: Contest, rules: Promote) -> dict[str, Any]:
     else:
         words = "the images to judge by are not of two classes, so nothing can be compared"
         gates.append(Gate("both_classes", False, True, False, words))
-    reasons = [gate.words for gate in gates if not gate.is_passed]
+    reasons = [gate.words for gate in gates if gate.is_judged and not gate.is_passed]
     verdict = {"is_passed": not reasons, "reasons": reasons}
     return verdict | {"gates": [gate.to_dict() for gate in gates]} | evidence
 
@@ -192,7 +195,7 @@ def _no_slice_below(slices: Sequence[Mapping[str, Any]], bound: float) -> Gate:
     ]
     if not judged:
         words = "no part of the test images has enough of both classes to be judged"
-        return Gate("min_worst_slice_auc_roc", True, bound, None, words)
+        return Gate("min_worst_slice_auc_roc", False, bound, None, words, is_judged=False)
     worst = min(judged, key=lambda entry: entry["auc_roc"]["value"])
     words = (
         f"the worst of {len(judged)} parts, {worst['slice']} = {worst['value']} with {worst['num_images']} "

@@ -233,9 +233,9 @@ def _slices(sources: Sources) -> str:
             for entry in sources.slices
         ]
     )
-    least = sources.evaluate.min_slice_images
+    least = sources.evaluate.min_slice_groups
     return (
-        f"## Parts of the test images\n\n*n too small*: fewer than {least} images of a class that the metric "
+        f"## Parts of the test images\n\n*n too small*: fewer than {least} groups of a class that the metric "
         f"needs.\n\n{markdown(table)}"
     )
 
@@ -275,7 +275,7 @@ def _verdict(sources: Sources) -> str:
     promotion = sources.promotion
     table = pd.DataFrame(
         [
-            {"gate": gate["name"], "passed": "yes" if gate["is_passed"] else "NO", "in words": gate["words"]}
+            {"gate": gate["name"], "passed": _passed(gate), "in words": gate["words"]}
             for gate in promotion["gates"]
         ]
     )
@@ -286,6 +286,12 @@ def _verdict(sources: Sources) -> str:
         f"These test images have been looked at {looks['num_looks']} times, at {looks['num_models']} models, "
         f"{looks['num_choices']} times to choose. The more often, the more optimistic are figures on them."
     )
+
+
+def _passed(gate: Mapping[str, Any]) -> str:
+    if not gate["is_judged"]:
+        return "not judged"
+    return "yes" if gate["is_passed"] else "NO"
 
 
 def _limits(sources: Sources) -> str:

@@ -91,20 +91,13 @@ def _fit_and_score(
     target = index["target"].to_numpy()[is_train]
     groups = index["group_id"].to_numpy()[is_train]
     regression = LogisticRegression(class_weight="balanced", max_iter=5000)
-    folds = StratifiedGroupKFold(
-        _num_folds(target, groups, settings.num_folds), shuffle=True, random_state=settings.seed
-    )
-    search = GridSearchCV(
-        Pipeline([("prepare", prepare), ("classify", regression)]),
-        {"classify__C": PENALTIES},
-        scoring="roc_auc",
-        cv=folds,
-    )
+    model = Pipeline([("prepare", prepare), ("classify", regression)])
+    # Not more folds than groups of the rarer class: every fold has both. One group alone cannot be left out.
+    num_folds = min(settings.num_folds, *(len(set(groups[target == label])) for label in (0, 1)))
     with threadpool_limits(1):  # small matrices: threads would wait more than work
-        search.fit(features[is_train], target, groups=groups)
-        return np.asarray(search.predict_proba(features)[:, 1])
-
-
-def _num_folds(target: np.ndarray, groups: np.ndarray, wanted: int) -> int:
-    """Not more than the groups of the rarer class, so that every fold has both."""
-    return max(2, min(wanted, *(len(set(groups[target == label])) for label in (0, 1))))
+        if num_folds > 1:
+            folds = StratifiedGroupKFold(num_folds, shuffle=True, random_state=settings.seed)
+            search = GridSearchCV(model, {"classify__C": PENALTIES}, scoring="roc_auc", cv=folds, refit=False)
+            model.set_params(**search.fit(features[is_train], target, groups=groups).best_params_)
+        model.fit(features[is_train], target)
+        return np.asarray(model.predict_proba(features)[:, 1])

@@ -15,6 +15,8 @@ from melanoma.scoring.operating_point import BENIGN, MALIGNANT, OperatingPoint
 from melanoma.sections import Evaluate
 
 MEASURED_SPLITS = (VALIDATION, TEST)
+SHIFTED = ("logistic", "isotonic")  # calibrations that take up how many images are malignant
+BALANCED = 0.5  # share of malignant images in training, by which the scores of the others go
 
 
 @dataclass(frozen=True)
@@ -236,7 +238,8 @@ def _predictions(
 def _curves(index: pd.DataFrame, probability: np.ndarray, settings: Evaluate) -> dict[str, pd.DataFrame]:
     rows, is_in, weights = _draws(index, TEST, settings)
     target, found = rows["target"].to_numpy(), probability[is_in]
-    fitted_on = index.loc[index["split"] == VALIDATION, "target"].mean()
+    is_shifted = settings.calibration in SHIFTED
+    fitted_on = index.loc[index["split"] == VALIDATION, "target"].mean() if is_shifted else BALANCED
     columns = ["false_positive_fraction", "sensitivity", "threshold"]
     return {
         "roc": pd.DataFrame(metrics.roc_curve(target, found))[columns],

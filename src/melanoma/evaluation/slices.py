@@ -1,6 +1,6 @@
 """The metrics in parts of the test images: where a model is worse than it looks on all of them.
 
-Counts are always given. What rests on fewer images than declared is not measured: a sensitivity of five
+Counts are always given. What rests on fewer groups than declared is not measured: a sensitivity of five
 images would be read as one.
 """
 
@@ -14,7 +14,7 @@ from melanoma.evaluation import bootstrap
 from melanoma.sections import Evaluate
 
 NOT_RECORDED = "not recorded"
-# What each metric needs enough images of: malignant, benign.
+# What each metric needs enough groups with: malignant, benign images.
 MEASURED = {
     "auc_roc": (True, True),
     "average_precision": (True, True),
@@ -106,20 +106,21 @@ def _measure_one(
     found = bootstrap.metrics_with_intervals(
         target, probability, threshold=threshold, weights=weights, num_bins=settings.num_calibration_bins
     )
-    num_malignant, least = int(target.sum()), settings.min_slice_images
+    of_class = rows.groupby("target")["group_id"].nunique()
+    num_groups, least = rows["group_id"].nunique(), settings.min_slice_groups
     is_enough = {
-        name: len(target) >= least
-        and (not malignant or num_malignant >= least)
-        and (not benign or len(target) - num_malignant >= least)
+        name: num_groups >= least
+        and (not malignant or of_class.get(1, 0) >= least)
+        and (not benign or of_class.get(0, 0) >= least)
         for name, (malignant, benign) in MEASURED.items()
     }
     undefined = dict.fromkeys(("value", "low", "high"), float("nan"))
     return {
         "num_images": len(target),
-        "num_groups": int(rows["group_id"].nunique()),
-        "num_malignant": num_malignant,
+        "num_groups": int(num_groups),
+        "num_malignant": int(target.sum()),
         "is_too_small": not (is_enough["sensitivity"] or is_enough["specificity"]),
-        "prevalence": num_malignant / len(target),
+        "prevalence": float(target.mean()),
         "mean_probability": float(probability.mean()),
         **{name: found[name] if is_enough[name] else undefined for name in MEASURED},
     }

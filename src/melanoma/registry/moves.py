@@ -112,13 +112,15 @@ def move_alias(
         evidence: What it rests on.
 
     Returns:
-        The version that held the alias before; where `version` holds it already nothing is entered.
+        The version that held the alias before. Where `version` holds it already nothing is entered, unless
+        somebody moved it outside the ledger.
 
     Raises:
         TrackingError: The store does not answer, or somebody else moved the alias meanwhile.
     """
     previous = holder_of(name, alias)
-    if previous == version:
+    last = ledger.moves(name, alias)[-1:]
+    if previous == version and last and last[0].version == version:
         return previous
     tags = {"alias": alias, "version": version, "previous_version": previous}
     entered = ledger.add(name, kind, by=by, reason=reason, tags=tags, evidence=evidence, is_over=False)
@@ -148,8 +150,8 @@ def way_back(name: str, alias: str) -> list[int]:
         if entry.kind == ledger.ROLLBACK and len(way) > 1:
             way.pop()
             continue
-        if entry.previous is not None and entry.previous != (way[-1] if way else None):
-            way = [entry.previous]  # it was moved outside the ledger in between
+        if entry.previous != (way[-1] if way else None):  # it was moved outside the ledger in between
+            way = [] if entry.previous is None else [entry.previous]
         if entry.version is not None:
             way.append(entry.version)
     return way

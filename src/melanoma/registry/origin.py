@@ -57,7 +57,7 @@ def find(uri: str) -> versions.Version:
             raise TrackingError(f"No version of {name} holds the alias {alias}.")
         return version
     name, _, number = uri.removeprefix(SCHEME).rpartition("/")
-    if not uri.startswith(SCHEME) or not name or not number.isdigit():
+    if not uri.startswith(SCHEME) or not name or not number.isdecimal():
         raise TrackingError(
             f"{uri!r} is no address of a version. Expected models:/<name>@<alias> or "
             "models:/<name>/<number>, "

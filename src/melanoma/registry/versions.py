@@ -20,6 +20,9 @@ PREVIOUS_TAG = "previous_version"
 NETWORK_TAG, SETTINGS_TAG = "network_sha256", "settings_sha256"
 FILE_OF_DIGEST = {NETWORK_TAG: "model.onnx", SETTINGS_TAG: "settings.json"}
 
+MAX_DESCRIPTION = 4800  # characters; MLflow's tables have room for 5000
+CUT = "\n\n… the whole page is the artifact model_card.md of the run."
+
 Version: TypeAlias = ModelVersion  # of a registered model; callers name the type
 
 
@@ -52,6 +55,13 @@ def register(name: str, model_uri: str, *, tags: Mapping[str, object]) -> Versio
     return store.get_model_version(name, version.version)
 
 
+def require_model(name: str) -> None:
+    """Raise a `TrackingError` that names those there are when there is no registered model `name`."""
+    known = sorted(model.name for model in client().search_registered_models())
+    if name not in known:
+        raise TrackingError(f"There is no registered model {name}; there are {known}.")
+
+
 def get_version(name: str, number: int) -> Version:
     """A version of a registered model.
 
@@ -62,6 +72,8 @@ def get_version(name: str, number: int) -> Version:
     try:
         return store.get_model_version(name, str(number))
     except MlflowException as error:
+        if error.error_code == "INVALID_PARAMETER_VALUE":
+            raise TrackingError(f"{name!r} is no name of a registered model: {error}") from error
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise
         known = sorted(int(version.version) for version in store.search_model_versions(f"name = '{name}'"))
@@ -95,8 +107,10 @@ def require_untouched(version: Version, folder: Path) -> Path:
 
 
 def describe(name: str, number: int, text: str) -> None:
-    """Attach a page to a version: the UI shows it."""
-    client().update_model_version(name, str(number), description=text)
+    """Show a page with a version, cut where databases hold no more."""
+    is_long = len(text) > MAX_DESCRIPTION
+    shown = text[:MAX_DESCRIPTION] + CUT if is_long else text
+    client().update_model_version(name, str(number), description=shown)
 
 
 def set_alias(name: str, alias: str, version: str) -> None:

@@ -69,14 +69,14 @@ class OperatingPoint:
     evidence: Mapping[str, Any] = field(default_factory=dict)
 
     def decide(self, probability: np.ndarray, threshold: float | None = None) -> np.ndarray:
-        """`benign`, `refer` or `malignant` of each probability.
+        """`benign`, `refer` or `malignant` of each probability; what is no number is referred.
 
         Args:
             probability: Calibrated, any shape.
             threshold: Asks for two answers at another threshold: nothing is referred then.
         """
         low, high = (self.refer_from, self.refer_to) if threshold is None else (threshold, threshold)
-        return np.select([probability >= high, probability >= low], [MALIGNANT, REFER], BENIGN)
+        return np.select([probability >= high, probability < low], [MALIGNANT, BENIGN], REFER)
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON; `from_dict` reads it back."""

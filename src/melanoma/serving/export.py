@@ -1,5 +1,6 @@
 """Put network, operating point and the code of the scorer into an MLflow model."""
 
+import hashlib
 import io
 import tempfile
 from collections.abc import Mapping
@@ -87,6 +88,15 @@ def log_served_model(
             metadata={SETTINGS_DIGEST: sha256_of_file(path)},
         )
     return str(logged.model_uri)
+
+
+def code_digest() -> str:
+    """Hex digest of the code that travels and decides: with other code, a model answers otherwise."""
+    package = Path(melanoma.__file__).parent
+    folders = (package / "serving", package / "scoring")
+    files = sorted(path for folder in folders for path in folder.glob("*.py"))
+    files += [package / "data" / "images.py", package / "data" / "plausibility.py"]
+    return hashlib.sha256("".join(map(sha256_of_file, files)).encode()).hexdigest()
 
 
 def example_image(size: int) -> bytes:
