@@ -90,9 +90,11 @@ data-pull: .venv/.installed ## Bring the data of this version from the S3 store
 ui: .venv/.installed ## Compare runs in the browser
 	mlflow ui --port $(UI_PORT)
 
+# A registry that is down is said so after seconds: MLflow would try for four minutes.
 .PHONY: serve
 serve: .venv/.installed ## Serve the staging model of COHORT on PORT
-	mlflow models serve -m models:/melanoma-$(COHORT)@staging --env-manager local --port $(PORT)
+	MLFLOW_HTTP_REQUEST_MAX_RETRIES=$${MLFLOW_HTTP_REQUEST_MAX_RETRIES:-2} \
+		mlflow models serve -m models:/melanoma-$(COHORT)@staging --env-manager local --port $(PORT)
 
 .PHONY: summary
 summary: .venv/.installed ## Say what the last results are and where to look

@@ -163,6 +163,14 @@ def test_an_alias_that_is_missing_is_named_at_the_start(logged, store, tmp_path)
     assert "Registered model alias staging not found" in text
 
 
+def test_a_registry_that_is_down_is_named_at_the_start(tmp_path):
+    address = f"http://127.0.0.1:{clone.free_port()}"
+    changed = {"MLFLOW_TRACKING_URI": address, "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
+    text = starting(tmp_path, "models:/melanoma-toy@staging", **changed)
+    assert f"API request to {address}" in text
+    assert "Connection refused" in text
+
+
 def test_a_network_that_was_changed_keeps_the_server_from_starting(logged, tmp_path):
     import mlflow
 

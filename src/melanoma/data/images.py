@@ -135,8 +135,11 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 def resize_square(pixels: np.ndarray, size: int) -> np.ndarray:
     """Squash `(height, width, 3)` uint8 pixels to `(size, size, 3)`, antialiased bilinear."""
-    image = Image.fromarray(pixels).resize((size, size), Image.Resampling.BILINEAR)
-    return np.asarray(image, dtype=np.uint8)
+    return _squashed(Image.fromarray(pixels), size)
+
+
+def _squashed(image: Image.Image, size: int) -> np.ndarray:
+    return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR), dtype=np.uint8)
 
 
 def load_square(encoded: bytes, size: int) -> np.ndarray:
@@ -150,7 +153,10 @@ def load_square(encoded: bytes, size: int) -> np.ndarray:
     Raises:
         ImageError: See `decode`.
     """
-    return resize_square(decode(encoded, min_side=2 * size), size)
+    image = open_image(encoded)
+    image.draft("RGB", (2 * size, 2 * size))
+    with _refusing_damage():  # the pixels of `resize_square(decode(...))`, without two copies of them all
+        return _squashed(_to_rgb(_upright(image)), size)
 
 
 def read_bytes(path: Path) -> bytes:

@@ -16,7 +16,7 @@ from melanoma.data.images import resize_square
 from melanoma.errors import ImageError
 
 SIDE = 64  # of the thumbnail, pixels
-GREY = np.array([0.299, 0.587, 0.114])
+GREY = (0.299, 0.587, 0.114)
 
 # Bounds; after each the most extreme of the real images.
 MIN_CONTRAST = 0.01  # 0.019
@@ -51,11 +51,10 @@ class Look:
 def look(pixels: np.ndarray) -> Look:
     """Facts of a picture `(height, width, 3)`, uint8."""
     thumbnail = resize_square(pixels, SIDE)
-    colour = thumbnail / 255
-    grey = colour @ GREY
-    red, green, blue = (colour[..., channel] for channel in range(3))
-    largest = colour.max(axis=-1)
-    spread = largest - colour.min(axis=-1)
+    red, green, blue = np.ascontiguousarray(thumbnail.transpose(2, 0, 1)) / 255
+    grey = GREY[0] * red + GREY[1] * green + GREY[2] * blue
+    largest = np.maximum(np.maximum(red, green), blue)
+    spread = largest - np.minimum(np.minimum(red, green), blue)
     saturation = np.divide(spread, largest, out=np.zeros_like(spread), where=largest > 0)
     return Look(
         contrast=float(grey.std()),
@@ -107,5 +106,6 @@ def _smoothness(grey: np.ndarray) -> float:
 
 
 def _one_colour_fraction(thumbnail: np.ndarray) -> float:
-    codes = thumbnail.astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], dtype=np.uint32)
+    red, green, blue = thumbnail.astype(np.uint32).transpose(2, 0, 1)
+    codes = (red << 16) | (green << 8) | blue
     return float(np.unique(codes, return_counts=True)[1].max() / codes.size)
