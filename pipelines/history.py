@@ -32,8 +32,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     width = None if sys.stdout.isatty() else SHOWN_WIDTH
     console = Console(width=width, highlight=False, markup=False, emoji=False)  # reasons are shown as written
     _require_past(args.on)
-    versions.require_model(args.model)
     entries = ledger.entries(args.model)
+    if not entries:
+        versions.require_model(args.model)
     if args.on is None:
         console.print(_table(args.model, [entry for entry in entries if args.alias in (None, entry.alias)]))
         console.print(_looks(entries))

@@ -256,12 +256,6 @@ class Evaluate(Section):
     def _check(self) -> Self:
         if self.age_bands != sorted(set(self.age_bands)):
             raise ValueError(f"age_bands must rise, got {self.age_bands}")
-        if self.refer_min_sensitivity < self.min_sensitivity:
-            raise ValueError(
-                f"refer_min_sensitivity must not be below min_sensitivity, got {self.refer_min_sensitivity} "
-                "and "
-                f"{self.min_sensitivity}: the band to refer would have no part below the threshold"
-            )
         return self
 
 

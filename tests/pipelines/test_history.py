@@ -67,6 +67,7 @@ def test_one_alias_is_told_alone(shelf, told):
 
 
 def test_looks_are_counted_and_are_no_lines_of_the_table(shelf, told):
+    ledger.add(NAME, ledger.REFUSAL, by="a test", reason="none", tags={}, evidence={})
     assert "no look at a test split was entered" in told()
     for model, purpose in (("m", "evaluate"), ("m", "promote"), ("n", "evaluate")):
         ledger.record_look(
@@ -74,7 +75,7 @@ def test_looks_are_counted_and_are_no_lines_of_the_table(shelf, told):
         )
     out = told()
     assert "test split 0123456789ab: 3 looks at 2 models, 1 of them to choose" in out
-    assert rows(out) == []
+    assert [row[1] for row in rows(out)] == [ledger.REFUSAL]
 
 
 def test_words_of_people_are_told_as_they_wrote_them(shelf, told):
@@ -129,10 +130,14 @@ def test_an_alias_of_which_the_ledger_knows_nothing_is_warned_of(shelf, told):
     assert "warning: staging holds version 1, but the ledger's last entry says no version" in told()
 
 
-def test_a_model_that_is_not_there_has_no_history(shelf, told):
-    out = told(name="melanoma-none")
-    assert rows(out) == []
-    assert "no look at a test split was entered" in out
+def test_a_model_that_is_not_there_is_refused_with_those_there_are(shelf, capsys):
+    assert _cli.run(history.main, ["melanoma-none"]) == 1
+    assert "There is no registered model melanoma-none" in capsys.readouterr().err
+
+
+def test_a_day_to_come_is_refused(shelf, capsys):
+    assert _cli.run(history.main, ["melanoma-none", "--on", "2999-01-01"]) == 1
+    assert "lies in the future" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["", " ", "it's", "melanoma/ph2"])

@@ -11,7 +11,7 @@ import pytest
 from melanoma import tracking
 from melanoma.registry import ledger, versions
 from tests.imports import ROOT
-from tests.pipelines.workspace import change_params, command, run_stage
+from tests.pipelines.workspace import change_params, command, copy, copy_with_store, inside, run_stage
 
 NAME = "melanoma-sample"
 
@@ -20,12 +20,22 @@ def verdict() -> dict:
     return json.loads(Path("reports/sample/promotion.json").read_text())
 
 
+@pytest.fixture(scope="module")
+def evaluated(workspace, tmp_path_factory):
+    """A copy with a registry of its own that holds nothing yet; read only."""
+    folder = copy(workspace, tmp_path_factory.mktemp("evaluated") / "copy")
+    with inside(folder):
+        for stage in ("train", "evaluate", "audit"):
+            assert run_stage(stage) == 0
+    return folder
+
+
 @pytest.fixture
-def fresh(broken):
-    """A copy with a registry of its own that holds nothing yet."""
-    for stage in ("train", "evaluate", "audit"):
-        assert run_stage(stage) == 0
-    return broken
+def fresh(evaluated, tmp_path):
+    """The current folder is a copy of that, to break things in."""
+    folder = copy_with_store(evaluated, tmp_path / "fresh")
+    with inside(folder):
+        yield folder
 
 
 def test_the_first_model_that_passes_holds_the_alias(at_workspace):

@@ -20,6 +20,8 @@ from tests.imports import ROOT
 LIMITS = {"max_rows": 40, "max_request_megabytes": 2, "min_image_side": 64}
 NUM_IMAGES = 20
 
+POINT = {"refer_from": 0.4, "refer_to": 0.6}
+
 
 class Model:
     """The probability of an image is the number that stands in its bytes."""
@@ -80,7 +82,9 @@ def evaluated(tmp_path, monkeypatch):
     accepted.to_parquet("data/accepted/sample.parquet")
     report = tmp_path / "reports" / "sample"
     report.mkdir(parents=True)
-    (report / "models.json").write_text(json.dumps({"selected": "tuned"}))
+    (report / "models.json").write_text(
+        json.dumps({"selected": "tuned", "tuned": {"operating_point": POINT}})
+    )
     tables = []
     for model, shift in (("baseline", 0.5), ("tuned", 0.0)):
         probability = [number / NUM_IMAGES + shift for number in range(NUM_IMAGES)]

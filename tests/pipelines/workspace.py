@@ -4,8 +4,9 @@ import importlib
 import os
 import shlex
 import shutil
+import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -112,4 +113,25 @@ def inside(folder: Path) -> Iterator[None]:
 def copy(workspace: Path, folder: Path) -> Path:
     """A copy of a workspace without its tracking store, to break things in."""
     shutil.copytree(workspace, folder, ignore=shutil.ignore_patterns("mlruns", "mlflow.db*"))
+    return folder
+
+
+# Where MLflow writes absolute paths of artifacts, by table.
+PLACES = {
+    "experiments": ("artifact_location",),
+    "runs": ("artifact_uri",),
+    "logged_models": ("artifact_location",),
+    "model_versions": ("source", "storage_location"),
+}
+
+
+def copy_with_store(workspace: Path, folder: Path) -> Path:
+    """A copy of a workspace with its tracking store, in which every path leads into the copy."""
+    shutil.copytree(workspace, folder)
+    with closing(sqlite3.connect(folder / "mlflow.db")) as store, store:
+        for table, columns in PLACES.items():
+            for column in columns:
+                store.execute(
+                    f"UPDATE {table} SET {column} = REPLACE({column}, ?, ?)", (str(workspace), str(folder))
+                )
     return folder
