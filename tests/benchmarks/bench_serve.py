@@ -230,18 +230,21 @@ class Bench:
         ]
 
     def batch(self) -> list[Row]:
-        """Images a second of one request with 32, and of 32 with one."""
-        together, alone = [], []
+        """Images a second of one request with 32, of 32 with one, and of the Keras flavour with 32."""
+        together, alone, keras = [], [], []
         for _ in range(self.amounts.rounds):
             together.append(1000 * NUM_PICTURES / _milliseconds(self._ask, *range(NUM_PICTURES)))
             start = time.perf_counter()
             for number in range(NUM_PICTURES):
                 self._ask(number)
             alone.append(NUM_PICTURES / (time.perf_counter() - start))
-        ratio = ratios(together, alone, to="one by one", at_least=2)
+            keras.append(1000 * NUM_PICTURES / _milliseconds(self._ask_keras, *range(NUM_PICTURES)))
+        name, unit, spread = "32 JPEGs in a request", "images/s", Spread.of(together)
         return [
-            Row("batch", "32 JPEGs in a request", "images/s", Spread.of(together), ratio),
-            Row("batch", "32 requests one by one", "images/s", Spread.of(alone)),
+            Row("batch", name, unit, spread, ratios(together, alone, to="one by one", at_least=2)),
+            Row("batch", name, unit, spread, ratios(together, keras, to=KERAS, at_least=2)),
+            Row("batch", "32 requests one by one", unit, Spread.of(alone)),
+            Row("batch", f"32 images in a request to {KERAS}", unit, Spread.of(keras)),
         ]
 
     def clients(self) -> list[Row]:
@@ -285,12 +288,12 @@ class Bench:
         rows: list[dict[str, Any]] = response.json()["predictions"]
         _require_equal([row["probability"] for row in rows], self._expected[list(numbers)])
 
-    def _ask_keras(self, number: int) -> None:
+    def _ask_keras(self, *numbers: int) -> None:
         """What a client of the Keras flavour does: decode, resize, post the pixels as numbers."""
-        pixels = load_square(self.pictures[number], self._size)[None]
+        pixels = np.stack([load_square(self.pictures[number], self._size) for number in numbers])
         url = f"{self.keras.url}/invocations"
         response = self._session.post(url, json={"inputs": pixels.tolist()}, timeout=60)
-        _require_equal(np.ravel(response.json()["predictions"]), self._expected[[number]])
+        _require_equal(np.ravel(response.json()["predictions"]), self._expected[list(numbers)])
 
     def _score_here(self, number: int) -> None:
         pixels = load_square(self.pictures[number], self._size)[None]

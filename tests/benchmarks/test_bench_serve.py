@@ -19,7 +19,7 @@ def test_quick_run_writes_every_row(tmp_path):
     assert [row["part"] for row in found["rows"]] == [
         *["start"] * 6,
         *["one"] * 4,
-        *["batch"] * 2,
+        *["batch"] * 4,
         *["clients"] * 2,
         "many",
     ]

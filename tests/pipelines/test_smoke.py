@@ -20,8 +20,6 @@ from tests.imports import ROOT
 LIMITS = {"max_rows": 40, "max_request_megabytes": 2, "min_image_side": 64}
 NUM_IMAGES = 20
 
-POINT = {"refer_from": 0.4, "refer_to": 0.6}
-
 
 class Model:
     """The probability of an image is the number that stands in its bytes."""
@@ -82,9 +80,9 @@ def evaluated(tmp_path, monkeypatch):
     accepted.to_parquet("data/accepted/sample.parquet")
     report = tmp_path / "reports" / "sample"
     report.mkdir(parents=True)
-    (report / "models.json").write_text(
-        json.dumps({"selected": "tuned", "tuned": {"operating_point": POINT}})
-    )
+    point = {"refer_from": 0.5, "refer_to": 0.7}
+    models = {"selected": "tuned", "tuned": {"operating_point": point}}
+    (report / "models.json").write_text(json.dumps(models))
     tables = []
     for model, shift in (("baseline", 0.5), ("tuned", 0.0)):
         probability = [number / NUM_IMAGES + shift for number in range(NUM_IMAGES)]
@@ -127,6 +125,12 @@ def test_another_decision_is_a_difference_and_named(evaluated, capsys):
     text = capsys.readouterr().err
     assert "SYN_00: expected 0.000000 benign, got 0.000000 refer" in text
     assert "promotion.json" in text
+
+
+def test_on_a_bound_between_two_decisions_either_passes(evaluated, capsys):
+    with serving(Model(decision="refer")) as url:
+        assert run(url) == 1
+    assert "18 of 20 images" in capsys.readouterr().err  # all but those at 0.5 and 0.7
 
 
 def test_a_server_that_takes_what_is_no_image_fails(evaluated, capsys):
