@@ -1,7 +1,6 @@
-import re
-
 """Versions whose data lie in a small real repository of DVC."""
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -75,6 +74,9 @@ def told(capsys):
         return printed.out + printed.err
 
     return run
+
+
+HASH = r"^(  (?:NOT OK|ok) +\S+) [0-9a-f]{32}(?:\.dir)?"  # behind the path
 
 
 def checks(out):
