@@ -53,7 +53,11 @@ def test_metrics_and_plots_can_be_shown(demo):
 
 def test_a_changed_evaluate_parameter_trains_nothing_again(demo):
     change_params(demo / "params.yaml", evaluate={"min_sensitivity": 0.9})
-    assert stages_run(run(demo, "dvc", "repro")) == ["evaluate@sample", "promote@sample"]
+    assert stages_run(run(demo, "dvc", "repro")) == [
+        "evaluate@sample",
+        "audit@sample",
+        "promote@sample",
+    ]
 
 
 def test_the_staging_server_answers_a_jpeg_as_the_report_says(demo):

@@ -91,7 +91,10 @@ def test_a_folder_is_scored_as_the_report_says(ph2_run):
     script(ph2_run, "predict", "--images", images, "--out", str(out), "--model", f"models:/{NAME}@staging")
     predictions = pd.read_csv(ph2_run / "reports/ph2/predictions.csv")
     expected = predictions[predictions["model"] == report(ph2_run, "ph2/promotion")["model"]]
-    merged = pd.read_csv(out).merge(expected, on="image_id", suffixes=("", "_expected"))
+    scored = pd.read_csv(out)
+    assert scored["problem"].isna().all()
+    scored["image_id"] = scored["file"].str.removesuffix(".jpg")
+    merged = scored.merge(expected, on="image_id", suffixes=("", "_expected"))
     assert len(merged) == 200
     np.testing.assert_allclose(merged["probability"], merged["probability_expected"], atol=1e-5)
 
