@@ -126,17 +126,13 @@ def test_a_network_that_does_not_beat_colour_is_refused(fresh):
 
 
 def test_looks_at_the_test_split_are_counted(fresh):
-    num_before = verdict()["looks"]["num_looks"] if Path("reports/sample/promotion.json").exists() else 0
-    assert num_before > 0  # from the workspace that this one is a copy of, with another store
     assert run_stage("promote") == 0
     first = verdict()["looks"]
-    assert first == {
-        "num_looks": 3,
-        "num_models": first["num_models"],
-        "num_choices": 1,
-    }  # evaluate: two models
+    # evaluate looked at two models, audit at one of them, and so did promote
+    assert (first["num_looks"], first["num_choices"]) == (4, 1)
+    assert first["num_models"] in {1, 2}  # the study may have found the baseline itself
     assert run_stage("promote") == 0
-    assert verdict()["looks"] == first | {"num_looks": 4, "num_choices": 2}
+    assert verdict()["looks"] == first | {"num_looks": 5, "num_choices": 2}
 
 
 def test_a_model_whose_files_were_changed_is_refused_and_nothing_moves(fresh, capsys):
@@ -207,7 +203,10 @@ def test_the_model_card_is_written_and_hangs_on_run_and_version(at_workspace):
     card = Path("reports/sample/model_card.md").read_text()
     assert "SYNTHETIC" in card.split("##")[0]
     version = versions.find_version(NAME, versions.STAGING)
-    assert version.description == card
+    shown = version.description.removesuffix(versions.CUT)
+    assert card.startswith(shown)
+    assert len(version.description) < 5000  # what MLflow's tables hold
+    assert len(shown) > 4000
     run_id = version.tags["run_id"]
     assert "model_card.md" in {file.path for file in tracking.client().list_artifacts(run_id)}
 
