@@ -229,6 +229,7 @@ def test_images_that_a_withheld_one_of_the_champion_is_related_to_do_not_count(f
     """The champion trained on an image that has since been tied to a test image."""
     assert run_stage("promote") == 0
     num_before = verdict()["num_images"]
+    another_version(fresh)
     assigned = pd.read_csv("data/groups/assigned.csv", dtype="string")
     group = assigned[assigned["split"] == "test"].groupby("group_id").filter(lambda rows: len(rows) == 1)
     learned = assigned.index[assigned["split"] == "train"][0]
