@@ -94,7 +94,7 @@ def promote(candidate: Candidate, rules: Promote) -> dict[str, Any]:
 
 
 def _register(candidate: Candidate) -> versions.Version:
-    measured = candidate.metrics[schema.TEST]
+    measured, run = candidate.metrics[schema.TEST], tracking.read_run(candidate.entry["run_id"])
     with tempfile.TemporaryDirectory(prefix="register-") as folder:
         model = tracking.download(candidate.entry["model_uri"], Path(folder))
         settings = model / "artifacts" / "settings.json"
@@ -109,6 +109,7 @@ def _register(candidate: Candidate) -> versions.Version:
         "data_digest": candidate.data.digest,
         "is_synthetic": str(candidate.data.is_synthetic).lower(),
         "run_id": candidate.entry["run_id"],
+        "tuning_run_id": run.data.tags.get("tuning_run_id", ""),
         "git_commit": tracking.git("rev-parse", "HEAD") or "unknown",
         **{f"test_{name}": str(measured[name]["value"]) for name in KEY_METRICS},
     }

@@ -70,9 +70,8 @@ def _headline(summary: dict[str, Any]) -> str:
     staging = summary["staging_version"]
     if staging == summary["version"]:
         return (
-            f"{what} passes the gates no longer: {'; '.join(summary['reasons'])}. It holds the alias "
-            "staging from "
-            "before; `python -m pipelines.rollback` with --alias staging puts its predecessor back"
+            f"{what} passes the gates no longer: {'; '.join(summary['reasons'])}. It holds the alias staging "
+            "from before; `python -m pipelines.rollback` with --alias staging puts its predecessor back"
         )
     held = "no version holds" if staging is None else f"version {staging} holds"
     return f"{what} refused: {'; '.join(summary['reasons'])}; {held} the alias staging"

@@ -189,7 +189,7 @@ def _calibrated(error: dict[str, float], bound: float) -> Gate:
 
 
 def _no_slice_below(slices: Sequence[Mapping[str, Any]], bound: float) -> Gate:
-    """Slices with too few images have no AUC and are not judged; how many were is said."""
+    """Parts with too few groups have no AUC and are not judged; how many were is said."""
     judged = [
         entry for entry in slices if not entry["is_too_small"] and _is_number(entry["auc_roc"]["value"])
     ]

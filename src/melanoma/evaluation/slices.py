@@ -80,12 +80,12 @@ def measure(
         labels: From `label`, of the same images.
         probability: Calibrated, of the same images.
         threshold: The operating point.
-        settings: Seed, draws, bins and the least number of images of each class.
+        settings: Seed, draws, bins and the least number of groups of each class.
 
     Returns:
         `slice`, `value`, `num_images`, `num_groups`, `num_malignant`, `is_too_small` (nothing that needs a
         class could be measured), `prevalence`, `mean_probability`, and `MEASURED`, each as `value`,
-        `low`, `high`, or nan for all three where too few images stand behind it.
+        `low`, `high`, or nan for all three where too few groups stand behind it.
     """
     entries = []
     for name in labels.columns:
