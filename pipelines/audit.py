@@ -9,7 +9,7 @@ from pathlib import Path
 
 from melanoma import config, files, schema, tracking
 from melanoma.data import packed
-from melanoma.evaluation import audit
+from melanoma.evaluation import audit, bootstrap
 from pipelines import _audit, _cli, _looks
 
 
@@ -46,8 +46,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     files.write_csv(references, args.references)
     files.write_json(head | found, args.out)
     _audit.log(run, args, found)
-    plain = audit.with_interval(found["variants"][audit.PLAIN]["auc_roc"])
-    colour = audit.with_interval(found["references"]["colour"]["auc_roc"])
+    plain = bootstrap.in_words(found["variants"][audit.PLAIN]["auc_roc"])
+    colour = bootstrap.in_words(found["references"]["colour"]["auc_roc"])
     num = len(found["warnings"])
     _cli.say(
         f"audit@{args.cohort}", f"AUC {plain}, from colours alone {colour}; {num} warnings -> {args.out}"

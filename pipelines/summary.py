@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from melanoma import config, files, schema
-from melanoma.evaluation import seeds
+from melanoma.evaluation import bootstrap, seeds
 from pipelines import _cli
 
 SHOWN = (
@@ -62,14 +62,8 @@ def _metrics_table(cohort: str, metrics: dict[str, Any]) -> Table:
         table.add_column(model + (" (selected)" if model == metrics["selected"] else ""))
     for name in SHOWN:
         cells = [metrics[model][schema.TEST][name] for model in schema.MODEL_NAMES]
-        table.add_row(name, *map(_with_interval, cells))
+        table.add_row(name, *map(bootstrap.in_words, cells))
     return table
-
-
-def _with_interval(entry: dict[str, float | None]) -> str:
-    if entry["value"] is None:
-        return "undefined"
-    return f"{entry['value']:.3f} ({entry['low']:.3f} to {entry['high']:.3f})"
 
 
 def _operating_point(metrics: dict[str, Any], point: dict[str, Any]) -> list[str]:

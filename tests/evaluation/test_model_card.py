@@ -89,7 +89,7 @@ def test_data_licences_training_and_operating_point_are_told(sources):
     card = model_card.write(sources)
     assert "| train | 8 | 7 | 3 | 5 |" in card
     assert "| toy | CC-0 | A clinic | 24 |" in card
-    assert "trial 3 with auc_roc 0.910" in card
+    assert "trial 3, auc_roc 0.910" in card
     assert "| depth | 3 |" in card
     assert "standard deviation undefined" in card
     evidence = sources.entry["operating_point"]["evidence"]

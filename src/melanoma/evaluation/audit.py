@@ -193,7 +193,7 @@ def warnings(found: Mapping[str, Any], *, max_flipped_fraction: float) -> list[s
         if not lead["low"] > 0:
             said.append(
                 f"{name}: it is not shown that the network does better than this reference, whose AUC is "
-                f"{with_interval(reference['auc_roc'])}; difference {with_interval(lead)}"
+                f"{bootstrap.in_words(reference['auc_roc'])}; difference {bootstrap.in_words(lead)}"
             )
     return said
 
@@ -215,12 +215,7 @@ def _without_lesion(variants: Mapping[str, Any], area: Mapping[str, Any] | None)
 
 
 def _in_words(entry: Mapping[str, Any]) -> str:
-    return f"an AUC of {with_interval(entry['auc_roc'])}"
-
-
-def with_interval(entry: dict[str, float]) -> str:
-    """`0.895 (0.749 to 0.993)`."""
-    return f"{entry['value']:.3f} ({entry['low']:.3f} to {entry['high']:.3f})"
+    return f"an AUC of {bootstrap.in_words(entry['auc_roc'])}"
 
 
 def figure(found: Mapping[str, Any], *, title: str, note: str) -> Figure:

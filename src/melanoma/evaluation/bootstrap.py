@@ -4,7 +4,7 @@ Images of one group (lesion, patient, copies) are not independent; a draw takes 
 images or leaves it, which widens intervals honestly.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ from melanoma.evaluation.metrics import (
 )
 
 INTERVAL = (2.5, 97.5)  # percentiles
+UNDEFINED = "undefined"
 BLOCK_CELLS = 2_000_000  # draws times samples at once: 16 MB an array, of which a dozen are in use
 GRID = np.linspace(0, 1, 101)  # of the bands of curves
 
@@ -69,6 +70,17 @@ def described(value: float, draws: np.ndarray) -> dict[str, float]:
     """`value` with `low` and `high`, the ends of the 95 % interval of its draws."""
     low, high = interval(draws)
     return {"value": float(value), "low": low, "high": high}
+
+
+def in_words(entry: Mapping[str, float | None]) -> str:
+    """`0.895 (0.749 to 0.993)`; what is nan, or null in JSON, is `undefined`."""
+    value, low, high = (number_in_words(entry[name]) for name in ("value", "low", "high"))
+    return value if value == UNDEFINED else f"{value} ({low} to {high})"
+
+
+def number_in_words(value: float | None) -> str:
+    """Three digits, or `undefined`."""
+    return UNDEFINED if value is None or not np.isfinite(value) else f"{value:.3f}"
 
 
 def metrics_with_intervals(

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from melanoma.evaluation.bootstrap import difference, draw_weights, metrics_with_intervals
+from melanoma.evaluation.bootstrap import difference, draw_weights, in_words, metrics_with_intervals
 from melanoma.evaluation.metrics import NUM_BINS
 from melanoma.sections import Promote
 
@@ -161,7 +161,7 @@ def _enough_groups(num: int, num_images: int, rules: Promote) -> Gate:
 
 def _better_than_chance(auc: dict[str, float], rules: Promote) -> Gate:
     bound = rules.min_auc_roc_lower_bound
-    words = f"AUC {_in_words(auc)}; the lower end of the interval must lie above {bound:g}"
+    words = f"AUC {in_words(auc)}; the lower end of the interval must lie above {bound:g}"
     return Gate("min_auc_roc_lower_bound", auc["low"] > bound, bound, auc, words)
 
 
@@ -169,22 +169,22 @@ def _better_than_colour(measured: dict[str, Any]) -> Gate:
     """By the difference itself: of few images an interval would rule out nothing."""
     lead, colour = measured["challenger_minus_colour"]["auc_roc"], measured["colour"]["auc_roc"]
     words = (
-        f"AUC {_in_words(measured['challenger']['auc_roc'])}, a logistic regression on colours alone "
-        f"{_in_words(colour)}, difference {_in_words(lead)}; the network must have the higher one"
+        f"AUC {in_words(measured['challenger']['auc_roc'])}, a logistic regression on colours alone "
+        f"{in_words(colour)}, difference {in_words(lead)}; the network must have the higher one"
     )
     return Gate("must_beat_colour", lead["value"] > 0, True, lead, words)
 
 
 def _not_inferior(name: str, metric: str, lead: dict[str, float], bound: float) -> Gate:
     words = (
-        f"{metric} minus the champion's on the same images is {_in_words(lead)}; the interval must rule out "
+        f"{metric} minus the champion's on the same images is {in_words(lead)}; the interval must rule out "
         f"a loss of more than {bound:g}"
     )
     return Gate(name, lead["low"] >= -bound - ROUNDING, bound, lead, words)
 
 
 def _calibrated(error: dict[str, float], bound: float) -> Gate:
-    words = f"expected calibration error {_in_words(error)}; at most {bound:g} is allowed"
+    words = f"expected calibration error {in_words(error)}; at most {bound:g} is allowed"
     return Gate("max_calibration_error", error["value"] <= bound + ROUNDING, bound, error, words)
 
 
@@ -199,7 +199,7 @@ def _no_slice_below(slices: Sequence[Mapping[str, Any]], bound: float) -> Gate:
     worst = min(judged, key=lambda entry: entry["auc_roc"]["value"])
     words = (
         f"the worst of {len(judged)} parts, {worst['slice']} = {worst['value']} with {worst['num_images']} "
-        f"images, has AUC {_in_words(worst['auc_roc'])}; at least {bound:g} is needed"
+        f"images, has AUC {in_words(worst['auc_roc'])}; at least {bound:g} is needed"
     )
     is_passed = worst["auc_roc"]["value"] >= bound - ROUNDING
     return Gate("min_worst_slice_auc_roc", is_passed, bound, dict(worst["auc_roc"]), words)
@@ -208,12 +208,3 @@ def _no_slice_below(slices: Sequence[Mapping[str, Any]], bound: float) -> Gate:
 def _is_number(value: float | None) -> bool:
     """JSON has null for what is not defined."""
     return value is not None and not math.isnan(value)
-
-
-def _in_words(entry: Mapping[str, float | None]) -> str:
-    value, low, high = (_number(entry[name]) for name in ("value", "low", "high"))
-    return f"{value} ({low} to {high})"
-
-
-def _number(value: float | None) -> str:
-    return f"{value:.3f}" if value is not None and _is_number(value) else "undefined"

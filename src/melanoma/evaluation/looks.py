@@ -7,6 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from melanoma.evaluation import figures, sheets
+from melanoma.evaluation.bootstrap import in_words
 from melanoma.evaluation.report import Report
 from melanoma.evaluation.sheets import Score
 from melanoma.schema import TEST
@@ -23,9 +24,9 @@ def draw(report: Report, model: str, *, note: str) -> dict[str, Figure]:
     measured, curves, point = report.metrics[model][TEST], report.curves[model], report.points[model]
     rows = test_rows(report, model)
     target, probability = rows["target"].to_numpy(), rows["probability"].to_numpy()
-    roc_label = f"{model}: {_with_interval(measured['auc_roc'])}"
-    precision_label = f"{model}: average precision {_with_interval(measured['average_precision'])}"
-    error = f"expected calibration error {_with_interval(measured['expected_calibration_error'])}"
+    roc_label = f"{model}: {in_words(measured['auc_roc'])}"
+    precision_label = f"{model}: average precision {in_words(measured['average_precision'])}"
+    error = f"expected calibration error {in_words(measured['expected_calibration_error'])}"
     return {
         "roc.png": figures.roc_figure(
             {model: curves["roc"]},
@@ -91,7 +92,3 @@ def test_rows(report: Report, model: str) -> pd.DataFrame:
     """Predictions of one model on test."""
     found = report.predictions
     return found[(found["model"] == model) & (found["split"] == TEST)]
-
-
-def _with_interval(entry: dict[str, float]) -> str:
-    return f"{entry['value']:.3f} ({entry['low']:.3f} to {entry['high']:.3f})"

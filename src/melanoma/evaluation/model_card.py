@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from melanoma.data.markdown import markdown
+from melanoma.evaluation.bootstrap import in_words, number_in_words
 from melanoma.schema import NOT_A_DEVICE, TEST, VALIDATION
 from melanoma.sections import Evaluate
 
@@ -30,6 +31,7 @@ SHOWN = (
     "log_loss",
     "expected_calibration_error",
 )
+SEEN = ("sensitivity", "sensitivity_lower_bound", "specificity")  # of the evidence of an operating point
 SHOWN_OF_SLICES = ("auc_roc", "sensitivity", "specificity")
 LIMITS = """\
 * It was judged on images of the same collections it was trained on. In another clinic, with other cameras and
@@ -111,9 +113,8 @@ def _use() -> str:
         "## Use\n\n"
         "Intended: research on dermoscopic images, comparison of methods, tests of this platform.\n\n"
         "Not intended: any decision about a person; photographs without a dermatoscope; lesions of kinds "
-        "that "
-        "the training images do not show. `refer` means that a person must look; `benign` does not mean that "
-        "nobody need."
+        "that the training images do not show. `refer` means that a person must look; `benign` does not mean "
+        "that nobody need."
     )
 
 
@@ -140,36 +141,35 @@ def _data(sources: Sources) -> str:
 def _training(sources: Sources) -> str:
     values = pd.DataFrame({"hyperparameter": sources.hyperparameters.keys()})
     values["value"] = [str(value) for value in sources.hyperparameters.values()]
-    score = sources.seeds[sources.model]["val_auc_roc"]
-    best = sources.tuning["best"]
+    score, tuning = sources.seeds[sources.model]["val_auc_roc"], sources.tuning
+    mean, spread = (number_in_words(score[name]) for name in ("mean", "standard_deviation"))
+    seeds = ", ".join(map(str, sources.seeds["seeds"]))
+    best = (
+        f"trial {tuning['best']['trial']}, {tuning['objective']} {number_in_words(tuning['best']['value'])}"
+    )
     return (
         f"## Training\n\nThe network is the {sources.model} one of seed {sources.seeds['kept_seed']}, run "
-        f"`{sources.entry['run_id']}`. Over seeds {', '.join(map(str, sources.seeds['seeds']))} its AUC on "
-        f"validation is {_number(score['mean'])} on average (standard deviation "
-        f"{_number(score['standard_deviation'])}). The search ran {sources.tuning['num_finished']} trials; "
-        "its best "
-        f"was trial {best['trial']} with {sources.tuning['objective']} {_number(best['value'])}.\n\n"
+        f"`{sources.entry['run_id']}`. Over seeds {seeds} its AUC on validation is {mean} on average "
+        f"(standard deviation {spread}). The search ran {tuning['num_finished']} trials; its best was {best}.\n\n"
         f"{markdown(values)}"
     )
 
 
 def _operating_point(sources: Sources) -> str:
     point = sources.entry["operating_point"]
-    seen, calibration = point["evidence"], point["calibration"]
+    seen, method = point["evidence"], point["calibration"]["method"]
+    threshold, low, high = (number_in_words(point[name]) for name in ("threshold", "refer_from", "refer_to"))
+    found = {name: number_in_words(seen[name]) for name in SEEN}
     return (
         f"## Operating point\n\nChosen on {seen['num_images']} validation images, {seen['num_malignant']} of "
         f"them malignant, in {seen['num_malignant_groups']} groups; test images played no part. Calibration: "
-        f"{calibration['method']}.\n\n"
-        f"* Threshold {_number(point['threshold'])}: sensitivity {_number(seen['sensitivity'])}, of which "
-        "the data "
-        f"show at least {_number(seen['sensitivity_lower_bound'])} (exact 95 % interval, by group); "
-        "specificity "
-        f"{_number(seen['specificity'])}.\n"
-        f"* Referred to a person from {_number(point['refer_from'])} to {_number(point['refer_to'])}: "
-        f"{seen['referred_fraction']:.0%} of the validation images. Below it "
-        f"{seen['malignant_called_benign']} "
-        f"malignant images were called benign, above it {seen['benign_called_malignant']} benign ones "
-        "malignant."
+        f"{method}.\n\n"
+        f"* Threshold {threshold}: sensitivity {found['sensitivity']}, of which the data show at least "
+        f"{found['sensitivity_lower_bound']} (exact 95 % interval, by group); specificity "
+        f"{found['specificity']}.\n"
+        f"* Referred to a person from {low} to {high}: {seen['referred_fraction']:.0%} of the validation "
+        f"images. Below it {seen['malignant_called_benign']} malignant images were called benign, above it "
+        f"{seen['benign_called_malignant']} benign ones malignant."
     )
 
 
@@ -178,8 +178,8 @@ def _metrics(sources: Sources) -> str:
     table = pd.DataFrame(
         {
             "metric": SHOWN,
-            VALIDATION: [_with_interval(measured[VALIDATION][name]) for name in SHOWN],
-            TEST: [_with_interval(measured[TEST][name]) for name in SHOWN],
+            VALIDATION: [in_words(measured[VALIDATION][name]) for name in SHOWN],
+            TEST: [in_words(measured[TEST][name]) for name in SHOWN],
         }
     )
     counts = measured[TEST]["three_way"]["counts"]
@@ -197,8 +197,8 @@ def _restated(sources: Sources) -> str:
         [
             {
                 "malignant among lesions": f"{row['prevalence']:.0%}",
-                "ppv": _with_interval(row["ppv"]),
-                "npv": _with_interval(row["npv"]),
+                "ppv": in_words(row["ppv"]),
+                "npv": in_words(row["npv"]),
             }
             for row in rows
         ]
@@ -217,7 +217,7 @@ def _three_way(sources: Sources) -> str:
         "missed_fraction": "answered benign, of malignant images",
         "false_alarm_fraction": "answered malignant, of benign images",
     }
-    lines = [f"* {words}: {_with_interval(outcome[name])}" for name, words in names.items()]
+    lines = [f"* {words}: {in_words(outcome[name])}" for name, words in names.items()]
     return "## With the band to refer, on test\n\n" + "\n".join(lines)
 
 
@@ -241,7 +241,7 @@ def _slices(sources: Sources) -> str:
 
 
 def _of_slice(entry: Mapping[str, float | None]) -> str:
-    return "n too small" if entry["value"] is None else _with_interval(entry)
+    return "n too small" if entry["value"] is None else in_words(entry)
 
 
 def _audit(sources: Sources) -> str:
@@ -250,7 +250,7 @@ def _audit(sources: Sources) -> str:
             {
                 "images": name,
                 "number": entry["num_images"],
-                "AUC": _with_interval(entry["auc_roc"]),
+                "AUC": in_words(entry["auc_roc"]),
                 "mean change of probability": entry["mean_probability_change"],
                 "decisions that turn": f"{entry['flipped_fraction']:.0%}",
             }
@@ -261,8 +261,8 @@ def _audit(sources: Sources) -> str:
         [
             {
                 "logistic regression on": name,
-                "AUC": _with_interval(entry["auc_roc"]),
-                "network minus it": _with_interval(entry["selected_minus_reference"]),
+                "AUC": in_words(entry["auc_roc"]),
+                "network minus it": in_words(entry["selected_minus_reference"]),
             }
             for name, entry in sources.audit["references"].items()
         ]
@@ -320,13 +320,3 @@ def _again(sources: Sources) -> str:
         f"models:/{name}/{sources.promotion['version']}` prints "
         "the images, hashes, commit and environment it came from and checks them."
     )
-
-
-def _with_interval(entry: Mapping[str, float | None]) -> str:
-    if entry["value"] is None:
-        return "undefined"
-    return f"{_number(entry['value'])} ({_number(entry['low'])} to {_number(entry['high'])})"
-
-
-def _number(value: float | None) -> str:
-    return "undefined" if value is None else f"{value:.3f}"

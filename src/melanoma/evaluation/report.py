@@ -64,10 +64,9 @@ class Report:
 
     def headline(self) -> str:
         """One line: AUC of both models on test, with intervals, and which was selected."""
-        parts = []
-        for model in self.points:
-            entry = self.metrics[model][TEST]["auc_roc"]
-            parts.append(f"{model} {entry['value']:.3f} ({entry['low']:.3f} to {entry['high']:.3f})")
+        parts = [
+            f"{model} {bootstrap.in_words(self.metrics[model][TEST]['auc_roc'])}" for model in self.points
+        ]
         kind = " on SYNTHETIC images" if self.metrics["is_synthetic"] else ""
         return f"test AUC{kind}, 95 % intervals: {', '.join(parts)}; selected {self.selected}"
 
