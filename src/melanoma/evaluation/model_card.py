@@ -150,8 +150,8 @@ def _training(sources: Sources) -> str:
     return (
         f"## Training\n\nThe network is the {sources.model} one of seed {sources.seeds['kept_seed']}, run "
         f"`{sources.entry['run_id']}`. Over seeds {seeds} its AUC on validation is {mean} on average "
-        f"(standard deviation {spread}). The search ran {tuning['num_finished']} trials; its best was {best}.\n\n"
-        f"{markdown(values)}"
+        f"(standard deviation {spread}). The search ran {tuning['num_finished']} trials; its best was "
+        f"{best}.\n\n{markdown(values)}"
     )
 
 
