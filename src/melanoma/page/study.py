@@ -1,0 +1,125 @@
+"""What stages of the study left in their folders: tables, pictures and pages, whichever there are.
+
+A folder holds `*.csv` and `*.png`, a `captions.json` that says what each shows, and perhaps `*.md`; folders with the
+names of cohorts hold the same for one of them. So a new stage needs no change here.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from melanoma import files
+from melanoma.errors import DataError
+from melanoma.page import markup, pictures, tables
+
+CAPTIONS = "captions.json"
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one folder holds.
+
+    Attributes:
+        stage: Which wrote it.
+        cohort: Of which it is; empty for all together.
+        documents: Pages in Markdown.
+        tables: By caption.
+        pictures: With captions.
+        missing: What its pages or captions name and is not there, and what has no caption.
+    """
+
+    stage: str
+    cohort: str
+    documents: list[markup.Document]
+    tables: list[tables.Table]
+    pictures: list[pictures.Picture]
+    missing: list[str]
+
+    @property
+    def title(self) -> str:
+        """Stage and cohort."""
+        return f"{self.stage}: {self.cohort}" if self.cohort else self.stage
+
+
+def gather(
+    folder: Path, *, active: Sequence[str], known: Collection[str], order: Sequence[str], max_width: int
+) -> list[Part]:
+    """The parts of the stages of the study that run for the active cohorts; none where no cohort is active.
+
+    Args:
+        folder: With a folder a stage.
+        active: Cohorts of the study.
+        known: Names of all cohorts: a folder of one that is not active is left out.
+        order: Names of stages; others follow.
+        max_width: Of pictures, in pixels.
+    """
+    if not active or not folder.is_dir():
+        return []
+    place = {name: at for at, name in enumerate(order)}
+    stages = sorted(_folders(folder), key=lambda path: (place.get(path.name, len(place)), path.name))
+    parts = []
+    for stage in stages:
+        parts.append(_read(stage, stage.name, "", max_width=max_width))
+        for inner in _folders(stage):
+            if inner.name in active or inner.name not in known:
+                parts.append(_read(inner, stage.name, inner.name, max_width=max_width))
+    return [part for part in parts if part.documents or part.tables or part.pictures or part.missing]
+
+
+def _folders(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
+def _read(folder: Path, stage: str, cohort: str, *, max_width: int) -> Part:
+    captions = _captions(folder / CAPTIONS)
+    found = {suffix: sorted(folder.glob(f"*.{suffix}")) for suffix in ("md", "csv", "png")}
+    shown = [*found["csv"], *found["png"]]
+    documents = [markup.read(path, top_level=4, max_width=max_width) for path in found["md"]]
+    lost = sorted({name for document in documents for name in document.missing})
+    placed = {name for document in documents for name in document.shown}
+    return Part(
+        stage=stage,
+        cohort=cohort,
+        documents=documents,
+        tables=[tables.read_csv(path, captions.get(path.name, {}).get("caption") or path.name) for path in found["csv"]],
+        pictures=[
+            _picture(path, captions.get(path.name, {}), max_width=max_width)
+            for path in found["png"]
+            if path.name not in placed
+        ],
+        missing=[
+            *(f"{folder / name}, which a page of this folder names" for name in lost),
+            *(f"{folder / name}, which {CAPTIONS} names" for name in captions if not (folder / name).is_file()),
+            *(f"a caption of {path} in {folder / CAPTIONS}" for path in shown if path.name not in captions),
+        ],
+    )
+
+
+def _picture(path: Path, said: dict[str, str], *, max_width: int) -> pictures.Picture:
+    caption = said.get("caption") or path.name
+    alt = said.get("alt") or said.get("caption") or f"Picture {path.name}, not described"
+    return pictures.embed(path, caption=caption, alt=alt, max_width=max_width)
+
+
+def _captions(path: Path) -> dict[str, dict[str, str]]:
+    """Caption and text instead of the picture by file name; a text alone is a caption.
+
+    Raises:
+        DataError: It holds something else.
+    """
+    if not path.exists():
+        return {}
+    content: Any = files.read_json(path)
+    given = content if isinstance(content, dict) else {"the file itself": content}
+    captions = {name: {"caption": said} if isinstance(said, str) else said for name, said in given.items()}
+    wrong = [name for name, said in captions.items() if not _is_caption(said)]
+    if wrong:
+        raise DataError(
+            f'{path}: each file needs {{"caption": "...", "alt": "..."}} in words; not so {wrong[:5]}. Mend it.'
+        )
+    return captions
+
+
+def _is_caption(said: object) -> bool:
+    return isinstance(said, dict) and all(isinstance(text, str) for text in said.values())
