@@ -1,7 +1,8 @@
-"""What stages of the study left in their folders: tables, pictures and pages, whichever there are.
+"""What stages of the study left in their folders for people: tables, pictures and pages, whichever there are.
 
-A folder holds `*.csv` and `*.png`, a `captions.json` that says what each shows, and perhaps `*.md`; folders with the
-names of cohorts hold the same for one of them. So a new stage needs no change here.
+A folder holds `captions.json`, which says what each of its `*.csv` and `*.png` shows, and perhaps `*.md`; folders with
+the names of cohorts hold the same for one of them. So a new stage needs no change here. Tables without a caption are
+raw data and not shown.
 """
 
 from collections.abc import Collection, Sequence
@@ -56,14 +57,17 @@ def gather(
     """
     if not active or not folder.is_dir():
         return []
+    inactive = set(known) - set(active)
     place = {name: at for at, name in enumerate(order)}
     stages = sorted(_folders(folder), key=lambda path: (place.get(path.name, len(place)), path.name))
     parts = []
     for stage in stages:
-        parts.append(_read(stage, stage.name, "", max_width=max_width))
-        for inner in _folders(stage):
-            if inner.name in active or inner.name not in known:
-                parts.append(_read(inner, stage.name, inner.name, max_width=max_width))
+        parts.append(_read(stage, stage.name, "", inactive=inactive, max_width=max_width))
+        parts += [
+            _read(inner, stage.name, inner.name, inactive=inactive, max_width=max_width)
+            for inner in _folders(stage)
+            if inner.name not in inactive
+        ]
     return [part for part in parts if part.documents or part.tables or part.pictures or part.missing]
 
 
@@ -71,35 +75,46 @@ def _folders(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
 
 
-def _read(folder: Path, stage: str, cohort: str, *, max_width: int) -> Part:
+def _read(folder: Path, stage: str, cohort: str, *, inactive: Collection[str], max_width: int) -> Part:
     captions = _captions(folder / CAPTIONS)
-    found = {suffix: sorted(folder.glob(f"*.{suffix}")) for suffix in ("md", "csv", "png")}
-    shown = [*found["csv"], *found["png"]]
-    documents = [markup.read(path, top_level=4, max_width=max_width) for path in found["md"]]
+    named = {name: said for name, said in captions.items() if not _is_of(name, inactive)}
+    there = [folder / name for name in named if (folder / name).is_file()]
+    documents = [
+        markup.read(path, top_level=4, max_width=max_width) for path in sorted(folder.glob("*.md"))
+    ]
     lost = sorted({name for document in documents for name in document.missing})
     placed = {name for document in documents for name in document.shown}
+    bare = [
+        path
+        for path in sorted(folder.glob("*.png"))
+        if path.name not in {*captions, *placed} and not _is_of(path.name, inactive)
+    ]
     return Part(
         stage=stage,
         cohort=cohort,
         documents=documents,
-        tables=[tables.read_csv(path, captions.get(path.name, {}).get("caption") or path.name) for path in found["csv"]],
+        tables=[tables.read_csv(path, named[path.name]["caption"]) for path in there if path.suffix == ".csv"],
         pictures=[
-            _picture(path, captions.get(path.name, {}), max_width=max_width)
-            for path in found["png"]
-            if path.name not in placed
+            _picture(path, named[path.name], max_width=max_width)
+            for path in there
+            if path.suffix == ".png" and path.name not in placed
         ],
         missing=[
             *(f"{folder / name}, which a page of this folder names" for name in lost),
-            *(f"{folder / name}, which {CAPTIONS} names" for name in captions if not (folder / name).is_file()),
-            *(f"a caption of {path} in {folder / CAPTIONS}" for path in shown if path.name not in captions),
+            *(f"{folder / name}, which {CAPTIONS} names" for name in named if not (folder / name).is_file()),
+            *(f"a caption of {path} in {folder / CAPTIONS}; so it is not shown" for path in bare),
         ],
     )
 
 
+def _is_of(name: str, cohorts: Collection[str]) -> bool:
+    """Whether a file is named after one of `cohorts`: `isic.csv`, `isic_roc.png`."""
+    return any(name.startswith((f"{cohort}.", f"{cohort}_", f"{cohort}-")) for cohort in cohorts)
+
+
 def _picture(path: Path, said: dict[str, str], *, max_width: int) -> pictures.Picture:
-    caption = said.get("caption") or path.name
-    alt = said.get("alt") or said.get("caption") or f"Picture {path.name}, not described"
-    return pictures.embed(path, caption=caption, alt=alt, max_width=max_width)
+    alt = said.get("alt") or said["caption"]
+    return pictures.embed(path, caption=said["caption"], alt=alt, max_width=max_width)
 
 
 def _captions(path: Path) -> dict[str, dict[str, str]]:
@@ -122,4 +137,6 @@ def _captions(path: Path) -> dict[str, dict[str, str]]:
 
 
 def _is_caption(said: object) -> bool:
-    return isinstance(said, dict) and all(isinstance(text, str) for text in said.values())
+    return (
+        isinstance(said, dict) and bool(said.get("caption")) and all(isinstance(text, str) for text in said.values())
+    )
