@@ -17,6 +17,7 @@ from pipelines import _cli
 
 PAGE = "index.html"
 
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Print a table a cohort, from the files of the last run."""
     parser = _cli.parser(__doc__)

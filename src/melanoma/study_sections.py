@@ -26,3 +26,10 @@ class Study(Section):
     num_bootstrap_draws: Annotated[int, Field(ge=100)]
     protocols: Annotated[list[Literal["paper", "leak_free"]], Field(min_length=1)]
     networks: dict[str, Annotated[list[StudyNetwork], Field(min_length=1)]]
+
+
+class Page(Section):
+    """Bounds of the page with all results."""
+
+    max_picture_width: Annotated[int, Field(ge=200, le=4000)]
+    max_megabytes: Annotated[float, Field(gt=0)]

@@ -30,6 +30,7 @@ STAGE_ORDER = (
     "evaluate",
     "audit",
     "promote",
+    "page",
 )
 
 

@@ -54,9 +54,7 @@ def gather(
         "data_digest": promotion["data_digest"],
         "split": TEST,
         **{name: test[name] for name in COUNTS},
-        "metrics": {
-            model: {name: metrics[model][TEST][name] for name in SHOWN} for model in MODEL_NAMES
-        },
+        "metrics": {model: {name: metrics[model][TEST][name] for name in SHOWN} for model in MODEL_NAMES},
         "three_way": test["three_way"],
         "operating_point": models[selected]["operating_point"],
         "references": {

@@ -13,7 +13,8 @@ from melanoma.page.stages import Stage
 BOX_WIDTH, BOX_HEIGHT = 116, 44
 GAP, LAYER_HEIGHT, MARGIN = 16, 78, 10
 LANE = 10  # width of the empty place of a line
-NUM_SWEEPS = 12
+NUM_SWEEPS = 12  # of the order
+NUM_PULLS = 200  # of the places, until lines are nearly straight
 
 Place = tuple[str, int]  # a stage in its layer, or a line in a layer that it passes
 Links = dict[Place, list[Place]]
@@ -128,7 +129,7 @@ def _spread(rows: Sequence[Sequence[Place]], above: Links, below: Links) -> dict
     x: dict[Place, float] = {}
     for row in rows:
         x |= _apart(row, [0.0] * len(row))
-    for sweep in range(NUM_SWEEPS):
+    for sweep in range(NUM_PULLS):
         for row in rows if sweep % 2 == 0 else reversed(rows):
             wanted = [
                 _mean([x[other] for other in (*above.get(place, []), *below.get(place, []))], x[place])

@@ -1,10 +1,11 @@
-"""Markdown of reports as parts of the page: HTML in it is shown, not obeyed; its pictures come along or are named.
+"""Markdown of reports as parts of the page: HTML in it is shown, not obeyed.
 
-Headings move down, so that the page keeps one first heading and skips no level; tables become tables of the page.
+Headings move down, so that the page keeps one first heading and skips no level; tables become tables of the
+page; pictures come along, or are named as missing.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -12,7 +13,8 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from markupsafe import Markup
 
-from melanoma.page import pictures, tables
+from melanoma.page.pictures import Picture, embed
+from melanoma.page.tables import Table, make
 
 DEEPEST = 6
 PARSER = MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethrough"])
@@ -20,11 +22,11 @@ PARSER = MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethrou
 
 @dataclass(frozen=True)
 class Piece:
-    """A part of a document: running HTML, a table or a picture; the others are None."""
+    """A part of a document: running HTML, or tables in a row, or pictures in a row; the others are empty."""
 
-    html: Markup | None = None
-    table: tables.Table | None = None
-    picture: pictures.Picture | None = None
+    html: Markup = field(default_factory=Markup)
+    tables: tuple[Table, ...] = ()
+    pictures: tuple[Picture, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -44,46 +46,58 @@ class Document:
     missing: list[str]
 
 
-def read(path: Path, *, top_level: int, max_width: int) -> Document:
+def read(
+    path: Path, *, top_level: int, max_width: int, captions: Mapping[str, Mapping[str, str]] | None = None
+) -> Document:
     """The document in a Markdown file.
 
     Args:
         path: Its pictures are looked for from its folder on, and nowhere above it.
         top_level: Of its second-level headings on the page.
         max_width: Of pictures, in pixels.
+        captions: `caption` and `alt` by file name of a picture; one without has the words of the document.
     """
-    tokens = PARSER.parse(path.read_text(encoding="utf-8"))
-    title, tokens = _take_title(tokens)
+    title, tokens = _take_title(PARSER.parse(path.read_text(encoding="utf-8")))
     pieces: list[Piece] = []
     shown: list[str] = []
     missing: list[str] = []
-    heading, level, running = title, top_level - 1, list[Token]()
-
-    def flush() -> None:
-        if running:
-            pieces.append(Piece(html=Markup(PARSER.renderer.render(running, PARSER.options, {}))))  # noqa: S704
-            running.clear()
-
+    heading, level = title, top_level - 1
     for block in _blocks(tokens):
-        kind = block[0].type
-        if kind == "heading_open":
+        if block[0].type == "heading_open":
             heading = _text(block[1])
             level = _lower(block, level, top_level=top_level)
-        if kind == "table_open":
-            flush()
-            pieces.append(Piece(table=_table(block, heading)))
+        if block[0].type == "table_open":
+            pieces.append(Piece(tables=(_table(block, heading),)))
         elif (images := _images(block)) is not None:
-            flush()
             for image in images:
-                source, alt = unquote(str(image.attrs["src"])), image.content
-                picture = _embed(path.parent, source, alt, max_width=max_width)
-                pieces += [Piece(picture=picture)] if picture else []
+                source = unquote(str(image.attrs["src"]))
+                said = (captions or {}).get(source, {"caption": image.content})
+                picture = _embed(path.parent, source, said, max_width=max_width)
+                pieces += [Piece(pictures=(picture,))] if picture else []
                 (shown if picture else missing).append(source)
         else:
             _drop_images(block, missing)
-            running += block
-    flush()
-    return Document(title, pieces, shown, missing)
+            html = PARSER.renderer.render(block, PARSER.options, {})
+            pieces.append(Piece(html=Markup(html)))  # noqa: S704 the parser escapes what it reads
+    return Document(title, _joined(pieces), shown, missing)
+
+
+def _joined(pieces: Sequence[Piece]) -> list[Piece]:
+    """What follows what is like it becomes one piece."""
+    joined: list[Piece] = []
+    for piece in pieces:
+        before = joined[-1] if joined else None
+        if before is not None and _kind(before) == _kind(piece):
+            joined[-1] = Piece(
+                before.html + piece.html, before.tables + piece.tables, before.pictures + piece.pictures
+            )
+        else:
+            joined.append(piece)
+    return joined
+
+
+def _kind(piece: Piece) -> tuple[bool, bool]:
+    return bool(piece.tables), bool(piece.pictures)
 
 
 def _take_title(tokens: list[Token]) -> tuple[str, list[Token]]:
@@ -111,14 +125,15 @@ def _lower(block: list[Token], before: int, *, top_level: int) -> int:
     return level
 
 
-def _table(block: list[Token], heading: str) -> tables.Table:
+def _table(block: list[Token], heading: str) -> Table:
     rows: list[list[str]] = []
     for token in block:
         if token.type == "tr_open":
             rows.append([])
         elif token.type == "inline":
             rows[-1].append(_text(token))
-    return tables.make(heading or "Table", rows[0], rows[1:])
+    about = f"{heading}: {rows[0][0]}" if heading else rows[0][0]
+    return make(about, rows[0], rows[1:])
 
 
 def _text(inline: Token) -> str:
@@ -135,12 +150,13 @@ def _images(block: list[Token]) -> list[Token] | None:
     return children if children and all(token.type == "image" for token in children) else None
 
 
-def _embed(folder: Path, source: str, alt: str, *, max_width: int) -> pictures.Picture | None:
+def _embed(folder: Path, source: str, said: Mapping[str, str], *, max_width: int) -> Picture | None:
     """None where the picture is not below `folder`: nothing else is read, and nothing is fetched."""
     path = (folder / source).resolve()
     if not path.is_relative_to(folder.resolve()) or not path.is_file():
         return None
-    return pictures.embed(path, caption=alt, alt=alt or f"Picture {path.name}, not described", max_width=max_width)
+    alt = said.get("alt") or said["caption"] or f"Picture {path.name}, not described"
+    return embed(path, caption=said["caption"], alt=alt, max_width=max_width)
 
 
 def _drop_images(block: list[Token], missing: list[str]) -> None:

@@ -43,7 +43,9 @@ def embed(path: Path, *, caption: str, alt: str, max_width: int) -> Picture:
                 raise DataError(f"{path} has {opened.width} x {opened.height} pixels: too many for a figure.")
             picture = opened.convert("RGBA" if "A" in opened.getbands() else "RGB")
     except (UnidentifiedImageError, OSError) as error:
-        raise DataError(f"{path} is no picture that can be read ({error}). Draw it anew, or remove it.") from error
+        raise DataError(
+            f"{path} is no picture that can be read ({error}). Draw it anew, or remove it."
+        ) from error
     if picture.width > max_width:
         height = max(1, round(picture.height * max_width / picture.width))
         picture = picture.resize((max_width, height), Image.Resampling.LANCZOS)

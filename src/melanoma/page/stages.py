@@ -1,4 +1,4 @@
-"""The stages of `dvc.yaml` and which follows which: read from the file itself, so that nobody draws it twice."""
+"""The stages of `dvc.yaml` and which follows which: from the file itself, so that nobody draws it twice."""
 
 import ast
 import re
@@ -144,4 +144,4 @@ def _says(root: Path, command: str) -> str:
     if not path.is_file():
         return ""
     text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
-    return FIRST_WORDS.sub("", " ".join(text.split("\n\n")[0].split()))
+    return FIRST_WORDS.sub("", " ".join(text.split("\n\n")[0].split())).replace("`", "")

@@ -1,8 +1,8 @@
 """What stages of the study left in their folders for people: tables, pictures and pages, whichever there are.
 
-A folder holds `captions.json`, which says what each of its `*.csv` and `*.png` shows, and perhaps `*.md`; folders with
-the names of cohorts hold the same for one of them. So a new stage needs no change here. Tables without a caption are
-raw data and not shown.
+A folder holds `captions.json`, which says what each of its `*.csv` and `*.png` shows, and perhaps `*.md`;
+folders with the names of cohorts hold the same for one of them. So a new stage needs no change here. Tables
+without a caption are raw data and not shown.
 """
 
 from collections.abc import Collection, Sequence
@@ -12,7 +12,9 @@ from typing import Any
 
 from melanoma import files
 from melanoma.errors import DataError
-from melanoma.page import markup, pictures, tables
+from melanoma.page.markup import Document, read
+from melanoma.page.pictures import Picture, embed
+from melanoma.page.tables import Table, read_csv
 
 CAPTIONS = "captions.json"
 
@@ -32,9 +34,9 @@ class Part:
 
     stage: str
     cohort: str
-    documents: list[markup.Document]
-    tables: list[tables.Table]
-    pictures: list[pictures.Picture]
+    documents: list[Document]
+    tables: list[Table]
+    pictures: list[Picture]
     missing: list[str]
 
     @property
@@ -80,7 +82,8 @@ def _read(folder: Path, stage: str, cohort: str, *, inactive: Collection[str], m
     named = {name: said for name, said in captions.items() if not _is_of(name, inactive)}
     there = [folder / name for name in named if (folder / name).is_file()]
     documents = [
-        markup.read(path, top_level=4, max_width=max_width) for path in sorted(folder.glob("*.md"))
+        read(path, top_level=4, max_width=max_width, captions=captions)
+        for path in sorted(folder.glob("*.md"))
     ]
     lost = sorted({name for document in documents for name in document.missing})
     placed = {name for document in documents for name in document.shown}
@@ -93,7 +96,7 @@ def _read(folder: Path, stage: str, cohort: str, *, inactive: Collection[str], m
         stage=stage,
         cohort=cohort,
         documents=documents,
-        tables=[tables.read_csv(path, named[path.name]["caption"]) for path in there if path.suffix == ".csv"],
+        tables=[read_csv(path, named[path.name]["caption"]) for path in there if path.suffix == ".csv"],
         pictures=[
             _picture(path, named[path.name], max_width=max_width)
             for path in there
@@ -112,9 +115,9 @@ def _is_of(name: str, cohorts: Collection[str]) -> bool:
     return any(name.startswith((f"{cohort}.", f"{cohort}_", f"{cohort}-")) for cohort in cohorts)
 
 
-def _picture(path: Path, said: dict[str, str], *, max_width: int) -> pictures.Picture:
+def _picture(path: Path, said: dict[str, str], *, max_width: int) -> Picture:
     alt = said.get("alt") or said["caption"]
-    return pictures.embed(path, caption=said["caption"], alt=alt, max_width=max_width)
+    return embed(path, caption=said["caption"], alt=alt, max_width=max_width)
 
 
 def _captions(path: Path) -> dict[str, dict[str, str]]:
@@ -131,12 +134,14 @@ def _captions(path: Path) -> dict[str, dict[str, str]]:
     wrong = [name for name, said in captions.items() if not _is_caption(said)]
     if wrong:
         raise DataError(
-            f'{path}: each file needs {{"caption": "...", "alt": "..."}} in words; not so {wrong[:5]}. Mend it.'
+            f'{path}: each file needs {{"caption": "...", "alt": "..."}} in words, not so {wrong[:5]}.'
         )
     return captions
 
 
 def _is_caption(said: object) -> bool:
     return (
-        isinstance(said, dict) and bool(said.get("caption")) and all(isinstance(text, str) for text in said.values())
+        isinstance(said, dict)
+        and bool(said.get("caption"))
+        and all(isinstance(text, str) for text in said.values())
     )

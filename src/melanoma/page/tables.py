@@ -9,7 +9,7 @@ from pathlib import Path
 from melanoma.errors import DataError
 
 NUMBER = r"[+\-−]?\d[\d,]*(?:\.\d+)?(?:[eE][+-]?\d+)?"
-# A number alone, with a unit, or with its spread or interval: `0.895 (0.749 to 0.993)`, `45 %`, `0.91 ± 0.02`.
+# Alone, with a unit, or with its spread or interval: `0.895 (0.749 to 0.993)`, `45 %`, `0.91 ± 0.02`.
 NUMERIC = re.compile(rf"^\s*({NUMBER})\s*(?:%|±.*|\(.*\)|\[.*\])?\s*$")
 LONG_FRACTION = re.compile(r"^-?\d+\.\d{5,}$")  # as pandas writes a float
 BLANK = {"", "-", "–", "—", "nan", "none", "null", "undefined", "not judged", "n too small"}
@@ -41,7 +41,7 @@ class Table:
 
 
 def make(caption: str, titles: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
-    """A table from texts; a column is numeric when each of its cells is a number or blank, and one is a number.
+    """A table from texts; a column is numeric when its cells are numbers or blank, and one is a number.
 
     Raises:
         DataError: A row has another number of cells than there are titles.
@@ -49,7 +49,9 @@ def make(caption: str, titles: Sequence[str], rows: Iterable[Sequence[str]]) -> 
     texts = [[_shortened(text.strip()) for text in row] for row in rows]
     unlike = [number for number, row in enumerate(texts, start=1) if len(row) != len(titles)]
     if unlike:
-        raise DataError(f"{caption}: rows {unlike[:5]} have not the {len(titles)} cells of the head. Mend them.")
+        raise DataError(
+            f"{caption}: rows {unlike[:5]} have not the {len(titles)} cells of the head. Mend them."
+        )
     values = [[number_in(text) for text in row] for row in texts]
     columns = [
         Column(title.strip(), _is_numeric([row[at] for row in texts], [row[at] for row in values]))
