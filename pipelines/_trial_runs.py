@@ -26,12 +26,14 @@ class TrialRuns:
         tags: Of every child.
         objective: Name of the score that trials are compared by.
         baseline: Hyperparameters that a trial did not draw.
+        described: Parameters that all trials share.
     """
 
     parent: tracking.Run
     tags: Mapping[str, str]
     objective: str
     baseline: Hyperparameters
+    described: Mapping[str, object]
 
     def begin(self, trial: FrozenTrial) -> str:
         """Open a run with name and hyperparameters of a trial; its id."""
@@ -70,7 +72,7 @@ class TrialRuns:
             self.parent,
             name=f"trial {trial.number}" + (" (baseline)" if is_baseline else ""),
             tags={**self.tags, TRIAL: str(trial.number)},
-            params=spaces.complete(trial.params, self.baseline).model_dump(),
+            params=spaces.complete(trial.params, self.baseline).model_dump() | dict(self.described),
         )
 
     def _back_fill(self, trial: FrozenTrial) -> tracking.Run:

@@ -23,7 +23,8 @@ def parent(store):
 
 @pytest.fixture
 def runs(parent, params):
-    return TrialRuns(parent, {"cohort": "toy"}, "auc_roc", params.baseline)
+    described = {"train": {"num_epochs": 2}}
+    return TrialRuns(parent, {"cohort": "toy"}, "auc_roc", params.baseline, described)
 
 
 @pytest.fixture

@@ -87,9 +87,9 @@ def write(contents: Contents, *, max_megabytes: float) -> str:
     size = len(page.encode("utf-8")) / MEGABYTE
     if size > max_megabytes:
         raise DataError(
-            f"The page would have {size:.2f} megabytes, more than page.max_megabytes {max_megabytes:g}. Leave "
-            f"fewer or smaller pictures in {contents.study_folder}, lower page.max_picture_width, or raise the "
-            "bound."
+            f"The page would have {size:.2f} megabytes, more than page.max_megabytes {max_megabytes:g}. "
+            f"Leave fewer or smaller pictures in {contents.study_folder}, lower page.max_picture_width, "
+            "or raise the bound."
         )
     return page
 

@@ -69,10 +69,12 @@ def run_trial(
     facts = _facts(started) | {"images_per_second": float(trained.history["images_per_second"].median())}
     if report.is_pruned:
         return Outcome("pruned", facts=facts)
-    value = float(trained.best_epoch[f"val_{objective}"])
+    best = trained.best_epoch
+    value = float(best[f"val_{objective}"])
     if not np.isfinite(value):
         return Outcome("failed", error=f"{objective} is undefined at the epoch that was kept.", facts=facts)
-    return Outcome("complete", value, facts=facts | {"best_epoch": int(trained.best_epoch["epoch"])})
+    scores = {str(name): float(best[name]) for name in best.index if str(name).startswith("val_")}
+    return Outcome("complete", value, facts=facts | {"best_epoch": int(best["epoch"])}, scores=scores)
 
 
 def _is_of_the_trial(error: Exception) -> bool:
