@@ -16,6 +16,7 @@ from pipelines import _standing
 
 ROOT = Path(__file__).resolve().parents[1]
 DEFAULT, PAGE = "sample", "page"
+FIRST = "compare"  # of the study: what all the rest leads to
 DRAW_AGAIN = "make page"
 
 
@@ -29,11 +30,12 @@ def gather(args: argparse.Namespace, params: Params) -> Contents:
         for name in run.datasets
         if (args.cards / f"{name}.md").is_file()
     }
+    by_name = {stage.name: stage for stage in stages}
+    order = sorted(by_name, key=lambda name: name != FIRST)
     parts = study.gather(
         args.study,
-        active=run.study,
+        items={name: by_name[name].items if by_name[name].loop else None for name in order},
         known=list(params.cohorts),
-        order=["compare", *(stage.name for stage in stages)],
         max_width=width,
     )
     lineage, hashes = tracking.lineage_tags(), tracking.data_hashes()

@@ -115,9 +115,10 @@ def test_no_default_of_a_parameter_hides_in_a_command(stage):
 def test_the_loops_run_over_the_active_datasets_and_cohorts():
     loops = {stage: STAGES[stage].get("foreach") for stage in STAGES}
     assert loops == {
-        **dict.fromkeys(("sample", "duplicates", "assign", "page")),
+        **dict.fromkeys(("sample", "duplicates", "assign", "paper", "compare", "page")),
         **dict.fromkeys(("ingest", "inspect", "validate", "card"), "${run.datasets}"),
         **dict.fromkeys(("split", "pack", "tune", "train", "evaluate", "audit", "promote"), "${run.cohorts}"),
+        "study": "${run.study}",
     }
 
 

@@ -34,7 +34,7 @@ from melanoma.sections import (
     Split,
     Validate,
 )
-from melanoma.study_sections import Page, Study
+from melanoma.study_sections import Compare, Page, Paper, Study
 from melanoma.training_sections import Augment, Choices, Hyperparameters, Model, Train, Tune
 
 # What only one family of networks has; null or false is off.
@@ -72,7 +72,9 @@ class Params(Section):
     audit: Audit
     promote: Promote
     serve: Serve
+    paper: Paper
     study: Study
+    compare: Compare
     page: Page
 
     @model_validator(mode="after")

@@ -42,17 +42,24 @@ def test_a_caption_alone_is_also_what_is_read_out(folder):
 
 
 def test_what_a_cohort_left_that_is_not_active_is_not_shown(folder):
-    draw_picture(folder / "compare" / "isic_roc.png")
-    captions = json.loads((folder / "compare" / "captions.json").read_text())
-    write_captions(folder / "compare", captions | {"isic_roc.png": "Old"})
+    draw_picture(folder / "crops" / "isic_both.png")
+    write_captions(folder / "crops", {"isic_both.png": "Old"})
     assert [part.title for part in study_parts(folder, ["ph2"])] == ["compare", "crops: ph2"]
-    assert "Old" not in {picture.caption for picture in study_parts(folder, ["ph2"])[0].pictures}
-    assert "Old" in {picture.caption for picture in study_parts(folder, ["ph2", "isic"])[0].pictures}
+    assert [part.title for part in study_parts(folder, ["ph2", "isic"])] == [
+        "compare",
+        "crops",
+        "crops: isic",
+        "crops: ph2",
+    ]
 
 
-def test_without_an_active_cohort_nothing_of_it_is_shown(folder, tmp_path):
-    assert study_parts(folder, []) == []
-    assert study_parts(tmp_path / "none", ["ph2"]) == []
+def test_without_an_active_cohort_only_what_runs_always_is_shown(folder):
+    assert [part.title for part in study_parts(folder, [])] == ["compare"]
+
+
+def test_a_folder_of_no_stage_is_not_looked_at_and_one_that_is_not_there_is_no_error(folder):
+    (folder / "crops").rename(folder / "of_no_stage")
+    assert [part.title for part in study_parts(folder, ["ph2"])] == ["compare"]
 
 
 def test_what_is_named_and_not_there_and_what_has_no_caption_is_named(folder):

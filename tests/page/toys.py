@@ -139,6 +139,5 @@ def draw_picture(path: Path, *, size: tuple[int, int] = (60, 40), colour: str = 
 
 def study_parts(folder: Path, active: list[str]) -> list[study.Part]:
     """What `study.gather` finds in `folder`."""
-    return study.gather(
-        folder, active=active, known=["isic", "ph2", "joint"], order=["compare"], max_width=WIDTH
-    )
+    items = {"compare": None, "crops": active, "transfer": active}
+    return study.gather(folder, items=items, known=["isic", "ph2", "joint"], max_width=WIDTH)

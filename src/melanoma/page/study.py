@@ -5,7 +5,7 @@ folders with the names of cohorts hold the same for one of them. So a new stage 
 without a caption are raw data and not shown.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,30 +46,25 @@ class Part:
 
 
 def gather(
-    folder: Path, *, active: Sequence[str], known: Collection[str], order: Sequence[str], max_width: int
+    folder: Path, *, items: Mapping[str, Collection[str] | None], known: Collection[str], max_width: int
 ) -> list[Part]:
-    """The parts of the stages of the study that run for the active cohorts; none where no cohort is active.
+    """The parts of stages that run, in the order of `items`.
 
     Args:
-        folder: With a folder a stage.
-        active: Cohorts of the study.
-        known: Names of all cohorts: a folder of one that is not active is left out.
-        order: Names of stages; others follow.
+        folder: With a folder a stage; others are not looked at.
+        items: By stage the cohorts for which it runs, none where it is off; None where it is no loop: then all
+            that it left is of its last run.
+        known: Names of all cohorts: files and folders of one for which a stage does not run are left out.
         max_width: Of pictures, in pixels.
     """
-    if not active or not folder.is_dir():
-        return []
-    inactive = set(known) - set(active)
-    place = {name: at for at, name in enumerate(order)}
-    stages = sorted(_folders(folder), key=lambda path: (place.get(path.name, len(place)), path.name))
     parts = []
-    for stage in stages:
-        parts.append(_read(stage, stage.name, "", inactive=inactive, max_width=max_width))
-        parts += [
-            _read(inner, stage.name, inner.name, inactive=inactive, max_width=max_width)
-            for inner in _folders(stage)
-            if inner.name not in inactive
-        ]
+    for stage, active in items.items():
+        if not (folder / stage).is_dir() or (active is not None and not active):
+            continue
+        inactive = set() if active is None else set(known) - set(active)
+        inner = [path for path in _folders(folder / stage) if path.name not in inactive]
+        for path, cohort in [(folder / stage, ""), *((path, path.name) for path in inner)]:
+            parts.append(_read(path, stage, cohort, inactive=inactive, max_width=max_width))
     return [part for part in parts if part.documents or part.tables or part.pictures or part.missing]
 
 
