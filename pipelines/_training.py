@@ -13,6 +13,8 @@ from melanoma.training import studies
 from melanoma.training.recipe import Arrays, Recipe, code_digest
 from melanoma.training_sections import Hyperparameters, Tune
 
+# Every run of a network has this file: MLflow's page that compares runs breaks where one has no file.
+HISTORY, NO_EPOCH = "history.csv", "epoch\n"
 # Of params: train. Trials have a seed of their own, from tune.seed.
 NOT_OF_A_TRIAL = {"seed", "num_epochs", "num_seeds", "input", "num_loader_threads", "checkpoints"}
 

@@ -81,6 +81,7 @@ def run(job: Job, asked: Asked) -> Outcome:
         )
     # Under the names of the networks of `train`, so that the tracker compares both.
     trial_run.log_metrics({f"best_{name}": score for name, score in outcome.scores.items()})
+    trial_run.log_text(outcome.history or _training.NO_EPOCH, _training.HISTORY)
     return outcome
 
 

@@ -12,6 +12,7 @@ from melanoma import tracking
 from melanoma.evaluation import study_figures
 from melanoma.training import search, spaces, studies
 from melanoma.training_sections import Hyperparameters
+from pipelines import _training
 
 TRIAL = "trial"  # the tag by which a run is found, even if a kill kept its id from the study
 MACHINE = ("backend", "backend_version", "keras_version", "device_kind", "device_name", "device_memory_mib")
@@ -80,6 +81,7 @@ class TrialRuns:
         run = self._start(trial)
         for epoch, value in sorted(trial.intermediate_values.items()):
             run.log_epoch(epoch, {f"val_{self.objective}": value})
+        run.log_text(_training.NO_EPOCH, _training.HISTORY)
         return run
 
     def _end(self, run: tracking.Run, trial: FrozenTrial) -> None:

@@ -51,6 +51,7 @@ def workspace(tmp_path_factory) -> Path:
     """Every stage has run here once, on a small synthetic dataset; read only."""
     folder = tmp_path_factory.mktemp("workspace")
     ws.write_params(folder / "params.yaml", ws.SMALL)
+    shutil.copy(ROOT / "dvc.yaml", folder)  # the page draws it
     with ws.inside(folder):
         for stage in ws.STAGE_ORDER:
             assert ws.run_stage(stage) == 0, stage

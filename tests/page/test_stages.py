@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 
 from melanoma import config
@@ -9,7 +11,7 @@ KNOWN = ["isic", "ph2"]
 
 
 def read(stages: dict, **options) -> dict[str, Stage]:
-    settings = {"active": ACTIVE, "known": KNOWN, "root": ROOT} | options
+    settings: dict[str, Any] = {"active": ACTIVE, "known": KNOWN, "root": ROOT} | options
     return {stage.name: stage for stage in read_stages({"stages": stages}, **settings)}
 
 

@@ -52,8 +52,8 @@ def gather(
 
     Args:
         folder: With a folder a stage; others are not looked at.
-        items: By stage the cohorts for which it runs, none where it is off; None where it is no loop: then all
-            that it left is of its last run.
+        items: By stage the cohorts for which it runs, none where it is off; None where it is no loop: then
+            all that it left is of its last run.
         known: Names of all cohorts: files and folders of one for which a stage does not run are left out.
         max_width: Of pictures, in pixels.
     """

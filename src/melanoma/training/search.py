@@ -61,6 +61,7 @@ class Outcome:
         error: Why it failed.
         facts: Kept with the trial: `duration_seconds`, `device` and more, JSON types.
         scores: On validation at that epoch, by name (`val_…`); empty unless complete.
+        history: CSV with a row an epoch; empty when it failed.
     """
 
     state: Literal["complete", "pruned", "failed"]
@@ -68,6 +69,7 @@ class Outcome:
     error: str | None = None
     facts: dict[str, Any] = field(default_factory=dict)
     scores: dict[str, float] = field(default_factory=dict)
+    history: str = ""
 
 
 class Runs(Protocol):
