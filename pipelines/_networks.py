@@ -87,7 +87,7 @@ def trained(
         experiment=experiment,
         name=network.model if parent_id is None else f"{network.model} seed {seed}",
         tags=stage.tags | {"model": network.model, "seed": str(seed), ID_TAG: training_id},
-        params=network.hyperparameters.model_dump() | described,
+        params=network.hyperparameters.model_dump(exclude_none=True) | described,
         parent_id=parent_id,
         run_id=tracking.find_run(experiment, tag=ID_TAG, value=training_id),
     ) as run:

