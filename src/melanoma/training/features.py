@@ -85,8 +85,8 @@ def compute(network: keras.Model, arrays: Arrays, recipe: Recipe) -> Features | 
     num_inputs = num_views * len(arrays.train) + len(arrays.validation)
     if num_inputs * num_features * DTYPE().nbytes > MAX_BYTES:
         logging.getLogger(__name__).warning(
-            "The frozen part of %s gives %d numbers for each of %d images, too many to keep: they are computed "
-            "anew in every epoch. Set global_pooling to true, or take fewer model.num_views or more depth.",
+            "The frozen part of %s gives %d numbers for each of %d images, too many to keep: they are "
+            "computed anew in every epoch. Set global_pooling to true, or lower model.num_views.",
             network.name,
             num_features,
             num_inputs,
@@ -143,7 +143,7 @@ def _body_digest(body: keras.Model) -> str:
     for words in (keras.backend.backend(), keras.__version__, policy, body.output_shape):
         digest.update(str(words).encode())
     for array in body.get_weights():
-        digest.update(np.ascontiguousarray(array))
+        digest.update(array.tobytes())
     return digest.hexdigest()[:32]
 
 
