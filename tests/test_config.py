@@ -156,7 +156,7 @@ BOUNDS: dict[str, tuple[list[Any], list[Any]]] = {
     "baseline.family": (["conv_blocks"], ["no such family", None]),
     "baseline.batch_norm": ([True, False], [1, "yes"]),
     "baseline.residual": ([True, False], [1, "yes"]),
-    "baseline.global_pooling": ([True, False], [1, None]),
+    "baseline.global_pooling": ([True, False], [1, "yes"]),
     "baseline.learning_rate": ([1e-5, 1e-2], [0, 1, "3.0e-4"]),
     "baseline.depth": ([1, 5], [0, 6, 3.0]),
     "baseline.filters": ([1, 64], [0, -1, 2.5]),
@@ -486,7 +486,10 @@ EITHER = {"tune.space.family": {"choices": ["conv_blocks", "vgg16"]}}
         (
             EITHER
             | VGG16
-            | {f"tune.space.{name}": {"choices": [True]} for name in ("batch_norm", "residual")}
+            | {
+                f"tune.space.{name}": {"choices": [True]}
+                for name in ("batch_norm", "residual", "global_pooling")
+            }
             | {"tune.space.filters": {"choices": [8]}},
             EITHER | VGG16,
             "tune.space.family may draw conv_blocks, but filters must be given with family conv_blocks",
@@ -507,12 +510,12 @@ def test_a_family_of_networks_has_its_own_options(load, legal, refused, complain
 def test_networks_are_equal_however_the_file_names_what_neither_has(load):
     one, other = (load(VGG16 | {"baseline.filters": filters}).baseline for filters in (32, None))
     assert one == other
-    assert (one.filters, one.batch_norm, one.residual) == (None, None, None)
+    assert (one.filters, one.batch_norm, one.residual, one.global_pooling) == (None,) * 4
 
 
 def test_a_row_of_one_family_does_not_bind_a_baseline_of_the_other(load):
     rows: dict[str, object] = {
-        f"tune.space.{name}": {"choices": [True]} for name in ("batch_norm", "residual")
+        f"tune.space.{name}": {"choices": [True]} for name in ("batch_norm", "residual", "global_pooling")
     }
     rows |= EITHER | {"tune.space.filters": {"choices": [8]}}
     assert load(rows | VGG16).baseline.batch_norm is None

@@ -29,7 +29,9 @@ class Augment(Section):
 
 
 # What only one family of networks has.
-FAMILY_OF_HYPERPARAMETER = {"filters": "conv_blocks", "batch_norm": "conv_blocks", "residual": "conv_blocks"}
+FAMILY_OF_HYPERPARAMETER = dict.fromkeys(
+    ("filters", "batch_norm", "residual", "global_pooling"), "conv_blocks"
+)
 
 
 class Hyperparameters(Section):
@@ -41,7 +43,7 @@ class Hyperparameters(Section):
     filters: Positive | None
     batch_norm: bool | None
     residual: bool | None
-    global_pooling: bool
+    global_pooling: bool | None
     dense_units: Positive
     dropout: Annotated[float, Field(ge=0, lt=1)]
     batch_size: Positive

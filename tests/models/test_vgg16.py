@@ -36,7 +36,6 @@ def build(depth: int, **changes: Any) -> keras.Model:
         "image_size": 32,
         "dense_units": 4,
         "dropout": 0.0,
-        "global_pooling": False,
         "weights": None,
         "freeze": False,
     }
@@ -83,9 +82,9 @@ def test_sides_and_parameters_of_each_depth_counted_by_hand(depth):
     model = build(depth, image_size=150)
     pools = [layer for layer in model.layers if layer.name.endswith("pool")]
     assert [layer.output.shape[1] for layer in pools] == SIDES[:depth]
-    num_flat = SIDES[depth - 1] ** 2 * [64, 128, 256, 512, 512][depth - 1]
-    assert model.get_layer("flatten").output.shape == (None, num_flat)
-    assert model.count_params() == sum(NUM_PARAMETERS[:depth]) + (num_flat * 4 + 4) + (4 + 1)
+    num_channels = [64, 128, 256, 512, 512][depth - 1]
+    assert model.get_layer("global_pool").output.shape == (None, num_channels)
+    assert model.count_params() == sum(NUM_PARAMETERS[:depth]) + (num_channels * 4 + 4) + (4 + 1)
 
 
 def test_all_blocks_have_the_parameters_of_the_publication():
@@ -121,8 +120,8 @@ def test_features_of_any_size_reach_the_dense_layer_standardized(images):
     np.testing.assert_allclose(standardized.std((1, 2, 3)), 1, atol=1e-3)
 
 
-def test_pooling_and_dropout_are_options_as_with_the_other_families():
-    names = [layer.name for layer in build(1, global_pooling=True, dropout=0.5).layers]
+def test_pictures_are_averaged_and_dropout_is_an_option_as_with_the_other_families():
+    names = [layer.name for layer in build(1, dropout=0.5).layers]
     assert names[-4:] == ["global_pool", "dense", "dropout", "probability"]
 
 
@@ -254,13 +253,26 @@ def test_weights_of_which_no_file_is_read_have_no_digest(tmp_path):
 
 
 def test_a_network_is_cut_before_its_dense_layer_and_both_parts_make_it_up(images):
-    model = build(1, global_pooling=True)
+    model = build(1)
     body, end = head.cut(model)
     features = body.predict_on_batch(images)
     assert features.shape == (3, 64)
     np.testing.assert_allclose(end.predict_on_batch(features), model.predict_on_batch(images), atol=1e-6)
     end.get_layer("probability").set_weights([np.zeros((4, 1)), np.zeros(1)])
     np.testing.assert_array_equal(model.predict_on_batch(images), 0.5)  # it shares its layers
+
+
+@pytest.mark.parametrize("kept", [1, 2])
+def test_features_of_every_depth_come_from_one_pass(kept, images, tmp_path):
+    weights = draw_weights() if kept == 2 else dict(list(draw_weights().items())[:3])  # half a second block
+    path = write_weights(tmp_path / "some.h5", "keras.applications", weights)
+    assert vgg16_weights.count_blocks(path) == kept
+    together = vgg16.build_features(image_size=32, weights=path).predict_on_batch(images)
+    assert together.shape == (3, [64, 64 + 128][kept - 1])
+    for depth in range(1, kept + 1):
+        body, _ = head.cut(build(depth, weights=path))
+        features = body.predict_on_batch(images)
+        np.testing.assert_allclose(together[:, vgg16.features_of(depth)], features, atol=1e-5)
 
 
 # ---- imagenet --------------------------------------------------------------------------------

@@ -79,11 +79,8 @@ def computed(monkeypatch):
     return pictures
 
 
-@pytest.mark.parametrize("global_pooling", [True, False])
-def test_an_end_trained_on_features_answers_as_the_network_trained_on_images(
-    arrays, recipe, global_pooling, monkeypatch
-):
-    chosen = {"augment_strength": 0.0, "global_pooling": global_pooling, "dense_units": 16}
+def test_an_end_trained_on_features_answers_as_the_network_trained_on_images(arrays, recipe, monkeypatch):
+    chosen: dict[str, object] = {"augment_strength": 0.0, "dense_units": 16, "learning_rate": 1e-2}
     recipe = change(recipe, hyperparameters=chosen, augment=STILL, model={"num_views": 1})
     quick = fit.train(arrays, recipe, num_epochs=3, seed=1)
     monkeypatch.setattr(features, "compute", lambda *_: None)
@@ -91,7 +88,7 @@ def test_an_end_trained_on_features_answers_as_the_network_trained_on_images(
     pixels = arrays.validation.images
     answers = plain.model.predict_on_batch(pixels)
     np.testing.assert_allclose(quick.model.predict_on_batch(pixels), answers, atol=2e-3)
-    assert answers.std() > 0.01
+    assert answers.std() > 1e-3
     scores = ["loss", "val_loss", "val_auc_roc"]
     np.testing.assert_allclose(quick.history[scores], plain.history[scores], rtol=5e-3)
 
@@ -117,7 +114,7 @@ def test_features_are_computed_once_for_all_seeds_parts_and_orders(arrays, recip
     backwards = Part(arrays.train.images, arrays.train.rows[::-1][:5], arrays.train.targets[::-1][:5])
     again = compute(recipe, Arrays(backwards, arrays.validation))
     assert computed == []
-    assert first.views.shape == (2, 12, 32 // 2 * (32 // 2) * 64)
+    assert first.views.shape == (2, 12, 64)
     np.testing.assert_array_equal(again.views, first.views[:, ::-1][:, :5])
 
 
@@ -142,11 +139,11 @@ def test_other_weights_are_another_frozen_part(arrays, recipe, computed):
 
 def test_views_of_an_image_differ_and_without_warps_they_do_not(arrays, recipe):
     views = compute(recipe, arrays).views
-    assert (np.abs(views[0] - views[1]).max(axis=1) > 0.1).all()
+    assert (np.abs(views[0] - views[1]).max(axis=1) > 0.01).all()
     still = change(recipe, hyperparameters={"augment_strength": 0.0}, augment=STILL)
     same = compute(still, arrays).views
     np.testing.assert_allclose(same[0], same[1], atol=2e-3)  # rounded to 16 bits
-    assert np.abs(views[0] - same[0]).max() > 0.1
+    assert np.abs(views[0] - same[0]).max() > 0.01
 
 
 def test_a_network_that_learns_in_its_blocks_has_no_features(arrays, recipe, params):
@@ -155,20 +152,9 @@ def test_a_network_that_learns_in_its_blocks_has_no_features(arrays, recipe, par
     assert compute(replace(recipe, hyperparameters=published), arrays) is None
 
 
-def test_features_that_would_fill_the_memory_are_not_kept_and_a_line_says_so(
-    arrays, recipe, caplog, monkeypatch
-):
-    num_bytes = (2 * 12 + 6) * 16 * 16 * 64 * 2
-    monkeypatch.setattr(features, "MAX_BYTES", num_bytes)
-    assert compute(recipe, arrays) is not None
-    monkeypatch.setattr(features, "MAX_BYTES", num_bytes - 1)
-    assert compute(recipe, arrays) is None
-    assert "16384 numbers for each of 30 images, too many to keep" in caplog.text
-
-
 def test_a_file_that_grows_too_large_is_begun_anew(arrays, recipe, computed, monkeypatch):
     compute(recipe, arrays)
-    monkeypatch.setattr(features, "MAX_BYTES", 40 * 16 * 16 * 64 * 2)
+    monkeypatch.setattr(features, "MAX_BYTES", 40 * 64 * 2)
     half = change(recipe, hyperparameters={"augment_strength": 0.5})
     compute(half, arrays)  # 24 more than the 30 that are there
     computed.clear()

@@ -42,11 +42,15 @@ def test_a_trial_draws_only_what_networks_of_its_family_have(params):
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=1))
     asked = [study.ask() for _ in range(20)]
     drawn = [spaces.suggest(trial, Space(**ROWS), params.baseline) for trial in asked]
-    shared = set(ROWS) - {"filters", "batch_norm", "residual"}
+    shared = set(ROWS) - {"filters", "batch_norm", "residual", "global_pooling"}
     names = {chosen.family: set(trial.params) for trial, chosen in zip(asked, drawn, strict=True)}
     assert names == {"conv_blocks": set(ROWS), "vgg16": shared}
-    absent = {(one.filters, one.batch_norm, one.residual) for one in drawn if one.family == "vgg16"}
-    assert absent == {(None, None, None)}
+    absent = {
+        (one.filters, one.batch_norm, one.residual, one.global_pooling)
+        for one in drawn
+        if one.family == "vgg16"
+    }
+    assert absent == {(None,) * 4}
     assert None not in {one.filters for one in drawn if one.family == "conv_blocks"}
 
 

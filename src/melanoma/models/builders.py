@@ -30,7 +30,7 @@ def _build_conv_blocks(hyperparameters: Hyperparameters, model: Model, image_siz
         dense_units=hyperparameters.dense_units,
         dropout=hyperparameters.dropout,
         batch_norm=bool(hyperparameters.batch_norm),
-        global_pooling=hyperparameters.global_pooling,
+        global_pooling=bool(hyperparameters.global_pooling),
         residual=bool(hyperparameters.residual),
     )
 
@@ -41,7 +41,6 @@ def _build_vgg16(hyperparameters: Hyperparameters, model: Model, image_size: int
         depth=hyperparameters.depth,
         dense_units=hyperparameters.dense_units,
         dropout=hyperparameters.dropout,
-        global_pooling=hyperparameters.global_pooling,
         weights=model.weights,
         freeze=model.freeze,
     )

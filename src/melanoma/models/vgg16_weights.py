@@ -48,6 +48,21 @@ def digest(weights: str | None) -> str | None:
     return files.sha256_of_file(find(weights))
 
 
+def count_blocks(weights: str) -> int:
+    """How many blocks, from the first one on, the file of `params.yaml: model.weights` holds whole.
+
+    Raises:
+        TrainingError: No such file, or no HDF5.
+    """
+    found = _read(find(weights), len(NUM_CONVOLUTIONS))
+    counted = 0
+    for block, number in enumerate(NUM_CONVOLUTIONS, start=1):
+        if not all(found[f"block{block}_conv{convolution}"] for convolution in range(1, number + 1)):
+            break
+        counted = block
+    return counted
+
+
 def load(network: keras.Model, path: Path, *, num_blocks: int) -> None:
     """Set the convolutions of the first `num_blocks` blocks of `network` to what `path` holds.
 

@@ -1,14 +1,13 @@
 """What the frozen part of a network gives for each image, computed once.
 
-A VGG-16 of which only the end is trained gives the same picture for the same pixels in every epoch, and that
-is nearly all of its cost (16 images a second on two cores). So its features are computed for some warped
-views of each training image and for each validation image as it is; then the end alone is trained on them,
-in seconds.
+The blocks of a frozen VGG-16 give the same for the same pixels in every epoch, and they are nearly all of its
+cost (16 images a second on two cores). So their features are computed for some warped views of each training
+image and for each validation image as it is; then the end alone is trained on them, in seconds.
 
-They are kept in a file beside the checkpoints, one for each frozen part, found by the pixels and the warp:
-what one training computed serves every later one, of other seeds, trials, parts and cohorts too. A view
-follows from the pixels of its image and its number alone, so that all trainings share the same ones. The
-file may be removed at any time.
+They are kept in a file beside the checkpoints, one for each set of weights, found by the pixels and the warp:
+what one training computed serves every later one, of other seeds, trials, depths, parts and cohorts too. A
+view follows from the pixels of its image and its number alone, so that all trainings share the same ones. An
+image takes 3 kB a view; the file may be removed at any time.
 """
 
 import hashlib
@@ -24,12 +23,12 @@ from tqdm import tqdm
 from melanoma import files
 from melanoma.data import augment
 from melanoma.data.packed import Part
-from melanoma.models import head
+from melanoma.models import head, vgg16
 from melanoma.training.recipe import Arrays, Recipe, code_digest
 from melanoma.training_sections import Augment
 
 FOLDER = "features"  # below train.checkpoints
-MAX_BYTES = 2**31  # of one training, and of a file; more would not stay in memory beside the rest
+MAX_BYTES = 2**31  # of a file; one that would grow larger is begun anew, with what is wanted now
 DTYPE = np.float16  # features are standardized: rounding changes the third to fourth digit
 BATCH_SIZE = 32
 IMAGES_A_SAVE = 1024  # that a kill may lose: a minute of work
@@ -72,39 +71,29 @@ def compute(network: keras.Model, arrays: Arrays, recipe: Recipe) -> Features | 
     Args:
         network: As `build_model` gives it.
         arrays: Its images.
-        recipe: How the views of training images are warped, and how many there are.
+        recipe: Which blocks are frozen; how the views of training images are warped, how many there are.
 
     Returns:
-        None where more than the end of the network is trained, or where the features would take more than
-        2 GiB; it is then trained on images, as others are.
+        None where more than the end of the network is trained.
     """
-    body, end = head.cut(network)
-    if body.trainable_variables:
+    hyperparameters, settings = recipe.hyperparameters, recipe.model
+    if hyperparameters.family != "vgg16" or not settings.freeze or settings.weights is None:
         return None
-    num_views, num_features = recipe.model.num_views, int(body.output_shape[1])
-    num_inputs = num_views * len(arrays.train) + len(arrays.validation)
-    if num_inputs * num_features * DTYPE().nbytes > MAX_BYTES:
-        logging.getLogger(__name__).warning(
-            "The frozen part of %s gives %d numbers for each of %d images, too many to keep: they are "
-            "computed anew in every epoch. Set global_pooling to true, or lower model.num_views.",
-            network.name,
-            num_features,
-            num_inputs,
-        )
-        return None
-    amounts = augment.scale(recipe.augment, recipe.hyperparameters.augment_strength)
+    image_size, num_views = arrays.train.images.shape[1], settings.num_views
+    amounts = augment.scale(recipe.augment, hyperparameters.augment_strength)
     views = _draw_views(arrays.train, amounts, num_views=num_views)
     plain = [
         _View(key, arrays.validation, position, None, None)
         for position, key in enumerate(_image_keys(arrays.validation))
     ]
+    body = vgg16.build_features(image_size=image_size, weights=settings.weights)
     path = Path(recipe.train.checkpoints) / FOLDER / f"{_body_digest(body)}.npz"
-    known = _look_up(body, [*views, *plain], path)
-    seen = np.stack([known[view.key] for view in views])
-    validation = np.stack([known[view.key] for view in plain]).astype(np.float32)
+    known, mine = _look_up(body, [*views, *plain], path), vgg16.features_of(hyperparameters.depth)
+    seen = np.stack([known[view.key][mine] for view in views])
+    validation = np.stack([known[view.key][mine] for view in plain]).astype(np.float32)
     return Features(
-        end,
-        seen.reshape(num_views, len(arrays.train), num_features),
+        head.cut(network)[1],
+        seen.reshape(num_views, len(arrays.train), -1),
         Part(validation, np.arange(len(plain)), arrays.validation.targets),
     )
 
