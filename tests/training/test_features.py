@@ -8,7 +8,7 @@ import pytest
 from melanoma.data.packed import Part
 from melanoma.models.builders import build_model
 from melanoma.serving.network import Network
-from melanoma.training import features, fit
+from melanoma.training import features, fit, scores
 from melanoma.training.recipe import Arrays, Recipe
 from melanoma.training.saving import save_model
 
@@ -104,6 +104,18 @@ def test_the_whole_network_comes_back_and_is_saved_as_any_other(arrays, recipe, 
     answers = trained.model.predict_on_batch(arrays.validation.images).ravel()
     exported = Network(tmp_path / "kept" / "model.onnx").score(arrays.validation.images)
     np.testing.assert_allclose(exported, answers, atol=1e-5)
+
+
+def test_images_are_scored_from_features_as_by_the_whole_network(arrays, recipe, computed):
+    trained = fit.train(arrays, recipe, num_epochs=2, seed=1)
+    computed.clear()
+    whole = scores.predict(trained.model, arrays.train)
+    for _ in range(2):
+        quick = features.predict(trained.model, arrays.train, recipe)
+        np.testing.assert_allclose(quick, whole, atol=2e-3)
+    assert len(computed) == 12  # once
+    plain = change(recipe, model={"freeze": False})
+    np.testing.assert_array_equal(features.predict(trained.model, arrays.train, plain), whole)
 
 
 def test_features_are_computed_once_for_all_seeds_parts_and_orders(arrays, recipe, computed):

@@ -24,14 +24,15 @@ from melanoma import files
 from melanoma.data import augment
 from melanoma.data.packed import Part
 from melanoma.models import head, vgg16
-from melanoma.training.recipe import Arrays, Recipe, code_digest
+from melanoma.training import scores
+from melanoma.training.recipe import Arrays, Recipe
 from melanoma.training_sections import Augment
 
 FOLDER = "features"  # below train.checkpoints
 MAX_BYTES = 2**31  # of a file; one that would grow larger is begun anew, with what is wanted now
 DTYPE = np.float16  # features are standardized: rounding changes the third to fourth digit
 BATCH_SIZE = 32
-IMAGES_A_SAVE = 1024  # that a kill may lose: a minute of work
+IMAGES_A_SAVE = 256  # that a kill may lose
 
 
 @dataclass(frozen=True)
@@ -76,26 +77,43 @@ def compute(network: keras.Model, arrays: Arrays, recipe: Recipe) -> Features | 
     Returns:
         None where more than the end of the network is trained.
     """
-    hyperparameters, settings = recipe.hyperparameters, recipe.model
-    if hyperparameters.family != "vgg16" or not settings.freeze or settings.weights is None:
+    if not _is_frozen(recipe):
         return None
-    image_size, num_views = arrays.train.images.shape[1], settings.num_views
-    amounts = augment.scale(recipe.augment, hyperparameters.augment_strength)
-    views = _draw_views(arrays.train, amounts, num_views=num_views)
-    plain = [
-        _View(key, arrays.validation, position, None, None)
-        for position, key in enumerate(_image_keys(arrays.validation))
-    ]
-    body = vgg16.build_features(image_size=image_size, weights=settings.weights)
-    path = Path(recipe.train.checkpoints) / FOLDER / f"{_body_digest(body)}.npz"
-    known, mine = _look_up(body, [*views, *plain], path), vgg16.features_of(hyperparameters.depth)
-    seen = np.stack([known[view.key][mine] for view in views])
-    validation = np.stack([known[view.key][mine] for view in plain]).astype(np.float32)
+    num_views = recipe.model.num_views
+    amounts = augment.scale(recipe.augment, recipe.hyperparameters.augment_strength)
+    views, plain = _draw_views(arrays.train, amounts, num_views=num_views), _as_they_are(arrays.validation)
+    found = _look_up([*views, *plain], recipe)
     return Features(
         head.cut(network)[1],
-        seen.reshape(num_views, len(arrays.train), -1),
-        Part(validation, np.arange(len(plain)), arrays.validation.targets),
+        found[: len(views)].reshape(num_views, len(arrays.train), -1),
+        _in_place_of_pixels(found[len(views) :], arrays.validation),
     )
+
+
+def predict(network: keras.Model, part: Part, recipe: Recipe) -> np.ndarray:
+    """What `scores.predict` gives, `(n,)`; where blocks are frozen from features, which are kept.
+
+    Args:
+        network: Trained as `recipe` says.
+        part: Any images.
+        recipe: How it was trained.
+    """
+    if not _is_frozen(recipe):
+        return scores.predict(network, part)
+    found = _look_up(_as_they_are(part), recipe)
+    return scores.predict(head.cut(network)[1], _in_place_of_pixels(found, part))
+
+
+def _is_frozen(recipe: Recipe) -> bool:
+    return recipe.hyperparameters.family == "vgg16" and recipe.model.freeze
+
+
+def _in_place_of_pixels(found: np.ndarray, part: Part) -> Part:
+    return Part(found.astype(np.float32), np.arange(len(found)), part.targets)
+
+
+def _as_they_are(part: Part) -> list[_View]:
+    return [_View(key, part, position, None, None) for position, key in enumerate(_image_keys(part))]
 
 
 def _image_keys(part: Part) -> list[bytes]:
@@ -126,8 +144,10 @@ def _draws(key: bytes, number: int) -> np.ndarray:
 
 
 def _body_digest(body: keras.Model) -> str:
-    """Of all that decides what it gives for the same pixels."""
-    digest = hashlib.sha256(code_digest().encode())
+    """Of all that decides what it gives for the same image and the same warp."""
+    digest = hashlib.sha256()
+    for module in (vgg16, augment):
+        digest.update(files.sha256_of_file(Path(str(module.__file__))).encode())
     policy = body.layers[-1].dtype_policy.name
     for words in (keras.backend.backend(), keras.__version__, policy, body.output_shape):
         digest.update(str(words).encode())
@@ -136,8 +156,17 @@ def _body_digest(body: keras.Model) -> str:
     return digest.hexdigest()[:32]
 
 
-def _look_up(body: keras.Model, views: list[_View], path: Path) -> dict[bytes, np.ndarray]:
-    """The features of `views` by their keys: from the file, and what it lacks computed and added to it."""
+def _look_up(views: list[_View], recipe: Recipe) -> np.ndarray:
+    """Features `(num_views, n)`, float16, of the depth of the recipe; those that the file lacks are computed."""
+    image_size = views[0].part.images.shape[1]
+    body = vgg16.build_features(image_size=image_size, weights=str(recipe.model.weights))
+    path = Path(recipe.train.checkpoints) / FOLDER / f"{_body_digest(body)}.npz"
+    known, mine = _complete(body, views, path), vgg16.features_of(recipe.hyperparameters.depth)
+    return np.stack([known[view.key][mine] for view in views])
+
+
+def _complete(body: keras.Model, views: list[_View], path: Path) -> dict[bytes, np.ndarray]:
+    """What the file holds, by key; what it lacks of `views` is computed and added to it."""
     known = _load(path)
     missing = [*{view.key: view for view in views if view.key not in known}.values()]
     if not missing:
