@@ -157,7 +157,7 @@ def _body_digest(body: keras.Model) -> str:
 
 
 def _look_up(views: list[_View], recipe: Recipe) -> np.ndarray:
-    """Features `(num_views, n)`, float16, of the depth of the recipe; those that the file lacks are computed."""
+    """Features `(num_views, n)`, float16, of the depth of the recipe; what the file lacks is computed."""
     image_size = views[0].part.images.shape[1]
     body = vgg16.build_features(image_size=image_size, weights=str(recipe.model.weights))
     path = Path(recipe.train.checkpoints) / FOLDER / f"{_body_digest(body)}.npz"
