@@ -34,7 +34,7 @@ from melanoma.sections import (
     Split,
     Validate,
 )
-from melanoma.study_sections import Study
+from melanoma.study_sections import Compare, Paper, Study
 from melanoma.training_sections import Augment, Choices, Hyperparameters, Model, Train, Tune
 
 # Settings of `model` that only one family of networks has; null or false is off.
@@ -67,7 +67,9 @@ class Params(Section):
     audit: Audit
     promote: Promote
     serve: Serve
+    paper: Paper
     study: Study
+    compare: Compare
 
     @model_validator(mode="after")
     def _names_are_known(self) -> Self:

@@ -9,6 +9,18 @@ from melanoma.sections import Positive, Section, Seed
 Depth = Annotated[int, Field(ge=1, le=5)]
 
 
+class Paper(Section):
+    """When two published figures agree."""
+
+    tolerance: Annotated[float, Field(gt=0, lt=0.01)]
+
+
+class Compare(Section):
+    """How the study is shown."""
+
+    dots_per_inch: Annotated[int, Field(ge=30, le=300)]
+
+
 class StudyNetwork(Section):
     """A kind of network of the study; the rest is as in `baseline` and `model`."""
 

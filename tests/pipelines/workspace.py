@@ -30,6 +30,9 @@ STAGE_ORDER = (
     "evaluate",
     "audit",
     "promote",
+    "paper",
+    "study",
+    "compare",
 )
 
 
@@ -40,6 +43,7 @@ def space(*, max_depth: int = 5, **rows: object) -> dict[str, object]:
 
 
 SMALL = {
+    "run": {"study": ["sample"]},
     "execution": {"num_workers": 1},
     "sample": {"num_lesions": 60, "num_second_views": 6},
     "pack": {"image_size": 48},
@@ -50,6 +54,7 @@ SMALL = {
     "card": {"num_bootstrap_draws": 200},
     "evaluate": {"num_bootstrap_draws": 200},
     "audit": {"num_bootstrap_draws": 200},
+    "study": {"num_epochs": 2, "num_seeds": 2, "num_bootstrap_draws": 100},
     "promote": {  # four filters and three epochs beat nothing
         "num_bootstrap_draws": 200,
         "min_auc_roc_lower_bound": 0.0,
