@@ -74,7 +74,7 @@ format: .venv/.installed-dev ## Let ruff mend what it can
 .PHONY: lock
 lock: .venv/bin/uv ## Resolve the locks anew after a change of pyproject.toml
 	.venv/bin/uv pip compile pyproject.toml $(COMPILE) -o requirements.lock
-	.venv/bin/uv pip compile pyproject.toml --extra dev --extra ray --extra jax -c requirements.lock $(COMPILE) -o requirements-dev.lock
+	.venv/bin/uv pip compile pyproject.toml --extra dev --extra ray --extra jax --extra vgg16 -c requirements.lock $(COMPILE) -o requirements-dev.lock
 	printf 'setuptools\nuv\n' | .venv/bin/uv pip compile - -c requirements.lock $(COMPILE) -o infra/bootstrap.lock
 COMPILE = --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate
 

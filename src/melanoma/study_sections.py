@@ -38,3 +38,16 @@ class Study(Section):
     num_bootstrap_draws: Annotated[int, Field(ge=100)]
     protocols: Annotated[list[Literal["paper", "leak_free"]], Field(min_length=1)]
     networks: dict[str, Annotated[list[StudyNetwork], Field(min_length=1)]]
+
+
+class Transfer(Section):
+    """Which networks are tested on a source that they never saw, how often and how long they are trained."""
+
+    seed: Seed
+    num_seeds: Annotated[dict[Literal["baseline", "tuned"], Positive], Field(min_length=1)]
+    num_epochs: Positive
+    patience: Positive
+    min_images: Positive
+    min_groups: Positive
+    num_bootstrap_draws: Annotated[int, Field(ge=100)]
+    dots_per_inch: Annotated[int, Field(ge=30, le=300)]
