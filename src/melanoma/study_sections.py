@@ -40,6 +40,19 @@ class Study(Section):
     networks: dict[str, Annotated[list[StudyNetwork], Field(min_length=1)]]
 
 
+class Transfer(Section):
+    """Which networks are tested on a source that they never saw, how often and how long they are trained."""
+
+    seed: Seed
+    num_seeds: Annotated[dict[Literal["baseline", "tuned"], Positive], Field(min_length=1)]
+    num_epochs: Positive
+    patience: Positive
+    min_images: Positive
+    min_groups: Positive
+    num_bootstrap_draws: Annotated[int, Field(ge=100)]
+    dots_per_inch: Annotated[int, Field(ge=30, le=300)]
+
+
 class Page(Section):
     """Bounds of the page with all results."""
 

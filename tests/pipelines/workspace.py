@@ -33,6 +33,7 @@ STAGE_ORDER = (
     "paper",
     "study",
     "compare",
+    "transfer",
     "page",
 )
 
@@ -56,6 +57,12 @@ SMALL = {
     "evaluate": {"num_bootstrap_draws": 200},
     "audit": {"num_bootstrap_draws": 200},
     "study": {"num_epochs": 2, "num_seeds": 2, "num_bootstrap_draws": 100},
+    "transfer": {
+        "num_seeds": {"baseline": 1, "tuned": 1},
+        "num_epochs": 1,
+        "min_images": 10,
+        "num_bootstrap_draws": 100,
+    },
     "promote": {  # four filters and three epochs beat nothing
         "num_bootstrap_draws": 200,
         "min_auc_roc_lower_bound": 0.0,
