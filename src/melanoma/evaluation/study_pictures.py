@@ -90,7 +90,7 @@ def depth_figure(table: list[dict[str, float]], networks: dict[str, Any], *, tit
     for axes, (metric, name) in zip(figure.subplots(1, 4, sharey=True), names.items(), strict=True):
         if metric in table[0]:
             depths, values = zip(*((row["depth"], row[metric]) for row in table), strict=True)
-            axes.plot(depths, values, "k--", color=PRINTED_COLOR, linewidth=1, marker="x", label=PRINTED)
+            axes.plot(depths, values, "--", color=PRINTED_COLOR, linewidth=1, marker="x", label=PRINTED)
         for place, protocol in enumerate(NAMES):
             _by_depth(axes, networks, protocol, metric, shift=0.12 * (2 * place - 1))
         axes.set(xlabel="layers", title=name, ylim=(0, 1.03), xticks=[row["depth"] for row in table])

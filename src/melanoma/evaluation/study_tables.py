@@ -204,7 +204,9 @@ def verdicts(published: dict[str, Any], results: Results) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
-def _verdict(says: float, ours: dict[str, float]) -> str:
+def _verdict(says: float, ours: dict[str, float | None]) -> str:
+    if ours["value"] is None or ours["low"] is None or ours["high"] is None:
+        return "undefined"
     if ours["low"] <= says <= ours["high"]:
         return "reproduced"
     return "ours is lower" if ours["value"] < says else "ours is higher"
