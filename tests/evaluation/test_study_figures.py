@@ -169,10 +169,11 @@ def test_trials_of_two_families_are_drawn_where_each_has_the_hyperparameter():
     figures = study_figures.study_figures(made, objective="auc_roc", note=NOTE)
     panels = {axes.get_xlabel(): axes for axes in figures["slice"].axes}
     shown = {
-        name: len(panels[name].collections[0].get_offsets()) for name in ("depth", "batch_norm", "only_here")
+        name: np.shape(panels[name].collections[0].get_offsets())[0]
+        for name in ("depth", "batch_norm", "only_here")
     }
     assert shown == {"depth": 6, "batch_norm": 3, "only_here": 3}
     axes = figures["parallel_coordinates"].axes[0]
-    gaps = [int(np.isnan(line.get_ydata()).sum()) for line in axes.lines if len(line.get_xdata()) == 3]
+    gaps = [int(np.isnan(line.get_ydata()).sum()) for line in axes.lines if np.size(line.get_xdata()) == 3]
     assert gaps == [1] * 6
     assert set(study_figures.study_pages(made, objective="auc_roc", note=NOTE)) == PLOTS
