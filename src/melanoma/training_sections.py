@@ -149,6 +149,7 @@ def _require_legal(name: str, value: object, baseline: Hyperparameters) -> None:
 class Model(Section):
     """What all networks of a study share."""
 
+    target: Literal["malignant", "diagnosis"]
     family: Literal["conv_blocks", "vgg16"]
     filter_multiples: Annotated[list[Positive], Field(min_length=5, max_length=5)]
     batch_norm: bool

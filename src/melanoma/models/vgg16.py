@@ -29,6 +29,7 @@ def build(
     global_pooling: bool,
     weights: str | None,
     freeze: bool,
+    num_classes: int = 1,
 ) -> keras.Model:
     """An uncompiled network.
 
@@ -41,12 +42,14 @@ def build(
         weights: Of the blocks. None draws them, `imagenet` lets Keras download them (once, to its own
             folder in the home), anything else names a file (see `vgg16_weights.load`).
         freeze: Training leaves the blocks as they are.
+        num_classes: See `head.classify`.
 
     Input shape:
         `(batch, image_size, image_size, 3)`, uint8 in 0..255, channels red, green, blue.
 
     Output shape:
-        `(batch, 1)`, float32, probability that the lesion is malignant.
+        `(batch, 1)`, float32, probability that the lesion is malignant; with several classes
+        `(batch, num_classes)`.
 
     Raises:
         ValueError: No such depth, or the image is too small.
@@ -69,6 +72,7 @@ def build(
         dense_units=dense_units,
         dropout=dropout,
         global_pooling=global_pooling,
+        num_classes=num_classes,
     )
     return keras.Model(inputs, outputs, name=f"vgg16_{depth}")
 

@@ -25,6 +25,7 @@ from melanoma import schema
 from melanoma.data.images import load_square, open_image
 from melanoma.data.plausibility import require_plausible
 from melanoma.errors import ImageError, first_offenders
+from melanoma.scoring.diagnosis import beside_probability
 from melanoma.scoring.occlusion import occlusion_map, overlay
 from melanoma.serving import server
 from melanoma.serving.network import Network
@@ -74,7 +75,9 @@ class MelanomaScorer(PythonModel):
 
         Returns:
             Columns `image_id`, `probability` (calibrated, 0..1), `decision` (benign, refer, malignant),
-            `threshold`, `model_version`, `note`; where asked for, `saliency` (base64 of a PNG).
+            `threshold`, `model_version`, `note`; of a model that was trained to tell classes apart also
+            `diagnosis`, the probability of each class by its name; where asked for, `saliency` (base64 of a
+            PNG).
 
         Raises:
             MlflowException: Answered as 400: rows that are no usable images, by number and reason; no
@@ -105,7 +108,14 @@ class MelanomaScorer(PythonModel):
             "model_version": [self._version] * len(images),
             "note": [self._note] * len(images),
         }
+        if self._network.tells_classes:
+            columns["diagnosis"] = self._by_class(pixels, probability)
         return columns | {"saliency": list(map(self._explain, pixels))} if is_explained else columns
+
+    def _by_class(self, pixels: np.ndarray, probability: np.ndarray) -> list[dict[str, float]]:
+        """The probability of each class by its name, an object an image."""
+        rows = beside_probability(self._network.score_classes(pixels), probability)
+        return [dict(zip(schema.CLASSES, row, strict=True)) for row in rows.tolist()]
 
     def _explain(self, image: np.ndarray) -> str:
         """Base64 of a PNG that shows what the score hangs on."""

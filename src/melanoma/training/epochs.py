@@ -11,7 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from melanoma.data.augment import NUM_DRAWS, draw_colours, draw_warps
+from melanoma.schema import CLASSES
 from melanoma.training_sections import Augment
+
+MAX_TURNS = 10  # of an image in an epoch, where its class is far rarer than the others
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,7 @@ class Sampling:
         balance_classes: Draw each class equally often.
         amounts: Of augmentation.
         seed: Of everything.
+        classes: Shape `(num_images,)`, positions in `schema.CLASSES`: what is learnt; None: the targets are.
     """
 
     targets: np.ndarray
@@ -53,17 +57,30 @@ class Sampling:
     balance_classes: bool
     amounts: Augment
     seed: int
+    classes: np.ndarray | None = None
 
     def draw(self, epoch: int) -> Epoch:
         """Epoch number `epoch`."""
         # The first number tells streams apart: numpy pads seeds with zeros, so that one of three numbers
         # could be the same as one of two.
         generator = np.random.default_rng([0, self.seed, epoch])
-        draw_order = draw_balanced if self.balance_classes else draw_all
-        positions = draw_order(self.targets, generator)
+        positions = self._draw_order(generator)
         draws = self._draws(positions, epoch)
         warps = draw_warps(draws, self.amounts, size=self.image_size)
         return Epoch(positions, warps, draw_colours(draws, self.amounts))
+
+    def labels(self, positions: np.ndarray) -> np.ndarray:
+        """What is learnt of some images: targets `(b,)`, or a one for the class of each, `(b, 4)`; float32."""
+        if self.classes is None:
+            return self.targets[positions]
+        return np.eye(len(CLASSES), dtype=np.float32)[self.classes[positions]]
+
+    def _draw_order(self, generator: np.random.Generator) -> np.ndarray:
+        if not self.balance_classes:
+            return draw_all(self.targets, generator)
+        if self.classes is None:
+            return draw_balanced(self.targets, generator)
+        return draw_balanced_classes(self.targets, self.classes, generator)
 
     def _draws(self, positions: np.ndarray, epoch: int) -> np.ndarray:
         """Shape `(n, NUM_DRAWS)`, uniform in 0..1: row i of the k-th table is of image i at its k-th turn."""
@@ -104,6 +121,36 @@ def draw_balanced(targets: np.ndarray, generator: np.random.Generator) -> np.nda
         _draw_rows(np.flatnonzero(targets == value), number, generator)
         for value, number in ((0, len(targets) - num_malignant), (1, num_malignant))
     ]
+    return generator.permutation(np.concatenate(drawn))
+
+
+def draw_balanced_classes(
+    targets: np.ndarray, classes: np.ndarray, generator: np.random.Generator
+) -> np.ndarray:
+    """As many row numbers as there are rows: half malignant, half benign, the classes of each half alike.
+
+    The halves stay those of `draw_balanced`, so that the melanoma score is read as that of a network with
+    one output: half of what training saw was malignant. In a half each class is drawn equally often, but no
+    row more than `MAX_TURNS` times: two images of a class would else fill a third of all epochs. What such
+    a class leaves goes to the others; the largest has no bound.
+
+    Args:
+        targets: Shape `(num_images,)`, 0 or 1, both present.
+        classes: Shape `(num_images,)`, whole numbers.
+        generator: Where rows are drawn from.
+    """
+    num_malignant = len(targets) // 2
+    drawn = []
+    for value, number in ((0, len(targets) - num_malignant), (1, num_malignant)):
+        of_class = [
+            np.flatnonzero((targets == value) & (classes == one)) for one in np.unique(classes[targets == value])
+        ]
+        of_class.sort(key=len)
+        for place, rows in enumerate(of_class, start=1):
+            left = len(of_class) - place
+            share = min(number // (left + 1), MAX_TURNS * len(rows)) if left else number
+            number -= share
+            drawn.append(_draw_rows(rows, share, generator))
     return generator.permutation(np.concatenate(drawn))
 
 

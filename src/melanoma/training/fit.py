@@ -12,7 +12,7 @@ import pandas as pd
 from melanoma.models.builders import build_model
 from melanoma.training import checkpoints, inputs, numerics, schedules, scores
 from melanoma.training.progress import Progress
-from melanoma.training.recipe import Arrays, Recipe, require_both_classes
+from melanoma.training.recipe import Arrays, Recipe, require_both_classes, require_diagnoses
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,8 @@ class Trained:
         model: With the weights of its best epoch.
         history: One row an epoch: `epoch` (from 1), `loss`, `accuracy` (on augmented training images),
             `val_loss`, `val_accuracy`, `val_auc_roc`, `val_average_precision`,
-            `val_specificity_at_95_sensitivity`, `learning_rate` (at its end), `duration_seconds` (with
+            `val_specificity_at_95_sensitivity` (with several classes these are of the melanoma score
+            against the target, while `loss` and `accuracy` are of the classes), `learning_rate` (at its end), `duration_seconds` (with
             validation), `images_per_second` (of training alone).
         best_epoch: The row whose weights `model` has.
     """
@@ -62,6 +63,8 @@ def train(
             other.
     """
     require_both_classes(arrays)
+    if recipe.model.target == "diagnosis":
+        require_diagnoses(arrays)
     settings = recipe.train
     if settings.deterministic:
         numerics.make_repeatable(settings)
@@ -79,7 +82,13 @@ def train(
             num_epochs=num_epochs,
             steps_per_epoch=len(batches),
         )
-        numerics.compile_model(fitted, recipe.hyperparameters, settings, learning_rate=rate)
+        numerics.compile_model(
+            fitted,
+            recipe.hyperparameters,
+            settings,
+            learning_rate=rate,
+            num_classes=network.output_shape[-1],
+        )
     epochs.resume(network, fitted.optimizer)
     if not epochs.is_over:
         progress = Progress(

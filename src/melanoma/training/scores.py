@@ -65,13 +65,14 @@ OBJECTIVES: dict[str, Score] = {
 
 
 def predict(model: keras.Model, part: Part, *, batch_size: int = 64) -> np.ndarray:
-    """Probabilities `(n,)`, float64, of the images of a part.
+    """Probabilities `(n,)`, float64, of the images of a part; with several classes that of a melanoma.
 
     Batch by batch, because `keras.Model.predict` sets up a data pipeline at every call (57 ms).
     """
     starts = range(0, len(part), batch_size)
     batches = (part.take(slice(start, start + batch_size)) for start in starts)
-    return np.concatenate([model.predict_on_batch(batch) for batch in batches]).ravel().astype(np.float64)
+    outputs = np.concatenate([model.predict_on_batch(batch) for batch in batches])
+    return outputs[:, 0].astype(np.float64)  # the one there is, or melanoma: the first of schema.CLASSES
 
 
 def score_validation(
