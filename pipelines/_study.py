@@ -22,7 +22,7 @@ from melanoma.training.recipe import Arrays, Recipe
 from melanoma.training_sections import Hyperparameters, Model
 from pipelines import _resumable, _training
 
-EXPERIMENT = "melanoma-study"
+EXPERIMENT = _training.STUDY_EXPERIMENT
 PARENT = ("study", "paper")  # a tag and its value, by which the run of the whole study is found
 
 
@@ -101,7 +101,7 @@ class Stage:
         for seed in self.seeds:
             for kind in self.params.study.networks[self.cohort]:
                 hyperparameters = self.params.baseline.model_copy(update={"depth": kind.depth})
-                model = self.params.model.model_copy(update={"family": kind.family})
+                model = self.params.model.model_copy(update={"family": kind.family, "target": "malignant"})
                 for protocol in self.params.study.protocols:
                     yield Arm(f"{kind.family}_{kind.depth}", protocol, seed, hyperparameters, model)
 

@@ -12,6 +12,8 @@ from melanoma.training import studies
 from melanoma.training.recipe import Arrays, Recipe, code_digest
 from melanoma.training_sections import Hyperparameters, Tune
 
+STUDY_EXPERIMENT = "melanoma-study"  # of the networks that are trained to learn something, not to be promoted
+
 # Of params: train. Trials have a seed of their own, from tune.seed.
 NOT_OF_A_TRIAL = {"seed", "num_epochs", "num_seeds", "input", "num_loader_threads", "checkpoints"}
 

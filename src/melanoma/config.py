@@ -34,7 +34,7 @@ from melanoma.sections import (
     Split,
     Validate,
 )
-from melanoma.study_sections import Study
+from melanoma.study_sections import Diagnosis, Study
 from melanoma.training_sections import Augment, Choices, Hyperparameters, Model, Train, Tune
 
 # What only one family of networks has; null or false is off.
@@ -73,6 +73,7 @@ class Params(Section):
     promote: Promote
     serve: Serve
     study: Study
+    diagnosis: Diagnosis
 
     @model_validator(mode="after")
     def _names_are_known(self) -> Self:

@@ -8,8 +8,8 @@ MALIGNANT = 1
 BENIGN = 0
 NOT_A_DEVICE = "research software, not a medical device"  # stands on everything that people look at
 
-# What several classes tell apart. `malignant` is another question than `melanoma`: it is asked of the column
-# `target`, which a malignant lesion of another class has too (one seborrheic keratosis of ISIC is labelled so).
+# What several classes tell apart. `malignant` is another question than `melanoma`: it is asked of the
+# column `target`, and lesions of other classes may be malignant too (ISIC calls one seborrheic keratosis so).
 MELANOMA, NEVUS, SEBORRHEIC_KERATOSIS, OTHER = "melanoma", "nevus", "seborrheic keratosis", "other"
 CLASSES = (MELANOMA, NEVUS, SEBORRHEIC_KERATOSIS, OTHER)  # their order is that of a network's outputs
 CLASS_OF_DIAGNOSIS = {

@@ -26,3 +26,13 @@ class Study(Section):
     num_bootstrap_draws: Annotated[int, Field(ge=100)]
     protocols: Annotated[list[Literal["paper", "leak_free"]], Field(min_length=1)]
     networks: dict[str, Annotated[list[StudyNetwork], Field(min_length=1)]]
+
+
+class Diagnosis(Section):
+    """Networks that tell several classes apart beside networks that tell malignant from benign."""
+
+    seed: Seed
+    num_seeds: Positive
+    num_epochs: Positive
+    patience: Positive
+    num_bootstrap_draws: Annotated[int, Field(ge=100)]

@@ -50,6 +50,7 @@ SMALL = {
     "card": {"num_bootstrap_draws": 200},
     "evaluate": {"num_bootstrap_draws": 200},
     "audit": {"num_bootstrap_draws": 200},
+    "diagnosis": {"num_seeds": 2, "num_epochs": 2, "num_bootstrap_draws": 200},
     "promote": {  # four filters and three epochs beat nothing
         "num_bootstrap_draws": 200,
         "min_auc_roc_lower_bound": 0.0,

@@ -1,7 +1,8 @@
 """A cohort as one uint8 array with its index: decoded once, then read by every later stage.
 
 A folder holds `images.npy` (num_images, size, size, 3), `index.parquet` (row i describes image i:
-image_id, dataset, group_id, target, split, diagnosis_class) and `manifest.json`, written last, with the digest of both.
+image_id, dataset, group_id, target, split, diagnosis_class) and `manifest.json`, written last, with the
+digest of both.
 """
 
 import hashlib
@@ -92,8 +93,8 @@ def class_positions(index: pd.DataFrame) -> np.ndarray | None:
     unknown = index.loc[positions < 0, "diagnosis_class"].unique()
     if len(unknown):
         raise DataError(
-            f"The packed cohort names unknown classes: {first_offenders(unknown)}; known are {list(CLASSES)}. "
-            "Run `dvc repro --force pack`."
+            f"The packed cohort names unknown classes: {first_offenders(unknown)}; known are "
+            f"{list(CLASSES)}. Run `dvc repro --force pack`."
         )
     return np.asarray(positions, dtype=np.int64)
 

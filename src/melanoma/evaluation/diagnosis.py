@@ -1,8 +1,8 @@
 """Several classes: each against the rest, their plain means (macro) and who is taken for whom.
 
-The class of an image is the one with the highest probability. Values are means over networks of one kind, one a
-seed; an interval takes up both chances, as in `repeats`: a draw takes as many groups, and as many networks,
-as there are, each with replacement.
+The answer is the class with the highest probability. Values are means over networks of one kind, one a seed;
+an interval takes up both chances, as in `repeats`: a draw takes as many groups, and as many networks, as
+there are, each with replacement.
 
 What rests on too few groups is not measured: the class is nan, and the macro metrics are those of the classes
 that remain, which they name. A macro metric of fewer than two classes is nan.
@@ -89,13 +89,13 @@ def measure(answers: Answers, settings: Settings) -> dict[str, Any]:
     }
 
 
-def flat_metrics(measured: dict[str, Any], prefix: str) -> dict[str, float]:
-    """`<prefix>_macro_sensitivity`, `<prefix>_nevus_auc_roc`, …: under the names of MLflow, without intervals."""
-    flat = {f"{prefix}_macro_{name}": measured["macro"][name]["value"] for name in MACRO}
+def flat_metrics(measured: dict[str, Any]) -> dict[str, float]:
+    """`macro_sensitivity`, `nevus_auc_roc`, …: under the names of MLflow, without intervals."""
+    flat = {f"macro_{name}": measured["macro"][name]["value"] for name in MACRO}
     for of_class, entry in measured["per_class"].items():
         if not entry["is_too_small"]:
             word = of_class.replace(" ", "_")
-            flat |= {f"{prefix}_{word}_{name}": entry[name]["value"] for name in PER_CLASS}
+            flat |= {f"{word}_{name}": entry[name]["value"] for name in PER_CLASS}
     return {name: value for name, value in flat.items() if np.isfinite(value)}
 
 
@@ -114,9 +114,7 @@ def _drawn(answers: Answers, settings: Settings, measured: np.ndarray) -> dict[s
     generator = np.random.default_rng([settings.seed, 1])
     chosen = generator.integers(num_networks, size=(settings.num_draws, num_networks))
     size = max(1, bootstrap.BLOCK_CELLS // len(answers.classes))
-    blocks = [
-        _by_network(answers, weights[at : at + size], measured) for at in range(0, len(weights), size)
-    ]
+    blocks = [_by_network(answers, weights[at : at + size], measured) for at in range(0, len(weights), size)]
     rows = np.arange(settings.num_draws)[:, None]
     return {
         name: np.concatenate([block[name] for block in blocks], axis=1)[chosen, rows].mean(axis=1)

@@ -63,9 +63,7 @@ def headline(measured: dict[str, Any]) -> str:
     return f"macro over {', '.join(macro['classes']) or 'no class'}: {'; '.join(parts)}"
 
 
-def roc_figure(
-    bands: dict[str, pd.DataFrame], measured: dict[str, Any], *, title: str, note: str
-) -> Figure:
+def roc_figure(bands: dict[str, pd.DataFrame], measured: dict[str, Any], *, title: str, note: str) -> Figure:
     """The ROC curve of each class against the rest, with its band and its AUC.
 
     Args:
@@ -95,7 +93,9 @@ def confusion_figure(measured: dict[str, Any], *, title: str, note: str) -> Figu
         title: Of the figure.
         note: As for `roc_figure`.
     """
-    counts = np.array([[row[called] for called in CLASSES] for row in measured["confusion"]["counts"].values()])
+    counts = np.array(
+        [[row[called] for called in CLASSES] for row in measured["confusion"]["counts"].values()]
+    )
     of_truth = counts.sum(1, keepdims=True)
     shares = np.divide(counts, of_truth, out=np.zeros_like(counts), where=of_truth > 0)
     figure = new_figure(title, note)

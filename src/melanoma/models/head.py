@@ -29,5 +29,7 @@ def classify(
     if dropout:
         hidden = keras.layers.Dropout(dropout, name="dropout")(hidden)
     if num_classes > 1:
-        return keras.layers.Dense(num_classes, activation="softmax", dtype="float32", name="diagnosis")(hidden)
+        return keras.layers.Dense(num_classes, activation="softmax", dtype="float32", name="diagnosis")(
+            hidden
+        )
     return keras.layers.Dense(1, activation="sigmoid", dtype="float32", name="probability")(hidden)

@@ -42,7 +42,9 @@ SIGNATURE = ModelSignature(
             ColSpec(DataType.string, "model_version"),
             ColSpec(DataType.string, "note"),
             # Of models that were trained to tell classes apart.
-            ColSpec(Object([Property(name, DataType.double) for name in CLASSES]), "diagnosis", required=False),
+            ColSpec(
+                Object([Property(name, DataType.double) for name in CLASSES]), "diagnosis", required=False
+            ),
             ColSpec(DataType.string, "saliency", required=False),  # base64 of a PNG, where asked for
         ]
     ),

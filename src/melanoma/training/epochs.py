@@ -70,7 +70,7 @@ class Sampling:
         return Epoch(positions, warps, draw_colours(draws, self.amounts))
 
     def labels(self, positions: np.ndarray) -> np.ndarray:
-        """What is learnt of some images: targets `(b,)`, or a one for the class of each, `(b, 4)`; float32."""
+        """What is learnt of some images, float32: targets `(b,)`, or a one at the class of each, `(b, 4)`."""
         if self.classes is None:
             return self.targets[positions]
         return np.eye(len(CLASSES), dtype=np.float32)[self.classes[positions]]
@@ -140,20 +140,26 @@ def draw_balanced_classes(
         generator: Where rows are drawn from.
     """
     num_malignant = len(targets) // 2
-    drawn = []
-    for value, number in ((0, len(targets) - num_malignant), (1, num_malignant)):
-        of_class = [
-            np.flatnonzero((targets == value) & (classes == one)) for one in np.unique(classes[targets == value])
-        ]
-        of_class.sort(key=len)
-        for place, rows in enumerate(of_class, start=1):
-            left = len(of_class) - place
-            share = min(number // (left + 1), MAX_TURNS * len(rows)) if left else number
-            number -= share
-            drawn.append(_draw_rows(rows, share, generator))
+    drawn = [
+        _draw_half(classes, np.flatnonzero(targets == value), number, generator)
+        for value, number in ((0, len(targets) - num_malignant), (1, num_malignant))
+    ]
     return generator.permutation(np.concatenate(drawn))
+
+
+def _draw_half(
+    classes: np.ndarray, half: np.ndarray, number: int, generator: np.random.Generator
+) -> np.ndarray:
+    """`number` of the rows `half`, the rarest class first, so that the next ones share what it leaves."""
+    by_class = sorted((half[classes[half] == one] for one in np.unique(classes[half])), key=len)
+    drawn = []
+    for num_left, rows in zip(range(len(by_class), 0, -1), by_class, strict=True):
+        share = number if num_left == 1 else min(number // num_left, MAX_TURNS * len(rows))
+        drawn.append(_draw_rows(rows, share, generator))
+        number -= share
+    return np.concatenate(drawn)
 
 
 def _draw_rows(rows: np.ndarray, number: int, generator: np.random.Generator) -> np.ndarray:
     rounds = [generator.permutation(rows) for _ in range(math.ceil(number / len(rows)))]
-    return np.concatenate(rounds)[:number]
+    return np.concatenate([rows[:0], *rounds])[:number]  # the first so that none can be drawn

@@ -23,9 +23,9 @@ class Trained:
         model: With the weights of its best epoch.
         history: One row an epoch: `epoch` (from 1), `loss`, `accuracy` (on augmented training images),
             `val_loss`, `val_accuracy`, `val_auc_roc`, `val_average_precision`,
-            `val_specificity_at_95_sensitivity` (with several classes these are of the melanoma score
-            against the target, while `loss` and `accuracy` are of the classes), `learning_rate` (at its end), `duration_seconds` (with
-            validation), `images_per_second` (of training alone).
+            `val_specificity_at_95_sensitivity`, `learning_rate` (at its end), `duration_seconds` (with
+            validation), `images_per_second` (of training alone). With several classes `loss` and `accuracy`
+            are of the classes, the scores on validation of the melanoma score against the target.
         best_epoch: The row whose weights `model` has.
     """
 

@@ -68,7 +68,8 @@ def compile_model(
 ) -> None:
     """Compile `model` with optimizer and loss of the recipe and build the optimizer's state.
 
-    The loss is the cross-entropy of the target, or of `num_classes` classes where there are several. Weight decay spares biases and batch norm: all variables of fewer than two dimensions.
+    The loss is the cross-entropy of the target, or of `num_classes` classes where there are several.
+    Weight decay spares biases and batch norm: all variables of fewer than two dimensions.
     """
     decay = hyperparameters.weight_decay or None
     if hyperparameters.optimizer == "adam":

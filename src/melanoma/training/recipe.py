@@ -33,14 +33,14 @@ def require_both_classes(arrays: Arrays) -> None:
 
 
 def require_diagnoses(arrays: Arrays) -> None:
-    """Raise a `TrainingError` unless classes are known, melanoma and another one among the training images."""
-    for split, part in (("train", arrays.train), ("validation", arrays.validation)):
-        if part.classes is None:
-            raise TrainingError(
-                f"model.target is diagnosis, but the {split} split was packed without classes, by an earlier "
-                "version. Run `dvc repro --force pack` to pack the cohort again."
-            )
-    found = [CLASSES[position] for position in np.unique(arrays.train.classes)]
+    """Raise a `TrainingError` unless classes are known, and melanoma and another one there to be learnt."""
+    classes = arrays.train.classes
+    if classes is None or arrays.validation.classes is None:
+        raise TrainingError(
+            "model.target is diagnosis, but the images were packed without classes, by an earlier version. "
+            "Run `dvc repro --force pack` to pack the cohort again."
+        )
+    found = [CLASSES[position] for position in sorted(set(classes.tolist()))]
     if MELANOMA not in found or len(found) < 2:
         raise TrainingError(
             f"model.target is diagnosis, but the training images are of {found} only; expected {MELANOMA} "
