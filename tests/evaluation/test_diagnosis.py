@@ -108,6 +108,15 @@ def test_a_class_of_too_few_groups_is_not_measured_and_not_in_the_mean():
     assert not found["per_class"][NEVUS]["is_too_small"]
 
 
+def test_a_class_with_too_few_others_to_hold_against_it_is_not_measured():
+    groups = np.array([0, 0, 0, 1, 2, 3, 0])  # three groups of nevi, and one of all others
+    found = measure(answers(group_ids=groups), settings(min_groups=2))
+    assert found["macro"]["classes"] == []
+    assert found["per_class"][NEVUS]["num_groups"] == 3
+    assert found["per_class"][NEVUS]["is_too_small"]
+    assert roc_bands(answers(group_ids=groups), settings(min_groups=2)) == {}
+
+
 # ---- against scikit-learn -----------------------------------------------------------------------
 
 

@@ -4,8 +4,8 @@ The answer is the class with the highest probability. Values are means over netw
 an interval takes up both chances, as in `repeats`: a draw takes as many groups, and as many networks, as
 there are, each with replacement.
 
-What rests on too few groups is not measured: the class is nan, and the macro metrics are those of the classes
-that remain, which they name. A macro metric of fewer than two classes is nan.
+What rests on too few groups, of the class or of the rest, is not measured: the class is nan, and the macro
+metrics are those of the classes that remain, which they name. The mean of fewer than two classes is nan.
 """
 
 from dataclasses import dataclass
@@ -55,8 +55,7 @@ def measure(answers: Answers, settings: Settings) -> dict[str, Any]:
         `is_too_small` and `PER_CLASS`; `macro`: `classes` (those that are measured) and `MACRO`;
         `confusion`: `counts` (mean over networks, by truth, by answer) and `shares` of each truth.
     """
-    counts = _class_counts(answers)
-    measured = np.array([entry["num_groups"] >= settings.min_groups for entry in counts])
+    counts, measured = _class_counts(answers), _is_measured(answers, settings)
     once = np.ones((1, len(answers.classes)))
     values = {name: found[:, 0] for name, found in _by_network(answers, once, measured).items()}
     drawn = _drawn(answers, settings, measured)
@@ -105,6 +104,13 @@ def _class_counts(answers: Answers) -> list[dict[str, int]]:
         {"num_images": int(is_in.sum()), "num_groups": len(np.unique(answers.group_ids[is_in]))}
         for is_in in is_of
     ]
+
+
+def _is_measured(answers: Answers, settings: Settings) -> np.ndarray:
+    """Shape `(4,)`, bool: whether a class and the rest have enough groups each."""
+    sides = [(answers.classes == at, answers.classes != at) for at in range(NUM)]
+    least = [min(len(np.unique(answers.group_ids[side])) for side in both) for both in sides]
+    return np.array(least) >= settings.min_groups
 
 
 def _drawn(answers: Answers, settings: Settings, measured: np.ndarray) -> dict[str, np.ndarray]:
@@ -192,13 +198,15 @@ def auc_one_against_rest(is_class: np.ndarray, probability: np.ndarray, weights:
 def roc_bands(answers: Answers, settings: Settings) -> dict[str, pd.DataFrame]:
     """The ROC curve of each measured class against the rest, mean over networks, with its 95 % band.
 
+    The band is of groups alone, the networks stay; intervals of `measure` are of both, and wider.
+
     Returns:
         By class: columns `false_positive_fraction`, `sensitivity`, `low`, `high`, as `bootstrap.roc_band`.
     """
     weights = bootstrap.draw_weights(answers.group_ids, num_draws=settings.num_draws, seed=settings.seed)
-    bands = {}
-    for at, (name, counts) in enumerate(zip(CLASSES, _class_counts(answers), strict=True)):
-        if counts["num_groups"] >= settings.min_groups:
-            is_class = (answers.classes == at).astype(int)
-            bands[name] = bootstrap.mean_roc_band(is_class, answers.probabilities[:, :, at], weights=weights)
-    return bands
+    return {
+        CLASSES[at]: bootstrap.mean_roc_band(
+            (answers.classes == at).astype(int), answers.probabilities[:, :, at], weights=weights
+        )
+        for at in np.flatnonzero(_is_measured(answers, settings))
+    }

@@ -81,7 +81,9 @@ def roc_figure(bands: dict[str, pd.DataFrame], measured: dict[str, Any], *, titl
         axes.plot(x, band["sensitivity"], color=color, linestyle=STYLES[name], label=f"{name}: AUC {auc}")
         axes.fill_between(x, band["low"], band["high"], color=color, alpha=0.15, linewidth=0)
     axes.set(xlabel="1 - specificity", ylabel="sensitivity", xlim=(0, 1), ylim=(0, 1.01))
-    axes.legend(loc="lower right", fontsize=7, title="95 % bands and intervals", title_fontsize=7)
+    axes.legend(
+        loc="lower right", fontsize=7, title="bands over groups, 95 % intervals of AUC", title_fontsize=7
+    )
     return figure
 
 

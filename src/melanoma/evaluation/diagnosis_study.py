@@ -193,7 +193,7 @@ def captions(results: dict[str, Any]) -> dict[str, dict[str, str]]:
             f"AUC of the melanoma score by target. {finding(results)}",
         ),
         "roc.png": (
-            "ROC curves of each class against the rest, mean over networks.",
+            "ROC curves of each class against the rest, mean over networks, with bands over groups.",
             f"ROC curves; AUC: {areas or 'no class has enough test images'}",
         ),
         "confusion.png": (
