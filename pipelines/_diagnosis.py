@@ -96,7 +96,7 @@ class Stage:
             | {"stage": "diagnosis", "protocol": PROTOCOL, "target": arm.target}
             | {"model": "baseline", "seed": str(arm.seed)},
             described={
-                **params.baseline.model_dump(),
+                **params.baseline.model_dump(exclude_none=True),
                 "protocol": PROTOCOL,
                 "data_digest": self.data.digest,
                 "model": model.model_dump(),

@@ -53,7 +53,9 @@ def test_vgg16_learns_classes_with_smoothed_labels_too(three_levels, of_classes)
     images = Arrays(*(replace(part, images=np.tile(part.images, (1, 2, 2, 1)))
                       for part in (three_levels.train, three_levels.validation)))  # fmt: skip
     vgg16 = change(
-        of_classes, model={"family": "vgg16", "global_pooling": True}, train={"label_smoothing": 0.1}
+        of_classes,
+        hyperparameters={"family": "vgg16"},
+        train={"label_smoothing": 0.1},
     )
     result = fit.train(images, vgg16, num_epochs=1, seed=1)
     assert scores.predict_all(result.model, images.validation).shape == (12, 4)

@@ -68,7 +68,10 @@ class Packed:
 
     def part(self, split: str) -> Part:
         """The images of one split; nothing is read yet."""
-        rows = np.flatnonzero(self.index["split"] == split)
+        return self.at(np.flatnonzero(self.index["split"] == split))
+
+    def at(self, rows: np.ndarray) -> Part:
+        """The images at some rows of the index."""
         classes = class_positions(self.index)
         return Part(
             self.images,

@@ -1,4 +1,4 @@
-"""The end that all networks share: from the last picture to the probability."""
+"""The end that all networks share: from the last picture to the probability; and where it is cut off."""
 
 from typing import Any
 
@@ -29,7 +29,15 @@ def classify(
     if dropout:
         hidden = keras.layers.Dropout(dropout, name="dropout")(hidden)
     if num_classes > 1:
-        return keras.layers.Dense(num_classes, activation="softmax", dtype="float32", name="diagnosis")(
-            hidden
-        )
+        softmax = keras.layers.Dense(num_classes, activation="softmax", dtype="float32", name="diagnosis")
+        return softmax(hidden)
     return keras.layers.Dense(1, activation="sigmoid", dtype="float32", name="probability")(hidden)
+
+
+def cut(network: keras.Model) -> tuple[keras.Model, keras.Model]:
+    """What comes before the dense layer, from images to features `(batch, n)`, and the rest.
+
+    Both share their layers with `network`: to train one of them is to train it.
+    """
+    features = network.get_layer("dense").input
+    return keras.Model(network.inputs, features), keras.Model(features, network.outputs)
