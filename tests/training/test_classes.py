@@ -30,7 +30,7 @@ def of_classes(recipe) -> Recipe:
     return change(
         recipe,
         model={"target": "diagnosis"},
-        hyperparameters={"filters": 4, "dense_units": 8},
+        hyperparameters={"filters": 8, "dense_units": 16, "learning_rate": 5e-3},
         train={"patience": 30},
     )
 
