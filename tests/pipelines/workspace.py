@@ -34,6 +34,7 @@ STAGE_ORDER = (
     "study",
     "compare",
     "transfer",
+    "page",
 )
 
 
