@@ -9,6 +9,7 @@ import pytest
 from playwright.sync_api import Browser, Page, Route, sync_playwright
 
 CHROMIUM = Path("/usr/bin/chromium")
+SCRIPT = "script"  # how a problem begins that a script threw
 # Nothing may be fetched behind the tests' back; the profile is an empty folder that Playwright makes.
 FLAGS = [
     "--headless=new",
@@ -20,7 +21,7 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-PATIENCE_SECONDS = 60  # of every wait: machines that test are busy
+PATIENCE_SECONDS = 180  # of every wait: machines that test are busy
 
 
 @dataclass
@@ -76,7 +77,7 @@ def opened(
     context.set_default_timeout(PATIENCE_SECONDS * 1000)
     try:
         seen = Seen(context.new_page())
-        seen.page.on("pageerror", lambda error: seen.problems.append(f"error: {error}"))
+        seen.page.on("pageerror", lambda error: seen.problems.append(f"{SCRIPT}: {error}"))
         seen.page.on(
             "console",
             lambda said: (

@@ -99,9 +99,8 @@ def test_every_import_of_a_stage_is_a_dependency(stage):
     assert listed == needed, f"mend dvc.yaml stages.{stage}.deps"
 
 
-def test_the_page_depends_on_its_templates_and_on_the_graph_and_nothing_follows_it():
-    needed = paths(STAGES["page"]["deps"])
-    assert {"dvc.yaml", "src/melanoma/page/templates"} <= needed
+def test_the_page_depends_on_its_templates_and_nothing_follows_it():
+    assert "src/melanoma/page/templates" in paths(STAGES["page"]["deps"])
     assert not [stage for stage in STAGES if outputs("page") & paths(definition(stage)["deps"])]
     assert list(STAGES)[-1] == "page"
 
