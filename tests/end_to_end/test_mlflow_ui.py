@@ -65,7 +65,7 @@ def test_the_compare_page_shows_both_runs_and_the_parallel_coordinates(chromium,
         chart.wait_for()
         for run in found:
             page.get_by_text(run.info.run_name, exact=True).first.wait_for()
-        axes = page.locator(".parcoords .axis-title").all_inner_texts()
+        axes = page.locator(".parcoords .axis-title").all_text_contents()
         assert axes
         assert set(axes) <= {*found[0].data.params, *found[0].data.metrics}
         page.get_by_text("history.csv").first.wait_for()  # which both have

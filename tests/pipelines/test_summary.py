@@ -22,9 +22,10 @@ def test_it_prints_results_with_intervals_and_where_to_look(at_workspace, capsys
     assert "not a medical device" in " ".join(text.split())
     assert "make serve COHORT=sample" in text
     assert "holds the alias staging" in text
+    assert text.rstrip().endswith("reports/index.html")
 
 
 def test_without_results_it_says_how_to_make_them(broken, capsys):
-    Path("reports/sample/metrics.json").unlink()
+    Path("reports/headlines/sample.json").unlink()
     assert _cli.run(summary.main, []) == 1
     assert "dvc repro" in capsys.readouterr().err
