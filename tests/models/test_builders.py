@@ -25,12 +25,12 @@ networks = pytest.mark.parametrize("options", NETWORKS.values(), ids=NETWORKS)
 def build(params):
     """A small network: `build({"family": "vgg16", "depth": 2})`."""
 
-    def build_small(options: dict[str, object]) -> keras.Model:
+    def build_small(options: dict[str, object], *, target: str = "malignant") -> keras.Model:
         keras.utils.set_random_seed(1)
         small = {"depth": 1, "filters": 4, "dense_units": 8}
         return build_model(
             params.baseline.model_copy(update=small | options),
-            params.model,
+            params.model.model_copy(update={"target": target}),
             image_size=32,
         )
 
@@ -60,7 +60,7 @@ def test_uint8_pixels_go_in_and_float32_probabilities_come_out(build, options, i
 
 @networks
 def test_several_classes_come_out_as_a_softmax(build, options, images):
-    model = build({**options, "target": "diagnosis"})
+    model = build(options, target="diagnosis")
     assert model.output_shape == (None, len(CLASSES))
     outputs = model.predict_on_batch(images)
     assert outputs.dtype == np.float32
@@ -71,7 +71,7 @@ def test_several_classes_come_out_as_a_softmax(build, options, images):
 
 @networks
 def test_a_saved_network_of_several_classes_gives_the_melanoma_score_first(build, options, images, tmp_path):
-    model = build({**options, "target": "diagnosis"})
+    model = build(options, target="diagnosis")
     softmax = model.predict_on_batch(images)
     save_model(model, tmp_path)
     melanoma, classes = keras.models.load_model(tmp_path / "model.keras").predict_on_batch(images)
