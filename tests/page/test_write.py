@@ -30,6 +30,16 @@ def test_synthetic_results_are_labelled_at_the_head_and_at_the_cohort():
     assert "The images of sample were drawn by a program" in text
 
 
+def test_several_cohorts_stand_in_one_table_first_and_one_alone_does_not():
+    text = page(headlines=[headline("isic"), headline("ph2", selected="tuned")])
+    words = re.sub(r"<[^>]+>", " ", text)
+    assert re.search(
+        r"ph2\s+real\s+0\.750 \(0\.650 to 0\.850\)\s+0\.700 \(0\.600 to 0\.800\)\s+0\.800", words
+    )
+    assert "All cohorts:" in text
+    assert "All cohorts:" not in page()
+
+
 def test_aliases_stand_there_with_version_date_and_who_moved_them():
     text = re.sub(r"<[^>]+>", " ", page())
     assert re.search(r"staging\s+2\s+2026-05-17 10:05 UTC\s+A\. Name\s+promote\s+passed 5 gates", text)

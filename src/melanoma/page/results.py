@@ -1,6 +1,6 @@
 """A cohort's headline in the words and tables of the page."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from melanoma.evaluation.bootstrap import in_words
@@ -9,11 +9,18 @@ from melanoma.page import charts
 from melanoma.page.tables import Table, make
 from melanoma.schema import MODEL_NAMES, REFERENCE_NAMES
 
+BASELINE, COLOUR = MODEL_NAMES[0], REFERENCE_NAMES[0]
 NAMES = {
     **{model: model for model in MODEL_NAMES},
     **dict(zip(REFERENCE_NAMES, ("colours alone", "file facts alone"), strict=True)),
 }
-METRIC_IN_WORDS = {"auc_roc": "AUC", "ppv": "positive predictive value", "npv": "negative predictive value"}
+METRIC_IN_WORDS = {
+    "auc_roc": "AUC",
+    "partial_auc_above_80_sensitivity": "partial AUC above a sensitivity of 0.80 (at most 0.20)",
+    "specificity_at_95_sensitivity": "specificity at a sensitivity of 0.95",
+    "ppv": "positive predictive value",
+    "npv": "negative predictive value",
+}
 
 
 def describe(headline: Mapping[str, Any]) -> dict[str, Any]:
@@ -37,6 +44,23 @@ def describe(headline: Mapping[str, Any]) -> dict[str, Any]:
         "gates": _gates_table(headline),
         "warnings": headline["warnings"],
     }
+
+
+def overview(headlines: Sequence[Mapping[str, Any]]) -> Table:
+    """A row a cohort: what it came to."""
+    titles = ["cohort", "images", "AUC of the baseline", "AUC of the selected", "colours alone", "verdict"]
+    rows = [
+        [
+            found["cohort"],
+            "synthetic" if found["is_synthetic"] else "real",
+            in_words(found["metrics"][BASELINE]["auc_roc"]),
+            in_words(found["metrics"][found["selected"]]["auc_roc"]),
+            in_words(found["references"][COLOUR]["auc_roc"]),
+            "promoted" if found["promotion"]["is_promoted"] else "refused",
+        ]
+        for found in headlines
+    ]
+    return make("All cohorts: AUC on test, with 95 % intervals", titles, rows)
 
 
 def _counts(headline: Mapping[str, Any]) -> str:

@@ -116,6 +116,7 @@ def _render(contents: Contents) -> str:
         drawn_at=contents.drawn_at,
         cohorts=cohorts,
         synthetic=[found["cohort"] for found in contents.headlines if found["is_synthetic"]],
+        overview=results.overview(contents.headlines) if len(contents.headlines) > 1 else None,
         results=[results.describe(headline) for headline in contents.headlines],
         side=SIDE,
         study_cohorts=contents.study_cohorts,
