@@ -22,7 +22,7 @@ from melanoma.training.recipe import Arrays, Recipe
 from melanoma.training_sections import Hyperparameters
 from pipelines import _resumable, _training
 
-EXPERIMENT = "melanoma-study"
+EXPERIMENT = _training.STUDY_EXPERIMENT
 PARENT = ("study", "paper")  # a tag and its value, by which the run of the whole study is found
 
 
@@ -109,11 +109,12 @@ class Stage:
         """The training of one network."""
         params, study, material = self.params, self.params.study, self.materials[arm.protocol]
         train = params.train.model_copy(update={"patience": study.patience})
+        model = params.model.model_copy(update={"target": "malignant"})  # as the paper's
         described = {
             **arm.hyperparameters.model_dump(exclude_none=True),
             "protocol": arm.protocol,
             "data_digest": self.data.digest,
-            "model": params.model.model_dump(),
+            "model": model.model_dump(),
             "augment": params.augment.model_dump(),
             "train": train.model_dump() | {"seed": arm.seed, "num_epochs": study.num_epochs},
         }
@@ -122,7 +123,7 @@ class Stage:
             run_name=f"{self.cohort} {arm.name}",
             experiment=EXPERIMENT,
             arrays=Arrays(material.part(schema.TRAIN), material.part(schema.VALIDATION)),
-            recipe=Recipe(arm.hyperparameters, params.model, params.augment, train),
+            recipe=Recipe(arm.hyperparameters, model, params.augment, train),
             num_epochs=study.num_epochs,
             seed=arm.seed,
             tags=_training.run_tags(self.cohort, self.data)

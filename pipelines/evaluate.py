@@ -11,7 +11,7 @@ from melanoma import config, files, schema, tracking
 from melanoma.data import packed
 from melanoma.evaluation import looks, report, seeds
 from melanoma.serving.network import Network
-from pipelines import _cli, _evaluation, _looks
+from pipelines import _classes, _cli, _evaluation, _looks
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -34,6 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--sheets", type=Path, required=True, help="folder of images to write")
     parser.add_argument("--slices", type=Path, required=True, help="JSON to write")
     parser.add_argument("--curves", type=Path, required=True, help="folder of curves with bands to write")
+    parser.add_argument("--diagnosis", type=Path, required=True, help="folder of several classes to write")
     args = parser.parse_args(argv)
 
     params = config.load(args.params)
@@ -58,6 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     }
     for entry in models.values():
         _looks.record(f"melanoma-{args.cohort}", data, entry, purpose="evaluate")
+    _classes.write(stage, networks, runs, args.diagnosis)
     files.write_json({"selected": result.selected, **models}, args.models)
     _evaluation.save(stage, result, figures, sheets)
     _cli.say(f"evaluate@{args.cohort}", result.headline())

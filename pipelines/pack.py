@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     assigned = files.read_csv(args.split, dtype=names, keep_default_na=False)
     digest = packed.pack(
         assigned,
-        tables.read_tables(args.accepted, members, tables.ACCEPTED_COLUMNS),
+        tables.read_tables(args.accepted, members, [*tables.ACCEPTED_COLUMNS, "diagnosis"]),
         args.out,
         size=params.pack.image_size,
         execution=params.execution,

@@ -17,7 +17,7 @@ REMOVED = object()
 def committed() -> dict[str, Any]:
     """The committed content, run on the sample."""
     content: dict[str, Any] = YAML(typ="safe", pure=True).load(ROOT / "params.yaml")
-    return content | {"run": {"datasets": ["sample"], "cohorts": ["sample"]}}
+    return content | {"run": {"datasets": ["sample"], "cohorts": ["sample"], "study": []}}
 
 
 @pytest.fixture

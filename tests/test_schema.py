@@ -2,7 +2,14 @@ import pandas as pd
 import pytest
 
 from melanoma.errors import DataError
-from melanoma.schema import RECORD_COLUMNS, RECORD_DTYPES, conform_records, require_columns
+from melanoma.schema import (
+    CLASSES,
+    RECORD_COLUMNS,
+    RECORD_DTYPES,
+    conform_records,
+    diagnosis_classes,
+    require_columns,
+)
 
 
 def frame(**columns: object) -> pd.DataFrame:
@@ -84,3 +91,15 @@ def test_columns_that_a_file_lacks_are_named_with_those_it_has():
         DataError, match=r"here\.csv lacks the columns \['x', 'y'\]; it has \['dataset', 'image_id',"
     ):
         require_columns(frame(), ("x", "path", "y"), "here.csv")
+
+
+def test_every_diagnosis_has_a_class_and_what_is_blank_or_unknown_is_other():
+    words = ["melanoma", "nevus", "common nevus", "Atypical Nevus ", "seborrheic keratosis", None, "", "wart"]
+    assert diagnosis_classes(pd.Series(words)).tolist() == [
+        "melanoma", "nevus", "nevus", "nevus", "seborrheic keratosis", "other", "other", "other",
+    ]  # fmt: skip
+    assert set(diagnosis_classes(pd.Series(words))) == set(CLASSES)
+
+
+def test_names_that_only_begin_alike_are_other():
+    assert diagnosis_classes(pd.Series(["nevus sebaceous", "melanoma metastasis"])).tolist() == ["other"] * 2

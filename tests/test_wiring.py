@@ -118,6 +118,7 @@ def test_the_loops_run_over_the_active_datasets_and_cohorts():
         **dict.fromkeys(("ingest", "inspect", "validate", "card"), "${run.datasets}"),
         **dict.fromkeys(("split", "pack", "tune", "train", "evaluate", "audit", "promote"), "${run.cohorts}"),
         "study": "${run.study}",
+        "diagnosis": "${run.study}",
         "transfer": "${run.study}",
     }
 

@@ -34,7 +34,7 @@ from melanoma.sections import (
     Split,
     Validate,
 )
-from melanoma.study_sections import Compare, Page, Paper, Study, Transfer
+from melanoma.study_sections import Compare, Diagnosis, Page, Paper, Study, Transfer
 from melanoma.training_sections import Augment, Choices, Hyperparameters, Model, Train, Tune
 
 # Settings of `model` that only one family of networks has; null or false is off.
@@ -69,6 +69,7 @@ class Params(Section):
     serve: Serve
     paper: Paper
     study: Study
+    diagnosis: Diagnosis
     transfer: Transfer
     compare: Compare
     page: Page

@@ -8,6 +8,18 @@ MALIGNANT = 1
 BENIGN = 0
 NOT_A_DEVICE = "research software, not a medical device"  # stands on everything that people look at
 
+# What several classes tell apart. `malignant` is another question than `melanoma`: it is asked of the
+# column `target`, and lesions of other classes may be malignant too (ISIC calls one seborrheic keratosis so).
+MELANOMA, NEVUS, SEBORRHEIC_KERATOSIS, OTHER = "melanoma", "nevus", "seborrheic keratosis", "other"
+CLASSES = (MELANOMA, NEVUS, SEBORRHEIC_KERATOSIS, OTHER)  # their order is that of a network's outputs
+CLASS_OF_DIAGNOSIS = {
+    "melanoma": MELANOMA,
+    "nevus": NEVUS,
+    "common nevus": NEVUS,
+    "atypical nevus": NEVUS,
+    "seborrheic keratosis": SEBORRHEIC_KERATOSIS,
+}
+
 TRAIN = "train"
 VALIDATION = "validation"
 TEST = "test"
@@ -63,6 +75,7 @@ ASSIGNED_COLUMNS = (
 )
 PAIR_COLUMNS = ("image_id", "other_image_id", "reason")
 SPLIT_COLUMNS = ("image_id", "dataset", "group_id", "target", "split")
+INDEX_COLUMNS = (*SPLIT_COLUMNS, "diagnosis_class")  # of a packed cohort; the class is one of `CLASSES`
 PREDICTION_COLUMNS = (*SPLIT_COLUMNS, "model", "score", "probability", "decision")
 
 MODEL_NAMES = ("baseline", "tuned")
@@ -90,6 +103,20 @@ def conform_records(frame: pd.DataFrame) -> pd.DataFrame:
         raise DataError(f"A record value has a wrong type: {error}.") from error
     _require_unique_ids(records)
     return records.sort_values("image_id").reset_index(drop=True)
+
+
+def diagnosis_classes(diagnosis: pd.Series) -> pd.Series:
+    """The class of each diagnosis, of `CLASSES`; a blank and every other word is `other`.
+
+    Args:
+        diagnosis: Of records, in words.
+
+    Example:
+        >>> diagnosis_classes(pd.Series(["melanoma", "atypical nevus", None, "dermatofibroma"])).tolist()
+        ['melanoma', 'nevus', 'other', 'other']
+    """
+    words = diagnosis.astype("string").str.strip().str.lower()
+    return words.map(CLASS_OF_DIAGNOSIS).astype("string").fillna(OTHER)
 
 
 def _require_unique_ids(records: pd.DataFrame) -> None:

@@ -40,6 +40,16 @@ class Study(Section):
     networks: dict[str, Annotated[list[StudyNetwork], Field(min_length=1)]]
 
 
+class Diagnosis(Section):
+    """Networks that tell several classes apart beside networks that tell malignant from benign."""
+
+    seed: Seed
+    num_seeds: Positive
+    num_epochs: Positive
+    patience: Positive
+    num_bootstrap_draws: Annotated[int, Field(ge=100)]
+
+
 class Transfer(Section):
     """Which networks are tested on a source that they never saw, how often and how long they are trained."""
 

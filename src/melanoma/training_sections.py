@@ -224,6 +224,7 @@ def _require_legal(name: str, drawn: dict[str, Any], baseline: Hyperparameters) 
 class Model(Section):
     """What all networks of a study share."""
 
+    target: Literal["malignant", "diagnosis"]
     filter_multiples: Annotated[list[Positive], Field(min_length=5, max_length=5)]
     weights: str | None
     freeze: bool

@@ -7,12 +7,13 @@ import pytest
 from melanoma.data import images, packed
 from melanoma.errors import DataError
 from melanoma.files import read_json, sha256_of_file, write_json
-from melanoma.schema import SPLIT_COLUMNS
+from melanoma.schema import CLASSES, INDEX_COLUMNS, MELANOMA, NEVUS, OTHER
 from melanoma.sections import Execution
 from tests.data.pictures import textured, write
 
 SPLIT_OF = {"a": "train", "b": "test", "c": "train", "d": "validation", "e": "train"}
 TARGET_OF = {"a": 0, "b": 1, "c": 1, "d": 0, "e": 0}
+DIAGNOSIS_OF = {"a": "atypical nevus", "b": "melanoma", "c": "melanoma", "d": "nevus", "e": None}
 
 
 @pytest.fixture
@@ -37,6 +38,7 @@ def records(tmp_path):
             "path": [str(path) for path in paths],
             "sha256": [sha256_of_file(path) for path in paths],
             "is_synthetic": True,
+            "diagnosis": [*DIAGNOSIS_OF.values()],
         }
     )
 
@@ -61,7 +63,7 @@ def test_row_i_of_the_index_describes_image_i(tmp_path, assigned, records, num_w
     assert opened.images.shape == (5, 32, 32, 3)
     assert opened.images.dtype == np.uint8
     assert opened.index["image_id"].tolist() == ["d", "a", "e", "c", "b"]
-    assert tuple(opened.index.columns) == SPLIT_COLUMNS
+    assert tuple(opened.index.columns) == INDEX_COLUMNS
     for row, name in enumerate(opened.index["image_id"]):
         encoded = (tmp_path / "images" / f"{name}.png").read_bytes()
         np.testing.assert_array_equal(opened.images[row], images.load_square(encoded, 32))
@@ -78,6 +80,30 @@ def test_a_part_holds_the_images_of_its_split_with_their_targets(tmp_path, assig
     np.testing.assert_array_equal(part.take(np.array([2, 0, 2])), opened.images[[4, 0, 4]])
     assert opened.part("validation").targets.tolist() == [0]
     assert opened.part("test").targets.tolist() == [1]
+
+
+def test_a_part_holds_the_class_of_each_image(tmp_path, assigned, records):
+    pack(assigned, records, tmp_path / "out")
+    opened = packed.open_packed(tmp_path / "out")
+    assert opened.index["diagnosis_class"].tolist() == [NEVUS, MELANOMA, MELANOMA, NEVUS, OTHER]
+    assert [CLASSES[at] for at in opened.part("train").classes] == [NEVUS, MELANOMA, OTHER]  # a, c, e
+    assert opened.part("train").classes.dtype == np.int64
+
+
+def test_a_cohort_that_was_packed_without_classes_opens_and_has_none(tmp_path, assigned, records):
+    pack(assigned, records, tmp_path / "out")
+    opened = packed.open_packed(tmp_path / "out")
+    index = opened.index.drop(columns="diagnosis_class")
+    earlier = packed.Packed(opened.images, index, opened.digest, opened.is_synthetic)
+    assert earlier.part("train").classes is None
+    assert earlier.part("train").targets.tolist() == [0, 1, 0]
+
+
+def test_a_class_that_is_not_known_is_refused_by_name(tmp_path, assigned, records):
+    pack(assigned, records, tmp_path / "out")
+    index = packed.open_packed(tmp_path / "out").index
+    with pytest.raises(DataError, match=r"unknown classes: wart; known are \['melanoma'.*--force pack"):
+        packed.class_positions(index.assign(diagnosis_class=[*index["diagnosis_class"][:4], "wart"]))
 
 
 def test_a_split_without_images_is_an_empty_part(tmp_path, assigned, records):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from melanoma.models.builders import BUILDERS, build_model
+from melanoma.schema import CLASSES, MELANOMA
 from melanoma.serving.network import Network
 from melanoma.training.saving import save_model
 from melanoma.training_sections import Hyperparameters
@@ -24,12 +25,12 @@ networks = pytest.mark.parametrize("options", NETWORKS.values(), ids=NETWORKS)
 def build(params):
     """A small network: `build({"family": "vgg16", "depth": 2})`."""
 
-    def build_small(options: dict[str, object]) -> keras.Model:
+    def build_small(options: dict[str, object], *, target: str = "malignant") -> keras.Model:
         keras.utils.set_random_seed(1)
         small = {"depth": 1, "filters": 4, "dense_units": 8}
         return build_model(
             params.baseline.model_copy(update=small | options),
-            params.model,
+            params.model.model_copy(update={"target": target}),
             image_size=32,
         )
 
@@ -55,6 +56,31 @@ def test_uint8_pixels_go_in_and_float32_probabilities_come_out(build, options, i
     assert (outputs.shape, outputs.dtype) == ((5, 1), np.float32)
     assert ((outputs > 1e-3) & (outputs < 1 - 1e-3)).all()  # further out a loss has next to no gradient
     assert len(np.unique(outputs)) == 5
+
+
+@networks
+def test_several_classes_come_out_as_a_softmax(build, options, images):
+    model = build(options, target="diagnosis")
+    assert model.output_shape == (None, len(CLASSES))
+    outputs = model.predict_on_batch(images)
+    assert outputs.dtype == np.float32
+    np.testing.assert_allclose(outputs.sum(1), 1, rtol=1e-6)
+    body = [layer.name for layer in model.layers[:-1]]
+    assert body == [layer.name for layer in build(options).layers[:-1]]
+
+
+@networks
+def test_a_saved_network_of_several_classes_gives_the_melanoma_score_first(build, options, images, tmp_path):
+    model = build(options, target="diagnosis")
+    softmax = model.predict_on_batch(images)
+    save_model(model, tmp_path)
+    melanoma, classes = keras.models.load_model(tmp_path / "model.keras").predict_on_batch(images)
+    np.testing.assert_array_equal(classes, softmax)
+    np.testing.assert_array_equal(melanoma[:, 0], softmax[:, CLASSES.index(MELANOMA)])
+    exported = Network(tmp_path / "model.onnx")
+    assert exported.tells_classes
+    np.testing.assert_allclose(exported.score(images), melanoma[:, 0], atol=1e-5)
+    np.testing.assert_allclose(exported.score_classes(images), softmax, atol=1e-5)
 
 
 @networks

@@ -80,7 +80,7 @@ def images():
 @pytest.mark.parametrize("depth", [1, 2, 3, 4, 5])
 def test_sides_and_parameters_of_each_depth_counted_by_hand(depth):
     model = build(depth, image_size=150)
-    pools = [layer for layer in model.layers if layer.name.endswith("pool")]
+    pools = [layer for layer in model.layers if layer.name.endswith("_pool") and layer.name[:5] == "block"]
     assert [layer.output.shape[1] for layer in pools] == SIDES[:depth]
     num_channels = [64, 128, 256, 512, 512][depth - 1]
     assert model.get_layer("global_pool").output.shape == (None, num_channels)

@@ -56,6 +56,7 @@ SMALL = {
     "card": {"num_bootstrap_draws": 200},
     "evaluate": {"num_bootstrap_draws": 200},
     "audit": {"num_bootstrap_draws": 200},
+    "diagnosis": {"num_seeds": 2, "num_epochs": 2, "num_bootstrap_draws": 200},
     "study": {"num_epochs": 2, "num_seeds": 2, "num_bootstrap_draws": 100},
     "transfer": {
         "num_seeds": {"baseline": 1, "tuned": 1},

@@ -6,6 +6,24 @@ import onnx
 from onnx import TensorProto, helper
 
 
+def write_class_network(path: Path, *, size: int = 32, num_classes: int = 4) -> Path:
+    """Write a network whose score is the mean of all pixels / 255, with classes that share what is left."""
+    model = onnx.load(write_network(path, size=size))
+    others = helper.make_tensor("others", TensorProto.FLOAT, [], [num_classes - 1.0])
+    one = helper.make_tensor("one", TensorProto.FLOAT, [], [1.0])
+    model.graph.initializer.extend([others, one])
+    model.graph.node.extend(
+        [
+            helper.make_node("Sub", ["one", "scores"], ["left"]),
+            helper.make_node("Div", ["left", "others"], ["each"]),
+            helper.make_node("Concat", ["scores", *["each"] * (num_classes - 1)], ["classes"], axis=1),
+        ]
+    )
+    model.graph.output.append(helper.make_tensor_value_info("classes", TensorProto.FLOAT, ["n", num_classes]))
+    onnx.save(model, path)
+    return path
+
+
 def write_network(path: Path, *, size: int = 32) -> Path:
     """Write an ONNX network whose score is the mean of all pixels / 255."""
     images = helper.make_tensor_value_info("images", TensorProto.UINT8, ["n", size, size, 3])

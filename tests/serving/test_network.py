@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 from melanoma.errors import TrackingError
+from melanoma.schema import CLASSES
 from melanoma.serving.network import Network
+from tests.serving.brightness import write_class_network
 
 
 @pytest.fixture(scope="module")
@@ -78,4 +80,32 @@ def test_a_truncated_network_is_refused(network_folder, tmp_path):
     path = tmp_path / "truncated.onnx"
     path.write_bytes((network_folder / "model.onnx").read_bytes()[:-500])
     with pytest.raises(TrackingError):
+        Network(path)
+
+
+# ---- several classes ---------------------------------------------------------------------------
+
+
+def test_a_network_of_classes_gives_the_score_and_all_probabilities(images, tmp_path):
+    network = Network(write_class_network(tmp_path / "classes.onnx"))
+    expected = images.mean((1, 2, 3)) / 255
+    softmax = network.score_classes(images, batch_size=7)
+    assert network.tells_classes
+    assert softmax.shape == (150, len(CLASSES))
+    assert softmax.dtype == np.float64
+    np.testing.assert_allclose(softmax[:, 0], expected, atol=1e-6)
+    np.testing.assert_allclose(softmax[:, 1:], np.tile((1 - expected)[:, None] / 3, 3), atol=1e-6)
+    np.testing.assert_array_equal(network.score(images, batch_size=7), softmax[:, 0])
+    assert network.score_classes(images[:0]).shape == (0, 4)
+
+
+def test_a_network_of_two_answers_has_no_classes(network, images):
+    assert not network.tells_classes
+    with pytest.raises(TrackingError, match="trained with target malignant"):
+        network.score_classes(images)
+
+
+def test_a_network_of_other_classes_is_refused(tmp_path):
+    path = write_class_network(tmp_path / "five.onnx", num_classes=5)
+    with pytest.raises(TrackingError, match=r"five\.onnx has outputs .*'melanoma'.* train it anew"):
         Network(path)

@@ -3,7 +3,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from melanoma.training.epochs import Epoch, Sampling, count_turns, draw_balanced
+from melanoma.training.epochs import (
+    MAX_TURNS,
+    Epoch,
+    Sampling,
+    count_turns,
+    draw_balanced,
+    draw_balanced_classes,
+)
 
 TARGETS = np.array([1, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0], np.float32)  # three malignant, nine benign
 
@@ -64,6 +71,64 @@ def test_the_order_follows_from_the_seed_alone():
     orders = [draw_balanced(TARGETS, np.random.default_rng(seed)).tolist() for seed in (1, 1, 2)]
     assert orders[0] == orders[1]
     assert orders[0] != orders[2]
+
+
+# ---- several classes ---------------------------------------------------------------------------
+
+
+def counts_of(targets, classes, *, seed: int = 1) -> dict[tuple[int, int], list[int]]:
+    """How often each row is drawn, by target and class."""
+    order = draw_balanced_classes(targets, classes, np.random.default_rng(seed))
+    times = np.bincount(order, minlength=len(targets))
+    kinds = sorted(set(zip(targets.tolist(), classes.tolist(), strict=True)))
+    return {kind: times[(targets == kind[0]) & (classes == kind[1])].tolist() for kind in kinds}
+
+
+def test_half_is_malignant_and_the_benign_classes_share_the_other_half_equally():
+    # four melanomas; eight nevi and four keratoses share eight draws
+    targets, classes = np.repeat([1, 0, 0], [4, 8, 4]), np.repeat([0, 1, 2], [4, 8, 4])
+    times = counts_of(targets, classes)
+    assert times[1, 0] == [2, 2, 2, 2]
+    assert times[0, 2] == [1, 1, 1, 1]
+    assert sorted(times[0, 1]) == [0, 0, 0, 0, 1, 1, 1, 1]
+
+
+def test_two_images_of_a_class_do_not_fill_a_third_of_an_epoch():
+    targets, classes = np.repeat([1, 0, 0, 0], [50, 100, 48, 2]), np.repeat([0, 1, 2, 3], [50, 100, 48, 2])
+    times = counts_of(targets, classes)
+    assert times[0, 3] == [MAX_TURNS, MAX_TURNS] == [10, 10]
+    assert (sum(times[0, 1]), sum(times[0, 2])) == (40, 40)  # what the two leave of 100
+    assert sum(times[1, 0]) == 100
+
+
+def test_a_malignant_lesion_of_another_class_counts_among_the_malignant():
+    targets, classes = np.array([1, 1, 1, 0, 0, 0]), np.array([0, 0, 2, 1, 1, 1])
+    times = counts_of(targets, classes)
+    assert (sum(times[1, 0]), sum(times[1, 2]), sum(times[0, 1])) == (2, 1, 3)
+
+
+def test_two_classes_are_drawn_as_their_targets_are():
+    order = draw_balanced_classes(TARGETS, 1 - TARGETS.astype(int), np.random.default_rng(1))
+    assert order.tolist() == draw_balanced(TARGETS, np.random.default_rng(1)).tolist()
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 1), st.integers(0, 3)), min_size=2, max_size=60), st.integers(0, 99))
+def test_an_epoch_has_as_many_images_as_there_are_half_of_them_malignant(rows, seed):
+    targets, classes = np.array([(0, 1), (1, 0), *rows]).T
+    order = draw_balanced_classes(targets, classes, np.random.default_rng(seed))
+    assert len(order) == len(targets)
+    assert targets[order].sum() == len(targets) // 2
+
+
+def test_labels_are_targets_or_a_one_at_the_class(params):
+    classes = np.array([0, 2, 3])
+    plain = Sampling(np.array([1, 0, 0], np.float32), 16, True, params.augment, seed=1)
+    assert plain.labels(np.array([2, 0])).tolist() == [0, 1]
+    several = Sampling(np.array([1, 0, 0], np.float32), 16, True, params.augment, seed=1, classes=classes)
+    labels = several.labels(np.array([2, 0, 0]))
+    assert labels.tolist() == [[0, 0, 0, 1], [1, 0, 0, 0], [1, 0, 0, 0]]
+    assert labels.dtype == np.float32
 
 
 @pytest.mark.parametrize(

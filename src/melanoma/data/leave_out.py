@@ -79,4 +79,4 @@ def why_not(data: Packed, source: Source, splits: tuple[str, ...]) -> str | None
 
 
 def _part(data: Packed, rows: np.ndarray) -> Part:
-    return Part(data.images, rows, data.index["target"].to_numpy(np.float32)[rows])
+    return data.at(rows)

@@ -1,7 +1,8 @@
 """A cohort as one uint8 array with its index: decoded once, then read by every later stage.
 
 A folder holds `images.npy` (num_images, size, size, 3), `index.parquet` (row i describes image i:
-image_id, dataset, group_id, target, split) and `manifest.json`, written last, with the digest of both.
+image_id, dataset, group_id, target, split, diagnosis_class) and `manifest.json`, written last, with the
+digest of both.
 """
 
 import hashlib
@@ -18,7 +19,7 @@ from melanoma.data import images
 from melanoma.errors import DataError, ImageError, first_offenders
 from melanoma.execution.mapping import imap
 from melanoma.files import atomic_folder, read_json, read_parquet, require, sha256_of_file, write_json
-from melanoma.schema import SPLIT_COLUMNS, require_columns
+from melanoma.schema import CLASSES, INDEX_COLUMNS, SPLIT_COLUMNS, diagnosis_classes, require_columns
 from melanoma.sections import Execution
 
 IMAGES, INDEX, MANIFEST = "images.npy", "index.parquet", "manifest.json"
@@ -32,11 +33,13 @@ class Part:
         images: Shape `(num_images_of_all_parts, size, size, 3)`, uint8, RGB; memory-mapped or not.
         rows: Shape `(n,)`: where the part's images lie in `images`.
         targets: Shape `(n,)`, float32, 1 = malignant, 0 = benign.
+        classes: Shape `(n,)`, int64, positions in `schema.CLASSES`; None where they were not packed.
     """
 
     images: np.ndarray
     rows: np.ndarray
     targets: np.ndarray
+    classes: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -52,7 +55,8 @@ class Packed:
 
     Attributes:
         images: Shape `(num_images, size, size, 3)`, uint8, RGB, memory-mapped.
-        index: Row i describes image i; columns `schema.SPLIT_COLUMNS`.
+        index: Row i describes image i; columns `schema.INDEX_COLUMNS`, or only `schema.SPLIT_COLUMNS` where
+            the cohort was packed before classes were.
         digest: Hex digest of images and index: the identity of the data.
         is_synthetic: Whether any image is synthetic.
     """
@@ -64,8 +68,38 @@ class Packed:
 
     def part(self, split: str) -> Part:
         """The images of one split; nothing is read yet."""
-        rows = np.flatnonzero(self.index["split"] == split)
-        return Part(self.images, rows, self.index["target"].to_numpy(np.float32)[rows])
+        return self.at(np.flatnonzero(self.index["split"] == split))
+
+    def at(self, rows: np.ndarray) -> Part:
+        """The images at some rows of the index."""
+        classes = class_positions(self.index)
+        return Part(
+            self.images,
+            rows,
+            self.index["target"].to_numpy(np.float32)[rows],
+            None if classes is None else classes[rows],
+        )
+
+
+def class_positions(index: pd.DataFrame) -> np.ndarray | None:
+    """Shape `(num_images,)`, int64: where the class of each image stands in `schema.CLASSES`.
+
+    Returns:
+        None where the index has no classes.
+
+    Raises:
+        DataError: It names a class that is not known.
+    """
+    if "diagnosis_class" not in index:
+        return None
+    positions = pd.Index(CLASSES).get_indexer(pd.Index(index["diagnosis_class"]))
+    unknown = index.loc[positions < 0, "diagnosis_class"].unique()
+    if len(unknown):
+        raise DataError(
+            f"The packed cohort names unknown classes: {first_offenders(unknown)}; known are "
+            f"{list(CLASSES)}. Run `dvc repro --force pack`."
+        )
+    return np.asarray(positions, dtype=np.int64)
 
 
 @dataclass(frozen=True)
@@ -84,7 +118,7 @@ def pack(assigned: pd.DataFrame, records: pd.DataFrame, out: Path, *, size: int,
 
     Args:
         assigned: Columns `schema.SPLIT_COLUMNS`.
-        records: Accepted records of the cohort's datasets with `path` and `sha256`.
+        records: Accepted records of the cohort's datasets with `path`, `sha256` and `diagnosis`.
         out: The folder to write, whole or not at all.
         size: Side of the square in pixels.
         execution: `params.yaml: execution`. Workers read images and give pixels back; this process alone
@@ -96,14 +130,17 @@ def pack(assigned: pd.DataFrame, records: pd.DataFrame, out: Path, *, size: int,
     Raises:
         DataError: An image is missing, unreadable, or not the one that was inspected.
     """
-    rows = assigned.merge(records[["image_id", "path", "sha256", "is_synthetic"]], on="image_id", how="left")
+    known = records[["image_id", "path", "sha256", "is_synthetic"]].assign(
+        diagnosis_class=diagnosis_classes(records["diagnosis"])
+    )
+    rows = assigned.merge(known, on="image_id", how="left")
     sources = (_Source(Path(str(row.path)), str(row.sha256)) for row in rows.itertuples())
     with atomic_folder(out) as unfinished:
         squares = imap(
             partial(_load, size=size), sources, num_items=len(rows), execution=execution, description="pack"
         )
         _write_images(squares, unfinished / IMAGES, shape=(len(rows), size, size, 3))
-        rows[list(SPLIT_COLUMNS)].to_parquet(unfinished / INDEX, index=False)
+        rows[list(INDEX_COLUMNS)].to_parquet(unfinished / INDEX, index=False)
         digest = _digest(unfinished)
         is_synthetic = bool(rows["is_synthetic"].fillna(True).any())
         manifest = {"digest": digest, "num_images": len(rows), "image_size": size}

@@ -185,6 +185,37 @@ def roc_band(target: np.ndarray, probability: np.ndarray, *, weights: np.ndarray
     return _band(target, probability, weights, ("false_positive_fraction", "sensitivity"), _sensitivity_at)
 
 
+def mean_roc_band(target: np.ndarray, probabilities: np.ndarray, *, weights: np.ndarray) -> pd.DataFrame:
+    """The mean of several networks' ROC curves at each false positive fraction, with its 95 % band.
+
+    Args:
+        target: Shape `(num_samples,)`, 0 or 1.
+        probabilities: Shape `(num_networks, num_samples)`, of the same samples.
+        weights: From `draw_weights`; all networks see the same draws, and none of them is drawn.
+
+    Returns:
+        As `roc_band`.
+    """
+
+    def measure(weights: np.ndarray) -> np.ndarray:
+        curves = []
+        for probability in probabilities:
+            positives, negatives = weights_by_score(target, probability, weights)
+            curves.append([_sensitivity_at(*row) for row in zip(positives, negatives, strict=True)])
+        return np.mean(curves, axis=0)
+
+    draws = in_blocks(measure, weights)
+    ends = np.array([interval(draws[:, at]) for at in range(len(GRID))])
+    return pd.DataFrame(
+        {
+            "false_positive_fraction": GRID,
+            "sensitivity": measure(_once(target))[0],
+            "low": ends[:, 0],
+            "high": ends[:, 1],
+        }
+    )
+
+
 def precision_band(target: np.ndarray, probability: np.ndarray, *, weights: np.ndarray) -> pd.DataFrame:
     """Precision by recall on a fixed grid with its pointwise 95 % band.
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import keras
 
 from melanoma.models import conv_blocks, vgg16
+from melanoma.schema import CLASSES
 from melanoma.training_sections import Hyperparameters, Model
 
 
@@ -12,14 +13,19 @@ def build_model(hyperparameters: Hyperparameters, model: Model, *, image_size: i
     """The uncompiled network of these hyperparameters and the settings of `params.yaml: model`.
 
     Every family takes images `(batch, image_size, image_size, 3)`, uint8 in 0..255, and gives the
-    probability `(batch, 1)`, float32, that the lesion is malignant. Its first weights follow from the
-    global seed of Keras.
+    probability `(batch, 1)`, float32, that the lesion is malignant; with `target` diagnosis those of
+    `schema.CLASSES`, `(batch, 4)`, of which the first is that of a melanoma. Its first weights follow from
+    the global seed of Keras.
 
     Raises:
         ValueError: The family has no such depth, or the image is too small for it.
         TrainingError: The weights to start from cannot be had or do not fit.
     """
     return BUILDERS[hyperparameters.family](hyperparameters, model, image_size)
+
+
+def _num_classes(model: Model) -> int:
+    return len(CLASSES) if model.target == "diagnosis" else 1
 
 
 def _build_conv_blocks(hyperparameters: Hyperparameters, model: Model, image_size: int) -> keras.Model:
@@ -32,6 +38,7 @@ def _build_conv_blocks(hyperparameters: Hyperparameters, model: Model, image_siz
         batch_norm=bool(hyperparameters.batch_norm),
         global_pooling=bool(hyperparameters.global_pooling),
         residual=bool(hyperparameters.residual),
+        num_classes=_num_classes(model),
     )
 
 
@@ -43,6 +50,7 @@ def _build_vgg16(hyperparameters: Hyperparameters, model: Model, image_size: int
         dropout=hyperparameters.dropout,
         weights=model.weights,
         freeze=model.freeze,
+        num_classes=_num_classes(model),
     )
 
 

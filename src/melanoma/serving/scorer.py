@@ -25,6 +25,7 @@ from melanoma import schema
 from melanoma.data.images import load_square, open_image
 from melanoma.data.plausibility import require_plausible
 from melanoma.errors import ImageError, first_offenders
+from melanoma.scoring.diagnosis import POSITION, beside_probability
 from melanoma.scoring.occlusion import occlusion_map, overlay
 from melanoma.serving import server
 from melanoma.serving.network import Network
@@ -74,7 +75,9 @@ class MelanomaScorer(PythonModel):
 
         Returns:
             Columns `image_id`, `probability` (calibrated, 0..1), `decision` (benign, refer, malignant),
-            `threshold`, `model_version`, `note`; where asked for, `saliency` (base64 of a PNG).
+            `threshold`, `model_version`, `note`; of a model that was trained to tell classes apart also
+            `diagnosis`, the probability of each class by its name; where asked for, `saliency` (base64 of a
+            PNG).
 
         Raises:
             MlflowException: Answered as 400: rows that are no usable images, by number and reason; no
@@ -96,7 +99,10 @@ class MelanomaScorer(PythonModel):
         _require_count(len(images), limits["max_explained_rows" if is_explained else "max_rows"])
         pixels = _decode(images, self._network.image_size, limits)
         point = self._settings.operating_point
-        probability = point.calibration.apply(self._network.score(pixels))
+        network = self._network
+        softmax = network.score_classes(pixels) if network.tells_classes else None
+        score = network.score(pixels) if softmax is None else softmax[:, POSITION]  # the same, in one pass
+        probability = point.calibration.apply(score)
         columns: dict[str, list[Any]] = {
             "image_id": list(image_ids),
             "probability": probability.tolist(),
@@ -105,6 +111,8 @@ class MelanomaScorer(PythonModel):
             "model_version": [self._version] * len(images),
             "note": [self._note] * len(images),
         }
+        if softmax is not None:
+            columns["diagnosis"] = _by_class(beside_probability(softmax, probability))
         return columns | {"saliency": list(map(self._explain, pixels))} if is_explained else columns
 
     def _explain(self, image: np.ndarray) -> str:
@@ -114,6 +122,11 @@ class MelanomaScorer(PythonModel):
         stream = io.BytesIO()
         Image.fromarray(overlay(image, saliency)).save(stream, "PNG")
         return base64.b64encode(stream.getvalue()).decode()
+
+
+def _by_class(probabilities: np.ndarray) -> list[dict[str, float]]:
+    """The probability of each class by its name, an object an image."""
+    return [dict(zip(schema.CLASSES, row, strict=True)) for row in probabilities.tolist()]
 
 
 def _asked_threshold(params: Mapping[str, Any]) -> float | None:

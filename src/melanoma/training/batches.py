@@ -61,7 +61,7 @@ class Batches(keras.utils.PyDataset):
         return math.ceil(len(self._epoch) / self._batch_size)
 
     def __getitem__(self, batch: int) -> tuple[Inputs, np.ndarray]:
-        """Inputs and targets `(b,)`, float32, of one batch; the next ones are begun."""
+        """Inputs and labels (see `Sampling.labels`) of one batch; the next ones are begun."""
         with self._lock:
             window = range(batch, min(batch + 1 + self._num_ahead, len(self)))
             self._coming = {number: self._coming.get(number) or self._begin(number) for number in window}
@@ -82,7 +82,7 @@ class Batches(keras.utils.PyDataset):
         return self._pool.submit(self._make, self._epoch[start : start + self._batch_size])
 
     def _make(self, images: Epoch) -> tuple[Inputs, np.ndarray]:
-        return self._read(images), self._sampling.targets[images.positions]
+        return self._read(images), self._sampling.labels(images.positions)
 
 
 def _use_one_thread() -> None:

@@ -64,6 +64,8 @@ def problem_digest(arrays: Arrays, recipe: Recipe, *, num_epochs: int, seed: int
     digest = hashlib.sha256(json.dumps(problem, sort_keys=True).encode())
     for part in (arrays.train, arrays.validation):
         _add_images(digest, part)
+        if recipe.model.target == "diagnosis" and part.classes is not None:
+            digest.update(np.ascontiguousarray(part.classes).tobytes())
     return digest.hexdigest()
 
 

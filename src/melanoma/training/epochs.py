@@ -11,7 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from melanoma.data.augment import NUM_DRAWS, draw_colours, draw_warps
+from melanoma.schema import CLASSES
 from melanoma.training_sections import Augment
+
+MAX_TURNS = 10  # of an image in an epoch, where its class is far rarer than the others
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,7 @@ class Sampling:
         balance_classes: Draw each class equally often.
         amounts: Of augmentation.
         seed: Of everything.
+        classes: Shape `(num_images,)`, positions in `schema.CLASSES`: what is learnt; None: the targets are.
     """
 
     targets: np.ndarray
@@ -55,18 +59,31 @@ class Sampling:
     balance_classes: bool
     amounts: Augment
     seed: int
+    classes: np.ndarray | None = None
 
     def draw(self, epoch: int) -> Epoch:
         """Epoch number `epoch`."""
         # The first number tells streams apart: numpy pads seeds with zeros, so that one of three numbers
         # could be the same as one of two.
         generator = np.random.default_rng([0, self.seed, epoch])
-        draw_order = draw_balanced if self.balance_classes else draw_all
-        positions = draw_order(self.targets, generator)
+        positions = self._draw_order(generator)
         turns = count_turns(positions)
         draws = self._draws(positions, turns, epoch)
         warps = draw_warps(draws, self.amounts, size=self.image_size)
         return Epoch(positions, warps, draw_colours(draws, self.amounts), epoch + turns)
+
+    def labels(self, positions: np.ndarray) -> np.ndarray:
+        """What is learnt of some images, float32: targets `(b,)`, or a one at the class of each, `(b, 4)`."""
+        if self.classes is None:
+            return self.targets[positions]
+        return np.eye(len(CLASSES), dtype=np.float32)[self.classes[positions]]
+
+    def _draw_order(self, generator: np.random.Generator) -> np.ndarray:
+        if not self.balance_classes:
+            return draw_all(self.targets, generator)
+        if self.classes is None:
+            return draw_balanced(self.targets, generator)
+        return draw_balanced_classes(self.targets, self.classes, generator)
 
     def _draws(self, positions: np.ndarray, turns: np.ndarray, epoch: int) -> np.ndarray:
         """Shape `(n, NUM_DRAWS)`, uniform in 0..1: row i of the k-th table is of image i at its k-th turn."""
@@ -109,6 +126,42 @@ def draw_balanced(targets: np.ndarray, generator: np.random.Generator) -> np.nda
     return generator.permutation(np.concatenate(drawn))
 
 
+def draw_balanced_classes(
+    targets: np.ndarray, classes: np.ndarray, generator: np.random.Generator
+) -> np.ndarray:
+    """As many row numbers as there are rows: half malignant, half benign, the classes of each half alike.
+
+    The halves stay those of `draw_balanced`, so that the melanoma score is read as that of a network with
+    one output: half of what training saw was malignant. In a half each class is drawn equally often, but no
+    row more than `MAX_TURNS` times: two images of a class would else fill a third of all epochs. What such
+    a class leaves goes to the others; the largest has no bound.
+
+    Args:
+        targets: Shape `(num_images,)`, 0 or 1, both present.
+        classes: Shape `(num_images,)`, whole numbers.
+        generator: Where rows are drawn from.
+    """
+    num_malignant = len(targets) // 2
+    drawn = [
+        _draw_half(classes, np.flatnonzero(targets == value), number, generator)
+        for value, number in ((0, len(targets) - num_malignant), (1, num_malignant))
+    ]
+    return generator.permutation(np.concatenate(drawn))
+
+
+def _draw_half(
+    classes: np.ndarray, half: np.ndarray, number: int, generator: np.random.Generator
+) -> np.ndarray:
+    """`number` of the rows `half`, the rarest class first, so that the next ones share what it leaves."""
+    by_class = sorted((half[classes[half] == one] for one in np.unique(classes[half])), key=len)
+    drawn = []
+    for num_left, rows in zip(range(len(by_class), 0, -1), by_class, strict=True):
+        share = number if num_left == 1 else min(number // num_left, MAX_TURNS * len(rows))
+        drawn.append(_draw_rows(rows, share, generator))
+        number -= share
+    return np.concatenate(drawn)
+
+
 def _draw_rows(rows: np.ndarray, number: int, generator: np.random.Generator) -> np.ndarray:
     rounds = [generator.permutation(rows) for _ in range(math.ceil(number / len(rows)))]
-    return np.concatenate(rounds)[:number]
+    return np.concatenate([rows[:0], *rounds])[:number]  # the first so that none can be drawn

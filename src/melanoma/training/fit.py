@@ -13,7 +13,7 @@ from melanoma.data.packed import Part
 from melanoma.models.builders import build_model
 from melanoma.training import checkpoints, features, inputs, numerics, schedules, scores
 from melanoma.training.progress import Progress
-from melanoma.training.recipe import Arrays, Recipe, require_both_classes
+from melanoma.training.recipe import Arrays, Recipe, require_both_classes, require_diagnoses
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,8 @@ class Trained:
         history: One row an epoch: `epoch` (from 1), `loss`, `accuracy` (on augmented training images),
             `val_loss`, `val_accuracy`, `val_auc_roc`, `val_average_precision`,
             `val_specificity_at_95_sensitivity`, `learning_rate` (at its end), `duration_seconds` (with
-            validation), `images_per_second` (of training alone).
+            validation), `images_per_second` (of training alone). With several classes `loss` and `accuracy`
+            are of the classes, the scores on validation of the melanoma score against the target.
         best_epoch: The row whose weights `model` has.
     """
 
@@ -63,6 +64,8 @@ def train(
             other.
     """
     require_both_classes(arrays)
+    if recipe.model.target == "diagnosis":
+        require_diagnoses(arrays)
     settings = recipe.train
     if settings.deterministic:
         numerics.make_repeatable(settings)
@@ -87,7 +90,13 @@ def train(
             num_epochs=num_epochs,
             steps_per_epoch=len(batches),
         )
-        numerics.compile_model(fitted, recipe.hyperparameters, settings, learning_rate=rate)
+        numerics.compile_model(
+            fitted,
+            recipe.hyperparameters,
+            settings,
+            learning_rate=rate,
+            num_classes=network.output_shape[-1],
+        )
     epochs.resume(learner, fitted.optimizer, arrays.validation if frozen is None else frozen.validation)
     if not epochs.is_over:
         progress = Progress(

@@ -49,6 +49,7 @@ def prepare(
         balance_classes=settings.balance_classes,
         amounts=augment.scale(recipe.augment, hyperparameters.augment_strength),
         seed=seed,
+        classes=part.classes if recipe.model.target == "diagnosis" else None,
     )
     is_on_device = views is None and (settings.input == "device" or (settings.input == "auto" and has_gpu()))
     read = instructions if is_on_device else partial(read_augmented, part)

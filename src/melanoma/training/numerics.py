@@ -64,9 +64,11 @@ def compile_model(
     settings: Train,
     *,
     learning_rate: float | keras.optimizers.schedules.LearningRateSchedule,
+    num_classes: int = 1,
 ) -> None:
     """Compile `model` with optimizer and loss of the recipe and build the optimizer's state.
 
+    The loss is the cross-entropy of the target, or of `num_classes` classes where there are several.
     Weight decay spares biases and batch norm: all variables of fewer than two dimensions.
     """
     decay = hyperparameters.weight_decay or None
@@ -80,9 +82,10 @@ def compile_model(
         settings.mixed_precision and has_gpu()
     ):  # Keras looks at the outermost model only, which may be float32
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+    loss = keras.losses.CategoricalCrossentropy if num_classes > 1 else keras.losses.BinaryCrossentropy
     model.compile(
         optimizer,
-        keras.losses.BinaryCrossentropy(label_smoothing=settings.label_smoothing),
+        loss(label_smoothing=settings.label_smoothing),
         metrics=["accuracy"],
         jit_compile=_jit_compile(settings),
         auto_scale_loss=False,

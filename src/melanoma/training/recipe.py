@@ -10,6 +10,7 @@ import melanoma
 from melanoma import files
 from melanoma.data.packed import Part
 from melanoma.errors import TrainingError
+from melanoma.schema import CLASSES, MELANOMA
 from melanoma.training_sections import Augment, Hyperparameters, Model, Train
 
 
@@ -29,6 +30,22 @@ def require_both_classes(arrays: Arrays) -> None:
                 f"The {split} split has {len(part)} images of one class or none; training needs both, and "
                 "on one class every objective is undefined. Check data/splits and add images."
             )
+
+
+def require_diagnoses(arrays: Arrays) -> None:
+    """Raise a `TrainingError` unless classes are known, and melanoma and another one there to be learnt."""
+    classes = arrays.train.classes
+    if classes is None or arrays.validation.classes is None:
+        raise TrainingError(
+            "model.target is diagnosis, but the images were packed without classes, by an earlier version. "
+            "Run `dvc repro --force pack` to pack the cohort again."
+        )
+    found = [CLASSES[position] for position in sorted(set(classes.tolist()))]
+    if MELANOMA not in found or len(found) < 2:
+        raise TrainingError(
+            f"model.target is diagnosis, but the training images are of {found} only; expected {MELANOMA} "
+            "and at least one other class. Check `diagnosis` of the records, or set model.target: malignant."
+        )
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,14 @@ import numpy as np
 
 from melanoma import files
 from melanoma.errors import TrainingError
+from melanoma.schema import CLASSES, MELANOMA
 
 
 def save_model(model: keras.Model, folder: Path) -> None:
     """Write `model.keras` and `model.onnx` (input `image` uint8, output probabilities float32) to `folder`.
+
+    A network of several classes gets a second output: first the probability of a melanoma, `(batch, 1)`, so
+    that whoever reads one probability finds it where it always is, then those of all classes.
 
     A network that was trained in mixed precision is written with its float32 weights and computes in
     float32 from then on; its answers differ from those in training by the rounding to 16 bits.
@@ -27,7 +31,7 @@ def save_model(model: keras.Model, folder: Path) -> None:
     Raises:
         TrainingError: The ONNX export failed, or needs TensorFlow, which is not installed.
     """
-    plain = _in_float32(model)
+    plain = _with_melanoma_first(_in_float32(model))
     with (
         files.atomic_file(folder / "model.keras") as network,
         files.atomic_file(folder / "model.onnx") as exported,  # both or none
@@ -48,6 +52,14 @@ def _in_float32(model: keras.Model) -> keras.Model:
     copy = type(model).from_config(config)
     copy.set_weights(model.get_weights())  # these are float32 in mixed precision too
     return copy
+
+
+def _with_melanoma_first(model: keras.Model) -> keras.Model:
+    if model.output_shape[-1] == 1:
+        return model
+    position = CLASSES.index(MELANOMA)
+    melanoma = model.output[:, position : position + 1]
+    return keras.Model(model.input, [melanoma, model.output], name=model.name)
 
 
 def _export(model: keras.Model, path: Path) -> None:

@@ -65,13 +65,19 @@ OBJECTIVES: dict[str, Score] = {
 
 
 def predict(model: keras.Model, part: Part, *, batch_size: int = 64) -> np.ndarray:
-    """Probabilities `(n,)`, float64, of the images of a part.
+    """Probabilities `(n,)`, float64, of the images of a part; with several classes that of a melanoma."""
+    # The one there is, or that of a melanoma: the first of schema.CLASSES.
+    return predict_all(model, part, batch_size=batch_size)[:, 0]
+
+
+def predict_all(model: keras.Model, part: Part, *, batch_size: int = 64) -> np.ndarray:
+    """All outputs of a network, `(n, 1)` or `(n, 4)`, float64, for the images of a part.
 
     Batch by batch, because `keras.Model.predict` sets up a data pipeline at every call (57 ms).
     """
     starts = range(0, len(part), batch_size)
     batches = (part.take(slice(start, start + batch_size)) for start in starts)
-    return np.concatenate([model.predict_on_batch(batch) for batch in batches]).ravel().astype(np.float64)
+    return np.concatenate([model.predict_on_batch(batch) for batch in batches]).astype(np.float64)
 
 
 def score_validation(

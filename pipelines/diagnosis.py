@@ -1,0 +1,67 @@
+"""Stage `diagnosis`: several classes instead of two, and whether the melanoma score gains by it.
+
+Run by `make study`, or by `dvc repro diagnosis` where params.yaml: run.study names cohorts; a killed one goes
+on where it stopped. Reads params.yaml sections `diagnosis`, `baseline`, `model`, `augment`, `train` and
+`evaluate`.
+"""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from melanoma import config, files
+from melanoma.data import packed
+from melanoma.evaluation import diagnosis_study
+from pipelines import _cli, _diagnosis, _resumable
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Write results with intervals, their tables and pictures, and every prediction."""
+    parser = _cli.parser(__doc__)
+    parser.add_argument("--cohort", required=True)
+    parser.add_argument("--packed", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True, help="JSON of results to write")
+    parser.add_argument("--figures", type=Path, required=True, help="folder of tables and pictures to write")
+    parser.add_argument("--predictions", type=Path, required=True, help="table to write")
+    args = parser.parse_args(argv)
+
+    params = config.load(args.params)
+    stage = _diagnosis.open_stage(args.cohort, params, packed.open_packed(args.packed))
+    scored, runs = [], []
+    with (
+        files.held(stage.checkpoints / "lock", f"the classes of {args.cohort}"),
+        _diagnosis.open_parent() as parent,
+    ):
+        for number, arm in enumerate(stage.arms(), start=1):
+            with _resumable.trained(stage.job(arm, parent.run_id), stage.checkpoints) as (result, run):
+                scored.append(stage.score(arm, result))
+                runs.append(_diagnosis.run_row(arm, result, run))
+                line = _diagnosis.log_test(stage, scored[-1], run)
+            _cli.say(f"diagnosis@{args.cohort}", f"{number} of {len(stage.arms())}: {arm.name}, {line}")
+        predictions = pd.concat(scored, ignore_index=True)
+        results = _diagnosis.summarize(stage, predictions, runs)
+        _write(args.figures, stage, predictions, results)
+        files.write_parquet(predictions, args.predictions)
+        files.write_json(results, args.out)
+        parent.log_file(args.out, "results")
+        _resumable.forget(stage.checkpoints, _diagnosis.EXPERIMENT)
+    _cli.say(f"diagnosis@{args.cohort}", diagnosis_study.finding(results))
+    return 0
+
+
+def _write(
+    folder: Path, stage: _diagnosis.Stage, predictions: pd.DataFrame, results: dict[str, object]
+) -> None:
+    with files.atomic_folder(folder) as unfinished:
+        for name, table in diagnosis_study.tables(results).items():
+            files.write_csv(table, unfinished / name)
+        pictures = diagnosis_study.figures(predictions, results, stage.settings, note=stage.note)
+        for name, figure in pictures.items():
+            figure.savefig(unfinished / name, dpi=90)
+        files.write_json(diagnosis_study.captions(results), unfinished / "captions.json")
+
+
+if __name__ == "__main__":
+    sys.exit(_cli.run(main))

@@ -1,0 +1,212 @@
+"""Several classes: each against the rest, their plain means (macro) and who is taken for whom.
+
+The answer is the class with the highest probability. Values are means over networks of one kind, one a seed;
+an interval takes up both chances, as in `repeats`: a draw takes as many groups, and as many networks, as
+there are, each with replacement.
+
+What rests on too few groups, of the class or of the rest, is not measured: the class is nan, and the macro
+metrics are those of the classes that remain, which they name. The mean of fewer than two classes is nan.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from melanoma.evaluation import bootstrap
+from melanoma.evaluation.metrics import divide, weights_by_score
+from melanoma.schema import CLASSES
+
+PER_CLASS = ("sensitivity", "specificity", "ppv", "f1_score", "auc_roc")  # AUC: one against the rest
+MACRO = ("sensitivity", "f1_score", "auc_roc")  # macro sensitivity is the balanced accuracy
+NUM = len(CLASSES)
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What networks of one kind say of the same test images.
+
+    Attributes:
+        classes: Shape `(num_images,)`, positions in `schema.CLASSES`: the truth.
+        group_ids: Shape `(num_images,)`.
+        probabilities: Shape `(num_networks, num_images, 4)`, rows over the classes add to 1.
+    """
+
+    classes: np.ndarray
+    group_ids: np.ndarray
+    probabilities: np.ndarray
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How intervals are drawn, and with how few groups a class is not measured."""
+
+    num_draws: int
+    seed: int
+    min_groups: int
+
+
+def measure(answers: Answers, settings: Settings) -> dict[str, Any]:
+    """All metrics as `value`, `low`, `high` (95 % interval) and `by_seed`, its value by network.
+
+    Returns:
+        `num_images`, `num_groups`; `accuracy`; `per_class` by name: `num_images`, `num_groups`,
+        `is_too_small` and `PER_CLASS`; `macro`: `classes` (those that are measured) and `MACRO`;
+        `confusion`: `counts` (mean over networks, by truth, by answer) and `shares` of each truth.
+    """
+    counts, measured = _class_counts(answers), _is_measured(answers, settings)
+    once = np.ones((1, len(answers.classes)))
+    values = {name: found[:, 0] for name, found in _by_network(answers, once, measured).items()}
+    drawn = _drawn(answers, settings, measured)
+
+    def entry(name: str) -> dict[str, Any]:
+        by_seed = [float(value) for value in values[name]]
+        return bootstrap.described(values[name].mean(), drawn[name]) | {"by_seed": by_seed}
+
+    return {
+        "num_images": len(answers.classes),
+        "num_groups": len(np.unique(answers.group_ids)),
+        "accuracy": entry("accuracy"),
+        "per_class": {
+            name: counts[at]
+            | {"is_too_small": not measured[at]}
+            | {metric: entry(f"{name}/{metric}") for metric in PER_CLASS}
+            for at, name in enumerate(CLASSES)
+        },
+        "macro": {"classes": [name for name, is_in in zip(CLASSES, measured, strict=True) if is_in]}
+        | {metric: entry(f"macro/{metric}") for metric in MACRO},
+        "confusion": {
+            "counts": {
+                truth: {called: float(values[f"count/{truth}/{called}"].mean()) for called in CLASSES}
+                for truth in CLASSES
+            },
+            "shares": {
+                truth: {called: entry(f"share/{truth}/{called}") for called in CLASSES} for truth in CLASSES
+            },
+        },
+    }
+
+
+def flat_metrics(measured: dict[str, Any]) -> dict[str, float]:
+    """`macro_sensitivity`, `nevus_auc_roc`, …: under the names of MLflow, without intervals."""
+    flat = {f"macro_{name}": measured["macro"][name]["value"] for name in MACRO}
+    for of_class, entry in measured["per_class"].items():
+        if not entry["is_too_small"]:
+            word = of_class.replace(" ", "_")
+            flat |= {f"{word}_{name}": entry[name]["value"] for name in PER_CLASS}
+    return {name: value for name, value in flat.items() if np.isfinite(value)}
+
+
+def _class_counts(answers: Answers) -> list[dict[str, int]]:
+    is_of = [answers.classes == at for at in range(NUM)]
+    return [
+        {"num_images": int(is_in.sum()), "num_groups": len(np.unique(answers.group_ids[is_in]))}
+        for is_in in is_of
+    ]
+
+
+def _is_measured(answers: Answers, settings: Settings) -> np.ndarray:
+    """Shape `(4,)`, bool: whether a class and the rest have enough groups each."""
+    sides = [(answers.classes == at, answers.classes != at) for at in range(NUM)]
+    least = [min(len(np.unique(answers.group_ids[side])) for side in both) for both in sides]
+    return np.array(least) >= settings.min_groups
+
+
+def _drawn(answers: Answers, settings: Settings, measured: np.ndarray) -> dict[str, np.ndarray]:
+    """Each metric by draw, shape `(num_draws,)`: its mean over the networks of the draw."""
+    weights = bootstrap.draw_weights(answers.group_ids, num_draws=settings.num_draws, seed=settings.seed)
+    num_networks = len(answers.probabilities)
+    generator = np.random.default_rng([settings.seed, 1])
+    chosen = generator.integers(num_networks, size=(settings.num_draws, num_networks))
+    size = max(1, bootstrap.BLOCK_CELLS // len(answers.classes))
+    blocks = [_by_network(answers, weights[at : at + size], measured) for at in range(0, len(weights), size)]
+    rows = np.arange(settings.num_draws)[:, None]
+    return {
+        name: np.concatenate([block[name] for block in blocks], axis=1)[chosen, rows].mean(axis=1)
+        for name in blocks[0]
+    }
+
+
+def _by_network(answers: Answers, weights: np.ndarray, measured: np.ndarray) -> dict[str, np.ndarray]:
+    """Each metric by its name, shape `(num_networks, num_draws)`."""
+    found = [
+        _of_network(answers.classes, probability, weights, measured) for probability in answers.probabilities
+    ]
+    return {name: np.stack([metrics[name] for metrics in found]) for name in found[0]}
+
+
+def _of_network(
+    classes: np.ndarray, probability: np.ndarray, weights: np.ndarray, measured: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Each metric by its name, shape `(num_draws,)`; nan of classes that are not measured."""
+    counts = confusion_counts(classes, probability.argmax(1), weights=weights)  # (num_draws, truth, called)
+    diagonal = np.diagonal(counts, axis1=1, axis2=2)
+    of_truth, of_called = counts.sum(2), counts.sum(1)
+    total = of_truth.sum(1, keepdims=True)
+    neither = total - of_truth - of_called + diagonal
+    metrics = {
+        "sensitivity": divide(diagonal, of_truth),
+        "specificity": divide(neither, total - of_truth),
+        "ppv": divide(diagonal, of_called),
+        "f1_score": divide(2 * diagonal, of_truth + of_called),
+        "auc_roc": np.stack(
+            [auc_one_against_rest(classes == at, probability[:, at], weights) for at in range(NUM)], axis=1
+        ),
+    }
+    metrics = {name: np.where(measured, found, np.nan) for name, found in metrics.items()}
+    shares = np.where(measured[:, None], divide(counts, np.repeat(of_truth[:, :, None], NUM, axis=2)), np.nan)
+    found = {"accuracy": divide(diagonal.sum(1), total[:, 0])}
+    for name in MACRO:
+        of_classes = metrics[name][:, measured]
+        is_defined = measured.sum() >= 2
+        found[f"macro/{name}"] = of_classes.mean(1) if is_defined else np.full(len(weights), np.nan)
+    for at, truth in enumerate(CLASSES):
+        found |= {f"{truth}/{name}": metrics[name][:, at] for name in PER_CLASS}
+        for to, called in enumerate(CLASSES):
+            found[f"count/{truth}/{called}"] = counts[:, at, to]
+            found[f"share/{truth}/{called}"] = shares[:, at, to]
+    return found
+
+
+def confusion_counts(classes: np.ndarray, called: np.ndarray, *, weights: np.ndarray) -> np.ndarray:
+    """How often each class is taken for each, shape `(num_draws, 4, 4)`: truth by answer.
+
+    Args:
+        classes: Shape `(num_images,)`, positions in `schema.CLASSES`: the truth.
+        called: Likewise: the answer.
+        weights: Shape `(num_draws, num_images)`.
+    """
+    cells = np.eye(NUM * NUM)[classes * NUM + called]
+    return (weights @ cells).reshape(-1, NUM, NUM)
+
+
+def auc_one_against_rest(is_class: np.ndarray, probability: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Area under the ROC curve of a class against all others, shape `(num_draws,)`; ties count half.
+
+    Args:
+        is_class: Shape `(num_images,)`, bool.
+        probability: Shape `(num_images,)`, of this class.
+        weights: Shape `(num_draws, num_images)`.
+    """
+    positives, negatives = weights_by_score(is_class.astype(int), probability, weights)
+    num_negatives = negatives.sum(1)
+    beaten = num_negatives[:, None] - np.cumsum(negatives, axis=1) + negatives / 2
+    return divide((positives * beaten).sum(1), positives.sum(1) * num_negatives)
+
+
+def roc_bands(answers: Answers, settings: Settings) -> dict[str, pd.DataFrame]:
+    """The ROC curve of each measured class against the rest, mean over networks, with its 95 % band.
+
+    The band is of groups alone, the networks stay; intervals of `measure` are of both, and wider.
+
+    Returns:
+        By class: columns `false_positive_fraction`, `sensitivity`, `low`, `high`, as `bootstrap.roc_band`.
+    """
+    weights = bootstrap.draw_weights(answers.group_ids, num_draws=settings.num_draws, seed=settings.seed)
+    return {
+        CLASSES[at]: bootstrap.mean_roc_band(
+            (answers.classes == at).astype(int), answers.probabilities[:, :, at], weights=weights
+        )
+        for at in np.flatnonzero(_is_measured(answers, settings))
+    }

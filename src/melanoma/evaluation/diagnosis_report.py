@@ -1,0 +1,115 @@
+"""Tables and pictures of what `diagnosis.measure` found."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from melanoma.evaluation.bootstrap import in_words
+from melanoma.evaluation.diagnosis import MACRO, PER_CLASS
+from melanoma.evaluation.figures import new_figure
+from melanoma.schema import CLASSES, MELANOMA, NEVUS, OTHER, SEBORRHEIC_KERATOSIS
+
+TOO_SMALL = "n too small"
+COLORS = {MELANOMA: "#b23a48", NEVUS: "#5b8fb9", SEBORRHEIC_KERATOSIS: "#c98a1b", OTHER: "#6c757d"}
+STYLES = {MELANOMA: "-", NEVUS: "--", SEBORRHEIC_KERATOSIS: "-.", OTHER: ":"}
+NAMES = {  # of columns, for people
+    "sensitivity": "sensitivity",
+    "specificity": "specificity",
+    "ppv": "ppv",
+    "f1_score": "F1",
+    "auc_roc": "AUC, one against the rest",
+}
+
+
+def class_table(measured: dict[str, Any]) -> pd.DataFrame:
+    """A row a class and one of their mean: images, groups, metrics with 95 % intervals in words."""
+    rows = [
+        {"class": name, "test images": entry["num_images"], "groups": entry["num_groups"]}
+        | {
+            NAMES[metric]: TOO_SMALL if entry["is_too_small"] else in_words(entry[metric])
+            for metric in PER_CLASS
+        }
+        for name, entry in measured["per_class"].items()
+    ]
+    macro = measured["macro"]
+    mean = {
+        "class": f"macro ({', '.join(macro['classes']) or 'no class'})",
+        "test images": measured["num_images"],
+        "groups": measured["num_groups"],
+    } | {NAMES[metric]: in_words(macro[metric]) if metric in MACRO else "" for metric in PER_CLASS}
+    return pd.DataFrame([*rows, mean])
+
+
+def confusion_table(measured: dict[str, Any]) -> pd.DataFrame:
+    """A row a truth: images by answer (mean over networks) and the share of each with its 95 % interval."""
+    rows = []
+    for truth, counts in measured["confusion"]["counts"].items():
+        shares = measured["confusion"]["shares"][truth]
+        is_too_small = measured["per_class"][truth]["is_too_small"]
+        row: dict[str, Any] = {"truth": truth}
+        for called in CLASSES:
+            share = TOO_SMALL if is_too_small else in_words(shares[called])
+            row |= {f"called {called}": round(counts[called], 1), f"share called {called}": share}
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def headline(measured: dict[str, Any]) -> str:
+    """One line: the macro metrics with intervals, and of which classes they are."""
+    macro = measured["macro"]
+    parts = [f"{NAMES[name]} {in_words(macro[name])}" for name in MACRO]
+    return f"macro over {', '.join(macro['classes']) or 'no class'}: {'; '.join(parts)}"
+
+
+def roc_figure(bands: dict[str, pd.DataFrame], measured: dict[str, Any], *, title: str, note: str) -> Figure:
+    """The ROC curve of each class against the rest, with its band and its AUC.
+
+    Args:
+        bands: From `diagnosis.roc_bands`.
+        measured: From `diagnosis.measure`.
+        title: Of the figure.
+        note: Where the images come from; stands under the plot.
+    """
+    figure = new_figure(title, note)
+    axes = figure.subplots()
+    axes.plot([0, 1], [0, 1], color="#bbbbbb", linewidth=1, linestyle=(0, (1, 3)), label="chance")
+    for name, band in bands.items():
+        x, color = band["false_positive_fraction"], COLORS[name]
+        auc = in_words(measured["per_class"][name]["auc_roc"])
+        axes.plot(x, band["sensitivity"], color=color, linestyle=STYLES[name], label=f"{name}: AUC {auc}")
+        axes.fill_between(x, band["low"], band["high"], color=color, alpha=0.15, linewidth=0)
+    axes.set(xlabel="1 - specificity", ylabel="sensitivity", xlim=(0, 1), ylim=(0, 1.01))
+    axes.legend(
+        loc="lower right", fontsize=7, title="bands over groups, 95 % intervals of AUC", title_fontsize=7
+    )
+    return figure
+
+
+def confusion_figure(measured: dict[str, Any], *, title: str, note: str) -> Figure:
+    """Images by truth (rows) and answer (columns): how many, and which share of the row; shade is the share.
+
+    Args:
+        measured: From `diagnosis.measure`.
+        title: Of the figure.
+        note: As for `roc_figure`.
+    """
+    counts = np.array(
+        [[row[called] for called in CLASSES] for row in measured["confusion"]["counts"].values()]
+    )
+    of_truth = counts.sum(1, keepdims=True)
+    shares = np.divide(counts, of_truth, out=np.zeros_like(counts), where=of_truth > 0)
+    figure = new_figure(title, note)
+    axes = figure.subplots()
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    words = [name.replace(" ", "\n") for name in CLASSES]
+    axes.set(xticks=range(len(CLASSES)), yticks=range(len(CLASSES)), xticklabels=words, yticklabels=words)
+    axes.set(xlabel="answer", ylabel="truth")
+    for (row, column), count in np.ndenumerate(counts):
+        color = "white" if shares[row, column] > 0.5 else "black"
+        text = f"{count:g}" if float(count).is_integer() else f"{count:.1f}"
+        if of_truth[row, 0]:
+            text += f"\n{shares[row, column]:.0%}"
+        axes.text(column, row, text, ha="center", va="center", color=color, fontsize=10)
+    return figure

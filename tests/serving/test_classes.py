@@ -1,0 +1,74 @@
+"""A served model that was trained to tell several classes apart."""
+
+import base64
+import json
+from types import SimpleNamespace
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+
+from melanoma import tracking
+from melanoma.data.images import load_square
+from melanoma.schema import CLASSES
+from melanoma.serving import folder, server
+from melanoma.serving.export import example_image, log_served_model
+from melanoma.serving.network import Network
+from melanoma.serving.posted import JSON
+from tests.serving.brightness import write_class_network
+from tests.serving.conftest import EXPERIMENT, LIMITS, POINT
+
+
+@pytest.fixture(scope="module")
+def of_classes(store, tmp_path_factory):
+    """`model` as it is served, and its `network`."""
+    path = write_class_network(tmp_path_factory.mktemp("classes") / "model.onnx")
+    with tracking.open_run(experiment=EXPERIMENT, name="classes", tags={}) as run:
+        pass
+    uri = log_served_model(
+        run.run_id,
+        network=path,
+        operating_point=POINT,
+        limits=LIMITS,
+        is_synthetic=True,
+        example=example_image(64),
+    )
+    return SimpleNamespace(model=mlflow.pyfunc.load_model(uri), network=Network(path))
+
+
+def test_the_melanoma_score_is_served_as_ever_and_the_classes_beside_it(of_classes, pictures):
+    encoded = [pictures["PNG"], pictures["BMP"]]
+    answer = of_classes.model.predict(pd.DataFrame({"image": pd.Series(encoded, dtype=object)}))
+    pixels = load_square(pictures["PNG"], 32)
+    probability = POINT.calibration.apply(of_classes.network.score(pixels[None]))
+    np.testing.assert_array_equal(answer["probability"], np.repeat(probability, 2))
+    assert answer["decision"].tolist() == POINT.decide(answer["probability"].to_numpy()).tolist()
+    for by_class, found in zip(answer["diagnosis"], answer["probability"], strict=True):
+        assert list(by_class) == list(CLASSES)
+        assert by_class["melanoma"] == found
+        others = [by_class[name] for name in CLASSES[1:]]
+        assert others == pytest.approx([(1 - found) / 3] * 3)  # this network knows no better
+
+
+def test_the_server_answers_an_object_a_row(of_classes, pictures):
+    scorer = of_classes.model.unwrap_python_model()
+    invocations = server.guarded(lambda text, status, kind: (json.loads(text), status), LIMITS, scorer.answer)
+    body = {
+        "dataframe_split": {"columns": ["image"], "data": [[base64.b64encode(pictures["JPEG"]).decode()]]}
+    }
+    content, status = invocations(json.dumps(body).encode(), JSON, None, None)
+    assert status == 200
+    (row,) = content["predictions"]
+    assert set(row["diagnosis"]) == set(CLASSES)
+    assert sum(row["diagnosis"].values()) == pytest.approx(1)
+    assert row["diagnosis"]["melanoma"] == row["probability"]
+
+
+def test_a_folder_of_files_gets_the_same_columns_as_ever(of_classes, pictures, tmp_path):
+    (tmp_path / "a.png").write_bytes(pictures["PNG"])
+    (tmp_path / "b.png").write_bytes(b"no image")
+    (rows,) = folder.score_files(of_classes.model, tmp_path, folder.list_files(tmp_path))
+    assert [tuple(row) for row in rows] == [folder.COLUMNS, folder.COLUMNS]
+    assert rows[0]["probability"] is not None
+    assert rows[1]["problem"] is not None
