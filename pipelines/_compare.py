@@ -91,7 +91,7 @@ def write_pictures(
         entry = result["networks"].get(MAIN_NETWORK)
         if entry is None:
             continue
-        note = f"cohort {cohort}" + (": SYNTHETIC images" if result["is_synthetic"] else ", test images")
+        note = f"cohort {cohort}" + (": SYNTHETIC images" if result["is_synthetic"] else "")
         figure = study_pictures.roc_figure(
             _of_main(source / f"{cohort}_roc.csv"), entry, title=f"ROC, three blocks, {cohort}", note=note
         )
@@ -104,7 +104,7 @@ def write_pictures(
             _of_main(source / f"{cohort}_history.csv"), title=f"Epochs, three blocks, {cohort}", note=note
         )
         caption = f"Accuracy and loss by epoch of the three-block network on {cohort}, both protocols."
-        save(f"epochs_{cohort}.png", figure, caption, f"{caption} Thin: training, bold: validation.")
+        save(f"epochs_{cohort}.png", figure, caption, f"{caption} Dotted: training, solid: validation.")
     if "ph2" in results:
         table = checked["published"]["table_1"]
         figure = study_pictures.depth_figure(

@@ -47,7 +47,7 @@ def roc_figure(curves: pd.DataFrame, entry: dict[str, Any], *, title: str, note:
 
 
 def history_figure(history: pd.DataFrame, *, title: str, note: str) -> Figure:
-    """Accuracy and loss by epoch under each protocol: training thin, validation bold.
+    """Accuracy and loss by epoch under each protocol: training dotted, the first seed stronger than others.
 
     Args:
         history: Of one kind of network: `protocol`, `seed`, `epoch`, `loss`, `accuracy`, `val_loss`,
@@ -68,7 +68,7 @@ def history_figure(history: pd.DataFrame, *, title: str, note: str) -> Figure:
                     style,
                     color=COLORS[str(protocol)],
                     linewidth=width,
-                    alpha=0.8,
+                    alpha=0.9 if is_first else 0.35,
                     label=label,
                 )
         axes.set(xlabel="epoch", title=name)
@@ -94,7 +94,7 @@ def depth_figure(table: list[dict[str, float]], networks: dict[str, Any], *, tit
         for place, protocol in enumerate(NAMES):
             _by_depth(axes, networks, protocol, metric, shift=0.12 * (2 * place - 1))
         axes.set(xlabel="layers", title=name, ylim=(0, 1.03), xticks=[row["depth"] for row in table])
-    axes.legend(fontsize=7, loc="lower left")
+    figure.axes[0].legend(fontsize=7, loc="lower left")  # the paper has no AUC
     return figure
 
 
