@@ -17,7 +17,9 @@ def stages_run(output: str) -> list[str]:
 
 def test_repro_runs_every_stage_once_and_says_one_line_for_each(demo):
     output = (demo.parent / "demo.log").read_text()
-    assert [name.split("@")[0] for name in stages_run(output)] == list(STAGE_ORDER)
+    ran = [name.split("@")[0] for name in stages_run(output)]
+    assert sorted(ran) == sorted(STAGE_ORDER)
+    assert ran[-1] == "page"
     for stage in STAGE_ORDER:
         assert f"\n[{stage}" in output
 
@@ -26,6 +28,12 @@ def test_it_ends_with_a_promoted_model(demo):
     assert report(demo, "sample/promotion")["is_promoted"]
     for name in ("validation/sample", "sample/tuning", "sample/metrics"):
         assert report(demo, name)["is_synthetic"] is True
+
+
+def test_all_of_it_stands_on_the_page(demo):
+    page = (demo / "reports/index.html").read_text(encoding="utf-8")
+    assert "melanoma-sample version 1 passed the gates" in page
+    assert "What is not here" not in page
 
 
 def test_nothing_is_left_that_git_should_not_see(demo):
@@ -57,6 +65,7 @@ def test_a_changed_evaluate_parameter_trains_nothing_again(demo):
         "evaluate@sample",
         "audit@sample",
         "promote@sample",
+        "page",
     ]
 
 
