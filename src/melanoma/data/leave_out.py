@@ -53,12 +53,12 @@ def learnt_without(data: Packed, source: Source, split: str) -> Part:
     """The images of one side of which no group touches `source`."""
     touched = data.index["group_id"].isin(data.index.loc[source.is_in, "group_id"])
     rows = np.flatnonzero((data.index["split"] == split) & ~touched)
-    return _part(data, rows)
+    return data.at(rows)
 
 
 def images_of(data: Packed, source: Source) -> Part:
     """All images of `source`, of every side."""
-    return _part(data, np.flatnonzero(source.is_in))
+    return data.at(np.flatnonzero(source.is_in))
 
 
 def is_tested(data: Packed, source: Source) -> np.ndarray:
@@ -76,7 +76,3 @@ def why_not(data: Packed, source: Source, splits: tuple[str, ...]) -> str | None
         if set(left) != {BENIGN, MALIGNANT}:
             return f"without it the {split} side has {len(left)} images of one class or none"
     return None
-
-
-def _part(data: Packed, rows: np.ndarray) -> Part:
-    return data.at(rows)
