@@ -34,7 +34,7 @@ from melanoma.sections import (
     Split,
     Validate,
 )
-from melanoma.training_sections import Augment, Choices, Hyperparameters, Model, Train, Tune
+from melanoma.training_sections import Augment, Choices, Hyperparameters, Model, Segment, Train, Tune
 
 # What only one family of networks has; null or false is off.
 FAMILY_OF_OPTION = {
@@ -61,6 +61,7 @@ class Params(Section):
     duplicates: Duplicates
     assign: Assign
     split: Split
+    segment: Segment
     pack: Pack
     augment: Augment
     baseline: Hyperparameters
@@ -103,6 +104,15 @@ class Params(Section):
             raise ValueError("model.freeze would keep weights drawn at random; give model.weights")
         if family == "vgg16" and self.tune.space.filters is not None:
             raise ValueError("tune.space.filters has no effect on vgg16; set it to null")
+        return self
+
+    @model_validator(mode="after")
+    def _a_crop_by_network_has_its_network(self) -> Self:
+        if self.pack.crop == "unet" and not self.segment.train:
+            raise ValueError(
+                "pack.crop unet cuts by a U-Net that nobody trains; set segment.train: true, or pack.crop to none "
+                "or mask"
+            )
         return self
 
     @model_validator(mode="after")
