@@ -16,7 +16,7 @@ from melanoma import config, files, tracking
 from melanoma.data import packed
 from melanoma.evaluation import figures, seeds
 from melanoma.training_sections import Hyperparameters
-from pipelines import _cli, _networks, _training
+from pipelines import _cli, _networks, _resumable, _training
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     stage = _networks.Stage(args.cohort, params, data, tags)
     with files.held(stage.checkpoints / "lock", f"the networks of cohort {args.cohort}"):
         comparison = _train_all(args, stage, found)
-        _networks.forget(stage)
+        _resumable.forget(stage.checkpoints, _training.experiment(args.cohort))
     _cli.say(f"train@{args.cohort}", seeds.headline(comparison))
     return 0
 
@@ -52,7 +52,8 @@ def _train_all(args: argparse.Namespace, stage: _networks.Stage, found: Hyperpar
     runs: dict[str, str] = {}
     curves, rows = {}, []
     for network in _networks.planned(params, found):
-        with _networks.trained(network, stage, parent_id=runs.get(network.model)) as (result, run):
+        job = _networks.job(network, stage, parent_id=runs.get(network.model))
+        with _resumable.trained(job, stage.checkpoints) as (result, run):
             rows.append(_networks.score_row(network, result))
             title = f"{network.model}, seed {network.seed}"
             figure = figures.history_figure(result.history, title=title, note=note)

@@ -34,6 +34,7 @@ from melanoma.sections import (
     Split,
     Validate,
 )
+from melanoma.study_sections import Study
 from melanoma.training_sections import Augment, Choices, Hyperparameters, Model, Segment, Train, Tune
 
 # What only one family of networks has; null or false is off.
@@ -72,6 +73,7 @@ class Params(Section):
     audit: Audit
     promote: Promote
     serve: Serve
+    study: Study
 
     @model_validator(mode="after")
     def _names_are_known(self) -> Self:
@@ -83,6 +85,13 @@ class Params(Section):
             inactive = sorted(set(self.cohorts[cohort]) - set(self.run.datasets))
             if inactive:
                 raise ValueError(f"cohort {cohort!r} needs the datasets {inactive}; add them to run.datasets")
+        return self
+
+    @model_validator(mode="after")
+    def _the_study_is_of_active_cohorts_and_knows_their_networks(self) -> Self:
+        _require_known("run.study", self.run.study, dict.fromkeys(self.run.cohorts))
+        _require_known("study.networks", list(self.study.networks), self.cohorts)
+        _require_known("run.study", self.run.study, self.study.networks)
         return self
 
     @model_validator(mode="after")

@@ -20,10 +20,11 @@ class Section(BaseModel):
 
 
 class Run(Section):
-    """The active datasets and cohorts."""
+    """The active datasets and cohorts, and the cohorts of the study."""
 
     datasets: Names
     cohorts: Names
+    study: list[str]
 
 
 class Execution(Section):
