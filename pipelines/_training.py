@@ -7,6 +7,7 @@ from typing import Any
 
 from melanoma import files, schema, tracking
 from melanoma.config import Params
+from melanoma.data import crops
 from melanoma.data.packed import Packed
 from melanoma.training import studies
 from melanoma.training.recipe import Arrays, Recipe, code_digest
@@ -32,6 +33,7 @@ def run_tags(cohort: str, data: Packed) -> dict[str, str]:
         "cohort": cohort,
         "data_digest": data.digest,
         "is_synthetic": str(data.is_synthetic).lower(),
+        "crop": crops.kind_of(data.crop),
         **tracking.lineage_tags(),
     }
 

@@ -34,7 +34,7 @@ from melanoma.sections import (
     Split,
     Validate,
 )
-from melanoma.study_sections import Study
+from melanoma.study_sections import Crops, Study
 from melanoma.training_sections import Augment, Choices, Hyperparameters, Model, Segment, Train, Tune
 
 # What only one family of networks has; null or false is off.
@@ -74,6 +74,7 @@ class Params(Section):
     promote: Promote
     serve: Serve
     study: Study
+    crops: Crops
 
     @model_validator(mode="after")
     def _names_are_known(self) -> Self:

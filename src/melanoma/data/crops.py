@@ -3,6 +3,7 @@
 Needs numpy only: this module travels with the served model, so that it cuts as `pack` does.
 """
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -46,9 +47,35 @@ class Crop:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, content: dict[str, Any] | None) -> "Crop | None":
+    def from_dict(cls, content: Mapping[str, Any] | None) -> "Crop | None":
         """None (the whole picture) where nothing was written."""
         return None if content is None else cls(**content)
+
+    def in_words(self) -> str:
+        """What is cut out, in a sentence without its end."""
+        drawn_by = "a person's mask" if self.kind == MASK else "a U-Net"
+        return (
+            f"the square around the lesion, as {drawn_by} shows it, with a margin of {self.margin_fraction:g} of its "
+            "longer side; the whole picture where none is shown"
+        )
+
+
+@dataclass(frozen=True)
+class Cutting:
+    """What is cut out of each picture of a cohort.
+
+    Attributes:
+        crop: How.
+        boxes: Of lesions, by image_id; an image without one stays whole.
+    """
+
+    crop: Crop
+    boxes: Mapping[str, Box]
+
+
+def kind_of(crop: Crop | None) -> str:
+    """`none`, `mask` or `unet`."""
+    return NONE if crop is None else crop.kind
 
 
 def find_box(lesion: np.ndarray, *, min_lesion_fraction: float) -> Box | None:

@@ -187,13 +187,18 @@ def load_crop(encoded: bytes, size: int, box: Box, *, margin_fraction: float) ->
     image.draft("RGB", (side, side))
     with _refusing_damage():
         upright = _to_rgb(_upright(image))
-        edges = (
-            part.left * upright.width,
-            part.top * upright.height,
-            min(part.right * upright.width, upright.width),
-            min(part.bottom * upright.height, upright.height),
-        )
+        edges = pixel_edges(part, upright)
         return np.asarray(upright.resize((size, size), Image.Resampling.BILINEAR, edges), dtype=np.uint8)
+
+
+def pixel_edges(part: Box, image: Image.Image) -> tuple[float, float, float, float]:
+    """The edges of a part of an image in its pixels, as Pillow takes them."""
+    return (
+        part.left * image.width,
+        part.top * image.height,
+        min(part.right * image.width, image.width),
+        min(part.bottom * image.height, image.height),
+    )
 
 
 def upright_size(image: Image.Image) -> tuple[int, int]:

@@ -162,15 +162,31 @@ def overlap(found: np.ndarray, lesions: np.ndarray) -> pd.DataFrame:
         return pd.DataFrame({"dice": 2 * common / both, "jaccard": common / (both - common)})
 
 
-def read_boxes(path: Path, kind: str) -> pd.DataFrame:
-    """The boxes of one way, one row an image, by `image_id`.
+def read_cutting(
+    path: Path, kind: str, *, margin_fraction: float, min_lesion_fraction: float
+) -> crops.Cutting | None:
+    """What is cut out of each picture; None for `none`: then nothing is read.
+
+    Args:
+        path: The table that the stage `segment` wrote.
+        kind: `none`, `mask` or `unet`.
+        margin_fraction: See `crops.Crop`.
+        min_lesion_fraction: Likewise; that by which the boxes were found.
 
     Raises:
-        DataError: The table is missing, lacks a column or has no row of this way.
+        DataError: The table is missing, lacks a column or has no row of this kind.
     """
+    if kind == crops.NONE:
+        return None
     table = read_parquet(path)
     require_columns(table, BOX_COLUMNS, path)
     rows = table[table["crop"] == kind]
     if rows.empty:
-        raise DataError(f"{path} has no boxes for pack.crop {kind}. Run `dvc repro segment`.")
-    return rows.set_index("image_id")
+        raise DataError(f"{path} has no boxes for the crop {kind!r}. Run `dvc repro segment`.")
+    digests = rows["segmenter_sha256"].dropna().unique()
+    crop = crops.Crop(
+        kind, margin_fraction, min_lesion_fraction, str(digests[0]) if len(digests) else None
+    )
+    cut = rows[rows["problem"].isna()]
+    edges = zip(*(cut[edge].tolist() for edge in EDGES), strict=True)
+    return crops.Cutting(crop, dict(zip(cut["image_id"], (crops.Box(*row) for row in edges), strict=True)))

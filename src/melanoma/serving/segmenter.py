@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 
-from melanoma.data.crops import MIN_PROBABILITY, Box, find_box
+from melanoma.data.crops import MIN_PROBABILITY, Box, Crop, find_box
+from melanoma.data.images import load_crop, load_square
 from melanoma.errors import TrackingError
 
 
@@ -41,3 +42,24 @@ class Segmenter:
     def find_box(self, picture: np.ndarray, *, min_lesion_fraction: float) -> Box | None:
         """The lesion's box; None where nothing is found."""
         return find_box(self.find_lesion(picture), min_lesion_fraction=min_lesion_fraction)
+
+
+class Cutter:
+    """Cuts pictures as the stages `segment` and `pack` do together."""
+
+    def __init__(self, segmenter: Segmenter, crop: Crop) -> None:
+        """By what is cut, and how."""
+        self._segmenter, self._crop = segmenter, crop
+
+    def cut(self, encoded: bytes, size: int) -> np.ndarray | None:
+        """The lesion's square of a picture, `(size, size, 3)`, uint8; None where no lesion is found.
+
+        Args:
+            encoded: A file that `images.load_square` takes.
+            size: Side in pixels.
+        """
+        picture = load_square(encoded, self._segmenter.image_size)
+        box = self._segmenter.find_box(picture, min_lesion_fraction=self._crop.min_lesion_fraction)
+        if box is None:
+            return None
+        return load_crop(encoded, size, box, margin_fraction=self._crop.margin_fraction)
