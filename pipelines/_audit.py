@@ -66,10 +66,12 @@ def open_audited(
 
 
 def _masks(described: pd.DataFrame, size: int, cutting: crops.Cutting | None) -> dict[int, np.ndarray]:
-    """By position, cut as the images are; those that show no lesion are left out: `validate` lets them pass."""
+    """By position, cut as the images are; those without a lesion are left out: `validate` lets them pass."""
     found = {}
     margin_fraction = 0.0 if cutting is None else cutting.crop.margin_fraction
-    for position, (image_id, path) in enumerate(zip(described["image_id"], described["mask_path"], strict=True)):
+    for position, (image_id, path) in enumerate(
+        zip(described["image_id"], described["mask_path"], strict=True)
+    ):
         if pd.isna(path):
             continue
         box = None if cutting is None else cutting.boxes.get(image_id)

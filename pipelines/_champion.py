@@ -90,9 +90,9 @@ def _score(
     if settings.crop != data.crop:
         raise TrackingError(
             f"The champion, {champion.name} version {champion.version}, was made for pictures cut by "
-            f"{crops.kind_of(settings.crop)}, this cohort is packed with pack.crop {crops.kind_of(data.crop)} or by "
-            "another margin or U-Net, so they cannot be compared. Set pack and segment back, or remove the alias "
-            "staging to start anew."
+            f"{crops.kind_of(settings.crop)}, this cohort is packed with pack.crop "
+            f"{crops.kind_of(data.crop)} or by another margin or U-Net, so they cannot be compared. Set pack "
+            "and segment back, or remove the alias staging to start anew."
         )
     point = settings.operating_point
     return point.calibration.apply(network.score(images))

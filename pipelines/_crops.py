@@ -104,8 +104,8 @@ class Stage:
 def pack(
     args: argparse.Namespace, params: Params, assigned: pd.DataFrame, records: pd.DataFrame, folder: Path
 ) -> dict[str, Packed]:
-    """The cohort in each way of `params.yaml: crops.kinds`, below `folder`; without `unet` where none is trained."""
-    made = {}
+    """The cohort in each way of `crops.kinds`, below `folder`; without `unet` where no U-Net is trained."""
+    made: dict[str, Packed] = {}
     for kind in params.crops.kinds:
         if kind == crops.UNET and not params.segment.train:
             continue
@@ -175,7 +175,9 @@ def summarize(
         "not_compared": sorted(set(settings.kinds) - set(compared)),
         "crops": compared,
         "in_words": [
-            crop_results.in_a_sentence(crop, entry) for crop, entry in compared.items() if "minus_none" in entry
+            crop_results.in_a_sentence(crop, entry)
+            for crop, entry in compared.items()
+            if "minus_none" in entry
         ],
     }
 
@@ -187,12 +189,12 @@ def draw(results: dict[str, Any], segmentation: dict[str, Any], out: Path) -> No
     seeds = f"{len(results['seeds'])} networks each"
     captions = {
         "crops.csv": {
-            "caption": f"The baseline on whole pictures and on lesions cut out ({note}, {seeds}, leak-free splits), "
-            "with 95 % intervals over groups and networks. Crops by a person's mask are an upper bound: at the "
-            "clinic nobody draws one."
+            "caption": f"The baseline on whole pictures and on lesions cut out ({note}, {seeds}, leak-free "
+            "splits), with 95 % intervals over groups and networks. Crops by a person's mask are an upper "
+            "bound: at the clinic nobody draws one."
         },
         "crops.png": {
-            "caption": f"AUC by what the network sees, and the paired difference to the whole picture ({note}).",
+            "caption": f"AUC by what the network sees, and the paired difference to whole pictures ({note}).",
             "alt": "Intervals of the AUC of each crop. " + ". ".join(results["in_words"]) + ".",
         },
     }
@@ -204,8 +206,8 @@ def draw(results: dict[str, Any], segmentation: dict[str, Any], out: Path) -> No
             table = crop_results.overlap_table(segmentation["splits"])
             files.write_csv(table, folder / "segmentation.csv")
             captions["segmentation.csv"] = {
-                "caption": f"How well the U-Net's lesions cover the drawn ones (cohort {results['cohort']}{kind}, at "
-                f"{segmentation['image_size']} pixels): means over images with a mask, 95 % intervals over groups. "
-                "It learnt from the training split."
+                "caption": f"How well the U-Net's lesions cover the drawn ones (cohort "
+                f"{results['cohort']}{kind}, at {segmentation['image_size']} pixels): means over images with "
+                "a mask, 95 % intervals over groups. It learnt from the training split."
             }
         files.write_json(captions, folder / "captions.json")

@@ -44,9 +44,7 @@ class Stage:
 
 def open_stage(cohort: str, params: Params, assigned: pd.DataFrame, records: pd.DataFrame) -> Stage:
     """Read every image and its mask."""
-    pairs = lesions.read_pairs(
-        assigned, records, size=params.segment.image_size, execution=params.execution
-    )
+    pairs = lesions.read_pairs(assigned, records, size=params.segment.image_size, execution=params.execution)
     synthetic = records.loc[records["image_id"].isin(assigned["image_id"]), "is_synthetic"]
     return Stage(cohort, params, assigned, pairs, bool(synthetic.fillna(True).any()))
 
@@ -81,9 +79,7 @@ def by_network(
     judged = stage.assigned[["split", "dataset", "group_id"]].assign(**scores, is_found=own["problem"].isna())
     settings = stage.params.segment
     report |= {"is_trained": True, "segmenter": trained | {"sha256": digest}}
-    report["splits"] = overlap.summarize(
-        judged, num_draws=settings.num_bootstrap_draws, seed=settings.seed
-    )
+    report["splits"] = overlap.summarize(judged, num_draws=settings.num_bootstrap_draws, seed=settings.seed)
     return pd.concat([boxes, own[list(lesions.BOX_COLUMNS)]], ignore_index=True), report
 
 
@@ -151,4 +147,5 @@ def headline(report: dict[str, Any]) -> str:
     if not report["is_trained"]:
         return f"{text}; no U-Net was trained (segment.train)"
     test = report["splits"][schema.TEST]
-    return f"{text}; U-Net on test: Dice {bootstrap.in_words(test['dice'])}, nothing found in {test['num_nothing_found']}"
+    dice, num_missed = bootstrap.in_words(test["dice"]), test["num_nothing_found"]
+    return f"{text}; U-Net on test: Dice {dice}, nothing found in {num_missed}"

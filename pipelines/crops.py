@@ -1,7 +1,8 @@
-"""Stage `crops`: does it help to cut out the lesion first? The baseline on whole pictures and on crops of them.
+"""Stage `crops`: does it help to cut out the lesion first? The baseline on whole pictures and on crops.
 
-Run by `make study`, or by `dvc repro crops` where params.yaml: run.study names cohorts; a killed one goes on where it
-stopped. Reads params.yaml sections `crops`, `pack`, `segment`, `baseline`, `model`, `augment`, `train`.
+Run by `make study`, or by `dvc repro crops` where params.yaml: run.study names cohorts; a killed one goes on
+where it stopped. Reads params.yaml sections `crops`, `pack`, `segment`, `baseline`, `model`, `augment` and
+`train`.
 """
 
 import sys
@@ -36,7 +37,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     segmentation = files.read_json(args.segmentation)
     with tempfile.TemporaryDirectory(prefix="crops-") as folder:
         stage = _crops.Stage(args.cohort, params, _crops.pack(args, params, assigned, records, Path(folder)))
-        with files.held(stage.checkpoints / "lock", f"the crops of {args.cohort}"), _study.open_parent() as parent:
+        with (
+            files.held(stage.checkpoints / "lock", f"the crops of {args.cohort}"),
+            _study.open_parent() as parent,
+        ):
             scored, runs = _train_all(stage, parent.run_id)
             predictions = pd.concat(scored, ignore_index=True)
             results = _crops.summarize(stage, predictions, runs, segmentation)

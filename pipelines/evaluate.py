@@ -63,7 +63,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     _evaluation.save(stage, result, figures, sheets)
     _cli.say(f"evaluate@{args.cohort}", result.headline())
     if crops.kind_of(data.crop) == crops.MASK:
-        _cli.say(f"evaluate@{args.cohort}", "cut by hand-drawn masks: these models can be judged, but not served")
+        _cli.say(
+            f"evaluate@{args.cohort}", "cut by hand-drawn masks: these models can be judged, but not served"
+        )
     return 0
 
 

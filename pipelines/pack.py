@@ -1,7 +1,7 @@
 """Stage `pack`: decode the images of a cohort once, into one array.
 
-Run by `dvc repro pack`. Reads params.yaml sections `pack`, `cohorts` and `execution`, and of `segment` by what
-boxes were found.
+Run by `dvc repro pack`. Reads params.yaml sections `pack`, `cohorts` and `execution`, and of `segment` by
+what boxes were found.
 """
 
 import sys

@@ -1,7 +1,8 @@
 """Stage `segment`: where the lesion is in each image of a cohort, by masks and, at wish, by a U-Net.
 
-Run by `dvc repro segment`; a killed training goes on. Reads params.yaml sections `segment`, `augment`, `cohorts` and
-`execution`. The U-Net learns from the training split; validation chooses its epoch, test is only measured.
+Run by `dvc repro segment`; a killed training goes on. Reads params.yaml sections `segment`, `augment`,
+`cohorts` and `execution`. The U-Net learns from the training split; validation chooses its epoch, test is
+only measured.
 """
 
 import sys

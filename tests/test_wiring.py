@@ -110,7 +110,9 @@ def test_the_loops_run_over_the_active_datasets_and_cohorts():
     assert loops == {
         **dict.fromkeys(("sample", "duplicates", "assign")),
         **dict.fromkeys(("ingest", "inspect", "validate", "card"), "${run.datasets}"),
-        **dict.fromkeys(("split", "pack", "tune", "train", "evaluate", "audit", "promote"), "${run.cohorts}"),
+        **dict.fromkeys(
+            ("split", "segment", "pack", "tune", "train", "evaluate", "audit", "promote"), "${run.cohorts}"
+        ),
     }
 
 

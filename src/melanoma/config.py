@@ -120,8 +120,8 @@ class Params(Section):
     def _a_crop_by_network_has_its_network(self) -> Self:
         if self.pack.crop == "unet" and not self.segment.train:
             raise ValueError(
-                "pack.crop unet cuts by a U-Net that nobody trains; set segment.train: true, or pack.crop to none "
-                "or mask"
+                "pack.crop unet cuts by a U-Net that nobody trains; set segment.train: true, or pack.crop to "
+                "none or mask"
             )
         return self
 

@@ -55,8 +55,8 @@ class Crop:
         """What is cut out, in a sentence without its end."""
         drawn_by = "a person's mask" if self.kind == MASK else "a U-Net"
         return (
-            f"the square around the lesion, as {drawn_by} shows it, with a margin of {self.margin_fraction:g} of its "
-            "longer side; the whole picture where none is shown"
+            f"the square around the lesion, as {drawn_by} shows it, with a margin of "
+            f"{self.margin_fraction:g} of its longer side; the whole picture where none is shown"
         )
 
 
@@ -125,8 +125,8 @@ def largest_piece(lesion: np.ndarray) -> np.ndarray:
 def square_around(box: Box, *, width: int, height: int, margin_fraction: float) -> Box:
     """A square in the picture's own pixels around a box: the lesion keeps its proportions.
 
-    Its side is the box's longer one with the margin on both ends. Where it would stick out of the picture it is
-    moved inside; where it is larger than the picture, it is cut there and is no square any more.
+    Its side is the box's longer one with the margin on both ends. Where it would stick out of the picture it
+    is moved inside; where it is larger than the picture, it is cut there and is no square any more.
 
     Args:
         box: Of the lesion.

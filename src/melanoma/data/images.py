@@ -163,10 +163,10 @@ def load_square(encoded: bytes, size: int) -> np.ndarray:
 
 
 def load_crop(encoded: bytes, size: int, box: Box, *, margin_fraction: float) -> np.ndarray:
-    """Decode, cut out the square around a lesion and squash: what `load_square` does with a part of a picture.
+    """Decode, cut out the square around a lesion and squash: `load_square` of a part of the picture.
 
-    A JPEG is decoded at the smallest scale that leaves the part at least twice `size`. Where the part has fewer
-    pixels than `size` it is enlarged.
+    A JPEG is decoded at the smallest scale that leaves the part at least twice `size`. Where the part has
+    fewer pixels than `size` it is enlarged.
 
     Args:
         encoded: A JPEG, PNG, BMP or WebP file.
@@ -202,9 +202,15 @@ def pixel_edges(part: Box, image: Image.Image) -> tuple[float, float, float, flo
 
 
 def upright_size(image: Image.Image) -> tuple[int, int]:
-    """Width and height of an opened image once it is turned as its EXIF says."""
+    """Width and height of an opened image once it is turned as its EXIF says.
+
+    Raises:
+        ImageError: Damaged; of a PNG all pixels are read, as its EXIF may come after them.
+    """
     width, height = image.size
-    return (height, width) if image.getexif().get(ORIENTATION_TAG, 1) in LYING else (width, height)
+    with _refusing_damage():
+        is_lying = image.getexif().get(ORIENTATION_TAG, 1) in LYING
+    return (height, width) if is_lying else (width, height)
 
 
 def read_bytes(path: Path) -> bytes:

@@ -111,7 +111,9 @@ def _load(source: _Source, *, size: int) -> tuple[np.ndarray, np.ndarray, str | 
     return picture, lesion, problem
 
 
-def _load_lesion(path: Path | None, picture_size: tuple[int, int], size: int) -> tuple[np.ndarray, str | None]:
+def _load_lesion(
+    path: Path | None, picture_size: tuple[int, int], size: int
+) -> tuple[np.ndarray, str | None]:
     """The lesion; where the mask cannot be used, an empty one and why."""
     empty = np.zeros((size, size), bool)
     if path is None:
@@ -184,9 +186,7 @@ def read_cutting(
     if rows.empty:
         raise DataError(f"{path} has no boxes for the crop {kind!r}. Run `dvc repro segment`.")
     digests = rows["segmenter_sha256"].dropna().unique()
-    crop = crops.Crop(
-        kind, margin_fraction, min_lesion_fraction, str(digests[0]) if len(digests) else None
-    )
+    crop = crops.Crop(kind, margin_fraction, min_lesion_fraction, str(digests[0]) if len(digests) else None)
     cut = rows[rows["problem"].isna()]
     edges = zip(*(cut[edge].tolist() for edge in EDGES), strict=True)
     return crops.Cutting(crop, dict(zip(cut["image_id"], (crops.Box(*row) for row in edges), strict=True)))

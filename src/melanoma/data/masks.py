@@ -52,9 +52,7 @@ def load_lesion(
     mask = images.upright_grey(images.open_image(images.read_bytes(path)))
     edges = None
     if box is not None:
-        part = crops.square_around(
-            box, width=mask.width, height=mask.height, margin_fraction=margin_fraction
-        )
+        part = crops.square_around(box, width=mask.width, height=mask.height, margin_fraction=margin_fraction)
         edges = images.pixel_edges(part, mask)
     pixels = np.asarray(mask.resize((size, size), Image.Resampling.NEAREST, edges))
     return np.asarray(pixels > np.asarray(mask).max() // 2)

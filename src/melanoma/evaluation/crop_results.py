@@ -28,8 +28,8 @@ def compare(predictions: pd.DataFrame, draws: Draws) -> dict[str, Any]:
     """Metrics of each kind of crop, and what it adds to the whole picture.
 
     Args:
-        predictions: Columns `crop`, `seed`, `image_id`, `group_id`, `target`, `probability`; every crop has the
-            same seeds, and every network the same images.
+        predictions: Columns `crop`, `seed`, `image_id`, `group_id`, `target`, `probability`; every crop has
+            the same seeds, and every network the same images.
         draws: Of the intervals, and the threshold.
 
     Returns:
@@ -56,7 +56,7 @@ def _shown(measured: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
 
 
 def table(compared: dict[str, Any]) -> pd.DataFrame:
-    """One row a crop, for people: metrics with intervals, then the differences of AUC to the whole picture."""
+    """One row a crop, for people: metrics with intervals, then what it adds to the AUC of whole pictures."""
     rows = []
     for crop, entry in compared.items():
         row = {"crop": crop, "the network sees": NAMES[crop]}
@@ -98,12 +98,18 @@ def in_a_sentence(crop: str, entry: dict[str, Any]) -> str:
         return f"{said}; nothing can be said"
     if lead["low"] > 0:
         return f"{said}; it helps"
-    return f"{said}; it harms" if lead["high"] < 0 else f"{said}; the interval holds 0, so no difference is shown"
+    return (
+        f"{said}; it harms"
+        if lead["high"] < 0
+        else f"{said}; the interval holds 0, so no difference is shown"
+    )
 
 
 def figure(compared: dict[str, Any], *, note: str) -> Figure:
     """AUC of each crop and its difference to the whole picture, with intervals; a dot for each network."""
-    drawn = new_figure("Does it help to cut out the lesion?", note, width=7.5, height=2.2 + 0.45 * len(compared))
+    drawn = new_figure(
+        "Does it help to cut out the lesion?", note, width=7.5, height=2.2 + 0.45 * len(compared)
+    )
     left, right = drawn.subplots(1, 2, sharey=True)
     for row, (_, entry) in enumerate(compared.items()):
         auc = entry["metrics"][HEADLINE]

@@ -165,7 +165,9 @@ def _enough_groups(num: int, num_images: int, rules: Promote) -> Gate:
 
 
 def _no_masks_to_serve_by() -> Gate:
-    words = "its pictures were cut by hand-drawn masks, which a new picture does not have: it cannot be served"
+    words = (
+        "its pictures were cut by hand-drawn masks, which a new picture does not have: it cannot be served"
+    )
     return Gate("crop_can_be_served", False, True, MASK, words)
 
 

@@ -141,7 +141,9 @@ def _data(sources: Sources) -> str:
 
 def _crop(sources: Sources) -> str:
     crop = Crop.from_dict(sources.entry["crop"])
-    return f"The network sees {'the whole picture' if crop is None else crop.in_words()}, squashed to a square."
+    return (
+        f"The network sees {'the whole picture' if crop is None else crop.in_words()}, squashed to a square."
+    )
 
 
 def _training(sources: Sources) -> str:

@@ -16,20 +16,22 @@ def summarize(table: pd.DataFrame, *, num_draws: int, seed: int) -> dict[str, An
     """By split, and within it by dataset.
 
     Args:
-        table: One row an image: `split`, `dataset`, `group_id`, `dice`, `jaccard` (nan without a usable mask) and
-            `is_found`, whether there is a box.
+        table: One row an image: `split`, `dataset`, `group_id`, `dice`, `jaccard` (nan without a usable mask)
+            and `is_found`, whether there is a box.
         num_draws: Of the bootstrap.
         seed: Of its draws.
 
     Returns:
-        By split `num_images`, `num_with_mask`, `num_nothing_found` (of all images), the mean `dice` and `jaccard`
-        over images with a mask as `value`, `low`, `high`, and `datasets`, the same of each.
+        By split `num_images`, `num_with_mask`, `num_nothing_found` (of all images), the mean `dice` and
+        `jaccard` over images with a mask as `value`, `low`, `high`, and `datasets`, the same of each.
     """
     options = {"num_draws": num_draws, "seed": seed}
     summary = {}
     for split in SPLITS:
         rows = table[table["split"] == split]
-        by_dataset = {str(name): _measure(part, **options) for name, part in rows.groupby("dataset", sort=True)}
+        by_dataset = {
+            str(name): _measure(part, **options) for name, part in rows.groupby("dataset", sort=True)
+        }
         summary[split] = _measure(rows, **options) | {"datasets": by_dataset}
     return summary
 
@@ -47,6 +49,4 @@ def _measure(rows: pd.DataFrame, *, num_draws: int, seed: int) -> dict[str, Any]
     weights = draw_weights(judged["group_id"].to_numpy(), num_draws=num_draws, seed=seed)
     sums = weights @ judged[list(OVERLAPS)].to_numpy(np.float64)
     means = divide(sums, np.broadcast_to(weights.sum(axis=1, keepdims=True), sums.shape))
-    return counts | {
-        name: described(judged[name].mean(), means[:, at]) for at, name in enumerate(OVERLAPS)
-    }
+    return counts | {name: described(judged[name].mean(), means[:, at]) for at, name in enumerate(OVERLAPS)}

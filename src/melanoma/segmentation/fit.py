@@ -1,4 +1,4 @@
-"""Fit a U-Net to masks: images and masks are warped alike, the epoch with the best Dice on validation is kept."""
+"""Fit a U-Net to masks, which are warped as their images; the epoch with the best Dice is kept."""
 
 import hashlib
 import json
@@ -59,7 +59,8 @@ def train(
         validation: To choose the epoch by, likewise.
         settings: `params.yaml: segment`.
         amounts: `params.yaml: augment`: of warps and colours.
-        checkpoint: File that keeps the state after every epoch; a training of the same problem goes on from it.
+        checkpoint: File that keeps the state after every epoch; a training of the same problem goes on from
+            it.
         on_epoch: Called with the number of each epoch and its row of the history.
 
     Raises:
@@ -85,7 +86,9 @@ def train(
         amounts=amounts,
         seed=settings.seed,
     )
-    with tqdm(total=settings.num_epochs, initial=len(state.history), desc="U-Net", unit="epoch", disable=None) as bar:
+    with tqdm(
+        total=settings.num_epochs, initial=len(state.history), desc="U-Net", unit="epoch", disable=None
+    ) as bar:
         while not _is_over(state.history, settings):
             epoch = len(state.history)
             row = _train_epoch(model, train_pairs, sampling.draw(epoch), settings)
@@ -139,8 +142,8 @@ def problem_digest(train_pairs: Pairs, validation: Pairs, settings: Segment, amo
     }
     digest = hashlib.sha256(json.dumps(problem, sort_keys=True).encode())
     for part in (train_pairs, validation):
-        digest.update(np.ascontiguousarray(part.images))
-        digest.update(np.ascontiguousarray(part.lesions))
+        digest.update(part.images.tobytes())
+        digest.update(part.lesions.tobytes())
     return digest.hexdigest()
 
 
@@ -169,7 +172,8 @@ def _train_epoch(model: keras.Model, pairs: Pairs, epoch: Epoch, settings: Segme
     model.reset_metrics()
     if not np.isfinite(losses[-1]):
         raise DivergenceError(
-            f"The training loss of the U-Net is {losses[-1]}: training has blown up. Lower segment.learning_rate."
+            f"The training loss of the U-Net is {losses[-1]}: training has blown up. Lower "
+            "segment.learning_rate."
         )
     return {"loss": losses[-1], "duration_seconds": time.perf_counter() - started}
 
@@ -193,7 +197,9 @@ def warp_lesion(lesion: np.ndarray, warp: np.ndarray) -> np.ndarray:
 
 def _score(model: keras.Model, pairs: Pairs) -> dict[str, float]:
     probability = predict(model, pairs.images)
-    losses = keras.ops.convert_to_numpy(loss(pairs.lesions[..., None], keras.ops.convert_to_tensor(probability[..., None])))
+    losses = keras.ops.convert_to_numpy(
+        loss(pairs.lesions[..., None], keras.ops.convert_to_tensor(probability[..., None]))
+    )
     dice = overlap(probability >= MIN_PROBABILITY, pairs.lesions)["dice"]
     return {"val_loss": float(losses.mean()), BEST: float(dice.mean())}
 

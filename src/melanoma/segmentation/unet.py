@@ -1,7 +1,7 @@
 """A small U-Net (Ronneberger et al., MICCAI 2015): down by pooling, up again, with shortcuts between.
 
-Unlike the published one it pads, so that picture and mask have one size, and normalises batches, without which
-so small a network learns slowly from a few hundred masks.
+Unlike the published one it pads, so that picture and mask have one size, and normalises batches, without
+which so small a network learns slowly from a few hundred masks.
 """
 
 from typing import Any
@@ -29,7 +29,9 @@ def build(*, image_size: int, depth: int, filters: int) -> keras.Model:
         ValueError: The size cannot be halved so often.
     """
     if image_size % 2**depth:
-        raise ValueError(f"image_size must be a multiple of {2**depth} to be halved {depth} times, got {image_size}")
+        raise ValueError(
+            f"image_size must be a multiple of {2**depth} to be halved {depth} times, got {image_size}"
+        )
     inputs = keras.Input((image_size, image_size, 3), dtype="uint8", name="image")
     hidden = keras.layers.Rescaling(1 / 255, name="scale")(inputs)
     shortcuts = []
@@ -48,7 +50,9 @@ def build(*, image_size: int, depth: int, filters: int) -> keras.Model:
 
 def _convolve_twice(hidden: Any, channels: int, name: str) -> Any:
     for turn in ("a", "b"):
-        hidden = keras.layers.Conv2D(channels, 3, padding="same", use_bias=False, name=f"{name}{turn}")(hidden)
+        hidden = keras.layers.Conv2D(channels, 3, padding="same", use_bias=False, name=f"{name}{turn}")(
+            hidden
+        )
         hidden = keras.layers.BatchNormalization(momentum=NORM_MOMENTUM, name=f"{name}{turn}_norm")(hidden)
         hidden = keras.layers.ReLU(name=f"{name}{turn}_relu")(hidden)
     return hidden

@@ -64,8 +64,8 @@ def log_served_model(
     limits: Mapping[str, int],
     is_synthetic: bool,
     example: bytes,
-    crop: Crop | None,
-    segmenter: Path,
+    crop: Crop | None = None,
+    segmenter: Path | None = None,
 ) -> str:
     """Log the served model to a run.
 
@@ -105,13 +105,14 @@ def log_served_model(
     return str(logged.model_uri)
 
 
-def _taken_along(segmenter: Path, crop: Crop, folder: Path) -> Path:
+def _taken_along(segmenter: Path | None, crop: Crop, folder: Path) -> Path:
     """A copy of the segmenter under a name that is not the network's."""
-    found = sha256_of_file(segmenter)
-    if found != crop.segmenter_sha256:
+    found = None if segmenter is None else sha256_of_file(segmenter)
+    if segmenter is None or found != crop.segmenter_sha256:
         raise TrackingError(
-            f"The images were cut by a U-Net with the sha256 {crop.segmenter_sha256}, {segmenter} has {found}: a "
-            "served model would cut otherwise. Run `dvc repro` so that the images are packed again."
+            f"The images were cut by a U-Net with the sha256 {crop.segmenter_sha256}, {segmenter} has "
+            f"{found}: a served model would cut otherwise. Run `dvc repro` so that the images are packed "
+            "again."
         )
     return Path(shutil.copyfile(segmenter, folder / SEGMENTER_FILE))
 

@@ -47,8 +47,8 @@ class MelanomaScorer(PythonModel):
         """Load network, operating point and limits from the model's artifacts.
 
         Raises:
-            TrackingError: They are not those that were logged, or the model was made for pictures that are cut by
-                hand-drawn masks.
+            TrackingError: They are not those that were logged, or the model was made for pictures that are
+                cut by hand-drawn masks.
         """
         network, settings = (Path(context.artifacts[name]) for name in ("network", "settings"))
         model = _model_folder(network)
@@ -141,8 +141,8 @@ def _open_cutter(crop: crops.Crop | None, artifacts: Mapping[str, str]) -> Cutte
         return None
     if crop.kind == crops.MASK:
         raise TrackingError(
-            "This model was trained on pictures that were cut by hand-drawn masks, and a new picture has none: it "
-            "can be evaluated, but not served. Set pack.crop to unet or none, then run `dvc repro`."
+            "This model was trained on pictures that were cut by hand-drawn masks, and a new picture has "
+            "none: it can be evaluated, but not served. Set pack.crop to unet or none, then run `dvc repro`."
         )
     path = Path(artifacts["segmenter"])
     require_untouched(path, str(crop.segmenter_sha256), what="segmenter")

@@ -1,4 +1,4 @@
-"""Find the lesion in a picture with an exported U-Net: the same code for the boxes of `pack` and for the server."""
+"""Find the lesion with an exported U-Net and cut it out: one code for the boxes of `pack` and the server."""
 
 from pathlib import Path
 
@@ -49,7 +49,7 @@ class Cutter:
 
     def __init__(self, segmenter: Segmenter, crop: Crop) -> None:
         """By what is cut, and how."""
-        self._segmenter, self._crop = segmenter, crop
+        self.segmenter, self.crop = segmenter, crop
 
     def cut(self, encoded: bytes, size: int) -> np.ndarray | None:
         """The lesion's square of a picture, `(size, size, 3)`, uint8; None where no lesion is found.
@@ -58,8 +58,8 @@ class Cutter:
             encoded: A file that `images.load_square` takes.
             size: Side in pixels.
         """
-        picture = load_square(encoded, self._segmenter.image_size)
-        box = self._segmenter.find_box(picture, min_lesion_fraction=self._crop.min_lesion_fraction)
+        picture = load_square(encoded, self.segmenter.image_size)
+        box = self.segmenter.find_box(picture, min_lesion_fraction=self.crop.min_lesion_fraction)
         if box is None:
             return None
-        return load_crop(encoded, size, box, margin_fraction=self._crop.margin_fraction)
+        return load_crop(encoded, size, box, margin_fraction=self.crop.margin_fraction)
