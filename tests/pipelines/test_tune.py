@@ -53,7 +53,7 @@ def test_the_best_is_the_best_trial_with_all_its_hyperparameters(at_workspace):
     summary = tuning()
     best = max(summary["trials"], key=lambda trial: trial["value"] or 0)
     assert summary["best"] == {key: best[key] for key in ("trial", "value", "hyperparameters")}
-    assert len(best["hyperparameters"]) == 9
+    assert len(best["hyperparameters"]) == 13
     assert summary["num_by_state"]["failed"] == 0
     assert summary["num_finished"] == 3
 

@@ -31,6 +31,10 @@ STAGE_ORDER = (
     "evaluate",
     "audit",
     "promote",
+    "paper",
+    "study",
+    "compare",
+    "transfer",
 )
 
 
@@ -41,6 +45,7 @@ def space(*, max_depth: int = 5, **rows: object) -> dict[str, object]:
 
 
 SMALL = {
+    "run": {"study": ["sample"]},
     "execution": {"num_workers": 1},
     "sample": {"num_lesions": 60, "num_second_views": 6},
     "pack": {"image_size": 48},
@@ -51,6 +56,13 @@ SMALL = {
     "card": {"num_bootstrap_draws": 200},
     "evaluate": {"num_bootstrap_draws": 200},
     "audit": {"num_bootstrap_draws": 200},
+    "study": {"num_epochs": 2, "num_seeds": 2, "num_bootstrap_draws": 100},
+    "transfer": {
+        "num_seeds": {"baseline": 1, "tuned": 1},
+        "num_epochs": 1,
+        "min_images": 10,
+        "num_bootstrap_draws": 100,
+    },
     "promote": {  # four filters and three epochs beat nothing
         "num_bootstrap_draws": 200,
         "min_auc_roc_lower_bound": 0.0,

@@ -49,8 +49,10 @@ def main(folder: Path, out: Path, kill_in_epoch: int) -> None:
     ]
     params = config.load(ROOT / "params.yaml")
     recipe = Recipe(
-        params.baseline.model_copy(update=HYPERPARAMETERS | {"learning_rate": 1e-2, "weight_decay": 1e-3}),
-        params.model.model_copy(update={"batch_norm": True}),
+        params.baseline.model_copy(
+            update=HYPERPARAMETERS | {"learning_rate": 1e-2, "weight_decay": 1e-3, "batch_norm": True}
+        ),
+        params.model,
         params.augment,
         params.train.model_copy(update=SETTINGS),
     )

@@ -7,7 +7,7 @@ import pytest
 
 from melanoma.data.augment import augment_image
 from melanoma.data.packed import Part
-from melanoma.training.batches import Batches, read_augmented
+from melanoma.training.batches import Batches, read_augmented, read_features
 from melanoma.training.epochs import Epoch, Sampling
 
 TARGETS = np.array([1, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0], np.float32)  # three malignant, nine benign
@@ -237,3 +237,12 @@ def test_fit_sees_the_same_epochs_when_it_is_resumed(params):
     whole = fit_epochs(batches(0), first_epoch=0, num_epochs=4)
     assert len(set(whole)) == 4
     assert fit_epochs(batches(2), first_epoch=2, num_epochs=4) == whole[2:]
+
+
+def test_features_are_those_of_the_view_whose_turn_it_is():
+    views = np.arange(6, dtype=np.float16).reshape(2, 3, 1)  # view 0 has 0, 1, 2; view 1 has 3, 4, 5
+    none = np.zeros((4, 2, 3))
+    images = Epoch(np.array([2, 0, 2, 1]), none, None, rounds=np.array([4, 4, 5, 4]))
+    read = read_features(views, images)
+    assert read.ravel().tolist() == [2, 0, 5, 1]
+    assert read.dtype == np.float32

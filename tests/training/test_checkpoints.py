@@ -95,7 +95,7 @@ def test_whatever_changes_the_network_changes_the_digest(bright_or_dark, recipe,
             problem_digest(bright_or_dark, changed, num_epochs=4, seed=1)
             for changed in (
                 replace(recipe, hyperparameters=recipe.hyperparameters.model_copy(update={"dropout": 0.1})),
-                replace(recipe, model=recipe.model.model_copy(update={"batch_norm": True})),
+                replace(recipe, model=recipe.model.model_copy(update={"num_views": 9})),
                 replace(recipe, augment=recipe.augment.model_copy(update={"flips": False})),
                 replace(recipe, train=recipe.train.model_copy(update={"patience": 5})),
             )

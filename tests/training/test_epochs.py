@@ -146,7 +146,13 @@ def test_a_slice_of_an_epoch_holds_the_same_images(sampling):
     epoch = sampling(hue_degrees=9.0).draw(0)
     part = epoch[4:7]
     assert len(part) == 3
-    assert_same(part, Epoch(epoch.positions[4:7], epoch.warps[4:7], epoch.colours[4:7]))
+    assert_same(part, Epoch(epoch.positions[4:7], epoch.warps[4:7], epoch.colours[4:7], epoch.rounds[4:7]))
+
+
+def test_rounds_go_on_from_epoch_to_epoch_and_with_each_turn(sampling):
+    epoch = sampling(balance_classes=True).draw(3)
+    np.testing.assert_array_equal(epoch.rounds, 3 + count_turns(epoch.positions))
+    assert set(sampling(balance_classes=False).draw(5).rounds) == {5}
 
 
 def test_without_balance_every_image_comes_once(sampling):

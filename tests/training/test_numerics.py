@@ -15,10 +15,11 @@ def compiled(recipe):
     """A compiled network of the tiny recipe with other hyperparameters and settings."""
 
     def compile_one(hyperparameters: dict | None = None, **settings: object) -> keras.Model:
-        chosen = recipe.hyperparameters.model_copy(update=hyperparameters or {})
+        normed = {"batch_norm": True} | (hyperparameters or {})
+        chosen = recipe.hyperparameters.model_copy(update=normed)
         train = recipe.train.model_copy(update=settings)
         with numerics.precision(train):
-            model = build_model(chosen, recipe.model.model_copy(update={"batch_norm": True}), image_size=24)
+            model = build_model(chosen, recipe.model, image_size=24)
             numerics.compile_model(model, chosen, train, learning_rate=0.5)
         return model
 

@@ -51,7 +51,7 @@ def test_the_device_makes_the_same_pictures_as_the_host(layer, part, params, amo
 
 
 def of_one(warp: np.ndarray, position: int = 0) -> Epoch:
-    return Epoch(np.array([position]), warp[None], None)
+    return Epoch(np.array([position]), warp[None], None, np.array([0]))
 
 
 def test_without_a_warp_the_picture_is_itself(layer, part):
@@ -77,7 +77,8 @@ def test_what_is_shifted_in_is_reflected_however_far(layer, part, shift):
 
 
 def test_colours_are_clipped_before_they_become_bytes(layer, part):
-    brighter = Epoch(np.array([0]), STILL[None], np.array([[[9.0, 0, 0, 0], [0, -1, 0, 0], [0, 0, 1, 0]]]))
+    colours = np.array([[[9.0, 0, 0, 0], [0, -1, 0, 0], [0, 0, 1, 0]]])
+    brighter = Epoch(np.array([0]), STILL[None], colours, np.array([0]))
     (pixels,) = on_device(layer, brighter)
     np.testing.assert_array_equal(pixels[..., 0], np.minimum(9 * part.images[0, ..., 0].astype(int), 255))
     assert not pixels[..., 1].any()

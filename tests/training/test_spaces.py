@@ -5,12 +5,16 @@ import pytest
 from pydantic import ValidationError
 
 from melanoma.training import spaces
-from melanoma.training_sections import Choices, FloatRange, IntRange, Space
+from melanoma.training_sections import Choices, FloatRange, IntRange, Space, has
 
 ROWS: dict[str, Any] = {
+    "family": Choices(choices=["conv_blocks", "vgg16"]),
     "learning_rate": FloatRange(low=1e-4, high=1e-2, log=True),
     "depth": IntRange(low=2, high=4),
     "filters": Choices(choices=[16, 32]),
+    "batch_norm": Choices(choices=[False, True]),
+    "residual": Choices(choices=[False, True]),
+    "global_pooling": Choices(choices=[False, True]),
     "dense_units": IntRange(low=32, high=64),
     "dropout": FloatRange(low=0.0, high=0.5, log=False),
     "batch_size": Choices(choices=[16, 32, 64]),
@@ -29,9 +33,36 @@ def draw(space, baseline, number=20):
 def test_every_row_is_drawn_from_its_range_or_choices(params):
     trials = draw(Space(**ROWS), params.baseline)
     for name, row in ROWS.items():
-        values = [getattr(trial, name) for trial in trials]
+        values = [getattr(trial, name) for trial in trials if has(trial.family, name)]
         assert all(row.holds(value) for value in values)
         assert len(set(values)) > 1
+
+
+def test_a_trial_draws_only_what_networks_of_its_family_have(params):
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=1))
+    asked = [study.ask() for _ in range(20)]
+    drawn = [spaces.suggest(trial, Space(**ROWS), params.baseline) for trial in asked]
+    shared = set(ROWS) - {"filters", "batch_norm", "residual", "global_pooling"}
+    names = {chosen.family: set(trial.params) for trial, chosen in zip(asked, drawn, strict=True)}
+    assert names == {"conv_blocks": set(ROWS), "vgg16": shared}
+    absent = {
+        (one.filters, one.batch_norm, one.residual, one.global_pooling)
+        for one in drawn
+        if one.family == "vgg16"
+    }
+    assert absent == {(None,) * 4}
+    assert None not in {one.filters for one in drawn if one.family == "conv_blocks"}
+
+
+def test_the_trial_of_a_baseline_leaves_out_what_its_family_lacks(params):
+    space = Space(**(NONE | {name: ROWS[name] for name in ("family", "depth", "batch_norm")}))
+    vgg16 = params.baseline.with_drawn({"family": "vgg16"})
+    assert spaces.searched(space, params.baseline) == {
+        "family": "conv_blocks",
+        "depth": 3,
+        "batch_norm": False,
+    }
+    assert spaces.searched(space, vgg16) == {"family": "vgg16", "depth": 3}
 
 
 def test_rows_that_are_null_keep_the_baselines_value(params):

@@ -104,13 +104,16 @@ def slice_figure(study: optuna.Study, objective: str, *, title: str, note: str) 
     figure = new_figure(title, note, width=width, height=3.4)
     panels = figure.subplots(1, len(distributions), sharey=True, squeeze=False)[0]
     for axes, (name, distribution) in zip(panels, distributions.items(), strict=True):
-        places = [(trial, _place(trial.params[name], distribution)) for trial in completed]
+        places = [
+            (trial, _place(trial.params[name], distribution)) for trial in completed if name in trial.params
+        ]
         points = axes.scatter(
             [place for _, place in places],
-            [trial.value for trial in completed],
-            c=[trial.number for trial in completed],
+            [trial.value for trial, _ in places],
+            c=[trial.number for trial, _ in places],
             cmap=COLOR_MAP,
         )
+        points.set_clim(0, max(trial.number for trial in completed))
         _mark_baseline(axes, places)
         _scale(axes, name, distribution)
     panels[0].set_ylabel(f"validation {objective}")
@@ -119,7 +122,10 @@ def slice_figure(study: optuna.Study, objective: str, *, title: str, note: str) 
 
 
 def parallel_figure(study: optuna.Study, objective: str, *, title: str, note: str) -> Figure:
-    """A line for each completed trial through its hyperparameters; colours are values."""
+    """A line for each completed trial through its hyperparameters; colours are values.
+
+    It has a gap where the network's family has no such hyperparameter.
+    """
     completed, distributions = _completed(study), _distributions(study)
     width = PANEL_INCHES * max(len(distributions), 2)
     figure = new_figure(title, note, width=width, height=3.6)
@@ -127,7 +133,10 @@ def parallel_figure(study: optuna.Study, objective: str, *, title: str, note: st
     colors = axes.scatter([], [], c=[], cmap=COLOR_MAP)
     colors.set_clim(min(trial.value for trial in completed), max(trial.value for trial in completed))
     for trial in sorted(completed, key=lambda trial: trial.value):  # the best is drawn last
-        heights = [_height(trial.params[name], kind) for name, kind in distributions.items()]
+        heights = [
+            _height(trial.params[name], kind) if name in trial.params else np.nan
+            for name, kind in distributions.items()
+        ]
         style = "--" if _is_baseline(trial) else "-"
         axes.plot(heights, style, marker=".", color=colors.to_rgba(trial.value))
     for position, kind in enumerate(distributions.values()):
@@ -171,7 +180,8 @@ def _completed(study: optuna.Study) -> list[FrozenTrial]:
 
 
 def _distributions(study: optuna.Study) -> dict[str, BaseDistribution]:
-    return _completed(study)[0].distributions  # all trials of a study search the same space
+    """Of all that any trial drew: networks of one family draw what others do not have."""
+    return {name: kind for trial in _completed(study) for name, kind in trial.distributions.items()}
 
 
 def _is_baseline(trial: FrozenTrial) -> bool:

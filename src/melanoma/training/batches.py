@@ -95,3 +95,13 @@ def read_augmented(part: Part, images: Epoch) -> np.ndarray:
     pixels = part.take(images.positions)
     colours = [None] * len(images) if images.colours is None else images.colours
     return np.stack(list(map(augment_image, pixels, images.warps, colours)))
+
+
+def read_features(views: np.ndarray, images: Epoch) -> np.ndarray:
+    """Features `(b, n)`, float32: of each image the view whose turn it is.
+
+    Args:
+        views: Shape `(num_views, num_images, n)`.
+        images: Their rounds say whose turn it is; after the last view comes the first again.
+    """
+    return views[images.rounds % len(views), images.positions].astype(np.float32)

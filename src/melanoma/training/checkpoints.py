@@ -18,6 +18,7 @@ import pandas as pd
 
 from melanoma import files
 from melanoma.data.packed import Part
+from melanoma.models import vgg16_weights
 from melanoma.training.recipe import Arrays, Recipe, code_digest
 
 # They change nothing, or stand in the digest by themselves.
@@ -33,7 +34,7 @@ class State:
     Attributes:
         problem: From `problem_digest`.
         history: One row an epoch; which epoch was best and how long ago follows from it.
-        network: All variables: weights, running means, the states of random generators.
+        network: All variables of what is trained: weights, running means, the states of random generators.
         optimizer: Its variables, its count of steps among them.
         best: Weights of the best epoch.
     """
@@ -50,6 +51,9 @@ def problem_digest(arrays: Arrays, recipe: Recipe, *, num_epochs: int, seed: int
     problem = {
         "hyperparameters": recipe.hyperparameters.model_dump(),
         "model": recipe.model.model_dump(),
+        "weights": vgg16_weights.digest(recipe.model.weights)
+        if recipe.hyperparameters.family == "vgg16"
+        else None,
         "augment": recipe.augment.model_dump(),
         "train": recipe.train.model_dump(exclude=NOT_THE_PROBLEM),
         "num_epochs": num_epochs,

@@ -22,18 +22,20 @@ class Epoch:
         positions: Shape `(n,)`: which images of the part.
         warps: Shape `(n, 2, 3)`, see `augment.draw_warps`.
         colours: Shape `(n, 3, 4)`, see `augment.draw_colours`; `None`: they stay.
+        rounds: Shape `(n,)`: number of the epoch, and one more for each time the image came before in it.
     """
 
     positions: np.ndarray
     warps: np.ndarray
     colours: np.ndarray | None
+    rounds: np.ndarray
 
     def __len__(self) -> int:
         return len(self.positions)
 
     def __getitem__(self, chosen: slice) -> "Epoch":
         colours = None if self.colours is None else self.colours[chosen]
-        return Epoch(self.positions[chosen], self.warps[chosen], colours)
+        return Epoch(self.positions[chosen], self.warps[chosen], colours, self.rounds[chosen])
 
 
 @dataclass(frozen=True)
@@ -61,13 +63,13 @@ class Sampling:
         generator = np.random.default_rng([0, self.seed, epoch])
         draw_order = draw_balanced if self.balance_classes else draw_all
         positions = draw_order(self.targets, generator)
-        draws = self._draws(positions, epoch)
-        warps = draw_warps(draws, self.amounts, size=self.image_size)
-        return Epoch(positions, warps, draw_colours(draws, self.amounts))
-
-    def _draws(self, positions: np.ndarray, epoch: int) -> np.ndarray:
-        """Shape `(n, NUM_DRAWS)`, uniform in 0..1: row i of the k-th table is of image i at its k-th turn."""
         turns = count_turns(positions)
+        draws = self._draws(positions, turns, epoch)
+        warps = draw_warps(draws, self.amounts, size=self.image_size)
+        return Epoch(positions, warps, draw_colours(draws, self.amounts), epoch + turns)
+
+    def _draws(self, positions: np.ndarray, turns: np.ndarray, epoch: int) -> np.ndarray:
+        """Shape `(n, NUM_DRAWS)`, uniform in 0..1: row i of the k-th table is of image i at its k-th turn."""
         draws = np.empty((len(positions), NUM_DRAWS))
         for turn in range(turns.max(initial=-1) + 1):
             table = np.random.default_rng([1, self.seed, epoch, turn]).random((len(self.targets), NUM_DRAWS))

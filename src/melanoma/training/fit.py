@@ -9,8 +9,9 @@ import keras
 import numpy as np
 import pandas as pd
 
+from melanoma.data.packed import Part
 from melanoma.models.builders import build_model
-from melanoma.training import checkpoints, inputs, numerics, schedules, scores
+from melanoma.training import checkpoints, features, inputs, numerics, schedules, scores
 from melanoma.training.progress import Progress
 from melanoma.training.recipe import Arrays, Recipe, require_both_classes
 
@@ -45,7 +46,7 @@ def train(
     """Build and fit one network; the only way from images to weights.
 
     `recipe.train.monitor` says which epoch is best; training stops after `patience` epochs without a
-    better one.
+    better one. Where all but the end of the network is frozen, the end alone is trained, see `features`.
 
     Args:
         arrays: Both parts with both classes.
@@ -70,8 +71,15 @@ def train(
     epochs = _Epochs(arrays, recipe, num_epochs=num_epochs, seed=seed, checkpoint=checkpoint)
     with numerics.precision(settings):
         network = build_model(recipe.hyperparameters, recipe.model, image_size=arrays.train.images.shape[1])
+        frozen = features.compute(network, arrays, recipe)
+        learner = network if frozen is None else frozen.end
         fitted, batches = inputs.prepare(
-            network, arrays.train, recipe, seed=seed, first_epoch=epochs.num_done
+            learner,
+            arrays.train,
+            recipe,
+            seed=seed,
+            first_epoch=epochs.num_done,
+            views=None if frozen is None else frozen.views,
         )
         rate = schedules.learning_rate(
             recipe.hyperparameters.learning_rate,
@@ -80,7 +88,7 @@ def train(
             steps_per_epoch=len(batches),
         )
         numerics.compile_model(fitted, recipe.hyperparameters, settings, learning_rate=rate)
-    epochs.resume(network, fitted.optimizer)
+    epochs.resume(learner, fitted.optimizer, arrays.validation if frozen is None else frozen.validation)
     if not epochs.is_over:
         progress = Progress(
             f"{network.name} seed {seed}",
@@ -96,7 +104,7 @@ def train(
             verbose=0,
             callbacks=[numerics.StopAtNan(), epochs, progress, *callbacks],
         )
-    return epochs.finish()
+    return epochs.finish(network)
 
 
 class _Epochs(keras.callbacks.Callback):
@@ -130,11 +138,17 @@ class _Epochs(keras.callbacks.Callback):
         waited = scores.num_epochs_since_best(self._history, self._settings.monitor)
         return waited >= self._settings.patience
 
-    def resume(self, network: keras.Model, optimizer: keras.optimizers.Optimizer) -> None:
-        """Give both the state of the checkpoint, where there is one."""
-        self._network, self._optimizer = network, optimizer
+    def resume(self, learner: keras.Model, optimizer: keras.optimizers.Optimizer, scored: Part) -> None:
+        """Give both the state of the checkpoint, where there is one.
+
+        Args:
+            learner: The network, or that part of it that is trained.
+            optimizer: Of its weights.
+            scored: What it is scored on after each epoch.
+        """
+        self._learner, self._optimizer, self._scored = learner, optimizer, scored
         if self._found is not None:
-            checkpoints.assign(network.variables, self._found.network)
+            checkpoints.assign(learner.variables, self._found.network)
             checkpoints.assign(optimizer.variables, self._found.optimizer)
             self._found = None  # the arrays are large
 
@@ -153,15 +167,15 @@ class _Epochs(keras.callbacks.Callback):
         row = {"epoch": epoch + 1, **{name: float(score) for name, score in logs.items()}}
         self._history = pd.concat([self._history, pd.DataFrame([row])], ignore_index=True)
         if scores.num_epochs_since_best(self._history, self._settings.monitor) == 0:
-            self._best = checkpoints.values(self._network.weights)
+            self._best = checkpoints.values(self._learner.weights)
         if self._checkpoint is not None:
             self._save(self._checkpoint)
         if self.is_over:
             self.model.stop_training = True
 
     def _score(self, epoch: int) -> dict[str, float]:
-        part = self._arrays.validation
-        probability = scores.predict(self._network, part)
+        part = self._scored
+        probability = scores.predict(self._learner, part)
         if not np.isfinite(probability).all():
             rate = float(self._optimizer.learning_rate)
             raise numerics.not_a_number("A validation image's probability is no number", epoch, rate)
@@ -173,14 +187,14 @@ class _Epochs(keras.callbacks.Callback):
         state = checkpoints.State(
             self._problem,
             self._history,
-            checkpoints.values(self._network.variables),
+            checkpoints.values(self._learner.variables),
             checkpoints.values(self._optimizer.variables),
             self._best,
         )
         checkpoints.save(state, path)
 
-    def finish(self) -> Trained:
-        """The network with the weights of its best epoch, whatever ended its training."""
-        checkpoints.assign(self._network.weights, self._best)
+    def finish(self, network: keras.Model) -> Trained:
+        """The whole network with the weights of its best epoch, whatever ended its training."""
+        checkpoints.assign(self._learner.weights, self._best)
         best = scores.best_epoch(self._history, self._settings.monitor)
-        return Trained(self._network, self._history, best)
+        return Trained(network, self._history, best)

@@ -3,18 +3,25 @@
 from functools import partial
 
 import keras
+import numpy as np
 
 from melanoma.data import augment
 from melanoma.data.packed import Part
 from melanoma.execution.devices import num_cores
-from melanoma.training.batches import Batches, read_augmented
+from melanoma.training.batches import Batches, read_augmented, read_features
 from melanoma.training.epochs import Sampling
 from melanoma.training.recipe import Recipe
 from melanoma.training.resident import ResidentModel, instructions
 
 
 def prepare(
-    model: keras.Model, part: Part, recipe: Recipe, *, seed: int, first_epoch: int = 0
+    model: keras.Model,
+    part: Part,
+    recipe: Recipe,
+    *,
+    seed: int,
+    first_epoch: int = 0,
+    views: np.ndarray | None = None,
 ) -> tuple[keras.Model, keras.utils.PyDataset]:
     """The model to compile and fit, and the epochs' batches for it.
 
@@ -28,6 +35,8 @@ def prepare(
         seed: Of the order of images and of augmentation.
         first_epoch: Number of epochs that were trained before. A run that goes on from there sees what an
             uninterrupted one would have seen.
+        views: Features `(num_views, num_images, n)` that `model` takes instead of images; they are warped
+            already.
 
     Returns:
         `model`, or for a device a model around it that shares its weights (evaluate and save `model`, not
@@ -41,10 +50,11 @@ def prepare(
         amounts=augment.scale(recipe.augment, hyperparameters.augment_strength),
         seed=seed,
     )
-    is_on_device = settings.input == "device" or (settings.input == "auto" and has_gpu())
+    is_on_device = views is None and (settings.input == "device" or (settings.input == "auto" and has_gpu()))
+    read = instructions if is_on_device else partial(read_augmented, part)
     batches = Batches(
         sampling,
-        instructions if is_on_device else partial(read_augmented, part),
+        read if views is None else partial(read_features, views),
         batch_size=hyperparameters.batch_size,
         num_threads=settings.num_loader_threads or num_cores(),
         first_epoch=first_epoch,

@@ -8,23 +8,26 @@ from melanoma.training_sections import Choices, FloatRange, Hyperparameters, Int
 
 
 def suggest(trial: optuna.Trial, space: Space, baseline: Hyperparameters) -> Hyperparameters:
-    """Draw every row of `space`; what has no row is as in `baseline`."""
-    drawn = {name: _draw(trial, name, row) for name, row in space.rows().items()}
+    """Draw every row of `space` that networks of the drawn family have; the rest is as in `baseline`."""
+    drawn = {} if space.family is None else {"family": _draw(trial, "family", space.family)}
+    for name, row in space.rows(drawn.get("family", baseline.family)).items():
+        if name not in drawn:
+            drawn[name] = _draw(trial, name, row)
     return complete(drawn, baseline)
 
 
 def complete(drawn: dict[str, Any], baseline: Hyperparameters) -> Hyperparameters:
-    """All hyperparameters of a trial that drew these.
+    """All hyperparameters of a trial that drew these; null is what its family does not have.
 
     Raises:
         ValidationError: A value out of its range.
     """
-    return Hyperparameters.model_validate(baseline.model_dump() | drawn)
+    return baseline.with_drawn(drawn)
 
 
 def searched(space: Space, baseline: Hyperparameters) -> dict[str, Any]:
     """The baseline's values of what is searched: the parameters of its trial."""
-    return {name: getattr(baseline, name) for name in space.rows()}
+    return {name: getattr(baseline, name) for name in space.rows(baseline.family)}
 
 
 def _draw(trial: optuna.Trial, name: str, row: FloatRange | IntRange | Choices) -> Any:

@@ -98,6 +98,7 @@ def make_sampler(tune: Tune, number: int) -> optuna.samplers.BaseSampler:
     return optuna.samplers.TPESampler(
         seed=seed,
         multivariate=True,
+        group=tune.space.family is not None,  # trials of another family draw other hyperparameters
         n_startup_trials=tune.num_startup_trials,
         constant_liar=True,  # or workers would draw alike, each knowing nothing of the others' trials
     )

@@ -1,0 +1,37 @@
+"""Stage `compare`: the published tables beside ours under both protocols, in pictures and plain words.
+
+Run by `dvc repro compare`; takes whatever cohorts the stage `study` has results of. Reads params.yaml section
+`compare`.
+"""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from melanoma import config, files
+from melanoma.evaluation import study_words
+from pipelines import _cli, _compare
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Write tables (CSV), pictures (PNG), their captions and `page.md` to one folder."""
+    parser = _cli.parser(__doc__)
+    parser.add_argument("--results", type=Path, required=True, help="folder of the result files")
+    parser.add_argument("--out", type=Path, required=True, help="folder to write")
+    args = parser.parse_args(argv)
+
+    settings = config.load(args.params).compare
+    checked = files.read_json(args.results / "paper.json")
+    results = _compare.read_results(args.results)
+    with files.atomic_folder(args.out) as folder:
+        captions = _compare.write_tables(checked, results, folder)
+        captions |= _compare.write_pictures(checked, results, args.results, folder, settings)
+        files.write_text(study_words.page(checked, results), folder / "page.md")
+        files.write_json(captions, folder / "captions.json")
+    studied = ", ".join(results) or "no cohort yet, only the published figures"
+    _cli.say("compare", f"{studied}: {len(captions)} tables and pictures -> {args.out}/page.md")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(_cli.run(main))

@@ -1,0 +1,71 @@
+"""Stage `transfer`: leave one source out: networks tested on a clinic or collection that they never saw.
+
+Run by `dvc repro transfer` where params.yaml: run.study names cohorts; a killed one goes on where it stopped.
+Reads params.yaml sections `transfer`, `baseline`, `model`, `augment` and `train`.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from melanoma import config, files
+from melanoma.data import packed
+from melanoma.evaluation import transfer
+from melanoma.training_sections import Hyperparameters
+from pipelines import _cli, _resumable, _study, _training, _transfer
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Write the results, a table, a figure and every prediction."""
+    parser = _cli.parser(__doc__)
+    parser.add_argument("--cohort", required=True)
+    parser.add_argument("--packed", type=Path, required=True)
+    parser.add_argument("--accepted", type=Path, required=True, help="folder of the records")
+    parser.add_argument("--tuning", type=Path, required=True, help="summary of the search")
+    parser.add_argument("--out", type=Path, required=True, help="JSON of results to write")
+    parser.add_argument("--figures", type=Path, required=True, help="folder of table and figure to write")
+    parser.add_argument("--predictions", type=Path, required=True, help="table to write")
+    args = parser.parse_args(argv)
+
+    params, tuning = config.load(args.params), files.read_json(args.tuning)
+    found = Hyperparameters.model_validate(tuning["best"]["hyperparameters"])
+    data = packed.open_packed(args.packed)
+    stage = _transfer.Stage(args.cohort, params, data, args.accepted, found)
+    arms = list(stage.arms())
+    scored, runs = [], []
+    with (
+        files.held(stage.checkpoints / "lock", f"the transfer of {args.cohort}"),
+        _study.open_parent() as parent,
+    ):
+        for number, arm in enumerate(arms, start=1):
+            with _resumable.trained(stage.job(arm, parent.run_id), stage.checkpoints) as (result, run):
+                scored.append(stage.score(arm, result))
+                line = _transfer.log_scored(stage, arm, scored[-1], run)
+            runs.append(_transfer.run_row(arm, result, run))
+            _cli.say(f"transfer@{args.cohort}", f"{number} of {len(arms)}: {arm.name}, {line}")
+        predictions = pd.concat(scored, ignore_index=True)
+        results = _transfer.summarize(stage, predictions, runs)
+        _write(args, stage, results)
+        files.write_parquet(predictions, args.predictions)
+        files.write_json(results, args.out)
+        parent.log_file(args.out, "results")
+        _resumable.forget(stage.checkpoints, _study.EXPERIMENT)
+    return 0
+
+
+def _write(args: argparse.Namespace, stage: _transfer.Stage, results: dict[str, Any]) -> None:
+    """Table, figure and their captions."""
+    rows, note = results["sources"], _training.data_note(args.cohort, stage.data)
+    with files.atomic_folder(args.figures) as folder:
+        files.write_csv(transfer.table(rows), folder / "transfer.csv")
+        figure = transfer.figure(rows, title=f"sources left out of {args.cohort}", note=note)
+        figure.savefig(folder / "transfer.png", dpi=stage.params.transfer.dots_per_inch)
+        files.write_json(transfer.captions(results), folder / "captions.json")
+
+
+if __name__ == "__main__":
+    sys.exit(_cli.run(main))

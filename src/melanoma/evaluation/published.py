@@ -1,0 +1,155 @@
+"""The published figures, and whether they agree with each other: arithmetic on what is printed, no network.
+
+All of it comes from one file, `published.yaml`.
+"""
+
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from melanoma.config import read_yaml
+from melanoma.evaluation.metrics import confusion_metrics
+
+SHOWN = ("accuracy", "sensitivity", "specificity", "ppv")
+COUNTS = ("true_positives", "false_negatives", "false_positives", "true_negatives")
+
+
+def load() -> dict[str, Any]:
+    """What `published.yaml` holds."""
+    with resources.as_file(resources.files("melanoma.evaluation") / "published.yaml") as path:
+        return read_yaml(Path(path))
+
+
+def check(published: dict[str, Any], *, tolerance: float) -> dict[str, Any]:
+    """Every claim beside what follows from another one.
+
+    Args:
+        published: From `load`.
+        tolerance: Between two figures that agree; some are cut off, not rounded, so one of the last digit.
+
+    Returns:
+        `checks`: a list of `topic`, `claim`, `says`, `follows`, `agrees`; `fitting_counts`: by cohort, the
+        confusion matrices of the test set's size that Table II could come from (`fitting_counts`).
+    """
+    checks = [
+        *_tables_against_matrices(published, tolerance),
+        *_matrices_against_text(published),
+        *_f1_scores(published, tolerance),
+        *_table_1_against_table_2(published, tolerance),
+        *_image_counts(published),
+    ]
+    fitting = {
+        cohort: fitting_counts(row, sum(published["stated"][cohort].values()), tolerance=tolerance)
+        for cohort, row in published["table_2"].items()
+    }
+    return {"checks": checks, "fitting_counts": fitting}
+
+
+def of_matrix(counts: dict[str, int]) -> dict[str, float]:
+    """Metrics of a confusion matrix with the keys `COUNTS`."""
+    found = confusion_metrics({name: np.array([float(counts[name])]) for name in COUNTS})
+    return {name: float(value[0]) for name, value in found.items()}
+
+
+def fitting_counts(row: dict[str, float], num_images: int, *, tolerance: float) -> list[dict[str, int]]:
+    """All confusion matrices of `num_images` that give these four figures.
+
+    Args:
+        row: `accuracy`, `sensitivity`, `specificity` and `ppv`.
+        num_images: Of the test set.
+        tolerance: Of each figure.
+    """
+    found = []
+    for num_malignant in range(1, num_images):
+        num_benign = num_images - num_malignant
+        for tp in _near(row["sensitivity"], num_malignant, tolerance):
+            for tn in _near(row["specificity"], num_benign, tolerance):
+                counts = dict(zip(COUNTS, (tp, num_malignant - tp, num_benign - tn, tn), strict=True))
+                metrics = of_matrix(counts)
+                if all(abs(metrics[name] - row[name]) <= tolerance for name in SHOWN):
+                    found.append(counts)
+    return found
+
+
+def _near(share: float, total: int, tolerance: float) -> list[int]:
+    """Whole numbers of `total` that are this share of it."""
+    guesses = {int(share * total), int(share * total) + 1}
+    return sorted(count for count in guesses if count <= total and abs(count / total - share) <= tolerance)
+
+
+def _entry(topic: str, claim: str, says: float, follows: float, *, agrees: bool) -> dict[str, Any]:
+    return {"topic": topic, "claim": claim, "says": says, "follows": follows, "agrees": agrees}
+
+
+def _tables_against_matrices(published: dict[str, Any], tolerance: float) -> list[dict[str, Any]]:
+    rows = []
+    for cohort, counts in published["confusion"].items():
+        follows = of_matrix(counts)
+        for name in SHOWN:
+            says = published["table_2"][cohort][name]
+            agrees = abs(says - follows[name]) <= tolerance
+            claim = f"{name} of {cohort}: Table II, and its own confusion matrix"
+            rows.append(_entry("table against confusion matrix", claim, says, follows[name], agrees=agrees))
+    return rows
+
+
+def _matrices_against_text(published: dict[str, Any]) -> list[dict[str, Any]]:
+    rows = []
+    for cohort, counts in published["confusion"].items():
+        for name, parts in (
+            ("num_malignant", ("true_positives", "false_negatives")),
+            ("num_benign", ("false_positives", "true_negatives")),
+        ):
+            says, placed = published["stated"][cohort][name], sum(counts[part] for part in parts)
+            claim = f"{name} of the test set of {cohort}: entered, and placed in the matrix"
+            rows.append(_entry("image counts", claim, says, placed, agrees=says == placed))
+    return rows
+
+
+def _f1_scores(published: dict[str, Any], tolerance: float) -> list[dict[str, Any]]:
+    rows = []
+    for row in published["table_1"]:
+        follows = 2 * row["ppv"] * row["sensitivity"] / (row["ppv"] + row["sensitivity"])
+        agrees = abs(row["f1_score"] - follows) <= tolerance
+        claim = f"F1 at depth {row['depth']}: printed, and from precision and recall"
+        rows.append(_entry("Table I in itself", claim, row["f1_score"], follows, agrees=agrees))
+    return rows
+
+
+def _table_1_against_table_2(published: dict[str, Any], tolerance: float) -> list[dict[str, Any]]:
+    """The same network on the same data stands in both; and shares of 20 images are twentieths."""
+    three, ph2 = published["table_1"][2], published["table_2"]["ph2"]
+    num_malignant = published["stated"]["ph2"]["num_malignant"]
+    rows = []
+    for name in ("sensitivity", "ppv"):
+        agrees = abs(three[name] - ph2[name]) <= tolerance
+        claim = f"{name} of three layers on PH2: Table I, and Table II"
+        rows.append(_entry("Table I against Table II", claim, three[name], ph2[name], agrees=agrees))
+    for row in published["table_1"]:
+        nearest = round(row["sensitivity"] * num_malignant) / num_malignant
+        agrees = abs(row["sensitivity"] - nearest) <= tolerance
+        claim = (
+            f"sensitivity at depth {row['depth']}: printed, and the nearest share of {num_malignant} images"
+        )
+        rows.append(_entry("Table I against the test set", claim, row["sensitivity"], nearest, agrees=agrees))
+    return rows
+
+
+def _image_counts(published: dict[str, Any]) -> list[dict[str, Any]]:
+    stated, data = published["stated"], published["data"]
+    share = published["fractions"]["test"]
+    rows = []
+    for cohort, images in data.items():
+        says, follows = sum(stated[cohort].values()), share * images["num_images"]
+        claim = f"test images of {cohort}: entered, and {share:.0%} of its images"
+        rows.append(_entry("image counts", claim, says, follows, agrees=says == round(follows)))
+    together = data["isic"]["num_images"] + data["ph2"]["num_images"]
+    in_abstract = published["abstract"]["num_images"]
+    claim = "images of both datasets: in the abstract, and the sum of the datasets"
+    rows.append(_entry("image counts", claim, in_abstract, together, agrees=in_abstract == together))
+    says, available = stated["ph2"]["num_malignant"], share * published["ph2_num_malignant"]
+    claim = f"malignant test images of ph2: entered, and {share:.0%} of the melanomas that PH2 has"
+    rows.append(_entry("image counts", claim, says, available, agrees=says == round(available)))
+    return rows

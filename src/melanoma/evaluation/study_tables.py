@@ -1,0 +1,212 @@
+"""The published tables beside ours, under both protocols; no number is typed, they come from result files.
+
+`results` is always by cohort: what `study` wrote, as JSON has it (null = undefined). Tables I to III have a
+row for what the paper printed and one for each protocol; what was not trained is left out.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+import pandas as pd
+
+from melanoma.evaluation import bootstrap
+from melanoma.evaluation.published import COUNTS
+from melanoma.evaluation.study_results import BALANCED_VIEW, TEST_VIEW
+
+Results = dict[str, dict[str, Any]]
+
+PRINTED = "the paper"
+NAMES = {"paper": "ours, protocol of the paper", "leak_free": "ours, leak-free"}
+MAIN_NETWORK = "conv_blocks_3"  # the published one
+COMPARED = {MAIN_NETWORK: "three blocks", "vgg16_5": "VGG-16"}
+HEADINGS = {
+    "accuracy": "accuracy",
+    "sensitivity": "sensitivity (recall)",
+    "specificity": "specificity",
+    "ppv": "precision (ppv)",
+    "f1_score": "F1",
+    "log_loss": "loss",
+    "auc_roc": "AUC",
+}
+ORDER = ("isic", "ph2", "joint")
+
+
+def ordered(results: Results) -> list[str]:
+    """The cohorts that were studied: those of the paper in its order, then others."""
+    return [cohort for cohort in ORDER if cohort in results] + sorted(set(results) - set(ORDER))
+
+
+def table_1(published: dict[str, Any], results: Results) -> pd.DataFrame:
+    """PH2 by number of convolutional layers: recall, F1 and precision."""
+    metrics = ("sensitivity", "f1_score", "ppv", "auc_roc")
+    rows = []
+    for printed in published["table_1"]:
+        head = {"layers": printed["depth"]}
+        network = f"conv_blocks_{printed['depth']}"
+        rows += [head | row for row in _beside(printed, results.get("ph2"), network, metrics)]
+    return _table(rows, "layers", metrics)
+
+
+def table_2(published: dict[str, Any], results: Results) -> pd.DataFrame:
+    """Three layers on each dataset: accuracy, sensitivity, specificity and precision."""
+    metrics = ("accuracy", "sensitivity", "specificity", "ppv", "auc_roc")
+    rows = []
+    for cohort, printed in published["table_2"].items():
+        head = {"dataset": cohort}
+        rows += [head | row for row in _beside(printed, results.get(cohort), MAIN_NETWORK, metrics)]
+    return _table(rows, "dataset", metrics)
+
+
+def table_3(published: dict[str, Any], results: Results) -> pd.DataFrame:
+    """The three-block network and VGG-16 on ISIC: accuracy, loss, sensitivity and precision."""
+    metrics = ("accuracy", "log_loss", "sensitivity", "ppv", "auc_roc")
+    rows = []
+    for network, printed in published["table_3"].items():
+        head = {"network": COMPARED[network]}
+        rows += [head | row for row in _beside(printed, results.get("isic"), network, metrics)]
+    return _table(rows, "network", metrics)
+
+
+def _beside(
+    printed: dict[str, float], result: dict[str, Any] | None, network: str, metrics: Iterable[str]
+) -> list[dict[str, Any]]:
+    """The printed row, and a row a protocol under which the network was trained."""
+    cells = {name: f"{printed[name]:.4f}" if name in printed else "" for name in metrics}
+    rows: list[dict[str, Any]] = [{"whose": PRINTED, "test images": "", **cells}]
+    if result is None or network not in result["networks"]:
+        return rows
+    found = result["networks"][network]["protocols"]
+    for protocol, name in NAMES.items():
+        if protocol in found:
+            view = found[protocol]["views"][TEST_VIEW]
+            ours = {metric: bootstrap.in_words(view[metric]) for metric in metrics}
+            rows.append({"whose": name, "test images": _count(view), **ours})
+    return rows
+
+
+def _count(view: dict[str, Any]) -> str:
+    return f"{view['num_images']} ({view['num_malignant']} malignant)"
+
+
+def _table(rows: list[dict[str, Any]], first: str, metrics: Iterable[str]) -> pd.DataFrame:
+    table = pd.DataFrame(rows, columns=[first, "whose", "test images", *metrics])
+    return table.rename(columns=HEADINGS)
+
+
+def confusion(published: dict[str, Any], results: Results) -> pd.DataFrame:
+    """Confusion matrices: the paper's, and ours of the first seed's network, called malignant from 0.5 on."""
+    rows = []
+    for cohort in [*published["confusion"], *(name for name in ordered(results) if name not in ORDER)]:
+        if cohort in published["confusion"]:
+            rows.append({"dataset": cohort, "whose": PRINTED, **published["confusion"][cohort]})
+        result = results.get(cohort)
+        if result is None or MAIN_NETWORK not in result["networks"]:
+            continue
+        for protocol, found in result["networks"][MAIN_NETWORK]["protocols"].items():
+            first = found["confusion"][str(result["seeds"][0])]
+            rows.append({"dataset": cohort, "whose": NAMES[protocol], **first})
+    table = pd.DataFrame(rows, columns=["dataset", "whose", *COUNTS])
+    return table.rename(columns={name: name.replace("_", " ") for name in COUNTS})
+
+
+VIEWS = {
+    (TEST_VIEW, "paper"): "test of the paper's protocol",
+    (f"{TEST_VIEW}_with_relatives", "paper"): "of it, images with a relative in training",
+    (f"{TEST_VIEW}_without_relatives", "paper"): "of it, images without one",
+    (f"{TEST_VIEW}_without_copies", "paper"): "of it, images as they were found",
+    (BALANCED_VIEW, "leak_free"): "leak-free test, balanced by copies afterwards",
+    (TEST_VIEW, "leak_free"): "leak-free test, as found",
+}
+
+
+def protocols(results: Results) -> pd.DataFrame:
+    """What the protocol adds: each network on each test, and the paper's protocol less the leak-free one."""
+    metrics = ("accuracy", "sensitivity", "specificity", "auc_roc")
+    rows = []
+    for cohort in ordered(results):
+        for network, entry in results[cohort]["networks"].items():
+            head = {"dataset": cohort, "network": network}
+            for (view, protocol), name in VIEWS.items():
+                measured = entry["protocols"].get(protocol, {"views": {}})["views"].get(view)
+                if measured is not None:
+                    cells = {metric: bootstrap.in_words(measured[metric]) for metric in metrics}
+                    rows.append({**head, "tested on": name, "test images": _count(measured), **cells})
+            for view, difference in entry.get("paper_minus_leak_free", {}).items():
+                name = f"difference: paper's less {VIEWS[view, 'leak_free']}"
+                cells = {metric: bootstrap.in_words(difference[metric]) for metric in metrics}
+                rows.append({**head, "tested on": name, "test images": "", **cells})
+    table = pd.DataFrame(rows, columns=["dataset", "network", "tested on", "test images", *metrics])
+    return table.rename(columns=HEADINGS)
+
+
+def contradictions(checked: dict[str, Any]) -> pd.DataFrame:
+    """The published figures beside what follows from others of them."""
+    rows = [
+        {
+            "what": entry["topic"],
+            "claim": entry["claim"],
+            "printed": f"{entry['says']:g}",
+            "follows": f"{entry['follows']:.4g}",
+            "agrees": "yes" if entry["agrees"] else "no",
+        }
+        for entry in checked["checks"]
+    ]
+    return pd.DataFrame(rows)
+
+
+def images(results: Results) -> pd.DataFrame:
+    """How many images, malignant ones, copies and relatives each side has under each protocol."""
+    rows = [
+        {
+            "dataset": cohort,
+            "protocol": NAMES[protocol],
+            "side": split,
+            "images": counts["num_images"],
+            "malignant": counts["num_malignant"],
+            "copies": counts["num_copies"],
+            "with a relative in training": counts["num_with_relative"],
+        }
+        for cohort in ordered(results)
+        for protocol, sides in results[cohort]["protocols"].items()
+        for split, counts in sides.items()
+    ]
+    counted = ["images", "malignant", "copies", "with a relative in training"]
+    columns = ["dataset", "protocol", "side", *counted]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def verdicts(published: dict[str, Any], results: Results) -> pd.DataFrame:
+    """Each published figure of Tables I to III beside ours under the paper's own protocol.
+
+    Returns:
+        Columns `table`, `what`, `metric`, `printed`, `value`, `low`, `high`, `verdict`: `reproduced` where
+        the printed figure lies in our 95 % interval, else `ours is lower` or `ours is higher`.
+    """
+    printed = [
+        *(("I", "ph2", f"conv_blocks_{row['depth']}", row) for row in published["table_1"]),
+        *(("II", cohort, MAIN_NETWORK, row) for cohort, row in published["table_2"].items()),
+        *(("III", "isic", network, row) for network, row in published["table_3"].items()),
+    ]
+    rows = []
+    for table, cohort, network, row in printed:
+        found = results.get(cohort, {"networks": {}})["networks"].get(network, {"protocols": {}})
+        if "paper" not in found["protocols"]:
+            continue
+        view = found["protocols"]["paper"]["views"][TEST_VIEW]
+        rows += [
+            {"table": table, "what": f"{cohort}, {network}", "metric": name, "printed": says}
+            | {key: view[name][key] for key in ("value", "low", "high")}
+            | {"verdict": _verdict(says, view[name])}
+            for name, says in row.items()
+            if name in view
+        ]
+    columns = ["table", "what", "metric", "printed", "value", "low", "high", "verdict"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _verdict(says: float, ours: dict[str, float | None]) -> str:
+    if ours["value"] is None or ours["low"] is None or ours["high"] is None:
+        return "undefined"
+    if ours["low"] <= says <= ours["high"]:
+        return "reproduced"
+    return "ours is lower" if ours["value"] < says else "ours is higher"

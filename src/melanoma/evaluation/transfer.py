@@ -1,0 +1,122 @@
+"""What is lost on a source that a network never saw: the honest figure for a new clinic."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from melanoma.evaluation import repeats
+from melanoma.evaluation.bootstrap import in_words
+from melanoma.evaluation.figures import COLORS, new_figure
+from melanoma.evaluation.metrics import compute_metrics
+from melanoma.evaluation.repeats import Draws, Repeats
+from melanoma.schema import BENIGN, MALIGNANT
+
+METRIC = "auc_roc"
+MEASURED = ("unseen", "seen_on_test", "unseen_on_test", "gap")
+COUNTS = ("source", "kind", "num_images", "num_malignant")
+UNKNOWN = {"value": float("nan"), "low": float("nan"), "high": float("nan")}
+
+
+def measure(
+    seen: Repeats, unseen: Repeats, is_tested: np.ndarray, draws: Draws, *, min_groups: int
+) -> dict[str, dict[str, float]]:
+    """The AUC of networks that learnt without a source, on its images, and what having seen it is worth.
+
+    Args:
+        seen: What networks that learnt from every source say of the source's images in the test side.
+        unseen: What networks that learnt without it say of all its images.
+        is_tested: Shape `(num_images,)`, bool: which images of `unseen` are those of `seen`.
+        draws: Of the intervals, over groups and networks together.
+        min_groups: With an image of each class that an AUC needs; with fewer it is undefined.
+
+    Returns:
+        `unseen`: on all images. `seen_on_test`, `unseen_on_test` and `gap`: on those of the test side, the
+        gap being `seen` minus `unseen`, paired. Each with `value`, `low`, `high`.
+    """
+    on_test = unseen.take(is_tested)
+    found = dict.fromkeys(MEASURED, UNKNOWN)
+    if count_groups(unseen) >= min_groups:
+        found["unseen"] = auc(unseen, draws)
+    if count_groups(on_test) >= min_groups:
+        found["seen_on_test"], found["unseen_on_test"] = auc(seen, draws), auc(on_test, draws)
+        found["gap"] = repeats.paired_difference(seen, on_test, draws)[METRIC]
+    return found
+
+
+def auc(networks: Repeats, draws: Draws) -> dict[str, float]:
+    """`value`, `low` and `high` of the area under the ROC curve."""
+    entry = repeats.measure(networks, draws)[METRIC]
+    return {name: entry[name] for name in UNKNOWN}
+
+
+def plain_auc(networks: Repeats) -> float:
+    """The area under the ROC curve without an interval: the mean over the networks."""
+    once = np.ones((1, len(networks.target)))
+    areas = [
+        compute_metrics(networks.target, probability, threshold=0.5, weights=once)[METRIC][0]
+        for probability in networks.probabilities
+    ]
+    return float(np.mean(areas))
+
+
+def count_groups(networks: Repeats) -> int:
+    """Groups with an image of that class which fewer groups show."""
+    shown = [set(networks.group_ids[networks.target == value]) for value in (BENIGN, MALIGNANT)]
+    return min(map(len, shown))
+
+
+def table(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
+    """One line for each source and kind of network, AUCs in words."""
+    lines = []
+    for row in rows:
+        counts = {name: row[name] for name in COUNTS}
+        for network, found in (row["networks"] or {"": None}).items():
+            words = {name: in_words(found[name]) if found else row["why_not"] for name in MEASURED}
+            lines.append(counts | {"network": network} | words)
+    return pd.DataFrame(lines, columns=[*COUNTS, "network", *MEASURED])
+
+
+def figure(rows: Sequence[dict[str, Any]], *, title: str, note: str) -> Figure:
+    """The AUC on each source that was left out, and on its test images with and without having seen it."""
+    shown = [row for row in rows if row["networks"]]
+    picture = new_figure(title, note, width=7.6, height=1.6 + 0.55 * max(len(shown), 1))
+    axes = picture.subplots()
+    axes.axvline(0.5, color="#bbbbbb", linewidth=1, linestyle="--")
+    for line, row in enumerate(shown):
+        for place, (network, found) in enumerate(row["networks"].items()):
+            height = line + 0.3 * (place - (len(row["networks"]) - 1) / 2)
+            entry, color = found["unseen"], COLORS[network]
+            label = network if line == 0 else "_nolegend_"
+            axes.plot([entry["low"], entry["high"]], [height, height], color=color, linewidth=1)
+            axes.plot(entry["value"], height, "o", color=color, label=label)
+            axes.plot(found["seen_on_test"]["value"], height, "|", color=color, markersize=10)
+    names = [f"{row['source']} ({row['num_malignant']} of {row['num_images']})" for row in shown]
+    axes.set(yticks=range(len(shown)), yticklabels=names, xlim=(0.2, 1), xlabel="AUC on the source left out")
+    axes.invert_yaxis()
+    axes.set_title("bars: the networks that had seen the source, on its test images", fontsize=8)
+    if shown:
+        axes.legend(fontsize=8, loc="lower left")
+    return picture
+
+
+def captions(results: dict[str, Any]) -> dict[str, dict[str, str]]:
+    """What stands under table and figure."""
+    cohort = results["cohort"] + (" (SYNTHETIC images)" if results["is_synthetic"] else "")
+    seeds = ", ".join(f"{number} of {kind}" for kind, number in results["num_seeds"].items())
+    what = (
+        f"Networks that learnt from {cohort} without one source, tested on all images of that source; "
+        f"networks by kind: {seeds}. AUC with 95 % intervals over groups of images and networks. The gap "
+        "compares with networks that had seen the source, on the same test images."
+    )
+    lines = [
+        f"{row['source']}: {network} {in_words(found['unseen'])}"
+        for row in results["sources"]
+        for network, found in row["networks"].items()
+    ]
+    return {
+        "transfer.csv": {"caption": what, "alt": what},
+        "transfer.png": {"caption": what, "alt": "AUC on the source left out. " + "; ".join(lines) + "."},
+    }

@@ -1,0 +1,205 @@
+"""What the frozen part of a network gives for each image, computed once.
+
+The blocks of a frozen VGG-16 give the same for the same pixels in every epoch, and they are nearly all of its
+cost (16 images a second on two cores). So their features are computed for some warped views of each training
+image and for each validation image as it is; then the end alone is trained on them, in seconds.
+
+They are kept in a file beside the checkpoints, one for each set of weights, found by the pixels and the warp:
+what one training computed serves every later one, of other seeds, trials, depths, parts and cohorts too. A
+view follows from the pixels of its image and its number alone, so that all trainings share the same ones. An
+image takes 3 kB a view; the file may be removed at any time.
+"""
+
+import hashlib
+import logging
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import numpy as np
+from tqdm import tqdm
+
+from melanoma import files
+from melanoma.data import augment
+from melanoma.data.packed import Part
+from melanoma.models import head, vgg16
+from melanoma.training import scores
+from melanoma.training.recipe import Arrays, Recipe
+from melanoma.training_sections import Augment
+
+FOLDER = "features"  # below train.checkpoints
+MAX_BYTES = 2**31  # of a file; one that would grow larger is begun anew, with what is wanted now
+DTYPE = np.float16  # features are standardized: rounding changes the third to fourth digit
+BATCH_SIZE = 32
+IMAGES_A_SAVE = 256  # that a kill may lose
+
+
+@dataclass(frozen=True)
+class Features:
+    """What takes the place of the images when only the end of a network is trained.
+
+    Attributes:
+        end: The part that is trained; it shares its layers with the network.
+        views: Shape `(num_views, num_training_images, num_features)`, float16.
+        validation: Features `(num_images, num_features)`, float32, in place of pixels.
+    """
+
+    end: keras.Model
+    views: np.ndarray
+    validation: Part
+
+
+@dataclass(frozen=True)
+class _View:
+    """One image as the network is to see it."""
+
+    key: bytes
+    part: Part
+    position: int
+    warp: np.ndarray | None
+    colour: np.ndarray | None
+
+    def pixels(self) -> np.ndarray:
+        """Shape `(size, size, 3)`, uint8."""
+        image = self.part.take(slice(self.position, self.position + 1))[0]
+        return image if self.warp is None else augment.augment_image(image, self.warp, self.colour)
+
+
+def compute(network: keras.Model, arrays: Arrays, recipe: Recipe) -> Features | None:
+    """The features of all images that a training sees.
+
+    Args:
+        network: As `build_model` gives it.
+        arrays: Its images.
+        recipe: Which blocks are frozen; how the views of training images are warped, how many there are.
+
+    Returns:
+        None where more than the end of the network is trained.
+    """
+    if not _is_frozen(recipe):
+        return None
+    num_views = recipe.model.num_views
+    amounts = augment.scale(recipe.augment, recipe.hyperparameters.augment_strength)
+    views, plain = _draw_views(arrays.train, amounts, num_views=num_views), _as_they_are(arrays.validation)
+    found = _look_up([*views, *plain], recipe)
+    return Features(
+        head.cut(network)[1],
+        found[: len(views)].reshape(num_views, len(arrays.train), -1),
+        _in_place_of_pixels(found[len(views) :], arrays.validation),
+    )
+
+
+def predict(network: keras.Model, part: Part, recipe: Recipe) -> np.ndarray:
+    """What `scores.predict` gives, `(n,)`; where blocks are frozen from features, which are kept.
+
+    Args:
+        network: Trained as `recipe` says.
+        part: Any images.
+        recipe: How it was trained.
+    """
+    if not _is_frozen(recipe):
+        return scores.predict(network, part)
+    found = _look_up(_as_they_are(part), recipe)
+    return scores.predict(head.cut(network)[1], _in_place_of_pixels(found, part))
+
+
+def _is_frozen(recipe: Recipe) -> bool:
+    return recipe.hyperparameters.family == "vgg16" and recipe.model.freeze
+
+
+def _in_place_of_pixels(found: np.ndarray, part: Part) -> Part:
+    return Part(found.astype(np.float32), np.arange(len(found)), part.targets)
+
+
+def _as_they_are(part: Part) -> list[_View]:
+    return [_View(key, part, position, None, None) for position, key in enumerate(_image_keys(part))]
+
+
+def _image_keys(part: Part) -> list[bytes]:
+    return [
+        hashlib.blake2b(part.take(slice(position, position + 1)).tobytes(), digest_size=16).digest()
+        for position in range(len(part))
+    ]
+
+
+def _draw_views(part: Part, amounts: Augment, *, num_views: int) -> list[_View]:
+    """All images in the first view, then all in the second, and so on."""
+    views, size = [], part.images.shape[1]
+    keys = _image_keys(part)
+    for number in range(num_views):
+        draws = np.stack([_draws(key, number) for key in keys])
+        warps, colours = augment.draw_warps(draws, amounts, size=size), augment.draw_colours(draws, amounts)
+        for position, key in enumerate(keys):
+            colour = None if colours is None else colours[position]
+            words = key + warps[position].tobytes() + (b"" if colour is None else colour.tobytes())
+            named = hashlib.blake2b(words, digest_size=16).digest()
+            views.append(_View(named, part, position, warps[position], colour))
+    return views
+
+
+def _draws(key: bytes, number: int) -> np.ndarray:
+    generator = np.random.default_rng([2, number, int.from_bytes(key[:8], "big")])
+    return generator.random(augment.NUM_DRAWS)
+
+
+def _body_digest(body: keras.Model) -> str:
+    """Of all that decides what it gives for the same image and the same warp."""
+    digest = hashlib.sha256()
+    for module in (vgg16, augment):
+        digest.update(files.sha256_of_file(Path(str(module.__file__))).encode())
+    policy = body.layers[-1].dtype_policy.name
+    for words in (keras.backend.backend(), keras.__version__, policy, body.output_shape):
+        digest.update(str(words).encode())
+    for array in body.get_weights():
+        digest.update(array.tobytes())
+    return digest.hexdigest()[:32]
+
+
+def _look_up(views: list[_View], recipe: Recipe) -> np.ndarray:
+    """Features `(num_views, n)`, float16, of the depth of the recipe; what the file lacks is computed."""
+    image_size = views[0].part.images.shape[1]
+    body = vgg16.build_features(image_size=image_size, weights=str(recipe.model.weights))
+    path = Path(recipe.train.checkpoints) / FOLDER / f"{_body_digest(body)}.npz"
+    known, mine = _complete(body, views, path), vgg16.features_of(recipe.hyperparameters.depth)
+    return np.stack([known[view.key][mine] for view in views])
+
+
+def _complete(body: keras.Model, views: list[_View], path: Path) -> dict[bytes, np.ndarray]:
+    """What the file holds, by key; what it lacks of `views` is computed and added to it."""
+    known = _load(path)
+    missing = [*{view.key: view for view in views if view.key not in known}.values()]
+    if not missing:
+        return known
+    if (len(known) + len(missing)) * int(body.output_shape[1]) * DTYPE().nbytes > MAX_BYTES:
+        wanted = {view.key for view in views}
+        known = {key: value for key, value in known.items() if key in wanted}
+    with tqdm(total=len(missing), desc="features", unit="image", disable=None) as bar:
+        for start in range(0, len(missing), IMAGES_A_SAVE):
+            for first in range(start, min(start + IMAGES_A_SAVE, len(missing)), BATCH_SIZE):
+                batch = missing[first : first + BATCH_SIZE]
+                given = body.predict_on_batch(np.stack([view.pixels() for view in batch])).astype(DTYPE)
+                known |= {view.key: value for view, value in zip(batch, given, strict=True)}
+                bar.update(len(batch))
+            _save(known, path)
+    return known
+
+
+def _load(path: Path) -> dict[bytes, np.ndarray]:
+    if not path.exists():
+        return {}
+    try:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
+            keys, values = stored["keys"], stored["features"]
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        logging.getLogger(__name__).warning(
+            "%s cannot be read (%s): features are computed anew.", path, error
+        )
+        return {}
+    return {key.tobytes(): value for key, value in zip(keys, values, strict=True)}
+
+
+def _save(known: dict[bytes, np.ndarray], path: Path) -> None:
+    keys = np.frombuffer(b"".join(known), np.uint8).reshape(len(known), -1)
+    with files.atomic_file(path) as unfinished, unfinished.open("wb") as stream:
+        np.savez(stream, keys=keys, features=np.stack(list(known.values())))

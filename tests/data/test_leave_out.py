@@ -1,0 +1,80 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from melanoma.data import leave_out
+from melanoma.data.packed import Packed
+
+# Dataset, collection, group, target, split. Group g2 touches two collections.
+ROWS = [
+    ("isic", "A", "g1", 0, "train"),
+    ("isic", "A", "g2", 1, "train"),
+    ("isic", "B", "g2", 1, "train"),
+    ("isic", "B", "g3", 0, "train"),
+    ("isic", "B", "g4", 1, "train"),
+    ("isic", "B", "g5", 0, "test"),
+    ("isic", "B", "g6", 1, "test"),
+    ("isic", None, "g7", 0, "validation"),
+    ("ph2", "PH2", "g8", 0, "train"),
+    ("ph2", "PH2", "g9", 1, "validation"),
+]
+
+
+@pytest.fixture
+def data() -> Packed:
+    index = pd.DataFrame(ROWS, columns=["dataset", "collection", "group_id", "target", "split"])
+    images = np.zeros((len(ROWS), 1, 1, 3), np.uint8)
+    images[:, 0, 0, 0] = np.arange(len(ROWS))
+    return Packed(images, index, "digest", is_synthetic=True)
+
+
+def sources(data: Packed, min_images: int = 1) -> dict[str, leave_out.Source]:
+    found = leave_out.find(data.index, data.index["collection"], min_images=min_images)
+    return {source.name: source for source in found}
+
+
+def test_datasets_and_collections_are_sources_and_one_that_is_both_stands_there_once(data):
+    found = sources(data)
+    assert [(one.name, one.kind) for one in found.values()] == [
+        ("isic", "dataset"),
+        ("ph2", "dataset"),
+        ("A", "collection"),
+        ("B", "collection"),
+    ]
+    assert found["A"].is_in.tolist() == [True, True] + [False] * 8
+
+
+def test_a_source_of_few_images_is_none_and_one_more_image_makes_it_one(data):
+    assert set(sources(data, 3)) == {"isic", "B"}
+    assert set(sources(data, 2)) == {"isic", "ph2", "A", "B"}
+
+
+def test_what_makes_up_the_whole_cohort_is_no_source(data):
+    alone = data.index.assign(dataset="isic", collection="A")
+    assert leave_out.find(alone, alone["collection"], min_images=1) == []
+
+
+def test_groups_that_touch_the_source_are_not_learnt_from_either(data):
+    part = leave_out.learnt_without(data, sources(data)["A"], "train")
+    assert part.rows.tolist() == [3, 4, 8]  # not row 2: its group shows in A too
+    assert part.targets.tolist() == [0, 1, 0]
+    assert leave_out.learnt_without(data, sources(data)["ph2"], "validation").rows.tolist() == [7]
+
+
+def test_all_images_of_the_source_are_tested_and_those_of_the_test_side_are_marked(data):
+    source = sources(data)["B"]
+    part = leave_out.images_of(data, source)
+    assert part.take(slice(None))[:, 0, 0, 0].tolist() == [2, 3, 4, 5, 6]
+    assert leave_out.is_tested(data, source).tolist() == [False, False, False, True, True]
+
+
+def test_a_source_of_one_class_or_without_which_nothing_can_be_learnt_says_so(data):
+    assert leave_out.why_not(data, sources(data)["B"], ("train",)) is None
+    assert leave_out.why_not(data, sources(data)["isic"], ("train",)) == (
+        "without it the train side has 1 images of one class or none"
+    )
+    benign = data.index.assign(target=[0] * 8 + [0, 0])
+    one_class = Packed(data.images, benign, "digest", is_synthetic=True)
+    assert leave_out.why_not(one_class, sources(data)["ph2"], ()) == "all its images are benign"
+    malignant = Packed(data.images, data.index.assign(target=1), "digest", is_synthetic=True)
+    assert leave_out.why_not(malignant, sources(data)["ph2"], ()) == "all its images are malignant"

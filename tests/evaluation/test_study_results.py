@@ -1,0 +1,93 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from melanoma.evaluation import study_results
+from melanoma.evaluation.repeats import Draws
+
+DRAWS = Draws(num_draws=100, seed=1)
+
+
+def rows(protocol: str, view: str, seed: int, probability: list[float], **columns: object) -> pd.DataFrame:
+    """Two malignant and two benign images."""
+    return pd.DataFrame(
+        {
+            "network": "conv_blocks_3",
+            "protocol": protocol,
+            "view": view,
+            "seed": seed,
+            "image_id": ["a", "b", "c", "d"],
+            "group_id": ["a", "b", "c", "d"],
+            "target": [1, 1, 0, 0],
+            "is_copy": False,
+            "has_relative": False,
+            "probability": probability,
+        }
+        | columns
+    )
+
+
+RIGHT, WRONG = [0.9, 0.8, 0.2, 0.1], [0.1, 0.2, 0.8, 0.9]
+LEAKING = {"is_copy": [True, False, False, False], "has_relative": [True, True, False, False]}
+
+
+@pytest.fixture
+def predictions() -> pd.DataFrame:
+    """Two networks a protocol: the paper's are right, one of the leak-free ones is wrong throughout."""
+    return pd.concat(
+        [
+            rows("paper", "test", 1, RIGHT, **LEAKING),
+            rows("paper", "test", 2, RIGHT, **LEAKING),
+            rows("leak_free", "test", 1, RIGHT),
+            rows("leak_free", "test", 2, WRONG),
+        ]
+    )
+
+
+def test_each_protocol_is_measured_and_the_difference_is_the_paper_less_ours(predictions):
+    found = study_results.of_network(predictions, DRAWS)
+    views = {name: entry["views"]["test"] for name, entry in found["protocols"].items()}
+    assert views["paper"]["accuracy"]["value"] == 1
+    assert views["leak_free"]["accuracy"]["by_seed"] == [1, 0]
+    assert found["paper_minus_leak_free"]["test"]["accuracy"]["value"] == 1 / 2
+
+
+def test_a_leaking_test_is_measured_in_parts(predictions):
+    views = study_results.of_network(predictions, DRAWS)["protocols"]["paper"]["views"]
+    assert {name: view["num_images"] for name, view in views.items()} == {
+        "test": 4,
+        "test_without_copies": 3,
+        "test_without_relatives": 2,
+        "test_with_relatives": 2,
+    }
+    assert np.isnan(views["test_without_relatives"]["sensitivity"]["value"])  # no malignant image is left
+
+
+def test_a_test_without_relatives_has_no_parts(predictions):
+    views = study_results.of_network(predictions, DRAWS)["protocols"]["leak_free"]["views"]
+    assert list(views) == ["test"]
+
+
+def test_confusion_is_counted_for_each_seed(predictions):
+    confusion = study_results.of_network(predictions, DRAWS)["protocols"]["leak_free"]["confusion"]
+    assert confusion["1"] == {
+        "true_positives": 2,
+        "false_negatives": 0,
+        "false_positives": 0,
+        "true_negatives": 2,
+    }
+    assert confusion["2"]["false_positives"] == 2
+
+
+def test_one_protocol_alone_has_no_difference(predictions):
+    alone = predictions[predictions["protocol"] == "leak_free"]
+    assert "paper_minus_leak_free" not in study_results.of_network(alone, DRAWS)
+
+
+def test_roc_curves_lie_on_a_grid_and_end_at_one(predictions):
+    points = study_results.roc_points(predictions)
+    assert set(points.groupby(["protocol", "seed"]).size()) == {101}
+    wrong = points[(points["protocol"] == "leak_free") & (points["seed"] == 2)]
+    assert wrong["sensitivity"].iloc[0] == 0
+    assert wrong["sensitivity"].iloc[-1] == 1
+    assert points[points["protocol"] == "paper"]["sensitivity"].eq(1).all()

@@ -1,0 +1,84 @@
+import numpy as np
+import pytest
+
+from melanoma.evaluation import transfer
+from melanoma.evaluation.repeats import Draws, Repeats
+
+DRAWS = Draws(200, seed=1)
+TARGET = np.array([0, 0, 0, 1, 1, 1])
+GROUPS = np.array(list("abcdef"))
+PERFECT = [[0.1, 0.2, 0.3, 0.7, 0.8, 0.9]] * 2
+# One of nine pairs of a benign and a malignant image is the wrong way round.
+WORSE = [[0.1, 0.2, 0.6, 0.5, 0.8, 0.9]] * 2
+IS_TESTED = np.array([True, True, False, True, True, False])
+
+
+def networks(probabilities, is_in=slice(None)) -> Repeats:
+    return Repeats(TARGET, GROUPS, np.array(probabilities)).take(is_in)
+
+
+def measure(seen, unseen, *, min_groups=1):
+    return transfer.measure(
+        networks(seen, IS_TESTED), networks(unseen), IS_TESTED, DRAWS, min_groups=min_groups
+    )
+
+
+def test_the_source_left_out_is_measured_on_all_its_images_and_the_gap_on_its_test_images():
+    # Of the test images 0.1 and 0.2 are benign, 0.5 and 0.8 malignant: all four pairs are right.
+    found = measure(PERFECT, WORSE)
+    assert found["unseen"]["value"] == pytest.approx(8 / 9)
+    assert found["unseen_on_test"]["value"] == 1
+    assert found["seen_on_test"]["value"] == 1
+    assert found["gap"] == {"value": 0, "low": 0, "high": 0}
+
+
+def test_the_gap_is_what_having_seen_the_source_is_worth():
+    upside_down = [[0.9, 0.8, 0.7, 0.3, 0.2, 0.1]] * 2
+    found = measure(PERFECT, upside_down)
+    assert found["gap"] == {"value": 1, "low": 1, "high": 1}
+
+
+def test_with_too_few_groups_of_a_class_it_is_undefined_and_with_as_many_it_is_not():
+    found = measure(PERFECT, WORSE, min_groups=3)  # three of each class, two of them tested
+    assert np.isfinite(found["unseen"]["value"])
+    assert all(np.isnan(found[name]["value"]) for name in ("seen_on_test", "unseen_on_test", "gap"))
+    assert np.isnan(measure(PERFECT, WORSE, min_groups=4)["unseen"]["value"])
+    assert np.isfinite(measure(PERFECT, WORSE, min_groups=2)["gap"]["value"])
+
+
+def test_the_plain_auc_is_the_mean_over_networks():
+    mixed = [PERFECT[0], WORSE[0]]
+    assert transfer.plain_auc(networks(mixed)) == pytest.approx((1 + 8 / 9) / 2)
+
+
+@pytest.fixture
+def rows():
+    counts = {"kind": "collection", "num_images": 6, "num_malignant": 3}
+    unknown = {"num_images": 4, "num_malignant": 0, "why_not": "all its images are benign", "networks": {}}
+    return [
+        {"source": "A", **counts, "why_not": None, "networks": {"baseline": measure(PERFECT, WORSE)}},
+        {"source": "B", "kind": "dataset", **unknown},
+    ]
+
+
+def test_a_line_for_each_source_and_network_in_words(rows):
+    lines = transfer.table(rows).to_dict("records")
+    assert [line["source"] for line in lines] == ["A", "B"]
+    assert lines[0]["network"] == "baseline"
+    assert lines[0]["unseen"].startswith("0.889 (")
+    assert lines[1]["gap"] == "all its images are benign"
+    assert list(transfer.table([]).columns) == list(transfer.table(rows).columns)
+
+
+def test_the_figure_has_a_line_for_each_source_that_was_left_out(rows):
+    axes = transfer.figure(rows, title="t", note="n").axes[0]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["A (3 of 6)"]
+    transfer.figure([], title="t", note="n")
+
+
+def test_captions_say_what_was_measured_and_that_images_are_synthetic(rows):
+    results = {"cohort": "toy", "is_synthetic": True, "num_seeds": {"baseline": 2}, "sources": rows}
+    said = transfer.captions(results)
+    assert set(said) == {"transfer.csv", "transfer.png"}
+    assert "toy (SYNTHETIC images)" in said["transfer.png"]["caption"]
+    assert "A: baseline 0.889 (" in said["transfer.png"]["alt"]
