@@ -30,19 +30,19 @@ def settings(params):
         "filters": 4,
         "batch_size": 4,
         "learning_rate": 0.01,
-        "num_epochs": 6,
-        "patience": 6,
+        "num_epochs": 8,
+        "patience": 8,
     }
     return params.segment.model_copy(update=changes)
 
 
 @pytest.fixture
 def train(params, settings, tmp_path):
-    """Train on 16 discs; `train(num_epochs=3)` changes the settings."""
+    """Train on 32 discs; `train(num_epochs=3)` changes the settings."""
 
     def train_with(on_epoch=lambda epoch, row: None, pairs=None, **changes) -> fit.Fitted:
         return fit.train(
-            discs(16, seed=1) if pairs is None else pairs,
+            discs(32, seed=1) if pairs is None else pairs,
             discs(8, seed=2),
             settings.model_copy(update=changes),
             params.augment,
@@ -78,7 +78,7 @@ def test_it_learns_where_discs_are_and_keeps_the_best_epoch(train):
     test = discs(8, seed=3)
     found = fit.predict(fitted.model, test.images) >= 0.5
     assert overlap(found, test.lesions)["dice"].mean() > 0.75
-    assert fitted.history["epoch"].tolist() == [1, 2, 3, 4, 5, 6]
+    assert fitted.history["epoch"].tolist() == list(range(1, 9))
 
 
 def test_a_killed_training_goes_on_as_if_it_never_stopped(train, tmp_path):
