@@ -88,6 +88,7 @@ def test_a_trained_network_is_measured_on_splits_it_did_not_learn_from(trained):
 @pytest.mark.slow
 def test_the_server_would_cut_every_picture_as_it_was_packed(trained):
     packed = open_packed(Path("data/packed/sample"))
+    assert packed.crop is not None
     assert packed.crop.segmenter_sha256 == sha256_of_file(SEGMENTER / "model.onnx")
     cutter = Cutter(Segmenter(SEGMENTER / "model.onnx"), packed.crop)
     boxes = pd.read_parquet(BOXES)
