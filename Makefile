@@ -96,6 +96,10 @@ serve: .venv/.installed ## Serve the staging model of COHORT on PORT
 	MLFLOW_HTTP_REQUEST_MAX_RETRIES=$${MLFLOW_HTTP_REQUEST_MAX_RETRIES:-2} \
 		mlflow models serve -m models:/melanoma-$(COHORT)@staging --env-manager local --port $(PORT)
 
+.PHONY: page
+page: .venv/.installed ## Draw reports/index.html anew, with the registry as it is now
+	dvc repro --single-item --force page
+
 .PHONY: summary
 summary: .venv/.installed ## Say what the last results are and where to look
 	@python -m pipelines.summary

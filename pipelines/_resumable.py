@@ -20,6 +20,7 @@ from melanoma import files, tracking
 from melanoma.training import backend, checkpoints, fit
 from melanoma.training.fit import Trained
 from melanoma.training.recipe import Arrays, Recipe
+from pipelines import _training
 
 STATE, IDENTITY = "state.npz", "training.json"
 ID_TAG = "training_id"
@@ -137,6 +138,7 @@ def _log_result(result: Trained, run: tracking.Run) -> None:
     best = result.best_epoch
     run.log_metrics({"best_epoch": best["epoch"]} | {f"best_{name}": best[name] for name in scores_of(best)})
     run.log_metrics({"num_epochs": len(result.history), **backend.peak_memory_mib()})
+    run.log_text(result.history.to_csv(index=False), _training.HISTORY)
 
 
 def scores_of(row: pd.Series) -> dict[str, Any]:

@@ -9,10 +9,13 @@ from melanoma import files, schema, tracking
 from melanoma.config import Params
 from melanoma.data import crops
 from melanoma.data.packed import Packed
+from melanoma.data.protocols import LEAK_FREE
 from melanoma.training import studies
 from melanoma.training.recipe import Arrays, Recipe, code_digest
 from melanoma.training_sections import Hyperparameters, Tune
 
+# Every run of a network has this file: MLflow's page that compares runs breaks where one has no file.
+HISTORY, NO_EPOCH = "history.csv", "epoch\n"
 # Of params: train. Trials have a seed of their own, from tune.seed.
 NOT_OF_A_TRIAL = {"seed", "num_epochs", "num_seeds", "input", "num_loader_threads", "checkpoints"}
 
@@ -28,9 +31,10 @@ def data_note(cohort: str, data: Packed) -> str:
 
 
 def run_tags(cohort: str, data: Packed) -> dict[str, str]:
-    """Cohort, data digest, whether data are synthetic, git commit and DVC hashes."""
+    """Cohort, protocol, data digest, whether data are synthetic, git commit and DVC hashes."""
     return {
         "cohort": cohort,
+        "protocol": LEAK_FREE,  # the study, which has another one too, puts its own in its place
         "data_digest": data.digest,
         "is_synthetic": str(data.is_synthetic).lower(),
         "crop": crops.kind_of(data.crop),
@@ -67,6 +71,13 @@ def describe_problem(params: Params, data: Packed) -> dict[str, Any]:
         "augment": params.augment.model_dump(),
         "train": params.train.model_dump(exclude={"num_epochs"}),
     }
+
+
+def describe_trial(params: Params, data: Packed) -> dict[str, Any]:
+    """What the runs of trials say beside their hyperparameters, under the names of trained networks."""
+    described = describe_problem(params, data)
+    of_trials = {"seed": studies.trial_seed(params.tune), "num_epochs": params.tune.num_epochs}
+    return described | {"train": described["train"] | of_trials}
 
 
 def study_lock(tune: Tune, name: str) -> Path:

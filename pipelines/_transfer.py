@@ -12,8 +12,8 @@ from melanoma import config, schema, tracking
 from melanoma.data import leave_out, tables
 from melanoma.data.leave_out import Source
 from melanoma.data.packed import Packed, Part
-from melanoma.evaluation import transfer
-from melanoma.evaluation.repeats import Draws, Repeats, paired_difference
+from melanoma.evaluation import references, transfer
+from melanoma.evaluation.repeats import Draws, Repeats
 from melanoma.training import features
 from melanoma.training.fit import Trained
 from melanoma.training.recipe import Arrays, Recipe
@@ -187,23 +187,17 @@ def summarize(stage: Stage, predictions: pd.DataFrame, runs: list[dict[str, Any]
         "max_num_epochs": settings.num_epochs,
         "min_groups": settings.min_groups,
         "tuned": stage.found.model_dump(exclude_none=True),
-        "test": _on_test(whole, draws),
+        "test": transfer.on_test(whole, _colour(stage, whole), draws),
         "sources": [_row(stage, source, predictions, whole, draws) for source in stage.sources],
         "runs": runs,
     }
 
 
-def _on_test(whole: dict[str, Repeats], draws: Draws) -> dict[str, Any]:
-    """Networks that learnt from everything, on the whole test side."""
-    found: dict[str, Any] = {network: transfer.auc(of, draws) for network, of in whole.items()}
-    if set(whole) == {"baseline", "tuned"}:
-        num_pairs = min(len(of.probabilities) for of in whole.values())
-        first, second = (
-            Repeats(whole[name].target, whole[name].group_ids, whole[name].probabilities[:num_pairs])
-            for name in ("tuned", "baseline")
-        )
-        found["tuned_minus_baseline"] = paired_difference(first, second, draws)[transfer.METRIC]
-    return found
+def _colour(stage: Stage, whole: dict[str, Repeats]) -> Repeats:
+    """What a logistic regression on colours alone says of the test side."""
+    scored = references.score_colours(stage.data.images, stage.data.index, stage.params.audit)
+    first = next(iter(whole.values()))
+    return Repeats(first.target, first.group_ids, scored[None, stage.data.part(schema.TEST).rows])
 
 
 def _row(

@@ -71,7 +71,7 @@ def run(job: Job, asked: Asked) -> Outcome:
             trial_run.log_epoch,
             can_prune=not asked.is_baseline,
         )
-        return trials.run_trial(
+        outcome = trials.run_trial(
             _training.arrays(data),
             _training.recipe(job.params, asked.hyperparameters),
             report,
@@ -79,6 +79,10 @@ def run(job: Job, asked: Asked) -> Outcome:
             seed=studies.trial_seed(tune),
             objective=tune.objective,
         )
+    # Under the names of the networks of `train`, so that the tracker compares both.
+    trial_run.log_metrics({f"best_{name}": score for name, score in outcome.scores.items()})
+    trial_run.log_text(outcome.history or _training.NO_EPOCH, _training.HISTORY)
+    return outcome
 
 
 def _no_bar() -> AbstractContextManager[object]:

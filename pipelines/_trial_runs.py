@@ -12,6 +12,7 @@ from melanoma import tracking
 from melanoma.evaluation import study_figures
 from melanoma.training import search, spaces, studies
 from melanoma.training_sections import Hyperparameters
+from pipelines import _training
 
 TRIAL = "trial"  # the tag by which a run is found, even if a kill kept its id from the study
 MACHINE = ("backend", "backend_version", "keras_version", "device_kind", "device_name", "device_memory_mib")
@@ -26,12 +27,14 @@ class TrialRuns:
         tags: Of every child.
         objective: Name of the score that trials are compared by.
         baseline: Hyperparameters that a trial did not draw.
+        described: Parameters that all trials share.
     """
 
     parent: tracking.Run
     tags: Mapping[str, str]
     objective: str
     baseline: Hyperparameters
+    described: Mapping[str, object]
 
     def begin(self, trial: FrozenTrial) -> str:
         """Open a run with name and hyperparameters of a trial; its id."""
@@ -70,7 +73,8 @@ class TrialRuns:
             self.parent,
             name=f"trial {trial.number}" + (" (baseline)" if is_baseline else ""),
             tags={**self.tags, TRIAL: str(trial.number)},
-            params=spaces.complete(trial.params, self.baseline).model_dump(exclude_none=True),
+            params=spaces.complete(trial.params, self.baseline).model_dump(exclude_none=True)
+            | dict(self.described),
         )
 
     def _back_fill(self, trial: FrozenTrial) -> tracking.Run:
@@ -78,6 +82,7 @@ class TrialRuns:
         run = self._start(trial)
         for epoch, value in sorted(trial.intermediate_values.items()):
             run.log_epoch(epoch, {f"val_{self.objective}": value})
+        run.log_text(_training.NO_EPOCH, _training.HISTORY)
         return run
 
     def _end(self, run: tracking.Run, trial: FrozenTrial) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from melanoma import config, files
 from melanoma.data import packed, splits
+from melanoma.evaluation import headline
 from pipelines import _card, _cli, _promotion
 
 
@@ -33,6 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--tuning", type=Path, required=True, help="summary of the search")
     parser.add_argument("--out", type=Path, required=True, help="JSON verdict to write")
     parser.add_argument("--card", type=Path, required=True, help="model card to write")
+    parser.add_argument("--headline", type=Path, required=True, help="JSON of what the cohort came to")
     args = parser.parse_args(argv)
 
     params = config.load(args.params)
@@ -41,8 +43,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     summary["audit_warnings"] = files.read_json(args.audit)["warnings"]
     files.write_text(_card.write(args, params, candidate, summary), args.card)
     _card.attach(args.card, summary, run_id=candidate.entry["run_id"])
+    files.write_json(_gather_headline(args, candidate, summary), args.headline)
     files.write_json(summary, args.out)
-    _cli.say(f"promote@{args.cohort}", _headline(summary))
+    _cli.say(f"promote@{args.cohort}", _in_words(summary))
     return 0
 
 
@@ -63,7 +66,20 @@ def _open_candidate(args: argparse.Namespace, params: config.Params) -> _promoti
     )
 
 
-def _headline(summary: dict[str, Any]) -> str:
+def _gather_headline(
+    args: argparse.Namespace, candidate: _promotion.Candidate, summary: dict[str, Any]
+) -> dict[str, Any]:
+    return headline.gather(
+        metrics=files.read_json(args.metrics),
+        models=files.read_json(args.models),
+        predictions=candidate.predictions,
+        audit=files.read_json(args.audit),
+        comparison=files.read_json(args.seeds),
+        promotion=summary,
+    )
+
+
+def _in_words(summary: dict[str, Any]) -> str:
     what = f"{summary['registered_model']} version {summary['version']} ({summary['model']})"
     if summary["is_promoted"]:
         return f"{what} holds the alias staging"

@@ -12,21 +12,10 @@ from rich.console import Console
 from rich.table import Table
 
 from melanoma import config, files, schema
-from melanoma.evaluation import bootstrap, seeds
+from melanoma.evaluation import bootstrap, headline
 from pipelines import _cli
 
-SHOWN = (
-    "auc_roc",
-    "partial_auc_above_80_sensitivity",
-    "specificity_at_95_sensitivity",
-    "average_precision",
-    "sensitivity",
-    "specificity",
-    "ppv",
-    "npv",
-    "brier_score",
-    "expected_calibration_error",
-)
+PAGE = "index.html"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -37,39 +26,37 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     console = Console()
     for cohort in config.load(args.params).run.cohorts:
-        folder = args.reports / cohort
-        metrics = files.read_json(folder / "metrics.json")
-        console.print(_metrics_table(cohort, metrics))
-        models = files.read_json(folder / "models.json")
-        for line in _operating_point(metrics, models[metrics["selected"]]["operating_point"]):
+        found = files.read_json(args.reports / "headlines" / f"{cohort}.json")
+        console.print(_metrics_table(found))
+        for line in _operating_point(found):
             console.print(line, soft_wrap=True, highlight=False)
-        console.print(seeds.headline(files.read_json(folder / "seeds.json")), soft_wrap=True, highlight=False)
-        console.print(_verdict(files.read_json(folder / "promotion.json")), soft_wrap=True)
-        _print_next_steps(console, cohort, metrics["selected"])
+        console.print(found["seeds"], soft_wrap=True, highlight=False)
+        console.print(_verdict(found["promotion"]), soft_wrap=True)
+        _print_next_steps(console, cohort, found["selected"])
+    console.print(f"  {'all on one page:':<25}{args.reports / PAGE}", soft_wrap=True, highlight=False)
     return 0
 
 
-def _metrics_table(cohort: str, metrics: dict[str, Any]) -> Table:
-    kind = "SYNTHETIC images, not real ones" if metrics["is_synthetic"] else "real images"
-    test = metrics["baseline"][schema.TEST]
+def _metrics_table(found: dict[str, Any]) -> Table:
+    kind = "SYNTHETIC images, not real ones" if found["is_synthetic"] else "real images"
     table = Table(
-        title=f"cohort {cohort} ({kind}): test split, {test['num_images']} images, "
-        f"{test['num_malignant']} malignant",
+        title=f"cohort {found['cohort']} ({kind}): test split, {found['num_images']} images, "
+        f"{found['num_malignant']} malignant",
         caption="value and 95 % interval, bootstrap over groups; research software, not a medical device",
     )
     table.add_column("", overflow="fold")
     for model in schema.MODEL_NAMES:
-        table.add_column(model + (" (selected)" if model == metrics["selected"] else ""))
-    for name in SHOWN:
-        cells = [metrics[model][schema.TEST][name] for model in schema.MODEL_NAMES]
+        table.add_column(model + (" (selected)" if model == found["selected"] else ""))
+    for name in headline.SHOWN:
+        cells = [found["metrics"][model][name] for model in schema.MODEL_NAMES]
         table.add_row(name, *map(bootstrap.in_words, cells))
     return table
 
 
-def _operating_point(metrics: dict[str, Any], point: dict[str, Any]) -> list[str]:
+def _operating_point(found: dict[str, Any]) -> list[str]:
     """What was chosen on validation for the selected model, what it did to the test images, warnings."""
-    seen, on_test = point["evidence"], metrics[metrics["selected"]][schema.TEST]
-    malignant = on_test["three_way"]["counts"]["malignant"]
+    point, answers = found["operating_point"], found["three_way"]
+    seen, malignant = point["evidence"], answers["counts"]["malignant"]
     chosen = (
         f"operating point, chosen on validation: malignant from probability {point['threshold']:.3f} on, "
         f"sensitivity there {seen['sensitivity']:.3f} (at least {seen['sensitivity_lower_bound']:.3f}, from "
@@ -77,8 +64,8 @@ def _operating_point(metrics: dict[str, Any], point: dict[str, Any]) -> list[str
     )
     referred = (
         f"referred to a person from {point['refer_from']:.3f} to {point['refer_to']:.3f}: "
-        f"{on_test['three_way']['referred_fraction']['value']:.0%} of the test images; "
-        f"{malignant['benign']} of {on_test['num_malignant']} malignant ones were called benign"
+        f"{answers['referred_fraction']['value']:.0%} of the test images; "
+        f"{malignant['benign']} of {found['num_malignant']} malignant ones were called benign"
     )
     return [chosen, referred, *(f"warning: {warning}" for warning in seen["warnings"])]
 

@@ -1,7 +1,7 @@
 """Stage `transfer`: leave one source out: networks tested on a clinic or collection that they never saw.
 
 Run by `dvc repro transfer` where params.yaml: run.study names cohorts; a killed one goes on where it stopped.
-Reads params.yaml sections `transfer`, `baseline`, `model`, `augment` and `train`.
+Reads params.yaml sections `transfer`, `baseline`, `model`, `augment`, `train` and `audit`.
 """
 
 import argparse
@@ -61,6 +61,7 @@ def _write(args: argparse.Namespace, stage: _transfer.Stage, results: dict[str, 
     """Table, figure and their captions."""
     rows, note = results["sources"], _training.data_note(args.cohort, stage.data)
     with files.atomic_folder(args.figures) as folder:
+        files.write_csv(transfer.better(results), folder / "better.csv")
         files.write_csv(transfer.table(rows), folder / "transfer.csv")
         figure = transfer.figure(rows, title=f"sources left out of {args.cohort}", note=note)
         figure.savefig(folder / "transfer.png", dpi=stage.params.transfer.dots_per_inch)

@@ -45,7 +45,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             run_id=tracking.find_run(experiment, tag=studies.IDENTITY, value=study_id),
         ) as parent,
     ):
-        runs = _trial_runs.TrialRuns(parent, tags, tune.objective, baseline)
+        described = _training.describe_trial(params, data)
+        runs = _trial_runs.TrialRuns(parent, tags, tune.objective, baseline, described)
         workers = _trial.open_trial_workers(params, args.packed, data.digest)
         say = partial(_cli.say, f"tune@{args.cohort}")
         search.run_trials(study, workers, tune=tune, baseline=baseline, runs=runs, say=say)

@@ -8,12 +8,21 @@ from pathlib import Path
 import pytest
 
 from melanoma import config
+from tests.browser import chromium
 from tests.pipelines import workspace as ws
 from tests.postgres import postgres
 from tests.ray_nodes import cluster
 from tests.s3 import new_bucket, no_s3_settings, s3, s3_server
 
-__all__ = ["cluster", "new_bucket", "no_s3_settings", "postgres", "s3", "s3_server"]  # fixtures for all
+__all__ = [
+    "chromium",
+    "cluster",
+    "new_bucket",
+    "no_s3_settings",
+    "postgres",
+    "s3",
+    "s3_server",
+]  # fixtures for all
 
 os.environ["GX_ANALYTICS_ENABLED"] = "false"  # read when the library is imported
 # A shell starts what runs in its background deaf to Ctrl-C, and children would inherit that.
@@ -42,6 +51,7 @@ def workspace(tmp_path_factory) -> Path:
     """Every stage has run here once, on a small synthetic dataset; read only."""
     folder = tmp_path_factory.mktemp("workspace")
     ws.write_params(folder / "params.yaml", ws.SMALL)
+    shutil.copy(ROOT / "dvc.yaml", folder)  # the page draws it
     with ws.inside(folder):
         for stage in ws.STAGE_ORDER:
             assert ws.run_stage(stage) == 0, stage

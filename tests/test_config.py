@@ -228,6 +228,8 @@ BOUNDS: dict[str, tuple[list[Any], list[Any]]] = {
     "promote.min_auc_roc_lower_bound": FRACTION,
     "promote.max_primary_drop": FRACTION,
     "promote.min_malignant_groups": POSITIVE,
+    "page.max_picture_width": ([200, 4000], [199, 4001, 300.5, None]),
+    "page.max_megabytes": ([0.1, 20], [0, -1, "4", None]),
 }
 ACCEPTED = [(key, value) for key, (legal, _) in BOUNDS.items() for value in legal]
 REJECTED = [(key, value) for key, (_, illegal) in BOUNDS.items() for value in illegal]

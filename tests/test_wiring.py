@@ -86,7 +86,7 @@ def test_a_stage_depends_on_its_own_section(stage):
 def test_every_path_of_a_command_is_a_dependency_or_an_output(stage):
     named = set(re.findall(r"(?:data|models|reports)/\S+", definition(stage)["cmd"]))
     listed = paths(definition(stage).get("deps", [])) | outputs(stage)
-    listed = {path for path in listed if not path.startswith(("src/", "pipelines/"))}
+    listed = {path for path in listed if path.startswith(("data/", "models/", "reports/"))}
     assert {path for path in named if path not in listed and path.rpartition("/")[0] not in listed} == set()
     # Images are reached through the paths in the records, so `inspect` names no raw folder.
     assert listed - named <= {"data/raw/${item}", "data/raw"}
@@ -99,6 +99,12 @@ def test_every_import_of_a_stage_is_a_dependency(stage):
     assert listed == needed, f"mend dvc.yaml stages.{stage}.deps"
 
 
+def test_the_page_depends_on_its_templates_and_nothing_follows_it():
+    assert "src/melanoma/page/templates" in paths(STAGES["page"]["deps"])
+    assert not [stage for stage in STAGES if outputs("page") & paths(definition(stage)["deps"])]
+    assert list(STAGES)[-1] == "page"
+
+
 @pytest.mark.parametrize("stage", STAGES)
 def test_no_default_of_a_parameter_hides_in_a_command(stage):
     options = re.findall(r"--(\S+)", definition(stage)["cmd"])
@@ -108,7 +114,7 @@ def test_no_default_of_a_parameter_hides_in_a_command(stage):
 def test_the_loops_run_over_the_active_datasets_and_cohorts():
     loops = {stage: STAGES[stage].get("foreach") for stage in STAGES}
     assert loops == {
-        **dict.fromkeys(("sample", "duplicates", "assign", "paper", "compare")),
+        **dict.fromkeys(("sample", "duplicates", "assign", "paper", "compare", "page")),
         **dict.fromkeys(("ingest", "inspect", "validate", "card"), "${run.datasets}"),
         **dict.fromkeys(
             ("split", "segment", "pack", "tune", "train", "evaluate", "audit", "promote"), "${run.cohorts}"

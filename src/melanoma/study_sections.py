@@ -68,3 +68,10 @@ class Transfer(Section):
     min_groups: Positive
     num_bootstrap_draws: Annotated[int, Field(ge=100)]
     dots_per_inch: Annotated[int, Field(ge=30, le=300)]
+
+
+class Page(Section):
+    """Bounds of the page with all results."""
+
+    max_picture_width: Annotated[int, Field(ge=200, le=4000)]
+    max_megabytes: Annotated[float, Field(gt=0)]

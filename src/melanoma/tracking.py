@@ -29,6 +29,8 @@ from melanoma.errors import TrackingError
 DEFAULT_URI = "sqlite:///mlflow.db"
 PARENT_TAG = "mlflow.parentRunId"
 NAME_TAG = "mlflow.runName"
+# Without it the UI of MLflow 3 takes an experiment for one of language models and hides its runs.
+SHOWN_AS = {"mlflow.experimentKind": "custom_model_development"}
 PAGE = 1000  # runs that the store gives at a time
 RUNNING, FINISHED, FAILED, KILLED = "RUNNING", "FINISHED", "FAILED", "KILLED"  # what a run can be
 
@@ -198,7 +200,7 @@ def experiment_id(store: MlflowClient, name: str) -> str:
     found = store.get_experiment_by_name(name)
     if found is None:
         try:
-            return str(store.create_experiment(name))
+            return str(store.create_experiment(name, tags=SHOWN_AS))
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise

@@ -24,6 +24,7 @@ PARTS = {
     "jax": "bench_variants.measure_jax",
     "together": "bench_variants.measure_together",
     "pack": "bench_pack.measure",
+    "frozen": "bench_frozen.measure",
     "growth": "bench_growth.measure",
     "tune": "bench_tune.measure",
 }

@@ -69,7 +69,7 @@ def test_all_images_of_the_source_are_tested_and_those_of_the_test_side_are_mark
 
 
 def test_a_source_of_one_class_or_without_which_nothing_can_be_learnt_says_so(data):
-    assert leave_out.why_not(data, sources(data)["B"], ("train",)) is None
+    assert leave_out.why_not(data, sources(data)["A"], ("train",)) is None
     assert leave_out.why_not(data, sources(data)["isic"], ("train",)) == (
         "without it the train side has 1 images of one class or none"
     )

@@ -153,3 +153,27 @@ def test_a_plot_without_importances_says_why_and_the_others_are_drawn(values, ro
     assert str(why_no_importances(study)) in pages["importance"]
     for figure in figures.values():
         figure.canvas.draw()
+
+
+def test_trials_of_two_families_are_drawn_where_each_has_the_hyperparameter():
+    made = optuna.create_study(study_name="both", direction="maximize")
+    for number in range(6):
+        trial = made.ask()
+        trial.suggest_int("depth", 1, 5)
+        if number % 2 == 0:
+            trial.suggest_categorical("batch_norm", [False, True])
+        else:
+            trial.suggest_float("only_here", 0, 1)
+        trial.set_user_attr("is_baseline", number == 0)
+        made.tell(trial, 0.5 + number / 20)
+    figures = study_figures.study_figures(made, objective="auc_roc", note=NOTE)
+    panels = {axes.get_xlabel(): axes for axes in figures["slice"].axes}
+    shown = {
+        name: np.shape(panels[name].collections[0].get_offsets())[0]
+        for name in ("depth", "batch_norm", "only_here")
+    }
+    assert shown == {"depth": 6, "batch_norm": 3, "only_here": 3}
+    axes = figures["parallel_coordinates"].axes[0]
+    gaps = [int(np.isnan(line.get_ydata()).sum()) for line in axes.lines if np.size(line.get_xdata()) == 3]
+    assert gaps == [1] * 6
+    assert set(study_figures.study_pages(made, objective="auc_roc", note=NOTE)) == PLOTS

@@ -51,6 +51,33 @@ def test_the_plain_auc_is_the_mean_over_networks():
     assert transfer.plain_auc(networks(mixed)) == pytest.approx((1 + 8 / 9) / 2)
 
 
+def test_networks_are_compared_on_the_test_side_in_pairs_and_with_colours_alone():
+    whole = {"baseline": networks(WORSE), "tuned": networks(PERFECT[:1])}
+    colour = networks([[0.9, 0.8, 0.7, 0.3, 0.2, 0.1]])
+    found = transfer.on_test(whole, colour, DRAWS)
+    assert found["baseline"]["value"] == pytest.approx(8 / 9)
+    assert found["colour"]["value"] == 0
+    assert found["tuned_minus_baseline"]["value"] == pytest.approx(1 / 9)
+    assert found["tuned_minus_colour"]["value"] == 1
+    assert set(transfer.on_test({"baseline": whole["baseline"]}, colour, DRAWS)) == {
+        "baseline",
+        "colour",
+        "baseline_minus_colour",
+    }
+
+
+def test_the_table_of_who_is_better_ends_with_figures_of_others_and_their_sources():
+    whole = {"baseline": networks(WORSE), "tuned": networks(PERFECT)}
+    test = transfer.on_test(whole, networks(WORSE[:1]), DRAWS)
+    results = {"cohort": "toy", "num_seeds": {"baseline": 2, "tuned": 2}, "test": test}
+    lines = transfer.better(results)
+    assert lines["auc_roc"].iloc[1].startswith("1.000 (")
+    assert lines["what"].iloc[3] == "best of the search, less the paper's network, the baseline"
+    others = lines[lines["source"] != "measured here"]
+    assert others["auc_roc"].tolist() == ["0.874", "0.73"]
+    assert others["source"].notna().all()
+
+
 @pytest.fixture
 def rows():
     counts = {"kind": "collection", "num_images": 6, "num_malignant": 3}
@@ -79,6 +106,6 @@ def test_the_figure_has_a_line_for_each_source_that_was_left_out(rows):
 def test_captions_say_what_was_measured_and_that_images_are_synthetic(rows):
     results = {"cohort": "toy", "is_synthetic": True, "num_seeds": {"baseline": 2}, "sources": rows}
     said = transfer.captions(results)
-    assert set(said) == {"transfer.csv", "transfer.png"}
+    assert set(said) == {"better.csv", "transfer.csv", "transfer.png"}
     assert "toy (SYNTHETIC images)" in said["transfer.png"]["caption"]
     assert "A: baseline 0.889 (" in said["transfer.png"]["alt"]

@@ -48,6 +48,8 @@ def test_the_runs_hold_parameters_epochs_device_lineage_groups_and_the_curves(at
         assert run.data.tags["seed"] == run.data.params["train.seed"] == "1"
         assert run.data.tags["tuning_run_id"] == tuning["run_id"]
         assert {"backend", "device_kind", "device_name"} <= set(run.data.tags)
+        assert run.data.tags["protocol"] == "leak_free"
+        assert "history.csv" in {file.path for file in store.list_artifacts(runs[name])}
         assert run.data.metrics["peak_memory_mib"] > 0
         history = pd.read_csv(f"models/sample/{name}/history.csv")
         for score in ("val_loss", "images_per_second", "learning_rate"):

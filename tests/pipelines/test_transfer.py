@@ -30,7 +30,9 @@ def test_a_cohort_of_one_source_has_none_to_leave_out_and_is_measured_whole(at_w
     found = results()
     assert found["sources"] == []
     assert found["is_synthetic"] is True
-    assert set(found["test"]) == {"baseline", "tuned", "tuned_minus_baseline"}
+    differences = {"tuned_minus_baseline", "tuned_minus_colour", "baseline_minus_colour"}
+    assert set(found["test"]) == {"baseline", "tuned", "colour"} | differences
+    assert pd.read_csv(OUT / "sample" / "better.csv")["auc_roc"].notna().all()
     assert pd.read_csv(OUT / "sample" / "transfer.csv").empty
 
 
@@ -48,7 +50,7 @@ def test_each_source_is_left_out_and_tested_by_networks_that_never_saw_it(two_cl
     assert scored.groupby(["left_out", "seed"]).ngroups == 3 * 2
     assert set(scored.loc[scored["left_out"] == "here", "image_id"]) <= two_clinics
     captions = json.loads((OUT / "sample" / "captions.json").read_text())
-    assert set(captions) == {"transfer.csv", "transfer.png"}
+    assert set(captions) == {"better.csv", "transfer.csv", "transfer.png"}
     assert "6 of 6: baseline without there, seed 2" in capsys.readouterr().out
     store = tracking.client()
     experiment = store.get_experiment_by_name("melanoma-study").experiment_id

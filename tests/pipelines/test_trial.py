@@ -5,6 +5,7 @@ from functools import partial
 from pathlib import Path
 
 import optuna
+import pandas as pd
 import pytest
 
 from melanoma import config, tracking
@@ -56,6 +57,13 @@ def test_a_worker_reports_each_epoch_to_the_study_and_to_the_trials_run_and_show
     assert {entry.step: entry.value for entry in logged} == trial.intermediate_values
     assert sorted(trial.intermediate_values) == [1, 2]
     assert outcome.value in trial.intermediate_values.values()
+    kept = tracking.download_run_file(asked.run_id, "history.csv", Path("of_the_run"))
+    assert pd.read_csv(kept)["epoch"].tolist() == [1, 2]
+    metrics = tracking.read_run(asked.run_id).data.metrics
+    assert metrics["best_val_auc_roc"] == outcome.value
+    assert {name for name in metrics if name.startswith("best_val_")} == {
+        f"best_{name}" for name in metrics if name.startswith("val_")
+    }
 
 
 def test_a_cohort_that_was_packed_anew_meanwhile_is_refused(job, asked):

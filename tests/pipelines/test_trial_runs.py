@@ -23,7 +23,8 @@ def parent(store):
 
 @pytest.fixture
 def runs(parent, params):
-    return TrialRuns(parent, {"cohort": "toy"}, "auc_roc", params.baseline)
+    described = {"train": {"num_epochs": 2}}
+    return TrialRuns(parent, {"cohort": "toy"}, "auc_roc", params.baseline, described)
 
 
 @pytest.fixture
@@ -71,7 +72,9 @@ def test_a_trial_that_begins_has_an_open_run_with_all_hyperparameters(study, run
     assert run.info.status == "RUNNING"
     assert run.info.run_name == "trial 0 (baseline)"
     assert run.data.tags["cohort"] == "toy"
-    assert run.data.params == {key: str(value) for key, value in params.baseline.model_dump().items()}
+    assert run.data.params == {key: str(value) for key, value in params.baseline.model_dump().items()} | {
+        "train.num_epochs": "2"
+    }  # which all trials share, under the name that trained networks give it
 
 
 @pytest.mark.parametrize(

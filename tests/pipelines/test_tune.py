@@ -66,7 +66,9 @@ def test_every_trial_has_one_run_with_hyperparameters_epochs_state_and_device(at
         (run,) = runs[trial["trial"]]
         assert run.info.run_id == trial["run_id"]
         assert run.info.status == "FINISHED"
-        assert run.data.params == {key: str(value) for key, value in trial["hyperparameters"].items()}
+        hyperparameters = {key: str(value) for key, value in trial["hyperparameters"].items()}
+        assert hyperparameters.items() <= run.data.params.items()
+        assert run.data.tags["protocol"] == "leak_free"
         assert run.data.tags["state"] == trial["state"]
         assert run.data.tags["device_name"] == trial["device"]
         assert float(run.data.tags["duration_seconds"]) == trial["duration_seconds"] > 0

@@ -35,6 +35,7 @@ STAGE_ORDER = (
     "study",
     "compare",
     "transfer",
+    "page",
 )
 
 

@@ -5,7 +5,7 @@ import pytest
 from optuna.trial import TrialState
 
 from melanoma.errors import TrainingError
-from melanoma.training import studies
+from melanoma.training import spaces, studies
 from melanoma.training.storages import open_storage
 from melanoma.training_sections import Choices
 
@@ -217,3 +217,32 @@ def test_a_study_without_a_completed_trial_has_no_best(begin, tune, params):
     study.tell(study.ask(), state=TrialState.PRUNED)
     with pytest.raises(TrainingError, match=r"No trial of study s ran to its end"):
         studies.summarize(study, tune, params.baseline, run_ids={})
+
+
+def test_a_study_of_both_families_learns_from_each_and_tells_what_a_trial_lacks(tune, params):
+    rows = {"batch_norm": Choices(choices=[False, True]), "family": Choices(choices=["conv_blocks", "vgg16"])}
+    both = tune.model_copy(update={"space": tune.space.model_copy(update=rows), "num_startup_trials": 2})
+    study = studies.open_study("both", PROBLEM, both, baseline=params.baseline)
+    for number in range(12):
+        study.sampler = studies.make_sampler(both, number)
+        trial = study.ask()
+        chosen = spaces.suggest(trial, both.space, params.baseline)
+        study.tell(trial, 0.6 + 0.1 * (chosen.family == "vgg16") - 0.01 * chosen.depth)
+    summary = studies.summarize(study, both, params.baseline, run_ids={})
+    families = [row["hyperparameters"]["family"] for row in summary["trials"]]
+    assert families[0] == "conv_blocks"  # the baseline
+    assert set(families) == {"conv_blocks", "vgg16"}
+    for trial, row in zip(study.trials, summary["trials"], strict=True):
+        is_vgg16 = row["hyperparameters"]["family"] == "vgg16"
+        assert ("batch_norm" in trial.params) is not is_vgg16
+        assert (row["hyperparameters"]["batch_norm"] is None) is is_vgg16
+    assert summary["best"]["hyperparameters"]["family"] == "vgg16"
+    assert summary["best"]["hyperparameters"]["filters"] is None
+
+
+def test_the_samplers_grouping_is_no_news(tune, recwarn):
+    families = Choices(choices=["conv_blocks", "vgg16"])
+    studies.make_sampler(
+        tune.model_copy(update={"space": tune.space.model_copy(update={"family": families})}), 0
+    )
+    assert [str(warning.message) for warning in recwarn] == []

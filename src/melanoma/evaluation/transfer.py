@@ -1,12 +1,14 @@
 """What is lost on a source that a network never saw: the honest figure for a new clinic."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from melanoma import config
 from melanoma.evaluation import repeats
 from melanoma.evaluation.bootstrap import in_words
 from melanoma.evaluation.figures import COLORS, new_figure
@@ -16,6 +18,13 @@ from melanoma.schema import BENIGN, MALIGNANT
 
 METRIC = "auc_roc"
 MEASURED = ("unseen", "seen_on_test", "unseen_on_test", "gap")
+PAIRS = (("tuned", "baseline"), ("tuned", "colour"), ("baseline", "colour"))
+WORDS = {
+    "baseline": "the paper's network, the baseline",
+    "tuned": "best of the search",
+    "colour": "logistic regression on colours alone",
+}
+ANCHORS = Path(__file__).with_name("anchors.yaml")
 COUNTS = ("source", "kind", "num_images", "num_malignant")
 UNKNOWN = {"value": float("nan"), "low": float("nan"), "high": float("nan")}
 
@@ -44,6 +53,37 @@ def measure(
         found["seen_on_test"], found["unseen_on_test"] = auc(seen, draws), auc(on_test, draws)
         found["gap"] = repeats.paired_difference(seen, on_test, draws)[METRIC]
     return found
+
+
+def on_test(whole: dict[str, Repeats], colour: Repeats, draws: Draws) -> dict[str, dict[str, float]]:
+    """AUC of each kind of network that learnt from every source, on the whole test side, and differences.
+
+    Args:
+        whole: By kind of network; the i-th of each kind share a seed.
+        colour: What a regression on colours alone says of the same images, one row.
+        draws: Of the intervals.
+
+    Returns:
+        By kind, `colour` among them; and `tuned_minus_baseline` and so on, paired, over as many networks as
+        both kinds have.
+    """
+    found = {network: auc(of, draws) for network, of in whole.items()} | {"colour": auc(colour, draws)}
+    for first, second in PAIRS:
+        if first in whole and (second in whole or second == "colour"):
+            of_first = whole[first]
+            number = len(of_first.probabilities)
+            if second == "colour":  # the same regression beside each network
+                of_second = _networks(colour, np.repeat(colour.probabilities, number, axis=0))
+            else:
+                number = min(number, len(whole[second].probabilities))
+                of_second = _networks(whole[second], whole[second].probabilities[:number])
+            of_first = _networks(of_first, of_first.probabilities[:number])
+            found[f"{first}_minus_{second}"] = repeats.paired_difference(of_first, of_second, draws)[METRIC]
+    return found
+
+
+def _networks(like: Repeats, probabilities: np.ndarray) -> Repeats:
+    return Repeats(like.target, like.group_ids, probabilities)
 
 
 def auc(networks: Repeats, draws: Draws) -> dict[str, float]:
@@ -77,6 +117,33 @@ def table(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
             words = {name: in_words(found[name]) if found else row["why_not"] for name in MEASURED}
             lines.append(counts | {"network": network} | words)
     return pd.DataFrame(lines, columns=[*COUNTS, "network", *MEASURED])
+
+
+def better(results: dict[str, Any]) -> pd.DataFrame:
+    """Who has which AUC, with what test images; the figures of others last."""
+    test, seeds = results["test"], results["num_seeds"]
+    tested = f"test side of {results['cohort']}"
+    lines = [
+        {"what": WORDS[name], "networks": seeds.get(name, 1), "auc_roc": in_words(test[name])}
+        for name in WORDS
+        if name in test
+    ]
+    lines += [
+        {
+            "what": f"{WORDS[first]}, less {WORDS[second]}",
+            "auc_roc": in_words(test[f"{first}_minus_{second}"]),
+        }
+        for first, second in PAIRS
+        if f"{first}_minus_{second}" in test
+    ]
+    lines = [line | {"tested_with": tested, "source": "measured here"} for line in lines]
+    for anchor in config.read_yaml(ANCHORS)["anchors"]:
+        lines.append(
+            {"what": anchor["name"], "auc_roc": f"{anchor['auc_roc']:g}"}
+            | {name: anchor[name] for name in ("tested_with", "source")}
+        )
+    columns = ["what", "networks", "auc_roc", "tested_with", "source"]
+    return pd.DataFrame(lines, columns=columns).astype({"networks": "Int64"})
 
 
 def figure(rows: Sequence[dict[str, Any]], *, title: str, note: str) -> Figure:
@@ -116,7 +183,13 @@ def captions(results: dict[str, Any]) -> dict[str, dict[str, str]]:
         for row in results["sources"]
         for network, found in row["networks"].items()
     ]
+    best = (
+        f"Better than the baseline? Networks that learnt from all of {cohort}, on its test images, with 95 % "
+        "intervals and paired differences. The figures of others were measured on other test images: they "
+        "are for orientation only."
+    )
     return {
+        "better.csv": {"caption": best, "alt": best},
         "transfer.csv": {"caption": what, "alt": what},
         "transfer.png": {"caption": what, "alt": "AUC on the source left out. " + "; ".join(lines) + "."},
     }

@@ -60,12 +60,16 @@ class Outcome:
         value: The objective at the epoch whose weights are kept; None unless complete.
         error: Why it failed.
         facts: Kept with the trial: `duration_seconds`, `device` and more, JSON types.
+        scores: On validation at that epoch, by name (`val_…`); empty unless complete.
+        history: CSV with a row an epoch; empty when it failed.
     """
 
     state: Literal["complete", "pruned", "failed"]
     value: float | None = None
     error: str | None = None
     facts: dict[str, Any] = field(default_factory=dict)
+    scores: dict[str, float] = field(default_factory=dict)
+    history: str = ""
 
 
 class Runs(Protocol):

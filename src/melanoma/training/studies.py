@@ -7,11 +7,13 @@ problem: data, space, settings and code; trials of two problems never share a st
 import hashlib
 import json
 import uuid
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import optuna
+from optuna.exceptions import ExperimentalWarning
 from optuna.trial import FrozenTrial, TrialState
 
 from melanoma.errors import TrainingError
@@ -95,13 +97,15 @@ def make_sampler(tune: Tune, number: int) -> optuna.samplers.BaseSampler:
     what the study has tried; so a study that was killed draws what it would have drawn.
     """
     seed = int(np.random.SeedSequence([tune.seed, number]).generate_state(1)[0])
-    return optuna.samplers.TPESampler(
-        seed=seed,
-        multivariate=True,
-        group=tune.space.family is not None,  # trials of another family draw other hyperparameters
-        n_startup_trials=tune.num_startup_trials,
-        constant_liar=True,  # or workers would draw alike, each knowing nothing of the others' trials
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)  # of `group`
+        return optuna.samplers.TPESampler(
+            seed=seed,
+            multivariate=True,
+            group=tune.space.family is not None,  # trials of another family draw other hyperparameters
+            n_startup_trials=tune.num_startup_trials,
+            constant_liar=True,  # or workers would draw alike, each knowing nothing of the others' trials
+        )
 
 
 def make_pruner(tune: Tune) -> optuna.pruners.BasePruner:

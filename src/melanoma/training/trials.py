@@ -67,12 +67,16 @@ def run_trial(
             raise
         return Outcome("failed", error=_describe(error), facts=_facts(started))
     facts = _facts(started) | {"images_per_second": float(trained.history["images_per_second"].median())}
+    history = trained.history.to_csv(index=False)
     if report.is_pruned:
-        return Outcome("pruned", facts=facts)
-    value = float(trained.best_epoch[f"val_{objective}"])
+        return Outcome("pruned", facts=facts, history=history)
+    best = trained.best_epoch
+    value = float(best[f"val_{objective}"])
     if not np.isfinite(value):
         return Outcome("failed", error=f"{objective} is undefined at the epoch that was kept.", facts=facts)
-    return Outcome("complete", value, facts=facts | {"best_epoch": int(trained.best_epoch["epoch"])})
+    scores = {str(name): float(best[name]) for name in best.index if str(name).startswith("val_")}
+    facts |= {"best_epoch": int(best["epoch"])}
+    return Outcome("complete", value, facts=facts, scores=scores, history=history)
 
 
 def _is_of_the_trial(error: Exception) -> bool:

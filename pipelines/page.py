@@ -1,0 +1,40 @@
+"""Stage `page`: put all results on one page that needs no network.
+
+Run by `dvc repro page`. Reads params.yaml sections `page` and `run`.
+"""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from melanoma import config, files, tracking
+from melanoma.page import write
+from pipelines import _cli, _page
+
+EXPERIMENT = "melanoma-reports"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Write the page and attach it to a run of its own."""
+    parser = _cli.parser(__doc__)
+    parser.add_argument("--graph", type=Path, required=True, help="dvc.yaml")
+    parser.add_argument("--headlines", type=Path, required=True, help="folder, a JSON a cohort")
+    parser.add_argument("--cards", type=Path, required=True, help="folder of data cards")
+    parser.add_argument("--study", type=Path, required=True, help="folder, a folder a stage of the study")
+    parser.add_argument("--out", type=Path, required=True, help="HTML to write")
+    args = parser.parse_args(argv)
+
+    params = config.load(args.params)
+    contents = _page.gather(args, params)
+    files.write_text(write.write(contents, max_megabytes=params.page.max_megabytes), args.out)
+    cohorts = ", ".join(found["cohort"] for found in contents.headlines) or "no cohort"
+    tags = {"stage": "page", "cohorts": cohorts, **tracking.lineage_tags()}
+    with tracking.open_run(experiment=EXPERIMENT, name=f"page of {cohorts}", tags=tags) as run:
+        run.log_file(args.out)
+    size = args.out.stat().st_size / write.MEGABYTE
+    _cli.say("page", f"{cohorts}: {size:.2f} megabytes, {len(contents.missing)} things missing -> {args.out}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(_cli.run(main))

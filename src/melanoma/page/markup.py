@@ -1,0 +1,169 @@
+"""Markdown of reports as parts of the page: HTML in it is shown, not obeyed.
+
+Headings move down, so that the page keeps one first heading and skips no level; tables become tables of the
+page; pictures come along, or are named as missing.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import unquote
+
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
+from markupsafe import Markup
+
+from melanoma.page.pictures import Picture, embed
+from melanoma.page.tables import Table, make
+
+DEEPEST = 6
+PARSER = MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethrough"])
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A part of a document: running HTML, or tables in a row, or pictures in a row; the others are empty."""
+
+    html: Markup = field(default_factory=Markup)
+    tables: tuple[Table, ...] = ()
+    pictures: tuple[Picture, ...] = ()
+
+
+@dataclass(frozen=True)
+class Document:
+    """A page in Markdown.
+
+    Attributes:
+        title: Its first heading, which is not among the pieces; empty where there is none.
+        pieces: In order.
+        shown: Pictures among the pieces, as it names them.
+        missing: Pictures that it names and that are not here.
+    """
+
+    title: str
+    pieces: list[Piece]
+    shown: list[str]
+    missing: list[str]
+
+
+def read(
+    path: Path, *, top_level: int, max_width: int, captions: Mapping[str, Mapping[str, str]] | None = None
+) -> Document:
+    """The document in a Markdown file.
+
+    Args:
+        path: Its pictures are looked for from its folder on, and nowhere above it.
+        top_level: Of its second-level headings on the page.
+        max_width: Of pictures, in pixels.
+        captions: `caption` and `alt` by file name of a picture; one without has the words of the document.
+    """
+    title, tokens = _take_title(PARSER.parse(path.read_text(encoding="utf-8")))
+    pieces: list[Piece] = []
+    shown: list[str] = []
+    missing: list[str] = []
+    heading, level = title, top_level - 1
+    for block in _blocks(tokens):
+        if block[0].type == "heading_open":
+            heading = _text(block[1])
+            level = _lower(block, level, top_level=top_level)
+        if block[0].type == "table_open":
+            pieces.append(Piece(tables=(_table(block, heading),)))
+        elif (images := _images(block)) is not None:
+            for image in images:
+                source = unquote(str(image.attrs["src"]))
+                said = (captions or {}).get(source, {"caption": image.content})
+                picture = _embed(path.parent, source, said, max_width=max_width)
+                pieces += [Piece(pictures=(picture,))] if picture else []
+                (shown if picture else missing).append(source)
+        else:
+            _drop_images(block, missing)
+            html = PARSER.renderer.render(block, PARSER.options, {})
+            pieces.append(Piece(html=Markup(html)))  # noqa: S704 the parser escapes what it reads
+    return Document(title, _joined(pieces), shown, missing)
+
+
+def _joined(pieces: Sequence[Piece]) -> list[Piece]:
+    """What follows what is like it becomes one piece."""
+    joined: list[Piece] = []
+    for piece in pieces:
+        before = joined[-1] if joined else None
+        if before is not None and _kind(before) == _kind(piece):
+            joined[-1] = Piece(
+                before.html + piece.html, before.tables + piece.tables, before.pictures + piece.pictures
+            )
+        else:
+            joined.append(piece)
+    return joined
+
+
+def _kind(piece: Piece) -> tuple[bool, bool]:
+    return bool(piece.tables), bool(piece.pictures)
+
+
+def _take_title(tokens: list[Token]) -> tuple[str, list[Token]]:
+    if tokens and tokens[0].type == "heading_open" and tokens[0].tag == "h1":
+        return _text(tokens[1]), tokens[3:]
+    return "", tokens
+
+
+def _blocks(tokens: list[Token]) -> Iterator[list[Token]]:
+    """Runs of tokens that open and close at the top of the document."""
+    block: list[Token] = []
+    for token in tokens:
+        block.append(token)
+        if token.level == 0 and token.nesting <= 0:
+            yield block
+            block = []
+
+
+def _lower(block: list[Token], before: int, *, top_level: int) -> int:
+    """Move a heading down, at most one level below the one before it; its level."""
+    wanted = top_level + max(0, int(block[0].tag[1]) - 2)
+    level = min(wanted, before + 1, DEEPEST)
+    for token in (block[0], block[-1]):
+        token.tag = f"h{level}"
+    return level
+
+
+def _table(block: list[Token], heading: str) -> Table:
+    rows: list[list[str]] = []
+    for token in block:
+        if token.type == "tr_open":
+            rows.append([])
+        elif token.type == "inline":
+            rows[-1].append(_text(token))
+    about = f"{heading}: {rows[0][0]}" if heading else rows[0][0]
+    return make(about, rows[0], rows[1:])
+
+
+def _text(inline: Token) -> str:
+    """What a reader sees of a line, without marks."""
+    kinds = {"softbreak": " ", "hardbreak": " "}
+    return "".join(kinds.get(token.type, token.content) for token in inline.children or [])
+
+
+def _images(block: list[Token]) -> list[Token] | None:
+    """The pictures of a paragraph that holds nothing else."""
+    if [token.type for token in block] != ["paragraph_open", "inline", "paragraph_close"]:
+        return None
+    children = [token for token in block[1].children or [] if token.type != "softbreak"]
+    return children if children and all(token.type == "image" for token in children) else None
+
+
+def _embed(folder: Path, source: str, said: Mapping[str, str], *, max_width: int) -> Picture | None:
+    """None where the picture is not below `folder`: nothing else is read, and nothing is fetched."""
+    path = (folder / source).resolve()
+    if not path.is_relative_to(folder.resolve()) or not path.is_file():
+        return None
+    alt = said.get("alt") or said["caption"] or f"Picture {path.name}, not described"
+    return embed(path, caption=said["caption"], alt=alt, max_width=max_width)
+
+
+def _drop_images(block: list[Token], missing: list[str]) -> None:
+    """Pictures in running text become their words: the page loads nothing."""
+    for token in block:
+        for child in token.children or []:
+            if child.type == "image":
+                missing.append(str(child.attrs["src"]))
+                child.type, child.tag, child.content = "text", "", f"[picture: {child.content}]"
+                child.children, child.attrs = None, {}

@@ -1,0 +1,88 @@
+import numpy as np
+import pytest
+
+from melanoma import files
+from melanoma.evaluation import headline
+from melanoma.evaluation.report import evaluate
+from melanoma.schema import TEST
+
+PROMOTION = {
+    "registered_model": "melanoma-toy",
+    "version": 7,
+    "is_promoted": False,
+    "reasons": ["r"],
+    "staging_version": None,
+    "gates": [],
+    "data_digest": "d" * 64,
+    "looks": {},
+}
+MEASURED = {"value": 0.8, "low": 0.7, "high": 0.9}
+SCORE = {"mean": 0.9, "standard_deviation": 0.1}
+COMPARISON = {
+    "seeds": [1],
+    "same_hyperparameters": False,
+    "baseline": {"val_auc_roc": SCORE},
+    "tuned": {"val_auc_roc": SCORE},
+    "tuned_minus_baseline": {"val_auc_roc": SCORE},
+}
+
+
+@pytest.fixture
+def found(index, scores, settings, described):
+    report = evaluate(
+        index, scores, settings, described=described, cohort="toy", is_synthetic=True, selected="tuned"
+    )
+    models = {
+        name: {"run_id": name * 2, "operating_point": report.points[name].to_dict()} for name in report.points
+    }
+    reference = {"num_images": 8, "auc_roc": MEASURED, "selected_minus_reference": MEASURED}
+    return headline.gather(
+        metrics=files.as_json(report.metrics),
+        models=models,
+        predictions=report.predictions,
+        audit={"references": {"colour": reference}, "warnings": ["hair"]},
+        comparison=COMPARISON,
+        promotion=PROMOTION,
+    ), report
+
+
+def test_it_holds_the_metrics_of_both_models_on_test_and_counts_of_the_selected_one(found):
+    head, report = found
+    for model in ("baseline", "tuned"):
+        measured = report.metrics[model][TEST]
+        assert head["metrics"][model] == {name: measured[name] for name in headline.SHOWN}
+    assert (head["num_images"], head["num_malignant"]) == (8, 3)
+    assert (head["cohort"], head["selected"], head["is_synthetic"]) == ("toy", "tuned", True)
+    assert head["references"] == {"colour": {"auc_roc": MEASURED, "selected_minus_reference": MEASURED}}
+    assert head["promotion"] == {name: PROMOTION[name] for name in headline.OF_PROMOTION}
+    assert head["run_ids"] == {"baseline": "baseline" * 2, "tuned": "tuned" * 2}
+    assert head["data_digest"] == "d" * 64
+    assert "baseline 0.900" in head["seeds"]
+
+
+def test_the_roc_curve_has_its_corners_and_only_them(found):
+    head, _ = found
+    # 0.9 0.8 0.7 are malignant, all below benign: up, then to the right.
+    assert head["roc"]["tuned"] == {"false_positive_fraction": "0 0 1", "sensitivity": "0 1 1"}
+    # The third malignant image, 0.15, lies below four of the five benign ones.
+    assert head["roc"]["baseline"] == {
+        "false_positive_fraction": "0 0 0.8 0.8 1",
+        "sensitivity": "0 0.6667 0.6667 1 1",
+    }
+
+
+def test_a_curve_without_one_class_is_words_for_undefined(found):
+    _, report = found
+    rows = report.predictions[report.predictions["target"] == 0]
+    assert set(headline._roc(rows, "tuned")["sensitivity"].split()) == {"nan"}
+
+
+def test_points_on_a_straight_piece_are_left_out():
+    points = np.array([[0.0, 0.1, 0.2, 0.2, 1.0], [0.0, 0.2, 0.4, 0.9, 1.0]])
+    assert headline._corners(points).tolist() == [True, False, True, True, True]
+
+
+def test_it_can_be_written_and_read_again(found, tmp_path):
+    head, _ = found
+    files.write_json(head, tmp_path / "a.json")
+    assert files.read_json(tmp_path / "a.json") == files.as_json(head)

@@ -1,0 +1,269 @@
+"""The page as people use it, in a real browser: mouse, keyboard, phone, dark mode, rules of accessibility."""
+
+import json
+import re
+from itertools import pairwise
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+
+from melanoma.page import markup, write
+from tests.browser import opened
+from tests.page.toys import WIDTH, contents, draw_picture, headline, study_parts
+
+PHONE = (360, 740)
+HOSTILE = "<script>window.attacked = 1</script><img src=x onerror='window.attacked = 1'>"
+TABLE = """model,accuracy,note
+paper,0.8887,b
+ours,0.912 (0.880 to 0.941),a
+older,-0.5 (-1.0 to 0.1),
+none,-,c
+"""
+CARD = f"""# Data card: ph2
+
+Taken from {HOSTILE}
+
+## Classes
+
+| attribution | images |
+| --- | ---: |
+| {HOSTILE} | 1,200 |
+| clinic | 90 |
+
+![Age by class](<ph2/age.png>)
+"""
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory):
+    """A page with two cohorts, a study, a data card and something missing."""
+    folder = tmp_path_factory.mktemp("page")
+    compare = folder / "study" / "compare"
+    for number in range(3):
+        draw_picture(compare / f"{number}.png", size=(900, 500))
+    (compare / "table.csv").write_text(TABLE)
+    captions = {
+        f"{number}.png": {"caption": f"Figure {number}", "alt": f"Picture {number}"} for number in range(3)
+    }
+    (compare / "captions.json").write_text(json.dumps(captions | {"table.csv": {"caption": "Table II"}}))
+    draw_picture(folder / "ph2" / "age.png")
+    (folder / "ph2.md").write_text(CARD)
+    text = write.write(
+        contents(
+            headlines=[headline(warnings=[HOSTILE]), headline("sample", is_synthetic=True)],
+            cards={"ph2": markup.read(folder / "ph2.md", top_level=3, max_width=WIDTH)},
+            study_cohorts=["ph2"],
+            parts=study_parts(folder / "study", ["ph2"]),
+            missing=["reports/data/isic.md"],
+        ),
+        max_megabytes=1,
+    )
+    (folder / "index.html").write_text(text, encoding="utf-8")
+    return (folder / "index.html").as_uri()
+
+
+@pytest.fixture
+def show(chromium, address):
+    """The page, closed again when the test is over."""
+    open_pages = []
+
+    def show_page(**options):
+        manager = opened(chromium, address, **options)
+        open_pages.append(manager)
+        return manager.__enter__()
+
+    yield show_page
+    for manager in open_pages:
+        manager.__exit__(None, None, None)
+
+
+def unfold(page) -> None:
+    page.evaluate("document.querySelectorAll('details').forEach(fold => fold.open = true)")
+
+
+def first_column(page, caption="Table II") -> list[str]:
+    table = page.locator("table", has=page.locator("caption", has_text=caption))
+    return table.locator("tbody tr > :first-child").all_inner_texts()
+
+
+def head(page, name, caption="Table II"):
+    table = page.locator("table", has=page.locator("caption", has_text=caption))
+    return table.get_by_role("columnheader", name=name)
+
+
+def test_it_opens_without_an_error_and_without_asking_for_anything(show, address):
+    seen = show()
+    unfold(seen.page)
+    seen.page.wait_for_load_state("networkidle")
+    assert seen.problems == []
+    assert seen.blocked == []
+    assert [request for request in seen.requests if not request.startswith("data:")] == [address]
+
+
+def test_all_pictures_load_and_have_words(show):
+    page = show().page
+    unfold(page)
+    pictures = page.evaluate("Array.from(document.images, image => [image.naturalWidth, image.alt])")
+    assert sorted(alt for _, alt in pictures) == ["Age by class", "Picture 0", "Picture 1", "Picture 2"]
+    assert all(width > 0 for width, _ in pictures)
+
+
+def test_hostile_words_of_a_report_are_shown_and_do_nothing(show):
+    seen = show()
+    unfold(seen.page)
+    assert seen.page.evaluate("window.attacked") is None
+    assert "window.attacked = 1" in seen.page.locator("main").inner_text()
+    assert seen.problems == []
+
+
+def test_even_a_script_that_got_past_the_escaping_could_not_run(show):
+    seen = show()
+    seen.page.evaluate(
+        "const script = document.createElement('script'); script.textContent = 'window.attacked = 1';"
+        "document.body.append(script);"
+    )
+    assert seen.page.evaluate("window.attacked") is None
+    assert any("Content Security Policy" in problem for problem in seen.problems)
+
+
+def test_a_click_sorts_numbers_by_value_and_a_second_one_the_other_way_with_blanks_below(show):
+    page = show().page
+    assert first_column(page) == ["paper", "ours", "older", "none"]
+    button = head(page, "accuracy").get_by_role("button")
+    button.click()
+    assert first_column(page) == ["older", "paper", "ours", "none"]
+    assert head(page, "accuracy").get_attribute("aria-sort") == "ascending"
+    button.click()
+    assert first_column(page) == ["ours", "paper", "older", "none"]
+    assert head(page, "accuracy").get_attribute("aria-sort") == "descending"
+
+
+def test_the_keyboard_sorts_and_only_the_sorted_head_says_so(show):
+    page = show().page
+    head(page, "accuracy").get_by_role("button").click()
+    head(page, "note").get_by_role("button").focus()
+    page.keyboard.press("Enter")
+    assert first_column(page) == ["ours", "paper", "none", "older"]  # a, b, c, blank
+    page.keyboard.press("Space")
+    assert first_column(page) == ["none", "paper", "ours", "older"]
+    assert head(page, "note").get_attribute("aria-sort") == "descending"
+    assert head(page, "accuracy").get_attribute("aria-sort") is None
+
+
+def test_every_table_of_the_page_can_be_sorted_and_loses_no_row(show):
+    page = show().page
+    unfold(page)
+    buttons = page.locator("th button")
+    before = page.locator("tbody tr").count()
+    for at in range(buttons.count()):
+        buttons.nth(at).click()
+    assert buttons.count() >= 15
+    assert page.locator("tbody tr").count() == before
+
+
+def test_the_first_tab_leads_past_the_head_to_the_results(show):
+    page = show().page
+    page.keyboard.press("Tab")
+    link = page.locator("a.skip")
+    assert link.evaluate("link => link === document.activeElement")
+    assert link.bounding_box()["x"] >= 0
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.id") == "results"
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.closest('section').id") == "results"
+
+
+def test_tab_reaches_every_link_fold_and_button_in_the_order_of_the_page(show):
+    page = show().page
+    wanted = page.locator("a, summary, th button").filter(visible=True).count()
+    reached = []
+    for _ in range(300):
+        page.keyboard.press("Tab")
+        place = page.evaluate(
+            "(() => { const at = document.activeElement;"
+            " if (at === document.body || !at.matches('a, summary, th button')) return null;"
+            " return Array.from(document.querySelectorAll('a, summary, th button')).indexOf(at); })()"
+        )
+        if place is not None and place in reached:
+            break
+        if place is not None:
+            reached.append(place)
+    assert reached == sorted(reached)
+    assert len(reached) == wanted
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_on_a_phone_only_tables_scroll_sideways_and_can_be_reached_to_do_so(show, scheme):
+    page = show(size=PHONE, scheme=scheme).page
+    unfold(page)
+    page.wait_for_function("document.querySelector('.scroll[tabindex]') !== null")
+    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE[0]
+    loose = page.evaluate(
+        "Array.from(document.querySelectorAll('.scroll, pre'))"
+        ".filter(region => region.scrollWidth > region.clientWidth && region.tabIndex !== 0).length"
+    )
+    assert loose == 0
+    wide = page.locator(".scroll[tabindex]").first
+    wide.focus()
+    page.keyboard.press("ArrowRight")
+    page.wait_for_function("region => region.scrollLeft > 0", arg=wide.element_handle())
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance by WCAG 2 of `rgb(r, g, b)`."""
+    parts = [int(number) / 255 for number in re.findall(r"\d+", colour)[:3]]
+    linear = [part / 12.92 if part <= 0.03928 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def test_the_paper_is_dark_where_people_want_it_dark(show):
+    style = "getComputedStyle(document.body)"
+    light, dark = show().page, show(scheme="dark").page
+    assert luminance(light.evaluate(f"{style}.backgroundColor")) > 0.8
+    assert luminance(dark.evaluate(f"{style}.backgroundColor")) < 0.05
+    assert luminance(dark.evaluate(f"{style}.color")) > 0.6
+
+
+@pytest.mark.parametrize("size", [PHONE, (1280, 900)], ids=["phone", "desktop"])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_it_breaks_no_rule_of_accessibility(show, scheme, size):
+    page = show(size=size, scheme=scheme).page
+    unfold(page)
+    found = Axe().run(page).response["violations"]
+    assert [(rule["id"], [node["html"] for node in rule["nodes"]]) for rule in found] == []
+
+
+def test_headings_are_in_order_and_every_table_and_section_has_a_name(show):
+    page = show().page
+    levels = page.evaluate(
+        "Array.from(document.querySelectorAll('h1,h2,h3,h4,h5,h6'), head => +head.tagName[1])"
+    )
+    assert levels.count(1) == 1
+    assert levels[0] == 1
+    assert all(later - earlier <= 1 for earlier, later in pairwise(levels))
+    assert page.locator("table:not(:has(caption))").count() == 0
+    assert page.locator("main section:not([aria-labelledby])").count() == 0
+    assert page.locator("html").get_attribute("lang") == "en"
+    assert page.locator("header, nav, main, footer").count() == 4
+
+
+def test_on_paper_everything_is_unfolded_and_dark_on_white_and_afterwards_folded_again(show):
+    page = show(scheme="dark").page
+    folds = page.locator("details:not([open])")
+    num_folded = folds.count()
+    assert num_folded > 0
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    page.emulate_media(media="print")
+    assert folds.count() == 0
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert folds.count() == num_folded
+
+
+def test_without_scripts_the_page_still_says_all(chromium, address):
+    context = chromium.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(address)
+    assert page.locator("th button").count() == 0
+    assert "0.912 (0.880 to 0.941)" in page.locator("main").inner_text()
+    context.close()

@@ -1,0 +1,143 @@
+"""A small page's contents, of which each test changes what it is about."""
+
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from melanoma.page import study
+from melanoma.page.registered import Holder, Model, Version
+from melanoma.page.stages import Stage
+from melanoma.page.write import Contents
+
+WIDTH = 400
+
+
+def measured(
+    value: float | None, low: float | None = None, high: float | None = None
+) -> dict[str, float | None]:
+    """An entry of `metrics.json`; ends that are not given are 0.1 away."""
+    if value is None:
+        return {"value": None, "low": None, "high": None}
+    return {"value": value, "low": value - 0.1 if low is None else low, "high": high or value + 0.1}
+
+
+METRICS = (
+    "auc_roc",
+    "partial_auc_above_80_sensitivity",
+    "specificity_at_95_sensitivity",
+    "average_precision",
+    "sensitivity",
+    "specificity",
+    "ppv",
+    "npv",
+    "brier_score",
+    "expected_calibration_error",
+)
+GATES = [
+    {
+        "name": "must_beat_colour",
+        "is_judged": True,
+        "is_passed": False,
+        "words": "AUC below that of the colours",
+    },
+    {"name": "max_primary_drop", "is_judged": False, "is_passed": None, "words": "no champion"},
+]
+
+
+def headline(cohort: str = "ph2", **changes: Any) -> dict[str, Any]:
+    """As `evaluation.headline` writes it."""
+    auc = {"baseline": measured(0.75), "tuned": measured(0.7)}
+    return {
+        "cohort": cohort,
+        "is_synthetic": False,
+        "selected": "baseline",
+        "data_digest": "d" * 64,
+        "split": "test",
+        "num_images": 1040,
+        "num_groups": 38,
+        "num_malignant": 8,
+        "metrics": {
+            model: dict.fromkeys(METRICS, measured(0.5)) | {"auc_roc": entry} for model, entry in auc.items()
+        },
+        "three_way": {
+            "counts": {"malignant": {"benign": 1, "refer": 2, "malignant": 5}, "benign": {}},
+            "referred_fraction": measured(0.25),
+        },
+        "operating_point": {},
+        "references": {"colour": {"auc_roc": measured(0.8), "selected_minus_reference": measured(-0.05)}},
+        "warnings": ["hair: adding it turns 15% of the decisions"],
+        "seeds": "validation AUC, seed 1: baseline 0.700, tuned 0.600, difference -0.100",
+        "promotion": {
+            "registered_model": f"melanoma-{cohort}",
+            "version": 3,
+            "is_promoted": False,
+            "reasons": ["AUC below that of the colours"],
+            "staging_version": 2,
+            "gates": GATES,
+        },
+        "roc": {
+            model: {"false_positive_fraction": "0 0 0.5 1", "sensitivity": "0 0.5 0.5 1"} for model in auc
+        },
+        "run_ids": {"baseline": "b" * 32, "tuned": "t" * 32},
+    } | changes
+
+
+MODEL = Model(
+    name="melanoma-ph2",
+    versions=[
+        Version(
+            3, ("challenger",), "2026-05-18 10:00 UTC", "refused", "tuned", "0.700", "c" * 40, False, True
+        ),
+        Version(
+            2, ("staging",), "2026-05-17 10:00 UTC", "passed", "baseline", "0.750", "c" * 40, False, False
+        ),
+    ],
+    holders=[
+        Holder("challenger", 3, "", "not entered in the ledger", "", "", ""),
+        Holder("staging", 2, "2026-05-17 10:05 UTC", "A. Name", "passed 5 gates", "promote", ""),
+    ],
+    num_older=0,
+)
+
+STAGES = [
+    Stage("ingest", "run.datasets", ("ph2",), "bring metadata in.", (), ("data/records/${item}.parquet",)),
+    Stage("train", "run.cohorts", ("ph2",), "fit networks.", ("ingest",), ("models/${item}",)),
+    Stage(
+        "study", "run.study", (), "the paper, rebuilt.", ("ingest",), ("reports/study/results/${item}.json",)
+    ),
+    Stage("page", "", (), "put all on a page.", ("train", "study"), ("reports/index.html",)),
+]
+
+
+def contents(**changes: Any) -> Contents:
+    """All of it, without cards and study."""
+    plain: dict[str, Any] = {
+        "drawn_at": "2026-05-19 08:00 UTC",
+        "stages": STAGES,
+        "headlines": [headline()],
+        "models": {"ph2": MODEL},
+        "cards": {},
+        "study_cohorts": [],
+        "study_folder": "reports/study",
+        "parts": [],
+        "commands": "git checkout c0ffee\nmake install\ndvc repro",
+        "git_commit": "c0ffee",
+        "is_dirty": False,
+        "raw_digests": {"ph2": "a" * 32},
+        "missing": [],
+    }
+    return Contents(**plain | changes)
+
+
+def draw_picture(path: Path, *, size: tuple[int, int] = (60, 40), colour: str = "teal") -> Path:
+    """A PNG of one colour."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", size, colour).save(path)
+    return path
+
+
+def study_parts(folder: Path, active: list[str]) -> list[study.Part]:
+    """What `study.gather` finds in `folder`."""
+    items = {"compare": None, "crops": active, "transfer": active}
+    return study.gather(folder, items=items, known=["isic", "ph2", "joint"], max_width=WIDTH)

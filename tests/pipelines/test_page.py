@@ -1,0 +1,160 @@
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from melanoma import tracking
+from melanoma.registry import ledger, versions
+from pipelines import _cli, _standing, page
+from tests.pipelines.workspace import change_params, command, copy_with_store, inside, run_stage
+from tests.registry.shelf import NAME
+
+PAGE = Path("reports/index.html")
+
+
+def words() -> str:
+    """What the page says, without its marks."""
+    return " ".join(re.sub(r"<[^>]+>", " ", PAGE.read_text(encoding="utf-8")).split())
+
+
+@pytest.fixture
+def drawn(workspace, tmp_path):
+    """The current folder is a copy of the workspace with its store, to draw the page in."""
+    folder = copy_with_store(workspace, tmp_path / "copy")
+    with inside(folder):
+        yield folder
+
+
+def run() -> int:
+    return _cli.run(page.main, command("page", ""))
+
+
+def test_the_page_shows_what_the_reports_say(at_workspace):
+    found = json.loads(Path("reports/headlines/sample.json").read_text())
+    text = words()
+    for model in ("baseline", "tuned"):
+        auc = found["metrics"][model]["auc_roc"]
+        assert f"{auc['value']:.3f} ({auc['low']:.3f} to {auc['high']:.3f})" in text
+    assert found["data_digest"] in text
+    assert f"melanoma-sample version {found['promotion']['version']} passed the gates" in text
+    assert "SYNTHETIC" in text
+    assert "not a medical device" in text
+    assert "Data card: sample" in text
+    assert "What is not here" not in text
+
+
+def test_the_study_of_the_sample_is_shown_with_its_tables_and_pictures(at_workspace):
+    text = PAGE.read_text(encoding="utf-8")
+    captions = json.loads(Path("reports/study/compare/captions.json").read_text())
+    assert captions
+    assert all(
+        f"<caption><span>{said['caption']}" in text for name, said in captions.items() if ".csv" in name
+    )
+    assert text.count("<img ") >= sum(".png" in name for name in captions)
+
+
+def test_the_page_is_attached_to_a_run_that_says_of_what_it_is(at_workspace):
+    store = tracking.client()
+    experiment = store.get_experiment_by_name(page.EXPERIMENT)
+    run = store.search_runs([experiment.experiment_id])[0]
+    assert run.data.tags["mlflow.runName"] == "page of sample"
+    assert [file.path for file in store.list_artifacts(run.info.run_id)] == ["index.html"]
+
+
+def test_what_inactive_cohorts_left_is_not_shown_as_current(drawn):
+    left = json.loads(Path("reports/headlines/sample.json").read_text()) | {"cohort": "ph2"}
+    Path("reports/headlines/ph2.json").write_text(json.dumps(left))
+    Path("reports/data/ph2.md").write_text("# Data card: ph2\n\nOf an earlier run.\n")
+    Path("reports/study/crops").mkdir(parents=True)
+    Path("reports/study/crops/captions.json").write_text("{}")
+    Path("reports/study/crops/page.md").write_text("Crops of an earlier run.\n")
+    change_params(drawn / "params.yaml", run={"study": []})
+    assert run() == 0
+    text = words()
+    assert "Of an earlier run" not in text
+    assert "Crops of an earlier run" not in text
+    assert "melanoma-ph2" not in text
+    assert "No network of the study was trained in this run" in text
+
+
+def test_what_is_missing_is_named_with_how_to_make_it_and_the_page_is_drawn(drawn, capsys):
+    Path("reports/data/sample.md").unlink()
+    Path("reports/headlines/sample.json").unlink()
+    assert run() == 0
+    text = words()
+    assert "reports/data/sample.md; it is written by dvc repro card" in text
+    assert "reports/headlines/sample.json; it is written by dvc repro promote" in text
+    assert "No data card is there." in text
+    assert "[page] no cohort: " in capsys.readouterr().out
+
+
+def test_a_page_that_grows_too_large_is_refused_and_the_old_one_stays(drawn, capsys):
+    before = PAGE.read_bytes()
+    change_params(drawn / "params.yaml", page={"max_megabytes": 0.01})
+    assert run() == 1
+    assert "more than page.max_megabytes 0.01" in capsys.readouterr().err
+    assert PAGE.read_bytes() == before
+
+
+def test_hostile_words_of_a_data_card_are_only_shown(drawn):
+    card = Path("reports/data/sample.md")
+    card.write_text(card.read_text() + "\n<script>alert('x')</script>\n")
+    assert run() == 0
+    assert "<script>alert" not in PAGE.read_text()
+    assert "&lt;script&gt;alert" in PAGE.read_text()
+
+
+def test_the_headline_of_a_cohort_is_all_that_the_page_needs_of_it(drawn):
+    assert run_stage("promote") == 0
+    text = Path("reports/headlines/sample.json").read_text()
+    assert len(text) < 50_000
+    assert set(json.loads(text)["run_ids"]) == {"baseline", "tuned"}
+
+
+# ---- the registry ----------------------------------------------------------------------------
+
+
+def test_versions_and_aliases_are_told_with_who_moved_them_and_when(shelf):
+    shelf.register(test_auc_roc="0.71234", git_commit="c0ffee", is_synthetic="false", model="tuned")
+    shelf.register(gate="refused")
+    shelf.move(1)
+    versions.set_alias(NAME, versions.CHALLENGER, "2")
+    model = _standing.read(NAME, current=2)
+    assert [(version.number, version.aliases, version.gate) for version in model.versions] == [
+        (2, ("challenger",), "refused"),
+        (1, ("staging",), "passed"),
+    ]
+    assert [version.is_current for version in model.versions] == [True, False]
+    assert (model.versions[1].test_auc, model.versions[1].is_synthetic) == ("0.712", False)
+    challenger, staging = model.holders
+    assert (staging.number, staging.by, staging.reason, staging.kind) == (
+        1,
+        "A. Name",
+        "tried by hand",
+        "promote",
+    )
+    assert staging.since == _standing.in_words(ledger.moves(NAME, versions.STAGING)[-1].at)
+    assert (challenger.number, challenger.by, challenger.warning) == (2, _standing.NOT_ENTERED, "")
+
+
+def test_an_alias_that_was_moved_by_other_means_is_warned_of(shelf):
+    shelf.move(shelf.register())
+    versions.set_alias(NAME, versions.STAGING, str(shelf.register()))
+    (staging,) = _standing.read(NAME, current=None).holders
+    assert staging.warning == "staging holds version 2, but the ledger's last entry says version 1"
+    assert staging.by == _standing.NOT_ENTERED
+
+
+def test_many_versions_are_cut_but_those_with_an_alias_are_kept(shelf, monkeypatch):
+    monkeypatch.setattr(_standing, "SHOWN_VERSIONS", 2)
+    for _ in range(4):
+        shelf.register()
+    shelf.move(1)
+    model = _standing.read(NAME, current=4)
+    assert [version.number for version in model.versions] == [4, 3, 1]
+    assert model.num_older == 1
+
+
+def test_a_model_that_is_not_registered_is_none(shelf):
+    assert _standing.read(NAME, current=1) is None
