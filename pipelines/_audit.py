@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from melanoma import schema, tracking
 from melanoma.config import Params
-from melanoma.data import masks, tables
+from melanoma.data import crops, lesions, masks, tables
 from melanoma.data.packed import Packed
 from melanoma.errors import ImageError
 from melanoma.evaluation import audit, references, sheets
@@ -46,25 +46,37 @@ def open_audited(
     args: argparse.Namespace, models: dict[str, Any], data: Packed, described: pd.DataFrame
 ) -> audit.Audited:
     """The test images, their masks and the selected network."""
+    cutting = None
+    if data.crop is not None:
+        cutting = lesions.read_cutting(
+            args.boxes,
+            data.crop.kind,
+            margin_fraction=data.crop.margin_fraction,
+            min_lesion_fraction=data.crop.min_lesion_fraction,
+        )
     selected = models["selected"]
     part = data.part(schema.TEST)
     return audit.Audited(
         rows=data.index.iloc[part.rows].reset_index(drop=True),
         images=part.take(slice(None)),
-        masks=_masks(described["mask_path"].iloc[part.rows], data.images.shape[1]),
+        masks=_masks(described.iloc[part.rows], data.images.shape[1], cutting),
         score=Network(Path(getattr(args, selected)) / "model.onnx").score,
         point=OperatingPoint.from_dict(models[selected]["operating_point"]),
     )
 
 
-def _masks(paths: pd.Series, size: int) -> dict[int, np.ndarray]:
-    """By position; images without a mask that shows a lesion are left out: `validate` lets them pass."""
+def _masks(described: pd.DataFrame, size: int, cutting: crops.Cutting | None) -> dict[int, np.ndarray]:
+    """By position, cut as the images are; those without a lesion are left out: `validate` lets them pass."""
     found = {}
-    for position, path in enumerate(paths):
+    margin_fraction = 0.0 if cutting is None else cutting.crop.margin_fraction
+    for position, (image_id, path) in enumerate(
+        zip(described["image_id"], described["mask_path"], strict=True)
+    ):
         if pd.isna(path):
             continue
+        box = None if cutting is None else cutting.boxes.get(image_id)
         with suppress(ImageError):
-            mask = masks.load_lesion(Path(path), size)
+            mask = masks.load_lesion(Path(path), size, box=box, margin_fraction=margin_fraction)
             if mask.any():
                 found[position] = mask
     return found

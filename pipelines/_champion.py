@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from melanoma import files, schema, tracking
-from melanoma.data import packed
+from melanoma.data import crops, packed
 from melanoma.errors import TrackingError
 from melanoma.evaluation.gate import Contest
 from melanoma.registry import versions
@@ -41,7 +41,7 @@ def prepare_contest(
         folder: Where to put what is downloaded.
 
     Raises:
-        TrackingError: The champion's files are gone or changed, or it takes images of another size.
+        TrackingError: The champion's files are gone or changed, or it takes images of another size or crop.
     """
     is_test = (data.index["split"] == schema.TEST).to_numpy()
     if champion is not None:
@@ -58,10 +58,11 @@ def prepare_contest(
         target=rows["target"].to_numpy(),
         group_ids=rows["group_id"].to_numpy(),
         challenger=of_model.loc[rows["image_id"], "probability"].to_numpy(),
-        champion=None if champion is None else _score(champion, data.images[is_test], champion_files),
+        champion=None if champion is None else _score(champion, data, is_test, champion_files),
         colour=of_colour.loc[rows["image_id"]].to_numpy(),
         slices=slices,
         num_bins=num_bins,
+        crop=crops.kind_of(data.crop),
     )
 
 
@@ -72,8 +73,11 @@ def _learned_from(champion: versions.Version, folder: Path) -> pd.DataFrame:
     return rows[rows["split"] != schema.TEST]
 
 
-def _score(champion: versions.Version, images: np.ndarray, champion_files: Path) -> np.ndarray:
+def _score(
+    champion: versions.Version, data: packed.Packed, is_test: np.ndarray, champion_files: Path
+) -> np.ndarray:
     """Probabilities with the champion's own calibration."""
+    images = data.images[is_test]
     artifacts = champion_files / "artifacts"
     network = Network(artifacts / "model.onnx")
     if network.image_size != images.shape[1]:
@@ -82,5 +86,13 @@ def _score(champion: versions.Version, images: np.ndarray, champion_files: Path)
             f"{network.image_size} px, this cohort is packed at {images.shape[1]} px, so they cannot "
             "be compared. Set pack.image_size back, or remove the alias staging to start anew."
         )
-    point = Settings.read(artifacts / "settings.json").operating_point
+    settings = Settings.read(artifacts / "settings.json")
+    if settings.crop != data.crop:
+        raise TrackingError(
+            f"The champion, {champion.name} version {champion.version}, was made for pictures cut by "
+            f"{crops.kind_of(settings.crop)}, this cohort is packed with pack.crop "
+            f"{crops.kind_of(data.crop)} or by another margin or U-Net, so they cannot be compared. Set pack "
+            "and segment back, or remove the alias staging to start anew."
+        )
+    point = settings.operating_point
     return point.calibration.apply(network.score(images))

@@ -86,6 +86,8 @@ def log(
         limits=stage.params.serve.model_dump(),
         is_synthetic=stage.data.is_synthetic,
         example=export.example_image(stage.data.images.shape[1]),
+        crop=stage.data.crop,
+        segmenter=stage.args.segmenter / "model.onnx",
     )
     return {
         "run_id": run.run_id,
@@ -94,6 +96,7 @@ def log(
         "code_sha256": export.code_digest(),
         "network_sha256": files.sha256_of_file(network),
         "operating_point": point.to_dict(),
+        "crop": None if stage.data.crop is None else stage.data.crop.to_dict(),
     }
 
 

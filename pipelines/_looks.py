@@ -8,8 +8,8 @@ from melanoma.registry import ledger
 
 
 def model_digest(entry: dict[str, Any]) -> str:
-    """The same for the same network, operating point, limits and code; of an entry of `models.json`."""
-    served = {name: entry[name] for name in ("operating_point", "limits", "code_sha256")}
+    """The same for the same network, operating point, limits, crop and code; of an entry of `models.json`."""
+    served = {name: entry[name] for name in ("operating_point", "limits", "code_sha256", "crop")}
     return f"{entry['network_sha256'][:16]}@{files.sha256_of_json(served)[:16]}"
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from melanoma import files, schema, tracking
+from melanoma.data import crops
 from melanoma.data.packed import Packed
 from melanoma.errors import TrackingError
 from melanoma.evaluation import gate
@@ -88,6 +89,7 @@ def promote(candidate: Candidate, rules: Promote) -> dict[str, Any]:
         "staging_version": holder,
         "is_synthetic": candidate.data.is_synthetic,
         "data_digest": candidate.data.digest,
+        "crop": crops.kind_of(candidate.data.crop),
         "test_digest": _looks.test_digest(candidate.data),
         **verdict,
     }
@@ -104,6 +106,7 @@ def _register(candidate: Candidate) -> versions.Version:
         versions.DIGEST_TAG: candidate.digest,
         versions.NETWORK_TAG: candidate.entry["network_sha256"],
         versions.SETTINGS_TAG: settings_digest,
+        **_crop_tags(candidate),
         "cohort": candidate.cohort,
         "model": candidate.model,
         "data_digest": candidate.data.digest,
@@ -114,6 +117,14 @@ def _register(candidate: Candidate) -> versions.Version:
         **{f"test_{name}": str(measured[name]["value"]) for name in KEY_METRICS},
     }
     return versions.register(candidate.name, candidate.entry["model_uri"], tags=tags)
+
+
+def _crop_tags(candidate: Candidate) -> dict[str, str]:
+    """What is cut out of pictures; the digest of the U-Net where that cuts."""
+    crop = candidate.data.crop
+    digest = None if crop is None else crop.segmenter_sha256
+    tags = {"crop": crops.kind_of(crop)}
+    return tags if digest is None else tags | {versions.SEGMENTER_TAG: digest}
 
 
 def _require_operating_point(candidate: Candidate, settings: Path) -> None:

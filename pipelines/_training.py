@@ -7,6 +7,7 @@ from typing import Any
 
 from melanoma import files, schema, tracking
 from melanoma.config import Params
+from melanoma.data import crops
 from melanoma.data.packed import Packed
 from melanoma.data.protocols import LEAK_FREE
 from melanoma.training import studies
@@ -37,6 +38,7 @@ def run_tags(cohort: str, data: Packed) -> dict[str, str]:
         "protocol": LEAK_FREE,  # the study, which has another one too, puts its own in its place
         "data_digest": data.digest,
         "is_synthetic": str(data.is_synthetic).lower(),
+        "crop": crops.kind_of(data.crop),
         **tracking.lineage_tags(),
     }
 

@@ -22,6 +22,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--facts", type=Path, required=True, help="folder, a table a dataset")
     for name in schema.MODEL_NAMES:
         parser.add_argument(f"--{name}", type=Path, required=True, help="model folder")
+    parser.add_argument("--boxes", type=Path, required=True, help="table, read where images were cut")
     parser.add_argument("--models", type=Path, required=True, help="JSON of operating points")
     parser.add_argument("--out", type=Path, required=True, help="JSON to write")
     parser.add_argument("--references", type=Path, required=True, help="CSV to write")

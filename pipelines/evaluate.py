@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from melanoma import config, files, schema, tracking
-from melanoma.data import packed
+from melanoma.data import crops, packed
 from melanoma.evaluation import looks, report, seeds
 from melanoma.serving.network import Network
 from pipelines import _classes, _cli, _evaluation, _looks
@@ -23,6 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--facts", type=Path, required=True, help="folder, a table a dataset")
     for name in schema.MODEL_NAMES:
         parser.add_argument(f"--{name}", type=Path, required=True, help="model folder")
+    parser.add_argument("--segmenter", type=Path, required=True, help="model folder of the U-Net")
     parser.add_argument("--runs", type=Path, required=True)
     parser.add_argument("--seeds", type=Path, required=True, help="comparison of the models over seeds")
     parser.add_argument("--metrics", type=Path, required=True, help="JSON to write")
@@ -63,6 +64,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     files.write_json({"selected": result.selected, **models}, args.models)
     _evaluation.save(stage, result, figures, sheets)
     _cli.say(f"evaluate@{args.cohort}", result.headline())
+    if crops.kind_of(data.crop) == crops.MASK:
+        _cli.say(
+            f"evaluate@{args.cohort}", "cut by hand-drawn masks: these models can be judged, but not served"
+        )
     return 0
 
 

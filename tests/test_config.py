@@ -143,7 +143,24 @@ BOUNDS: dict[str, tuple[list[Any], list[Any]]] = {
     "assign.train_fraction": ([0.6], [0, 1, "0.6"]),
     "split.max_fraction_deviation": FRACTION,
     "split.max_prevalence_deviation": FRACTION,
+    "segment.seed": SEED,
+    "segment.image_size": ([32, 96], [16, 96.0]),
+    "segment.depth": ([1, 5], [0, 7, 3.0]),
+    "segment.filters": POSITIVE,
+    "segment.learning_rate": ([1e-5, 1e-2], [0, 1, "3.0e-4"]),
+    "segment.batch_size": POSITIVE,
+    "segment.num_epochs": POSITIVE,
+    "segment.patience": POSITIVE,
+    "segment.min_lesion_fraction": ([0, 0.5], [-0.1, 1]),
+    "segment.num_bootstrap_draws": ([100], [99]),
     "pack.image_size": ([94, 150], [31, 150.0]),
+    "pack.crop": (["none", "mask"], ["lesion", None, True]),
+    "pack.crop_margin_fraction": ([0, 0.0, 0.5, 2], [-0.1, 2.1, "0.1"]),
+    "crops.seed": SEED,
+    "crops.num_seeds": POSITIVE,
+    "crops.num_epochs": POSITIVE,
+    "crops.patience": POSITIVE,
+    "crops.num_bootstrap_draws": ([100], [99]),
     "augment.rotation_degrees": ([0, 360], [-1, 361]),
     "augment.horizontal_shift_fraction": FRACTION,
     "augment.vertical_shift_fraction": FRACTION,
@@ -239,7 +256,7 @@ def test_an_illegal_value_is_refused_by_its_key_and_what_was_got(load, key, valu
 def test_a_number_without_quotes_is_a_number_with_or_without_a_dot(tmp_path, written):
     text = (ROOT / "params.yaml").read_text(encoding="utf-8")
     text, num_changed = re.subn(r"(?m)^(  learning_rate:) \d\S+", rf"\1 {written}", text)
-    assert num_changed == 1
+    assert num_changed >= 1
     (tmp_path / "params.yaml").write_text(text, encoding="utf-8")
     assert config.load(tmp_path / "params.yaml").baseline.learning_rate == 0.0003
 
@@ -550,3 +567,28 @@ def test_a_file_that_holds_no_sections_is_refused(tmp_path, content):
     (tmp_path / "params.yaml").write_text(content)
     with pytest.raises(ConfigError, match="must be a mapping of sections, got"):
         config.load(tmp_path / "params.yaml")
+
+
+# ---- crops -----------------------------------------------------------------------------------
+
+
+def test_crops_by_a_network_need_the_network(load):
+    with pytest.raises(ConfigError, match=r"pack\.crop unet .* nobody trains; set segment\.train: true, or"):
+        load({"pack.crop": "unet"})
+    params = load({"pack.crop": "unet", "segment.train": True})
+    assert (params.pack.crop, params.segment.train) == ("unet", True)
+
+
+def test_a_picture_that_cannot_be_halved_so_often_is_refused(load):
+    with pytest.raises(
+        ConfigError, match="image_size must be a multiple of 16 to be halved 4 times, got 100"
+    ):
+        load({"segment.image_size": 100})
+    assert load({"segment.image_size": 100, "segment.depth": 2}).segment.image_size == 100
+
+
+@pytest.mark.parametrize("kinds", [["mask", "unet"], ["none", "mask", "mask"]])
+def test_crops_are_compared_with_whole_pictures_and_each_once(load, kinds):
+    with pytest.raises(ConfigError, match="kinds must hold none, each kind once"):
+        load({"crops.kinds": kinds})
+    assert load({"crops.kinds": ["none", "mask"]}).crops.kinds == ["none", "mask"]

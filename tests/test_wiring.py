@@ -116,10 +116,10 @@ def test_the_loops_run_over_the_active_datasets_and_cohorts():
     assert loops == {
         **dict.fromkeys(("sample", "duplicates", "assign", "paper", "compare", "page")),
         **dict.fromkeys(("ingest", "inspect", "validate", "card"), "${run.datasets}"),
-        **dict.fromkeys(("split", "pack", "tune", "train", "evaluate", "audit", "promote"), "${run.cohorts}"),
-        "study": "${run.study}",
-        "diagnosis": "${run.study}",
-        "transfer": "${run.study}",
+        **dict.fromkeys(
+            ("split", "segment", "pack", "tune", "train", "evaluate", "audit", "promote"), "${run.cohorts}"
+        ),
+        **dict.fromkeys(("study", "diagnosis", "crops", "transfer"), "${run.study}"),
     }
 
 

@@ -34,8 +34,8 @@ from melanoma.sections import (
     Split,
     Validate,
 )
-from melanoma.study_sections import Compare, Diagnosis, Page, Paper, Study, Transfer
-from melanoma.training_sections import Augment, Choices, Hyperparameters, Model, Train, Tune
+from melanoma.study_sections import Compare, Crops, Diagnosis, Page, Paper, Study, Transfer
+from melanoma.training_sections import Augment, Choices, Hyperparameters, Model, Segment, Train, Tune
 
 # Settings of `model` that only one family of networks has; null or false is off.
 FAMILY_OF_OPTION = {"weights": "vgg16", "freeze": "vgg16"}
@@ -57,6 +57,7 @@ class Params(Section):
     duplicates: Duplicates
     assign: Assign
     split: Split
+    segment: Segment
     pack: Pack
     augment: Augment
     baseline: Hyperparameters
@@ -70,6 +71,7 @@ class Params(Section):
     paper: Paper
     study: Study
     diagnosis: Diagnosis
+    crops: Crops
     transfer: Transfer
     compare: Compare
     page: Page
@@ -111,6 +113,15 @@ class Params(Section):
                 )
         if self.model.freeze and self.model.weights is None:
             raise ValueError("model.freeze would keep weights drawn at random; give model.weights")
+        return self
+
+    @model_validator(mode="after")
+    def _a_crop_by_network_has_its_network(self) -> Self:
+        if self.pack.crop == "unet" and not self.segment.train:
+            raise ValueError(
+                "pack.crop unet cuts by a U-Net that nobody trains; set segment.train: true, or pack.crop to "
+                "none or mask"
+            )
         return self
 
     @model_validator(mode="after")

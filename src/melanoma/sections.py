@@ -232,9 +232,11 @@ class Split(Section):
 
 
 class Pack(Section):
-    """The size of the images that networks see."""
+    """The size of the images that networks see, and what part of a picture that is."""
 
     image_size: Annotated[int, Field(ge=32)]
+    crop: Literal["none", "mask", "unet"]
+    crop_margin_fraction: Annotated[float, Field(ge=0, le=2)]
 
 
 class Evaluate(Section):

@@ -1,8 +1,8 @@
 """The sections of `params.yaml` about the study: the paper, rebuilt beside a protocol without leakage."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from melanoma.sections import Positive, Section, Seed
 
@@ -48,6 +48,23 @@ class Diagnosis(Section):
     num_epochs: Positive
     patience: Positive
     num_bootstrap_draws: Annotated[int, Field(ge=100)]
+
+
+class Crops(Section):
+    """Whether it helps to cut out the lesion: which crops are compared, by how many networks."""
+
+    kinds: Annotated[list[Literal["none", "mask", "unet"]], Field(min_length=1)]
+    seed: Seed
+    num_seeds: Positive
+    num_epochs: Positive
+    patience: Positive
+    num_bootstrap_draws: Annotated[int, Field(ge=100)]
+
+    @model_validator(mode="after")
+    def _there_is_something_to_compare_with(self) -> Self:
+        if len(set(self.kinds)) < len(self.kinds) or "none" not in self.kinds:
+            raise ValueError(f"kinds must hold none, each kind once, got {self.kinds}")
+        return self
 
 
 class Transfer(Section):

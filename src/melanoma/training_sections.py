@@ -231,6 +231,31 @@ class Model(Section):
     num_views: Positive
 
 
+class Segment(Section):
+    """Where the lesion is: boxes from masks and, where it is trained, from a small U-Net."""
+
+    train: bool
+    seed: Seed
+    image_size: Annotated[int, Field(ge=32)]
+    depth: Annotated[int, Field(ge=1, le=6)]
+    filters: Positive
+    learning_rate: Annotated[float, Field(gt=0, lt=1)]
+    batch_size: Positive
+    num_epochs: Positive
+    patience: Positive
+    min_lesion_fraction: Annotated[float, Field(ge=0, lt=1)]
+    num_bootstrap_draws: Annotated[int, Field(ge=100)]
+
+    @model_validator(mode="after")
+    def _the_picture_can_be_halved(self) -> Self:
+        if self.image_size % 2**self.depth:
+            raise ValueError(
+                f"image_size must be a multiple of {2**self.depth} to be halved {self.depth} times, got "
+                f"{self.image_size}"
+            )
+        return self
+
+
 class Train(Section):
     """Fitting of the baseline and of the tuned network; trials are fitted alike."""
 

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from melanoma.data import images
+from melanoma.data.crops import WHOLE, Box
 from melanoma.errors import ImageError
 from tests.data.pictures import drawn, encode
 
@@ -315,3 +316,49 @@ def test_frames_that_cannot_be_counted_are_refused():
 
     with pytest.raises(ImageError, match="cannot be counted"):
         images.num_frames(Uncountable())
+
+
+# ---- crops -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("format_name", ALL_FORMATS)
+def test_a_crop_of_the_whole_picture_is_the_whole_picture(format_name):
+    encoded = encode(drawn(), format_name)
+    whole = images.load_crop(encoded, 150, WHOLE, margin_fraction=0.0)
+    np.testing.assert_array_equal(whole, images.load_square(encoded, 150))
+
+
+def test_a_crop_holds_the_square_around_its_box_and_nothing_else():
+    picture = np.zeros((100, 200, 3), np.uint8)
+    picture[40:60, 90:110] = 200  # 20 x 20 pixels
+    picture[30:70, 80:120, 2] = 90  # and 10 around them: a margin of a half
+    box = Box(0.45, 0.4, 0.55, 0.6)
+    tight = images.load_crop(encode(picture, "PNG"), 20, box, margin_fraction=0.0)
+    np.testing.assert_array_equal(tight, picture[40:60, 90:110])
+    wide = images.load_crop(encode(picture, "PNG"), 40, box, margin_fraction=0.5)
+    np.testing.assert_array_equal(wide, picture[30:70, 80:120])
+
+
+def test_a_crop_of_a_turned_picture_is_cut_upright():
+    picture = drawn(height=200, width=100)
+    box = Box(0.1, 0.5, 0.5, 0.7)  # 40 x 40 pixels
+    upright = images.load_crop(encode(picture, "PNG"), 40, box, margin_fraction=0.0)
+    exif = Image.Exif()
+    exif[images.ORIENTATION_TAG] = 6  # to be turned clockwise by a quarter
+    stored = encode(np.rot90(picture), "PNG", exif=exif)
+    np.testing.assert_array_equal(images.load_crop(stored, 40, box, margin_fraction=0.0), upright)
+    assert images.upright_size(images.open_image(stored)) == (100, 200)
+
+
+def test_a_jpeg_is_decoded_finely_enough_for_a_small_part_of_it():
+    picture = np.kron(drawn(height=150, width=200), np.ones((8, 8, 1), np.uint8))
+    box = Box(0.5, 0.5, 0.6, 0.6333)
+    lossy = images.load_crop(encode(picture, "JPEG", quality=95), 100, box, margin_fraction=0.0)
+    exact = images.load_crop(encode(picture, "PNG"), 100, box, margin_fraction=0.0)
+    assert mean_difference(lossy, exact) < 2
+
+
+def test_a_crop_of_a_truncated_picture_is_refused():
+    encoded = encode(drawn(), "PNG")[:-3000]
+    with pytest.raises(ImageError, match="cannot be decoded wholly"):
+        images.load_crop(encoded, 20, WHOLE, margin_fraction=0.0)

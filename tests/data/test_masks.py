@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from melanoma.data.images import ORIENTATION_TAG
+from melanoma.data.crops import Box
+from melanoma.data.images import ORIENTATION_TAG, load_crop
 from melanoma.data.masks import inspect_mask, load_lesion
 from melanoma.errors import ImageError
 from tests.data.pictures import encode, write
@@ -83,3 +84,16 @@ def test_a_mask_that_is_missing_or_broken_is_refused(tmp_path):
     (tmp_path / "broken.png").write_bytes(b"no picture")
     with pytest.raises(ImageError):
         load_lesion(tmp_path / "broken.png", 20)
+
+
+def test_a_mask_is_cut_as_its_picture(tmp_path):
+    lesion = np.zeros((60, 120), np.uint8)
+    lesion[20:40, 40:70] = 255  # 30 x 20 pixels: the square is 30 x 30, with the margin 36 x 36
+    box = Box(40 / 120, 20 / 60, 70 / 120, 40 / 60)
+    path = write(lesion, tmp_path / "mask.png")
+    cut = load_lesion(path, 36, box=box, margin_fraction=0.1)
+    expected = np.zeros((36, 36), bool)
+    expected[8:28, 3:33] = True
+    np.testing.assert_array_equal(cut, expected)
+    picture = encode(np.repeat(lesion[..., None], 3, axis=2), "PNG")
+    np.testing.assert_array_equal(load_crop(picture, 36, box, margin_fraction=0.1)[..., 0] > 127, cut)

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from melanoma.data import images, packed
+from melanoma.data.crops import Box, Crop, Cutting
 from melanoma.errors import DataError
 from melanoma.files import read_json, sha256_of_file, write_json
 from melanoma.schema import CLASSES, INDEX_COLUMNS, MELANOMA, NEVUS, OTHER
@@ -292,3 +293,45 @@ def test_a_manifest_without_an_entry_is_refused(tmp_path, first_pack):
 def test_a_manifest_that_speaks_of_other_images_is_refused(tmp_path, first_pack):
     reseal(tmp_path / "out", num_images=6)
     assert_unusable(tmp_path, r"has an images\.npy of uint8 \(5, .* says uint8 \(6, 32, 32, 3\)")
+
+
+# ---- crops -----------------------------------------------------------------------------------
+
+
+def cutting(**boxes: Box) -> Cutting:
+    return Cutting(Crop("mask", 0.0, 0.005, None), boxes)
+
+
+def pack_cut(assigned, records, out, cut: Cutting | None) -> str:
+    execution = Execution(backend="processes", num_workers=1, ray_address=None)
+    return packed.pack(assigned, records, out, size=32, execution=execution, cutting=cut)
+
+
+def test_whole_pictures_are_packed_as_ever_and_their_manifest_knows_no_crop(tmp_path, assigned, records):
+    pack_cut(assigned, records, tmp_path / "out", None)
+    assert set(read_json(tmp_path / "out" / packed.MANIFEST)) == {
+        "digest",
+        "num_images",
+        "image_size",
+        "is_synthetic",
+    }
+    assert packed.open_packed(tmp_path / "out").crop is None
+
+
+def test_an_image_with_a_box_is_cut_and_one_without_stays_whole(tmp_path, assigned, records):
+    box = Box(0.25, 0.25, 0.5, 0.5)
+    cut = cutting(b=box)
+    pack_cut(assigned, records, tmp_path / "out", cut)
+    opened = packed.open_packed(tmp_path / "out")
+    encoded = (tmp_path / "images" / "b.png").read_bytes()
+    np.testing.assert_array_equal(opened.images[1], images.load_crop(encoded, 32, box, margin_fraction=0.0))
+    encoded = (tmp_path / "images" / "a.png").read_bytes()
+    np.testing.assert_array_equal(opened.images[0], images.load_square(encoded, 32))
+    assert opened.crop == cut.crop
+    assert read_json(tmp_path / "out" / packed.MANIFEST)["num_whole"] == 4
+
+
+def test_the_digest_tells_crops_apart(tmp_path, assigned, records):
+    cuts = [None, cutting(a=Box(0.0, 0.0, 0.5, 0.5)), cutting(a=Box(0.5, 0.5, 1.0, 1.0))]
+    digests = {pack_cut(assigned, records, tmp_path / "out", cut) for cut in cuts}
+    assert len(digests) == 3

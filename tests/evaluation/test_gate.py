@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -221,3 +223,11 @@ def test_a_part_that_is_too_small_is_not_judged_and_an_undefined_interval_is_sai
     open_ended["auc_roc"] = {"value": 0.1, "low": None, "high": None}
     verdict = judge(contest(TARGET, FLAWLESS, slices=[open_ended]), strict)
     assert "AUC 0.100 (undefined to undefined)" in verdict["reasons"][0]
+
+
+@pytest.mark.parametrize(("crop", "is_refused"), [("none", False), ("unet", False), ("mask", True)])
+def test_a_model_of_pictures_cut_by_hand_drawn_masks_is_refused_whatever_it_reaches(rules, crop, is_refused):
+    good = dataclasses.replace(contest(*good_scores(1)), crop=crop)
+    verdict = judge(good, rules)
+    assert verdict["is_passed"] is not is_refused
+    assert any("hand-drawn masks" in reason for reason in verdict["reasons"]) is is_refused

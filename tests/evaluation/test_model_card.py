@@ -40,7 +40,11 @@ def sources(index, scores, settings, described, rules):
     }
     return model_card.Sources(
         model="tuned",
-        entry={"run_id": "r" * 32, "operating_point": report.points["tuned"].to_dict()},
+        entry={
+            "run_id": "r" * 32,
+            "operating_point": report.points["tuned"].to_dict(),
+            "crop": None,
+        },
         metrics=files.as_json(report.metrics),
         slices=files.as_json({"of": report.slices["tuned"]})["of"],
         audit={
@@ -124,3 +128,16 @@ def test_undefined_values_are_called_so(sources):
     card = model_card.write(changed(sources, metrics=metrics))
     (row,) = [line for line in card.splitlines() if line.startswith("| auc_roc")]
     assert row.endswith("| undefined |")
+
+
+def test_the_card_says_what_part_of_a_picture_the_network_sees(sources):
+    assert "The network sees the whole picture, squashed to a square." in model_card.write(sources)
+    crop = {
+        "kind": "unet",
+        "margin_fraction": 0.15,
+        "min_lesion_fraction": 0.005,
+        "segmenter_sha256": "5" * 64,
+    }
+    sources.entry["crop"] = crop
+    card = model_card.write(sources)
+    assert "The network sees the square around the lesion, as a U-Net shows it, with a margin of 0.15" in card

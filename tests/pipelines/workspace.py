@@ -24,6 +24,7 @@ STAGE_ORDER = (
     "assign",
     "card",
     "split",
+    "segment",
     "pack",
     "tune",
     "train",

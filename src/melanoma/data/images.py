@@ -5,6 +5,7 @@ Needs Pillow and numpy only: this module travels with the served model. The aspe
 """
 
 import io
+import math
 import stat
 import warnings
 from collections.abc import Iterator
@@ -14,12 +15,14 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
+from melanoma.data.crops import Box, square_around
 from melanoma.errors import ImageError
 
 FORMATS = ("JPEG", "PNG", "BMP", "WEBP")
 STEREO = "MPO"  # Pillow's name of a JPEG that holds further pictures
 NO_IMAGE = f"the bytes are no {', '.join(FORMATS)} image"
 ORIENTATION_TAG = 0x0112  # of EXIF
+LYING = (5, 6, 7, 8)  # its values of pictures that are stored on their side
 MAX_PIXELS = 64_000_000  # read from the header, before any pixel is decoded; the archive's largest have 24 M
 MAX_BYTES = 512 * 2**20  # more than any image of MAX_PIXELS fills: 4 channels of 16 bits, uncompressed
 
@@ -157,6 +160,57 @@ def load_square(encoded: bytes, size: int) -> np.ndarray:
     image.draft("RGB", (2 * size, 2 * size))
     with _refusing_damage():  # the pixels of `resize_square(decode(...))`, without two copies of them all
         return _squashed(_to_rgb(_upright(image)), size)
+
+
+def load_crop(encoded: bytes, size: int, box: Box, *, margin_fraction: float) -> np.ndarray:
+    """Decode, cut out the square around a lesion and squash: `load_square` of a part of the picture.
+
+    A JPEG is decoded at the smallest scale that leaves the part at least twice `size`. Where the part has
+    fewer pixels than `size` it is enlarged.
+
+    Args:
+        encoded: A JPEG, PNG, BMP or WebP file.
+        size: Side of the result in pixels.
+        box: Of the lesion, of the upright picture.
+        margin_fraction: See `crops.square_around`.
+
+    Returns:
+        Shape `(size, size, 3)`, uint8, RGB.
+
+    Raises:
+        ImageError: See `decode`.
+    """
+    image = open_image(encoded)
+    width, height = upright_size(image)
+    part = square_around(box, width=width, height=height, margin_fraction=margin_fraction)
+    side = math.ceil(2 * size / min(part.right - part.left, part.bottom - part.top))
+    image.draft("RGB", (side, side))
+    with _refusing_damage():
+        upright = _to_rgb(_upright(image))
+        edges = pixel_edges(part, upright)
+        return np.asarray(upright.resize((size, size), Image.Resampling.BILINEAR, edges), dtype=np.uint8)
+
+
+def pixel_edges(part: Box, image: Image.Image) -> tuple[float, float, float, float]:
+    """The edges of a part of an image in its pixels, as Pillow takes them."""
+    return (
+        part.left * image.width,
+        part.top * image.height,
+        min(part.right * image.width, image.width),
+        min(part.bottom * image.height, image.height),
+    )
+
+
+def upright_size(image: Image.Image) -> tuple[int, int]:
+    """Width and height of an opened image once it is turned as its EXIF says.
+
+    Raises:
+        ImageError: Damaged; of a PNG all pixels are read, as its EXIF may come after them.
+    """
+    width, height = image.size
+    with _refusing_damage():
+        is_lying = image.getexif().get(ORIENTATION_TAG, 1) in LYING
+    return (height, width) if is_lying else (width, height)
 
 
 def read_bytes(path: Path) -> bytes:

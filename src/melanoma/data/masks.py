@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from melanoma.data import images
+from melanoma.data import crops, images
 from melanoma.errors import ImageError
 
 
@@ -32,12 +32,16 @@ def inspect_mask(path: Path, picture_size: tuple[object, object]) -> dict[str, o
     }
 
 
-def load_lesion(path: Path, size: int) -> np.ndarray:
+def load_lesion(
+    path: Path, size: int, *, box: crops.Box | None = None, margin_fraction: float = 0.0
+) -> np.ndarray:
     """Where the lesion is, squashed as the picture is, without values in between.
 
     Args:
-        path: Of the mask.
+        path: Of the mask, as large as its picture.
         size: Side in pixels.
+        box: Where the picture was cut by `images.load_crop`; None: it was not.
+        margin_fraction: As there.
 
     Returns:
         Shape `(size, size)`, bool.
@@ -46,5 +50,9 @@ def load_lesion(path: Path, size: int) -> np.ndarray:
         ImageError: Missing or broken.
     """
     mask = images.upright_grey(images.open_image(images.read_bytes(path)))
-    pixels = np.asarray(mask.resize((size, size), Image.Resampling.NEAREST))
+    edges = None
+    if box is not None:
+        part = crops.square_around(box, width=mask.width, height=mask.height, margin_fraction=margin_fraction)
+        edges = images.pixel_edges(part, mask)
+    pixels = np.asarray(mask.resize((size, size), Image.Resampling.NEAREST, edges))
     return np.asarray(pixels > np.asarray(mask).max() // 2)

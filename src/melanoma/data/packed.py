@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from melanoma.data import images
+from melanoma.data.crops import Box, Crop, Cutting
 from melanoma.errors import DataError, ImageError, first_offenders
 from melanoma.execution.mapping import imap
 from melanoma.files import atomic_folder, read_json, read_parquet, require, sha256_of_file, write_json
@@ -59,12 +60,14 @@ class Packed:
             the cohort was packed before classes were.
         digest: Hex digest of images and index: the identity of the data.
         is_synthetic: Whether any image is synthetic.
+        crop: What was cut out of the pictures; None: they are whole.
     """
 
     images: np.ndarray
     index: pd.DataFrame
     digest: str
     is_synthetic: bool
+    crop: Crop | None = None
 
     def part(self, split: str) -> Part:
         """The images of one split; nothing is read yet."""
@@ -104,17 +107,26 @@ def class_positions(index: pd.DataFrame) -> np.ndarray | None:
 
 @dataclass(frozen=True)
 class _Source:
-    """The file of an image, and what it held when it was inspected."""
+    """The file of an image, what it held when it was inspected, and where it is cut."""
 
     path: Path
     sha256: str
+    box: Box | None
 
     def __str__(self) -> str:
         return str(self.path)
 
 
-def pack(assigned: pd.DataFrame, records: pd.DataFrame, out: Path, *, size: int, execution: Execution) -> str:
-    """Decode and squash every image of `assigned` into `out`, in its order; memory stays flat.
+def pack(
+    assigned: pd.DataFrame,
+    records: pd.DataFrame,
+    out: Path,
+    *,
+    size: int,
+    execution: Execution,
+    cutting: Cutting | None = None,
+) -> str:
+    """Decode, cut and squash every image of `assigned` into `out`, in its order; memory stays flat.
 
     Args:
         assigned: Columns `schema.SPLIT_COLUMNS`.
@@ -123,6 +135,7 @@ def pack(assigned: pd.DataFrame, records: pd.DataFrame, out: Path, *, size: int,
         size: Side of the square in pixels.
         execution: `params.yaml: execution`. Workers read images and give pixels back; this process alone
             writes, so that they may run on other machines.
+        cutting: What is cut out of the pictures; None: they stay whole.
 
     Returns:
         The digest of the packed cohort.
@@ -134,27 +147,42 @@ def pack(assigned: pd.DataFrame, records: pd.DataFrame, out: Path, *, size: int,
         diagnosis_class=diagnosis_classes(records["diagnosis"])
     )
     rows = assigned.merge(known, on="image_id", how="left")
-    sources = (_Source(Path(str(row.path)), str(row.sha256)) for row in rows.itertuples())
+    boxes = {} if cutting is None else cutting.boxes
+    sources = (
+        _Source(Path(str(row.path)), str(row.sha256), boxes.get(str(row.image_id)))
+        for row in rows.itertuples()
+    )
+    margin_fraction = 0.0 if cutting is None else cutting.crop.margin_fraction
     with atomic_folder(out) as unfinished:
         squares = imap(
-            partial(_load, size=size), sources, num_items=len(rows), execution=execution, description="pack"
+            partial(_load, size=size, margin_fraction=margin_fraction),
+            sources,
+            num_items=len(rows),
+            execution=execution,
+            description="pack",
         )
         _write_images(squares, unfinished / IMAGES, shape=(len(rows), size, size, 3))
         rows[list(INDEX_COLUMNS)].to_parquet(unfinished / INDEX, index=False)
         digest = _digest(unfinished)
         is_synthetic = bool(rows["is_synthetic"].fillna(True).any())
-        manifest = {"digest": digest, "num_images": len(rows), "image_size": size}
-        write_json(manifest | {"is_synthetic": is_synthetic}, unfinished / MANIFEST)
+        manifest: dict[str, Any] = {"digest": digest, "num_images": len(rows), "image_size": size}
+        manifest["is_synthetic"] = is_synthetic
+        if cutting is not None:
+            num_cut = int(rows["image_id"].isin(list(boxes)).sum())
+            manifest |= {"crop": cutting.crop.to_dict(), "num_whole": len(rows) - num_cut}
+        write_json(manifest, unfinished / MANIFEST)
     return digest
 
 
-def _load(source: _Source, *, size: int) -> np.ndarray | str:
+def _load(source: _Source, *, size: int, margin_fraction: float) -> np.ndarray | str:
     """The pixels of an image; the problem, with the file's name, when there are none to be had."""
     try:
         encoded = images.read_bytes(source.path)
         if hashlib.sha256(encoded).hexdigest() != source.sha256:
             return f"{source} (changed since it was inspected)"
-        return images.load_square(encoded, size)
+        if source.box is None:
+            return images.load_square(encoded, size)
+        return images.load_crop(encoded, size, source.box, margin_fraction=margin_fraction)
     except ImageError as error:
         return f"{source} ({error})"
 
@@ -200,7 +228,8 @@ def open_packed(folder: Path) -> Packed:
     require_columns(index, SPLIT_COLUMNS, folder / INDEX)
     if len(index) != len(array):
         raise _unusable(folder, f"has {len(array)} images, but its {INDEX} has {len(index)} rows")
-    return Packed(array, index, str(manifest["digest"]), bool(manifest["is_synthetic"]))
+    crop = Crop.from_dict(manifest.get("crop"))
+    return Packed(array, index, str(manifest["digest"]), bool(manifest["is_synthetic"]), crop)
 
 
 def _read_manifest(folder: Path) -> dict[str, Any]:

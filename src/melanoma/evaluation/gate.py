@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from melanoma.data.crops import MASK, NONE
 from melanoma.evaluation.bootstrap import difference, draw_weights, in_words, metrics_with_intervals
 from melanoma.evaluation.metrics import NUM_BINS
 from melanoma.sections import Promote
@@ -31,6 +32,7 @@ class Contest:
         colour: Likewise, of the reference that sees colours only.
         slices: Of the challenger, from `slices.measure`.
         num_bins: Of the expected calibration error.
+        crop: What was cut out of the challenger's pictures: `none`, `mask` or `unet`.
     """
 
     target: np.ndarray
@@ -40,6 +42,7 @@ class Contest:
     colour: np.ndarray
     slices: Sequence[Mapping[str, Any]] = field(default=(), repr=False)
     num_bins: int = NUM_BINS
+    crop: str = NONE
 
     @property
     def is_defined(self) -> bool:
@@ -83,6 +86,8 @@ def judge(contest: Contest, rules: Promote) -> dict[str, Any]:
     """
     num_malignant_groups = len(set(contest.group_ids[contest.target == 1]))
     gates = [_enough_groups(num_malignant_groups, len(contest.target), rules)]
+    if contest.crop == MASK:
+        gates.append(_no_masks_to_serve_by())
     evidence: dict[str, Any] = {
         "num_images": len(contest.target),
         "num_groups": len(set(contest.group_ids)),
@@ -157,6 +162,13 @@ def _enough_groups(num: int, num_images: int, rules: Promote) -> Gate:
     least = rules.min_malignant_groups
     words = f"{num} malignant groups among the {num_images} images; at least {least} are needed to judge"
     return Gate("min_malignant_groups", num >= least, least, num, words)
+
+
+def _no_masks_to_serve_by() -> Gate:
+    words = (
+        "its pictures were cut by hand-drawn masks, which a new picture does not have: it cannot be served"
+    )
+    return Gate("crop_can_be_served", False, True, MASK, words)
 
 
 def _better_than_chance(auc: dict[str, float], rules: Promote) -> Gate:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from melanoma.data.crops import Crop
 from melanoma.data.markdown import markdown
 from melanoma.evaluation.bootstrap import in_words, number_in_words
 from melanoma.schema import NOT_A_DEVICE, TEST, VALIDATION
@@ -134,7 +135,14 @@ def _data(sources: Sources) -> str:
     return (
         f"## Data\n\nCohort {sources.metrics['cohort']}, digest `{sources.promotion['data_digest'][:16]}`. A "
         "group (same lesion, same patient, copies) lies in one split only.\n\n"
-        f"{markdown(splits)}\n\n{markdown(sources.licences)}"
+        f"{markdown(splits)}\n\n{_crop(sources)}\n\n{markdown(sources.licences)}"
+    )
+
+
+def _crop(sources: Sources) -> str:
+    crop = Crop.from_dict(sources.entry["crop"])
+    return (
+        f"The network sees {'the whole picture' if crop is None else crop.in_words()}, squashed to a square."
     )
 
 

@@ -19,6 +19,7 @@ DIGEST_TAG = "model_digest"
 PREVIOUS_TAG = "previous_version"
 NETWORK_TAG, SETTINGS_TAG = "network_sha256", "settings_sha256"
 FILE_OF_DIGEST = {NETWORK_TAG: "model.onnx", SETTINGS_TAG: "settings.json"}
+SEGMENTER_TAG, SEGMENTER_FILE = "segmenter_sha256", "segmenter.onnx"  # only of models that cut by a U-Net
 
 MAX_DESCRIPTION = 4800  # characters; MLflow's tables have room for 5000
 CUT = "\n\n… the whole page is the artifact model_card.md of the run."
@@ -94,7 +95,8 @@ def require_untouched(version: Version, folder: Path) -> Path:
             "alias, remove that alias in the MLflow UI, then run `dvc repro` again."
         )
     files = download_version(version, folder)
-    for tag, name in FILE_OF_DIGEST.items():
+    expected = FILE_OF_DIGEST | ({SEGMENTER_TAG: SEGMENTER_FILE} if SEGMENTER_TAG in version.tags else {})
+    for tag, name in expected.items():
         path = files / "artifacts" / name
         found = sha256_of_file(path) if path.exists() else "no such file"
         if version.tags.get(tag) != found:

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import shutil
 import tempfile
 from collections.abc import Mapping
 from importlib.metadata import version
@@ -16,6 +17,8 @@ from mlflow.types.schema import Object, Property
 from PIL import Image
 
 import melanoma
+from melanoma.data.crops import UNET, Crop
+from melanoma.errors import TrackingError
 from melanoma.files import sha256_of_file, write_json
 from melanoma.schema import CLASSES
 from melanoma.scoring.operating_point import OperatingPoint
@@ -25,6 +28,8 @@ from melanoma.serving.settings import Settings
 
 # Loading needs no more than this: neither TensorFlow nor this repository.
 PACKAGES = ("mlflow", "numpy", "onnxruntime", "pandas", "pillow")
+
+SEGMENTER_FILE = "segmenter.onnx"
 
 SIGNATURE = ModelSignature(
     inputs=Schema(
@@ -65,6 +70,8 @@ def log_served_model(
     limits: Mapping[str, int],
     is_synthetic: bool,
     example: bytes,
+    crop: Crop | None = None,
+    segmenter: Path | None = None,
 ) -> str:
     """Log the served model to a run.
 
@@ -75,18 +82,26 @@ def log_served_model(
         limits: Section `serve` of params.yaml: what is refused before it is scored.
         is_synthetic: The network was trained on drawn images only; every answer says so.
         example: An encoded image, kept as the input example: synthetic, never a patient's.
+        crop: What was cut out of the network's images; None: they were whole.
+        segmenter: `model.onnx` of the U-Net; travels along where `crop` is by it.
 
     Returns:
         Its model URI, for registering and serving.
+
+    Raises:
+        TrackingError: The segmenter is not the one that the network's images were cut by.
     """
-    settings = Settings(operating_point, run_id, limits, is_synthetic, sha256_of_file(network))
+    settings = Settings(operating_point, run_id, limits, is_synthetic, sha256_of_file(network), crop)
     with tempfile.TemporaryDirectory() as folder, mlflow.start_run(run_id=run_id):
         path = Path(folder) / "settings.json"
         write_json(settings.to_dict(), path)
+        artifacts = {"network": str(network), "settings": str(path)}
+        if crop is not None and crop.kind == UNET:
+            artifacts["segmenter"] = str(_taken_along(segmenter, crop, Path(folder)))
         logged = mlflow.pyfunc.log_model(
             name="served",
             python_model=model_code.__file__,
-            artifacts={"network": str(network), "settings": str(path)},
+            artifacts=artifacts,
             code_paths=[str(Path(melanoma.__file__).parent)],
             pip_requirements=[f"{package}=={version(package)}" for package in PACKAGES],
             signature=SIGNATURE,
@@ -96,12 +111,24 @@ def log_served_model(
     return str(logged.model_uri)
 
 
+def _taken_along(segmenter: Path | None, crop: Crop, folder: Path) -> Path:
+    """A copy of the segmenter under a name that is not the network's."""
+    found = None if segmenter is None else sha256_of_file(segmenter)
+    if segmenter is None or found != crop.segmenter_sha256:
+        raise TrackingError(
+            f"The images were cut by a U-Net with the sha256 {crop.segmenter_sha256}, {segmenter} has "
+            f"{found}: a served model would cut otherwise. Run `dvc repro` so that the images are packed "
+            "again."
+        )
+    return Path(shutil.copyfile(segmenter, folder / SEGMENTER_FILE))
+
+
 def code_digest() -> str:
     """Hex digest of the code that travels and decides: with other code, a model answers otherwise."""
     package = Path(melanoma.__file__).parent
     folders = (package / "serving", package / "scoring")
     files = sorted(path for folder in folders for path in folder.glob("*.py"))
-    files += [package / "data" / "images.py", package / "data" / "plausibility.py"]
+    files += [package / "data" / f"{name}.py" for name in ("crops", "images", "plausibility")]
     return hashlib.sha256("".join(map(sha256_of_file, files)).encode()).hexdigest()
 
 

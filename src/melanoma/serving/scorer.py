@@ -22,18 +22,21 @@ from mlflow.pyfunc import PythonModel, PythonModelContext
 from PIL import Image
 
 from melanoma import schema
+from melanoma.data import crops
 from melanoma.data.images import load_square, open_image
 from melanoma.data.plausibility import require_plausible
-from melanoma.errors import ImageError, first_offenders
+from melanoma.errors import ImageError, TrackingError, first_offenders
 from melanoma.scoring.diagnosis import POSITION, beside_probability
 from melanoma.scoring.occlusion import occlusion_map, overlay
 from melanoma.serving import server
 from melanoma.serving.network import Network
 from melanoma.serving.posted import MEGABYTE
+from melanoma.serving.segmenter import Cutter, Segmenter
 from melanoma.serving.settings import Settings, require_untouched
 
 SETTINGS_DIGEST = "settings_sha256"  # in the metadata of the MLflow model
 SYNTHETIC = "trained on drawn images only: its answers say nothing about skin"
+UNCUT = "no lesion was found in it, so the whole picture was scored"
 # Pillow decodes outside of Python's lock. A pool without work has no threads yet.
 _POOL = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="decode")
 
@@ -45,7 +48,8 @@ class MelanomaScorer(PythonModel):
         """Load network, operating point and limits from the model's artifacts.
 
         Raises:
-            TrackingError: They are not those that were logged.
+            TrackingError: They are not those that were logged, or the model was made for pictures that are
+                cut by hand-drawn masks.
         """
         network, settings = (Path(context.artifacts[name]) for name in ("network", "settings"))
         model = _model_folder(network)
@@ -54,6 +58,7 @@ class MelanomaScorer(PythonModel):
         self._settings = Settings.read(settings)
         require_untouched(network, self._settings.network_sha256, what="network")
         self._network = Network(network)
+        self._cutter = _open_cutter(self._settings.crop, context.artifacts)
         self._version = _registered_version(model) or self._settings.run_id
         notes = [schema.NOT_A_DEVICE, *([SYNTHETIC] if self._settings.is_synthetic else [])]
         self._note = "; ".join(notes)
@@ -97,7 +102,7 @@ class MelanomaScorer(PythonModel):
         limits = self._settings.limits
         threshold, is_explained = _asked_threshold(params), bool(params.get("explain"))
         _require_count(len(images), limits["max_explained_rows" if is_explained else "max_rows"])
-        pixels = _decode(images, self._network.image_size, limits)
+        pixels, is_whole = _decode(images, self._network.image_size, limits, self._cutter)
         point = self._settings.operating_point
         network = self._network
         softmax = network.score_classes(pixels) if network.tells_classes else None
@@ -109,7 +114,7 @@ class MelanomaScorer(PythonModel):
             "decision": point.decide(probability, threshold).tolist(),
             "threshold": [point.threshold if threshold is None else threshold] * len(images),
             "model_version": [self._version] * len(images),
-            "note": [self._note] * len(images),
+            "note": [f"{UNCUT}; {self._note}" if whole else self._note for whole in is_whole],
         }
         if softmax is not None:
             columns["diagnosis"] = _by_class(beside_probability(softmax, probability))
@@ -143,22 +148,41 @@ def _require_count(num_rows: int, max_rows: int) -> None:
         raise _refusal(f"expected 1 to {max_rows} rows, got {num_rows}")
 
 
-def _decode(images: Sequence[object], size: int, limits: Mapping[str, int]) -> np.ndarray:
-    """Pixels `(n, size, size, 3)` uint8 of encoded images."""
+def _open_cutter(crop: crops.Crop | None, artifacts: Mapping[str, str]) -> Cutter | None:
+    """What cuts pictures before they are scored; None where they stay whole."""
+    if crop is None:
+        return None
+    if crop.kind == crops.MASK:
+        raise TrackingError(
+            "This model was trained on pictures that were cut by hand-drawn masks, and a new picture has "
+            "none: it can be evaluated, but not served. Set pack.crop to unet or none, then run `dvc repro`."
+        )
+    path = Path(artifacts["segmenter"])
+    require_untouched(path, str(crop.segmenter_sha256), what="segmenter")
+    return Cutter(Segmenter(path), crop)
+
+
+def _decode(
+    images: Sequence[object], size: int, limits: Mapping[str, int], cutter: Cutter | None
+) -> tuple[np.ndarray, list[bool]]:
+    """Pixels `(n, size, size, 3)` uint8 of encoded images, and which stayed whole against the rule."""
     most = limits["max_request_megabytes"] * MEGABYTE
     num_bytes = sum(len(encoded) for encoded in images if isinstance(encoded, bytes))
     if num_bytes > most:
         raise _refusal(f"the images have {num_bytes:,} bytes together, at most {most:,} are taken")
-    load = partial(_load, size=size, min_side=limits["min_image_side"])
+    load = partial(_load, size=size, min_side=limits["min_image_side"], cutter=cutter)
     loaded = list(_POOL.map(load, images) if len(images) > 1 else map(load, images))
     refused = [f"row {number}: {one}" for number, one in enumerate(loaded) if isinstance(one, ImageError)]
     if refused:
         raise _refusal(f"{len(refused)} of {len(images)} rows refused: {first_offenders(refused)}")
-    return np.stack([one for one in loaded if isinstance(one, np.ndarray)])
+    taken = [one for one in loaded if not isinstance(one, ImageError)]
+    return np.stack([pixels for pixels, _ in taken]), [is_whole for _, is_whole in taken]
 
 
-def _load(encoded: object, *, size: int, min_side: int) -> np.ndarray | ImageError:
-    """Pixels for the network, or why there are none."""
+def _load(
+    encoded: object, *, size: int, min_side: int, cutter: Cutter | None
+) -> tuple[np.ndarray, bool] | ImageError:
+    """Pixels for the network and whether there was no lesion to cut out; or why there are none."""
     if not isinstance(encoded, bytes):
         return ImageError(f"image must be base64 of an image file, got {type(encoded).__name__}")
     try:
@@ -167,9 +191,10 @@ def _load(encoded: object, *, size: int, min_side: int) -> np.ndarray | ImageErr
             raise ImageError(f"the image has {width} x {height} pixels, each side needs {min_side}")
         pixels = load_square(encoded, size)
         require_plausible(pixels)
+        part = None if cutter is None else cutter.cut(encoded, size)
     except ImageError as error:
         return error
-    return pixels
+    return (pixels, cutter is not None) if part is None else (part, False)
 
 
 def _refusal(message: str) -> MlflowException:

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from melanoma.data.crops import Crop
 from melanoma.errors import TrackingError
 from melanoma.scoring.operating_point import OperatingPoint
 
@@ -21,6 +22,7 @@ class Settings:
         limits: `serve` of params.yaml.
         is_synthetic: The network was trained on drawn images only.
         network_sha256: Hex digest of the network that was logged.
+        crop: What is cut out of a picture before it is scored; None: it stays whole.
     """
 
     operating_point: OperatingPoint
@@ -28,6 +30,7 @@ class Settings:
     limits: Mapping[str, int]
     is_synthetic: bool
     network_sha256: str
+    crop: Crop | None
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON; `read` reads it back."""
@@ -39,7 +42,8 @@ class Settings:
         """The content of `settings.json`."""
         content = json.loads(path.read_text(encoding="utf-8"))
         point = OperatingPoint.from_dict(content["operating_point"])
-        return cls(**(content | {"operating_point": point}))
+        crop = Crop.from_dict(content.get("crop"))  # models of before have none
+        return cls(**(content | {"operating_point": point, "crop": crop}))
 
 
 def require_untouched(path: Path, sha256: str, *, what: str) -> None:

@@ -1,0 +1,149 @@
+"""Where the lesion lies in a picture, and what is cut out around it.
+
+Needs numpy only: this module travels with the served model, so that it cuts as `pack` does.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+NONE, MASK, UNET = "none", "mask", "unet"
+MIN_PROBABILITY = 0.5  # from which a pixel counts as lesion
+
+
+@dataclass(frozen=True)
+class Box:
+    """A part of a picture; edges as fractions 0..1 of the upright picture's width and height."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+
+WHOLE = Box(0.0, 0.0, 1.0, 1.0)
+
+
+@dataclass(frozen=True)
+class Crop:
+    """How the pictures of a cohort were cut, and how a served model must cut.
+
+    Attributes:
+        kind: `mask` (by masks that people drew) or `unet` (by what a network found).
+        margin_fraction: Of the lesion's longer side, left around it on each side.
+        min_lesion_fraction: Of the picture's pixels; what is smaller is no lesion, and nothing is cut.
+        segmenter_sha256: Hex digest of the exported network; None where there is none.
+    """
+
+    kind: str
+    margin_fraction: float
+    min_lesion_fraction: float
+    segmenter_sha256: str | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON; `from_dict` reads it back."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any] | None) -> "Crop | None":
+        """None (the whole picture) where nothing was written."""
+        return None if content is None else cls(**content)
+
+    def in_words(self) -> str:
+        """What is cut out, in a sentence without its end."""
+        drawn_by = "a person's mask" if self.kind == MASK else "a U-Net"
+        return (
+            f"the square around the lesion, as {drawn_by} shows it, with a margin of "
+            f"{self.margin_fraction:g} of its longer side; the whole picture where none is shown"
+        )
+
+
+@dataclass(frozen=True)
+class Cutting:
+    """What is cut out of each picture of a cohort.
+
+    Attributes:
+        crop: How.
+        boxes: Of lesions, by image_id; an image without one stays whole.
+    """
+
+    crop: Crop
+    boxes: Mapping[str, Box]
+
+
+def kind_of(crop: Crop | None) -> str:
+    """`none`, `mask` or `unet`."""
+    return NONE if crop is None else crop.kind
+
+
+def find_box(lesion: np.ndarray, *, min_lesion_fraction: float) -> Box | None:
+    """The smallest box around the largest connected piece of a mask.
+
+    Args:
+        lesion: Shape `(height, width)`, bool.
+        min_lesion_fraction: Of its pixels that the piece must have.
+
+    Returns:
+        None where no piece is so large.
+    """
+    piece = largest_piece(lesion)
+    if not piece.any() or piece.mean() < min_lesion_fraction:
+        return None
+    height, width = lesion.shape
+    rows, columns = np.flatnonzero(piece.any(axis=1)), np.flatnonzero(piece.any(axis=0))
+    return Box(
+        float(columns[0] / width),
+        float(rows[0] / height),
+        float((columns[-1] + 1) / width),
+        float((rows[-1] + 1) / height),
+    )
+
+
+def largest_piece(lesion: np.ndarray) -> np.ndarray:
+    """The pixels of the largest 4-connected piece, the one that ends last of equals; all False without any.
+
+    Every pixel takes the highest number among itself and its neighbours until none changes.
+    """
+    numbers = np.where(lesion, np.arange(1, lesion.size + 1).reshape(lesion.shape), 0)
+    while True:
+        before = numbers
+        padded = np.pad(numbers, 1)
+        around = [padded[:-2, 1:-1], padded[2:, 1:-1], padded[1:-1, :-2], padded[1:-1, 2:]]
+        numbers = np.where(lesion, np.maximum.reduce([before, *around]), 0)
+        if np.array_equal(numbers, before):
+            break
+    if not lesion.any():
+        return np.zeros_like(lesion)
+    sizes = np.bincount(numbers.ravel())
+    sizes[0] = 0
+    largest = len(sizes) - 1 - int(np.argmax(sizes[::-1]))
+    return np.asarray(numbers == largest)
+
+
+def square_around(box: Box, *, width: int, height: int, margin_fraction: float) -> Box:
+    """A square in the picture's own pixels around a box: the lesion keeps its proportions.
+
+    Its side is the box's longer one with the margin on both ends. Where it would stick out of the picture it
+    is moved inside; where it is larger than the picture, it is cut there and is no square any more.
+
+    Args:
+        box: Of the lesion.
+        width: Of the upright picture, pixels.
+        height: Likewise.
+        margin_fraction: Of the longer side, on each end.
+    """
+    longer = max((box.right - box.left) * width, (box.bottom - box.top) * height)
+    side = longer * (1 + 2 * margin_fraction)
+    left, right = _span(box.left, box.right, side / width)
+    top, bottom = _span(box.top, box.bottom, side / height)
+    return Box(left, top, right, bottom)
+
+
+def _span(low: float, high: float, length: float) -> tuple[float, float]:
+    """An interval of `length` about the middle of another, both within 0..1."""
+    if length >= 1:
+        return 0.0, 1.0
+    start = min(max((low + high - length) / 2, 0.0), 1 - length)
+    return start, min(start + length, 1.0)

@@ -1,0 +1,65 @@
+"""Find the lesion with an exported U-Net and cut it out: one code for the boxes of `pack` and the server."""
+
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+
+from melanoma.data.crops import MIN_PROBABILITY, Box, Crop, find_box
+from melanoma.data.images import load_crop, load_square
+from melanoma.errors import TrackingError
+
+
+class Segmenter:
+    """A loaded U-Net; safe to call from several threads."""
+
+    def __init__(self, path: Path) -> None:
+        """Load the network.
+
+        Raises:
+            TrackingError: The file is missing or no network.
+        """
+        try:
+            self._session = ort.InferenceSession(path, providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime raises types of its own that it does not export
+            raise TrackingError(f"{path} cannot be loaded as an ONNX network: {error}") from error
+        (self._input,) = self._session.get_inputs()
+
+    @property
+    def image_size(self) -> int:
+        """Side in pixels of the square pictures that the network takes."""
+        return int(self._input.shape[1])
+
+    def find_lesion(self, picture: np.ndarray) -> np.ndarray:
+        """Which pixels of a picture `(size, size, 3)`, uint8, are lesion: shape `(size, size)`, bool.
+
+        One picture at a time: in batches of another size sums are rounded otherwise, and a pixel at the limit
+        could fall to the other side on the server.
+        """
+        (probability,) = self._session.run(None, {self._input.name: picture[None]})
+        return np.asarray(probability[0, ..., 0] >= MIN_PROBABILITY)
+
+    def find_box(self, picture: np.ndarray, *, min_lesion_fraction: float) -> Box | None:
+        """The lesion's box; None where nothing is found."""
+        return find_box(self.find_lesion(picture), min_lesion_fraction=min_lesion_fraction)
+
+
+class Cutter:
+    """Cuts pictures as the stages `segment` and `pack` do together."""
+
+    def __init__(self, segmenter: Segmenter, crop: Crop) -> None:
+        """By what is cut, and how."""
+        self.segmenter, self.crop = segmenter, crop
+
+    def cut(self, encoded: bytes, size: int) -> np.ndarray | None:
+        """The lesion's square of a picture, `(size, size, 3)`, uint8; None where no lesion is found.
+
+        Args:
+            encoded: A file that `images.load_square` takes.
+            size: Side in pixels.
+        """
+        picture = load_square(encoded, self.segmenter.image_size)
+        box = self.segmenter.find_box(picture, min_lesion_fraction=self.crop.min_lesion_fraction)
+        if box is None:
+            return None
+        return load_crop(encoded, size, box, margin_fraction=self.crop.margin_fraction)

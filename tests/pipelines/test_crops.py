@@ -1,0 +1,66 @@
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from melanoma import files, tracking
+from melanoma.files import read_json
+from tests.pipelines.workspace import change_params, copy, inside, run_stage
+
+RESULTS, FOLDER = Path("reports/study/crops/sample.json"), Path("reports/study/crops/sample")
+PREDICTIONS = Path("data/crops/sample.parquet")
+
+
+@pytest.fixture(scope="module")
+def compared(workspace, tmp_path_factory):
+    """A copy of the workspace with a comparison of two networks of each kind; read only."""
+    folder = copy(workspace, tmp_path_factory.mktemp("compared") / "copy")
+    with inside(folder):
+        change_params(
+            Path("params.yaml"), crops={"num_epochs": 1, "num_seeds": 2, "num_bootstrap_draws": 200}
+        )
+        assert run_stage("crops") == 0
+        yield folder
+
+
+def test_every_network_scores_the_same_test_images(compared):
+    predictions = files.read_parquet(PREDICTIONS)
+    split = pd.read_csv("data/splits/sample.csv")
+    test = split.loc[split["split"] == "test", "image_id"].tolist()
+    networks = predictions.groupby(["crop", "seed"])["image_id"].apply(list).to_dict()
+    assert networks == {(crop, seed): test for crop in ("mask", "none") for seed in (1, 2)}
+    assert predictions["probability"].between(0, 1).all()
+
+
+def test_the_results_say_what_was_compared_and_what_was_not(compared):
+    results = read_json(RESULTS)
+    assert list(results["crops"]) == ["none", "mask"]
+    assert results["not_compared"] == ["unet"]  # segment.train is false
+    assert results["seeds"] == [1, 2]
+    assert results["is_synthetic"] is True
+    assert len({entry["data_digest"] for entry in results["crops"].values()}) == 2
+    assert len(results["in_words"]) == 1
+    assert set(results["crops"]["mask"]["minus_none"]["auc_roc"]) == {"value", "low", "high"}
+
+
+def test_each_network_has_its_run_under_one_parent_and_can_be_searched(compared):
+    results = read_json(RESULTS)
+    runs = [tracking.read_run(run["run_id"]) for entry in results["crops"].values() for run in entry["runs"]]
+    assert len(runs) == 4
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    assert {run.data.tags["crop"] for run in runs} == {"none", "mask"}
+    assert {run.data.tags["protocol"] for run in runs} == {"leak_free"}
+    assert len({run.data.tags["mlflow.parentRunId"] for run in runs}) == 1
+    assert all("test_auc_roc" in run.data.metrics for run in runs)
+    assert not Path("data/checkpoints/crops-sample").exists()
+
+
+def test_tables_and_figure_have_captions_that_call_synthetic_images_so(compared):
+    captions = json.loads((FOLDER / "captions.json").read_text())
+    assert set(captions) == {"crops.csv", "crops.png"}
+    assert {path.name for path in FOLDER.iterdir()} == {*captions, "captions.json"}
+    assert all("SYNTHETIC" in said["caption"] for said in captions.values())
+    table = pd.read_csv(FOLDER / "crops.csv")
+    assert table["crop"].tolist() == ["none", "mask"]
+    assert (FOLDER / "crops.png").stat().st_size < 60_000

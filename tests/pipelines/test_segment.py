@@ -1,0 +1,101 @@
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from melanoma import tracking
+from melanoma.data.packed import open_packed
+from melanoma.files import read_json, sha256_of_file
+from melanoma.serving.segmenter import Cutter, Segmenter
+from tests.pipelines.workspace import change_params, copy, inside, run_stage
+
+BOXES, REPORT = Path("data/lesions/sample.parquet"), Path("reports/sample/segmentation.json")
+SEGMENTER = Path("models/sample/segmenter")
+
+
+def read_split() -> pd.DataFrame:
+    return pd.read_csv("data/splits/sample.csv", dtype={"image_id": "string"})
+
+
+def test_every_image_of_the_cohort_has_a_row_by_its_mask(at_workspace):
+    boxes = pd.read_parquet(BOXES)
+    assert boxes["image_id"].tolist() == read_split()["image_id"].tolist()
+    assert set(boxes["crop"]) == {"mask"}
+    report = read_json(REPORT)
+    assert report["num_images"] == len(boxes)
+    assert report["num_without_box_by_mask"] == boxes["problem"].notna().sum()
+    assert report["is_synthetic"] is True
+
+
+def test_without_training_there_is_no_network_and_the_folder_says_so(at_workspace):
+    assert read_json(REPORT)["is_trained"] is False
+    assert [path.name for path in SEGMENTER.iterdir()] == ["segmenter.json"]
+    assert read_json(SEGMENTER / "segmenter.json") == {"is_trained": False}
+
+
+def test_a_box_lies_around_its_lesion(at_workspace):
+    from PIL import Image
+
+    row = pd.read_parquet(BOXES).iloc[0]
+    records = pd.read_parquet("data/accepted/sample.parquet").set_index("image_id")
+    lesion = np.asarray(Image.open(records.loc[row["image_id"], "mask_path"])) > 127
+    columns, rows = np.flatnonzero(lesion.any(0)), np.flatnonzero(lesion.any(1))
+    found = row[["left", "top", "right", "bottom"]].to_numpy(float)
+    height, width = lesion.shape
+    drawn = [columns[0] / width, rows[0] / height, (columns[-1] + 1) / width, (rows[-1] + 1) / height]
+    np.testing.assert_allclose(found, drawn, atol=2 / 96)
+
+
+@pytest.fixture(scope="module")
+def trained(workspace, tmp_path_factory):
+    """A copy of the workspace whose pictures were cut by a U-Net of one epoch; read only."""
+    folder = copy(workspace, tmp_path_factory.mktemp("trained") / "copy")
+    with inside(folder):
+        change_params(
+            Path("params.yaml"),
+            segment={
+                "train": True,
+                "image_size": 32,
+                "depth": 2,
+                "filters": 2,
+                "batch_size": 4,
+                "num_epochs": 3,
+                "num_bootstrap_draws": 200,
+            },
+            pack={"crop": "unet"},
+        )
+        assert run_stage("segment") == 0
+        assert run_stage("pack") == 0
+        yield folder
+
+
+@pytest.mark.slow
+def test_a_trained_network_is_measured_on_splits_it_did_not_learn_from(trained):
+    report, split = read_json(REPORT), read_split()
+    network = report["segmenter"]
+    assert network["num_training_masks"] == (split["split"] == "train").sum()
+    for name, entry in report["splits"].items():
+        assert entry["num_images"] == entry["num_with_mask"] == (split["split"] == name).sum()
+        assert 0 <= entry["dice"]["low"] <= entry["dice"]["value"] <= entry["dice"]["high"] <= 1
+    assert network["sha256"] == sha256_of_file(SEGMENTER / "model.onnx")
+    run = tracking.read_run(network["run_id"])
+    assert run.info.status == "FINISHED"
+    assert run.data.metrics["best_epoch"] == network["best_epoch"]
+    assert not Path("data/checkpoints/sample-segmenter").exists()
+
+
+@pytest.mark.slow
+def test_the_server_would_cut_every_picture_as_it_was_packed(trained):
+    packed = open_packed(Path("data/packed/sample"))
+    assert packed.crop is not None
+    assert packed.crop.segmenter_sha256 == sha256_of_file(SEGMENTER / "model.onnx")
+    cutter = Cutter(Segmenter(SEGMENTER / "model.onnx"), packed.crop)
+    boxes = pd.read_parquet(BOXES)
+    found = boxes[boxes["crop"] == "unet"].set_index("image_id")["problem"].isna()
+    path_of = pd.read_parquet("data/accepted/sample.parquet").set_index("image_id")["path"]
+    for row, image_id in enumerate(packed.index["image_id"]):
+        part = cutter.cut(Path(path_of[image_id]).read_bytes(), 48)
+        assert (part is not None) == found[image_id]
+        if part is not None:
+            np.testing.assert_array_equal(part, packed.images[row])
