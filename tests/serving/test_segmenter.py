@@ -98,6 +98,7 @@ def packed_as_the_stages_do(paths: list[Path], cutter: Cutter, folder: Path) -> 
             "path": [str(path) for path in paths],
             "sha256": [sha256_of_file(path) for path in paths],
             "mask_path": None,
+            "diagnosis": None,
             "is_synthetic": False,
         }
     )
