@@ -19,7 +19,7 @@ from melanoma.evaluation.repeats import PAPER_THRESHOLD, Draws
 from melanoma.training import scores
 from melanoma.training.fit import Trained
 from melanoma.training.recipe import Recipe
-from pipelines import _resumable, _study, _training
+from pipelines import _resumable, _study_runs, _training
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class Stage:
         return _resumable.Job(
             name=f"{arm.crop}-seed{arm.seed}",
             run_name=f"{self.cohort} {arm.name}",
-            experiment=_study.EXPERIMENT,
+            experiment=_study_runs.EXPERIMENT,
             arrays=_training.arrays(data),
             recipe=Recipe(params.baseline, params.model, params.augment, train),
             num_epochs=settings.num_epochs,

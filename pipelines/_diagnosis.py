@@ -1,6 +1,5 @@
 """What the script `diagnosis` does: which networks are trained, their runs, their answers on test."""
 
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,22 +14,9 @@ from melanoma.evaluation import diagnosis, diagnosis_study
 from melanoma.training import scores
 from melanoma.training.fit import Trained
 from melanoma.training.recipe import Recipe
-from pipelines import _resumable, _training
+from pipelines import _resumable, _study_runs, _training
 
-EXPERIMENT = _training.STUDY_EXPERIMENT
-PARENT = ("study", "diagnosis")  # a tag and its value, by which the run over all networks is found
 PROTOCOL = "leak_free"
-
-
-def open_parent() -> AbstractContextManager[tracking.Run]:
-    """The run under which all networks of the stage are shown, whichever cohort they are of."""
-    tag, value = PARENT
-    return tracking.open_run(
-        experiment=EXPERIMENT,
-        name="several classes",
-        tags={tag: value, **tracking.lineage_tags()},
-        run_id=tracking.find_run(EXPERIMENT, tag=tag, value=value),
-    )
 
 
 @dataclass(frozen=True)
@@ -87,7 +73,7 @@ class Stage:
         return _resumable.Job(
             name=arm.name,
             run_name=f"{self.cohort} {arm.target} seed {arm.seed}",
-            experiment=EXPERIMENT,
+            experiment=_study_runs.EXPERIMENT,
             arrays=_training.arrays(self.data),
             recipe=Recipe(params.baseline, model, params.augment, train),
             num_epochs=section.num_epochs,

@@ -1,7 +1,6 @@
 """What the script `study` does: which networks are trained under which protocol, their runs, their scores."""
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,21 +19,7 @@ from melanoma.training import scores
 from melanoma.training.fit import Trained
 from melanoma.training.recipe import Arrays, Recipe
 from melanoma.training_sections import Hyperparameters
-from pipelines import _resumable, _training
-
-EXPERIMENT = _training.STUDY_EXPERIMENT
-PARENT = ("study", "paper")  # a tag and its value, by which the run of the whole study is found
-
-
-def open_parent() -> AbstractContextManager[tracking.Run]:
-    """The run under which all networks of the study are shown, whichever cohort they are of."""
-    tag, value = PARENT
-    return tracking.open_run(
-        experiment=EXPERIMENT,
-        name="the paper, rebuilt",
-        tags={tag: value, **tracking.lineage_tags()},
-        run_id=tracking.find_run(EXPERIMENT, tag=tag, value=value),
-    )
+from pipelines import _resumable, _study_runs, _training
 
 
 @dataclass(frozen=True)
@@ -121,7 +106,7 @@ class Stage:
         return _resumable.Job(
             name=f"{arm.network}-{arm.protocol}-seed{arm.seed}",
             run_name=f"{self.cohort} {arm.name}",
-            experiment=EXPERIMENT,
+            experiment=_study_runs.EXPERIMENT,
             arrays=Arrays(material.part(schema.TRAIN), material.part(schema.VALIDATION)),
             recipe=Recipe(arm.hyperparameters, model, params.augment, train),
             num_epochs=study.num_epochs,

@@ -14,7 +14,6 @@ from melanoma.training import studies
 from melanoma.training.recipe import Arrays, Recipe, code_digest
 from melanoma.training_sections import Hyperparameters, Tune
 
-STUDY_EXPERIMENT = "melanoma-study"  # of the networks that are trained to learn something, not to be promoted
 # Every run of a network has this file: MLflow's page that compares runs breaks where one has no file.
 HISTORY, NO_EPOCH = "history.csv", "epoch\n"
 # Of params: train. Trials have a seed of their own, from tune.seed.

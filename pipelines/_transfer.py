@@ -18,7 +18,7 @@ from melanoma.training import features
 from melanoma.training.fit import Trained
 from melanoma.training.recipe import Arrays, Recipe
 from melanoma.training_sections import Hyperparameters
-from pipelines import _resumable, _study, _training
+from pipelines import _resumable, _study_runs, _training
 
 EVERYTHING = "none"  # the name of what is left out where nothing is
 LEARNT = (schema.TRAIN, schema.VALIDATION)
@@ -107,7 +107,7 @@ class Stage:
         return _resumable.Job(
             name=f"{arm.network}-{arm.left_out}-seed{arm.seed}",
             run_name=f"{self.cohort} {arm.name}",
-            experiment=_study.EXPERIMENT,
+            experiment=_study_runs.EXPERIMENT,
             arrays=Arrays(*learnt),
             recipe=recipe,
             num_epochs=num_epochs,

@@ -14,7 +14,7 @@ import pandas as pd
 
 from melanoma import config, files
 from melanoma.data import tables
-from pipelines import _cli, _crops, _resumable, _study
+from pipelines import _cli, _crops, _resumable, _study_runs
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         stage = _crops.Stage(args.cohort, params, _crops.pack(args, params, assigned, records, Path(folder)))
         with (
             files.held(stage.checkpoints / "lock", f"the crops of {args.cohort}"),
-            _study.open_parent() as parent,
+            _study_runs.open_parent() as parent,
         ):
             scored, runs = _train_all(stage, parent.run_id)
             predictions = pd.concat(scored, ignore_index=True)
@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             _crops.draw(results, segmentation, args.pictures)
             files.write_json(results, args.out)
             parent.log_file(args.out, "crops")
-            _resumable.forget(stage.checkpoints, _study.EXPERIMENT)
+            _resumable.forget(stage.checkpoints, _study_runs.EXPERIMENT)
     for line in results["in_words"]:
         _cli.say(f"crops@{args.cohort}", line)
     return 0

@@ -14,7 +14,7 @@ import pandas as pd
 from melanoma import config, files
 from melanoma.data import packed
 from melanoma.evaluation import diagnosis_study
-from pipelines import _cli, _diagnosis, _resumable
+from pipelines import _cli, _diagnosis, _resumable, _study_runs
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     scored, runs = [], []
     with (
         files.held(stage.checkpoints / "lock", f"the classes of {args.cohort}"),
-        _diagnosis.open_parent() as parent,
+        _study_runs.open_parent() as parent,
     ):
         for number, arm in enumerate(stage.arms(), start=1):
             with _resumable.trained(stage.job(arm, parent.run_id), stage.checkpoints) as (result, run):
@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         files.write_parquet(predictions, args.predictions)
         files.write_json(results, args.out)
         parent.log_file(args.out, "results")
-        _resumable.forget(stage.checkpoints, _diagnosis.EXPERIMENT)
+        _resumable.forget(stage.checkpoints, _study_runs.EXPERIMENT)
     _cli.say(f"diagnosis@{args.cohort}", diagnosis_study.finding(results))
     return 0
 

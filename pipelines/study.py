@@ -13,7 +13,7 @@ import pandas as pd
 from melanoma import config, files
 from melanoma.data import packed
 from melanoma.evaluation import repeats, study_results
-from pipelines import _cli, _resumable, _study
+from pipelines import _cli, _resumable, _study, _study_runs
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -33,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     histories, scored, runs = [], [], []
     with (
         files.held(stage.checkpoints / "lock", f"the study of {args.cohort}"),
-        _study.open_parent() as parent,
+        _study_runs.open_parent() as parent,
     ):
         for number, arm in enumerate(arms, start=1):
             with _resumable.trained(stage.job(arm, parent.run_id), stage.checkpoints) as (result, run):
@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         files.write_csv(study_results.roc_points(predictions), args.roc)
         files.write_json(results, args.out)
         parent.log_file(args.out, "results")
-        _resumable.forget(stage.checkpoints, _study.EXPERIMENT)
+        _resumable.forget(stage.checkpoints, _study_runs.EXPERIMENT)
     return 0
 
 

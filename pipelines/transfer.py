@@ -16,7 +16,7 @@ from melanoma import config, files
 from melanoma.data import packed
 from melanoma.evaluation import transfer
 from melanoma.training_sections import Hyperparameters
-from pipelines import _cli, _resumable, _study, _training, _transfer
+from pipelines import _cli, _resumable, _study_runs, _training, _transfer
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     scored, runs = [], []
     with (
         files.held(stage.checkpoints / "lock", f"the transfer of {args.cohort}"),
-        _study.open_parent() as parent,
+        _study_runs.open_parent() as parent,
     ):
         for number, arm in enumerate(arms, start=1):
             with _resumable.trained(stage.job(arm, parent.run_id), stage.checkpoints) as (result, run):
@@ -53,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         files.write_parquet(predictions, args.predictions)
         files.write_json(results, args.out)
         parent.log_file(args.out, "results")
-        _resumable.forget(stage.checkpoints, _study.EXPERIMENT)
+        _resumable.forget(stage.checkpoints, _study_runs.EXPERIMENT)
     return 0
 
 
