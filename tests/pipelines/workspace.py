@@ -33,8 +33,10 @@ STAGE_ORDER = (
     "promote",
     "paper",
     "study",
-    "compare",
+    "diagnosis",
+    "crops",
     "transfer",
+    "compare",
     "page",
 )
 
@@ -57,6 +59,7 @@ SMALL = {
     "card": {"num_bootstrap_draws": 200},
     "evaluate": {"num_bootstrap_draws": 200},
     "audit": {"num_bootstrap_draws": 200},
+    "crops": {"num_seeds": 2, "num_epochs": 1, "num_bootstrap_draws": 200},
     "diagnosis": {"num_seeds": 2, "num_epochs": 2, "num_bootstrap_draws": 200},
     "study": {"num_epochs": 2, "num_seeds": 2, "num_bootstrap_draws": 100},
     "transfer": {

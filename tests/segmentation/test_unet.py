@@ -7,7 +7,7 @@ from melanoma.segmentation import unet
 def test_the_mask_is_as_large_as_the_picture_and_holds_probabilities():
     model = unet.build(image_size=32, depth=2, filters=2)
     assert model.input_shape == (None, 32, 32, 3)
-    assert model.input_dtype == "uint8"
+    assert model.inputs[0].dtype == "uint8"
     lesion = model(np.random.default_rng(1).integers(0, 256, size=(2, 32, 32, 3), dtype=np.uint8))
     assert lesion.shape == (2, 32, 32, 1)
     assert 0 <= float(lesion.numpy().min()) <= float(lesion.numpy().max()) <= 1
