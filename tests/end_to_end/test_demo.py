@@ -61,11 +61,12 @@ def test_metrics_and_plots_can_be_shown(demo):
 
 def test_a_changed_evaluate_parameter_trains_nothing_again(demo):
     change_params(demo / "params.yaml", evaluate={"min_sensitivity": 0.9})
-    assert stages_run(run(demo, "dvc", "repro")) == [
+    ran = stages_run(run(demo, "dvc", "repro"))
+    # The page follows where a headline changed: another threshold may call the same few images malignant.
+    assert [stage for stage in ran if stage != "page"] == [
         "evaluate@sample",
         "audit@sample",
         "promote@sample",
-        "page",
     ]
 
 

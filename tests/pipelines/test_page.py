@@ -66,7 +66,7 @@ def test_what_inactive_cohorts_left_is_not_shown_as_current(drawn):
     left = json.loads(Path("reports/headlines/sample.json").read_text()) | {"cohort": "ph2"}
     Path("reports/headlines/ph2.json").write_text(json.dumps(left))
     Path("reports/data/ph2.md").write_text("# Data card: ph2\n\nOf an earlier run.\n")
-    Path("reports/study/crops").mkdir(parents=True)
+    Path("reports/study/crops").mkdir(parents=True, exist_ok=True)
     Path("reports/study/crops/captions.json").write_text("{}")
     Path("reports/study/crops/page.md").write_text("Crops of an earlier run.\n")
     change_params(drawn / "params.yaml", run={"study": []})
