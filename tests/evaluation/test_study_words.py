@@ -43,10 +43,11 @@ def test_contradictions_and_the_counts_that_fit_are_told():
 
 
 def test_few_seeds_and_synthetic_images_are_said():
-    text = page(sample=result("sample", seeds=2) | {"is_synthetic": True})
+    text = page(sample=result("sample", {"conv_blocks_3": network(num=2)}) | {"is_synthetic": True})
     assert "**synthetic images**" in text
-    assert "Fewer than three networks of a kind" in text
-    assert "Fewer than three" not in page(ph2=result("ph2"))
+    assert "Fewer than 3 networks" in text
+    assert "sample, conv_blocks_3, paper; sample, conv_blocks_3, leak_free." in text
+    assert "Fewer than 3" not in page(ph2=result("ph2"))
 
 
 def test_both_networks_of_table_3_are_compared_when_both_are_there():

@@ -11,6 +11,7 @@ from melanoma.evaluation.study_results import BALANCED_VIEW, TEST_VIEW
 from melanoma.evaluation.study_tables import HEADINGS, MAIN_NETWORK, Results
 from melanoma.schema import NOT_A_DEVICE
 
+MIN_NETWORKS = 3  # of a kind, to say something of their spread
 NOT_RUN = """No cohort was studied yet. `make study` trains the networks (hours on a CPU; it goes on where it
 was stopped); until then only the published figures are here."""
 
@@ -233,6 +234,13 @@ def _fitting_in_words(fitting: list[dict[str, int]], num_images: int) -> str:
 
 def _limits(results: Results) -> str:
     text = f"## What this does not say\n\n{LIMITS}"
-    if any(len(result["seeds"]) < 3 for result in results.values()):
-        text += "\n* Fewer than three networks of a kind: their spread is hardly known."
+    few = [
+        f"{cohort}, {network}, {protocol}"
+        for cohort, result in results.items()
+        for network, entry in result["networks"].items()
+        for protocol, found in entry["protocols"].items()
+        if len(found["runs"]) < MIN_NETWORKS
+    ]
+    if few:
+        text += f"\n* Fewer than {MIN_NETWORKS} networks, so their spread is hardly known: {'; '.join(few)}."
     return text
