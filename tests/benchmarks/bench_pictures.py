@@ -67,7 +67,13 @@ def tables(paths: list[Path], targets: np.ndarray) -> tuple[pd.DataFrame, pd.Dat
     )
     digests = [sha256_of_file(path) for path in paths]
     records = pd.DataFrame(
-        {"image_id": names, "path": list(map(str, paths)), "sha256": digests, "is_synthetic": False}
+        {
+            "image_id": names,
+            "path": list(map(str, paths)),
+            "sha256": digests,
+            "is_synthetic": False,
+            "diagnosis": np.where(targets == 1, "melanoma", "nevus"),
+        }
     )
     return assigned, records
 
