@@ -3,58 +3,35 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from melanoma import config, schema, tracking
+from melanoma import schema, tracking
 from melanoma.data import protocols, splits
 from melanoma.data.packed import Packed
 from melanoma.data.protocols import LEAK_FREE, PAPER, Material
-from melanoma.evaluation import study_results
+from melanoma.evaluation import repeats, study_results
 from melanoma.evaluation.repeats import Draws
 from melanoma.evaluation.study_results import BALANCED_VIEW, PREDICTION_COLUMNS, TEST_VIEW
+from melanoma.study_sections import StudyNetwork
 from melanoma.training import scores
 from melanoma.training.fit import Trained
-from melanoma.training.recipe import Arrays, Recipe
-from melanoma.training_sections import Hyperparameters
-from pipelines import _resumable, _study_runs, _training
+from melanoma.training.recipe import Arrays
+from pipelines import _study_runs
+from pipelines._study_runs import Arm, Outcome
 
 
 @dataclass(frozen=True)
-class Arm:
-    """One network to train."""
+class Stage(_study_runs.Stage):
+    """The study of a cohort.
 
-    network: str
-    protocol: str
-    seed: int
-    hyperparameters: Hyperparameters
+    Attributes:
+        data: The packed cohort.
+    """
 
-    @property
-    def name(self) -> str:
-        """For people."""
-        return f"{self.network} {self.protocol} seed {self.seed}"
-
-
-@dataclass(frozen=True)
-class Stage:
-    """The study of a cohort."""
-
-    cohort: str
-    params: config.Params
+    name = "study"
     data: Packed
-
-    @property
-    def checkpoints(self) -> Path:
-        """Where networks are kept until the stage is over."""
-        return Path(self.params.train.checkpoints) / f"study-{self.cohort}"
-
-    @property
-    def seeds(self) -> list[int]:
-        """Of the networks of each kind."""
-        study = self.params.study
-        return list(range(study.seed, study.seed + study.num_seeds))
 
     @cached_property
     def materials(self) -> dict[str, Material]:
@@ -82,56 +59,44 @@ class Stage:
 
     def arms(self) -> Iterator[Arm]:
         """All networks; those of the first seed first, so that an unfinished study shows each kind."""
-        for seed in self.seeds:
-            for kind in self.params.study.networks[self.cohort]:
-                hyperparameters = self.params.baseline.with_drawn(
-                    {"family": kind.family, "depth": kind.depth}
-                )
-                for protocol in self.params.study.protocols:
-                    yield Arm(f"{kind.family}_{kind.depth}", protocol, seed, hyperparameters)
+        study = self.params.study
+        for seed in study.seeds:
+            for kind in study.networks[self.cohort]:
+                for protocol in study.protocols:
+                    yield self._arm(kind, protocol, seed)
 
-    def job(self, arm: Arm, parent_id: str) -> _resumable.Job:
-        """The training of one network."""
-        params, study, material = self.params, self.params.study, self.materials[arm.protocol]
-        train = params.train.model_copy(update={"patience": study.patience})
-        model = params.model.model_copy(update={"target": "malignant"})  # as the paper's
-        described = {
-            **arm.hyperparameters.model_dump(exclude_none=True),
-            "protocol": arm.protocol,
-            "data_digest": self.data.digest,
-            "model": model.model_dump(),
-            "augment": params.augment.model_dump(),
-            "train": train.model_dump() | {"seed": arm.seed, "num_epochs": study.num_epochs},
-        }
-        return _resumable.Job(
-            name=f"{arm.network}-{arm.protocol}-seed{arm.seed}",
-            run_name=f"{self.cohort} {arm.name}",
-            experiment=_study_runs.EXPERIMENT,
+    def _arm(self, kind: StudyNetwork, protocol: str, seed: int) -> Arm:
+        params, material = self.params, self.materials[protocol]
+        hyperparameters = params.baseline.with_drawn({"family": kind.family, "depth": kind.depth})
+        return Arm(
+            title=f"{kind.name} {protocol}",
+            key={"network": kind.name, "protocol": protocol},
+            seed=seed,
+            data=self.data,
             arrays=Arrays(material.part(schema.TRAIN), material.part(schema.VALIDATION)),
-            recipe=Recipe(arm.hyperparameters, model, params.augment, train),
-            num_epochs=study.num_epochs,
-            seed=arm.seed,
-            tags=_training.run_tags(self.cohort, self.data)
-            | {"stage": "study", "protocol": arm.protocol, "model": arm.network, "seed": str(arm.seed)},
-            described=described,
-            parent_id=parent_id,
+            recipe=_study_runs.recipe(
+                params, hyperparameters, patience=params.study.patience, target="malignant"
+            ),
+            num_epochs=params.study.num_epochs,
+            tags={"protocol": protocol, "model": kind.name},
         )
 
     def score(self, arm: Arm, result: Trained) -> pd.DataFrame:
         """What the network says of every test image it is asked about."""
-        parts = []
-        for view, material in self.views[arm.protocol].items():
-            probability = scores.predict(result.model, material.part(schema.TEST))
-            parts.append(
-                material.rows.assign(
-                    network=arm.network,
-                    protocol=arm.protocol,
-                    view=view,
-                    seed=arm.seed,
-                    probability=probability,
-                )
+        parts = [
+            material.rows.assign(
+                **arm.columns,
+                view=view,
+                probability=scores.predict(result.model, material.part(schema.TEST)),
             )
+            for view, material in self.views[arm.key["protocol"]].items()
+        ]
         return pd.concat(parts, ignore_index=True)[list(PREDICTION_COLUMNS)]
+
+    def measure(self, arm: Arm, scored: pd.DataFrame) -> dict[str, float]:
+        """The network's metrics on test under the names of the platform."""
+        found = repeats.measure_once(scored[scored["view"] == TEST_VIEW])
+        return {f"test_{name}": value for name, value in found.items()}
 
 
 def _tested(material: Material) -> Material:
@@ -140,51 +105,18 @@ def _tested(material: Material) -> Material:
     return Material(material.part(schema.TEST).take(slice(None)), rows.reset_index(drop=True))
 
 
-def run_row(arm: Arm, result: Trained, run: tracking.Run) -> dict[str, Any]:
-    """Which run trained the network, how long, and which epoch was kept."""
-    return {
-        "network": arm.network,
-        "protocol": arm.protocol,
-        "seed": arm.seed,
-        "run_id": run.run_id,
-        "num_epochs": len(result.history),
-        "best_epoch": int(result.best_epoch["epoch"]),
-        "train_seconds": float(result.history["duration_seconds"].sum()),
-    }
-
-
-def history_rows(arm: Arm, result: Trained) -> pd.DataFrame:
-    """Accuracy and loss by epoch, with four digits."""
-    columns = ["epoch", "loss", "accuracy", "val_loss", "val_accuracy", "val_auc_roc"]
-    rows = result.history[columns].round(4).astype({"epoch": int})
-    rows.insert(0, "network", arm.network)
-    rows.insert(1, "protocol", arm.protocol)
-    rows.insert(2, "seed", arm.seed)
-    return rows
-
-
-def log_test(scored: pd.DataFrame, run: tracking.Run) -> str:
-    """Log the network's metrics on test under the names of the platform; one line of them."""
-    tested = scored[scored["view"] == TEST_VIEW]
-    found = study_results.measure_once(tested)
-    run.log_metrics({f"test_{name}": value for name, value in found.items()})
-    return f"test AUC {found['auc_roc']:.3f}, accuracy {found['accuracy']:.3f}"
-
-
-def summarize(stage: Stage, predictions: pd.DataFrame, runs: pd.DataFrame, draws: Draws) -> dict[str, Any]:
+def summarize(stage: Stage, outcome: Outcome) -> dict[str, Any]:
     """What the results file of the cohort holds.
 
     Args:
         stage: The study of the cohort.
-        predictions: Of all networks, columns `study_results.PREDICTION_COLUMNS`.
-        runs: One row a network: `network`, `protocol`, `seed`, `run_id`, `num_epochs`, `best_epoch`,
-            `train_seconds`.
-        draws: Of the intervals.
+        outcome: Its networks; predictions with columns `study_results.PREDICTION_COLUMNS`.
     """
-    study = stage.params.study
+    study, predictions = stage.params.study, outcome.predictions
+    draws, runs = Draws(study.num_bootstrap_draws, study.seed), pd.DataFrame(outcome.runs)
     networks = {}
     for kind in study.networks[stage.cohort]:
-        name = f"{kind.family}_{kind.depth}"
+        name = kind.name
         found = study_results.of_network(predictions[predictions["network"] == name], draws)
         for protocol, entry in found["protocols"].items():
             mine = runs[(runs["network"] == name) & (runs["protocol"] == protocol)]
@@ -197,7 +129,7 @@ def summarize(stage: Stage, predictions: pd.DataFrame, runs: pd.DataFrame, draws
         "git_commit": tracking.lineage_tags()["git_commit"],
         "max_num_epochs": study.num_epochs,
         "patience": study.patience,
-        "seeds": stage.seeds,
+        "seeds": study.seeds,
         "threshold": draws.threshold,
         "protocols": {name: protocols.describe(material) for name, material in stage.materials.items()},
         "networks": networks,

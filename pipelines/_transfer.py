@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from melanoma import config, schema, tracking
+from melanoma import schema, tracking
 from melanoma.data import leave_out, tables
 from melanoma.data.leave_out import Source
 from melanoma.data.packed import Packed, Part
@@ -16,9 +16,10 @@ from melanoma.evaluation import references, transfer
 from melanoma.evaluation.repeats import Draws, Repeats
 from melanoma.training import features
 from melanoma.training.fit import Trained
-from melanoma.training.recipe import Arrays, Recipe
+from melanoma.training.recipe import Arrays
 from melanoma.training_sections import Hyperparameters
-from pipelines import _resumable, _study_runs, _training
+from pipelines import _study_runs
+from pipelines._study_runs import Arm, Outcome
 
 EVERYTHING = "none"  # the name of what is left out where nothing is
 LEARNT = (schema.TRAIN, schema.VALIDATION)
@@ -26,39 +27,19 @@ PREDICTION_COLUMNS = ("left_out", "network", "seed", "image_id", "probability")
 
 
 @dataclass(frozen=True)
-class Arm:
-    """One network to train: without `source`, or from everything."""
+class Stage(_study_runs.Stage):
+    """Leaving out the sources of a cohort, one after the other.
 
-    source: Source | None
-    network: str
-    seed: int
-    hyperparameters: Hyperparameters
+    Attributes:
+        data: The packed cohort.
+        accepted: Folder of the records, which tell the collections.
+        found: The best hyperparameters of the search.
+    """
 
-    @property
-    def left_out(self) -> str:
-        """The name of the source."""
-        return EVERYTHING if self.source is None else self.source.name
-
-    @property
-    def name(self) -> str:
-        """For people."""
-        return f"{self.network} without {self.left_out}, seed {self.seed}"
-
-
-@dataclass(frozen=True)
-class Stage:
-    """Leaving out the sources of a cohort, one after the other."""
-
-    cohort: str
-    params: config.Params
+    name = "transfer"
     data: Packed
     accepted: Path
     found: Hyperparameters
-
-    @property
-    def checkpoints(self) -> Path:
-        """Where networks are kept until the stage is over."""
-        return Path(self.params.train.checkpoints) / f"transfer-{self.cohort}"
 
     @cached_property
     def sources(self) -> list[Source]:
@@ -77,60 +58,44 @@ class Stage:
         for kind in kinds:
             for seed in range(transfer.seed, transfer.seed + transfer.num_seeds[kind]):
                 for source in (None, *usable):
-                    yield Arm(source, kind, seed, drawn[kind])
+                    yield self._arm(source, kind, drawn[kind], seed)
 
-    def recipe(self, arm: Arm) -> Recipe:
-        """How the network is trained."""
-        params = self.params
-        train = params.train.model_copy(update={"patience": params.transfer.patience})
-        return Recipe(arm.hyperparameters, params.model, params.augment, train)
-
-    def job(self, arm: Arm, parent_id: str) -> _resumable.Job:
-        """The training of one network."""
-        recipe, num_epochs = self.recipe(arm), self.params.transfer.num_epochs
+    def _arm(self, source: Source | None, network: str, hyperparameters: Hyperparameters, seed: int) -> Arm:
+        transfer, left_out = self.params.transfer, _name(source)
         learnt = [
-            self.data.part(split)
-            if arm.source is None
-            else leave_out.learnt_without(self.data, arm.source, split)
+            self.data.part(split) if source is None else leave_out.learnt_without(self.data, source, split)
             for split in LEARNT
         ]
-        described = {
-            **arm.hyperparameters.model_dump(exclude_none=True),
-            "data_digest": self.data.digest,
-            "left_out": arm.left_out,
-            "num_training_images": len(learnt[0]),
-            "model": recipe.model.model_dump(),
-            "augment": recipe.augment.model_dump(),
-            "train": recipe.train.model_dump() | {"seed": arm.seed, "num_epochs": num_epochs},
-        }
-        tags = {"stage": "transfer", "protocol": "leave_one_source_out", "source": arm.left_out}
-        return _resumable.Job(
-            name=f"{arm.network}-{arm.left_out}-seed{arm.seed}",
-            run_name=f"{self.cohort} {arm.name}",
-            experiment=_study_runs.EXPERIMENT,
+        return Arm(
+            title=f"{network} without {left_out}",
+            key={"network": network, "left_out": left_out},
+            seed=seed,
+            data=self.data,
             arrays=Arrays(*learnt),
-            recipe=recipe,
-            num_epochs=num_epochs,
-            seed=arm.seed,
-            tags=_training.run_tags(self.cohort, self.data)
-            | tags
-            | {"model": arm.network, "seed": str(arm.seed)},
-            described=described,
-            parent_id=parent_id,
+            recipe=_study_runs.recipe(self.params, hyperparameters, patience=transfer.patience),
+            num_epochs=transfer.num_epochs,
+            tags={"protocol": "leave_one_source_out", "source": left_out, "model": network},
         )
 
     def score(self, arm: Arm, result: Trained) -> pd.DataFrame:
         """What the network says of every image of the source, or of the test side."""
-        part = self._scored(arm.source)
+        part = self._scored(self._source(arm))
         return pd.DataFrame(
             {
-                "left_out": arm.left_out,
-                "network": arm.network,
-                "seed": arm.seed,
+                **arm.columns,
                 "image_id": self.data.index["image_id"].to_numpy()[part.rows],
-                "probability": features.predict(result.model, part, self.recipe(arm)),
+                "probability": features.predict(result.model, part, arm.recipe),
             }
         )[list(PREDICTION_COLUMNS)]
+
+    def measure(self, arm: Arm, scored: pd.DataFrame) -> dict[str, float]:
+        """The AUC on what was scored."""
+        source = self._source(arm)
+        value = transfer.plain_auc(self.repeats(scored, arm.key["network"], source))
+        return {"test_auc_roc" if source is None else "unseen_auc_roc": value}
+
+    def _source(self, arm: Arm) -> Source | None:
+        return next((one for one in self.sources if one.name == arm.key["left_out"]), None)
 
     def _scored(self, source: Source | None) -> Part:
         if source is None:
@@ -139,8 +104,8 @@ class Stage:
 
     def repeats(self, predictions: pd.DataFrame, network: str, source: Source | None) -> Repeats:
         """What networks of a kind that learnt without `source` say, a row for each seed."""
-        name = EVERYTHING if source is None else source.name
-        mine = predictions[(predictions["network"] == network) & (predictions["left_out"] == name)]
+        is_mine = (predictions["network"] == network) & (predictions["left_out"] == _name(source))
+        mine = predictions[is_mine]
         rows = self._scored(source).rows
         index = self.data.index.iloc[rows]
         by_seed = mine.pivot_table(index="seed", columns="image_id", values="probability")
@@ -151,29 +116,13 @@ class Stage:
         )
 
 
-def log_scored(stage: Stage, arm: Arm, scored: pd.DataFrame, run: tracking.Run) -> str:
-    """Log the AUC on what was scored; one line of it."""
-    value = transfer.plain_auc(stage.repeats(scored, arm.network, arm.source))
-    run.log_metrics({"test_auc_roc" if arm.source is None else "unseen_auc_roc": value})
-    return f"AUC {value:.3f}"
+def _name(source: Source | None) -> str:
+    return EVERYTHING if source is None else source.name
 
 
-def run_row(arm: Arm, result: Trained, run: tracking.Run) -> dict[str, Any]:
-    """Which run trained the network, how long, and which epoch was kept."""
-    return {
-        "left_out": arm.left_out,
-        "network": arm.network,
-        "seed": arm.seed,
-        "run_id": run.run_id,
-        "num_epochs": len(result.history),
-        "best_epoch": int(result.best_epoch["epoch"]),
-        "train_seconds": float(result.history["duration_seconds"].sum()),
-    }
-
-
-def summarize(stage: Stage, predictions: pd.DataFrame, runs: list[dict[str, Any]]) -> dict[str, Any]:
+def summarize(stage: Stage, outcome: Outcome) -> dict[str, Any]:
     """What the results file of the cohort holds."""
-    settings = stage.params.transfer
+    settings, predictions = stage.params.transfer, outcome.predictions
     draws = Draws(settings.num_bootstrap_draws, settings.seed)
     whole: dict[str, Repeats] = {
         str(network): stage.repeats(predictions, network, None) for network in settings.num_seeds
@@ -189,7 +138,7 @@ def summarize(stage: Stage, predictions: pd.DataFrame, runs: list[dict[str, Any]
         "tuned": stage.found.model_dump(exclude_none=True),
         "test": transfer.on_test(whole, _colour(stage, whole), draws),
         "sources": [_row(stage, source, predictions, whole, draws) for source in stage.sources],
-        "runs": runs,
+        "runs": outcome.runs,
     }
 
 

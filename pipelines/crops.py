@@ -10,11 +10,9 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-import pandas as pd
-
 from melanoma import config, files
 from melanoma.data import tables
-from pipelines import _cli, _crops, _resumable, _study_runs
+from pipelines import _cli, _crops, _study_runs
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -38,32 +36,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     segmentation = files.read_json(args.segmentation)
     with tempfile.TemporaryDirectory(prefix="crops-") as folder:
         stage = _crops.Stage(args.cohort, params, _crops.pack(args, params, assigned, records, Path(folder)))
-        with (
-            files.held(stage.checkpoints / "lock", f"the crops of {args.cohort}"),
-            _study_runs.open_parent() as parent,
-        ):
-            scored, runs = _train_all(stage, parent.run_id)
-            predictions = pd.concat(scored, ignore_index=True)
-            results = _crops.summarize(stage, predictions, runs, segmentation)
-            files.write_parquet(predictions, args.predictions)
+        with _study_runs.trained(stage) as (outcome, parent):
+            results = _crops.summarize(stage, outcome, segmentation)
+            files.write_parquet(outcome.predictions, args.predictions)
             _crops.draw(results, segmentation, args.pictures)
             files.write_json(results, args.out)
-            parent.log_file(args.out, "crops")
-            _resumable.forget(stage.checkpoints, _study_runs.EXPERIMENT)
+            parent.log_file(args.out, "results")
     for line in results["in_words"]:
-        _cli.say(f"crops@{args.cohort}", line)
+        _cli.say(stage.label, line)
     return 0
-
-
-def _train_all(stage: _crops.Stage, parent_id: str) -> tuple[list[pd.DataFrame], list[dict[str, object]]]:
-    scored, runs = [], []
-    for arm in stage.arms():
-        with _resumable.trained(stage.job(arm, parent_id), stage.checkpoints) as (result, run):
-            scored.append(stage.score(arm, result))
-            runs.append(_crops.run_row(arm, result, run))
-            line = _crops.log_test(scored[-1], run)
-        _cli.say(f"crops@{stage.cohort}", f"{arm.name}: {line}")
-    return scored, runs
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import pandas as pd
 from melanoma import config, files
 from melanoma.data import packed
 from melanoma.evaluation import diagnosis_study
-from pipelines import _cli, _diagnosis, _resumable, _study_runs
+from pipelines import _cli, _diagnosis, _study_runs
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -29,25 +29,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     params = config.load(args.params)
     stage = _diagnosis.open_stage(args.cohort, params, packed.open_packed(args.packed))
-    scored, runs = [], []
-    with (
-        files.held(stage.checkpoints / "lock", f"the classes of {args.cohort}"),
-        _study_runs.open_parent() as parent,
-    ):
-        for number, arm in enumerate(stage.arms(), start=1):
-            with _resumable.trained(stage.job(arm, parent.run_id), stage.checkpoints) as (result, run):
-                scored.append(stage.score(arm, result))
-                runs.append(_diagnosis.run_row(arm, result, run))
-                line = _diagnosis.log_test(stage, scored[-1], run)
-            _cli.say(f"diagnosis@{args.cohort}", f"{number} of {len(stage.arms())}: {arm.name}, {line}")
-        predictions = pd.concat(scored, ignore_index=True)
-        results = _diagnosis.summarize(stage, predictions, runs)
-        _write(args.figures, stage, predictions, results)
-        files.write_parquet(predictions, args.predictions)
+    with _study_runs.trained(stage) as (outcome, parent):
+        results = _diagnosis.summarize(stage, outcome)
+        _write(args.figures, stage, outcome.predictions, results)
+        files.write_parquet(outcome.predictions, args.predictions)
         files.write_json(results, args.out)
         parent.log_file(args.out, "results")
-        _resumable.forget(stage.checkpoints, _study_runs.EXPERIMENT)
-    _cli.say(f"diagnosis@{args.cohort}", diagnosis_study.finding(results))
+    _cli.say(stage.label, diagnosis_study.finding(results))
     return 0
 
 

@@ -8,12 +8,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import pandas as pd
-
 from melanoma import config, files
 from melanoma.data import packed
-from melanoma.evaluation import repeats, study_results
-from pipelines import _cli, _resumable, _study, _study_runs
+from melanoma.evaluation import study_results
+from pipelines import _cli, _study, _study_runs
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -29,28 +27,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     params = config.load(args.params)
     stage = _study.Stage(args.cohort, params, packed.open_packed(args.packed))
-    arms = list(stage.arms())
-    histories, scored, runs = [], [], []
-    with (
-        files.held(stage.checkpoints / "lock", f"the study of {args.cohort}"),
-        _study_runs.open_parent() as parent,
-    ):
-        for number, arm in enumerate(arms, start=1):
-            with _resumable.trained(stage.job(arm, parent.run_id), stage.checkpoints) as (result, run):
-                scored.append(stage.score(arm, result))
-                runs.append(_study.run_row(arm, result, run))
-                histories.append(_study.history_rows(arm, result))
-                line = _study.log_test(scored[-1], run)
-            _cli.say(f"study@{args.cohort}", f"{number} of {len(arms)}: {run.run_id[:8]} {arm.name}, {line}")
-        predictions = pd.concat(scored, ignore_index=True)
-        draws = repeats.Draws(params.study.num_bootstrap_draws, params.study.seed)
-        results = _study.summarize(stage, predictions, pd.DataFrame(runs), draws)
-        files.write_parquet(predictions, args.predictions)
-        files.write_csv(pd.concat(histories, ignore_index=True), args.history)
-        files.write_csv(study_results.roc_points(predictions), args.roc)
+    with _study_runs.trained(stage) as (outcome, parent):
+        results = _study.summarize(stage, outcome)
+        files.write_parquet(outcome.predictions, args.predictions)
+        files.write_csv(outcome.history, args.history)
+        files.write_csv(study_results.roc_points(outcome.predictions), args.roc)
         files.write_json(results, args.out)
         parent.log_file(args.out, "results")
-        _resumable.forget(stage.checkpoints, _study_runs.EXPERIMENT)
     return 0
 
 

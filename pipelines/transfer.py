@@ -10,13 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from melanoma import config, files
 from melanoma.data import packed
 from melanoma.evaluation import transfer
 from melanoma.training_sections import Hyperparameters
-from pipelines import _cli, _resumable, _study_runs, _training, _transfer
+from pipelines import _cli, _study_runs, _training, _transfer
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -35,25 +33,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     found = Hyperparameters.model_validate(tuning["best"]["hyperparameters"])
     data = packed.open_packed(args.packed)
     stage = _transfer.Stage(args.cohort, params, data, args.accepted, found)
-    arms = list(stage.arms())
-    scored, runs = [], []
-    with (
-        files.held(stage.checkpoints / "lock", f"the transfer of {args.cohort}"),
-        _study_runs.open_parent() as parent,
-    ):
-        for number, arm in enumerate(arms, start=1):
-            with _resumable.trained(stage.job(arm, parent.run_id), stage.checkpoints) as (result, run):
-                scored.append(stage.score(arm, result))
-                line = _transfer.log_scored(stage, arm, scored[-1], run)
-            runs.append(_transfer.run_row(arm, result, run))
-            _cli.say(f"transfer@{args.cohort}", f"{number} of {len(arms)}: {arm.name}, {line}")
-        predictions = pd.concat(scored, ignore_index=True)
-        results = _transfer.summarize(stage, predictions, runs)
+    with _study_runs.trained(stage) as (outcome, parent):
+        results = _transfer.summarize(stage, outcome)
         _write(args, stage, results)
-        files.write_parquet(predictions, args.predictions)
+        files.write_parquet(outcome.predictions, args.predictions)
         files.write_json(results, args.out)
         parent.log_file(args.out, "results")
-        _resumable.forget(stage.checkpoints, _study_runs.EXPERIMENT)
     return 0
 
 

@@ -27,38 +27,47 @@ class StudyNetwork(Section):
     family: Literal["conv_blocks", "vgg16"]
     depth: Depth
 
+    @property
+    def name(self) -> str:
+        """By which tables call it."""
+        return f"{self.family}_{self.depth}"
 
-class Study(Section):
-    """Which networks are trained under which protocols, how often and how long."""
+
+class _Compared(Section):
+    """Networks that are trained to be compared, with intervals."""
 
     seed: Seed
-    num_seeds: Positive
     num_epochs: Positive
     patience: Positive
     num_bootstrap_draws: Annotated[int, Field(ge=100)]
+
+
+class _Repeated(_Compared):
+    """As many networks of each kind."""
+
+    num_seeds: Positive
+
+    @property
+    def seeds(self) -> list[int]:
+        """Of the networks of each kind."""
+        return list(range(self.seed, self.seed + self.num_seeds))
+
+
+class Study(_Repeated):
+    """Which networks are trained under which protocols, how often and how long."""
+
     protocols: Annotated[list[Literal["paper", "leak_free"]], Field(min_length=1)]
     networks: dict[str, Annotated[list[StudyNetwork], Field(min_length=1)]]
 
 
-class Diagnosis(Section):
+class Diagnosis(_Repeated):
     """Networks that tell several classes apart beside networks that tell malignant from benign."""
 
-    seed: Seed
-    num_seeds: Positive
-    num_epochs: Positive
-    patience: Positive
-    num_bootstrap_draws: Annotated[int, Field(ge=100)]
 
-
-class Crops(Section):
+class Crops(_Repeated):
     """Whether it helps to cut out the lesion: which crops are compared, by how many networks."""
 
     kinds: Annotated[list[Literal["none", "mask", "unet"]], Field(min_length=1)]
-    seed: Seed
-    num_seeds: Positive
-    num_epochs: Positive
-    patience: Positive
-    num_bootstrap_draws: Annotated[int, Field(ge=100)]
 
     @model_validator(mode="after")
     def _there_is_something_to_compare_with(self) -> Self:
@@ -67,16 +76,12 @@ class Crops(Section):
         return self
 
 
-class Transfer(Section):
+class Transfer(_Compared):
     """Which networks are tested on a source that they never saw, how often and how long they are trained."""
 
-    seed: Seed
     num_seeds: Annotated[dict[Literal["baseline", "tuned"], Positive], Field(min_length=1)]
-    num_epochs: Positive
-    patience: Positive
     min_images: Positive
     min_groups: Positive
-    num_bootstrap_draws: Annotated[int, Field(ge=100)]
     dots_per_inch: Annotated[int, Field(ge=30, le=300)]
 
 

@@ -8,6 +8,7 @@ from melanoma.sections import Fraction, Name, Positive, Section, Seed
 
 NotNegative = Annotated[int, Field(ge=0)]
 Family = Literal["conv_blocks", "vgg16"]
+Target = Literal["malignant", "diagnosis"]
 Objective = Literal["auc_roc", "average_precision", "specificity_at_95_sensitivity"]
 Monitor = Literal[
     "val_loss", "val_accuracy", "val_auc_roc", "val_average_precision", "val_specificity_at_95_sensitivity"
@@ -224,7 +225,7 @@ def _require_legal(name: str, drawn: dict[str, Any], baseline: Hyperparameters) 
 class Model(Section):
     """What all networks of a study share."""
 
-    target: Literal["malignant", "diagnosis"]
+    target: Target
     filter_multiples: Annotated[list[Positive], Field(min_length=5, max_length=5)]
     weights: str | None
     freeze: bool

@@ -10,14 +10,18 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from melanoma.evaluation import diagnosis, diagnosis_report, metrics, repeats
+from melanoma.evaluation import diagnosis, diagnosis_report, repeats
 from melanoma.evaluation.bootstrap import in_words
 from melanoma.evaluation.diagnosis import Answers, Settings
 from melanoma.evaluation.figures import new_figure
 from melanoma.evaluation.repeats import Draws, Repeats
 from melanoma.schema import CLASSES, NOT_A_DEVICE
+from melanoma.training_sections import Target
 
-TARGETS = ("malignant", "diagnosis")  # what networks are trained to tell: `params.yaml: model.target`
+TARGETS: tuple[Target, ...] = (
+    "malignant",
+    "diagnosis",
+)  # what networks are trained to tell: `params.yaml: model.target`
 COMPARED = ("auc_roc", "average_precision", "specificity_at_95_sensitivity")
 NAMES = dict(zip(COMPARED, ("AUC", "average precision", "specificity at 95 % sensitivity"), strict=True))
 # `probability` is the score of a melanoma, or of malignant; the classes are nan of networks of two.
@@ -55,13 +59,7 @@ def measure(predictions: pd.DataFrame, settings: Settings) -> dict[str, Any]:
 
 def measure_once(scored: pd.DataFrame, settings: Settings) -> dict[str, float]:
     """The metrics of one network as they are: of its melanoma score and, if it tells them, of classes."""
-    found = metrics.compute_metrics(
-        scored["target"].to_numpy(),
-        scored["probability"].to_numpy(),
-        threshold=repeats.PAPER_THRESHOLD,
-        weights=np.ones((1, len(scored))),
-    )
-    flat = {name: float(value[0]) for name, value in found.items()}
+    flat = repeats.measure_once(scored)
     if (scored["trained_for"] == "diagnosis").all():
         flat |= diagnosis.flat_metrics(diagnosis.measure(as_answers(scored), settings))
     return flat

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from melanoma.evaluation import bootstrap
 from melanoma.evaluation.metrics import METRICS, compute_metrics
@@ -48,6 +49,21 @@ class Draws:
     num_draws: int
     seed: int
     threshold: float = PAPER_THRESHOLD
+
+
+def measure_once(rows: pd.DataFrame) -> dict[str, float]:
+    """Each metric of one network, without intervals; called malignant from `PAPER_THRESHOLD` on.
+
+    Args:
+        rows: A row an image, columns `target` and `probability`.
+    """
+    found = compute_metrics(
+        rows["target"].to_numpy(),
+        rows["probability"].to_numpy(),
+        threshold=PAPER_THRESHOLD,
+        weights=np.ones((1, len(rows))),
+    )
+    return {name: float(value[0]) for name, value in found.items()}
 
 
 def measure(repeats: Repeats, draws: Draws) -> dict[str, dict[str, Any]]:

@@ -83,17 +83,6 @@ def as_repeats(rows: pd.DataFrame) -> Repeats:
     )
 
 
-def measure_once(rows: pd.DataFrame) -> dict[str, float]:
-    """Each metric of one network on one view, without intervals; called malignant from 0.5 on."""
-    found = metrics.compute_metrics(
-        rows["target"].to_numpy(),
-        rows["probability"].to_numpy(),
-        threshold=repeats.PAPER_THRESHOLD,
-        weights=np.ones((1, len(rows))),
-    )
-    return {name: float(value[0]) for name, value in found.items()}
-
-
 def confusion_by_seed(rows: pd.DataFrame, *, threshold: float) -> dict[str, dict[str, int]]:
     """True and false positives and negatives of each seed's network."""
     return {
