@@ -78,21 +78,21 @@ def log(
     for name, figure in figures.items():
         run.log_figure(figure, name)
     _log_origin(stage, run)
-    point, network = report.points[model], stage.network(model)
+    point, network, limits = report.points[model], stage.network(model), stage.params.serve
     uri = export.log_served_model(
         run.run_id,
         network=network,
         operating_point=point,
-        limits=stage.params.serve.model_dump(),
+        limits=limits.model_dump(),
         is_synthetic=stage.data.is_synthetic,
-        example=export.example_image(stage.data.images.shape[1]),
+        example=export.example_image(max(stage.data.images.shape[1], limits.min_image_side)),
         crop=stage.data.crop,
         segmenter=stage.args.segmenter / "model.onnx",
     )
     return {
         "run_id": run.run_id,
         "model_uri": uri,
-        "limits": stage.params.serve.model_dump(),
+        "limits": limits.model_dump(),
         "code_sha256": export.code_digest(),
         "network_sha256": files.sha256_of_file(network),
         "operating_point": point.to_dict(),

@@ -95,14 +95,16 @@ def _missing_outputs(stages: list[Stage]) -> Iterator[str]:
 
 def _commands(params: Params, commit: str) -> str:
     """From a clone to this page."""
+    again = f"{DRAW_AGAIN}   # this page alone, with the registry as it is then"
+    return "\n".join([f"git checkout {commit}", "make install", *_run_again(params), again])
+
+
+def _run_again(params: Params) -> list[str]:
     run = params.run
-    lines = [f"git checkout {commit}", "make install"]
     if run.datasets == [DEFAULT]:
-        lines.append("dvc repro")
-    else:
-        lines.append(
-            "dvc pull                # or bring the images in: python -m pipelines.fetch, see README.md"
-        )
-        settings = (f"run.{name}=[{','.join(items)}]" for name, items in run.model_dump().items())
-        lines.append(" ".join(["dvc exp run", *(f"-S {shlex.quote(setting)}" for setting in settings)]))
-    return "\n".join([*lines, f"{DRAW_AGAIN}   # this page alone, with the registry as it is then"])
+        return ["dvc repro"]
+    bring = "dvc pull                # or bring the images in: python -m pipelines.fetch, see README.md"
+    if run.study:
+        return [bring, "make study"]
+    settings = (f"run.{name}=[{','.join(items)}]" for name, items in run.model_dump().items())
+    return [bring, " ".join(["dvc exp run", *(f"-S {shlex.quote(setting)}" for setting in settings)])]

@@ -1,3 +1,4 @@
+import html
 import json
 import re
 from pathlib import Path
@@ -87,6 +88,26 @@ def test_what_is_missing_is_named_with_how_to_make_it_and_the_page_is_drawn(draw
     assert "reports/headlines/sample.json; it is written by dvc repro promote" in text
     assert "No data card is there." in text
     assert "[page] no cohort: " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("active", "said"),
+    [
+        ({}, "make install dvc repro make page"),
+        (
+            {"datasets": ["isic"], "cohorts": ["isic"], "study": ["isic"]},
+            "see README.md make study make page",
+        ),
+        (
+            {"datasets": ["isic"], "cohorts": ["isic"], "study": []},
+            "dvc exp run -S 'run.datasets=[isic]' -S 'run.cohorts=[isic]' -S 'run.study=[]' make page",
+        ),
+    ],
+)
+def test_the_page_says_how_to_make_it_again(drawn, active, said):
+    change_params(drawn / "params.yaml", run=active)
+    assert run() == 0
+    assert said in html.unescape(words())
 
 
 def test_a_page_that_grows_too_large_is_refused_and_the_old_one_stays(drawn, capsys):

@@ -1,12 +1,15 @@
 from pathlib import Path
 
+import mlflow
 import numpy as np
 import pandas as pd
 import pytest
 
 from melanoma import tracking
+from melanoma.data.images import read_bytes
 from melanoma.data.packed import open_packed
 from melanoma.files import read_json, sha256_of_file
+from melanoma.serving.scorer import UNCUT
 from melanoma.serving.segmenter import Cutter, Segmenter
 from tests.pipelines.workspace import change_params, copy, inside, run_stage
 
@@ -99,3 +102,24 @@ def test_the_server_would_cut_every_picture_as_it_was_packed(trained):
         assert (part is not None) == found[image_id]
         if part is not None:
             np.testing.assert_array_equal(part, packed.images[row])
+
+
+@pytest.mark.slow
+def test_a_model_of_cut_pictures_is_promoted_and_served_with_its_segmenter(trained):
+    change_params(Path("params.yaml"), train={"num_seeds": 1, "num_epochs": 1})
+    for stage in ("train", "evaluate", "audit", "promote"):
+        assert run_stage(stage) == 0
+    models = read_json(Path("reports/sample/models.json"))
+    version = tracking.client().get_model_version_by_alias("melanoma-sample", "staging")
+    assert int(version.version) == read_json(Path("reports/sample/promotion.json"))["version"]
+    served = mlflow.pyfunc.load_model(models["baseline"]["model_uri"])
+    assert len(served.predict(served.input_example)) == 1
+    predictions = pd.read_csv("reports/sample/predictions.csv")
+    predictions = predictions[predictions["model"] == "baseline"]
+    path_of = pd.read_parquet("data/accepted/sample.parquet").set_index("image_id")["path"]
+    encoded = [read_bytes(Path(path_of[image_id])) for image_id in predictions["image_id"]]
+    answer = served.predict(pd.DataFrame({"image": encoded}))
+    np.testing.assert_allclose(answer["probability"], predictions["probability"], atol=1e-6)
+    is_cut = pd.read_parquet(BOXES).query("crop == 'unet'").set_index("image_id")["problem"].isna()
+    said_whole = answer["note"].str.contains(UNCUT, regex=False).tolist()
+    assert said_whole == [not is_cut[image_id] for image_id in predictions["image_id"]]

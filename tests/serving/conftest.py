@@ -1,6 +1,9 @@
 import io
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -8,6 +11,7 @@ import pytest
 from PIL import Image
 
 from melanoma.scoring.operating_point import Calibration, OperatingPoint
+from tests.end_to_end import clone
 
 POINT = OperatingPoint(
     Calibration("logistic", slope=8.0, intercept=-0.3), threshold=0.375, refer_from=0.3, refer_to=0.45
@@ -20,6 +24,22 @@ LIMITS = {
     "num_occlusion_steps": 4,
 }
 EXPERIMENT = "serving"
+SERVE = ("mlflow", "models", "serve", "--env-manager", "local")
+
+
+def mlflow_settings() -> dict[str, str]:
+    """Where this process's MLflow keeps runs and models, for another process."""
+    return {name: value for name, value in os.environ.items() if name.startswith("MLFLOW_")}
+
+
+@contextmanager
+def serving(uri: str, folder: Path) -> Iterator[str]:
+    """The URL of a real server of the model at `uri`, started in `folder` as a user would."""
+    port = clone.free_port()
+    url = f"http://127.0.0.1:{port}"
+    command = [*SERVE, "-m", uri, "--port", str(port)]
+    with clone.server(folder, *command, url=f"{url}/ping", settings=mlflow_settings()):
+        yield url
 
 
 @pytest.fixture(scope="session")

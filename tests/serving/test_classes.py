@@ -12,17 +12,17 @@ import pytest
 from melanoma import tracking
 from melanoma.data.images import load_square
 from melanoma.schema import CLASSES
-from melanoma.serving import folder, server
+from melanoma.serving import client, folder, server
 from melanoma.serving.export import example_image, log_served_model
 from melanoma.serving.network import Network
 from melanoma.serving.posted import JSON
 from tests.serving.brightness import write_class_network
-from tests.serving.conftest import EXPERIMENT, LIMITS, POINT
+from tests.serving.conftest import EXPERIMENT, LIMITS, POINT, serving
 
 
 @pytest.fixture(scope="module")
 def of_classes(store, tmp_path_factory):
-    """`model` as it is served, and its `network`."""
+    """`model` as it is served from `uri`, and its `network`."""
     path = write_class_network(tmp_path_factory.mktemp("classes") / "model.onnx")
     with tracking.open_run(experiment=EXPERIMENT, name="classes", tags={}) as run:
         pass
@@ -34,7 +34,7 @@ def of_classes(store, tmp_path_factory):
         is_synthetic=True,
         example=example_image(64),
     )
-    return SimpleNamespace(model=mlflow.pyfunc.load_model(uri), network=Network(path))
+    return SimpleNamespace(uri=uri, model=mlflow.pyfunc.load_model(uri), network=Network(path))
 
 
 def test_the_melanoma_score_is_served_as_ever_and_the_classes_beside_it(of_classes, pictures):
@@ -63,6 +63,15 @@ def test_the_server_answers_an_object_a_row(of_classes, pictures):
     assert set(row["diagnosis"]) == set(CLASSES)
     assert sum(row["diagnosis"].values()) == pytest.approx(1)
     assert row["diagnosis"]["melanoma"] == row["probability"]
+
+
+@pytest.mark.slow
+def test_the_real_server_answers_the_same(of_classes, pictures, tmp_path):
+    with serving(of_classes.uri, tmp_path) as url:
+        (answer,) = client.score_images(url, {"a": pictures["JPEG"]})
+    alone = of_classes.model.predict(pd.DataFrame({"image": [pictures["JPEG"]]}))
+    assert answer["diagnosis"] == pytest.approx(alone["diagnosis"][0])
+    assert answer["probability"] == pytest.approx(alone["probability"][0])
 
 
 def test_a_folder_of_files_gets_the_same_columns_as_ever(of_classes, pictures, tmp_path):

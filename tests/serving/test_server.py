@@ -2,7 +2,6 @@
 
 import base64
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -17,26 +16,18 @@ from melanoma.serving.posted import JSON
 from tests.data.pictures import encode
 from tests.data.zoo import build_zoo, skin
 from tests.end_to_end import clone
-from tests.serving.conftest import LIMITS
+from tests.serving.conftest import LIMITS, SERVE, mlflow_settings, serving
 
 pytestmark = pytest.mark.slow
 
-SERVE = ("mlflow", "models", "serve", "--env-manager", "local")
 TRACES = ("Traceback", 'File "', "/site-packages", "/artifacts", ".py")
 HEADERS = {"content-type": JSON}
 
 
-def settings() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if name.startswith("MLFLOW_")}
-
-
 @pytest.fixture(scope="module")
 def address(logged, tmp_path_factory):
-    """The URL of a server of the served model, started as a user would."""
-    folder, port = tmp_path_factory.mktemp("server"), clone.free_port()
-    url = f"http://127.0.0.1:{port}"
-    command = [*SERVE, "-m", logged.uri, "--port", str(port)]
-    with clone.server(folder, *command, url=f"{url}/ping", settings=settings()):
+    """The URL of a server of the served model."""
+    with serving(logged.uri, tmp_path_factory.mktemp("server")) as url:
         yield url
 
 
@@ -147,7 +138,7 @@ def starting(tmp_path: Path, uri: str, **changed: str) -> str:
     process = subprocess.run(
         [str(clone.BIN / SERVE[0]), *SERVE[1:], "-m", uri, "--port", str(clone.free_port())],
         cwd=tmp_path,
-        env=clone.environment(tmp_path) | settings() | changed,
+        env=clone.environment(tmp_path) | mlflow_settings() | changed,
         capture_output=True,
         text=True,
         timeout=120,

@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import numpy as np
-import onnxruntime as ort
 
 from melanoma.errors import TrackingError
 from melanoma.schema import CLASSES
+from melanoma.serving.sessions import open_session
 
 # Images at once. More are no faster on a CPU, and the runtime keeps the memory of the largest batch that
 # each thread ever ran: after six threads at once 110 MB with 4 images of 150 x 150, 1,510 MB with 64.
@@ -22,10 +22,7 @@ class Network:
         Raises:
             TrackingError: The file is missing or no network.
         """
-        try:
-            self._session = ort.InferenceSession(path, providers=["CPUExecutionProvider"])
-        except Exception as error:  # onnxruntime raises types of its own that it does not export
-            raise TrackingError(f"{path} cannot be loaded as an ONNX network: {error}") from error
+        self._session = open_session(path)
         (self._input,) = self._session.get_inputs()
         first, *others = self._session.get_outputs()
         self._score, self._classes = first.name, others[0].name if others else None

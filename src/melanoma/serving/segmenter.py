@@ -3,11 +3,10 @@
 from pathlib import Path
 
 import numpy as np
-import onnxruntime as ort
 
 from melanoma.data.crops import MIN_PROBABILITY, Box, Crop, find_box
 from melanoma.data.images import load_crop, load_square
-from melanoma.errors import TrackingError
+from melanoma.serving.sessions import open_session
 
 
 class Segmenter:
@@ -19,10 +18,7 @@ class Segmenter:
         Raises:
             TrackingError: The file is missing or no network.
         """
-        try:
-            self._session = ort.InferenceSession(path, providers=["CPUExecutionProvider"])
-        except Exception as error:  # onnxruntime raises types of its own that it does not export
-            raise TrackingError(f"{path} cannot be loaded as an ONNX network: {error}") from error
+        self._session = open_session(path)
         (self._input,) = self._session.get_inputs()
 
     @property
