@@ -18,6 +18,11 @@ ROOT = Path(__file__).resolve().parents[1]
 DEFAULT, PAGE = "sample", "page"
 FIRST = "compare"  # of the study: what all the rest leads to
 DRAW_AGAIN = "make page"
+MAKE_STUDY = {  # what `make study` has active
+    "datasets": ["isic", "ph2"],
+    "cohorts": ["isic", "ph2", "joint"],
+    "study": ["isic", "ph2", "joint"],
+}
 
 
 def gather(args: argparse.Namespace, params: Params) -> Contents:
@@ -104,7 +109,7 @@ def _run_again(params: Params) -> list[str]:
     if run.datasets == [DEFAULT]:
         return ["dvc repro"]
     bring = "dvc pull                # or bring the images in: python -m pipelines.fetch, see README.md"
-    if run.study:
+    if run.model_dump() == MAKE_STUDY:
         return [bring, "make study"]
     settings = (f"run.{name}=[{','.join(items)}]" for name, items in run.model_dump().items())
     return [bring, " ".join(["dvc exp run", *(f"-S {shlex.quote(setting)}" for setting in settings)])]

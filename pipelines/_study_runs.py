@@ -167,22 +167,24 @@ def _train_all(stage: Stage, parent_id: str) -> Outcome:
 
 
 def _job(stage: Stage, arm: Arm, parent_id: str) -> _resumable.Job:
-    recipe = arm.recipe
+    how, crop = arm.recipe, arm.data.crop
     described = {
-        **recipe.hyperparameters.model_dump(exclude_none=True),
+        **how.hyperparameters.model_dump(exclude_none=True),
         **arm.key,
         "data_digest": arm.data.digest,
         "num_training_images": len(arm.arrays.train),
-        "model": recipe.model.model_dump(),
-        "augment": recipe.augment.model_dump(),
-        "train": recipe.train.model_dump() | {"seed": arm.seed, "num_epochs": arm.num_epochs},
+        "model": how.model.model_dump(),
+        "augment": how.augment.model_dump(),
+        "train": how.train.model_dump() | {"seed": arm.seed, "num_epochs": arm.num_epochs},
     }
+    if crop is not None:
+        described["crop_margin_fraction"] = crop.margin_fraction
     return _resumable.Job(
         name="-".join([*arm.key.values(), f"seed{arm.seed}"]),
         run_name=f"{stage.cohort} {arm.name}",
         experiment=EXPERIMENT,
         arrays=arm.arrays,
-        recipe=recipe,
+        recipe=how,
         num_epochs=arm.num_epochs,
         seed=arm.seed,
         tags=_training.run_tags(stage.cohort, arm.data)

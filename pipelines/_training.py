@@ -34,7 +34,7 @@ def run_tags(cohort: str, data: Packed) -> dict[str, str]:
     """Cohort, protocol, data digest, whether data are synthetic, git commit and DVC hashes."""
     return {
         "cohort": cohort,
-        "protocol": LEAK_FREE,  # the study, which has another one too, puts its own in its place
+        "protocol": LEAK_FREE,  # stages of the study that have another one put it in its place
         "data_digest": data.digest,
         "is_synthetic": str(data.is_synthetic).lower(),
         "crop": crops.kind_of(data.crop),

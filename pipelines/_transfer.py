@@ -53,15 +53,15 @@ class Stage(_study_runs.Stage):
         """All networks; those that cost least first, and those that learn from everything before others."""
         usable = [one for one in self.sources if leave_out.why_not(self.data, one, LEARNT) is None]
         drawn = {"baseline": self.params.baseline, "tuned": self.found}
-        transfer = self.params.transfer
-        kinds = sorted(transfer.num_seeds, key=lambda kind: drawn[kind].family != "vgg16")
+        settings = self.params.transfer
+        kinds = sorted(settings.num_seeds, key=lambda kind: drawn[kind].family != "vgg16")
         for kind in kinds:
-            for seed in range(transfer.seed, transfer.seed + transfer.num_seeds[kind]):
+            for seed in range(settings.seed, settings.seed + settings.num_seeds[kind]):
                 for source in (None, *usable):
                     yield self._arm(source, kind, drawn[kind], seed)
 
     def _arm(self, source: Source | None, network: str, hyperparameters: Hyperparameters, seed: int) -> Arm:
-        transfer, left_out = self.params.transfer, _name(source)
+        settings, left_out = self.params.transfer, _name(source)
         learnt = [
             self.data.part(split) if source is None else leave_out.learnt_without(self.data, source, split)
             for split in LEARNT
@@ -72,8 +72,8 @@ class Stage(_study_runs.Stage):
             seed=seed,
             data=self.data,
             arrays=Arrays(*learnt),
-            recipe=_study_runs.recipe(self.params, hyperparameters, patience=transfer.patience),
-            num_epochs=transfer.num_epochs,
+            recipe=_study_runs.recipe(self.params, hyperparameters, patience=settings.patience),
+            num_epochs=settings.num_epochs,
             tags={"protocol": "leave_one_source_out", "source": left_out, "model": network},
         )
 

@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             files.write_parquet(outcome.predictions, args.predictions)
             _crops.draw(results, segmentation, args.pictures)
             files.write_json(results, args.out)
-            parent.log_file(args.out, "results")
+            parent.log_file(args.out, stage.name)
     for line in results["in_words"]:
         _cli.say(stage.label, line)
     return 0

@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _write(args.figures, stage, outcome.predictions, results)
         files.write_parquet(outcome.predictions, args.predictions)
         files.write_json(results, args.out)
-        parent.log_file(args.out, "results")
+        parent.log_file(args.out, stage.name)
     _cli.say(stage.label, diagnosis_study.finding(results))
     return 0
 

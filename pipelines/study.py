@@ -33,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         files.write_csv(outcome.history, args.history)
         files.write_csv(study_results.roc_points(outcome.predictions), args.roc)
         files.write_json(results, args.out)
-        parent.log_file(args.out, "results")
+        parent.log_file(args.out, stage.name)
     return 0
 
 

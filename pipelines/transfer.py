@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _write(args, stage, results)
         files.write_parquet(outcome.predictions, args.predictions)
         files.write_json(results, args.out)
-        parent.log_file(args.out, "results")
+        parent.log_file(args.out, stage.name)
     return 0
 
 

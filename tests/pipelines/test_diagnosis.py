@@ -71,6 +71,13 @@ def test_tables_and_pictures_have_captions_and_are_small(studied):
     assert all(path.stat().st_size < 60_000 for path in folder.iterdir())
 
 
+def test_each_stage_of_the_study_keeps_its_results_in_their_one_parent(studied):
+    store = tracking.client()
+    (row, *_) = files.read_json(CLASSES_JSON)["runs"]
+    parent = store.get_run(row["run_id"]).data.tags["mlflow.parentRunId"]
+    assert [file.path for file in store.list_artifacts(parent, "diagnosis")] == ["diagnosis/sample.json"]
+
+
 def test_what_a_kill_would_need_is_gone_at_the_end(studied):
     assert not Path("data/checkpoints/diagnosis-sample").exists()
 

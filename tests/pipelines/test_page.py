@@ -7,7 +7,8 @@ import pytest
 
 from melanoma import tracking
 from melanoma.registry import ledger, versions
-from pipelines import _cli, _standing, page
+from pipelines import _cli, _page, _standing, page
+from tests.imports import ROOT
 from tests.pipelines.workspace import change_params, command, copy_with_store, inside, run_stage
 from tests.registry.shelf import NAME
 
@@ -94,10 +95,7 @@ def test_what_is_missing_is_named_with_how_to_make_it_and_the_page_is_drawn(draw
     ("active", "said"),
     [
         ({}, "make install dvc repro make page"),
-        (
-            {"datasets": ["isic"], "cohorts": ["isic"], "study": ["isic"]},
-            "see README.md make study make page",
-        ),
+        (_page.MAKE_STUDY, "see README.md make study make page"),
         (
             {"datasets": ["isic"], "cohorts": ["isic"], "study": []},
             "dvc exp run -S 'run.datasets=[isic]' -S 'run.cohorts=[isic]' -S 'run.study=[]' make page",
@@ -108,6 +106,12 @@ def test_the_page_says_how_to_make_it_again(drawn, active, said):
     change_params(drawn / "params.yaml", run=active)
     assert run() == 0
     assert said in html.unescape(words())
+
+
+def test_make_study_has_active_what_the_page_thinks():
+    makefile = (ROOT / "Makefile").read_text()
+    for name, items in _page.MAKE_STUDY.items():
+        assert f"-S 'run.{name}=[{','.join(items)}]'" in makefile
 
 
 def test_a_page_that_grows_too_large_is_refused_and_the_old_one_stays(drawn, capsys):
