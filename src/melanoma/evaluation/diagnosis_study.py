@@ -18,10 +18,8 @@ from melanoma.evaluation.repeats import Draws, Repeats
 from melanoma.schema import CLASSES, NOT_A_DEVICE
 from melanoma.training_sections import Target
 
-TARGETS: tuple[Target, ...] = (
-    "malignant",
-    "diagnosis",
-)  # what networks are trained to tell: `params.yaml: model.target`
+# What networks are trained to tell: `params.yaml: model.target`.
+TARGETS: tuple[Target, ...] = ("malignant", "diagnosis")
 COMPARED = ("auc_roc", "average_precision", "specificity_at_95_sensitivity")
 NAMES = dict(zip(COMPARED, ("AUC", "average precision", "specificity at 95 % sensitivity"), strict=True))
 # `probability` is the score of a melanoma, or of malignant; the classes are nan of networks of two.
