@@ -1,5 +1,7 @@
 """The served model against MLflow's Keras flavour of the same network, both behind `mlflow models serve`.
 
+And against itself with a U-Net that finds the lesion in each picture and cuts it out first.
+
 Run by `make bench-serve`. Ratios are taken within rounds in which both take turns: median (lowest to
 highest).
 Everything happens on this machine's loopback address and in a temporary folder; numbers of requests and
@@ -14,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,9 +28,11 @@ import psutil
 import requests
 
 from melanoma import files
+from melanoma.data.crops import Crop
 from melanoma.data.images import load_square
 from melanoma.serving import client
 from melanoma.serving.network import Network
+from melanoma.serving.segmenter import Cutter, Segmenter
 from tests.benchmarks.contestants import ROOT
 from tests.benchmarks.rows import Row, Spread, as_json, describe_machine, missed, print_rows, ratios
 from tests.data.pictures import encode
@@ -99,13 +103,16 @@ def _measure(folder: Path, amounts: Amounts) -> list[Row]:
     models = json.loads((folder / "models.json").read_text(encoding="utf-8"))
     pictures = [encode(skin(seed, height=HEIGHT, width=WIDTH), "JPEG") for seed in range(NUM_PICTURES)]
     network = Network(folder / "model.onnx")
+    cutter = Cutter(Segmenter(folder / "segmenter" / "model.onnx"), Crop(**models["crop"]))
     rows: list[Row] = []
     with (
         _asked(folder, models["own"], settings, amounts.starts) as own,
+        _asked(folder, models["cut"], settings, 1) as cut,
         _asked(folder, models["keras"], settings, amounts.starts) as keras,
     ):
-        bench = Bench(pictures, network, own, keras, amounts)
-        for part in (bench.starting, bench.one_picture, bench.batch, bench.clients, bench.many_requests):
+        bench = Bench(pictures, network, cutter, own, cut, keras, amounts)
+        alone = (bench.starting, bench.one_picture, bench.cutting, bench.batch)
+        for part in (*alone, bench.clients, bench.many_requests):
             found = part()
             print_rows(found)
             rows += found
@@ -171,11 +178,13 @@ def _memory(process: psutil.Process) -> float:
 
 @dataclass
 class Bench:
-    """Both servers, the pictures, and the network in this process."""
+    """The servers, the pictures, and in this process the network and what cuts."""
 
     pictures: list[bytes]
     network: Network
+    cutter: Cutter
     own: Server
+    cut: Server
     keras: Server
     amounts: Amounts
 
@@ -185,6 +194,8 @@ class Bench:
         self._size = self.network.image_size
         pixels = np.stack([load_square(picture, self._size) for picture in self.pictures])
         self._expected = self.network.score(pixels)
+        parts = [self.cutter.cut(picture, self._size) for picture in self.pictures]
+        self._expected_cut = self.network.score(np.stack([part for part in parts if part is not None]))
 
     def starting(self) -> list[Row]:
         """Time to ready and memory, with no request answered yet."""
@@ -227,6 +238,20 @@ class Bench:
                 ratios(own, here, to="decode and forward in process", at_most=2),
             ),
             Row("one", "decode and forward in process", "ms", Spread.of(here)),
+        ]
+
+    def cutting(self) -> list[Row]:
+        """Median time of one JPEG whose lesion is found and cut out first, and of one scored whole."""
+        self._ask_cut(0)
+        cut, whole = [], []
+        for _ in range(self.amounts.rounds):
+            for way, medians in ((self._ask_cut, cut), (self._ask, whole)):
+                times = [_milliseconds(way, number) for number in range(self.amounts.requests)]
+                medians.append(float(np.median(times)))
+        longer = ratios(cut, whole, to="scored whole", at_most=2)
+        return [
+            Row("cut", "p50 of one JPEG, its lesion cut out first", "ms", Spread.of(cut), longer),
+            Row("cut", "p50 of one JPEG, scored whole", "ms", Spread.of(whole)),
         ]
 
     def batch(self) -> list[Row]:
@@ -283,10 +308,18 @@ class Bench:
 
     def _ask(self, *numbers: int, session: requests.Session | None = None) -> None:
         """Post these pictures and compare the answers."""
+        found = self._post(self.own, numbers, session or self._session)
+        _require_equal(found, self._expected[list(numbers)])
+
+    def _ask_cut(self, *numbers: int) -> None:
+        """The same of the server that cuts."""
+        _require_equal(self._post(self.cut, numbers, self._session), self._expected_cut[list(numbers)])
+
+    def _post(self, server: Server, numbers: Sequence[int], session: requests.Session) -> list[float]:
         body = client.request_body({str(number): self.pictures[number] for number in numbers})
-        response = (session or self._session).post(f"{self.own.url}/invocations", json=body, timeout=60)
+        response = session.post(f"{server.url}/invocations", json=body, timeout=60)
         rows: list[dict[str, Any]] = response.json()["predictions"]
-        _require_equal([row["probability"] for row in rows], self._expected[list(numbers)])
+        return [row["probability"] for row in rows]
 
     def _ask_keras(self, *numbers: int) -> None:
         """What a client of the Keras flavour does: decode, resize, post the pixels as numbers."""

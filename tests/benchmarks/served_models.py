@@ -1,4 +1,4 @@
-"""One network, logged twice: as this project serves it, and as MLflow's Keras flavour does.
+"""One network, logged as this project serves it, alone and behind a U-Net, and as MLflow's Keras flavour.
 
 Run by `bench_serve` in a process of its own, because TensorFlow stays in memory.
 """
@@ -11,15 +11,18 @@ import numpy as np
 
 
 def main() -> int:
-    """Log both to the store of the environment; `models.json` in the given folder names them."""
+    """Log all to the store of the environment; `models.json` in the given folder names them."""
     folder = Path(sys.argv[1])
     import mlflow
     from mlflow.models import ModelSignature
     from mlflow.types import Schema, TensorSpec
 
     from melanoma import config, tracking
+    from melanoma.data.crops import UNET, Crop
+    from melanoma.files import sha256_of_file
     from melanoma.models.builders import build_model
     from melanoma.scoring.operating_point import Calibration, OperatingPoint
+    from melanoma.segmentation import unet
     from melanoma.serving import export
     from melanoma.training.saving import save_model
     from tests.benchmarks.contestants import ROOT
@@ -31,18 +34,25 @@ def main() -> int:
     tracking.client().create_experiment("bench", artifact_location=str(folder / "artifacts"))
     with tracking.open_run(experiment="bench", name="bench", tags={}) as run:
         pass
-    own = export.log_served_model(
-        run.run_id,
-        network=folder / "model.onnx",
-        operating_point=OperatingPoint(Calibration(), 0.5, 0.4, 0.6),
-        limits=params.serve.model_dump(),
-        is_synthetic=True,
-        example=export.example_image(size),
-    )
+    served = {
+        "network": folder / "model.onnx",
+        "operating_point": OperatingPoint(Calibration(), 0.5, 0.4, 0.6),
+        "limits": params.serve.model_dump(),
+        "is_synthetic": True,
+        "example": export.example_image(size),
+    }
+    own = export.log_served_model(run.run_id, **served)
+    settings = params.segment
+    segmenter = unet.build(image_size=settings.image_size, depth=settings.depth, filters=settings.filters)
+    save_model(segmenter, folder / "segmenter")
+    exported = folder / "segmenter" / "model.onnx"
+    # Not trained, it finds specks: the smallest of them counts, so that every picture is cut.
+    crop = Crop(UNET, params.pack.crop_margin_fraction, 1e-6, sha256_of_file(exported))
+    cut = export.log_served_model(run.run_id, **served, crop=crop, segmenter=exported)
     signature = ModelSignature(inputs=Schema([TensorSpec(np.dtype(np.uint8), (-1, size, size, 3))]))
     with mlflow.start_run(run_id=run.run_id):
         keras = mlflow.tensorflow.log_model(network, name="keras", signature=signature).model_uri
-    named = {"own": own, "keras": keras, "image_size": size}
+    named = {"own": own, "cut": cut, "keras": keras, "crop": crop.to_dict()}
     (folder / "models.json").write_text(json.dumps(named), encoding="utf-8")
     return 0
 

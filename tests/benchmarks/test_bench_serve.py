@@ -19,10 +19,11 @@ def test_quick_run_writes_every_row(tmp_path):
     assert [row["part"] for row in found["rows"]] == [
         *["start"] * 6,
         *["one"] * 4,
+        *["cut"] * 2,
         *["batch"] * 4,
         *["clients"] * 2,
         "many",
     ]
     assert all(row["value"]["median"] > 0 for row in found["rows"])
     judged = {row["part"] for row in found["rows"] if row["ratio"]}
-    assert judged == {"start", "one", "batch", "many"}
+    assert judged == {"start", "one", "cut", "batch", "many"}
