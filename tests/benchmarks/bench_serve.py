@@ -243,7 +243,8 @@ class Bench:
     def cutting(self) -> list[Row]:
         """Median time of one JPEG whose lesion is found and cut out first, and of one scored whole."""
         self._ask_cut(0)
-        cut, whole = [], []
+        cut: list[float] = []
+        whole: list[float] = []
         for _ in range(self.amounts.rounds):
             for way, medians in ((self._ask_cut, cut), (self._ask, whole)):
                 times = [_milliseconds(way, number) for number in range(self.amounts.requests)]

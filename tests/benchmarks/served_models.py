@@ -3,6 +3,7 @@
 Run by `bench_serve` in a process of its own, because TensorFlow stays in memory.
 """
 
+import functools
 import json
 import sys
 from pathlib import Path
@@ -34,21 +35,23 @@ def main() -> int:
     tracking.client().create_experiment("bench", artifact_location=str(folder / "artifacts"))
     with tracking.open_run(experiment="bench", name="bench", tags={}) as run:
         pass
-    served = {
-        "network": folder / "model.onnx",
-        "operating_point": OperatingPoint(Calibration(), 0.5, 0.4, 0.6),
-        "limits": params.serve.model_dump(),
-        "is_synthetic": True,
-        "example": export.example_image(size),
-    }
-    own = export.log_served_model(run.run_id, **served)
+    log_served_model = functools.partial(
+        export.log_served_model,
+        run.run_id,
+        network=folder / "model.onnx",
+        operating_point=OperatingPoint(Calibration(), 0.5, 0.4, 0.6),
+        limits=params.serve.model_dump(),
+        is_synthetic=True,
+        example=export.example_image(size),
+    )
+    own = log_served_model()
     settings = params.segment
     segmenter = unet.build(image_size=settings.image_size, depth=settings.depth, filters=settings.filters)
     save_model(segmenter, folder / "segmenter")
     exported = folder / "segmenter" / "model.onnx"
     # Not trained, it finds specks: the smallest of them counts, so that every picture is cut.
     crop = Crop(UNET, params.pack.crop_margin_fraction, 1e-6, sha256_of_file(exported))
-    cut = export.log_served_model(run.run_id, **served, crop=crop, segmenter=exported)
+    cut = log_served_model(crop=crop, segmenter=exported)
     signature = ModelSignature(inputs=Schema([TensorSpec(np.dtype(np.uint8), (-1, size, size, 3))]))
     with mlflow.start_run(run_id=run.run_id):
         keras = mlflow.tensorflow.log_model(network, name="keras", signature=signature).model_uri
