@@ -7,8 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from melanoma import files
-from melanoma.errors import DataError
-from melanoma.evaluation import study_pictures, study_tables
+from melanoma.evaluation import study_pictures, study_tables, study_words
 from melanoma.evaluation.study_tables import MAIN_NETWORK, Results
 from melanoma.study_sections import Compare
 
@@ -16,23 +15,35 @@ PAPER = "paper.json"
 Captions = dict[str, dict[str, str]]
 
 
-def read_results(folder: Path) -> Results:
-    """By cohort, those of the paper first.
+def read_published(folder: Path) -> dict[str, Any]:
+    """What the stage `paper` wrote.
 
     Raises:
-        DataError: A result file is none.
+        DataError: It is missing, or of another shape.
+    """
+    checked = files.read_json(folder / PAPER)
+    with files.as_written(folder / PAPER):
+        study_words.page(checked, {})
+    return checked
+
+
+def read_results(folder: Path, checked: dict[str, Any]) -> Results:
+    """By cohort, those of the paper first.
+
+    Args:
+        folder: Of the result files.
+        checked: As `read_published` gives it.
+
+    Raises:
+        DataError: A result file is none, or of another shape.
     """
     found = {}
     for path in sorted(folder.glob("*.json")):
         if path.name != PAPER:
             result = files.read_json(path)
-            missing = {"cohort", "seeds", "networks", "protocols"} - set(result)
-            if missing:
-                raise DataError(
-                    f"{path} lacks {sorted(missing)}: it is no result of the study. Remove it, or run "
-                    "`dvc repro study` again."
-                )
-            found[str(result["cohort"])] = result
+            with files.as_written(path):
+                found[str(result["cohort"])] = result
+                study_words.page(checked, {str(result["cohort"]): result})
     return {cohort: found[cohort] for cohort in study_tables.ordered(found)}
 
 
@@ -118,4 +129,5 @@ def write_pictures(
 def _of_main(path: Path) -> pd.DataFrame:
     """The rows of the published network."""
     rows = files.read_csv(path)
-    return rows[rows["network"] == MAIN_NETWORK]
+    with files.as_written(path):
+        return rows[rows["network"] == MAIN_NETWORK]

@@ -1,6 +1,5 @@
 """What the script `crops` does: packs the cohort in each way, trains, compares, draws."""
 
-import argparse
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ import pandas as pd
 from melanoma import files, schema, tracking
 from melanoma.config import Params
 from melanoma.data import crops, lesions, packed
+from melanoma.data.crops import Cutting
 from melanoma.data.packed import Packed
 from melanoma.data.protocols import LEAK_FREE
 from melanoma.evaluation import crop_results, repeats
@@ -27,10 +27,12 @@ class Stage(_study_runs.Stage):
 
     Attributes:
         data: The cohort, packed in each way.
+        cuttings: What is cut out in each way; None: nothing.
     """
 
     name = "crops"
     data: dict[str, Packed]
+    cuttings: dict[str, Cutting | None]
 
     def arms(self) -> Iterator[Arm]:
         """All networks; those of the first seed first, so that an unfinished comparison shows each crop."""
@@ -60,20 +62,32 @@ class Stage(_study_runs.Stage):
         return {f"test_{name}": value for name, value in repeats.measure_once(scored).items()}
 
 
-def pack(
-    args: argparse.Namespace, params: Params, assigned: pd.DataFrame, records: pd.DataFrame, folder: Path
-) -> dict[str, Packed]:
-    """The cohort in each way of `crops.kinds`, below `folder`; without `unet` where no U-Net is trained."""
-    made: dict[str, Packed] = {}
+def find_cuttings(boxes: Path, params: Params) -> dict[str, Cutting | None]:
+    """What is cut out under each of `crops.kinds` that cuts anything; no `unet` where none is trained."""
+    found: dict[str, Cutting | None] = {}
     for kind in params.crops.kinds:
         if kind == crops.UNET and not params.segment.train:
             continue
         cutting = lesions.read_cutting(
-            args.boxes,
+            boxes,
             kind,
             margin_fraction=params.pack.crop_margin_fraction,
             min_lesion_fraction=params.segment.min_lesion_fraction,
         )
+        if cutting is None or cutting.boxes:
+            found[kind] = cutting
+    return found
+
+
+def pack(
+    cuttings: dict[str, Cutting | None],
+    params: Params,
+    assigned: pd.DataFrame,
+    records: pd.DataFrame,
+    folder: Path,
+) -> dict[str, Packed]:
+    """The cohort in each way, below `folder`."""
+    for kind, cutting in cuttings.items():
         packed.pack(
             assigned,
             records,
@@ -82,16 +96,23 @@ def pack(
             execution=params.execution,
             cutting=cutting,
         )
-        made[kind] = packed.open_packed(folder / kind)
-    return made
+    return {kind: packed.open_packed(folder / kind) for kind in cuttings}
 
 
-def summarize(stage: Stage, outcome: Outcome, segmentation: dict[str, Any]) -> dict[str, Any]:
+def num_whole(index: pd.DataFrame, cutting: Cutting | None) -> dict[str, int]:
+    """By split: images that stay whole."""
+    boxes = () if cutting is None else cutting.boxes.keys()
+    whole = index.loc[~index["image_id"].isin(boxes), "split"]
+    return {split: int((whole == split).sum()) for split in schema.SPLITS}
+
+
+def summarize(stage: Stage, outcome: Outcome) -> dict[str, Any]:
     """What the results file of the cohort holds."""
     settings, predictions = stage.params.crops, outcome.predictions
     compared = crop_results.compare(predictions, Draws(settings.num_bootstrap_draws, settings.seed))
     for crop, entry in compared.items():
         entry["data_digest"] = stage.data[crop].digest
+        entry["num_whole"] = num_whole(stage.data[crop].index, stage.cuttings[crop])
         entry["runs"] = [run for run in outcome.runs if run["crop"] == crop]
     tested = predictions.drop_duplicates("image_id")
     return {
@@ -106,7 +127,6 @@ def summarize(stage: Stage, outcome: Outcome, segmentation: dict[str, Any]) -> d
         "crop_margin_fraction": stage.params.pack.crop_margin_fraction,
         "num_test_images": len(tested),
         "num_test_malignant": int(tested["target"].sum()),
-        "num_whole_by_mask": segmentation["num_without_box_by_mask"],
         "not_compared": sorted(set(settings.kinds) - set(compared)),
         "crops": compared,
         "in_words": [
@@ -117,16 +137,43 @@ def summarize(stage: Stage, outcome: Outcome, segmentation: dict[str, Any]) -> d
     }
 
 
-def draw(results: dict[str, Any], segmentation: dict[str, Any], out: Path) -> None:
-    """Write tables, figure and their captions to the folder `out`."""
-    kind = ", SYNTHETIC images" if results["is_synthetic"] else ""
-    note = f"cohort {results['cohort']}, {results['num_test_images']} test images{kind}"
+def read_overlap(path: Path) -> tuple[pd.DataFrame, str] | None:
+    """Table and caption of how well the U-Net does, from the report of the stage `segment`; None without one.
+
+    Raises:
+        DataError: It is no such report.
+    """
+    report = files.read_json(path)
+    with files.as_written(path):
+        if not report["is_trained"]:
+            return None
+        caption = (
+            f"How well the U-Net's lesions cover the drawn ones (cohort {report['cohort']}"
+            f"{_synthetic(report)}, at {report['image_size']} pixels): means over images with a mask, 95 % "
+            "intervals over groups. It learnt from the training split."
+        )
+        return crop_results.overlap_table(report["splits"]), caption
+
+
+def _synthetic(results: dict[str, Any]) -> str:
+    return ", SYNTHETIC images" if results["is_synthetic"] else ""
+
+
+def draw(results: dict[str, Any], overlap: tuple[pd.DataFrame, str] | None, out: Path) -> None:
+    """Write tables, figure and their captions to the folder `out`.
+
+    Args:
+        results: As `summarize` gives them.
+        overlap: As `read_overlap` gives it.
+        out: The folder to write.
+    """
+    note = f"cohort {results['cohort']}, {results['num_test_images']} test images{_synthetic(results)}"
     seeds = f"{len(results['seeds'])} networks each"
     captions = {
         "crops.csv": {
             "caption": f"The baseline on whole pictures and on lesions cut out ({note}, {seeds}, leak-free "
-            "splits), with 95 % intervals over groups and networks. Crops by a person's mask are an upper "
-            "bound: at the clinic nobody draws one."
+            "splits), with 95 % intervals over groups and networks. Images for which there is no box stay "
+            "whole and are counted. At the clinic nobody draws a mask."
         },
         "crops.png": {
             "caption": f"AUC by what the network sees, and the paired difference to whole pictures ({note}).",
@@ -137,12 +184,8 @@ def draw(results: dict[str, Any], segmentation: dict[str, Any], out: Path) -> No
         files.write_csv(crop_results.table(results["crops"]), folder / "crops.csv")
         figure = crop_results.figure(results["crops"], note=note)
         figure.savefig(folder / "crops.png", dpi=90)
-        if segmentation["is_trained"]:
-            table = crop_results.overlap_table(segmentation["splits"])
+        if overlap is not None:
+            table, caption = overlap
             files.write_csv(table, folder / "segmentation.csv")
-            captions["segmentation.csv"] = {
-                "caption": f"How well the U-Net's lesions cover the drawn ones (cohort "
-                f"{results['cohort']}{kind}, at {segmentation['image_size']} pixels): means over images with "
-                "a mask, 95 % intervals over groups. It learnt from the training split."
-            }
+            captions["segmentation.csv"] = {"caption": caption}
         files.write_json(captions, folder / "captions.json")

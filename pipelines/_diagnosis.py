@@ -96,6 +96,7 @@ def summarize(stage: Stage, outcome: Outcome) -> dict[str, Any]:
     """What the results file of the cohort holds."""
     section, index = stage.params.diagnosis, stage.data.index
     counts = pd.crosstab(index["diagnosis_class"], index["split"])
+    is_other = (index["target"] == schema.MALIGNANT) & (index["diagnosis_class"] != schema.MELANOMA)
     counts = counts.reindex(index=list(schema.CLASSES), columns=list(schema.SPLITS), fill_value=0)
     return {
         "cohort": stage.cohort,
@@ -108,6 +109,9 @@ def summarize(stage: Stage, outcome: Outcome) -> dict[str, Any]:
         "patience": section.patience,
         "seeds": section.seeds,
         "num_images": counts.to_dict("index"),
+        "num_malignant_of_other_classes": {
+            split: int((is_other & (index["split"] == split)).sum()) for split in schema.SPLITS
+        },
         "runs": outcome.runs,
         **diagnosis_study.measure(outcome.predictions, stage.settings),
     }

@@ -9,7 +9,7 @@ from typing import Any
 
 from melanoma import config, files, tracking
 from melanoma.config import Params
-from melanoma.page import markup, study
+from melanoma.page import markup, results, study
 from melanoma.page.stages import Stage, read_stages
 from melanoma.page.write import Contents
 from pipelines import _standing
@@ -85,7 +85,10 @@ def _headlines(folder: Path, cohorts: list[str]) -> Iterator[dict[str, Any]]:
     for cohort in cohorts:
         path = folder / f"{cohort}.json"
         if path.is_file():
-            yield files.read_json(path)
+            found = files.read_json(path)
+            with files.as_written(path):
+                results.describe(found)
+            yield found
 
 
 def _missing_outputs(stages: list[Stage]) -> Iterator[str]:

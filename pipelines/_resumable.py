@@ -98,13 +98,20 @@ def _training_id(path: Path, problem: str, experiment: str) -> str:
     It is written before there is a run, so that a kill at any moment leaves none that nobody finds again.
     """
     if path.exists():
-        kept = files.read_json(path)
-        if kept["problem"] == problem:
-            return str(kept[ID_TAG])
-        _end_abandoned(kept[ID_TAG], experiment)
+        kept, training_id = _read_identity(path)
+        if kept == problem:
+            return training_id
+        _end_abandoned(training_id, experiment)
     made = uuid.uuid4().hex
     files.write_json({"problem": problem, ID_TAG: made}, path)
     return made
+
+
+def _read_identity(path: Path) -> tuple[str, str]:
+    """The problem and the id of the training whose checkpoint lies beside `path`."""
+    kept = files.read_json(path)
+    with files.as_written(path):
+        return str(kept["problem"]), str(kept[ID_TAG])
 
 
 def _take_over(problem: str, checkpoints_folder: Path, folder: Path, run: tracking.Run) -> None:
@@ -116,7 +123,7 @@ def _take_over(problem: str, checkpoints_folder: Path, folder: Path, run: tracki
         return
     for identity in checkpoints_folder.glob(f"*/{IDENTITY}"):
         state = identity.parent / STATE
-        if state.exists() and files.read_json(identity)["problem"] == problem:
+        if state.exists() and _read_identity(identity)[0] == problem:
             with files.atomic_file(folder / STATE) as unfinished:
                 shutil.copyfile(state, unfinished)
             run.set_tags({"same_network_as": identity.parent.name})
@@ -131,10 +138,7 @@ def _end_abandoned(training_id: str, experiment: str) -> None:
 
 def _log_result(result: Trained, run: tracking.Run) -> None:
     """What is known at the end, and epochs whose scores a kill kept from the run."""
-    logged = run.logged_steps("loss")
-    for row in result.history.to_dict("records"):
-        if row["epoch"] not in logged:
-            run.log_epoch(int(row["epoch"]), {str(name): row[name] for name in row if name != "epoch"})
+    run.log_missing_epochs(result.history)
     best = result.best_epoch
     run.log_metrics({"best_epoch": best["epoch"]} | {f"best_{name}": best[name] for name in scores_of(best)})
     run.log_metrics({"num_epochs": len(result.history), **backend.peak_memory_mib()})
@@ -149,5 +153,5 @@ def scores_of(row: pd.Series) -> dict[str, Any]:
 def forget(checkpoints_folder: Path, experiment: str) -> None:
     """Remove what a kill would have needed; runs of networks that are no longer wanted are ended."""
     for path in checkpoints_folder.glob(f"*/{IDENTITY}"):
-        _end_abandoned(files.read_json(path)[ID_TAG], experiment)
+        _end_abandoned(_read_identity(path)[1], experiment)
     shutil.rmtree(checkpoints_folder, ignore_errors=True)

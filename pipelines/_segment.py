@@ -118,13 +118,15 @@ def _train(stage: Stage, folder: Path) -> dict[str, Any]:
             run_id=tracking.find_run(experiment, tag=PROBLEM_TAG, value=problem),
         ) as run,
     ):
+        logged = run.logged_steps("loss")  # by an equal training before
         fitted = fit.train(
             *parts,
             params.segment,
             params.augment,
             checkpoint=checkpoint / "state.npz",
-            on_epoch=run.log_epoch,
+            on_epoch=lambda epoch, row: None if epoch in logged else run.log_epoch(epoch, row),
         )
+        run.log_missing_epochs(fitted.history)
         saving.save_model(fitted.model, folder)
         files.write_csv(fitted.history, folder / "history.csv")
         run.log_file(folder / "history.csv")

@@ -51,9 +51,10 @@ class Stage(_study_runs.Stage):
     def views(self) -> dict[str, dict[str, Material]]:
         """What networks of each protocol are tested with."""
         views = {name: {TEST_VIEW: _tested(material)} for name, material in self.materials.items()}
-        if LEAK_FREE in views:
+        found = views.get(LEAK_FREE, {}).get(TEST_VIEW)
+        if found is not None and len(set(found.rows["target"])) > 1:  # else there is nothing to balance
             views[LEAK_FREE][BALANCED_VIEW] = protocols.balance(
-                views[LEAK_FREE][TEST_VIEW], amounts=self.params.augment, seed=self.params.study.seed
+                found, amounts=self.params.augment, seed=self.params.study.seed
             )
         return views
 

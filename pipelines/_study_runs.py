@@ -180,7 +180,7 @@ def _job(stage: Stage, arm: Arm, parent_id: str) -> _resumable.Job:
     if crop is not None:
         described["crop_margin_fraction"] = crop.margin_fraction
     return _resumable.Job(
-        name="-".join([*arm.key.values(), f"seed{arm.seed}"]),
+        name=files.plain_name("-".join([*arm.key.values(), f"seed{arm.seed}"])),
         run_name=f"{stage.cohort} {arm.name}",
         experiment=EXPERIMENT,
         arrays=arm.arrays,

@@ -21,7 +21,7 @@ from melanoma.training_sections import Hyperparameters
 from pipelines import _study_runs
 from pipelines._study_runs import Arm, Outcome
 
-EVERYTHING = "none"  # the name of what is left out where nothing is
+NOTHING = "nothing"  # is left out: unlike the key of any source
 LEARNT = (schema.TRAIN, schema.VALIDATION)
 PREDICTION_COLUMNS = ("left_out", "network", "seed", "image_id", "probability")
 
@@ -61,20 +61,24 @@ class Stage(_study_runs.Stage):
                     yield self._arm(source, kind, drawn[kind], seed)
 
     def _arm(self, source: Source | None, network: str, hyperparameters: Hyperparameters, seed: int) -> Arm:
-        settings, left_out = self.params.transfer, _name(source)
+        settings, left_out = self.params.transfer, _key(source)
         learnt = [
             self.data.part(split) if source is None else leave_out.learnt_without(self.data, source, split)
             for split in LEARNT
         ]
         return Arm(
-            title=f"{network} without {left_out}",
+            title=f"{network}, {left_out} left out",
             key={"network": network, "left_out": left_out},
             seed=seed,
             data=self.data,
             arrays=Arrays(*learnt),
             recipe=_study_runs.recipe(self.params, hyperparameters, patience=settings.patience),
             num_epochs=settings.num_epochs,
-            tags={"protocol": "leave_one_source_out", "source": left_out, "model": network},
+            tags={
+                "protocol": "leave_one_source_out",
+                "source": NOTHING if source is None else source.name,
+                "model": network,
+            },
         )
 
     def score(self, arm: Arm, result: Trained) -> pd.DataFrame:
@@ -95,7 +99,7 @@ class Stage(_study_runs.Stage):
         return {"test_auc_roc" if source is None else "unseen_auc_roc": value}
 
     def _source(self, arm: Arm) -> Source | None:
-        return next((one for one in self.sources if one.name == arm.key["left_out"]), None)
+        return next((one for one in self.sources if one.key == arm.key["left_out"]), None)
 
     def _scored(self, source: Source | None) -> Part:
         if source is None:
@@ -104,7 +108,7 @@ class Stage(_study_runs.Stage):
 
     def repeats(self, predictions: pd.DataFrame, network: str, source: Source | None) -> Repeats:
         """What networks of a kind that learnt without `source` say, a row for each seed."""
-        is_mine = (predictions["network"] == network) & (predictions["left_out"] == _name(source))
+        is_mine = (predictions["network"] == network) & (predictions["left_out"] == _key(source))
         mine = predictions[is_mine]
         rows = self._scored(source).rows
         index = self.data.index.iloc[rows]
@@ -116,8 +120,8 @@ class Stage(_study_runs.Stage):
         )
 
 
-def _name(source: Source | None) -> str:
-    return EVERYTHING if source is None else source.name
+def _key(source: Source | None) -> str:
+    return NOTHING if source is None else source.key
 
 
 def summarize(stage: Stage, outcome: Outcome) -> dict[str, Any]:

@@ -21,8 +21,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
 
     settings = config.load(args.params).compare
-    checked = files.read_json(args.results / "paper.json")
-    results = _compare.read_results(args.results)
+    checked = _compare.read_published(args.results)
+    results = _compare.read_results(args.results, checked)
     with files.atomic_folder(args.out) as folder:
         captions = _compare.write_tables(checked, results, folder)
         captions |= _compare.write_pictures(checked, results, args.results, folder, settings)

@@ -1,12 +1,12 @@
 """Stage `crops`: does it help to cut out the lesion first? The baseline on whole pictures and on crops.
 
 Run by `make study`, or by `dvc repro crops` where params.yaml: run.study names cohorts; a killed one goes on
-where it stopped. Reads params.yaml sections `crops`, `pack`, `segment`, `baseline`, `model`, `augment` and
-`train`.
+where it stopped. Reads params.yaml sections `crops`, `cohorts`, `pack`, `segment`, `baseline`, `model`,
+`augment`, `train` and `execution`.
 """
 
+import shutil
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -33,15 +33,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     assigned = files.read_csv(args.split, dtype=names, keep_default_na=False)
     columns = [*tables.ACCEPTED_COLUMNS, "diagnosis"]
     records = tables.read_tables(args.accepted, params.members(args.cohort), columns)
-    segmentation = files.read_json(args.segmentation)
-    with tempfile.TemporaryDirectory(prefix="crops-") as folder:
-        stage = _crops.Stage(args.cohort, params, _crops.pack(args, params, assigned, records, Path(folder)))
+    overlap = _crops.read_overlap(args.segmentation)
+    cuttings = _crops.find_cuttings(args.boxes, params)
+    folder = Path(params.train.checkpoints) / f"crops-{args.cohort}-packed"
+    with files.held(folder / "lock", f"the packs of crops@{args.cohort}"):
+        data = _crops.pack(cuttings, params, assigned, records, folder)
+        stage = _crops.Stage(args.cohort, params, data, cuttings)
         with _study_runs.trained(stage) as (outcome, parent):
-            results = _crops.summarize(stage, outcome, segmentation)
+            results = _crops.summarize(stage, outcome)
             files.write_parquet(outcome.predictions, args.predictions)
-            _crops.draw(results, segmentation, args.pictures)
+            _crops.draw(results, overlap, args.pictures)
             files.write_json(results, args.out)
             parent.log_file(args.out, stage.name)
+    shutil.rmtree(folder)
     for line in results["in_words"]:
         _cli.say(stage.label, line)
     return 0

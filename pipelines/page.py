@@ -1,6 +1,6 @@
 """Stage `page`: put all results on one page that needs no network.
 
-Run by `dvc repro page`. Reads params.yaml sections `page` and `run`.
+Run by `dvc repro page`. Reads params.yaml sections `page`, `run`, `cohorts` and `ingest`.
 """
 
 import sys

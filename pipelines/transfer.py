@@ -1,7 +1,7 @@
 """Stage `transfer`: leave one source out: networks tested on a clinic or collection that they never saw.
 
 Run by `dvc repro transfer` where params.yaml: run.study names cohorts; a killed one goes on where it stopped.
-Reads params.yaml sections `transfer`, `baseline`, `model`, `augment`, `train` and `audit`.
+Reads params.yaml sections `transfer`, `cohorts`, `baseline`, `model`, `augment`, `train` and `audit`.
 """
 
 import argparse
@@ -30,7 +30,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
 
     params, tuning = config.load(args.params), files.read_json(args.tuning)
-    found = Hyperparameters.model_validate(tuning["best"]["hyperparameters"])
+    with files.as_written(args.tuning):
+        found = Hyperparameters.model_validate(tuning["best"]["hyperparameters"])
     data = packed.open_packed(args.packed)
     stage = _transfer.Stage(args.cohort, params, data, args.accepted, found)
     with _study_runs.trained(stage) as (outcome, parent):

@@ -592,3 +592,38 @@ def test_crops_are_compared_with_whole_pictures_and_each_once(load, kinds):
     with pytest.raises(ConfigError, match="kinds must hold none, each kind once"):
         load({"crops.kinds": kinds})
     assert load({"crops.kinds": ["none", "mask"]}).crops.kinds == ["none", "mask"]
+
+
+def test_the_study_is_of_whole_pictures(load):
+    with pytest.raises(ConfigError, match=r"study is of whole pictures.*set pack\.crop: none, or run\.study"):
+        load({"run.study": ["sample"], "pack.crop": "mask"})
+    assert load({"run.study": ["sample"]}).pack.crop == "none"
+    assert load({"pack.crop": "mask"}).run.study == []
+
+
+def test_a_kind_of_network_is_studied_once(load):
+    kind = {"family": "conv_blocks", "depth": 1}
+    with pytest.raises(ConfigError, match=r"networks\.sample must name each once, got \['conv_blocks_1'"):
+        load({"study.networks": {"sample": [kind, kind]}})
+    with pytest.raises(ConfigError, match="protocols must name each once"):
+        load({"study.protocols": ["paper", "paper"]})
+    other = {"family": "conv_blocks", "depth": 2}
+    assert len(load({"study.networks": {"sample": [kind, other]}}).study.networks["sample"]) == 2
+
+
+def test_images_must_be_large_enough_for_the_networks_of_the_study_too(load):
+    deep = {"study.networks": {"sample": [{"family": "conv_blocks", "depth": 5}]}}
+    small = {"pack.image_size": 32, "tune.space.depth": {"low": 1, "high": 3}}
+    with pytest.raises(ConfigError, match=r"no pixel after 5 blocks; raise it, or lower .*study\.networks"):
+        load({**deep, **small, "run.study": ["sample"]})
+    assert load({**deep, **small}).run.study == []  # it is not trained
+    padded = {"study.networks": {"sample": [{"family": "vgg16", "depth": 5}]}}
+    assert load({**padded, **small, "run.study": ["sample"]}).pack.image_size == 32
+
+
+@pytest.mark.parametrize("section", ["study", "diagnosis", "crops", "transfer"])
+def test_warm_up_must_end_before_a_network_of_the_study_does(load, section):
+    long = {"train.warmup_epochs": 2, f"{section}.num_epochs": 2}
+    with pytest.raises(ConfigError, match=rf"must be less than {section}\.num_epochs, got 2 and 2"):
+        load({**long, "run.study": ["sample"]})
+    assert load(long).run.study == []

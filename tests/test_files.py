@@ -261,3 +261,38 @@ def test_one_process_at_a_time_is_let_in(tmp_path):
     assert refused.returncode != 0
     assert f"Another process works on x and holds {lock}" in refused.stderr
     assert subprocess.run(command, check=False).returncode == 0
+
+
+@pytest.mark.parametrize("content", ["null", "3", '["a"]', '"words"'])
+def test_json_that_is_no_object_is_refused_by_its_name(tmp_path, content):
+    (tmp_path / "a.json").write_text(content)
+    with pytest.raises(DataError, match=r"a\.json must hold a JSON object, not .*Remove it and run"):
+        files.read_json(tmp_path / "a.json")
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [({}, "lacks 'seeds'"), ({"seeds": None}, "does not fit"), ({"seeds": []}, "range")],
+)
+def test_a_file_of_another_shape_is_named_with_what_it_lacks(tmp_path, content, complaint):
+    path = tmp_path / "a.json"
+    with pytest.raises(DataError, match=rf"a\.json .*{complaint}"), files.as_written(path):
+        content["seeds"][0]
+    with files.as_written(path):
+        assert {"seeds": [1]}["seeds"][0] == 1
+
+
+@pytest.mark.parametrize(
+    "hostile", ["../../escaped", "/etc/passwd", "a/b", "..", ".hidden", "", "zwei Wörter", "x" * 300]
+)
+def test_whatever_a_name_says_it_stays_in_its_folder(tmp_path, hostile):
+    plain = files.plain_name(hostile)
+    path = tmp_path / plain
+    path.mkdir()
+    assert path.resolve().parent == tmp_path.resolve()
+    assert len(plain) <= 100
+    assert plain != files.plain_name(f"{hostile} ")
+
+
+def test_a_plain_name_is_kept():
+    assert files.plain_name("tuned-MSK-1_2-seed1") == "tuned-MSK-1_2-seed1"

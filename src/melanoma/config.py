@@ -4,7 +4,7 @@ The file is the only place of a value; there are no defaults here. It is read wi
 that DVC uses, so code and DVC agree on what `3e-4` is.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -93,6 +93,11 @@ class Params(Section):
         _require_known("run.study", self.run.study, dict.fromkeys(self.run.cohorts))
         _require_known("study.networks", list(self.study.networks), self.cohorts)
         _require_known("run.study", self.run.study, self.study.networks)
+        if self.run.study and self.pack.crop != "none":
+            raise ValueError(
+                "the study is of whole pictures, and its stage crops cuts them itself; set pack.crop: none, "
+                f"or run.study: [], got pack.crop {self.pack.crop}"
+            )
         return self
 
     @model_validator(mode="after")
@@ -126,22 +131,30 @@ class Params(Section):
 
     @model_validator(mode="after")
     def _images_are_large_enough_for_the_deepest_network(self) -> Self:
-        if "conv_blocks" not in self.tune.space.families(self.baseline):
-            return self  # vgg16 pads, and every image is large enough for its five blocks
-        side = self.pack.image_size
-        depth = self._max_depth()
-        for _ in range(depth):
-            side = (side - 2) // 2  # a 3 x 3 convolution without padding, then 2 x 2 pooling
-        if side < 1:
-            raise ValueError(
-                f"pack.image_size {self.pack.image_size} leaves no pixel after {depth} blocks; raise it, or "
-                "lower tune.space.depth"
-            )
+        for key, depth in self._depths_of_conv_blocks():
+            side = self.pack.image_size
+            for _ in range(depth):
+                side = (side - 2) // 2  # a 3 x 3 convolution without padding, then 2 x 2 pooling
+            if side < 1:
+                raise ValueError(
+                    f"pack.image_size {self.pack.image_size} leaves no pixel after {depth} blocks; raise it, "
+                    f"or lower {key}"
+                )
         return self
+
+    def _depths_of_conv_blocks(self) -> Iterator[tuple[str, int]]:
+        """The most blocks that each section names; vgg16 pads, and every image is large enough for it."""
+        if "conv_blocks" in self.tune.space.families(self.baseline):
+            yield "tune.space.depth", self._max_depth()
+        for cohort in self.run.study:
+            depths = [kind.depth for kind in self.study.networks[cohort] if kind.family == "conv_blocks"]
+            if depths:
+                yield f"the depth in study.networks.{cohort}", max(depths)
 
     @model_validator(mode="after")
     def _warm_up_ends_before_training(self) -> Self:
-        for section in ("train", "tune"):
+        of_study = ("study", "diagnosis", "crops", "transfer") if self.run.study else ()
+        for section in ("train", "tune", *of_study):
             num_epochs = getattr(self, section).num_epochs
             if self.train.warmup_epochs >= num_epochs:
                 raise ValueError(

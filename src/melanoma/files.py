@@ -8,6 +8,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
@@ -43,6 +44,19 @@ def held(path: Path, what: str) -> Iterator[None]:
             f"Another process works on {what} and holds {path}: perhaps a stage that lived on when its "
             "`dvc` was killed. Wait for it, or stop it, then run the same command again."
         ) from error
+
+
+def plain_name(text: str, *, max_length: int = 100) -> str:
+    """`text` as the name of a file or a folder; whatever it says, it leads nowhere else.
+
+    Letters of other alphabets, blanks and separators become underscores. A digest then keeps apart what would
+    be the same name, as it does where the name is cut to `max_length`.
+    """
+    plain = re.sub(r"[^A-Za-z0-9_.-]", "_", text).lstrip(".")
+    if plain and plain == text and len(plain) <= max_length:
+        return plain
+    digest = hashlib.sha256(text.encode()).hexdigest()[:8]
+    return f"{plain[: max_length - len(digest) - 1]}-{digest}"
 
 
 @contextmanager
@@ -119,14 +133,35 @@ def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object; null stays None.
 
     Raises:
-        DataError: The file is missing or no JSON.
+        DataError: The file is missing, no JSON, or holds something else.
     """
     require(path)
     try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise DataError(f"{path} is no JSON ({error}). Remove it and run `dvc repro`.") from error
+    if not isinstance(content, dict):
+        raise DataError(
+            f"{path} must hold a JSON object, not {type(content).__name__}. Remove it and run `dvc repro`."
+        )
     return content
+
+
+@contextmanager
+def as_written(path: Path) -> Iterator[None]:
+    """What is read from `path` within the block has the shape that this version writes.
+
+    Raises:
+        DataError: It lacks something, or has something else in its place.
+    """
+    try:
+        yield
+    except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
+        lacking = f"lacks {error}" if isinstance(error, KeyError) else f"does not fit ({error})"
+        raise DataError(
+            f"{path} {lacking}: another version wrote it, or it was changed since. Remove it and run "
+            "`dvc repro`."
+        ) from error
 
 
 def sha256_of_json(content: Any) -> str:

@@ -59,6 +59,15 @@ class Study(_Repeated):
     protocols: Annotated[list[Literal["paper", "leak_free"]], Field(min_length=1)]
     networks: dict[str, Annotated[list[StudyNetwork], Field(min_length=1)]]
 
+    @model_validator(mode="after")
+    def _each_is_named_once(self) -> Self:
+        named: dict[str, list[str]] = {"protocols": list(self.protocols)}
+        named |= {f"networks.{cohort}": [kind.name for kind in own] for cohort, own in self.networks.items()}
+        for key, names in named.items():
+            if len(set(names)) < len(names):
+                raise ValueError(f"{key} must name each once, got {names}")
+        return self
+
 
 class Diagnosis(_Repeated):
     """Networks that tell several classes apart beside networks that tell malignant from benign."""

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import mlflow
+import pandas as pd
 from matplotlib.figure import Figure
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
@@ -80,6 +81,17 @@ class Run:
     def log_epoch(self, epoch: int, scores: Mapping[str, float]) -> None:
         """Metrics of one epoch (step = epoch, from 1)."""
         self.log_metrics(scores, step=epoch)
+
+    def log_missing_epochs(self, history: pd.DataFrame) -> None:
+        """Epochs of a training that the run has no `loss` of: a kill may come before they are logged.
+
+        Args:
+            history: A row an epoch: `epoch` (from 1), `loss` and other scores.
+        """
+        logged = self.logged_steps("loss")
+        for row in history.to_dict("records"):
+            if row["epoch"] not in logged:
+                self.log_epoch(int(row["epoch"]), {str(name): row[name] for name in row if name != "epoch"})
 
     def log_metrics(self, values: Mapping[str, float], *, step: int = 0) -> None:
         """Finite metrics; undefined ones are left out, as MLflow stores none."""

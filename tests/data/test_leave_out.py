@@ -23,6 +23,7 @@ ROWS = [
 @pytest.fixture
 def data() -> Packed:
     index = pd.DataFrame(ROWS, columns=["dataset", "collection", "group_id", "target", "split"])
+    index = index.astype({"dataset": "string", "collection": "string"})  # as records have them
     images = np.zeros((len(ROWS), 1, 1, 3), np.uint8)
     images[:, 0, 0, 0] = np.arange(len(ROWS))
     return Packed(images, index, "digest", is_synthetic=True)
@@ -78,3 +79,10 @@ def test_a_source_of_one_class_or_without_which_nothing_can_be_learnt_says_so(da
     assert leave_out.why_not(one_class, sources(data)["ph2"], ()) == "all its images are benign"
     malignant = Packed(data.images, data.index.assign(target=1), "digest", is_synthetic=True)
     assert leave_out.why_not(malignant, sources(data)["ph2"], ()) == "all its images are malignant"
+
+
+def test_a_collection_that_is_called_like_a_dataset_is_another_source(data):
+    collections = data.index["collection"].replace({"A": "isic"})
+    found = leave_out.find(data.index, collections, min_images=1)
+    assert {"dataset isic", "collection isic"} <= {source.key for source in found}
+    assert len({source.key for source in found}) == len(found)

@@ -121,3 +121,10 @@ def test_a_balanced_test_keeps_its_side_and_its_number(amounts):
     assert len(balanced.rows) == len(alone.rows)
     assert balanced.rows["target"].mean() == 0.5
     assert set(balanced.rows["group_id"]) <= set(alone.rows["group_id"])
+
+
+def test_images_of_one_class_cannot_be_balanced_and_come_back_as_they_are(amounts):
+    material = protocols.leak_free(cohort(7, 0))
+    balanced = protocols.balance(material, amounts=amounts, seed=1)
+    assert balanced.rows["is_copy"].sum() == 0
+    np.testing.assert_array_equal(balanced.images, material.images)

@@ -37,7 +37,10 @@ def predictions():
 
 @pytest.fixture(scope="module")
 def compared(predictions):
-    return crop_results.compare(predictions, DRAWS)
+    compared = crop_results.compare(predictions, DRAWS)
+    for crop, num_whole in (("none", 24), ("mask", 3)):
+        compared[crop]["num_whole"] = {"train": num_whole, "validation": 1, "test": 0}
+    return compared
 
 
 def test_each_crop_has_the_mean_of_its_networks(compared, predictions):
@@ -66,14 +69,19 @@ def test_the_order_of_images_does_not_matter(predictions, compared):
     [(0.01, 0.2, "it helps"), (-0.2, -0.01, "it harms"), (-0.1, 0.1, "no difference is shown")],
 )
 def test_a_sentence_says_what_the_interval_says(low, high, said):
-    entry = {"minus_none": {"auc_roc": {"value": (low + high) / 2, "low": low, "high": high}}}
+    lead = {"auc_roc": {"value": (low + high) / 2, "low": low, "high": high}}
+    entry = {"minus_none": lead, "metrics": {"auc_roc": {"by_seed": [0.7, 0.6, 0.8]}}}
     assert said in crop_results.in_a_sentence("unet", entry)
+    assert "spread" not in crop_results.in_a_sentence("unet", entry)
+    of_one = entry | {"metrics": {"auc_roc": {"by_seed": [0.7]}}}
+    assert "fewer than 3 networks of each kind" in crop_results.in_a_sentence("unet", of_one)
 
 
 def test_the_table_has_a_row_a_crop_with_intervals_in_words(compared):
     table = crop_results.table(compared)
     assert table["crop"].tolist() == ["none", "mask"]
     assert table.loc[0, "auc_roc minus none"] == ""
+    assert table["stayed whole, train"].tolist() == [24, 3]
     assert table["auc_roc"].str.fullmatch(r"0\.\d{3} \(0\.\d{3} to [01]\.\d{3}\)").all()
 
 

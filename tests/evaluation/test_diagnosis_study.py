@@ -54,6 +54,7 @@ def results():
 def describe(predictions: pd.DataFrame, *, is_synthetic: bool = True) -> dict:
     counts = {name: {"train": 3, "validation": 1, "test": 27} for name in CLASSES}
     head = {"cohort": "toy", "is_synthetic": is_synthetic, "seeds": SEEDS, "num_images": counts}
+    head["num_malignant_of_other_classes"] = {"train": 0, "validation": 0, "test": 0}
     return head | diagnosis_study.measure(predictions, SETTINGS)
 
 
@@ -127,3 +128,23 @@ def test_the_roc_picture_names_the_measured_classes_with_their_auc(results):
     labels = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
     assert [label.split(":")[0] for label in labels] == ["chance", *CLASSES[:3]]
     assert all("AUC 0." in label or "AUC 1." in label for label in labels[1:])
+
+
+def test_without_images_of_both_kinds_nothing_is_said_of_the_score():
+    benign = both(0.2, 3.0)
+    benign = benign[benign["target"] == 0]
+    assert diagnosis_study.finding(describe(benign)).startswith("Nothing can be said of the melanoma score")
+
+
+def test_few_networks_are_said(results):
+    assert ("fewer than 3 networks" in diagnosis_study.finding(results)) == (len(SEEDS) < 3)
+    assert "fewer than 3 networks" in diagnosis_study.finding(results | {"seeds": [1]})
+    assert "networks of each kind:" not in diagnosis_study.finding(results | {"seeds": [1, 2, 3]})
+
+
+def test_malignant_images_that_are_learnt_as_another_class_are_counted(results):
+    assert "malignant images are called" not in diagnosis_study.captions(results)["images.csv"]["caption"]
+    some = results | {"num_malignant_of_other_classes": {"train": 4, "validation": 0, "test": 1}}
+    assert (
+        "5 malignant images are called no melanoma" in diagnosis_study.captions(some)["images.csv"]["caption"]
+    )

@@ -52,7 +52,7 @@ def test_what_the_protocol_adds_has_a_row_for_each_test_and_each_difference():
     rows = study_tables.protocols({"ph2": result("ph2")})
     assert rows["tested on"].tolist() == [
         "test of the paper's protocol",
-        "of it, images with a relative in training",
+        "of it, images with a relative in training or validation",
         "of it, images without one",
         "leak-free test, balanced by copies afterwards",
         "leak-free test, as found",

@@ -18,6 +18,12 @@ def test_the_protocol_is_said_to_add_what_the_difference_says():
     assert "15 (38%) have a relative in training or validation, and 12 are made" in text
 
 
+def test_all_that_differs_between_the_protocols_is_told():
+    text = page(ph2=result("ph2"))
+    assert "benign images are given up" in text
+    assert "no difference here is of the leak alone" in text.replace("\n", " ")
+
+
 def test_a_difference_whose_interval_holds_zero_may_be_chance():
     text = page(ph2=result("ph2", {"conv_blocks_3": network(paper=0.72, ours=0.7)}))
     assert "which may be chance" in text
@@ -37,7 +43,7 @@ def test_the_best_depth_is_named_with_those_it_cannot_be_told_from():
 
 def test_contradictions_and_the_counts_that_fit_are_told():
     text = page()
-    assert "21 of 35 printed figures do not follow" in text
+    assert "21 of 35 checks fail" in text
     assert "258 malignant images found and 52 missed, 213 benign ones let go and 7 not" in text
     assert "joint: no confusion matrix of 570 images gives its four figures" in text
 
@@ -54,3 +60,9 @@ def test_both_networks_of_table_3_are_compared_when_both_are_there():
     both = {"conv_blocks_3": network(), "vgg16_5": network(5, family="vgg16", ours=0.8)}
     assert "## Against VGG-16" in page(isic=result("isic", both))
     assert "## Against VGG-16" not in page(isic=result("isic"))
+    for one in both.values():
+        del one["protocols"]["paper"]
+        del one["paper_minus_leak_free"]
+    text = page(isic=result("isic", both))
+    assert "ours, leak-free: AUC three blocks" in text
+    assert "ours, protocol of the paper: AUC" not in text

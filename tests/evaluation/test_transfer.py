@@ -73,6 +73,9 @@ def test_the_table_of_who_is_better_ends_with_figures_of_others_and_their_source
     lines = transfer.better(results)
     assert lines["auc_roc"].iloc[1].startswith("1.000 (")
     assert lines["what"].iloc[3] == "best of the search, less the paper's network, the baseline"
+    assert lines["networks"].iloc[:6].tolist() == [2, 2, 1, 2, 2, 2]
+    fewer = transfer.better(results | {"num_seeds": {"baseline": 1, "tuned": 2}})
+    assert fewer["networks"].iloc[:6].tolist() == [1, 2, 1, 1, 2, 1]  # differences are paired
     others = lines[lines["source"] != "measured here"]
     assert others["auc_roc"].tolist() == ["0.874", "0.73"]
     assert others["source"].notna().all()

@@ -1,5 +1,6 @@
 import pytest
 
+from melanoma.errors import DataError
 from melanoma.page import markup
 from tests.page.toys import WIDTH, draw_picture
 
@@ -88,3 +89,10 @@ def test_a_picture_that_is_not_below_the_folder_is_named_and_nothing_is_fetched(
     assert "<img" not in html(document)
     assert "[picture: y]" in html(document)
     assert not any(piece.pictures for piece in document.pieces)
+
+
+def test_a_file_that_is_not_in_utf_8_is_named(tmp_path):
+    path = tmp_path / "card.md"
+    path.write_bytes("# Grösse".encode("latin-1"))
+    with pytest.raises(DataError, match=r"card\.md is not in UTF-8 .* Remove it and run"):
+        markup.read(path, top_level=3, max_width=WIDTH)

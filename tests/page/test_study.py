@@ -82,11 +82,13 @@ def test_a_picture_that_a_page_shows_is_not_shown_twice(folder):
 
 
 @pytest.mark.parametrize(
-    "captions", [{"a.png": 3}, {"a.png": {"alt": "x"}}, {"a.png": {"caption": 1}}, ["a.png"]]
+    "captions",
+    [{"a.png": 3}, {"a.png": {"alt": "x"}}, {"a.png": {"caption": 1}}, {"../a.png": "x"}, {"b/a.png": "x"}],
 )
 def test_captions_of_another_form_are_refused_with_the_form_that_is_wanted(folder, captions):
     write_captions(folder / "compare", captions)
     with pytest.raises(
-        DataError, match=r'captions\.json: each file needs \{"caption": "\.\.\.", "alt": "\.\.\."\}'
+        DataError,
+        match=r'captions\.json: each file of this folder needs \{"caption": "\.\.\.", "alt": "\.\.\."\}',
     ):
         study_parts(folder, ["ph2"])

@@ -2,6 +2,7 @@ import json
 from pathlib import Path
 
 import pandas as pd
+import pytest
 
 from tests.pipelines.workspace import run_stage
 
@@ -43,7 +44,39 @@ def test_without_results_the_published_figures_stand_alone(broken):
     assert not list(OUT.glob("*.png"))
 
 
-def test_a_file_that_is_no_result_is_named(broken, capsys):
-    (Path("reports/study/results") / "other.json").write_text("{}")
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        (lambda _: {}, "lacks 'cohort'"),
+        (
+            lambda result: {name: result[name] for name in result if name != "max_num_epochs"},
+            "lacks 'max_num",
+        ),
+        (
+            lambda result: result | {"networks": {"conv_blocks_3": {"protocols": {"paper": {}}}}},
+            "lacks 'runs'",
+        ),
+        (lambda result: result | {"networks": None}, "does not fit"),
+    ],
+)
+def test_a_result_of_another_shape_is_named_and_what_was_compared_stays(broken, capsys, change, complaint):
+    path = Path("reports/study/results/sample.json")
+    path.write_text(json.dumps(change(json.loads(path.read_text()))))
+    before = {one.name: one.read_bytes() for one in OUT.iterdir()}
     assert run_stage("compare") == 1
-    assert "other.json lacks ['cohort', 'networks', 'protocols', 'seeds']" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert f"{path} {complaint}" in error
+    assert "Remove it and run" in error
+    assert {one.name: one.read_bytes() for one in OUT.iterdir()} == before
+
+
+def test_published_figures_and_curves_of_another_shape_are_named(broken, capsys):
+    roc = Path("reports/study/results/sample_roc.csv")
+    before = roc.read_text()
+    roc.write_text("other\n1\n")
+    assert run_stage("compare") == 1
+    assert f"{roc} lacks 'network'" in capsys.readouterr().err
+    roc.write_text(before)
+    (Path("reports/study/results") / "paper.json").write_text("{}")
+    assert run_stage("compare") == 1
+    assert "paper.json lacks 'published'" in capsys.readouterr().err

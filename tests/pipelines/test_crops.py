@@ -53,7 +53,7 @@ def test_each_network_has_its_run_under_one_parent_and_can_be_searched(compared)
     assert {run.data.tags["protocol"] for run in runs} == {"leak_free"}
     assert len({run.data.tags["mlflow.parentRunId"] for run in runs}) == 1
     assert all("test_auc_roc" in run.data.metrics for run in runs)
-    assert not Path("data/checkpoints/crops-sample").exists()
+    assert not list(Path("data/checkpoints").glob("crops-*"))
 
 
 def test_tables_and_figure_have_captions_that_call_synthetic_images_so(compared):
@@ -63,4 +63,50 @@ def test_tables_and_figure_have_captions_that_call_synthetic_images_so(compared)
     assert all("SYNTHETIC" in said["caption"] for said in captions.values())
     table = pd.read_csv(FOLDER / "crops.csv")
     assert table["crop"].tolist() == ["none", "mask"]
+    sizes = pd.read_csv("data/splits/sample.csv")["split"].value_counts()
+    for split in ("train", "validation", "test"):
+        assert table[f"stayed whole, {split}"].tolist() == [sizes[split], 0]
     assert (FOLDER / "crops.png").stat().st_size < 60_000
+
+
+@pytest.fixture
+def uncompared(broken):
+    change_params(Path("params.yaml"), crops={"num_epochs": 1, "num_seeds": 1, "num_bootstrap_draws": 100})
+    return broken
+
+
+def test_images_without_a_box_stay_whole_and_are_counted(uncompared):
+    boxes, split = Path("data/lesions/sample.parquet"), pd.read_csv("data/splits/sample.csv")
+    table = pd.read_parquet(boxes)
+    test = split.loc[split["split"] == "test", "image_id"].head(2)
+    table.loc[table["image_id"].isin(test), "problem"] = "no mask"
+    table.to_parquet(boxes)
+    assert run_stage("crops") == 0
+    assert read_json(RESULTS)["crops"]["mask"]["num_whole"] == {"train": 0, "validation": 0, "test": 2}
+
+
+def test_a_way_that_cuts_nothing_is_not_compared(uncompared):
+    boxes = Path("data/lesions/sample.parquet")
+    pd.read_parquet(boxes).assign(problem="no mask").to_parquet(boxes)
+    assert run_stage("crops") == 0
+    results = read_json(RESULTS)
+    assert list(results["crops"]) == ["none"]
+    assert results["not_compared"] == ["mask", "unet"]
+    assert results["in_words"] == []
+
+
+def test_a_report_of_another_shape_is_named_before_anything_is_trained(uncompared, capsys):
+    report = Path("reports/sample/segmentation.json")
+    report.write_text("{}")
+    assert run_stage("crops") == 1
+    captured = capsys.readouterr()
+    assert "segmentation.json lacks 'is_trained'" in captured.err
+    assert "1 of" not in captured.out
+
+
+def test_packs_that_a_kill_left_are_taken_away_by_the_next_run(uncompared):
+    left = Path("data/checkpoints/crops-sample-packed/none/images.npy")
+    left.parent.mkdir(parents=True)
+    left.write_bytes(b"half")
+    assert run_stage("crops") == 0
+    assert not list(Path("data/checkpoints").glob("crops-*"))

@@ -103,7 +103,8 @@ def test_what_is_missing_is_named_with_how_to_make_it_and_the_page_is_drawn(draw
     ],
 )
 def test_the_page_says_how_to_make_it_again(drawn, active, said):
-    change_params(drawn / "params.yaml", run=active)
+    # Large enough for the networks of every study.
+    change_params(drawn / "params.yaml", run=active, pack={"image_size": 150})
     assert run() == 0
     assert said in html.unescape(words())
 
@@ -135,6 +136,15 @@ def test_the_headline_of_a_cohort_is_all_that_the_page_needs_of_it(drawn):
     text = Path("reports/headlines/sample.json").read_text()
     assert len(text) < 50_000
     assert set(json.loads(text)["run_ids"]) == {"baseline", "tuned"}
+
+
+@pytest.mark.parametrize(("content", "complaint"), [("{}", "lacks"), ("null", "must hold a JSON object")])
+def test_a_headline_of_another_shape_is_named_and_the_old_page_stays(drawn, capsys, content, complaint):
+    before = PAGE.read_bytes()
+    Path("reports/headlines/sample.json").write_text(content)
+    assert run() == 1
+    assert f"headlines/sample.json {complaint}" in capsys.readouterr().err
+    assert PAGE.read_bytes() == before
 
 
 # ---- the registry ----------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from melanoma.data.packed import open_packed
 from melanoma.files import read_json, sha256_of_file
 from melanoma.serving.scorer import UNCUT
 from melanoma.serving.segmenter import Cutter, Segmenter
-from tests.pipelines.workspace import change_params, copy, inside, run_stage
+from tests.pipelines.workspace import change_params, copy, copy_with_store, inside, run_stage
 
 BOXES, REPORT = Path("data/lesions/sample.parquet"), Path("reports/sample/segmentation.json")
 SEGMENTER = Path("models/sample/segmenter")
@@ -67,6 +67,7 @@ def trained(workspace, tmp_path_factory):
                 "num_bootstrap_draws": 200,
             },
             pack={"crop": "unet"},
+            run={"study": []},  # is of whole pictures
         )
         assert run_stage("segment") == 0
         assert run_stage("pack") == 0
@@ -86,6 +87,17 @@ def test_a_trained_network_is_measured_on_splits_it_did_not_learn_from(trained):
     assert run.info.status == "FINISHED"
     assert run.data.metrics["best_epoch"] == network["best_epoch"]
     assert not Path("data/checkpoints/sample-segmenter").exists()
+
+
+@pytest.mark.slow
+def test_an_equal_training_has_the_run_of_the_first_and_each_epoch_stands_there_once(trained, tmp_path):
+    before = read_json(REPORT)["segmenter"]
+    with inside(copy_with_store(trained, tmp_path / "copy")):
+        assert run_stage("segment") == 0
+        after = read_json(REPORT)["segmenter"]
+        assert after["run_id"] == before["run_id"]
+        losses = tracking.client().get_metric_history(after["run_id"], "loss")
+        assert [metric.step for metric in losses] == list(range(1, after["num_epochs"] + 1))
 
 
 @pytest.mark.slow

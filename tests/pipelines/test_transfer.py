@@ -48,12 +48,12 @@ def test_each_source_is_left_out_and_tested_by_networks_that_never_saw_it(two_cl
     assert here["networks"]["baseline"]["gap"]["value"] is not None
     scored = pd.read_parquet("data/transfer/sample.parquet")
     assert scored.groupby(["left_out", "seed"]).ngroups == 3 * 2
-    assert set(scored.loc[scored["left_out"] == "here", "image_id"]) <= two_clinics
+    assert set(scored.loc[scored["left_out"] == "collection here", "image_id"]) <= two_clinics
     captions = json.loads((OUT / "sample" / "captions.json").read_text())
     assert set(captions) == {"better.csv", "transfer.csv", "transfer.png"}
     out = capsys.readouterr().out
     assert "6 of 6: " in out
-    assert "baseline without there seed 2, AUC" in out
+    assert "baseline, collection there left out seed 2, AUC" in out
     store = tracking.client()
     experiment = store.get_experiment_by_name("melanoma-study").experiment_id
     runs = store.search_runs(
@@ -90,3 +90,39 @@ def test_a_transfer_that_is_stopped_goes_on_and_trains_nothing_twice(two_clinics
     assert run_stage("transfer") == 0
     assert len(epochs) == 2  # of the second and the third network alone
     assert [run["num_epochs"] for run in results()["runs"]] == [1, 1, 1]
+
+
+def name_collections(first: str, second: str) -> None:
+    records = pd.read_parquet(ACCEPTED)
+    records["source_collection"] = records["source_collection"].map({"here": first, "there": second})
+    # As the archive has them: some images name none.
+    records.loc[records.index % 5 == 0, "source_collection"] = pd.NA
+    records.astype({"source_collection": "string"}).to_parquet(ACCEPTED)
+
+
+def test_whatever_collections_are_called_they_are_left_out_and_nothing_leads_elsewhere(two_clinics):
+    hostile = "x/../../../../escaped/y"
+    name_collections(hostile, "nothing")
+    before = {path for path in Path().rglob("*") if "checkpoints" not in path.parts}
+    change_params(Path("params.yaml"), transfer={"num_seeds": {"baseline": 1}})
+    assert run_stage("transfer") == 0
+    assert [row["source"] for row in results()["sources"]] == ["nothing", hostile]
+    scored = pd.read_parquet("data/transfer/sample.parquet")
+    assert set(scored["left_out"]) == {"nothing", "collection nothing", f"collection {hostile}"}
+    made = {path for path in Path().rglob("*") if "checkpoints" not in path.parts} - before
+    assert not [path for path in made if "escaped" in path.parts]
+    assert not Path("data/checkpoints/transfer-sample").exists()
+
+
+def test_a_search_of_another_shape_is_named_before_anything_is_trained(two_clinics, capsys):
+    tuning = Path("reports/sample/tuning.json")
+    content = json.loads(tuning.read_text())
+    for best, complaint in (
+        ({}, "lacks 'hyperparameters'"),
+        ({"hyperparameters": {"depth": 1}}, "does not fit"),
+    ):
+        tuning.write_text(json.dumps(content | {"best": best}))
+        assert run_stage("transfer") == 1
+        captured = capsys.readouterr()
+        assert f"tuning.json {complaint}" in captured.err
+        assert "1 of" not in captured.out

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from pathlib import Path
 
 import h5py
 import keras
@@ -184,6 +185,27 @@ def test_a_file_that_cannot_be_read_is_computed_anew(arrays, recipe, computed, c
     np.testing.assert_array_equal(compute(recipe, arrays).views, first.views)
     assert len(computed) == 2 * 12 + 6
     assert "features are computed anew" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda keys, values: {"keys": keys, "features": values[:-1]},
+        lambda keys, values: {"keys": keys, "features": values[:, :-1]},
+        lambda keys, values: {"keys": keys, "features": np.full_like(values, np.nan)},
+    ],
+)
+def test_features_that_do_not_fit_are_computed_anew(arrays, recipe, computed, caplog, damage):
+    first = compute(recipe, arrays)
+    (path,) = (Path(recipe.train.checkpoints) / features.FOLDER).iterdir()
+    with np.load(path) as stored:
+        damaged = damage(stored["keys"], stored["features"])
+    np.savez(path, **damaged)
+    np.testing.assert_array_equal(compute(recipe, arrays).views, first.views)
+    assert "features are computed anew" in caplog.text
+    computed.clear()
+    compute(recipe, arrays)
+    assert computed == []  # what was kept again is whole
 
 
 def test_an_interrupted_training_on_features_goes_on_as_if_it_never_stopped(arrays, recipe, tmp_path):

@@ -29,6 +29,11 @@ class Source:
     kind: str
     is_in: np.ndarray
 
+    @property
+    def key(self) -> str:
+        """Kind and name: a collection may be called like a dataset."""
+        return f"{self.kind} {self.name}"
+
 
 def find(index: pd.DataFrame, collections: pd.Series, *, min_images: int) -> list[Source]:
     """The sources of a cohort, the datasets first.
@@ -42,7 +47,7 @@ def find(index: pd.DataFrame, collections: pd.Series, *, min_images: int) -> lis
     found: list[Source] = []
     for kind, names in ((DATASET, index["dataset"]), (COLLECTION, collections)):
         for name in sorted(names.dropna().unique()):
-            is_in = (names == name).to_numpy(bool)
+            is_in = names.eq(name).fillna(False).to_numpy(bool)
             is_new = not any(np.array_equal(is_in, source.is_in) for source in found)
             if is_new and min_images <= is_in.sum() < len(index):
                 found.append(Source(str(name), kind, is_in))

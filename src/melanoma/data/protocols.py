@@ -81,12 +81,14 @@ def balance(material: Material, *, amounts: Augment, seed: int) -> Material:
     take one, and every copy is warped.
 
     Args:
-        material: Of both classes.
+        material: Of both classes; of one class it is given back as it is.
         amounts: Of the warps.
         seed: Of the draws.
     """
     generator = np.random.default_rng([seed, 0])
     target = material.rows["target"].to_numpy()
+    if len(np.unique(target)) < 2:
+        return material
     num_malignant = len(target) // 2
     kept, copied = [], []
     for value, wanted in ((BENIGN, len(target) - num_malignant), (MALIGNANT, num_malignant)):

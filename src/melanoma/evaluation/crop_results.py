@@ -60,6 +60,7 @@ def table(compared: dict[str, Any]) -> pd.DataFrame:
     rows = []
     for crop, entry in compared.items():
         row = {"crop": crop, "the network sees": NAMES[crop]}
+        row |= {f"stayed whole, {split}": number for split, number in entry["num_whole"].items()}
         row |= {name: bootstrap.in_words(entry["metrics"][name]) for name in SHOWN}
         lead = entry.get("minus_none")
         row["auc_roc minus none"] = "" if lead is None else bootstrap.in_words(lead[HEADLINE])
@@ -93,7 +94,8 @@ def overlap_table(splits: dict[str, Any]) -> pd.DataFrame:
 def in_a_sentence(crop: str, entry: dict[str, Any]) -> str:
     """What the interval of the difference to the whole picture says."""
     lead = entry["minus_none"][HEADLINE]
-    said = f"{NAMES[crop]}: AUC {bootstrap.in_words(lead)} against the whole picture"
+    few = repeats.warn_of_few(len(entry["metrics"][HEADLINE]["by_seed"]))
+    said = f"{NAMES[crop]}: AUC {bootstrap.in_words(lead)} against the whole picture{few}"
     if lead["low"] is None or not np.isfinite(lead["low"]):
         return f"{said}; nothing can be said"
     if lead["low"] > 0:

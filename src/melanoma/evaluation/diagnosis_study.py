@@ -151,13 +151,27 @@ def auc_figure(score: dict[str, Any], *, note: str) -> Figure:
 def finding(results: dict[str, Any]) -> str:
     """One sentence: whether learning the other classes helps the melanoma score."""
     change = results["melanoma_score"]["diagnosis_minus_malignant"]["auc_roc"]
+    if change["low"] is None or not np.isfinite(change["low"]):
+        return "Nothing can be said of the melanoma score: the test images are not of both kinds."
+    few = repeats.warn_of_few(len(results["seeds"]))
     if change["low"] > 0:
         verdict = "is better when the other classes are learnt too"
     elif change["high"] < 0:
         verdict = "is worse when the other classes are learnt too"
     else:
         verdict = "is neither shown to gain nor to lose by learning the other classes"
-    return f"The melanoma score {verdict}: AUC changes by {in_words(change)}."
+    return f"The melanoma score {verdict}: AUC changes by {in_words(change)}{few}."
+
+
+def _of_other_classes(results: dict[str, Any]) -> str:
+    """Malignant images that networks of several classes learn as something else than melanoma."""
+    number = sum(results["num_malignant_of_other_classes"].values())
+    if not number:
+        return ""
+    return (
+        f" {number} malignant images are called no melanoma, or by no diagnosis: networks of four classes "
+        "learn them as the class that stands there."
+    )
 
 
 def captions(results: dict[str, Any]) -> dict[str, dict[str, str]]:
@@ -183,7 +197,10 @@ def captions(results: dict[str, Any]) -> dict[str, dict[str, str]]:
             "Who is taken for whom; images are means over networks.",
             "table of truth and answer",
         ),
-        "images.csv": ("Images of each class in each split.", "table of images by class and split"),
+        "images.csv": (
+            f"Images of each class in each split.{_of_other_classes(results)}",
+            "table of images by class and split",
+        ),
         "melanoma_auc.png": (
             "A dot a network, a bar at their mean, a line over its interval.",
             f"AUC of the melanoma score by target. {finding(results)}",

@@ -15,6 +15,7 @@ from melanoma.evaluation import bootstrap
 from melanoma.evaluation.metrics import METRICS, compute_metrics
 
 PAPER_THRESHOLD = 0.5  # of a sigmoid, where nobody chose another
+MIN_NETWORKS = 3  # of a kind, to say something of their spread
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,13 @@ class Draws:
     num_draws: int
     seed: int
     threshold: float = PAPER_THRESHOLD
+
+
+def warn_of_few(num_networks: int) -> str:
+    """What a finding adds where so few networks of each kind were trained; else nothing."""
+    if num_networks >= MIN_NETWORKS:
+        return ""
+    return f" (fewer than {MIN_NETWORKS} networks of each kind: their spread is hardly known)"
 
 
 def measure_once(rows: pd.DataFrame) -> dict[str, float]:

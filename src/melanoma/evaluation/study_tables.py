@@ -109,9 +109,10 @@ def confusion(published: dict[str, Any], results: Results) -> pd.DataFrame:
     return table.rename(columns={name: name.replace("_", " ") for name in COUNTS})
 
 
+WITH_RELATIVE = "with a relative in training or validation"
 VIEWS = {
     (TEST_VIEW, "paper"): "test of the paper's protocol",
-    (f"{TEST_VIEW}_with_relatives", "paper"): "of it, images with a relative in training",
+    (f"{TEST_VIEW}_with_relatives", "paper"): f"of it, images {WITH_RELATIVE}",
     (f"{TEST_VIEW}_without_relatives", "paper"): "of it, images without one",
     (f"{TEST_VIEW}_without_copies", "paper"): "of it, images as they were found",
     (BALANCED_VIEW, "leak_free"): "leak-free test, balanced by copies afterwards",
@@ -164,13 +165,13 @@ def images(results: Results) -> pd.DataFrame:
             "images": counts["num_images"],
             "malignant": counts["num_malignant"],
             "copies": counts["num_copies"],
-            "with a relative in training": counts["num_with_relative"],
+            WITH_RELATIVE: counts["num_with_relative"],
         }
         for cohort in ordered(results)
         for protocol, sides in results[cohort]["protocols"].items()
         for split, counts in sides.items()
     ]
-    counted = ["images", "malignant", "copies", "with a relative in training"]
+    counted = ["images", "malignant", "copies", WITH_RELATIVE]
     columns = ["dataset", "protocol", "side", *counted]
     return pd.DataFrame(rows, columns=columns)
 

@@ -7,18 +7,20 @@ import pandas as pd
 from melanoma.data.markdown import markdown
 from melanoma.evaluation import study_tables
 from melanoma.evaluation.bootstrap import in_words
+from melanoma.evaluation.repeats import MIN_NETWORKS
 from melanoma.evaluation.study_results import BALANCED_VIEW, TEST_VIEW
 from melanoma.evaluation.study_tables import HEADINGS, MAIN_NETWORK, Results
 from melanoma.schema import NOT_A_DEVICE
 
-MIN_NETWORKS = 3  # of a kind, to say something of their spread
 NOT_RUN = """No cohort was studied yet. `make study` trains the networks (hours on a CPU; it goes on where it
 was stopped); until then only the published figures are here."""
 
-SAME_BUT_THE_ORDER = """The same network, the same recipe, the same images; only the order of balancing and
-splitting differs. Balanced first, warped copies of a lesion lie in training and in test, and half of the test
-is malignant: that alone raises precision and F1, whatever the network, and moves accuracy; AUC it leaves as
-it is."""
+WHAT_DIFFERS = """The same network and the same recipe, on images of the same cohort. What differs is the
+protocol as a whole. Under the paper's, which balances by copies before it splits, warped copies of a lesion
+lie in training and in test (the leak), benign images are given up for them, and half of training, validation
+and test is malignant. Leak-free, all images stay as they were found, and training draws both classes equally
+often. A test that is half malignant raises precision and F1, whatever the network, and moves accuracy; AUC it
+leaves as it is. So no difference here is of the leak alone."""
 LIMITS = """\
 * The paper's collections (UDA-2_1 and MSK-1_1 of the ISIC Archive, 2,650 images) were not at hand; `isic`
   here is another part of the archive. PH2 is the same 200 images.
@@ -64,7 +66,7 @@ def _head(published: dict[str, Any], results: Results) -> str:
         lines.append(
             f"`{cohort}`: {kind}, {seeds} network{'s' if seeds > 1 else ''} of each kind, at most "
             f"{result['max_num_epochs']} epochs (stopped after {result['patience']} without a better one), "
-            f"code {result['git_commit'][:10]}, data {result['data_digest'][:10]}."
+            f"code {str(result['git_commit'])[:10]}, data {str(result['data_digest'])[:10]}."
         )
     lines.append(
         "Numbers in brackets are 95 % intervals: a bootstrap over groups of test images and over networks "
@@ -105,7 +107,7 @@ def _entries(verdicts: pd.DataFrame) -> list[dict[str, float | None]]:
 
 
 def _protocol(results: Results) -> str:
-    lines = ["## How much the protocol alone adds", SAME_BUT_THE_ORDER]
+    lines = ["## How much the protocol alone adds", WHAT_DIFFERS]
     for cohort in study_tables.ordered(results):
         entry = results[cohort]["networks"].get(MAIN_NETWORK)
         if entry is None or {"paper", "leak_free"} - set(entry["protocols"]):
@@ -137,8 +139,8 @@ def _protocol_of(cohort: str, entry: dict[str, Any], counts: dict[str, int]) -> 
         )
     if BALANCED_VIEW in difference:
         text += (
-            " Against the leak-free test, balanced by copies *after* the split, the difference of AUC is "
-            f"{in_words(difference[BALANCED_VIEW]['auc_roc'])}: what the leak adds without the copies."
+            " Against the leak-free test, balanced by copies *after* the split, so that both tests hold "
+            f"copies, the difference of AUC is {in_words(difference[BALANCED_VIEW]['auc_roc'])}."
         )
     return text
 
@@ -199,6 +201,8 @@ def _vgg(isic: dict[str, Any] | None) -> str:
             for network, text in names.items()
             if protocol in isic["networks"][network]["protocols"]
         }
+        if not views:
+            continue
         areas = ", ".join(f"{text} {in_words(view['auc_roc'])}" for text, view in views.items())
         shares = ", ".join(f"{text} {in_words(view['accuracy'])}" for text, view in views.items())
         lines.append(f"{whose}: AUC {areas}; accuracy {shares}.")
@@ -210,7 +214,7 @@ def _contradictions(checked: dict[str, Any]) -> str:
     failing = [entry for entry in checks if not entry["agrees"]]
     lines = [
         "## Where the paper contradicts itself",
-        f"{len(failing)} of {len(checks)} printed figures do not follow from others of the same paper:",
+        f"{len(failing)} of {len(checks)} checks fail: a printed figure does not follow from others there.",
         "\n".join(
             f"* {entry['claim']}: {entry['says']:g} against {entry['follows']:.4g}" for entry in failing
         ),

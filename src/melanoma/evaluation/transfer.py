@@ -14,7 +14,7 @@ from melanoma.evaluation.bootstrap import in_words
 from melanoma.evaluation.figures import COLORS, new_figure
 from melanoma.evaluation.metrics import compute_metrics
 from melanoma.evaluation.repeats import Draws, Repeats
-from melanoma.schema import BENIGN, MALIGNANT
+from melanoma.schema import BENIGN, MALIGNANT, NOT_A_DEVICE
 
 METRIC = "auc_roc"
 MEASURED = ("unseen", "seen_on_test", "unseen_on_test", "gap")
@@ -131,6 +131,7 @@ def better(results: dict[str, Any]) -> pd.DataFrame:
     lines += [
         {
             "what": f"{WORDS[first]}, less {WORDS[second]}",
+            "networks": min(seeds[one] for one in (first, second) if one in seeds),
             "auc_roc": in_words(test[f"{first}_minus_{second}"]),
         }
         for first, second in PAIRS
@@ -176,7 +177,9 @@ def captions(results: dict[str, Any]) -> dict[str, dict[str, str]]:
     what = (
         f"Networks that learnt from {cohort} without one source, tested on all images of that source; "
         f"networks by kind: {seeds}. AUC with 95 % intervals over groups of images and networks. The gap "
-        "compares with networks that had seen the source, on the same test images."
+        "compares with networks that had seen the source, on the same test images. The best of the search "
+        "never learnt from the source either, but its hyperparameters were chosen on validation images of "
+        f"all sources. {NOT_A_DEVICE.capitalize()}."
     )
     lines = [
         f"{row['source']}: {network} {in_words(found['unseen'])}"
@@ -185,8 +188,9 @@ def captions(results: dict[str, Any]) -> dict[str, dict[str, str]]:
     ]
     best = (
         f"Better than the baseline? Networks that learnt from all of {cohort}, on its test images, with 95 % "
-        "intervals and paired differences. The figures of others were measured on other test images: they "
-        "are for orientation only."
+        "intervals and paired differences; a difference is of as many networks as both kinds have, the first "
+        "ones, and so need not be that of the means above it. The figures of others were measured on other "
+        f"test images: they are for orientation only. {NOT_A_DEVICE.capitalize()}."
     )
     return {
         "better.csv": {"caption": best, "alt": best},

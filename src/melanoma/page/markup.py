@@ -13,6 +13,7 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from markupsafe import Markup
 
+from melanoma.errors import DataError
 from melanoma.page.pictures import Picture, embed
 from melanoma.page.tables import Table, make
 
@@ -56,8 +57,15 @@ def read(
         top_level: Of its second-level headings on the page.
         max_width: Of pictures, in pixels.
         captions: `caption` and `alt` by file name of a picture; one without has the words of the document.
+
+    Raises:
+        DataError: It is not in UTF-8.
     """
-    title, tokens = _take_title(PARSER.parse(path.read_text(encoding="utf-8")))
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not in UTF-8 ({error}). Remove it and run `dvc repro`.") from error
+    title, tokens = _take_title(PARSER.parse(text))
     pieces: list[Piece] = []
     shown: list[str] = []
     missing: list[str] = []

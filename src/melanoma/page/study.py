@@ -8,7 +8,6 @@ without a caption are raw data and not shown.
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from melanoma import files
 from melanoma.errors import DataError
@@ -123,13 +122,13 @@ def _captions(path: Path) -> dict[str, dict[str, str]]:
     """
     if not path.exists():
         return {}
-    content: Any = files.read_json(path)
-    given = content if isinstance(content, dict) else {"the file itself": content}
-    captions = {name: {"caption": said} if isinstance(said, str) else said for name, said in given.items()}
-    wrong = [name for name, said in captions.items() if not _is_caption(said)]
+    content = files.read_json(path)
+    captions = {name: {"caption": said} if isinstance(said, str) else said for name, said in content.items()}
+    wrong = [name for name, said in captions.items() if not _is_caption(said) or Path(name).name != name]
     if wrong:
         raise DataError(
-            f'{path}: each file needs {{"caption": "...", "alt": "..."}} in words, not so {wrong[:5]}.'
+            f'{path}: each file of this folder needs {{"caption": "...", "alt": "..."}} in words, not so '
+            f"{wrong[:5]}."
         )
     return captions
 

@@ -14,12 +14,13 @@ import pandas as pd
 from tqdm import tqdm
 
 from melanoma import files
+from melanoma.data import augment, crops
 from melanoma.data.augment import augment_image
 from melanoma.data.crops import MIN_PROBABILITY
 from melanoma.data.lesions import Pairs, overlap
 from melanoma.errors import DivergenceError, TrainingError
 from melanoma.segmentation import unet
-from melanoma.training import checkpoints
+from melanoma.training import checkpoints, epochs
 from melanoma.training.epochs import Epoch, Sampling
 from melanoma.training_sections import Augment, Segment
 
@@ -134,10 +135,11 @@ def best_epoch(history: pd.DataFrame) -> pd.Series:
 def problem_digest(train_pairs: Pairs, validation: Pairs, settings: Segment, amounts: Augment) -> str:
     """Hex digest of all that decides how the network comes out."""
     package = Path(__file__).parent
+    modules = [*sorted(package.glob("*.py")), *(Path(str(one.__file__)) for one in (augment, crops, epochs))]
     problem = {
         "settings": settings.model_dump(exclude=NOT_THE_PROBLEM),
         "augment": amounts.model_dump(),
-        "code": [files.sha256_of_file(path) for path in sorted(package.glob("*.py"))],
+        "code": [files.sha256_of_file(path) for path in modules],
         "backend": [keras.backend.backend(), keras.__version__],
     }
     digest = hashlib.sha256(json.dumps(problem, sort_keys=True).encode())

@@ -167,11 +167,12 @@ def _look_up(views: list[_View], recipe: Recipe) -> np.ndarray:
 
 def _complete(body: keras.Model, views: list[_View], path: Path) -> dict[bytes, np.ndarray]:
     """What the file holds, by key; what it lacks of `views` is computed and added to it."""
-    known = _load(path)
+    num_features = int(body.output_shape[1])
+    known = _load(path, num_features)
     missing = [*{view.key: view for view in views if view.key not in known}.values()]
     if not missing:
         return known
-    if (len(known) + len(missing)) * int(body.output_shape[1]) * DTYPE().nbytes > MAX_BYTES:
+    if (len(known) + len(missing)) * num_features * DTYPE().nbytes > MAX_BYTES:
         wanted = {view.key for view in views}
         known = {key: value for key, value in known.items() if key in wanted}
     with tqdm(total=len(missing), desc="features", unit="image", disable=None) as bar:
@@ -185,13 +186,18 @@ def _complete(body: keras.Model, views: list[_View], path: Path) -> dict[bytes, 
     return known
 
 
-def _load(path: Path) -> dict[bytes, np.ndarray]:
+def _load(path: Path, num_features: int) -> dict[bytes, np.ndarray]:
+    """What the file holds, by key; nothing where it is damaged."""
     if not path.exists():
         return {}
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
             keys, values = stored["keys"], stored["features"]
-    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        if values.shape != (len(keys), num_features) or not np.isfinite(values).all():
+            raise ValueError(
+                f"features of shape {values.shape} for {len(keys)} images, or not all are numbers"
+            )
+    except (OSError, EOFError, ValueError, TypeError, KeyError, zipfile.BadZipFile) as error:
         logging.getLogger(__name__).warning(
             "%s cannot be read (%s): features are computed anew.", path, error
         )
