@@ -27,7 +27,7 @@ from melanoma.serving.scorer import SETTINGS_DIGEST
 from melanoma.serving.settings import Settings
 
 # Loading needs no more than this: neither TensorFlow nor this repository.
-PACKAGES = ("mlflow", "numpy", "onnxruntime", "pandas", "pillow")
+PACKAGES = ("mlflow", "numpy", "onnxruntime", "pandas", "pillow", "scipy")
 
 SEGMENTER_FILE = "segmenter.onnx"
 

@@ -1,7 +1,7 @@
 """The served model: encoded images in, probability and decision out.
 
-A pyfunc that needs ONNX Runtime, Pillow, numpy, pandas and mlflow; no TensorFlow. Its code travels
-with the model (see `export`).
+A pyfunc that needs ONNX Runtime, Pillow, numpy, pandas and mlflow, and SciPy where it cuts; no TensorFlow.
+Its code travels with the model (see `export`).
 """
 
 import base64
