@@ -18,7 +18,7 @@ class Segmenter:
         Raises:
             TrackingError: The file is missing or no network.
         """
-        self._session = open_session(path)
+        self._session = open_session(path, waits_busily=False)  # pictures are decoded between two runs
         (self._input,) = self._session.get_inputs()
 
     @property
