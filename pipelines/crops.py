@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             _crops.draw(results, overlap, args.pictures)
             files.write_json(results, args.out)
             parent.log_file(args.out, stage.name)
-    shutil.rmtree(folder)
+        shutil.rmtree(folder)
     for line in results["in_words"]:
         _cli.say(stage.label, line)
     return 0
