@@ -8,7 +8,8 @@ UI_PORT ?= 5000
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 # Without build isolation: what is built is built with the setuptools of bootstrap.lock, checked by hash.
-INSTALL = .venv/bin/uv pip install --quiet --python .venv/bin/python --no-build-isolation
+# Compiled once, here: where Python may not write bytecode, each process would compile TensorFlow anew.
+INSTALL = .venv/bin/uv pip install --quiet --python .venv/bin/python --no-build-isolation --compile-bytecode
 
 .PHONY: help
 help: ## List the targets
@@ -40,10 +41,11 @@ demo: .venv/.installed ## Run the whole pipeline on the synthetic default and sa
 	dvc repro
 	@python -m pipelines.summary
 
+# A process of tests that dies ends the run: with another in its place pytest-xdist may wait for ever.
 .PHONY: test
 test: .venv/.installed-dev ## Run linters and all tests, a file of tests to each free core
 	@$(MAKE) --no-print-directory lint
-	python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
+	python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 
 .PHONY: bench-data
 bench-data: .venv/.installed-dev ## Measure inspect and the search for copies against the plain way

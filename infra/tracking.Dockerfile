@@ -4,7 +4,8 @@ FROM python:3.11-slim-bookworm
 
 ENV VIRTUAL_ENV=/opt/venv \
     PATH=/opt/venv/bin:$PATH \
-    PYTHONUNBUFFERED=1
+    PYTHONUNBUFFERED=1 \
+    UV_COMPILE_BYTECODE=1
 RUN python -m venv /opt/venv && useradd --create-home melanoma
 
 COPY infra/bootstrap.lock /locks/infra/bootstrap.lock

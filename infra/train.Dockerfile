@@ -9,7 +9,8 @@ RUN apt-get update \
 
 ENV VIRTUAL_ENV=/opt/venv \
     PATH=/opt/venv/bin:$PATH \
-    PYTHONUNBUFFERED=1
+    PYTHONUNBUFFERED=1 \
+    UV_COMPILE_BYTECODE=1
 RUN python -m venv /opt/venv \
     && useradd --create-home melanoma \
     && install --directory --owner melanoma --group melanoma /project

@@ -107,6 +107,15 @@ def announce_and_sleep(mark: Path) -> None:
     time.sleep(300)
 
 
+def sleep_or_fail(mark: Path) -> None:
+    """The one called `fails` waits until another has announced itself, then fails."""
+    if mark.name != "fails":
+        announce_and_sleep(mark)
+    while not any(mark.parent.glob("*.pid")):
+        time.sleep(0.05)
+    raise DataError("fails is refused")
+
+
 def unpicklable_if(task: bool) -> object:
     return (lambda: task) if task else None
 

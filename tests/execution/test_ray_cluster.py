@@ -194,6 +194,13 @@ def test_the_first_error_of_an_item_is_raised_here(cluster):
         map_on(on_ray(cluster.address), tasks.refuse_three, list(range(10)))
 
 
+def test_what_is_under_way_after_an_error_is_killed_at_once(cluster, tmp_path):
+    sleeper = tmp_path / "0.pid"
+    with pytest.raises(DataError, match="fails is refused"):
+        map_on(on_ray(cluster.address), tasks.sleep_or_fail, [tmp_path / "fails", sleeper])
+    await_that(lambda: has_ended(int(sleeper.read_text())))
+
+
 def test_each_process_is_initialized_once(cluster):
     counts = map_on(
         on_ray(cluster.address), tasks.num_initialized, list(range(64)), initializer=tasks.initialize

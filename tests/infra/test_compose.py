@@ -128,6 +128,12 @@ def test_no_image_runs_as_root_or_installs_unpinned(dockerfile: Path) -> None:
         assert re.search("--require-hashes|--constraints|--no-deps", run), run
 
 
+@dockerfiles
+def test_packages_are_compiled_when_an_image_is_built(dockerfile: Path) -> None:
+    # Its user may not write beside them: each start would compile them again.
+    assert "UV_COMPILE_BYTECODE=1" in " ".join(instructions(dockerfile, "ENV")).split()
+
+
 def test_the_staging_server_has_what_loading_a_model_needs_and_no_more() -> None:
     lock, names = installed_by(INFRA / "serve.Dockerfile")
     assert names == set(PACKAGES)

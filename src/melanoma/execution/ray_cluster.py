@@ -10,12 +10,12 @@ import socket
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, partial
 from itertools import islice
 from pathlib import Path
-from threading import Lock
+from threading import Event
 from typing import Any
 
 from melanoma.errors import ConfigError, WorkerError, first_offenders
@@ -32,6 +32,7 @@ except ModuleNotFoundError as error:
 
 PASSED_ON = ("AWS_", "JAX_", "KERAS_", "MLFLOW_", "PG", "TF_", "XLA_")  # first letters of variables
 CONNECT_SECONDS = 5  # Ray itself would try for minutes
+LOOK_SECONDS = 0.2  # after so long a waiting slot sees that it is closed
 CHUNK_RETRIES = 3  # of a chunk whose node or process died
 
 
@@ -69,6 +70,8 @@ class Surroundings:
 @contextmanager
 def connect(address: str | None) -> Iterator[None]:
     """Join the cluster at `address`, or start one on this machine and stop it again.
+
+    What still runs there for this process is killed when the context ends.
 
     Args:
         address: `host:port`, `auto` for the one that runs on this machine, or None to start one.
@@ -112,16 +115,18 @@ def _require_reachable(address: str) -> None:
 
 
 class RaySlot:
-    """Runs one task at a time, wherever the cluster has room."""
+    """Runs one task at a time, wherever the cluster has room.
+
+    A task that is given up goes on until this process leaves the cluster. Ray could cancel it, but a
+    result that arrives at that moment aborts the whole process (ray#54798).
+    """
 
     def __init__(self, function: Callable[..., Any], remote: Any, surroundings: Surroundings) -> None:
         """A slot for `function`, which `remote` runs in `surroundings`."""
         self._function = function
         self._remote = remote
         self._surroundings = surroundings
-        self._task: Any = None
-        self._is_killed = False
-        self._lock = Lock()  # between `kill` and a task that starts
+        self._is_killed = Event()
 
     def run(self, task: Any) -> Any:
         """`function(task)`, with its result or error.
@@ -129,21 +134,18 @@ class RaySlot:
         Raises:
             WorkerError: The process or its node died.
         """
-        with self._lock:
-            if self._is_killed:
-                raise WorkerError("The workers are closed.")
-            self._task = self._remote.remote(self._surroundings, pickle.dumps((self._function, task)))
-        return fetch(self._task)
+        running = self._remote.remote(self._surroundings, pickle.dumps((self._function, task)))
+        while not self._is_killed.is_set():
+            if ray.wait([running], timeout=LOOK_SECONDS)[0]:
+                return fetch(running)
+        raise WorkerError("The workers are closed.")
 
     def close(self) -> None:
         """Ray itself ends processes."""
 
     def kill(self) -> None:
-        """End the task at once; its caller gets a `WorkerError`."""
-        with self._lock:
-            self._is_killed = True
-            if self._task is not None:
-                ray.cancel(self._task, force=True)
+        """Give the task up at once; its caller gets a `WorkerError`."""
+        self._is_killed.set()
 
 
 def ray_slots(
@@ -202,7 +204,8 @@ def imap_chunks(
 ) -> Iterator[Any]:
     """Yield `map_chunk(chunk)` of each chunk, in order, one CPU each.
 
-    Chunks of a process or node that died are done again: they depend on nothing but themselves.
+    Chunks of a process or node that died are done again: they depend on nothing but themselves. After an
+    error those that are under way end when this process leaves the cluster.
 
     Args:
         map_chunk: Importable by name, or a `partial` of such a one.
@@ -218,18 +221,13 @@ def imap_chunks(
     surroundings = Surroundings.here()
     call = partial(_initialize_and_call, initializer, map_chunk)
     at_hand: deque[tuple[list[Any], Any]] = deque()
-    try:
-        while True:
-            for chunk in islice(chunks, num_at_hand - len(at_hand)):
-                at_hand.append((chunk, remote.remote(surroundings, pickle.dumps((call, chunk)))))
-            if not at_hand:
-                return
-            yield fetch(at_hand[0][1], at_hand[0][0])
-            at_hand.popleft()
-    finally:
-        for _, task in at_hand:
-            with suppress(ray.exceptions.RayError):
-                ray.cancel(task, force=True)
+    while True:
+        for chunk in islice(chunks, num_at_hand - len(at_hand)):
+            at_hand.append((chunk, remote.remote(surroundings, pickle.dumps((call, chunk)))))
+        if not at_hand:
+            return
+        yield fetch(at_hand[0][1], at_hand[0][0])
+        at_hand.popleft()
 
 
 def fetch(task: Any, items: list[Any] | None = None) -> Any:
