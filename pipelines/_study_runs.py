@@ -105,7 +105,8 @@ class Outcome:
 
     Attributes:
         predictions: Of all networks, as `Stage.score` gives them.
-        runs: A row a network: its columns, `run_id`, `num_epochs`, `best_epoch` and `train_seconds`.
+        runs: A row a network: its columns, `run_id`, `git_commit`, `git_dirty`, `num_epochs`, `best_epoch`,
+            `best_val_auc_roc` and `train_seconds`.
         history: A row an epoch: the network's columns and `HISTORY_COLUMNS`, four digits.
     """
 
@@ -120,7 +121,7 @@ def trained(stage: Stage) -> Iterator[tuple[Outcome, tracking.Run]]:
 
     What a kill would need is removed when the block is left without an error: write all outputs in it.
     """
-    with files.held(stage.checkpoints / "lock", f"the stage {stage.label}"), _open_parent() as parent:
+    with files.held(stage.checkpoints / "lock", f"the stage {stage.label}"), open_parent() as parent:
         yield _train_all(stage, parent.run_id), parent
         _resumable.forget(stage.checkpoints, EXPERIMENT)
 
@@ -141,7 +142,7 @@ def recipe(
     return Recipe(hyperparameters, model, params.augment, train)
 
 
-def _open_parent() -> AbstractContextManager[tracking.Run]:
+def open_parent() -> AbstractContextManager[tracking.Run]:
     """The run under which all networks of the study are shown, whichever stage and cohort they are of."""
     tag, value = PARENT
     return tracking.open_run(
@@ -196,11 +197,15 @@ def _job(stage: Stage, arm: Arm, parent_id: str) -> _resumable.Job:
 
 
 def _outcome(result: Trained, run: tracking.Run) -> dict[str, Any]:
-    """Which run trained the network, how long, and which epoch was kept."""
+    """Which run trained the network, how long, by which code, and which epoch was kept."""
+    tags = tracking.read_run(run.run_id).data.tags
     return {
         "run_id": run.run_id,
+        "git_commit": tags["git_commit"],
+        "git_dirty": tags["git_dirty"],
         "num_epochs": len(result.history),
         "best_epoch": int(result.best_epoch["epoch"]),
+        "best_val_auc_roc": float(result.best_epoch["val_auc_roc"]),
         "train_seconds": float(result.history["duration_seconds"].sum()),
     }
 

@@ -119,7 +119,7 @@ def test_the_loops_run_over_the_active_datasets_and_cohorts():
         **dict.fromkeys(
             ("split", "segment", "pack", "tune", "train", "evaluate", "audit", "promote"), "${run.cohorts}"
         ),
-        **dict.fromkeys(("study", "diagnosis", "crops", "transfer"), "${run.study}"),
+        **dict.fromkeys(("study", "diagnosis", "crops", "transfer", "resplit"), "${run.study}"),
     }
 
 

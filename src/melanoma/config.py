@@ -34,7 +34,7 @@ from melanoma.sections import (
     Split,
     Validate,
 )
-from melanoma.study_sections import Compare, Crops, Diagnosis, Page, Paper, Study, Transfer
+from melanoma.study_sections import Compare, Crops, Diagnosis, Page, Paper, Resplit, Study, Transfer
 from melanoma.training_sections import Augment, Choices, Hyperparameters, Model, Segment, Train, Tune
 
 # Settings of `model` that only one family of networks has; null or false is off.
@@ -73,6 +73,7 @@ class Params(Section):
     diagnosis: Diagnosis
     crops: Crops
     transfer: Transfer
+    resplit: Resplit
     compare: Compare
     page: Page
 

@@ -94,6 +94,14 @@ class Transfer(_Compared):
     dots_per_inch: Annotated[int, Field(ge=30, le=300)]
 
 
+class Resplit(Section):
+    """How many other splits the test side is held against."""
+
+    seed: Seed
+    num_splits: Annotated[int, Field(ge=2, le=1000)]
+    dots_per_inch: Annotated[int, Field(ge=30, le=300)]
+
+
 class Page(Section):
     """Bounds of the page with all results."""
 

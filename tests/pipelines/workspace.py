@@ -36,6 +36,7 @@ STAGE_ORDER = (
     "diagnosis",
     "crops",
     "transfer",
+    "resplit",
     "compare",
     "page",
 )
@@ -68,6 +69,7 @@ SMALL = {
         "min_images": 10,
         "num_bootstrap_draws": 100,
     },
+    "resplit": {"num_splits": 3},
     "promote": {  # four filters and three epochs beat nothing
         "num_bootstrap_draws": 200,
         "min_auc_roc_lower_bound": 0.0,

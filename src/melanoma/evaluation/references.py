@@ -63,7 +63,7 @@ def score_colours(images: np.ndarray, index: pd.DataFrame, settings: Audit) -> n
         settings: `params.yaml: audit`.
     """
     features = colour_histograms(images, num_bins=settings.histogram_bins)
-    return _fit_and_score(StandardScaler(), features, index, settings)
+    return fit_and_score(StandardScaler(), features, index, settings)
 
 
 def score_file_facts(facts: pd.DataFrame, index: pd.DataFrame, settings: Audit) -> np.ndarray:
@@ -80,13 +80,23 @@ def score_file_facts(facts: pd.DataFrame, index: pd.DataFrame, settings: Audit) 
         (make_pipeline(SimpleImputer(keep_empty_features=True), StandardScaler()), list(NUMBERS)),
         (OneHotEncoder(handle_unknown="ignore"), list(WORDS)),
     )
-    return _fit_and_score(prepare, pd.concat([numbers, words], axis=1), index, settings)
+    return fit_and_score(prepare, pd.concat([numbers, words], axis=1), index, settings)
 
 
-def _fit_and_score(
+def fit_and_score(
     prepare: object, features: np.ndarray | pd.DataFrame, index: pd.DataFrame, settings: Audit
 ) -> np.ndarray:
-    """Scores of all images by a regression that has seen the training images only."""
+    """Scores of all images by a regression that has seen the training images only.
+
+    Args:
+        prepare: A transformer of scikit-learn for the features.
+        features: A row an image.
+        index: Columns `schema.SPLIT_COLUMNS`, in the order of the features.
+        settings: `params.yaml: audit`.
+
+    Returns:
+        Probabilities `(num_images,)`.
+    """
     is_train = (index["split"] == TRAIN).to_numpy()
     target = index["target"].to_numpy()[is_train]
     groups = index["group_id"].to_numpy()[is_train]

@@ -21,6 +21,7 @@ def imap(
     num_items: int,
     execution: Execution,
     description: str,
+    unit: str = "image",
     initializer: Callable[[], object] | None = None,
 ) -> Iterator[Result]:
     """Yield `function(item)` of each item, in order; the first error is raised here.
@@ -33,6 +34,7 @@ def imap(
         num_items: How many those are.
         execution: `params.yaml: execution`. On Ray, `num_workers` 0 takes all CPUs of the cluster.
         description: Shown before the progress bar (hidden where output is no terminal).
+        unit: What an item is called there.
         initializer: Called once in each new process.
 
     Raises:
@@ -46,10 +48,11 @@ def imap(
             num_items=num_items,
             num_workers=execution.num_workers,
             description=description,
+            unit=unit,
             initializer=initializer,
         )
     results = chain.from_iterable(_imap_ray(function, items, num_items, execution, initializer))
-    return iter(tqdm(results, total=num_items, desc=description, unit="image", disable=None))
+    return iter(tqdm(results, total=num_items, desc=description, unit=unit, disable=None))
 
 
 def _imap_ray(

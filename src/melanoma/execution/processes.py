@@ -38,6 +38,7 @@ def imap_processes(
     num_items: int,
     num_workers: int,
     description: str,
+    unit: str = "image",
     initializer: Callable[[], object] | None = None,
 ) -> Iterator[Result]:
     """What `mapping.imap` says, over `num_workers` processes of this machine.
@@ -52,7 +53,7 @@ def imap_processes(
         results = chain.from_iterable(
             _imap_chunks(function, chunks, num_workers=num_workers, initializer=initializer)
         )
-    return iter(tqdm(results, total=num_items, desc=description, unit="image", disable=None))
+    return iter(tqdm(results, total=num_items, desc=description, unit=unit, disable=None))
 
 
 def _imap_chunks(

@@ -104,6 +104,16 @@ def predict(network: keras.Model, part: Part, recipe: Recipe) -> np.ndarray:
     return scores.predict(head.cut(network)[1], _in_place_of_pixels(found, part))
 
 
+def of_frozen_blocks(part: Part, recipe: Recipe) -> np.ndarray:
+    """The features of images as they are, `(num_images, num_features)`, float32, which are kept.
+
+    Args:
+        part: Any images.
+        recipe: Of a network whose blocks are frozen.
+    """
+    return _look_up(_as_they_are(part), recipe).astype(np.float32)
+
+
 def _is_frozen(recipe: Recipe) -> bool:
     return recipe.hyperparameters.family == "vgg16" and recipe.model.freeze
 
