@@ -8,10 +8,14 @@ from matplotlib.figure import Figure
 
 from melanoma import files
 from melanoma.evaluation import study_pictures, study_tables, study_words
-from melanoma.evaluation.study_tables import MAIN_NETWORK, Results
+from melanoma.evaluation.study_results import MAIN_NETWORK
+from melanoma.evaluation.study_tables import Results
+from melanoma.schema import NOT_A_DEVICE
 from melanoma.study_sections import Compare
 
 PAPER = "paper.json"
+INTERVALS = "Brackets: 95 % intervals over groups of test images and over networks, not over splits. "
+BRACKETED = ("table_1", "table_2", "table_3", "protocols", "against_three_blocks")
 Captions = dict[str, dict[str, str]]
 
 
@@ -65,11 +69,26 @@ def write_tables(checked: dict[str, Any], results: Results, folder: Path) -> Cap
         ),
         "protocols": (
             study_tables.protocols(results),
-            "What the protocol alone adds: the same networks on each test, and differences with intervals.",
+            "What the protocol adds: the same networks on each test, and differences with intervals.",
+        ),
+        "validation": (
+            study_tables.validation(results),
+            (
+                "Which epoch of each network was kept by the validation side, and its AUC there and on test. "
+                "The choice flatters the first; under the paper's protocol validation holds relatives of "
+                "training images."
+            ),
+        ),
+        "against_three_blocks": (
+            study_tables.against_main(results),
+            "Other networks less the published one on the same test images: paired differences.",
         ),
         "confusion": (
             study_tables.confusion(published, results),
-            "Confusion matrices: as printed, and of our network of the first seed, malignant from 0.5 on.",
+            (
+                "Confusion matrices: as printed, and of our network of the first seed, malignant from 0.5 "
+                "on. Table II has the mean of all networks."
+            ),
         ),
         "images": (
             study_tables.images(results),
@@ -84,7 +103,8 @@ def write_tables(checked: dict[str, Any], results: Results, folder: Path) -> Cap
     for name, (table, caption) in tables.items():
         if len(table):
             files.write_csv(table, folder / f"{name}.csv")
-            captions[f"{name}.csv"] = {"caption": caption, "alt": caption}
+            said = f"{caption} {INTERVALS if name in BRACKETED else ''}{NOT_A_DEVICE.capitalize()}."
+            captions[f"{name}.csv"] = {"caption": said, "alt": said}
     return captions
 
 
@@ -114,7 +134,10 @@ def write_pictures(
         figure = study_pictures.history_figure(
             _of_main(source / f"{cohort}_history.csv"), title=f"Epochs, three blocks, {cohort}", note=note
         )
-        caption = f"Accuracy and loss by epoch of the three-block network on {cohort}, both protocols."
+        caption = (
+            f"Accuracy and loss by epoch of the three-block network on {cohort}, both protocols; with both "
+            "classes weighted equally, so that the accuracy is balanced and not that of the tables."
+        )
         save(f"epochs_{cohort}.png", figure, caption, f"{caption} Dotted: training, solid: validation.")
     if "ph2" in results:
         table = checked["published"]["table_1"]

@@ -122,7 +122,9 @@ def summarize(stage: Stage, outcome: Outcome) -> dict[str, Any]:
         for protocol, entry in found["protocols"].items():
             mine = runs[(runs["network"] == name) & (runs["protocol"] == protocol)]
             entry["runs"] = mine.drop(columns=["network", "protocol"]).to_dict("records")
-        networks[name] = {"family": kind.family, "depth": kind.depth} | found
+        found["minus_main"] = study_results.minus_main(predictions, name, draws)
+        is_frozen = kind.family == "vgg16" and stage.params.model.freeze
+        networks[name] = {"family": kind.family, "depth": kind.depth, "is_frozen": is_frozen} | found
     return {
         "cohort": stage.cohort,
         "is_synthetic": stage.data.is_synthetic,

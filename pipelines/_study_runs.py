@@ -202,7 +202,7 @@ def _outcome(result: Trained, run: tracking.Run) -> dict[str, Any]:
     return {
         "run_id": run.run_id,
         "git_commit": tags["git_commit"],
-        "git_dirty": tags["git_dirty"],
+        "git_dirty": tags.get("git_dirty"),  # nothing is known of it where there is no commit
         "num_epochs": len(result.history),
         "best_epoch": int(result.best_epoch["epoch"]),
         "best_val_auc_roc": float(result.best_epoch["val_auc_roc"]),

@@ -160,6 +160,11 @@ def _row(
     is_tested = leave_out.is_tested(data, source)
     is_of_source = source.is_in[data.part(schema.TEST).rows]
     why_not = leave_out.why_not(data, source, LEARNT)
+    unseen = {
+        str(network): stage.repeats(predictions, network, source)
+        for network in settings.num_seeds
+        if why_not is None
+    }
     return {
         "source": source.name,
         "kind": source.kind,
@@ -170,13 +175,9 @@ def _row(
         "why_not": why_not,
         "networks": {
             network: transfer.measure(
-                whole[network].take(is_of_source),
-                stage.repeats(predictions, network, source),
-                is_tested,
-                draws,
-                min_groups=settings.min_groups,
+                whole[network].take(is_of_source), mine, is_tested, draws, min_groups=settings.min_groups
             )
-            for network in settings.num_seeds
-            if why_not is None
+            for network, mine in unseen.items()
         },
+        "gain": transfer.gain(unseen, draws, min_groups=settings.min_groups),
     }

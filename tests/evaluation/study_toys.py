@@ -23,19 +23,37 @@ def entry(value: float | None, *, margin: float = 0.05) -> dict[str, Any]:
 
 
 def view(value: float | None, *, num_images: int = 40, num_malignant: int = 20) -> dict[str, Any]:
-    return {"num_images": num_images, "num_malignant": num_malignant} | {
-        name: entry(value) for name in METRICS
+    counts = {
+        "num_images": num_images,
+        "num_malignant": num_malignant,
+        "num_malignant_groups": num_malignant,
+        "num_benign_groups": num_images - num_malignant,
     }
+    return counts | {name: entry(value) for name in METRICS}
 
 
 def network(
     depth: int = 3, *, family: str = "conv_blocks", paper: float = 0.9, ours: float = 0.7, num: int = 3
 ) -> dict:
-    runs = [{"seed": seed} for seed in range(1, num + 1)]
+    runs = {
+        protocol: [
+            {
+                "seed": seed,
+                "git_commit": "c" * 40,
+                "git_dirty": "False",
+                "best_epoch": 10 * seed,
+                "best_val_auc_roc": value,
+            }
+            for seed in range(1, num + 1)
+        ]
+        for protocol, value in (("paper", paper - 0.1), ("leak_free", ours - 0.2))
+    }
     counts = {"true_positives": 19, "false_negatives": 1, "false_positives": 2, "true_negatives": 18}
     return {
         "family": family,
         "depth": depth,
+        "is_frozen": family == "vgg16",
+        "minus_main": {} if depth == 3 else {"paper": view(paper - 0.9), "leak_free": view(ours - 0.7)},
         "protocols": {
             "paper": {
                 "views": {
@@ -44,7 +62,7 @@ def network(
                     "test_without_relatives": view(ours, num_images=25, num_malignant=5),
                 },
                 "confusion": {"1": counts, "2": counts},
-                "runs": runs,
+                "runs": runs["paper"],
             },
             "leak_free": {
                 "views": {
@@ -52,7 +70,7 @@ def network(
                     "test_balanced_by_copies": view(ours + 0.02),
                 },
                 "confusion": {"1": counts | {"true_positives": 5, "false_negatives": 3}},
-                "runs": runs,
+                "runs": runs["leak_free"],
             },
         },
         "paper_minus_leak_free": {

@@ -1,3 +1,5 @@
+from collections import Counter
+
 import pytest
 
 from melanoma.evaluation import published
@@ -8,6 +10,16 @@ FIGURES = published.load()
 def failing(figures: dict, topic: str) -> list[str]:
     checked = published.check(figures, tolerance=1e-4)
     return [entry["claim"] for entry in checked["checks"] if entry["topic"] == topic and not entry["agrees"]]
+
+
+def assumed(figures: dict) -> Counter:
+    """How many checks fail, by what is assumed."""
+    checked = published.check(figures, tolerance=1e-4)
+    return Counter(entry["assumes"] for entry in checked["checks"] if not entry["agrees"])
+
+
+def matrices(found: dict) -> list[tuple]:
+    return [tuple(counts[name] for name in published.COUNTS) for counts in found["counts"]]
 
 
 def agreeing_figures() -> dict:
@@ -58,3 +70,66 @@ def test_every_matrix_that_fits_is_found():
     row = {"accuracy": 0.5, "sensitivity": 0.5, "specificity": 0.5, "ppv": 0.4}
     [counts] = published.fitting_counts(row, 10, tolerance=1e-9)
     assert counts == {"true_positives": 2, "false_negatives": 2, "false_positives": 3, "true_negatives": 3}
+
+
+@pytest.mark.parametrize(
+    ("cohort", "num_fitting", "fitting"),
+    [("isic", 4, (258, 7, 52, 213)), ("ph2", 4, (19, 1, 2, 18)), ("joint", 3, (270, 15, 43, 242))],
+)
+def test_the_stated_images_fit_with_columns_exchanged_and_not_as_printed(cohort, num_fitting, fitting):
+    found = published.check(FIGURES, tolerance=1e-4)["stated_counts"][cohort]
+    assert found["as_printed"] == {"num_fitting": 1, "counts": []}
+    assert found["exchanged"]["num_fitting"] == num_fitting
+    assert matrices(found["exchanged"]) == [fitting]
+
+
+def test_the_stated_images_fit_as_printed_where_the_matrix_is_true():
+    found = published.check(agreeing_figures(), tolerance=1e-4)["stated_counts"]["isic"]
+    assert found["as_printed"]["num_fitting"] == 4
+    assert matrices(found["as_printed"]) == [(262, 3, 7, 258)]
+    assert found["exchanged"]["num_fitting"] < 4
+
+
+def test_exchanged_columns_are_precision_recall_and_the_negative_predictive_value():
+    # Of 5 malignant images 3 are found, of 3 benign ones 2 let go: 3 of 4 called malignant are, 2 of 4 not.
+    row = {"accuracy": 5 / 8, "sensitivity": 3 / 4, "specificity": 2 / 4, "ppv": 3 / 5}
+    found = published.stated_counts(row, {"num_malignant": 5, "num_benign": 3}, tolerance=1e-9)
+    assert found["exchanged"]["num_fitting"] == 4
+    assert matrices(found["exchanged"]) == [(3, 2, 1, 2)]
+    assert found["as_printed"]["num_fitting"] < 4
+
+
+def test_figures_that_no_matrix_gives_fit_nothing_and_undefined_ones_neither():
+    # One image of each class: where none is called malignant, precision is undefined.
+    row = {"accuracy": 0.5, "sensitivity": 1.0, "specificity": 0.0, "ppv": 0.5}
+    found = published.stated_counts(row, {"num_malignant": 1, "num_benign": 1}, tolerance=1e-9)
+    assert matrices(found["as_printed"]) == [(1, 0, 1, 0)]
+    row = {"accuracy": 0.3, "sensitivity": 0.3, "specificity": 0.3, "ppv": 0.3}
+    found = published.stated_counts(row, {"num_malignant": 1, "num_benign": 1}, tolerance=1e-9)
+    assert found == {reading: {"num_fitting": 0, "counts": []} for reading in published.READINGS}
+
+
+def test_one_row_of_figures_has_two_kinds_of_data_and_one_kind_would_agree():
+    assert len(failing(FIGURES, "titles of tables")) == 1
+    assert (
+        failing(FIGURES | {"kinds": FIGURES["kinds"] | {"table_2": "validation"}}, "titles of tables") == []
+    )
+    assert failing(agreeing_figures(), "titles of tables") == []  # other figures may have another kind
+
+
+def test_failing_checks_are_told_apart_by_what_is_assumed():
+    counts = assumed(FIGURES)
+    [same_images] = [assumes for assumes in counts if "Table II (training, by its title)" in assumes]
+    assert counts == {"": 6, same_images: 8, published.ON_TEST_IMAGES: 7, published.NO_COPIES: 1}
+
+
+def test_nothing_is_assumed_of_table_2_where_its_kind_is_that_of_the_matrices():
+    counts = assumed(FIGURES | {"kinds": dict.fromkeys(FIGURES["kinds"], "validation")})
+    assert counts == {"": 6 - 1 + 8, published.ON_TEST_IMAGES: 7, published.NO_COPIES: 1}
+
+
+def test_figures_that_table_3_does_not_repeat_need_the_assumption_too():
+    other = FIGURES["table_3"]["conv_blocks_3"] | {"ppv": 0.9}
+    figures = FIGURES | {"table_3": FIGURES["table_3"] | {"conv_blocks_3": other}}
+    assert not published.repeats_isic(figures)
+    assert assumed(figures)[""] == 2

@@ -86,17 +86,37 @@ def rows():
     counts = {"kind": "collection", "num_images": 6, "num_malignant": 3}
     unknown = {"num_images": 4, "num_malignant": 0, "why_not": "all its images are benign", "networks": {}}
     return [
-        {"source": "A", **counts, "why_not": None, "networks": {"baseline": measure(PERFECT, WORSE)}},
-        {"source": "B", "kind": "dataset", **unknown},
+        {
+            "source": "A",
+            **counts,
+            "why_not": None,
+            "networks": {"baseline": measure(PERFECT, WORSE), "tuned": measure(PERFECT, PERFECT)},
+            "gain": {"value": 0.1, "low": -0.1, "high": 0.2},
+        },
+        {"source": "B", "kind": "dataset", **unknown, "gain": None},
     ]
 
 
 def test_a_line_for_each_source_and_network_in_words(rows):
     lines = transfer.table(rows).to_dict("records")
-    assert [line["source"] for line in lines] == ["A", "B"]
-    assert lines[0]["network"] == "baseline"
+    assert [line["source"] for line in lines] == ["A", "A", "B"]
+    assert [line["network"] for line in lines] == ["baseline", "tuned", ""]
     assert lines[0]["unseen"].startswith("0.889 (")
-    assert lines[1]["gap"] == "all its images are benign"
+    assert [line["unseen_less_baseline"] for line in lines] == ["", "0.100 (-0.100 to 0.200)", ""]
+    assert lines[2]["gap"] == "all its images are benign"
+
+
+def test_what_the_best_has_over_the_baseline_on_an_unseen_source_is_of_as_many_networks_as_both_have():
+    both = {"tuned": networks(PERFECT), "baseline": networks([WORSE[0]])}
+    enough, too_few = (transfer.gain(both, DRAWS, min_groups=number) for number in (3, 4))
+    assert enough is not None
+    assert enough["value"] == pytest.approx(1 / 9)
+    assert too_few is not None
+    assert np.isnan(too_few["value"])
+    assert transfer.gain({"tuned": both["tuned"]}, DRAWS, min_groups=1) is None
+
+
+def test_an_empty_table_has_the_same_columns(rows):
     assert list(transfer.table([]).columns) == list(transfer.table(rows).columns)
 
 

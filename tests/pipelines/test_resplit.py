@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from melanoma import tracking
-from tests.pipelines.workspace import change_params, run_stage
+from tests.pipelines.workspace import change_params, run_stage, space
 
 OUT = Path("reports/study/resplit")
 
@@ -67,7 +67,7 @@ def test_frozen_blocks_are_measured_where_the_search_found_them(broken, frozen_b
     change_params(
         Path("params.yaml"),
         model={"weights": str(frozen_blocks), "freeze": True},
-        tune={"space": {"family": ["conv_blocks", "vgg16"]}},
+        tune={"space": space(max_depth=3, family={"choices": ["conv_blocks", "vgg16"]})},
     )
     assert run_stage("resplit") == 0
     assert list(results()["methods"]) == ["colours", "frozen_vgg16"]

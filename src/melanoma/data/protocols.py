@@ -42,10 +42,10 @@ class Material:
         return Part(self.images, at, self.rows["target"].to_numpy(np.float32)[at])
 
     def of(self, split: str) -> pd.DataFrame:
-        """The rows of one side; of test, `has_relative`: another of its group is learnt or validated with."""
-        rows = self.rows[self.rows["split"] == split]
-        others = self.rows.loc[self.rows["split"].isin((TRAIN, VALIDATION)), "group_id"]
-        return rows.assign(has_relative=rows["group_id"].isin(others) if split == TEST else False)
+        """The rows of one side, with `has_relative`: another image of its group lies on another side."""
+        is_mine = self.rows["split"] == split
+        elsewhere = self.rows.loc[~is_mine, "group_id"]
+        return self.rows[is_mine].assign(has_relative=self.rows.loc[is_mine, "group_id"].isin(elsewhere))
 
 
 def leak_free(data: Packed) -> Material:
@@ -117,7 +117,7 @@ def _warp(
 def describe(material: Material) -> dict[str, dict[str, int]]:
     """By side: `num_images`, `num_malignant`, `num_copies`, `num_groups` and `num_with_relative`.
 
-    The last is counted on test: images of which another of the same group is learnt from or validated with.
+    The last are images of which another of the same group lies on another side.
     """
     return {
         split: {

@@ -36,11 +36,13 @@ SEEN = ("sensitivity", "sensitivity_lower_bound", "specificity")  # of the evide
 SHOWN_OF_SLICES = ("auc_roc", "sensitivity", "specificity")
 LIMITS = """\
 * It was judged on images of the same collections it was trained on. In another clinic, with other cameras and
-  other people, it may do worse; nothing here measures that.
+  other people, it may do worse. This card does not measure that; the stage `transfer`, where it was run,
+  tells how networks of this kind fared on sources that they never saw.
 * Validation images chose the epoch, the calibration, the threshold and the band to refer: figures on them are
   optimistic.
 * Intervals say how far a figure moves with other lesions of the same kind, with model and threshold held
-  fixed. Where none is missed, a bootstrap shows 1.000 to 1.000.
+  fixed. Where none is missed, a bootstrap shows 1.000 to 1.000; its lower end is rather 1 - 3/n, n being the
+  groups of that class.
 * A probability is calibrated to the share of malignant images among the validation images; where fewer
   lesions are malignant it is too high."""
 
@@ -292,7 +294,8 @@ def _verdict(sources: Sources) -> str:
     return (
         f"## Gates\n\nVerdict: **{said}**.\n\n{markdown(table)}\n\n"
         f"These test images have been looked at {looks['num_looks']} times, at {looks['num_models']} models, "
-        f"{looks['num_choices']} times to choose. The more often, the more optimistic are figures on them."
+        f"{looks['num_choices']} times to choose; looks of the study's stages are not among them. The more "
+        "often, the more optimistic are figures on them."
     )
 
 
@@ -311,7 +314,7 @@ def _limits(sources: Sources) -> str:
             f"sensitivity by {1 / malignant:.3f}."
         )
     lines += [
-        f"* {OPEN}: images of a clinic that no training image comes from.",
+        f"* {OPEN}: this network on images of a clinic that no training image comes from.",
         f"* {OPEN}: skin tone, where the data do not record it."
         if not any(entry["slice"] == "skin_type" for entry in sources.slices)
         else "* Skin type is recorded; see the parts above.",

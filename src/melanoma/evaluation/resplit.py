@@ -139,7 +139,7 @@ def finding(results: dict[str, Any]) -> str:
 def figure(results: dict[str, Any], *, title: str, note: str) -> Figure:
     """The AUC on each other test side, a row for each method, and on this one."""
     methods = results["methods"]
-    picture = new_figure(title, note, width=7.0, height=1.6 + 0.9 * len(methods))
+    picture = new_figure(title, note, width=8.4, height=1.6 + 0.9 * len(methods))
     axes = picture.subplots()
     for line, found in enumerate(methods.values()):
         others = np.array(found["others"], float)
@@ -151,7 +151,7 @@ def figure(results: dict[str, Any], *, title: str, note: str) -> Figure:
     axes.set_yticklabels([kind.replace("_", " ") for kind in methods])
     handles, labels = axes.get_legend_handles_labels()
     once = dict(zip(labels, handles, strict=True))
-    axes.legend(once.values(), once.keys(), fontsize=8, loc="upper left")
+    picture.legend(once.values(), once.keys(), fontsize=8, loc="outside right upper")
     return picture
 
 

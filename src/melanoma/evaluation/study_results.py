@@ -8,6 +8,7 @@ import pandas as pd
 from melanoma.evaluation import metrics, repeats
 from melanoma.evaluation.repeats import Draws, Repeats
 
+MAIN_NETWORK = "conv_blocks_3"  # the published one
 TEST_VIEW = "test"
 BALANCED_VIEW = "test_balanced_by_copies"  # of leak_free: the same test images, balanced as `paper` balances
 PREDICTION_COLUMNS = (
@@ -33,7 +34,7 @@ def of_network(predictions: pd.DataFrame, draws: Draws) -> dict[str, Any]:
         draws: Of the intervals.
 
     Returns:
-        By protocol: `views` (by name, see `repeats.measure`, with `num_images` and `num_malignant`) and
+        By protocol: `views` (by name, see `repeats.measure`, with counts of images and groups) and
         `confusion` (counts by seed); and `paper_minus_leak_free`, by view of `leak_free`: the difference of
         each metric with its interval, where both protocols are there.
     """
@@ -68,8 +69,34 @@ def _parts(rows: pd.DataFrame, view: str, draws: Draws) -> dict[str, Any]:
 
 
 def _measured(kind: Repeats, draws: Draws) -> dict[str, Any]:
-    counts = {"num_images": len(kind.target), "num_malignant": int(kind.target.sum())}
+    counts = {
+        "num_images": len(kind.target),
+        "num_malignant": int(kind.target.sum()),
+        "num_malignant_groups": len(set(kind.group_ids[kind.target == 1])),
+        "num_benign_groups": len(set(kind.group_ids[kind.target == 0])),
+    }
     return counts | repeats.measure(kind, draws)
+
+
+def minus_main(predictions: pd.DataFrame, network: str, draws: Draws) -> dict[str, Any]:
+    """A kind of network less the published one, on the same test images.
+
+    Args:
+        predictions: Of both, columns `PREDICTION_COLUMNS`.
+        network: The kind.
+        draws: Of the intervals.
+
+    Returns:
+        By protocol: the difference of each metric with its paired interval; nothing for the published network
+        itself, and where it was not trained.
+    """
+    tested = predictions[predictions["view"] == TEST_VIEW]
+    found = {}
+    for protocol, rows in tested.groupby("protocol"):
+        kinds = {str(name): as_repeats(mine) for name, mine in rows.groupby("network")}
+        if network != MAIN_NETWORK and {network, MAIN_NETWORK} <= set(kinds):
+            found[str(protocol)] = repeats.paired_difference(kinds[network], kinds[MAIN_NETWORK], draws)
+    return found
 
 
 def as_repeats(rows: pd.DataFrame) -> Repeats:

@@ -7,17 +7,19 @@ row for what the paper printed and one for each protocol; what was not trained i
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from melanoma.evaluation import bootstrap
+from melanoma.evaluation.bootstrap import number_in_words
 from melanoma.evaluation.published import COUNTS
-from melanoma.evaluation.study_results import BALANCED_VIEW, TEST_VIEW
+from melanoma.evaluation.published_words import figures
+from melanoma.evaluation.study_results import BALANCED_VIEW, MAIN_NETWORK, TEST_VIEW
 
 Results = dict[str, dict[str, Any]]
 
 PRINTED = "the paper"
 NAMES = {"paper": "ours, protocol of the paper", "leak_free": "ours, leak-free"}
-MAIN_NETWORK = "conv_blocks_3"  # the published one
 COMPARED = {MAIN_NETWORK: "three blocks", "vgg16_5": "VGG-16"}
 HEADINGS = {
     "accuracy": "accuracy",
@@ -29,6 +31,15 @@ HEADINGS = {
     "auc_roc": "AUC",
 }
 ORDER = ("isic", "ph2", "joint")
+MIN_GROUPS = 5  # of images of each class that a metric needs; with fewer it is not shown
+TOO_FEW = "n too small"
+NEEDS = {  # which classes; the others need any
+    "sensitivity": ("malignant",),
+    "specificity": ("benign",),
+    "ppv": ("malignant", "benign"),
+    "f1_score": ("malignant", "benign"),
+    "auc_roc": ("malignant", "benign"),
+}
 
 
 def ordered(results: Results) -> list[str]:
@@ -102,14 +113,16 @@ def confusion(published: dict[str, Any], results: Results) -> pd.DataFrame:
         result = results.get(cohort)
         if result is None or MAIN_NETWORK not in result["networks"]:
             continue
-        for protocol, found in result["networks"][MAIN_NETWORK]["protocols"].items():
-            first = found["confusion"][str(result["seeds"][0])]
-            rows.append({"dataset": cohort, "whose": NAMES[protocol], **first})
+        found = result["networks"][MAIN_NETWORK]["protocols"]
+        for protocol, whose in NAMES.items():
+            if protocol in found:
+                first = found[protocol]["confusion"][str(result["seeds"][0])]
+                rows.append({"dataset": cohort, "whose": whose, **first})
     table = pd.DataFrame(rows, columns=["dataset", "whose", *COUNTS])
     return table.rename(columns={name: name.replace("_", " ") for name in COUNTS})
 
 
-WITH_RELATIVE = "with a relative in training or validation"
+WITH_RELATIVE = "with a relative on another side"
 VIEWS = {
     (TEST_VIEW, "paper"): "test of the paper's protocol",
     (f"{TEST_VIEW}_with_relatives", "paper"): f"of it, images {WITH_RELATIVE}",
@@ -122,7 +135,7 @@ VIEWS = {
 
 def protocols(results: Results) -> pd.DataFrame:
     """What the protocol adds: each network on each test, and the paper's protocol less the leak-free one."""
-    metrics = ("accuracy", "sensitivity", "specificity", "auc_roc")
+    metrics = ("accuracy", "sensitivity", "specificity", "ppv", "f1_score", "auc_roc")
     rows = []
     for cohort in ordered(results):
         for network, entry in results[cohort]["networks"].items():
@@ -130,7 +143,7 @@ def protocols(results: Results) -> pd.DataFrame:
             for (view, protocol), name in VIEWS.items():
                 measured = entry["protocols"].get(protocol, {"views": {}})["views"].get(view)
                 if measured is not None:
-                    cells = {metric: bootstrap.in_words(measured[metric]) for metric in metrics}
+                    cells = {metric: in_words(measured, metric) for metric in metrics}
                     rows.append({**head, "tested on": name, "test images": _count(measured), **cells})
             for view, difference in entry.get("paper_minus_leak_free", {}).items():
                 name = f"difference: paper's less {VIEWS[view, 'leak_free']}"
@@ -140,18 +153,69 @@ def protocols(results: Results) -> pd.DataFrame:
     return table.rename(columns=HEADINGS)
 
 
-def contradictions(checked: dict[str, Any]) -> pd.DataFrame:
-    """The published figures beside what follows from others of them."""
+def in_words(view: dict[str, Any], metric: str) -> str:
+    """A metric of a view with its interval, unless it rests on too few groups of images."""
+    if any(view[f"num_{kind}_groups"] < MIN_GROUPS for kind in NEEDS.get(metric, ())):
+        return TOO_FEW
+    return bootstrap.in_words(view[metric])
+
+
+def validation(results: Results) -> pd.DataFrame:
+    """Which epochs were kept by the validation side, and how well the networks did on it and on test."""
+    rows = []
+    for cohort in ordered(results):
+        for network, entry in results[cohort]["networks"].items():
+            for protocol, name in NAMES.items():
+                found = entry["protocols"].get(protocol)
+                if found is None:
+                    continue
+                on_test = found["views"][TEST_VIEW]["auc_roc"]["by_seed"]
+                rows.append(
+                    {
+                        "dataset": cohort,
+                        "network": network,
+                        "whose": name,
+                        "epochs kept": _listed(run["best_epoch"] for run in found["runs"]),
+                        "AUC on validation": number_in_words(on_validation(found)),
+                        "of each network": _listed(
+                            number_in_words(run["best_val_auc_roc"]) for run in found["runs"]
+                        ),
+                        "AUC on test, of each network": _listed(map(number_in_words, on_test)),
+                    }
+                )
+    return pd.DataFrame(rows)
+
+
+def on_validation(found: dict[str, Any]) -> float:
+    """Mean AUC on validation of the networks of a kind and protocol, each at the epoch that was kept."""
+    return float(np.mean(np.array([run["best_val_auc_roc"] for run in found["runs"]], float)))
+
+
+def _listed(values: Iterable[object]) -> str:
+    return ", ".join(map(str, values))
+
+
+def against_main(results: Results) -> pd.DataFrame:
+    """Other networks less the published one on the same test images, paired."""
+    metrics = ("accuracy", "f1_score", "auc_roc")
     rows = [
-        {
-            "what": entry["topic"],
-            "claim": entry["claim"],
-            "printed": f"{entry['says']:g}",
-            "follows": f"{entry['follows']:.4g}",
-            "agrees": "yes" if entry["agrees"] else "no",
-        }
-        for entry in checked["checks"]
+        {"dataset": cohort, "network": f"{network} less {MAIN_NETWORK}", "whose": NAMES[protocol]}
+        | {metric: bootstrap.in_words(difference[metric]) for metric in metrics}
+        for cohort in ordered(results)
+        for network, entry in results[cohort]["networks"].items()
+        for protocol in NAMES
+        if (difference := entry["minus_main"].get(protocol))
     ]
+    return pd.DataFrame(rows).rename(columns=HEADINGS)
+
+
+def contradictions(checked: dict[str, Any]) -> pd.DataFrame:
+    """The published figures beside what follows from others of them, and what we assume for it."""
+    rows = []
+    for entry in checked["checks"]:
+        printed, follows = figures(entry)
+        row = {"what": entry["topic"], "claim": entry["claim"], "printed": printed, "follows": follows}
+        rows.append(row | {"agrees": "yes" if entry["agrees"] else "no", "assumes": entry["assumes"]})
     return pd.DataFrame(rows)
 
 
@@ -176,12 +240,19 @@ def images(results: Results) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
+INSIDE, LOWER, HIGHER = "inside our interval", "ours is lower", "ours is higher"
+NO_SPREAD = "cannot be judged"
+
+
 def verdicts(published: dict[str, Any], results: Results) -> pd.DataFrame:
     """Each published figure of Tables I to III beside ours under the paper's own protocol.
 
     Returns:
-        Columns `table`, `what`, `metric`, `printed`, `value`, `low`, `high`, `verdict`: `reproduced` where
-        the printed figure lies in our 95 % interval, else `ours is lower` or `ours is higher`.
+        Columns `table`, `cohort`, `network`, `metric`, `printed`; `paper` and `leak_free`: ours, with
+        `value`, `low` and `high` (missing where it was not trained); `paper_verdict`, `leak_free_verdict`:
+        `INSIDE` where the printed figure lies in our 95 % interval, `LOWER` or `HIGHER` where ours is so,
+        `NO_SPREAD` where the bootstrap has none, because every network was right (or wrong) on every image,
+        or `undefined`.
     """
     printed = [
         *(("I", "ph2", f"conv_blocks_{row['depth']}", row) for row in published["table_1"]),
@@ -193,21 +264,24 @@ def verdicts(published: dict[str, Any], results: Results) -> pd.DataFrame:
         found = results.get(cohort, {"networks": {}})["networks"].get(network, {"protocols": {}})
         if "paper" not in found["protocols"]:
             continue
-        view = found["protocols"]["paper"]["views"][TEST_VIEW]
+        views = {name: entry["views"][TEST_VIEW] for name, entry in found["protocols"].items()}
         rows += [
-            {"table": table, "what": f"{cohort}, {network}", "metric": name, "printed": says}
-            | {key: view[name][key] for key in ("value", "low", "high")}
-            | {"verdict": _verdict(says, view[name])}
+            {"table": table, "cohort": cohort, "network": network, "metric": name, "printed": says}
+            | {protocol: view[name] for protocol, view in views.items()}
+            | {f"{protocol}_verdict": _verdict(says, view[name]) for protocol, view in views.items()}
             for name, says in row.items()
-            if name in view
+            if name in views["paper"]
         ]
-    columns = ["table", "what", "metric", "printed", "value", "low", "high", "verdict"]
-    return pd.DataFrame(rows, columns=columns)
+    columns = ["table", "cohort", "network", "metric", "printed"]
+    columns += [f"{protocol}{end}" for end in ("", "_verdict") for protocol in NAMES]
+    return pd.DataFrame(rows, columns=columns).astype(object)
 
 
-def _verdict(says: float, ours: dict[str, float | None]) -> str:
+def _verdict(says: float, ours: dict[str, Any]) -> str:
     if ours["value"] is None or ours["low"] is None or ours["high"] is None:
-        return "undefined"
+        return bootstrap.UNDEFINED
+    if ours["low"] == ours["high"]:
+        return NO_SPREAD
     if ours["low"] <= says <= ours["high"]:
-        return "reproduced"
-    return "ours is lower" if ours["value"] < says else "ours is higher"
+        return INSIDE
+    return LOWER if ours["value"] < says else HIGHER

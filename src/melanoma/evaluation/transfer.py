@@ -70,16 +70,39 @@ def on_test(whole: dict[str, Repeats], colour: Repeats, draws: Draws) -> dict[st
     found = {network: auc(of, draws) for network, of in whole.items()} | {"colour": auc(colour, draws)}
     for first, second in PAIRS:
         if first in whole and (second in whole or second == "colour"):
-            of_first = whole[first]
-            number = len(of_first.probabilities)
             if second == "colour":  # the same regression beside each network
+                number = len(whole[first].probabilities)
                 of_second = _networks(colour, np.repeat(colour.probabilities, number, axis=0))
             else:
-                number = min(number, len(whole[second].probabilities))
-                of_second = _networks(whole[second], whole[second].probabilities[:number])
-            of_first = _networks(of_first, of_first.probabilities[:number])
-            found[f"{first}_minus_{second}"] = repeats.paired_difference(of_first, of_second, draws)[METRIC]
+                of_second = whole[second]
+            found[f"{first}_minus_{second}"] = _less(whole[first], of_second, draws)
     return found
+
+
+def gain(unseen: dict[str, Repeats], draws: Draws, *, min_groups: int) -> dict[str, float] | None:
+    """What the best of the search has over the baseline on the images of a source that neither learnt from.
+
+    Args:
+        unseen: By kind of network; the i-th of each kind share a seed.
+        draws: Of the intervals.
+        min_groups: As for `measure`.
+
+    Returns:
+        The paired difference of AUC, over as many networks as both kinds have; None where one was not
+        trained.
+    """
+    if {"tuned", "baseline"} - set(unseen):
+        return None
+    if count_groups(unseen["tuned"]) < min_groups:
+        return UNKNOWN
+    return _less(unseen["tuned"], unseen["baseline"], draws)
+
+
+def _less(first: Repeats, second: Repeats, draws: Draws) -> dict[str, float]:
+    """The paired difference of AUC, over as many networks as both have."""
+    number = min(len(first.probabilities), len(second.probabilities))
+    one, other = (_networks(of, of.probabilities[:number]) for of in (first, second))
+    return repeats.paired_difference(one, other, draws)[METRIC]
 
 
 def _networks(like: Repeats, probabilities: np.ndarray) -> Repeats:
@@ -115,8 +138,9 @@ def table(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
         counts = {name: row[name] for name in COUNTS}
         for network, found in (row["networks"] or {"": None}).items():
             words = {name: in_words(found[name]) if found else row["why_not"] for name in MEASURED}
-            lines.append(counts | {"network": network} | words)
-    return pd.DataFrame(lines, columns=[*COUNTS, "network", *MEASURED])
+            gained = in_words(row["gain"]) if network == "tuned" and row["gain"] else ""
+            lines.append(counts | {"network": network} | words | {"unseen_less_baseline": gained})
+    return pd.DataFrame(lines, columns=[*COUNTS, "network", *MEASURED, "unseen_less_baseline"])
 
 
 def better(results: dict[str, Any]) -> pd.DataFrame:
@@ -177,9 +201,11 @@ def captions(results: dict[str, Any]) -> dict[str, dict[str, str]]:
     what = (
         f"Networks that learnt from {cohort} without one source, tested on all images of that source; "
         f"networks by kind: {seeds}. AUC with 95 % intervals over groups of images and networks. The gap "
-        "compares with networks that had seen the source, on the same test images. The best of the search "
-        "never learnt from the source either, but its hyperparameters were chosen on validation images of "
-        f"all sources. {NOT_A_DEVICE.capitalize()}."
+        "compares with networks that had seen the source, on the same test images; without the source "
+        "there were fewer images to learn from too. What the best of the search has over the baseline is of "
+        "as many networks as both kinds have. The best of the search never learnt from the source either, "
+        "but its hyperparameters were chosen on validation images of all sources. "
+        f"{NOT_A_DEVICE.capitalize()}."
     )
     lines = [
         f"{row['source']}: {network} {in_words(found['unseen'])}"
