@@ -135,8 +135,9 @@ def write_pictures(
             _of_main(source / f"{cohort}_history.csv"), title=f"Epochs, three blocks, {cohort}", note=note
         )
         caption = (
-            f"Accuracy and loss by epoch of the three-block network on {cohort}, both protocols; with both "
-            "classes weighted equally, so that the accuracy is balanced and not that of the tables."
+            f"Accuracy and loss by epoch of the three-block network on {cohort}, both protocols. Classes "
+            "weigh as in training, equally by default (params.yaml: train.balance_classes), so these are not "
+            "the accuracy and the loss of the tables."
         )
         save(f"epochs_{cohort}.png", figure, caption, f"{caption} Dotted: training, solid: validation.")
     if "ph2" in results:

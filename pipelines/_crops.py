@@ -173,10 +173,11 @@ def draw(results: dict[str, Any], overlap: tuple[pd.DataFrame, str] | None, out:
         "crops.csv": {
             "caption": f"The baseline on whole pictures and on lesions cut out ({note}, {seeds}, leak-free "
             "splits), with 95 % intervals over groups and networks. Images for which there is no box stay "
-            "whole and are counted. At the clinic nobody draws a mask."
+            f"whole and are counted. At the clinic nobody draws a mask. {schema.NOT_A_DEVICE.capitalize()}."
         },
         "crops.png": {
-            "caption": f"AUC by what the network sees, and the paired difference to whole pictures ({note}).",
+            "caption": f"AUC by what the network sees, and the paired difference to whole pictures ({note}). "
+            f"{schema.NOT_A_DEVICE.capitalize()}.",
             "alt": "Intervals of the AUC of each crop. " + ". ".join(results["in_words"]) + ".",
         },
     }

@@ -1,5 +1,7 @@
 """Networks of both targets beside each other."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -51,11 +53,11 @@ def results():
     return describe(both(0.2, 3.0))
 
 
-def describe(predictions: pd.DataFrame, *, is_synthetic: bool = True) -> dict:
+def describe(predictions: pd.DataFrame, settings: Settings = SETTINGS, *, is_synthetic: bool = True) -> dict:
     counts = {name: {"train": 3, "validation": 1, "test": 27} for name in CLASSES}
     head = {"cohort": "toy", "is_synthetic": is_synthetic, "seeds": SEEDS, "num_images": counts}
     head["num_malignant_of_other_classes"] = {"train": 0, "validation": 0, "test": 0}
-    return head | diagnosis_study.measure(predictions, SETTINGS)
+    return head | diagnosis_study.measure(predictions, settings)
 
 
 def test_the_melanoma_score_of_both_is_held_against_malignant(results):
@@ -109,6 +111,7 @@ def test_every_table_and_figure_has_a_caption_that_says_where_it_comes_from(resu
         assert entry["alt"]
         assert "SYNTHETIC" in entry["caption"]
         assert NOT_A_DEVICE in entry["caption"].lower()
+    assert "95 %" not in captions["images.csv"]["caption"]  # counts of all splits
     real = diagnosis_study.captions(results | {"is_synthetic": False})
     assert not any("SYNTHETIC" in entry["caption"] for entry in real.values())
 
@@ -128,6 +131,15 @@ def test_the_roc_picture_names_the_measured_classes_with_their_auc(results):
     labels = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
     assert [label.split(":")[0] for label in labels] == ["chance", *CLASSES[:3]]
     assert all("AUC 0." in label or "AUC 1." in label for label in labels[1:])
+
+
+def test_where_no_class_has_enough_images_there_are_no_curves_and_no_caption_of_them():
+    strict = replace(SETTINGS, min_groups=1000)
+    predictions = both(0.2, 3.0)
+    results = describe(predictions, strict)
+    pictures = diagnosis_study.figures(predictions, results, strict, note="toy")
+    assert "roc.png" not in pictures
+    assert set(diagnosis_study.captions(results)) == {*diagnosis_study.tables(results), *pictures}
 
 
 def test_without_images_of_both_kinds_nothing_is_said_of_the_score():

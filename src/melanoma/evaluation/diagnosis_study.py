@@ -119,18 +119,20 @@ def image_table(num_images: dict[str, dict[str, int]]) -> pd.DataFrame:
 def figures(
     predictions: pd.DataFrame, results: dict[str, Any], settings: Settings, *, note: str
 ) -> dict[str, Figure]:
-    """Pictures by file name."""
+    """Pictures by file name; without ROC curves where no class has enough test images."""
     measured = results["diagnosis"]
     bands = diagnosis.roc_bands(as_answers(predictions), settings)
-    return {
+    drawn = {
         "melanoma_auc.png": auc_figure(results["melanoma_score"], note=note),
-        "roc.png": diagnosis_report.roc_figure(
-            bands, measured, title="each class against the rest", note=note
-        ),
         "confusion.png": diagnosis_report.confusion_figure(
             measured, title="who is taken for whom, mean over networks", note=note
         ),
     }
+    if bands:
+        drawn["roc.png"] = diagnosis_report.roc_figure(
+            bands, measured, title="each class against the rest", note=note
+        )
+    return drawn
 
 
 def auc_figure(score: dict[str, Any], *, note: str) -> Figure:
@@ -177,9 +179,10 @@ def _of_other_classes(results: dict[str, Any]) -> str:
 def captions(results: dict[str, Any]) -> dict[str, dict[str, str]]:
     """By file name: `caption` and `alt`."""
     kind = " SYNTHETIC images." if results["is_synthetic"] else ""
+    device = f"{kind} {NOT_A_DEVICE.capitalize()}."
     on = (
         f"Test images of {results['cohort']}, {len(results['seeds'])} networks of each kind, 95 % intervals "
-        f"over groups and networks.{kind} {NOT_A_DEVICE.capitalize()}."
+        f"over groups and networks.{device}"
     )
     measured = results["diagnosis"]
     areas = ", ".join(
@@ -198,7 +201,7 @@ def captions(results: dict[str, Any]) -> dict[str, dict[str, str]]:
             "table of truth and answer",
         ),
         "images.csv": (
-            f"Images of each class in each split.{_of_other_classes(results)}",
+            f"Images of {results['cohort']} of each class in each split.{_of_other_classes(results)}{device}",
             "table of images by class and split",
         ),
         "melanoma_auc.png": (
@@ -207,11 +210,16 @@ def captions(results: dict[str, Any]) -> dict[str, dict[str, str]]:
         ),
         "roc.png": (
             "ROC curves of each class against the rest, mean over networks, with bands over groups.",
-            f"ROC curves; AUC: {areas or 'no class has enough test images'}",
+            f"ROC curves; AUC: {areas}",
         ),
         "confusion.png": (
             "Truth in rows, answers in columns; the shade is the share of the row.",
             f"confusion matrix; {diagnosis_report.headline(measured)}",
         ),
     }
-    return {name: {"caption": f"{caption} {on}", "alt": alt} for name, (caption, alt) in texts.items()}
+    if not areas:
+        del texts["roc.png"]  # as there is nothing to draw
+    return {
+        name: {"caption": caption if name == "images.csv" else f"{caption} {on}", "alt": alt}
+        for name, (caption, alt) in texts.items()
+    }
