@@ -47,7 +47,7 @@ def test_the_page_shows_what_the_reports_say(at_workspace):
 
 
 def test_the_study_of_the_sample_is_shown_with_its_tables_and_pictures(at_workspace):
-    text = PAGE.read_text(encoding="utf-8")
+    text = html.unescape(PAGE.read_text(encoding="utf-8"))
     captions = json.loads(Path("reports/study/compare/captions.json").read_text())
     assert captions
     assert all(
