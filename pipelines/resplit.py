@@ -1,7 +1,7 @@
 """Stage `resplit`: does this test side flatter? Simple methods on many other splits of the same images.
 
 Run by `make study`, or by `dvc repro resplit` where params.yaml: run.study names cohorts. Reads params.yaml
-sections `resplit`, `assign`, `audit`, `execution`, `model` and `train`.
+sections `resplit`, `assign`, `audit`, `execution`, `model`, `augment` and `train`.
 """
 
 import argparse
@@ -48,14 +48,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _measure(cohort: str, params: Params, data: Packed, found: Hyperparameters) -> dict[str, Any]:
     settings, methods = params.resplit, {}
-    seeds = range(settings.seed, settings.seed + settings.num_splits)
+    fractions = splits.fractions_of(params.assign)
+    seeds = resplit.other_seeds(data.index, seed=settings.seed, num=settings.num_splits, fractions=fractions)
     for kind, seen in _seen(params, data, found).items():
         auc = partial(
             resplit.auc_of_draw,
             features=seen,
             index=data.index,
             settings=params.audit,
-            fractions=splits.fractions_of(params.assign),
+            fractions=fractions,
         )
         others = imap(
             auc, seeds, num_items=len(seeds), execution=params.execution, description=kind, unit="split"
@@ -71,6 +72,7 @@ def _measure(cohort: str, params: Params, data: Packed, found: Hyperparameters) 
         "num_splits": settings.num_splits,
         "seed": settings.seed,
         "methods": methods,
+        "correlation": resplit.correlation(methods),
     }
 
 

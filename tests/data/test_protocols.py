@@ -90,12 +90,14 @@ def test_a_copy_is_its_original_warped(amounts):
 
 def test_copies_lie_on_other_sides_than_their_originals_and_are_counted_as_relatives(amounts):
     material = drawn(cohort(160, 40, size=8), amounts)
+    for split in ("train", "validation", "test"):
+        rows = material.of(split)
+        elsewhere = set(material.rows.loc[material.rows["split"] != split, "image_id"])
+        assert rows["has_relative"].tolist() == rows["image_id"].isin(elsewhere).tolist()
+        assert protocols.describe(material)[split]["num_with_relative"] == rows["has_relative"].sum() > 0
     tested = material.of("test")
-    elsewhere = set(material.rows.loc[material.rows["split"] != "test", "image_id"])
-    assert tested["has_relative"].tolist() == tested["image_id"].isin(elsewhere).tolist()
     assert tested.loc[tested["target"] == 1, "has_relative"].mean() > 0.5
     assert not tested.loc[tested["target"] == 0, "has_relative"].any()
-    assert protocols.describe(material)["test"]["num_with_relative"] == tested["has_relative"].sum()
 
 
 def test_a_relative_is_any_image_of_the_group_not_only_a_copy(amounts):

@@ -26,8 +26,8 @@ def view(value: float | None, *, num_images: int = 40, num_malignant: int = 20) 
     counts = {
         "num_images": num_images,
         "num_malignant": num_malignant,
-        "num_malignant_groups": num_malignant,
-        "num_benign_groups": num_images - num_malignant,
+        "num_malignant_groups": num_malignant - 1,  # two images are of one lesion
+        "num_benign_groups": num_images - num_malignant - 1,
     }
     return counts | {name: entry(value) for name in METRICS}
 

@@ -3,6 +3,7 @@ import pandas as pd
 import pytest
 from sklearn.linear_model import LogisticRegression
 
+from melanoma.errors import DataError
 from melanoma.evaluation import resplit
 from melanoma.sections import Audit
 
@@ -41,14 +42,15 @@ def features(index: pd.DataFrame, *, strength: float) -> np.ndarray:
 
 def results(**others: object) -> dict:
     methods = {kind: resplit.compare(0.8, np.array([0.6, 0.7, 0.8])) for kind in resplit.WORDS}
-    given = {"cohort": "joint", "is_synthetic": False, "num_splits": 3, "num_images": 100, "methods": methods}
+    given = {"cohort": "joint", "is_synthetic": False, "num_splits": 3, "num_images": 100}
+    given |= {"methods": methods, "correlation": float("nan")}
     return given | others
 
 
 def test_other_sides_keep_rows_and_groups_and_differ_by_seed(index):
     first, again, other = (resplit.redraw(index, seed=seed, fractions=FRACTIONS) for seed in (1, 1, 2))
     pd.testing.assert_frame_equal(first, again)
-    assert first["split"].tolist() != other["split"].tolist() != index["split"].tolist()
+    assert len({tuple(drawn["split"]) for drawn in (first, other, index)}) == 3
     pd.testing.assert_frame_equal(first.drop(columns="split"), index.drop(columns="split"))
     for drawn in (first, other):
         assert len(drawn.drop_duplicates(["group_id", "split"])) == index["group_id"].nunique()
@@ -56,6 +58,18 @@ def test_other_sides_keep_rows_and_groups_and_differ_by_seed(index):
         malignant = drawn.groupby("split")["target"].sum()
         assert malignant.max() <= 0.65 * index["target"].sum()
         assert malignant.min() > 0
+
+
+def test_the_split_that_is_judged_is_none_of_the_others(index):
+    assert resplit.other_seeds(index, seed=1, num=4, fractions=FRACTIONS) == [1, 2, 3, 4]
+    judged = resplit.redraw(index, seed=2, fractions=FRACTIONS)
+    assert resplit.other_seeds(judged, seed=1, num=4, fractions=FRACTIONS) == [1, 3, 4, 5]
+
+
+def test_too_few_groups_for_so_many_splits_are_refused(index):
+    few = index[index["group_id"].isin(sorted(set(index["group_id"]))[:3])].reset_index(drop=True)
+    with pytest.raises(DataError, match="the images have too few groups"):
+        resplit.other_seeds(few, seed=1, num=50, fractions=FRACTIONS)
 
 
 def test_each_draw_is_fitted_on_its_own_training_images_and_tested_on_its_own_test_images(index):
@@ -104,6 +118,17 @@ def test_a_test_side_is_told_from_others_by_mean_spread_and_place():
     assert found["share_below"] == pytest.approx(2 / 3)
     assert (found["low"], found["high"]) == pytest.approx((0.605, 0.795))
     assert found["num_defined"] == 3
+
+
+def test_whether_splits_are_easy_for_both_methods_is_told():
+    rising, falling, flat = (
+        resplit.compare(0.5, np.array(values)) for values in ([0.1, 0.2, 0.3], [0.9, 0.8, 0.7], [0.4] * 3)
+    )
+    assert resplit.correlation({"a": rising, "b": rising}) == pytest.approx(1)
+    assert resplit.correlation({"a": rising, "b": falling}) == pytest.approx(-1)
+    assert np.isnan(resplit.correlation({"a": rising, "b": flat}))
+    assert np.isnan(resplit.correlation({"a": rising}))
+    assert "correlate with r = -1.00" in resplit.captions(results(correlation=-1.0))["resplit.png"]["caption"]
 
 
 @pytest.mark.parametrize(

@@ -91,3 +91,30 @@ def test_roc_curves_lie_on_a_grid_and_end_at_one(predictions):
     assert wrong["sensitivity"].iloc[0] == 0
     assert wrong["sensitivity"].iloc[-1] == 1
     assert points[points["protocol"] == "paper"]["sensitivity"].eq(1).all()
+
+
+def test_images_of_a_lesion_are_one_group_of_its_class():
+    several = pd.concat(
+        [
+            rows("leak_free", "test", 1, RIGHT),
+            rows("leak_free", "test", 1, RIGHT, image_id=["e", "f", "g", "h"], group_id=["a", "b", "c", "x"]),
+        ]
+    )
+    view = study_results.of_network(several, DRAWS)["protocols"]["leak_free"]["views"]["test"]
+    assert (view["num_images"], view["num_malignant"]) == (8, 4)
+    assert (view["num_malignant_groups"], view["num_benign_groups"]) == (2, 3)
+
+
+def test_another_network_is_held_against_the_published_one_on_the_same_images():
+    other = {"network": "vgg16_5"}
+    predictions = pd.concat(
+        [
+            rows("paper", "test", 1, WRONG),
+            rows("paper", "test", 1, RIGHT, **other),
+            rows("leak_free", "test", 1, RIGHT, **other),  # the published one was not trained so
+        ]
+    )
+    found = study_results.minus_main(predictions, "vgg16_5", DRAWS)
+    assert list(found) == ["paper"]
+    assert found["paper"]["accuracy"]["value"] == 1  # all right less all wrong
+    assert study_results.minus_main(predictions, "conv_blocks_3", DRAWS) == {}

@@ -78,15 +78,27 @@ def test_a_figure_is_held_against_our_interval_under_both_protocols(printed, of_
     assert (row["paper_verdict"], row["leak_free_verdict"]) == (of_paper, of_leak_free)
 
 
-def test_an_interval_without_spread_judges_nothing():
+def test_an_interval_without_spread_gets_the_end_that_so_many_groups_allow():
     certain = network()
     certain["protocols"]["paper"]["views"]["test"]["sensitivity"] = entry(1.0, margin=0.0)
     figures = FIGURES | {"table_1": [], "table_3": {}, "table_2": {"ph2": {"sensitivity": 0.97}}}
     [row] = study_tables.verdicts(figures, {"ph2": result("ph2", {"conv_blocks_3": certain})}).to_dict(
         "records"
     )
-    assert row["paper_verdict"] == "cannot be judged"
+    # 19 groups of malignant images: the other end is 1 - 3/19.
+    assert row["paper"] == {"value": 1, "low": 1 - 3 / 19, "high": 1, "by_seed": [1, 1, 1]}
+    assert row["paper_verdict"] == "inside our interval"
     assert row["leak_free_verdict"] == "ours is lower"
+    certain["protocols"]["paper"]["views"]["test"]["num_malignant_groups"] = 200
+    [row] = study_tables.verdicts(figures, {"ph2": result("ph2", {"conv_blocks_3": certain})}).to_dict(
+        "records"
+    )
+    assert row["paper_verdict"] == "ours is higher"
+    certain["protocols"]["paper"]["views"]["test"]["sensitivity"] = entry(0.0, margin=0.0)
+    [row] = study_tables.verdicts(figures, {"ph2": result("ph2", {"conv_blocks_3": certain})}).to_dict(
+        "records"
+    )
+    assert (row["paper"]["low"], row["paper"]["high"]) == (0, 0.015)
 
 
 def test_a_protocol_that_was_not_trained_has_no_verdict():
@@ -103,9 +115,9 @@ def test_a_protocol_that_was_not_trained_has_no_verdict():
 @pytest.mark.parametrize(
     ("num_images", "num_malignant", "too_few"),
     [
-        (20, 16, {"specificity", "F1", "precision (ppv)", "AUC"}),
-        (20, 4, {"sensitivity (recall)", "F1", "precision (ppv)", "AUC"}),
-        (20, 5, set()),
+        (20, 15, {"specificity", "F1", "precision (ppv)", "AUC"}),  # five benign images of four groups
+        (20, 5, {"sensitivity (recall)", "F1", "precision (ppv)", "AUC"}),
+        (20, 6, set()),
     ],
 )
 def test_what_rests_on_too_few_groups_of_a_class_is_not_shown(num_images, num_malignant, too_few):

@@ -137,6 +137,23 @@ def test_after_an_error_running_tasks_are_killed_at_once(cluster, tmp_path):
     await_that(lambda: has_ended(int(mark.read_text())))
 
 
+def test_a_slot_that_is_closed_starts_no_task():
+    from melanoma.execution import ray_cluster
+
+    class Remote:
+        started = 0
+
+        def remote(self, *arguments: object) -> None:
+            self.started += 1
+
+    remote = Remote()
+    slot = ray_cluster.RaySlot(tasks.square, remote, ray_cluster.Surroundings.here())
+    slot.kill()
+    with pytest.raises(WorkerError, match="closed"):
+        slot.run(3)
+    assert remote.started == 0
+
+
 def test_more_cpus_than_any_node_has_are_refused(cluster):
     with pytest.raises(ConfigError, match=r"No node .* has the 9 CPUs of a task; lower tune\.cpus_per_trial"):
         open_ray(tasks.square, cluster.address, cpus_per_task=9).__enter__()

@@ -3,6 +3,7 @@ import shutil
 from pathlib import Path
 
 import pandas as pd
+import pytest
 
 from melanoma import tracking
 from tests.pipelines.workspace import change_params, run_stage
@@ -27,6 +28,19 @@ def test_every_kind_is_trained_under_both_protocols_on_every_seed(at_workspace):
         for found in entry["protocols"].values():
             assert [run["seed"] for run in found["runs"]] == [1, 2]
             assert found["views"]["test"]["auc_roc"]["low"] is not None
+            for run in found["runs"]:
+                assert 0 <= run["best_val_auc_roc"] <= 1
+                assert run["git_commit"]
+
+
+def test_networks_are_held_against_the_published_one(at_workspace):
+    networks = results()["networks"]
+    assert networks["conv_blocks_3"]["minus_main"] == {}
+    one, three = networks["conv_blocks_1"], networks["conv_blocks_3"]
+    for protocol, difference in one["minus_main"].items():
+        values = [entry["protocols"][protocol]["views"]["test"]["auc_roc"]["value"] for entry in (one, three)]
+        assert difference["auc_roc"]["value"] == pytest.approx(values[0] - values[1])
+    assert set(one["minus_main"]) == {"paper", "leak_free"}
 
 
 def test_it_says_that_the_images_are_synthetic(at_workspace):

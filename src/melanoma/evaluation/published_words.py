@@ -134,9 +134,9 @@ def _conclusion(checked: dict[str, Any]) -> str:
     if repeats_isic(published):
         tables += ", and in Table III, whose row of isic has the same figures"
     return (
-        f"So the columns of sensitivity and precision are probably exchanged in {tables}: all four figures "
-        f"of {' and '.join(cohorts)} fit the stated images only when exchanged, those of no cohort only as "
-        f"printed. Read so, {read}."
+        f"So the columns of sensitivity and precision are probably exchanged in {tables}, and what is called "
+        f"specificity is the negative predictive value: all four figures of {' and '.join(cohorts)} fit the "
+        f"stated images only so, those of no cohort only as printed. Read so, {read}."
     )
 
 

@@ -1,8 +1,9 @@
 """Whether a test side flatters: the same simple methods on other sides of the same images, drawn by group.
 
-One split is one draw. By chance its test side may be easier than others would have been, for every method
-alike, and no interval over its test images shows that. So methods that are fitted in seconds are fitted and
-tested anew on many splits. It measures only: nothing is chosen by it, and no image changes its side.
+One split is one draw. By chance its test side may be easier for a method than others would have been, and no
+interval over its test images shows that. So methods that are fitted in seconds are fitted and tested anew on
+many splits. How far another method is flattered does not follow from these. It measures only: nothing is
+chosen by it, and no image changes its side.
 """
 
 from collections.abc import Mapping
@@ -15,6 +16,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.preprocessing import StandardScaler
 
 from melanoma.data.splits import assign_splits
+from melanoma.errors import DataError
 from melanoma.evaluation import references
 from melanoma.evaluation.bootstrap import UNDEFINED, number_in_words
 from melanoma.evaluation.figures import CURVE, new_figure
@@ -27,6 +29,7 @@ WORDS = {
     FROZEN: "logistic regression on the frozen VGG-16 blocks of the best of the search",
 }
 QUANTILES = (0.025, 0.975)
+MOST_TRIED = 10  # draws for each that is wanted
 
 
 def redraw(index: pd.DataFrame, *, seed: int, fractions: Mapping[str, float]) -> pd.DataFrame:
@@ -44,6 +47,30 @@ def redraw(index: pd.DataFrame, *, seed: int, fractions: Mapping[str, float]) ->
     drawn = assign_splits(named.assign(is_accepted=True, split=None), seed=seed, fractions=dict(fractions))
     sides = named.merge(drawn[["image_id", "dataset", "split"]], on=["image_id", "dataset"], how="left")
     return index.assign(split=sides["split"].to_numpy())
+
+
+def other_seeds(index: pd.DataFrame, *, seed: int, num: int, fractions: Mapping[str, float]) -> list[int]:
+    """The first `num` seeds from `seed` on that draw other sides than `index` has, or each other's.
+
+    Raises:
+        DataError: There are not so many ways to split the images.
+    """
+    found, seen = [], {_sides(index)}
+    for candidate in range(seed, seed + MOST_TRIED * num):
+        drawn = _sides(redraw(index, seed=candidate, fractions=fractions))
+        if drawn not in seen:
+            seen.add(drawn)
+            found.append(candidate)
+        if len(found) == num:
+            return found
+    raise DataError(
+        f"Of {MOST_TRIED * num} draws of sides only {len(found)} are unlike each other and the split that is "
+        f"judged, {num} are wanted: the images have too few groups. Lower params.yaml: resplit.num_splits."
+    )
+
+
+def _sides(index: pd.DataFrame) -> tuple[str, ...]:
+    return tuple(index["split"])
 
 
 def auc_on_test(features: np.ndarray, index: pd.DataFrame, settings: Audit) -> float:
@@ -100,6 +127,21 @@ def compare(here: float, others: np.ndarray) -> dict[str, Any]:
     }
 
 
+def correlation(methods: Mapping[str, dict[str, Any]]) -> float:
+    """Whether splits that are easy for one method are so for the other: Pearson's r of their AUCs.
+
+    Returns:
+        nan unless there are two methods, both defined on three splits that differ.
+    """
+    if len(methods) != 2:
+        return float("nan")
+    pairs = np.array([found["others"] for found in methods.values()], float)  # (2, num_splits)
+    pairs = pairs[:, np.isfinite(pairs).all(axis=0)]
+    if pairs.shape[1] < 3 or (np.ptp(pairs, axis=1) == 0).any():
+        return float("nan")
+    return float(np.corrcoef(pairs)[0, 1])
+
+
 def table(results: dict[str, Any]) -> pd.DataFrame:
     """One line for each method."""
     return pd.DataFrame(
@@ -109,8 +151,8 @@ def table(results: dict[str, Any]) -> pd.DataFrame:
                 "this_test_side": number_in_words(found["here"]),
                 "mean_of_others": number_in_words(found["mean"]),
                 "standard_deviation": number_in_words(found["sd"]),
-                "95_of_100_others": _range(found),
-                "others_below_percent": _percent(found["share_below"]),
+                "95_of_100_others_lie_in": _range(found),
+                "percent_of_others_lower": _percent(found["share_below"]),
             }
             for kind, found in results["methods"].items()
         ]
@@ -122,8 +164,8 @@ def _range(found: dict[str, Any]) -> str:
     return low if low == UNDEFINED else f"{low} to {high}"
 
 
-def _percent(share: float | None) -> str:
-    return UNDEFINED if share is None or not np.isfinite(share) else f"{share:.0%}".rstrip("%")
+def _percent(share: float) -> str:
+    return f"{share:.0%}".rstrip("%") if np.isfinite(share) else UNDEFINED
 
 
 def finding(results: dict[str, Any]) -> str:
@@ -155,6 +197,15 @@ def figure(results: dict[str, Any], *, title: str, note: str) -> Figure:
     return picture
 
 
+def _together(correlation: float) -> str:
+    if not np.isfinite(correlation):
+        return ""
+    return (
+        f"Over the splits the two methods' AUCs correlate with r = {correlation:.2f}: how far a third one is "
+        "flattered does not follow. "
+    )
+
+
 def captions(results: dict[str, Any]) -> dict[str, dict[str, str]]:
     """What stands under table and figure."""
     cohort = results["cohort"] + (" (SYNTHETIC images)" if results["is_synthetic"] else "")
@@ -162,7 +213,7 @@ def captions(results: dict[str, Any]) -> dict[str, dict[str, str]]:
         f"Is the test side of {cohort} easier than others? The same simple methods, fitted and tested anew "
         f"on {results['num_splits']} other splits of its {results['num_images']} images by group. AUC on "
         "test; the splits share images, so this is how results scatter, not an interval of confidence. "
-        f"Nothing is chosen by it. {NOT_A_DEVICE.capitalize()}."
+        f"{_together(results['correlation'])}Nothing is chosen by it. {NOT_A_DEVICE.capitalize()}."
     )
     alt = f"AUC on this and other test sides. {finding(results)}."
     return {

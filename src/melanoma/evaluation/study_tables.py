@@ -241,7 +241,6 @@ def images(results: Results) -> pd.DataFrame:
 
 
 INSIDE, LOWER, HIGHER = "inside our interval", "ours is lower", "ours is higher"
-NO_SPREAD = "cannot be judged"
 
 
 def verdicts(published: dict[str, Any], results: Results) -> pd.DataFrame:
@@ -250,9 +249,9 @@ def verdicts(published: dict[str, Any], results: Results) -> pd.DataFrame:
     Returns:
         Columns `table`, `cohort`, `network`, `metric`, `printed`; `paper` and `leak_free`: ours, with
         `value`, `low` and `high` (missing where it was not trained); `paper_verdict`, `leak_free_verdict`:
-        `INSIDE` where the printed figure lies in our 95 % interval, `LOWER` or `HIGHER` where ours is so,
-        `NO_SPREAD` where the bootstrap has none, because every network was right (or wrong) on every image,
-        or `undefined`.
+        `INSIDE` where the printed figure lies in our 95 % interval, `LOWER` or `HIGHER` where ours is so, or
+        `undefined`. Where every network was right (or wrong) on every image, the bootstrap has no spread: the
+        other end is then 3/n away, n being the groups of the rarer class that the metric needs.
     """
     printed = [
         *(("I", "ph2", f"conv_blocks_{row['depth']}", row) for row in published["table_1"]),
@@ -267,8 +266,11 @@ def verdicts(published: dict[str, Any], results: Results) -> pd.DataFrame:
         views = {name: entry["views"][TEST_VIEW] for name, entry in found["protocols"].items()}
         rows += [
             {"table": table, "cohort": cohort, "network": network, "metric": name, "printed": says}
-            | {protocol: view[name] for protocol, view in views.items()}
-            | {f"{protocol}_verdict": _verdict(says, view[name]) for protocol, view in views.items()}
+            | {protocol: _with_spread(view, name) for protocol, view in views.items()}
+            | {
+                f"{protocol}_verdict": _verdict(says, _with_spread(view, name))
+                for protocol, view in views.items()
+            }
             for name, says in row.items()
             if name in views["paper"]
         ]
@@ -277,11 +279,19 @@ def verdicts(published: dict[str, Any], results: Results) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns).astype(object)
 
 
+def _with_spread(view: dict[str, Any], metric: str) -> dict[str, Any]:
+    """The metric; an interval of 0 or 1 alone gets the end that so many groups allow."""
+    entry = view[metric]
+    if entry["low"] is None or entry["low"] != entry["high"] or entry["value"] not in {0, 1}:
+        return dict(entry)
+    num_groups = min(view[f"num_{kind}_groups"] for kind in NEEDS.get(metric, ("malignant", "benign")))
+    away = min(1.0, 3 / num_groups)
+    return entry | ({"low": 1 - away} if entry["value"] == 1 else {"high": away})
+
+
 def _verdict(says: float, ours: dict[str, Any]) -> str:
     if ours["value"] is None or ours["low"] is None or ours["high"] is None:
         return bootstrap.UNDEFINED
-    if ours["low"] == ours["high"]:
-        return NO_SPREAD
     if ours["low"] <= says <= ours["high"]:
         return INSIDE
     return LOWER if ours["value"] < says else HIGHER

@@ -134,7 +134,6 @@ def _counted(verdicts: pd.DataFrame) -> str:
                 for verdict, text in (
                     (study_tables.LOWER, "are above it"),
                     (study_tables.HIGHER, "below it"),
-                    (study_tables.NO_SPREAD, "cannot be judged"),
                     (UNDEFINED, "of ours are undefined"),
                 )
                 if verdict in counts
@@ -143,17 +142,18 @@ def _counted(verdicts: pd.DataFrame) -> str:
     return (
         f"Of the {len(verdicts)} printed figures of Tables I to III that we have trained networks for, "
         f"{'; '.join(sentences)}. (Above: the paper printed more than our interval allows; of a loss, more "
-        "is worse. Not to be judged: every network was right on every image that counts, so that the "
-        "bootstrap has no spread.)"
+        "is worse. Where every network was right on every image that counts, the bootstrap has no "
+        "spread, and the interval ends 3/n below, n being the groups of such images. Printed figures are "
+        "taken as they stand in their columns; see below which of these are probably exchanged.)"
     )
 
 
 def _widths(verdicts: pd.DataFrame) -> str:
     """How much an interval can tell: by cohort their mean width, losses apart."""
-    shares = verdicts[verdicts["metric"] != "log_loss"]
+    shares = verdicts[verdicts["metric"] != "log_loss"].drop_duplicates(["cohort", "network", "metric"])
     low, high = (np.array([entry[end] for entry in shares["paper"]], float) for end in ("low", "high"))
     by_cohort = pd.Series(high - low, index=shares["cohort"]).groupby(level=0, sort=False).mean()
-    said = ", ".join(f"{width:.2f} on {cohort}" for cohort, width in by_cohort.items())
+    said = ", ".join(f"{number_in_words(width)} on {cohort}" for cohort, width in by_cohort.items())
     return (
         f"Mean width of these intervals under the paper's protocol: {said}. In a wide one a figure may lie "
         "by chance, and whatever the depth of the network: to lie inside is not to be confirmed."
@@ -161,7 +161,7 @@ def _widths(verdicts: pd.DataFrame) -> str:
 
 
 def _protocol(results: Results) -> str:
-    lines = ["## How much the protocol alone adds", WHAT_DIFFERS]
+    lines = ["## How much the protocol adds", WHAT_DIFFERS]
     for cohort in study_tables.ordered(results):
         entry = results[cohort]["networks"].get(MAIN_NETWORK)
         if entry is None or {"paper", "leak_free"} - set(entry["protocols"]):
@@ -234,7 +234,7 @@ def _by_relatives(views: dict[str, Any]) -> str:
         return ""
     return (
         f"Sensitivity is {said[0]} where there is a relative and {said[1]} where there is none "
-        f"({views[names[1]]['num_malignant']} malignant images)."
+        f"({views[names[1]]['num_malignant_groups']} groups of malignant images)."
     )
 
 

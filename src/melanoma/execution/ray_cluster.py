@@ -117,8 +117,9 @@ def _require_reachable(address: str) -> None:
 class RaySlot:
     """Runs one task at a time, wherever the cluster has room.
 
-    A task that is given up goes on until this process leaves the cluster. Ray could cancel it, but a
-    result that arrives at that moment aborts the whole process (ray#54798).
+    A task that is given up goes on until this process leaves the cluster. Ray could cancel it, but was seen
+    to abort the whole process then: "Tried to complete task that was not pending" (2.60, tasks cancelled with
+    `force` while results arrived; a race of the kind that ray#54798 mended elsewhere).
     """
 
     def __init__(self, function: Callable[..., Any], remote: Any, surroundings: Surroundings) -> None:
@@ -134,8 +135,11 @@ class RaySlot:
         Raises:
             WorkerError: The process or its node died.
         """
-        running = self._remote.remote(self._surroundings, pickle.dumps((self._function, task)))
+        running = None
         while not self._is_killed.is_set():
+            if running is None:
+                message = pickle.dumps((self._function, task))
+                running = self._remote.remote(self._surroundings, message)
             if ray.wait([running], timeout=LOOK_SECONDS)[0]:
                 return fetch(running)
         raise WorkerError("The workers are closed.")
