@@ -21,6 +21,7 @@ def index(num: int, seed: int = 0) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "image_id": [f"i{n}" for n in range(num)],
+            "dataset": "toy",
             "group_id": [f"g{n // 2}" for n in range(num)],
             "target": generator.permutation(np.arange(num) % 2),
             "split": np.array(["train", "train", "validation", "test"])[np.arange(num) // 2 % 4],
@@ -78,6 +79,24 @@ def test_a_planted_fact_of_the_file_is_learnt_and_constant_facts_tell_nothing():
     mode = pd.array(np.where(rows["target"] == 1, "RGB", "L"), dtype="string")
     assert auc(rows, references.score_file_facts(facts(rows, mode=mode), rows, SETTINGS)) > 0.95
     assert auc(rows, references.score_file_facts(facts(rows), rows, SETTINGS)) == pytest.approx(0.5)
+
+
+def test_a_fact_counts_within_its_dataset_however_large_the_files_of_another_one_are():
+    rows = index(320)
+    is_other = np.arange(320) >= 160
+    rows["dataset"] = np.where(is_other, "other", "toy")
+    noise = np.random.default_rng(3).normal(0, 30, 320)
+    num_bytes = np.where(is_other, 500_000, 5_000) + 40 * rows["target"] + noise
+    planted = facts(rows, num_bytes=pd.array(num_bytes, dtype="Float64"))
+    scored = references.score_file_facts(planted, rows, SETTINGS)
+    for name in ("toy", "other"):
+        mine = (rows["dataset"] == name).to_numpy()
+        assert auc(rows[mine].reset_index(drop=True), scored[mine]) > 0.7
+    # Test images play no part in what a dataset's files are measured by.
+    is_test = (rows["split"] == "test").to_numpy()
+    moved = planted.assign(num_bytes=planted["num_bytes"].where(~is_test, planted["num_bytes"] * 9))
+    again = references.score_file_facts(moved, rows, SETTINGS)
+    np.testing.assert_array_equal(again[~is_test], scored[~is_test])
 
 
 def test_facts_that_are_missing_here_and_there_or_everywhere_are_no_error():

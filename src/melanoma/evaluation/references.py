@@ -69,18 +69,31 @@ def score_colours(images: np.ndarray, index: pd.DataFrame, settings: Audit) -> n
 def score_file_facts(facts: pd.DataFrame, index: pd.DataFrame, settings: Audit) -> np.ndarray:
     """Probabilities `(num_images,)` of a logistic regression on `NUMBERS` and `WORDS`.
 
+    Numbers count within their dataset: where one has files fifty times as large, a regression on the plain
+    numbers would see little but the dataset.
+
     Args:
         facts: These columns, in the order of `index`; missing values are allowed.
         index: Columns `schema.SPLIT_COLUMNS`.
         settings: `params.yaml: audit`.
     """
-    numbers = facts[list(NUMBERS)].astype("Float64").astype(float)
+    numbers = _within_datasets(facts[list(NUMBERS)].astype("Float64").astype(float), index)
     words = facts[list(WORDS)].astype("string").fillna("").astype(object)
     prepare = make_column_transformer(
         (make_pipeline(SimpleImputer(keep_empty_features=True), StandardScaler()), list(NUMBERS)),
         (OneHotEncoder(handle_unknown="ignore"), list(WORDS)),
     )
     return fit_and_score(prepare, pd.concat([numbers, words], axis=1), index, settings)
+
+
+def _within_datasets(numbers: pd.DataFrame, index: pd.DataFrame) -> pd.DataFrame:
+    """Numbers less their mean over the training images of their dataset, in standard deviations of these."""
+    dataset = index["dataset"].to_numpy()
+    is_train = (index["split"] == TRAIN).to_numpy()
+    of_training = numbers[is_train].groupby(dataset[is_train])
+    mean, spread = (found.reindex(dataset) for found in (of_training.mean(), of_training.std()))
+    by = spread.mask(spread == 0, 1.0)
+    return numbers.sub(mean.set_axis(numbers.index)).div(by.set_axis(numbers.index))
 
 
 def fit_and_score(
