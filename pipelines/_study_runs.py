@@ -142,6 +142,17 @@ def recipe(
     return Recipe(hyperparameters, model, params.augment, train)
 
 
+def best_of_search(tuning: Path) -> Hyperparameters:
+    """The best hyperparameters of a search, from its summary.
+
+    Raises:
+        DataError: It is no such summary.
+    """
+    content = files.read_json(tuning)
+    with files.as_written(tuning):
+        return Hyperparameters.model_validate(content["best"]["hyperparameters"])
+
+
 def open_parent() -> AbstractContextManager[tracking.Run]:
     """The run under which all networks of the study are shown, whichever stage and cohort they are of."""
     tag, value = PARENT

@@ -35,9 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--figures", type=Path, required=True, help="folder of table and figure to write")
     args = parser.parse_args(argv)
 
-    params, tuning = config.load(args.params), files.read_json(args.tuning)
-    with files.as_written(args.tuning):
-        found = Hyperparameters.model_validate(tuning["best"]["hyperparameters"])
+    params, found = config.load(args.params), _study_runs.best_of_search(args.tuning)
     data = packed.open_packed(args.packed)
     results = _measure(args.cohort, params, data, found)
     _write(args, params, data, results)

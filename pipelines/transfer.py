@@ -13,7 +13,6 @@ from typing import Any
 from melanoma import config, files
 from melanoma.data import packed
 from melanoma.evaluation import transfer
-from melanoma.training_sections import Hyperparameters
 from pipelines import _cli, _study_runs, _training, _transfer
 
 
@@ -29,9 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--predictions", type=Path, required=True, help="table to write")
     args = parser.parse_args(argv)
 
-    params, tuning = config.load(args.params), files.read_json(args.tuning)
-    with files.as_written(args.tuning):
-        found = Hyperparameters.model_validate(tuning["best"]["hyperparameters"])
+    params, found = config.load(args.params), _study_runs.best_of_search(args.tuning)
     data = packed.open_packed(args.packed)
     stage = _transfer.Stage(args.cohort, params, data, args.accepted, found)
     with _study_runs.trained(stage) as (outcome, parent):
