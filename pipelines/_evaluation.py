@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from melanoma import files, schema, tracking
+from melanoma import files, fingerprint, schema, tracking
 from melanoma.config import Params
 from melanoma.data import tables
 from melanoma.data.packed import Packed
@@ -93,11 +93,18 @@ def log(
         "run_id": run.run_id,
         "model_uri": uri,
         "limits": limits.model_dump(),
-        "code_sha256": export.code_digest(),
+        fingerprint.CODE_TAG: fingerprint.digest_of_code(),
+        fingerprint.FILES_TAG: _digest_of_logged(uri),
         "network_sha256": files.sha256_of_file(network),
         "operating_point": point.to_dict(),
         "crop": None if stage.data.crop is None else stage.data.crop.to_dict(),
     }
+
+
+def _digest_of_logged(uri: str) -> str:
+    """Digest of all files of the model that was just logged, as the artifact store has them."""
+    with tempfile.TemporaryDirectory(prefix="logged-") as folder:
+        return fingerprint.digest_of_files(tracking.download(uri, Path(folder)))
 
 
 def _log_origin(stage: Stage, run: tracking.Run) -> None:

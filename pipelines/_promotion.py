@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from melanoma import files, schema, tracking
+from melanoma import files, fingerprint, schema, tracking
 from melanoma.data import crops
 from melanoma.data.packed import Packed
 from melanoma.errors import TrackingError
@@ -34,6 +34,7 @@ class Candidate:
         references: Scores of the references by image.
         slices: Of the model.
         assigned: Groups of all images that were ever accepted.
+        accepted: Accepted records, with `path` and `sha256` of each image.
         num_bins: Of the expected calibration error.
     """
 
@@ -46,6 +47,7 @@ class Candidate:
     references: pd.DataFrame
     slices: list[dict[str, Any]]
     assigned: pd.DataFrame
+    accepted: pd.DataFrame
     num_bins: int
 
     @property
@@ -106,6 +108,7 @@ def _register(candidate: Candidate) -> versions.Version:
         versions.DIGEST_TAG: candidate.digest,
         versions.NETWORK_TAG: candidate.entry["network_sha256"],
         versions.SETTINGS_TAG: settings_digest,
+        **{tag: candidate.entry[tag] for tag in (fingerprint.FILES_TAG, fingerprint.CODE_TAG)},
         **_crop_tags(candidate),
         "cohort": candidate.cohort,
         "model": candidate.model,
@@ -139,18 +142,8 @@ def _require_operating_point(candidate: Candidate, settings: Path) -> None:
 def _judge(
     candidate: Candidate, champion: versions.Version | None, rules: Promote, folder: Path
 ) -> dict[str, Any]:
-    contest = _champion.prepare_contest(
-        candidate.data,
-        candidate.predictions,
-        candidate.model,
-        references=candidate.references,
-        slices=candidate.slices,
-        num_bins=candidate.num_bins,
-        champion=champion,
-        assigned=candidate.assigned,
-        folder=folder,
-    )
-    return gate.judge(contest, rules)
+    contest, notes = _champion.prepare_contest(candidate, champion, folder)
+    return gate.judge(contest, rules) | notes
 
 
 def _carry_out(candidate: Candidate, number: int, verdict: dict[str, Any]) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from melanoma import config, files
-from melanoma.data import packed, splits
+from melanoma.data import packed, splits, tables
 from melanoma.evaluation import headline
 from pipelines import _card, _cli, _promotion
 
@@ -62,6 +62,7 @@ def _open_candidate(args: argparse.Namespace, params: config.Params) -> _promoti
         references=files.read_csv(args.references, dtype={"image_id": "string"}),
         slices=files.read_json(args.slices)[model],
         assigned=splits.read_assigned(args.assigned),
+        accepted=tables.read_tables(args.accepted, params.members(args.cohort), tables.ACCEPTED_COLUMNS),
         num_bins=params.evaluate.num_calibration_bins,
     )
 

@@ -88,6 +88,37 @@ def test_every_file_gets_the_row_that_the_served_model_answers(staged, images, t
     assert table["probability"].nunique() == 20
 
 
+def test_files_keep_their_rows_whatever_order_they_are_asked_in(staged, images):
+    from melanoma.serving import folder
+
+    model = folder.load_model(MODEL)
+    names = folder.list_files(images)
+    mixed = [*reversed(names[::2]), *names[5:2:-1]]
+    right, again = (
+        {
+            row["file"]: row["probability"]
+            for batch in folder.score_files(model, images, asked)
+            for row in batch
+        }
+        for asked in (names, mixed)
+    )
+    assert set(again) == {str(name) for name in mixed}
+    assert all(again[name] == pytest.approx(right[name], abs=1e-12) for name in again)
+    assert len(set(right.values())) == 20
+
+
+def test_a_model_that_does_not_keep_the_index_is_refused(images):
+    from melanoma.errors import TrackingError
+    from melanoma.serving import folder
+
+    class Positions:
+        def predict(self, asked):
+            return pd.DataFrame({"probability": [0.5] * len(asked)})
+
+    with pytest.raises(TrackingError, match="nothing tells which image a row belongs to"):
+        list(folder.score_files(Positions(), images, folder.list_files(images)))
+
+
 def test_without_a_name_the_model_staged_for_the_active_cohort_is_taken(staged, images, tmp_path):
     assert run(images, tmp_path / "named.csv", "--model", MODEL) == 0
     assert run(images, tmp_path / "out.csv") == 0

@@ -1,3 +1,4 @@
+import hashlib
 import io
 import json
 import os
@@ -187,8 +188,12 @@ def test_the_model_runs_where_neither_tensorflow_nor_this_repository_is(
     (expected,) = POINT.calibration.apply(score)
     (answer,) = told["answer"]
     assert answer.pop("note").startswith("research software")
+    assert answer.pop("verification").startswith(
+        "not verified: the model was not loaded from a model registry"
+    )
     assert answer == {
         "image_id": "a",
+        "image_sha256": hashlib.sha256(frame["image"][0]).hexdigest(),
         "probability": expected,
         "decision": str(POINT.decide(expected)),
         "threshold": POINT.threshold,

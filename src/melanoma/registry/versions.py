@@ -1,5 +1,6 @@
 """Versions of registered models: found, registered, downloaded; what the gates said of them."""
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeAlias
@@ -10,6 +11,7 @@ from mlflow.exceptions import MlflowException
 
 from melanoma.errors import TrackingError
 from melanoma.files import sha256_of_file
+from melanoma.fingerprint import BYTECODE, CODE_FOLDER, FILES_TAG, digest_of_files
 from melanoma.tracking import Run, client, download
 
 CHALLENGER = "challenger"
@@ -85,6 +87,8 @@ def get_version(name: str, number: int) -> Version:
 def require_untouched(version: Version, folder: Path) -> Path:
     """The files of a version, below `folder`, when they are those that were registered.
 
+    A version that was registered before `FILES_TAG` existed is compared by its network and settings only.
+
     Raises:
         TrackingError: They are gone, or their digests are not those of the version's tags.
     """
@@ -105,7 +109,23 @@ def require_untouched(version: Version, folder: Path) -> Path:
                 f"its tag {tag} says {version.tags.get(tag)}. Nothing was moved. Bring the artifacts back "
                 "from a backup, or run `dvc repro --force evaluate` and promote anew."
             )
+    _require_same_files(version, files)
     return files
+
+
+def _require_same_files(version: Version, files: Path) -> None:
+    """Compare all files, the code that travels with the model too."""
+    for bytecode in (files / CODE_FOLDER).rglob(BYTECODE):
+        shutil.rmtree(bytecode)  # part of no digest, and Python would run it
+    found = digest_of_files(files)
+    expected = version.tags.get(FILES_TAG, found)
+    if found != expected:
+        raise TrackingError(
+            f"{version.name} version {version.version} cannot be trusted: its files have the digest {found}, "
+            f"its tag {FILES_TAG} says {expected}. A file was changed, added or removed, for instance below "
+            f"{CODE_FOLDER}/. Nothing was moved. Restore the artifacts from a backup, or run "
+            "`dvc repro --force evaluate` and promote again."
+        )
 
 
 def describe(name: str, number: int, text: str) -> None:

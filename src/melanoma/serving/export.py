@@ -1,6 +1,5 @@
 """Put network, operating point and the code of the scorer into an MLflow model."""
 
-import hashlib
 import io
 import shutil
 import tempfile
@@ -41,10 +40,12 @@ SIGNATURE = ModelSignature(
     outputs=Schema(
         [
             ColSpec(DataType.string, "image_id", required=False),
+            ColSpec(DataType.string, "image_sha256"),
             ColSpec(DataType.double, "probability"),
             ColSpec(DataType.string, "decision"),
             ColSpec(DataType.double, "threshold"),
             ColSpec(DataType.string, "model_version"),
+            ColSpec(DataType.string, "verification"),
             ColSpec(DataType.string, "note"),
             # Of models that were trained to tell classes apart.
             ColSpec(
@@ -121,15 +122,6 @@ def _taken_along(segmenter: Path | None, crop: Crop, folder: Path) -> Path:
             "again."
         )
     return Path(shutil.copyfile(segmenter, folder / SEGMENTER_FILE))
-
-
-def code_digest() -> str:
-    """Hex digest of the code that travels and decides: with other code, a model answers otherwise."""
-    package = Path(melanoma.__file__).parent
-    folders = (package / "serving", package / "scoring")
-    files = sorted(path for folder in folders for path in folder.glob("*.py"))
-    files += [package / "data" / f"{name}.py" for name in ("crops", "images", "plausibility")]
-    return hashlib.sha256("".join(map(sha256_of_file, files)).encode()).hexdigest()
 
 
 def example_image(size: int) -> bytes:

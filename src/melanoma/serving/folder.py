@@ -14,7 +14,17 @@ from melanoma.data.images import read_bytes
 from melanoma.errors import DataError, ImageError, TrackingError
 
 BATCH_SIZE = 16  # files at once: bounds the memory
-COLUMNS = ("file", "probability", "decision", "threshold", "model_version", "note", "problem")
+COLUMNS = (
+    "file",
+    "image_sha256",
+    "probability",
+    "decision",
+    "threshold",
+    "model_version",
+    "verification",
+    "note",
+    "problem",
+)
 
 
 def load_model(uri: str) -> Any:
@@ -85,12 +95,17 @@ def _score(model: Any, images: dict[Path, bytes]) -> dict[Path, dict[str, Any]]:
     """By file: its answer, or its `problem`. One bad file refuses a batch: then each is asked alone."""
     if not images:
         return {}
+    asked = pd.DataFrame({"image": pd.Series(images, dtype=object)})  # the index tells which file a row is of
     try:
-        answer = model.predict(pd.DataFrame({"image": pd.Series(list(images.values()), dtype=object)}))
+        answer = model.predict(asked)
     except MlflowException as error:
         if len(images) > 1:
             return {name: row for one in images.items() for name, row in _score(model, dict([one])).items()}
         problem = re.sub(r"^1 of 1 rows refused: row 0: ", "", str(error))
         return {name: {"problem": problem} for name in images}
-    rows = answer[[name for name in COLUMNS if name in answer]].to_dict("records")
-    return dict(zip(images, rows, strict=True))
+    if set(answer.index) != set(images):
+        raise TrackingError(
+            f"The model answered {len(answer)} rows whose index is not that of the {len(images)} rows asked, "
+            "so nothing tells which image a row belongs to. Name a model that this project has logged."
+        )
+    return dict(answer[[name for name in COLUMNS if name in answer]].to_dict("index"))

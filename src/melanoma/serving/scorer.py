@@ -5,6 +5,7 @@ Its code travels with the model (see `export`).
 """
 
 import base64
+import hashlib
 import io
 import os
 from collections.abc import Mapping, Sequence
@@ -26,13 +27,17 @@ from melanoma.data import crops
 from melanoma.data.images import load_square, open_image
 from melanoma.data.plausibility import require_plausible
 from melanoma.errors import ImageError, TrackingError, first_offenders
+from melanoma.fingerprint import digest_of_code, travelling_code
 from melanoma.scoring.diagnosis import POSITION, beside_probability
 from melanoma.scoring.occlusion import occlusion_map, overlay
 from melanoma.serving import server
+from melanoma.serving.images_given import require_bytes
 from melanoma.serving.network import Network
+from melanoma.serving.own_process import IS_INSIDE, OwnProcess
 from melanoma.serving.posted import MEGABYTE
 from melanoma.serving.segmenter import Cutter, Segmenter
 from melanoma.serving.settings import Settings, require_untouched
+from melanoma.serving.verification import verify
 
 SETTINGS_DIGEST = "settings_sha256"  # in the metadata of the MLflow model
 SYNTHETIC = "trained on drawn images only: its answers say nothing about skin"
@@ -47,19 +52,26 @@ class MelanomaScorer(PythonModel):
     def load_context(self, context: PythonModelContext) -> None:
         """Load network, operating point and limits from the model's artifacts.
 
+        Where this process has imported other code than the model's own, the model is loaded by a process of
+        its own, which then answers.
+
         Raises:
-            TrackingError: They are not those that were logged, or the model was made for pictures that are
-                cut by hand-drawn masks.
+            TrackingError: The files are not those that were registered or logged, the model's own code
+                cannot be run, or the model was made for pictures that are cut by hand-drawn masks.
         """
         network, settings = (Path(context.artifacts[name]) for name in ("network", "settings"))
         model = _model_folder(network)
+        self._own_process = _open_own_process(model)
+        if self._own_process is not None:
+            return
+        self._verification = verify(model)
         metadata = yaml.safe_load((model / "MLmodel").read_text(encoding="utf-8"))["metadata"]
         require_untouched(settings, metadata[SETTINGS_DIGEST], what="settings")
         self._settings = Settings.read(settings)
         require_untouched(network, self._settings.network_sha256, what="network")
         self._network = Network(network)
         self._cutter = _open_cutter(self._settings.crop, context.artifacts)
-        self._version = _registered_version(model) or self._settings.run_id
+        self._version = self._verification.version or self._settings.run_id
         notes = [schema.NOT_A_DEVICE, *([SYNTHETIC] if self._settings.is_synthetic else [])]
         self._note = "; ".join(notes)
         server.guard(self._settings.limits, self.answer)
@@ -74,29 +86,33 @@ class MelanomaScorer(PythonModel):
 
         Args:
             context: Not used after loading.
-            model_input: Column `image` (bytes), optionally `image_id`.
+            model_input: Column `image` (bytes, bytearray or memoryview of an image file), optionally
+                `image_id`.
             params: `threshold`, a probability, asks for two answers at that threshold; None does not.
                 `explain` asks for a picture of where the score falls when a place is covered.
 
         Returns:
-            Columns `image_id`, `probability` (calibrated, 0..1), `decision` (benign, refer, malignant),
-            `threshold`, `model_version`, `note`; of a model that was trained to tell classes apart also
-            `diagnosis`, the probability of each class by its name; where asked for, `saliency` (base64 of a
-            PNG).
+            A row for each row of `model_input`, with its index. Columns `image_id`, `image_sha256` (of the
+            bytes), `probability` (calibrated, 0..1), `decision` (benign, refer, malignant), `threshold`,
+            `model_version`, `verification` (see `verification.Verification`), `note`; of a model that was
+            trained to tell classes apart also `diagnosis`, the probability of each class by its name; where
+            asked for, `saliency` (base64 of a PNG).
 
         Raises:
             MlflowException: Answered as 400: rows that are no usable images, by number and reason; no
                 rows or too many; a threshold outside 0..1.
         """
         ids = model_input["image_id"] if "image_id" in model_input else [None] * len(model_input)
-        columns = self.answer(
-            list(model_input["image"]), [None if pd.isna(one) else one for one in ids], params or {}
-        )
+        image_ids = [None if pd.isna(one) else one for one in ids]
+        images = require_bytes(model_input["image"])
+        answer = self.answer if self._own_process is None else self._own_process.predict
+        columns = answer(images, image_ids, params or {})
+        rows = pd.DataFrame(columns, index=model_input.index)
         # As objects: JSON has no nan, which pandas would put where an id is missing.
-        return pd.DataFrame(columns).assign(image_id=pd.Series(columns["image_id"], dtype=object))
+        return rows.assign(image_id=pd.Series(columns["image_id"], dtype=object, index=rows.index))
 
     def answer(
-        self, images: Sequence[object], image_ids: Sequence[str | None], params: Mapping[str, Any]
+        self, images: Sequence[bytes], image_ids: Sequence[str | None], params: Mapping[str, Any]
     ) -> dict[str, list[Any]]:
         """What `predict` answers, as columns of plain values."""
         limits = self._settings.limits
@@ -110,10 +126,12 @@ class MelanomaScorer(PythonModel):
         probability = point.calibration.apply(score)
         columns: dict[str, list[Any]] = {
             "image_id": list(image_ids),
+            "image_sha256": [hashlib.sha256(encoded).hexdigest() for encoded in images],
             "probability": probability.tolist(),
             "decision": point.decide(probability, threshold).tolist(),
             "threshold": [point.threshold if threshold is None else threshold] * len(images),
             "model_version": [self._version] * len(images),
+            "verification": [self._verification.words] * len(images),
             "note": [f"{UNCUT}; {self._note}" if whole else self._note for whole in is_whole],
         }
         if softmax is not None:
@@ -148,6 +166,19 @@ def _require_count(num_rows: int, max_rows: int) -> None:
         raise _refusal(f"expected 1 to {max_rows} rows, got {num_rows}")
 
 
+def _open_own_process(model: Path) -> OwnProcess | None:
+    """A process with the model's own code; None where this process has imported the same code."""
+    own, here = digest_of_code(travelling_code(model)), digest_of_code()
+    if own == here:
+        return None
+    if server.is_scoring_server() or os.environ.get(IS_INSIDE):
+        raise TrackingError(
+            f"The code that travels with {model} (digest {own}) is not the code that was imported to run it "
+            f"(digest {here}). Remove other copies of the package melanoma from PYTHONPATH."
+        )
+    return OwnProcess(model)
+
+
 def _open_cutter(crop: crops.Crop | None, artifacts: Mapping[str, str]) -> Cutter | None:
     """What cuts pictures before they are scored; None where they stay whole."""
     if crop is None:
@@ -163,11 +194,11 @@ def _open_cutter(crop: crops.Crop | None, artifacts: Mapping[str, str]) -> Cutte
 
 
 def _decode(
-    images: Sequence[object], size: int, limits: Mapping[str, int], cutter: Cutter | None
+    images: Sequence[bytes], size: int, limits: Mapping[str, int], cutter: Cutter | None
 ) -> tuple[np.ndarray, list[bool]]:
     """Pixels `(n, size, size, 3)` uint8 of encoded images, and which stayed whole against the rule."""
     most = limits["max_request_megabytes"] * MEGABYTE
-    num_bytes = sum(len(encoded) for encoded in images if isinstance(encoded, bytes))
+    num_bytes = sum(map(len, images))
     if num_bytes > most:
         raise _refusal(f"the images have {num_bytes:,} bytes together, at most {most:,} are taken")
     load = partial(_load, size=size, min_side=limits["min_image_side"], cutter=cutter)
@@ -180,11 +211,9 @@ def _decode(
 
 
 def _load(
-    encoded: object, *, size: int, min_side: int, cutter: Cutter | None
+    encoded: bytes, *, size: int, min_side: int, cutter: Cutter | None
 ) -> tuple[np.ndarray, bool] | ImageError:
     """Pixels for the network and whether there was no lesion to cut out; or why there are none."""
-    if not isinstance(encoded, bytes):
-        return ImageError(f"image must be base64 of an image file, got {type(encoded).__name__}")
     try:
         width, height = open_image(encoded).size
         if min(width, height) < min_side:
@@ -205,11 +234,3 @@ def _refusal(message: str) -> MlflowException:
 def _model_folder(artifact: Path) -> Path:
     """The folder of the MLflow model that `artifact` lies in."""
     return next(folder for folder in artifact.parents if (folder / "MLmodel").exists())
-
-
-def _registered_version(model: Path) -> str | None:
-    """Version in the registry, from the file that MLflow lays into a model it loads from there."""
-    meta = model / "registered_model_meta"
-    content = yaml.safe_load(meta.read_text(encoding="utf-8")) if meta.exists() else {}
-    number = content.get("model_version")  # null when not loaded from the registry
-    return None if number is None else str(number)

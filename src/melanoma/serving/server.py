@@ -37,10 +37,15 @@ def guard(limits: Mapping[str, int], answer: Answer) -> None:
         limits: See `settings.Settings`.
         answer: Scores what may be scored.
     """
-    server = sys.modules.get(SERVER)
-    if server is None or MODEL_PATH not in os.environ:
+    if not is_scoring_server():
         return
+    server = sys.modules[SERVER]
     server.invocations = guarded(server.InvocationsResponse, limits, answer)  # type: ignore[attr-defined]
+
+
+def is_scoring_server() -> bool:
+    """Whether this process is MLflow's scoring server."""
+    return SERVER in sys.modules and MODEL_PATH in os.environ
 
 
 def guarded(response: Callable[..., Any], limits: Mapping[str, int], answer: Answer) -> Invocations:

@@ -1,6 +1,5 @@
 """What travels with the network: written by `export`, read by the scorer."""
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -9,6 +8,7 @@ from typing import Any
 
 from melanoma.data.crops import Crop
 from melanoma.errors import TrackingError
+from melanoma.fingerprint import sha256_of_file
 from melanoma.scoring.operating_point import OperatingPoint
 
 
@@ -52,7 +52,7 @@ def require_untouched(path: Path, sha256: str, *, what: str) -> None:
     Raises:
         TrackingError: Its bytes have another digest.
     """
-    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    found = sha256_of_file(path)
     if found != sha256:
         raise TrackingError(
             f"The {what} of this model is not the one that was logged: expected sha256 {sha256}, found "

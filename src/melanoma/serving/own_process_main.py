@@ -1,0 +1,42 @@
+"""What `own_process` starts: loads a model, whose own code is imported, and answers line by line.
+
+Run as `python -P own_process_main.py MODEL_FOLDER`. It must import nothing of this package before the model
+is loaded. Each question is a line of JSON on standard input, each reply one on standard output.
+"""
+
+import base64
+import json
+import os
+import sys
+from typing import IO, Any
+
+import mlflow
+import pandas as pd
+from mlflow.exceptions import MlflowException
+
+
+def main(model_folder: str, answers: IO[str]) -> None:
+    """Answer until the input ends."""
+    model = mlflow.pyfunc.load_model(model_folder)
+    print(json.dumps({"is_ready": True}), file=answers, flush=True)
+    for line in sys.stdin:
+        print(json.dumps(_reply(model, json.loads(line))), file=answers, flush=True)
+
+
+def _reply(model: Any, asked: dict[str, Any]) -> dict[str, Any]:
+    images = [base64.b64decode(text) for text in asked["images"]]
+    frame = pd.DataFrame(
+        {"image": pd.Series(images, dtype=object), "image_id": pd.Series(asked["image_ids"], dtype=object)}
+    )
+    try:
+        answer = model.predict(frame, params=asked["params"])
+    except MlflowException as error:
+        return {"refusal": error.message, "error_code": error.error_code}
+    return {"columns": answer.to_dict("list")}
+
+
+if __name__ == "__main__":
+    # Whatever a library prints goes to standard error, so that answers alone go to standard output.
+    replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    main(sys.argv[1], replies)

@@ -1,0 +1,110 @@
+"""Whether a model that is being loaded is the version that was registered.
+
+Travels with the model. A model's folder cannot vouch for itself: whoever can change a file can change a
+digest beside it. So the digest of all files is kept as a tag of the registered version and is compared here.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import mlflow
+import yaml
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+
+from melanoma.errors import TrackingError
+from melanoma.fingerprint import FILES_TAG, REGISTERED_META, digest_of_files
+
+VERIFIED = "verified"
+NOT_VERIFIED = "not verified"
+SQLITE = "sqlite:///"
+# MLflow waits up to 120 seconds and repeats a request seven times; a model is not to be kept waiting so long.
+PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "5"}
+UNKNOWN_VERSION = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What is known about the origin of a loaded model.
+
+    Attributes:
+        version: Number of the registered version; None where the registry did not confirm that it exists.
+        words: `verified`, or `not verified` with the reason. Part of every answer.
+    """
+
+    version: str | None
+    words: str
+
+
+def verify(model: Path) -> Verification:
+    """Compare the files of an MLflow model with the registry.
+
+    Args:
+        model: Folder of the model, with the file `MLmodel`.
+
+    Raises:
+        TrackingError: The registry knows no such version, or the files are not those that were registered.
+    """
+    name, number = _registered_as(model)
+    if name is None or number is None:
+        return Verification(None, f"{NOT_VERIFIED}: the model was not loaded from a model registry")
+    tags = _tags_of(name, number, model)
+    if tags is None:
+        return Verification(None, f"{NOT_VERIFIED}: the model registry cannot be asked")
+    if FILES_TAG not in tags:
+        reason = f"version {number} has no tag {FILES_TAG}"
+        return Verification(number, f"{NOT_VERIFIED}: {reason}")
+    found = digest_of_files(model)
+    if tags[FILES_TAG] != found:
+        raise TrackingError(
+            f"The files of {name} version {number} are not those that were registered: expected the digest "
+            f"{tags[FILES_TAG]} (tag {FILES_TAG} of the version), found {found} in {model}. A file was "
+            "changed, added or removed. Restore the model from a backup of the artifact store, or log and "
+            "promote it again."
+        )
+    return Verification(number, VERIFIED)
+
+
+def _registered_as(model: Path) -> tuple[str | None, str | None]:
+    """Name and version that MLflow wrote into the folder; None where it was not loaded from a registry."""
+    meta = model / REGISTERED_META
+    if not meta.is_file():
+        return None, None
+    content = yaml.safe_load(meta.read_text(encoding="utf-8")) or {}
+    name, number = content.get("model_name"), content.get("model_version")
+    return (None, None) if name is None or number is None else (str(name), str(number))
+
+
+def _tags_of(name: str, number: str, model: Path) -> dict[str, str] | None:
+    """Tags of a registered version; None where the registry does not answer."""
+    uri = mlflow.get_registry_uri()
+    if uri.startswith(SQLITE) and not Path(uri.removeprefix(SQLITE)).is_file():
+        return None  # asking would create an empty store
+    try:
+        with _short_patience():
+            return dict(MlflowClient().get_model_version(name, number).tags)
+    except MlflowException as error:
+        if error.error_code not in UNKNOWN_VERSION:
+            return None
+        raise TrackingError(
+            f"{model / REGISTERED_META} says that this model is {name!r} version {number!r}, which the model "
+            f"registry {uri} does not know. Load the model by its address models:/<name>/<version>, or "
+            f"remove {REGISTERED_META} to load it without verification."
+        ) from error
+    except Exception:  # each kind of store raises errors of its own libraries
+        return None
+
+
+@contextmanager
+def _short_patience() -> Iterator[None]:
+    """Let MLflow give up after seconds, unless the environment says otherwise."""
+    added = {key: value for key, value in PATIENCE.items() if key not in os.environ}
+    os.environ.update(added)
+    try:
+        yield
+    finally:
+        for key in added:
+            os.environ.pop(key, None)
