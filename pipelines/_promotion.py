@@ -69,7 +69,7 @@ def promote(candidate: Candidate, rules: Promote) -> dict[str, Any]:
     run = tracking.resume_run(candidate.entry["run_id"])
     with moves.turn(candidate.name), tempfile.TemporaryDirectory(prefix="promote-") as folder:
         version = _register(candidate)
-        versions.require_untouched(version, Path(folder) / "challenger")
+        versions.require_untouched(version, Path(folder))
         versions.set_alias(candidate.name, versions.CHALLENGER, version.version)
         champion = versions.find_version(candidate.name, versions.STAGING)
         is_holder = champion is not None and champion.version == version.version

@@ -8,8 +8,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from melanoma import tracking
+from melanoma import fingerprint, tracking
 from melanoma.registry import ledger, versions
+from pipelines import _champion
 from tests.imports import ROOT
 from tests.pipelines.workspace import change_params, command, copy, copy_with_store, inside, run_stage
 
@@ -209,6 +210,91 @@ def test_the_model_card_is_written_and_hangs_on_run_and_version(at_workspace):
     assert len(shown) > 4000
     run_id = version.tags["run_id"]
     assert "model_card.md" in {file.path for file in tracking.client().list_artifacts(run_id)}
+
+
+def give_other_code(change) -> None:
+    """Let the code that travels with the selected model be another, as if other code had logged it."""
+    models = json.loads(Path("reports/sample/models.json").read_text())
+    entry = models[models["selected"]]
+    logged = tracking.client().get_logged_model(entry["model_uri"].removeprefix("models:/"))
+    folder = Path(logged.artifact_location.removeprefix("file://"))
+    change(fingerprint.travelling_code(folder))
+    entry[fingerprint.FILES_TAG] = fingerprint.digest_of_files(folder)
+    entry[fingerprint.CODE_TAG] = fingerprint.digest_of_code(fingerprint.travelling_code(folder))
+    Path("reports/sample/models.json").write_text(json.dumps(models))
+
+
+def turn_scores(code: Path) -> None:
+    """Code that calls malignant what this code calls benign."""
+    module, head = (
+        code / "scoring" / "operating_point.py",
+        "def apply(self, score: np.ndarray) -> np.ndarray:\n",
+    )
+    module.write_text(module.read_text().replace(head, f"{head}        score = 1.0 - score\n", 1))
+
+
+def break_code(code: Path) -> None:
+    (code / "schema.py").write_text("raise SystemExit('this code needs an older Python')\n")
+
+
+def test_a_champion_is_scored_by_its_own_code(fresh):
+    give_other_code(turn_scores)
+    assert run_stage("promote") == 0
+    code = versions.find_version(NAME, versions.STAGING).tags[fingerprint.CODE_TAG]
+    assert code != fingerprint.digest_of_code()
+    another_version(fresh)
+    assert run_stage("promote") == 0
+    result = verdict()
+    assert result["champion_scored_by"] == _champion.OWN_CODE
+    assert result["refused_by_champion"] == []
+    challenger, champion = result["challenger"]["auc_roc"]["value"], result["champion"]["auc_roc"]["value"]
+    assert champion == pytest.approx(1 - challenger)
+    assert champion != challenger
+
+
+def test_a_champion_of_the_same_code_is_scored_here(fresh):
+    assert run_stage("promote") == 0
+    another_version(fresh)
+    assert run_stage("promote") == 0
+    assert verdict()["champion_scored_by"] == _champion.SAME_CODE
+    assert verdict()["challenger"]["auc_roc"] == verdict()["champion"]["auc_roc"]
+
+
+def test_a_champion_whose_code_cannot_be_run_is_refused_and_nothing_moves(fresh, capsys):
+    give_other_code(break_code)
+    assert run_stage("promote") == 0
+    holder = versions.find_version(NAME, versions.STAGING).version
+    another_version(fresh)
+    assert run_stage("promote") == 1
+    message = capsys.readouterr().err
+    assert "cannot be compared with the challenger" in message
+    assert "this code needs an older Python" in message
+    assert versions.find_version(NAME, versions.STAGING).version == holder
+
+
+def test_an_image_that_was_changed_since_is_not_given_to_a_champion_of_other_code(fresh, capsys):
+    give_other_code(turn_scores)
+    assert run_stage("promote") == 0
+    another_version(fresh)
+    splits = pd.read_csv("data/splits/sample.csv", dtype="string")
+    accepted = pd.read_parquet("data/accepted/sample.parquet").set_index("image_id")
+    path = Path(accepted.loc[splits.loc[splits["split"] == "test", "image_id"].iloc[0], "path"])
+    path.write_bytes(path.read_bytes() + b" ")
+    assert run_stage("promote") == 1
+    assert f"1 test images are not there as they were validated: {path}" in capsys.readouterr().err
+
+
+def test_a_champion_that_takes_images_of_another_size_is_compared_on_the_image_files(fresh):
+    assert run_stage("promote") == 0
+    change_params(fresh / "params.yaml", pack={"image_size": 40})
+    for stage in ("pack", "tune", "train", "evaluate", "audit"):
+        assert run_stage(stage) == 0
+    assert run_stage("promote") == 0
+    assert verdict()["champion_scored_by"] == _champion.SAME_CODE
+    assert verdict()["num_images"] > 0
+    champion = verdict()["champion"]["auc_roc"]["value"]
+    first = json.loads(versions.get_version(NAME, 1).tags["test_auc_roc"])
+    assert champion == pytest.approx(first)
 
 
 def test_images_that_the_champion_learned_from_do_not_count(fresh):

@@ -161,9 +161,9 @@ def note_verdict(version: Version, run: Run, reasons: list[str], *, previous: in
 
 
 def download_version(version: Version, folder: Path) -> Path:
-    """The files of a registered version, below `folder`.
+    """The files of a registered version, in a folder of their own below `folder`.
 
     Raises:
         TrackingError: They are gone from the artifact store.
     """
-    return download(f"models:/{version.name}/{version.version}", folder)
+    return download(f"models:/{version.name}/{version.version}", folder / f"{version.name}-{version.version}")
