@@ -141,3 +141,15 @@ def test_the_card_says_what_part_of_a_picture_the_network_sees(sources):
     sources.entry["crop"] = crop
     card = model_card.write(sources)
     assert "The network sees the square around the lesion, as a U-Net shows it, with a margin of 0.15" in card
+
+
+def test_the_card_says_which_code_scored_the_champion_and_what_it_refused(sources):
+    alone = model_card.write(sources)
+    assert "The champion was scored" not in alone
+    compared = {"champion_scored_by": "its own code", "refused_by_champion": []}
+    card = model_card.write(changed(sources, promotion=sources.promotion | compared))
+    assert "The champion was scored by its own code." in card
+    assert "It refused" not in card
+    compared["refused_by_champion"] = ["a", "b"]
+    card = model_card.write(changed(sources, promotion=sources.promotion | compared))
+    assert "It refused 2 images, which are left out for both." in card

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from melanoma import tracking
 from melanoma.files import sha256_of_file
+from melanoma.fingerprint import FILES_TAG, digest_of_files
 from melanoma.registry import ledger, moves, versions
 
 NAME = "melanoma-ph2"
@@ -31,6 +32,8 @@ class Shelf:
         model = self.folder / "models" / run.info.run_id
         (model / "artifacts").mkdir(parents=True)
         (model / "artifacts" / "model.onnx").write_text(f"network of {run.info.run_id}")
+        (model / "code" / "melanoma").mkdir(parents=True)
+        (model / "code" / "melanoma" / "schema.py").write_text("CLASSES = ()")
         (model / "artifacts" / "settings.json").write_text(f'{{"run": "{run.info.run_id}"}}')
         store.log_artifacts(run.info.run_id, str(model), "model")
         store.set_terminated(run.info.run_id)
@@ -39,6 +42,7 @@ class Shelf:
             "run_id": run.info.run_id,
             versions.NETWORK_TAG: sha256_of_file(model / "artifacts" / "model.onnx"),
             versions.SETTINGS_TAG: sha256_of_file(model / "artifacts" / "settings.json"),
+            FILES_TAG: digest_of_files(model),
         } | tags
         if not store.search_registered_models(f"name = '{name}'"):
             store.create_registered_model(name)
@@ -50,10 +54,14 @@ class Shelf:
         )
         return int(made.version)
 
+    def model(self, number: int) -> Path:
+        """Where a version lies in the artifact store."""
+        source = tracking.client().get_model_version(NAME, str(number)).source
+        return Path(source.removeprefix("file://"))
+
     def artifact(self, number: int, file: str) -> Path:
         """Where a file of a version lies in the artifact store."""
-        source = tracking.client().get_model_version(NAME, str(number)).source
-        return Path(source.removeprefix("file://")) / "artifacts" / file
+        return self.model(number) / "artifacts" / file
 
     def move(self, number: int, *, alias: str = versions.STAGING, kind: str = ledger.PROMOTE) -> int | None:
         with moves.turn(NAME):

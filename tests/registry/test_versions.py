@@ -2,6 +2,7 @@ import pytest
 
 from melanoma import tracking
 from melanoma.errors import TrackingError
+from melanoma.fingerprint import BYTECODE, FILES_TAG
 from melanoma.registry import versions
 from tests.registry.shelf import NAME
 
@@ -64,3 +65,37 @@ def test_a_version_without_one_of_the_digests_is_refused(shelf, tmp_path, tag):
     number = shelf.register(**{tag: None})
     with pytest.raises(TrackingError, match=f"version {number} has no digests of its files"):
         versions.require_untouched(versions.get_version(NAME, number), tmp_path / "there")
+
+
+def test_code_that_was_changed_in_the_artifact_store_is_refused(shelf, tmp_path):
+    number = shelf.register()
+    (shelf.model(number) / "code" / "melanoma" / "schema.py").write_text("CLASSES = ('benign',)")
+    with pytest.raises(
+        TrackingError, match=rf"{NAME} version {number} cannot be trusted: .* tag {FILES_TAG}"
+    ):
+        versions.require_untouched(versions.get_version(NAME, number), tmp_path / "there")
+
+
+def test_a_file_that_was_added_in_the_artifact_store_is_refused(shelf, tmp_path):
+    number = shelf.register()
+    (shelf.model(number) / "code" / "sitecustomize.py").write_text("")
+    with pytest.raises(TrackingError, match="changed, added or removed"):
+        versions.require_untouched(versions.get_version(NAME, number), tmp_path / "there")
+
+
+def test_bytecode_in_the_artifact_store_is_left_behind(shelf, tmp_path):
+    number = shelf.register()
+    bytecode = shelf.model(number) / "code" / "melanoma" / BYTECODE
+    bytecode.mkdir()
+    (bytecode / "schema.cpython-311.pyc").write_bytes(b"other code")
+    files = versions.require_untouched(versions.get_version(NAME, number), tmp_path / "there")
+    assert (files / "code" / "melanoma" / "schema.py").exists()
+    assert list(files.rglob("*.pyc")) == []
+
+
+def test_a_version_that_has_no_digest_of_all_files_is_compared_by_network_and_settings(shelf, tmp_path):
+    number = shelf.register(**{FILES_TAG: None})
+    versions.require_untouched(versions.get_version(NAME, number), tmp_path / "there")
+    shelf.artifact(number, "model.onnx").write_text("changed")
+    with pytest.raises(TrackingError, match="model.onnx has the sha256"):
+        versions.require_untouched(versions.get_version(NAME, number), tmp_path / "again")

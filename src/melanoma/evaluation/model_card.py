@@ -292,11 +292,20 @@ def _verdict(sources: Sources) -> str:
     said = "passed and holds the alias staging" if promotion["is_promoted"] else "refused"
     looks = promotion["looks"]
     return (
-        f"## Gates\n\nVerdict: **{said}**.\n\n{markdown(table)}\n\n"
+        f"## Gates\n\nVerdict: **{said}**.\n\n{markdown(table)}\n\n{_champion(promotion)}"
         f"These test images have been looked at {looks['num_looks']} times, at {looks['num_models']} models, "
         f"{looks['num_choices']} times to choose; looks of the study's stages are not among them. The more "
         "often, the more optimistic are figures on them."
     )
+
+
+def _champion(promotion: Mapping[str, Any]) -> str:
+    """Which code scored the champion, where there was one to compare with."""
+    if "champion_scored_by" not in promotion:
+        return ""
+    refused = len(promotion["refused_by_champion"])
+    left_out = f" It refused {refused} images, which are left out for both." if refused else ""
+    return f"The champion was scored by {promotion['champion_scored_by']}.{left_out}\n\n"
 
 
 def _passed(gate: Mapping[str, Any]) -> str:
