@@ -97,5 +97,5 @@ def test_a_version_that_has_no_digest_of_all_files_is_compared_by_network_and_se
     number = shelf.register(**{FILES_TAG: None})
     versions.require_untouched(versions.get_version(NAME, number), tmp_path / "there")
     shelf.artifact(number, "model.onnx").write_text("changed")
-    with pytest.raises(TrackingError, match="model.onnx has the sha256"):
+    with pytest.raises(TrackingError, match=r"model.onnx has the sha256"):
         versions.require_untouched(versions.get_version(NAME, number), tmp_path / "again")
