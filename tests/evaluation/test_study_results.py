@@ -16,6 +16,7 @@ def rows(protocol: str, view: str, seed: int, probability: list[float], **column
             "protocol": protocol,
             "view": view,
             "seed": seed,
+            "picture_id": ["a", "b", "c", "d"],
             "image_id": ["a", "b", "c", "d"],
             "group_id": ["a", "b", "c", "d"],
             "target": [1, 1, 0, 0],
@@ -97,7 +98,9 @@ def test_images_of_a_lesion_are_one_group_of_its_class():
     several = pd.concat(
         [
             rows("leak_free", "test", 1, RIGHT),
-            rows("leak_free", "test", 1, RIGHT, image_id=["e", "f", "g", "h"], group_id=["a", "b", "c", "x"]),
+            rows(
+                "leak_free", "test", 1, RIGHT, picture_id=["e", "f", "g", "h"], group_id=["a", "b", "c", "x"]
+            ),
         ]
     )
     view = study_results.of_network(several, DRAWS)["protocols"]["leak_free"]["views"]["test"]

@@ -14,13 +14,11 @@ IS_TESTED = np.array([True, True, False, True, True, False])
 
 
 def networks(probabilities, is_in=slice(None)) -> Repeats:
-    return Repeats(TARGET, GROUPS, np.array(probabilities)).take(is_in)
+    return Repeats(TARGET, GROUPS, np.array(probabilities), image_ids=np.arange(6).astype(str)).take(is_in)
 
 
 def measure(seen, unseen, *, min_groups=1):
-    return transfer.measure(
-        networks(seen, IS_TESTED), networks(unseen), IS_TESTED, DRAWS, min_groups=min_groups
-    )
+    return transfer.measure(networks(seen, IS_TESTED), networks(unseen), DRAWS, min_groups=min_groups)
 
 
 def test_the_source_left_out_is_measured_on_all_its_images_and_the_gap_on_its_test_images():
