@@ -121,6 +121,15 @@ def test_pictures_of_images_that_are_not_in_the_part_are_refused_by_name(opened)
         train.pictures(["a", "b"])
 
 
+def test_rows_of_a_part_of_another_cohort_are_refused_by_name(opened):
+    part = opened.part("train")
+    mixed = dataclasses.replace(part, image_ids=part.image_ids[::-1])
+    assert opened.rows_of(mixed)["image_id"].tolist() == ["e", "c", "a"]
+    other = dataclasses.replace(part, image_ids=np.array(["a", "c", "x"]))
+    with pytest.raises(DataError, match=r"The index of the packed cohort .* 1 images have no row \(x\)"):
+        opened.rows_of(other)
+
+
 def test_values_of_another_number_than_there_are_images_are_refused(opened):
     assert opened.by_image(np.arange(5))["d"] == 3
     with pytest.raises(ValueError, match="Length of values"):

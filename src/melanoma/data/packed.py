@@ -147,8 +147,14 @@ class Packed:
         )
 
     def rows_of(self, part: Part) -> pd.DataFrame:
-        """The index of a part's images, in its order."""
-        return self.index.iloc[part.rows].reset_index(drop=True)
+        """The index of a part's images, in its order.
+
+        Raises:
+            DataError: The part has images that are not of this cohort.
+        """
+        mine = self.index[self.index["image_id"].isin(part.image_ids)].set_index("image_id")
+        rows = align(mine, part.image_ids, what="The index of the packed cohort")
+        return rows.reset_index()[list(self.index.columns)]
 
 
 def class_positions(index: pd.DataFrame) -> np.ndarray | None:

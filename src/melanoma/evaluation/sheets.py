@@ -68,7 +68,8 @@ def image_sheet(images: np.ndarray, captions: Sequence[str], *, title: str, note
         axes.set_axis_off()
     if len(images) == 0:
         panels[0].text(0, 0.5, "nothing to show", fontsize=10)
-    for axes, image, caption in zip(panels, images, captions, strict=False):
+    pictures = zip(images, captions, strict=True)
+    for axes, (image, caption) in zip(panels, pictures, strict=False):  # the last row may have empty panels
         _show(axes, image, caption)
     return figure
 
