@@ -36,10 +36,12 @@ def describe(args: argparse.Namespace, params: Params, data: Packed) -> pd.DataF
 
 def score_references(data: Packed, described: pd.DataFrame, settings: Audit) -> pd.DataFrame:
     """The index with a column of probabilities for each of `schema.REFERENCE_NAMES`."""
-    return data.index[list(schema.SPLIT_COLUMNS)].assign(
-        colour=references.score_colours(data.images, data.index, settings),
-        file_facts=references.score_file_facts(described, data.index, settings),
-    )
+    scored = {
+        "colour": references.score_colours(data, settings),
+        "file_facts": references.score_file_facts(described, data.index, settings),
+    }
+    rows = data.index[list(schema.SPLIT_COLUMNS)]
+    return rows.merge(pd.DataFrame(scored), left_on="image_id", right_index=True, validate="one_to_one")
 
 
 def open_audited(
@@ -51,43 +53,43 @@ def open_audited(
         cutting = lesions.read_cutting(
             args.boxes,
             data.crop.kind,
+            image_ids=data.index["image_id"],
             margin_fraction=data.crop.margin_fraction,
             min_lesion_fraction=data.crop.min_lesion_fraction,
         )
     selected = models["selected"]
     part = data.part(schema.TEST)
     return audit.Audited(
-        rows=data.index.iloc[part.rows].reset_index(drop=True),
+        rows=data.rows_of(part),
         images=part.take(slice(None)),
-        masks=_masks(described.iloc[part.rows], data.images.shape[1], cutting),
+        masks=_masks(described[described["image_id"].isin(part.image_ids)], data.images.shape[1], cutting),
         score=Network(Path(getattr(args, selected)) / "model.onnx").score,
         point=OperatingPoint.from_dict(models[selected]["operating_point"]),
     )
 
 
-def _masks(described: pd.DataFrame, size: int, cutting: crops.Cutting | None) -> dict[int, np.ndarray]:
-    """By position, cut as the images are; those without a lesion are left out: `validate` lets them pass."""
+def _masks(described: pd.DataFrame, size: int, cutting: crops.Cutting | None) -> dict[str, np.ndarray]:
+    """By image_id, cut as the images are; those without a lesion are left out: `validate` lets them pass."""
     found = {}
     margin_fraction = 0.0 if cutting is None else cutting.crop.margin_fraction
-    for position, (image_id, path) in enumerate(
-        zip(described["image_id"], described["mask_path"], strict=True)
-    ):
+    for image_id, path in zip(described["image_id"], described["mask_path"], strict=True):
         if pd.isna(path):
             continue
         box = None if cutting is None else cutting.boxes.get(image_id)
         with suppress(ImageError):
             mask = masks.load_lesion(Path(path), size, box=box, margin_fraction=margin_fraction)
             if mask.any():
-                found[position] = mask
+                found[image_id] = mask
     return found
 
 
 def measure(audited: audit.Audited, scored: pd.DataFrame, settings: Audit) -> dict[str, Any]:
     """What `audit.json` holds besides its head."""
     measured = audit.measure(audited, settings)
-    is_test = (scored["split"] == schema.TEST).to_numpy()
-    of_test = {name: scored[name].to_numpy()[is_test] for name in schema.REFERENCE_NAMES}
-    compared = audit.compare(audited.rows, audited.probability(audited.images), of_test, settings)
+    tested = scored[scored["split"] == schema.TEST].set_index("image_id")
+    of_test = {name: tested[name] for name in schema.REFERENCE_NAMES}
+    plain = pd.Series(audited.probability(audited.images), index=audited.rows["image_id"])
+    compared = audit.compare(audited.rows, plain, of_test, settings)
     found = {
         "num_masks": len(audited.masks),
         "variants": measured,

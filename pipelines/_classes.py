@@ -8,7 +8,6 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from melanoma import files, schema, tracking
-from melanoma.data.packed import class_positions
 from melanoma.errors import DataError
 from melanoma.evaluation import diagnosis, diagnosis_report
 from melanoma.serving.network import Network
@@ -54,15 +53,17 @@ def _evaluate(stage: Stage, model: str, network: Network, run: tracking.Run, fol
 
 
 def _answers(stage: Stage, network: Network) -> diagnosis.Answers:
-    classes, rows = class_positions(stage.data.index), stage.data.index
-    if classes is None:
+    part = stage.data.part(schema.TEST)
+    if part.classes is None:
         raise DataError(
             "The networks tell classes apart, but the cohort was packed without them, by an earlier version. "
             "Run `dvc repro` to pack it again."
         )
-    is_test = (rows["split"] == schema.TEST).to_numpy()
-    softmax = network.score_classes(stage.data.part(schema.TEST).take(slice(None)))
-    return diagnosis.Answers(classes[is_test], rows["group_id"].to_numpy()[is_test], np.stack([softmax]))
+    # Classes, groups and answers are all in the order of the part.
+    softmax = network.score_classes(part.take(slice(None)))
+    return diagnosis.Answers(
+        part.classes, stage.data.rows_of(part)["group_id"].to_numpy(), np.stack([softmax])
+    )
 
 
 def _figures(

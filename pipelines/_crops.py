@@ -53,16 +53,15 @@ class Stage(_study_runs.Stage):
     def score(self, arm: Arm, result: Trained) -> pd.DataFrame:
         """What the network says of every test image."""
         part = arm.data.part(schema.TEST)
-        rows = arm.data.index.iloc[part.rows][["image_id", "group_id", "target"]]
-        scored = rows.assign(**arm.columns, probability=scores.predict(result.model, part))
-        return scored.reset_index(drop=True)
+        rows = arm.data.rows_of(part)[["image_id", "group_id", "target"]]  # in the order of the part
+        return rows.assign(**arm.columns, probability=scores.predict(result.model, part))
 
     def measure(self, arm: Arm, scored: pd.DataFrame) -> dict[str, float]:
         """The network's metrics on test under the names of the platform."""
         return {f"test_{name}": value for name, value in repeats.measure_once(scored).items()}
 
 
-def find_cuttings(boxes: Path, params: Params) -> dict[str, Cutting | None]:
+def find_cuttings(boxes: Path, params: Params, image_ids: pd.Series) -> dict[str, Cutting | None]:
     """What is cut out under each of `crops.kinds` that cuts anything; no `unet` where none is trained."""
     found: dict[str, Cutting | None] = {}
     for kind in params.crops.kinds:
@@ -71,6 +70,7 @@ def find_cuttings(boxes: Path, params: Params) -> dict[str, Cutting | None]:
         cutting = lesions.read_cutting(
             boxes,
             kind,
+            image_ids=image_ids,
             margin_fraction=params.pack.crop_margin_fraction,
             min_lesion_fraction=params.segment.min_lesion_fraction,
         )

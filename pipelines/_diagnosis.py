@@ -63,12 +63,11 @@ class Stage(_study_runs.Stage):
 
     def score(self, arm: Arm, result: Trained) -> pd.DataFrame:
         """What the network says of every test image, columns `diagnosis_study.PREDICTION_COLUMNS`."""
-        index = self.data.index
-        outputs = scores.predict_all(result.model, self.data.part(schema.TEST))
+        part = self.data.part(schema.TEST)
+        outputs = scores.predict_all(result.model, part)
         has_classes = arm.recipe.model.target == "diagnosis"
         softmax = outputs if has_classes else np.full((len(outputs), len(schema.CLASSES)), np.nan)
-        rows = index[index["split"] == schema.TEST].reset_index(drop=True)
-        return rows.assign(
+        return self.data.rows_of(part).assign(  # in the order of the part, as the outputs are
             **arm.columns, probability=outputs[:, 0], **dict(zip(schema.CLASSES, softmax.T, strict=True))
         )[list(diagnosis_study.PREDICTION_COLUMNS)]
 

@@ -58,11 +58,10 @@ def open_stage(args: argparse.Namespace, params: Params, data: Packed) -> Stage:
 
 def sheets(stage: Stage, report: Report, model: str, network: Network) -> dict[str, Figure]:
     """Sheets of test images by file name."""
-    part = stage.data.part(schema.TEST)
     return looks.draw_images(
         report,
         model,
-        part.take(slice(None)),
+        stage.data.part(schema.TEST),
         network.score,
         num=stage.params.evaluate.num_shown,
         note=stage.note,

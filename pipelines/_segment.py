@@ -27,7 +27,7 @@ class Stage:
         cohort: Its name.
         params: All parameters.
         assigned: Columns `schema.SPLIT_COLUMNS`.
-        pairs: Pictures and masks of its images, in their order.
+        pairs: Pictures and masks of its images.
         is_synthetic: Whether any image is drawn by a program.
     """
 
@@ -39,7 +39,9 @@ class Stage:
 
     def part(self, split: str) -> lesions.Pairs:
         """The images of a split that have a usable mask."""
-        return self.pairs.take((self.assigned["split"] == split).to_numpy() & self.pairs.has_mask)
+        split_of = self.assigned.set_index("image_id")["split"]
+        mine = schema.align(split_of, self.pairs.image_ids, what="The sides of images") == split
+        return self.pairs.take(mine.to_numpy() & self.pairs.has_mask)
 
 
 def open_stage(cohort: str, params: Params, assigned: pd.DataFrame, records: pd.DataFrame) -> Stage:
@@ -76,7 +78,9 @@ def by_network(
     own = _boxes(stage, found, [None] * len(found)).assign(crop=crops.UNET, segmenter_sha256=digest)
     scores = lesions.overlap(found, stage.pairs.lesions)
     scores[~stage.pairs.has_mask] = np.nan
-    judged = stage.assigned[["split", "dataset", "group_id"]].assign(**scores, is_found=own["problem"].isna())
+    # Both have the order of the pairs: `found` was made from them one by one, and `_boxes` from `found`.
+    scores = scores.assign(image_id=own["image_id"], is_found=own["problem"].isna())
+    judged = stage.assigned.merge(scores, on="image_id", validate="one_to_one")
     settings = stage.params.segment
     report |= {"is_trained": True, "segmenter": trained | {"sha256": digest}}
     report["splits"] = overlap.summarize(judged, num_draws=settings.num_bootstrap_draws, seed=settings.seed)
@@ -85,7 +89,7 @@ def by_network(
 
 def _boxes(stage: Stage, found: np.ndarray, problems: Any) -> pd.DataFrame:
     return lesions.boxes(
-        stage.assigned["image_id"],
+        stage.pairs.image_ids,
         found,
         problems,
         min_lesion_fraction=stage.params.segment.min_lesion_fraction,

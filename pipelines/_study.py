@@ -85,11 +85,7 @@ class Stage(_study_runs.Stage):
     def score(self, arm: Arm, result: Trained) -> pd.DataFrame:
         """What the network says of every test image it is asked about."""
         parts = [
-            material.rows.assign(
-                **arm.columns,
-                view=view,
-                probability=scores.predict(result.model, material.part(schema.TEST)),
-            )
+            _scored(result, material).assign(**arm.columns, view=view)
             for view, material in self.views[arm.key["protocol"]].items()
         ]
         return pd.concat(parts, ignore_index=True)[list(PREDICTION_COLUMNS)]
@@ -98,6 +94,14 @@ class Stage(_study_runs.Stage):
         """The network's metrics on test under the names of the platform."""
         found = repeats.measure_once(scored[scored["view"] == TEST_VIEW])
         return {f"test_{name}": value for name, value in found.items()}
+
+
+def _scored(result: Trained, material: Material) -> pd.DataFrame:
+    """The rows of a test side with what the network says of each picture."""
+    part = material.part(schema.TEST)
+    found = part.by_image(scores.predict(result.model, part))
+    probability = schema.align(found, material.rows["picture_id"], what="The scores of the test side")
+    return material.rows.assign(probability=probability.to_numpy())
 
 
 def _tested(material: Material) -> Material:

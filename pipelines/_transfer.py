@@ -12,7 +12,7 @@ from melanoma import schema, tracking
 from melanoma.data import leave_out, tables
 from melanoma.data.leave_out import Source
 from melanoma.data.packed import Packed, Part
-from melanoma.evaluation import references, transfer
+from melanoma.evaluation import references, repeats, transfer
 from melanoma.evaluation.repeats import Draws, Repeats
 from melanoma.training import features
 from melanoma.training.fit import Trained
@@ -46,7 +46,8 @@ class Stage(_study_runs.Stage):
         """All that are large enough."""
         index, columns = self.data.index, ["image_id", "source_collection"]
         records = tables.read_tables(self.accepted, self.params.members(self.cohort), columns)
-        collections = index[["image_id"]].merge(records, on="image_id", how="left")["source_collection"]
+        records = records[records["image_id"].isin(index["image_id"])]
+        collections = records.set_index("image_id")["source_collection"]
         return leave_out.find(index, collections, min_images=self.params.transfer.min_images)
 
     def arms(self) -> Iterator[Arm]:
@@ -84,13 +85,9 @@ class Stage(_study_runs.Stage):
     def score(self, arm: Arm, result: Trained) -> pd.DataFrame:
         """What the network says of every image of the source, or of the test side."""
         part = self._scored(self._source(arm))
-        return pd.DataFrame(
-            {
-                **arm.columns,
-                "image_id": self.data.index["image_id"].to_numpy()[part.rows],
-                "probability": features.predict(result.model, part, arm.recipe),
-            }
-        )[list(PREDICTION_COLUMNS)]
+        scored = part.by_image(features.predict(result.model, part, arm.recipe))
+        rows = scored.rename("probability").reset_index()
+        return rows.assign(**arm.columns)[list(PREDICTION_COLUMNS)]
 
     def measure(self, arm: Arm, scored: pd.DataFrame) -> dict[str, float]:
         """The AUC on what was scored."""
@@ -109,15 +106,9 @@ class Stage(_study_runs.Stage):
     def repeats(self, predictions: pd.DataFrame, network: str, source: Source | None) -> Repeats:
         """What networks of a kind that learnt without `source` say, a row for each seed."""
         is_mine = (predictions["network"] == network) & (predictions["left_out"] == _key(source))
-        mine = predictions[is_mine]
-        rows = self._scored(source).rows
-        index = self.data.index.iloc[rows]
-        by_seed = mine.pivot_table(index="seed", columns="image_id", values="probability")
-        return Repeats(
-            index["target"].to_numpy(),
-            index["group_id"].to_numpy(str),
-            by_seed[index["image_id"].tolist()].to_numpy(),
-        )
+        asked = self.data.rows_of(self._scored(source))[["image_id", "target", "group_id"]]
+        mine = predictions[is_mine].merge(asked, on="image_id", how="left", validate="many_to_one")
+        return repeats.of_rows(mine, image_ids=asked["image_id"])
 
 
 def _key(source: Source | None) -> str:
@@ -148,17 +139,18 @@ def summarize(stage: Stage, outcome: Outcome) -> dict[str, Any]:
 
 def _colour(stage: Stage, whole: dict[str, Repeats]) -> Repeats:
     """What a logistic regression on colours alone says of the test side."""
-    scored = references.score_colours(stage.data.images, stage.data.index, stage.params.audit)
+    scored = references.score_colours(stage.data, stage.params.audit)
     first = next(iter(whole.values()))
-    return Repeats(first.target, first.group_ids, scored[None, stage.data.part(schema.TEST).rows])
+    of_test = scored.loc[first.image_ids].to_numpy()
+    return Repeats(first.target, first.group_ids, of_test[None], image_ids=first.image_ids)
 
 
 def _row(
     stage: Stage, source: Source, predictions: pd.DataFrame, whole: dict[str, Repeats], draws: Draws
 ) -> dict[str, Any]:
     data, settings = stage.data, stage.params.transfer
-    is_tested = leave_out.is_tested(data, source)
-    is_of_source = source.is_in[data.part(schema.TEST).rows]
+    rows = data.rows_of(leave_out.images_of(data, source))
+    is_tested = rows["split"] == schema.TEST
     why_not = leave_out.why_not(data, source, LEARNT)
     unseen = {
         str(network): stage.repeats(predictions, network, source)
@@ -168,14 +160,17 @@ def _row(
     return {
         "source": source.name,
         "kind": source.kind,
-        "num_images": int(source.is_in.sum()),
-        "num_malignant": int(data.index.loc[source.is_in, "target"].sum()),
+        "num_images": len(rows),
+        "num_malignant": int(rows["target"].sum()),
         "num_test_images": int(is_tested.sum()),
-        "num_test_malignant": int(data.index.loc[source.is_in, "target"][is_tested].sum()),
+        "num_test_malignant": int(rows.loc[is_tested, "target"].sum()),
         "why_not": why_not,
         "networks": {
             network: transfer.measure(
-                whole[network].take(is_of_source), mine, is_tested, draws, min_groups=settings.min_groups
+                whole[network].take(source.holds(whole[network].image_ids)),
+                mine,
+                draws,
+                min_groups=settings.min_groups,
             )
             for network, mine in unseen.items()
         },

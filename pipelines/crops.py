@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     columns = [*tables.ACCEPTED_COLUMNS, "diagnosis"]
     records = tables.read_tables(args.accepted, params.members(args.cohort), columns)
     overlap = _crops.read_overlap(args.segmentation)
-    cuttings = _crops.find_cuttings(args.boxes, params)
+    cuttings = _crops.find_cuttings(args.boxes, params, assigned["image_id"])
     folder = Path(params.train.checkpoints) / f"crops-{args.cohort}-packed"
     with files.held(folder / "lock", f"the packs of crops@{args.cohort}"):
         data = _crops.pack(cuttings, params, assigned, records, folder)

@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     networks = {name: Network(stage.network(name)) for name in schema.MODEL_NAMES}
     result = report.evaluate(
         data.index,
-        {name: network.score(data.images) for name, network in networks.items()},
+        {name: data.by_image(network.score(data.images)) for name, network in networks.items()},
         params.evaluate,
         described=stage.described,
         cohort=args.cohort,

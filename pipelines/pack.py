@@ -30,6 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     cutting = lesions.read_cutting(
         args.boxes,
         params.pack.crop,
+        image_ids=assigned["image_id"],
         margin_fraction=params.pack.crop_margin_fraction,
         min_lesion_fraction=params.segment.min_lesion_fraction,
     )

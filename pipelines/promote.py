@@ -51,15 +51,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _open_candidate(args: argparse.Namespace, params: config.Params) -> _promotion.Candidate:
     models = files.read_json(args.models)
-    model = models["selected"]
+    model, data = models["selected"], packed.open_packed(args.packed)
     return _promotion.Candidate(
         cohort=args.cohort,
         model=model,
         entry=models[model],
         metrics=files.read_json(args.metrics)[model],
-        data=packed.open_packed(args.packed),
-        predictions=files.read_csv(args.predictions, dtype={"image_id": "string"}),
-        references=files.read_csv(args.references, dtype={"image_id": "string"}),
+        data=data,
+        predictions=tables.read_predictions(args.predictions, data.index),
+        references=tables.read_references(args.references, data.index),
         slices=files.read_json(args.slices)[model],
         assigned=splits.read_assigned(args.assigned),
         accepted=tables.read_tables(args.accepted, params.members(args.cohort), tables.ACCEPTED_COLUMNS),

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from melanoma import config, files, tracking
 from melanoma.config import Params
@@ -74,12 +75,14 @@ def _measure(cohort: str, params: Params, data: Packed, found: Hyperparameters) 
     }
 
 
-def _seen(params: Params, data: Packed, found: Hyperparameters) -> dict[str, np.ndarray]:
+def _seen(params: Params, data: Packed, found: Hyperparameters) -> dict[str, pd.DataFrame]:
     """What the regressions see of each image, by method; frozen blocks where the search found some."""
-    given = {resplit.COLOURS: references.colour_histograms(data.images, num_bins=params.audit.histogram_bins)}
+    given = {resplit.COLOURS: references.colours_of(data, params.audit)}
     if found.family == "vgg16" and params.model.freeze:
         recipe = Recipe(found, params.model, params.augment, params.train)
-        given[resplit.FROZEN] = features.of_frozen_blocks(data.at(np.arange(len(data.index))), recipe)
+        whole = data.at(np.arange(len(data.index)))
+        blocks = features.of_frozen_blocks(whole, recipe)
+        given[resplit.FROZEN] = pd.DataFrame(blocks, index=whole.image_ids)
     return given
 
 

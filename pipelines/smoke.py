@@ -17,6 +17,7 @@ from melanoma import config, files
 from melanoma.data import tables
 from melanoma.data.images import read_bytes
 from melanoma.errors import DataError, TrackingError, first_offenders
+from melanoma.schema import align
 from melanoma.serving import client
 from pipelines import _cli
 
@@ -61,8 +62,14 @@ def _expected(report: Path, accepted: pd.DataFrame, num_images: int | None) -> p
     models = files.read_json(report / "models.json")
     selected = models["selected"]
     point = models[selected]["operating_point"]
-    predictions = files.read_csv(report / "predictions.csv", dtype={"image_id": "string"})
-    predictions = predictions[predictions["model"] == selected].merge(accepted[["image_id", "path"]])
+    names = {"image_id": "string", "model": "string", "decision": "string"}
+    predictions = files.read_csv(
+        report / "predictions.csv", dtype=names, keep_default_na=False, na_values={"probability": [""]}
+    )
+    predictions = predictions[predictions["model"] == selected]
+    paths = accepted.loc[accepted["image_id"].isin(predictions["image_id"])].set_index("image_id")["path"]
+    paths = align(paths, predictions["image_id"], what="The accepted images")
+    predictions = predictions.assign(path=paths.to_numpy())
     if not len(predictions) or (num_images is not None and num_images < 1):
         raise DataError(f"No image to post: {report} predicts {len(predictions)} accepted ones.")
     distances = [(predictions["probability"] - point[end]).abs() for end in ("refer_from", "refer_to")]
@@ -82,7 +89,9 @@ def _post(url: str, expected: pd.DataFrame) -> Iterator[Sequence[Mapping[str, An
 
 def _differences(expected: pd.DataFrame, answers: Sequence[Mapping[str, Any]]) -> list[str]:
     """What differs, a phrase an image."""
-    columns = (expected["probability"], expected["decision"], expected["is_at_bound"], answers)
+    answered = pd.Series(list(answers), index=[answer["image_id"] for answer in answers], dtype=object)
+    answered = align(answered, expected["image_id"], what="The answers of the server")
+    columns = (expected["probability"], expected["decision"], expected["is_at_bound"], answered)
     found = []
     for probability, decision, is_at_bound, answer in zip(*columns, strict=True):
         is_near = math.isclose(probability, answer["probability"], rel_tol=0, abs_tol=TOLERANCE)

@@ -1,11 +1,14 @@
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from melanoma.errors import DataError
 from melanoma.schema import (
     CLASSES,
     RECORD_COLUMNS,
     RECORD_DTYPES,
+    align,
     conform_records,
     diagnosis_classes,
     require_columns,
@@ -103,3 +106,37 @@ def test_every_diagnosis_has_a_class_and_what_is_blank_or_unknown_is_other():
 
 def test_names_that_only_begin_alike_are_other():
     assert diagnosis_classes(pd.Series(["nevus sebaceous", "melanoma metastasis"])).tolist() == ["other"] * 2
+
+
+SCORES = pd.Series({"a": 0.1, "b": 0.2, "c": 0.3})
+
+
+@given(order=st.permutations("abcdefgh"), kept=st.permutations("abcdefgh"), num=st.integers(0, 8))
+def test_each_image_gets_its_own_value_whatever_both_orders(order, kept, num):
+    wanted = kept[:num]
+    values = pd.Series({name: ord(name) for name in order if name in wanted}, dtype=float)
+    assert align(values, wanted, what="scores").tolist() == [ord(name) for name in wanted]
+    table = values.to_frame("value").assign(name=values.index)
+    assert align(table, pd.Series(wanted, dtype="string"), what="rows")["name"].tolist() == wanted
+
+
+@pytest.mark.parametrize(
+    ("values", "image_ids", "complaint"),
+    [
+        (SCORES, ["a", "b"], r"1 rows are of other images \(c\)"),
+        (SCORES, list("abcd"), r"1 images have no row \(d\)"),
+        (SCORES, list("abcc"), r"1 images occur more than once \(c\)"),
+        (pd.concat([SCORES, SCORES[:1]]), list("abc"), r"1 image_ids have more than one row \(a\)"),
+        (SCORES, list("uvwxyz"), r"6 images have no row \(u, v, w, x, y and 1 more\); 3 rows are of other"),
+        (SCORES, [], "3 rows are of other images"),
+        (SCORES[:0], ["a"], "1 images have no row"),
+    ],
+)
+def test_values_of_other_images_are_refused_with_the_first_five(values, image_ids, complaint):
+    message = f"Scores cannot be paired with the {len(image_ids)} images by image_id: .*{complaint}"
+    with pytest.raises(DataError, match=message):
+        align(values, image_ids, what="Scores")
+
+
+def test_no_values_for_no_images_are_no_error():
+    assert align(SCORES[:0], [], what="Scores").empty

@@ -1,5 +1,8 @@
 """The vocabulary: names, types and legal values of the columns that travel through all stages."""
 
+from collections.abc import Iterable
+from typing import TypeVar
+
 import pandas as pd
 
 from melanoma.errors import DataError, first_offenders
@@ -81,6 +84,8 @@ PREDICTION_COLUMNS = (*SPLIT_COLUMNS, "model", "score", "probability", "decision
 MODEL_NAMES = ("baseline", "tuned")
 REFERENCE_NAMES = ("colour", "file_facts")  # logistic regressions that never see the lesion's form
 
+Values = TypeVar("Values", pd.Series, pd.DataFrame)
+
 
 def conform_records(frame: pd.DataFrame) -> pd.DataFrame:
     """`frame` with exactly the record columns, in order, each of its declared type.
@@ -136,3 +141,35 @@ def require_columns(frame: pd.DataFrame, columns: tuple[str, ...], source: objec
     missing = [column for column in columns if column not in frame.columns]
     if missing:
         raise DataError(f"{source} lacks the columns {missing}; it has {sorted(map(str, frame.columns))}.")
+
+
+def align(values: Values, image_ids: Iterable[str], *, what: str) -> Values:
+    """`values` in the order of `image_ids`, paired by image_id and never by position.
+
+    Args:
+        values: A value or a row for each image, indexed by image_id, in any order.
+        image_ids: The images in the wanted order, each once.
+        what: Names the values in messages.
+
+    Raises:
+        DataError: An image has no value, a value belongs to no image, or an image_id occurs twice.
+
+    Example:
+        >>> align(pd.Series({"a": 0.1, "b": 0.9}), ["b", "a"], what="scores").tolist()
+        [0.9, 0.1]
+    """
+    wanted, found = pd.Index(image_ids), values.index
+    problems = {
+        "images occur more than once": wanted[wanted.duplicated()].unique(),
+        "image_ids have more than one row": found[found.duplicated()].unique(),
+        "images have no row": wanted[~wanted.isin(found)],
+        "rows are of other images": found[~found.isin(wanted)],
+    }
+    said = [f"{len(ids)} {words} ({first_offenders(ids)})" for words, ids in problems.items() if len(ids)]
+    if said:
+        raise DataError(
+            f"{what} cannot be paired with the {len(wanted)} images by image_id: {'; '.join(said)}. Expected "
+            "one row for each image. One side is of another run, or rows were removed: run `dvc repro` so "
+            "that both are written again."
+        )
+    return values.loc[wanted]

@@ -30,7 +30,8 @@ def measure(size: Size, folder: Path) -> list[Row]:
     pixels = np.random.default_rng(1).integers(
         0, 256, (number, size.image_size, size.image_size, 3), dtype=np.uint8
     )
-    part = Part(pixels, np.arange(number), (np.arange(number) % 2).astype(np.float32))
+    rows = np.arange(number)
+    part = Part(pixels, rows, (rows % 2).astype(np.float32), image_ids=rows.astype(str))
     kept = {"weights": str(weights), "freeze": True, "num_views": 2}
 
     def seconds(checkpoints: Path, *, on_features: bool) -> float:

@@ -4,6 +4,7 @@ import pytest
 
 from melanoma.data import leave_out
 from melanoma.data.packed import Packed
+from melanoma.errors import DataError
 
 # Dataset, collection, group, target, split. Group g2 touches two collections.
 ROWS = [
@@ -24,13 +25,18 @@ ROWS = [
 def data() -> Packed:
     index = pd.DataFrame(ROWS, columns=["dataset", "collection", "group_id", "target", "split"])
     index = index.astype({"dataset": "string", "collection": "string"})  # as records have them
+    index["image_id"] = [f"i{number}" for number in range(len(ROWS))]
     images = np.zeros((len(ROWS), 1, 1, 3), np.uint8)
     images[:, 0, 0, 0] = np.arange(len(ROWS))
     return Packed(images, index, "digest", is_synthetic=True)
 
 
+def collections(index: pd.DataFrame) -> pd.Series:
+    return index.set_index("image_id")["collection"]
+
+
 def sources(data: Packed, min_images: int = 1) -> dict[str, leave_out.Source]:
-    found = leave_out.find(data.index, data.index["collection"], min_images=min_images)
+    found = leave_out.find(data.index, collections(data.index), min_images=min_images)
     return {source.name: source for source in found}
 
 
@@ -42,7 +48,7 @@ def test_datasets_and_collections_are_sources_and_one_that_is_both_stands_there_
         ("A", "collection"),
         ("B", "collection"),
     ]
-    assert found["A"].is_in.tolist() == [True, True] + [False] * 8
+    assert found["A"].image_ids == {"i0", "i1"}
 
 
 def test_a_source_of_few_images_is_none_and_one_more_image_makes_it_one(data):
@@ -52,7 +58,7 @@ def test_a_source_of_few_images_is_none_and_one_more_image_makes_it_one(data):
 
 def test_what_makes_up_the_whole_cohort_is_no_source(data):
     alone = data.index.assign(dataset="isic", collection="A")
-    assert leave_out.find(alone, alone["collection"], min_images=1) == []
+    assert leave_out.find(alone, collections(alone), min_images=1) == []
 
 
 def test_groups_that_touch_the_source_are_not_learnt_from_either(data):
@@ -62,11 +68,10 @@ def test_groups_that_touch_the_source_are_not_learnt_from_either(data):
     assert leave_out.learnt_without(data, sources(data)["ph2"], "validation").rows.tolist() == [7]
 
 
-def test_all_images_of_the_source_are_tested_and_those_of_the_test_side_are_marked(data):
-    source = sources(data)["B"]
-    part = leave_out.images_of(data, source)
+def test_all_images_of_the_source_are_tested(data):
+    part = leave_out.images_of(data, sources(data)["B"])
     assert part.take(slice(None))[:, 0, 0, 0].tolist() == [2, 3, 4, 5, 6]
-    assert leave_out.is_tested(data, source).tolist() == [False, False, False, True, True]
+    assert data.rows_of(part)["split"].tolist() == ["train"] * 3 + ["test"] * 2
 
 
 def test_a_source_of_one_class_or_without_which_nothing_can_be_learnt_says_so(data):
@@ -82,7 +87,20 @@ def test_a_source_of_one_class_or_without_which_nothing_can_be_learnt_says_so(da
 
 
 def test_a_collection_that_is_called_like_a_dataset_is_another_source(data):
-    collections = data.index["collection"].replace({"A": "isic"})
-    found = leave_out.find(data.index, collections, min_images=1)
+    renamed = collections(data.index).replace({"A": "isic"})
+    found = leave_out.find(data.index, renamed, min_images=1)
     assert {"dataset isic", "collection isic"} <= {source.key for source in found}
     assert len({source.key for source in found}) == len(found)
+
+
+def test_a_source_has_the_same_images_whatever_the_order_of_the_collections(data):
+    shuffled = collections(data.index).sample(frac=1, random_state=1)
+    found = leave_out.find(data.index, shuffled, min_images=1)
+    assert found == list(sources(data).values())
+    part = leave_out.images_of(data, sources(data)["B"])
+    assert part.image_ids.tolist() == ["i2", "i3", "i4", "i5", "i6"]
+
+
+def test_collections_of_other_images_are_refused(data):
+    with pytest.raises(DataError, match=r"The source collections .* 1 images have no row \(i4\)"):
+        leave_out.find(data.index, collections(data.index).drop("i4"), min_images=1)

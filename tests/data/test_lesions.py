@@ -98,8 +98,10 @@ def test_a_lesion_smaller_than_the_least_part_has_no_box(records):
     assert made.set_index("image_id").loc["good", "problem"] == lesions.NO_LESION
 
 
-def read_cutting(path, kind: str):
-    return lesions.read_cutting(path, kind, margin_fraction=0.1, min_lesion_fraction=0.01)
+def read_cutting(path, kind: str, image_ids=("good", "none", "other", "broken", "empty")):
+    return lesions.read_cutting(
+        path, kind, image_ids=image_ids, margin_fraction=0.1, min_lesion_fraction=0.01
+    )
 
 
 def test_boxes_that_were_written_are_those_that_pictures_are_cut_by(records, tmp_path):
@@ -129,6 +131,40 @@ def test_boxes_of_a_network_that_was_not_trained_are_refused(records, tmp_path):
     files.write_parquet(table_of(records), tmp_path / "boxes.parquet")
     with pytest.raises(DataError, match=r"has no boxes for the crop 'unet'\. Run `dvc repro segment`"):
         read_cutting(tmp_path / "boxes.parquet", "unet")
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_each_image_keeps_its_lesion_and_its_box_whatever_the_order_of_tables(records, tmp_path, seed):
+    mixed = records.sample(frac=1, random_state=seed)
+    pairs = lesions.read_pairs(mixed[["image_id"]][:3], records[::-1], size=32, execution=ALONE)
+    assert pairs.image_ids.tolist() == mixed["image_id"][:3].tolist()
+    known = read(records)
+    for position, image_id in enumerate(pairs.image_ids):
+        at = known.image_ids.tolist().index(image_id)
+        np.testing.assert_array_equal(pairs.images[position], known.images[at])
+        np.testing.assert_array_equal(pairs.lesions[position], known.lesions[at])
+        assert pairs.problems[position] == known.problems[at]
+    table = table_of(records).sample(frac=1, random_state=seed)
+    files.write_parquet(table, tmp_path / "boxes.parquet")
+    cutting = read_cutting(tmp_path / "boxes.parquet", "mask", image_ids=["other", "good"])
+    assert cutting.boxes == {"good": Box(0.25, 0.25, 0.5, 0.75)}
+
+
+def test_an_image_without_a_row_of_boxes_or_with_two_is_refused(records, tmp_path):
+    table, path = table_of(records), tmp_path / "boxes.parquet"
+    files.write_parquet(table[table["image_id"] != "good"], path)
+    with pytest.raises(DataError, match=r"crop 'mask' in .*boxes\.parquet .* 1 images have no row \(good\)"):
+        read_cutting(path, "mask")
+    files.write_parquet(pd.concat([table, table[:1]]), path)
+    with pytest.raises(DataError, match=r"1 image_ids have more than one row \(good\)"):
+        read_cutting(path, "mask")
+    files.write_parquet(pd.concat([table, table[:1].assign(image_id="of another cohort")]), path)
+    assert set(read_cutting(path, "mask").boxes) == {"good"}
+
+
+def test_an_image_without_a_record_is_refused(records):
+    with pytest.raises(DataError, match=r"The accepted records .* 1 images have no row \(unknown\)"):
+        read(records, order=["good", "unknown"])
 
 
 # ---- overlap ---------------------------------------------------------------------------------

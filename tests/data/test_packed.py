@@ -1,14 +1,17 @@
+import dataclasses
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from melanoma.data import images, packed
 from melanoma.data.crops import Box, Crop, Cutting
 from melanoma.errors import DataError
 from melanoma.files import read_json, sha256_of_file, write_json
-from melanoma.schema import CLASSES, INDEX_COLUMNS, MELANOMA, NEVUS, OTHER
+from melanoma.schema import CLASSES, INDEX_COLUMNS, MELANOMA, NEVUS, OTHER, diagnosis_classes
 from melanoma.sections import Execution
 from tests.data.pictures import textured, write
 
@@ -51,6 +54,88 @@ def pack(assigned, records, out, *, size: int = 32, num_workers: int = 1) -> str
 
 def names_in(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
+
+
+# ---- each row belongs to its image -----------------------------------------------------------
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(order=st.permutations(range(5)), kept=st.sets(st.sampled_from("abcde"), min_size=1))
+def test_every_image_keeps_its_pixels_whatever_the_order_and_the_rest_of_both_tables(
+    tmp_path, assigned, records, order, kept
+):
+    mine = assigned[assigned["image_id"].isin(kept)].iloc[::-1]
+    pack(mine, records.iloc[order], tmp_path / "out")
+    opened = packed.open_packed(tmp_path / "out")
+    assert opened.index["image_id"].tolist() == mine["image_id"].tolist()
+    for name in kept:
+        part = opened.part(SPLIT_OF[name])
+        encoded = (tmp_path / "images" / f"{name}.png").read_bytes()
+        np.testing.assert_array_equal(part.pictures([name])[0], images.load_square(encoded, 32))
+        assert part.by_image(part.targets)[name] == TARGET_OF[name]
+        assert part.classes is not None
+        known = diagnosis_classes(pd.Series([DIAGNOSIS_OF[name]])).item()
+        assert CLASSES[part.by_image(part.classes)[name]] == known
+        row = opened.rows_of(part).set_index("image_id").loc[name]
+        assert (row["target"], row["split"]) == (TARGET_OF[name], SPLIT_OF[name])
+
+
+@pytest.fixture
+def opened(tmp_path, assigned, records):
+    pack(assigned, records, tmp_path / "out")
+    return packed.open_packed(tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda index: index.iloc[::-1],
+        lambda index: index.sample(frac=1, random_state=3),
+        lambda index: index[index["split"] == "train"],
+        lambda index: index[:4],
+        lambda index: index[index["split"] == "train"].reset_index(drop=True),
+        lambda index: pd.concat([index, index[:1]], ignore_index=True),
+    ],
+    ids=["reversed", "shuffled", "filtered", "cut", "filtered and numbered anew", "with a row more"],
+)
+def test_an_index_that_was_shuffled_or_filtered_without_its_array_is_refused(opened, change):
+    with pytest.raises(DataError, match=r"must have the rows 0 to 4, .* Take parts with"):
+        dataclasses.replace(opened, index=change(opened.index))
+
+
+def test_an_index_with_other_columns_of_the_same_rows_is_taken(opened):
+    changed = dataclasses.replace(opened, index=opened.index.assign(split="test"))
+    assert changed.part("test").image_ids.tolist() == list("abcde")
+
+
+def test_an_index_that_names_an_image_twice_is_refused(opened):
+    twice = opened.index.assign(image_id=["a", "b", "c", "d", "a"])
+    with pytest.raises(DataError, match=r"each image once; 1 rows repeat one: a\."):
+        dataclasses.replace(opened, index=twice)
+
+
+def test_pictures_of_images_that_are_not_in_the_part_are_refused_by_name(opened):
+    train = opened.part("train")
+    np.testing.assert_array_equal(train.pictures(["e", "a"]), opened.images[[4, 0]])
+    with pytest.raises(DataError, match=r"1 of 2 images are not among the 3 packed ones: b\."):
+        train.pictures(["a", "b"])
+
+
+def test_rows_of_a_part_of_another_cohort_are_refused_by_name(opened):
+    part = opened.part("train")
+    mixed = dataclasses.replace(part, image_ids=part.image_ids[::-1])
+    assert opened.rows_of(mixed)["image_id"].tolist() == ["e", "c", "a"]
+    other = dataclasses.replace(part, image_ids=np.array(["a", "c", "x"]))
+    with pytest.raises(DataError, match=r"The index of the packed cohort .* 1 images have no row \(x\)"):
+        opened.rows_of(other)
+
+
+def test_values_of_another_number_than_there_are_images_are_refused(opened):
+    assert opened.by_image(np.arange(5))["d"] == 3
+    with pytest.raises(ValueError, match="Length of values"):
+        opened.by_image(np.arange(4))
+    with pytest.raises(ValueError, match="as many rows, targets and image_ids"):
+        packed.Part(opened.images, np.arange(5), np.zeros(5), image_ids=np.array(["a"]))
 
 
 # ---- what is packed --------------------------------------------------------------------------
@@ -200,7 +285,16 @@ def test_a_truncated_file_is_refused(tmp_path, assigned, records, first_pack):
 
 
 def test_an_image_without_a_record_is_refused(tmp_path, assigned, records, first_pack):
-    assert_refused(tmp_path, assigned, records[1:], first_pack, "1 of 5 images cannot be packed")
+    assert_refused(tmp_path, assigned, records[1:], first_pack, r"1 images have no row \(a\)")
+
+
+def test_an_image_with_two_records_is_refused_and_records_of_other_images_are_not(
+    tmp_path, assigned, records, first_pack
+):
+    twice = pd.concat([records, records[:1]])
+    assert_refused(tmp_path, assigned, twice, first_pack, r"1 image_ids have more than one row \(a\)")
+    others = pd.concat([records, records[:1].assign(image_id="not in the cohort")])
+    assert pack(assigned, others, tmp_path / "other") == first_pack
 
 
 def test_nothing_is_left_of_a_first_pack_that_fails(tmp_path, assigned, records):

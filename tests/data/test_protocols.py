@@ -130,3 +130,21 @@ def test_images_of_one_class_cannot_be_balanced_and_come_back_as_they_are(amount
     balanced = protocols.balance(material, amounts=amounts, seed=1)
     assert balanced.rows["is_copy"].sum() == 0
     np.testing.assert_array_equal(balanced.images, material.images)
+
+
+def test_every_picture_has_an_identity_of_its_own_and_keeps_it(amounts):
+    """Copies have the image_id of their original, and there may be several of one."""
+    material = drawn(cohort(32, 4), amounts)
+    rows = material.rows
+    assert rows["picture_id"].is_unique
+    assert rows["image_id"].duplicated().any()
+    originals = rows[~rows["is_copy"]]
+    assert originals["picture_id"].tolist() == originals["image_id"].tolist()
+    copies = rows[rows["is_copy"]]
+    assert copies["picture_id"].str.split("#").str[0].tolist() == copies["image_id"].tolist()
+    by_id = dict(zip(rows["picture_id"], material.images, strict=True))
+    for split in ("train", "validation", "test"):
+        part = material.part(split)
+        assert part.image_ids.tolist() == material.of(split)["picture_id"].tolist()
+        for picture_id, pixels in zip(part.image_ids, part.take(slice(None)), strict=True):
+            np.testing.assert_array_equal(pixels, by_id[picture_id])

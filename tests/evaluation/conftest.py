@@ -69,7 +69,10 @@ def scores(index):
     """The baseline ranks one malignant image of each split last but one, the tuned model none behind."""
     perfect = np.array([0.9, 0.8, 0.7, 0.4, 0.3, 0.2, 0.2, 0.1])
     flawed = np.array([0.9, 0.8, 0.15, 0.4, 0.3, 0.2, 0.2, 0.1])
-    return {"baseline": np.tile(flawed, 3), "tuned": np.tile(perfect, 3)}
+    return {
+        model: pd.Series(np.tile(score, 3), index=index["image_id"])
+        for model, score in (("baseline", flawed), ("tuned", perfect))
+    }
 
 
 @pytest.fixture

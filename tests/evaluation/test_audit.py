@@ -4,6 +4,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from melanoma.data import artefacts
+from melanoma.errors import DataError
 from melanoma.evaluation import audit
 from melanoma.scoring.operating_point import Calibration, OperatingPoint
 from melanoma.sections import Audit
@@ -54,7 +55,12 @@ def pictures():
     )
     mask = np.zeros((SIZE, SIZE), dtype=bool)
     mask[15:25, 15:25] = True
-    return rows, images, dict.fromkeys(range(NUM - 4), mask)
+    return rows, images, dict.fromkeys(rows["image_id"][: NUM - 4], mask)
+
+
+def by_image(score: np.ndarray) -> pd.Series:
+    """Scores of the pictures, in their order."""
+    return pd.Series(score, index=[f"i{n}" for n in range(NUM)])
 
 
 def audited(pictures, score) -> audit.Audited:
@@ -118,8 +124,8 @@ def test_an_artefact_that_turns_many_decisions_is_warned_of(pictures):
 
 def test_references_are_compared_on_the_same_images(pictures):
     rows, images, _ = pictures
-    network = reads_the_lesion(images)
-    compared = audit.compare(rows, network, {"same": network, "blind": np.full(NUM, 0.5)}, SETTINGS)
+    network, blind = by_image(reads_the_lesion(images)), by_image(np.full(NUM, 0.5))
+    compared = audit.compare(rows, network, {"same": network, "blind": blind}, SETTINGS)
     assert compared["same"]["selected_minus_reference"] == {"value": 0, "low": 0, "high": 0}
     assert compared["blind"]["auc_roc"]["value"] == 1 / 2
     assert compared["blind"]["selected_minus_reference"]["value"] == 1 / 2
@@ -139,7 +145,8 @@ def test_the_calibration_of_the_network_is_applied(pictures):
 def test_the_figure_has_a_row_for_each_variant_and_reference(pictures):
     rows, images, _ = pictures
     measured = audit.measure(audited(pictures, reads_the_lesion), SETTINGS)
-    compared = audit.compare(rows, reads_the_lesion(images), {"colour": np.full(NUM, 0.5)}, SETTINGS)
+    network, blind = by_image(reads_the_lesion(images)), by_image(np.full(NUM, 0.5))
+    compared = audit.compare(rows, network, {"colour": blind}, SETTINGS)
     drawn: Figure = audit.figure(found(measured, compared), title="t", note="cohort toy")
     names = [label.get_text() for label in drawn.axes[0].get_yticklabels()]
     assert names == [*measured, "reference: lesion's area", "reference: colour"]
@@ -157,9 +164,10 @@ def test_without_masks_it_is_said_that_the_question_was_hardly_asked(pictures):
 
 def test_the_size_of_the_lesion_is_measured_by_its_mask_alone(pictures):
     rows, images, masks = pictures
-    larger = {at: mask.copy() for at, mask in masks.items()}
-    for at, mask in larger.items():
-        mask[:5] = rows["target"][at] == 1
+    larger = {name: mask.copy() for name, mask in masks.items()}
+    target = rows.set_index("image_id")["target"]
+    for name, mask in larger.items():
+        mask[:5] = target[name] == 1
     for given, auc in ((larger, 1), (masks, 1 / 2)):
         alone = audit.lesion_area(audited((rows, images, given), reads_the_lesion), SETTINGS)
         assert alone is not None
@@ -175,10 +183,40 @@ def test_blocks_of_images_change_no_score(pictures, monkeypatch):
 
 def test_images_of_a_group_are_drawn_together(pictures):
     rows, images, _ = pictures
-    score = np.random.default_rng(3).random(NUM)
-    narrow = audit.compare(rows, score, {"a": reads_the_lesion(images)}, SETTINGS)
+    score, other = by_image(np.random.default_rng(3).random(NUM)), by_image(reads_the_lesion(images))
+    narrow = audit.compare(rows, score, {"a": other}, SETTINGS)
     paired = rows.assign(group_id=[f"g{n // 6}" for n in range(NUM)])
-    wide = audit.compare(paired, score, {"a": reads_the_lesion(images)}, SETTINGS)
+    wide = audit.compare(paired, score, {"a": other}, SETTINGS)
     differences = [each["a"]["selected_minus_reference"] for each in (narrow, wide)]
     assert differences[0]["value"] == differences[1]["value"]
     assert differences[0]["low"] != differences[1]["low"]
+
+
+def test_networks_and_references_are_compared_image_by_image_in_any_order(pictures):
+    rows, images, _ = pictures
+    network, other = by_image(reads_the_lesion(images)), by_image(np.random.default_rng(3).random(NUM))
+    compared = audit.compare(rows, network, {"a": other}, SETTINGS)
+    mixed = [score.sample(frac=1, random_state=seed) for seed, score in enumerate((network, other))]
+    assert audit.compare(rows, mixed[0], {"a": mixed[1]}, SETTINGS) == compared
+    shuffled = audit.compare(rows.sample(frac=1, random_state=7), mixed[0], {"a": mixed[1]}, SETTINGS)
+    assert shuffled["a"]["auc_roc"] == pytest.approx(compared["a"]["auc_roc"])
+
+
+def test_a_reference_that_lacks_an_image_is_refused_and_one_of_the_same_part_is_not(pictures):
+    rows, images, _ = pictures
+    network = by_image(reads_the_lesion(images))
+    with pytest.raises(DataError, match=r"The scores of a .* 1 images have no row \(i3\)"):
+        audit.compare(rows, network, {"a": network.drop("i3")}, SETTINGS)
+    audit.compare(rows.drop(3), network.drop("i3"), {"a": network.drop("i3")}, SETTINGS)
+
+
+def test_each_mask_is_that_of_its_image_whatever_the_order_of_the_masks(pictures):
+    rows, images, masks = pictures
+    own = {name: np.roll(mask, number, axis=0) for number, (name, mask) in enumerate(masks.items())}
+    one, other = (
+        audited((rows, images, given), reads_the_lesion) for given in (own, dict(reversed(own.items())))
+    )
+    assert audit.measure(one, SETTINGS) == audit.measure(other, SETTINGS)
+    assert audit.lesion_area(one, SETTINGS) == audit.lesion_area(other, SETTINGS)
+    black = next(variant for variant in audit.variants(one, SETTINGS) if variant.name == "lesion_black")
+    assert (black.change(5)[own["i5"]] == 0).all()

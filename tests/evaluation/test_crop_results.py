@@ -3,6 +3,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from melanoma.errors import DataError
 from melanoma.evaluation import crop_results
 from melanoma.evaluation.repeats import Draws
 
@@ -62,6 +63,14 @@ def test_the_order_of_images_does_not_matter(predictions, compared):
     shuffled = predictions.sample(frac=1, random_state=3)
     again = crop_results.compare(shuffled.sort_values("crop", ascending=False, kind="stable"), DRAWS)
     assert again["mask"]["minus_none"] == compared["mask"]["minus_none"]
+
+
+def test_a_crop_whose_networks_were_asked_about_other_images_is_refused(predictions):
+    lacking = predictions.drop(predictions.index[(predictions["crop"] == "mask")][0])
+    with pytest.raises(DataError, match=r"rows are of other images \(i00\)"):
+        crop_results.compare(lacking, DRAWS)
+    fewer = predictions[predictions["image_id"] != "i00"]
+    assert crop_results.compare(fewer, DRAWS)["mask"]["metrics"]["auc_roc"]["value"] > 0.9
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from melanoma.errors import DataError
 from melanoma.evaluation import diagnosis_report, diagnosis_study
 from melanoma.evaluation.diagnosis import Settings
 from melanoma.schema import CLASSES, NOT_A_DEVICE
@@ -160,3 +161,21 @@ def test_malignant_images_that_are_learnt_as_another_class_are_counted(results):
     assert (
         "5 malignant images are called no melanoma" in diagnosis_study.captions(some)["images.csv"]["caption"]
     )
+
+
+def test_each_image_keeps_its_answers_whatever_the_order_of_the_predictions():
+    predictions = both(0.2, 3.0)
+    shuffled = predictions.sample(frac=1, random_state=4)
+    answers, mixed = (diagnosis_study.as_answers(rows) for rows in (predictions, shuffled))
+    names = shuffled.loc[(shuffled["trained_for"] == "diagnosis") & (shuffled["seed"] == 1), "image_id"]
+    order = [int(name.split("_")[1]) for name in names]
+    np.testing.assert_array_equal(mixed.probabilities, answers.probabilities[:, order])
+    np.testing.assert_array_equal(mixed.classes, answers.classes[order])
+    found, again = (diagnosis_study.measure(rows, SETTINGS) for rows in (predictions, shuffled))
+    areas = [one["melanoma_score"]["diagnosis_minus_malignant"]["auc_roc"] for one in (found, again)]
+    assert areas[1] == pytest.approx(areas[0])
+
+
+def test_a_network_that_lacks_an_image_is_refused():
+    with pytest.raises(DataError, match=r"The predictions of seed 2 .* 1 images have no row \(image_79\)"):
+        diagnosis_study.measure(both(0.2, 3.0)[:-1], SETTINGS)

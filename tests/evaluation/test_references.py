@@ -2,7 +2,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.model_selection import StratifiedGroupKFold
+from sklearn.preprocessing import StandardScaler
 
+from melanoma.data.packed import Packed
+from melanoma.errors import DataError
 from melanoma.evaluation import references
 from melanoma.sections import Audit
 
@@ -43,7 +46,12 @@ def shaped(rows: pd.DataFrame) -> np.ndarray:
     return images
 
 
-def auc(rows: pd.DataFrame, score: np.ndarray) -> float:
+def score_colours(images: np.ndarray, rows: pd.DataFrame, settings: Audit) -> pd.Series:
+    return references.score_colours(Packed(images, rows, "digest", is_synthetic=True), settings)
+
+
+def auc(rows: pd.DataFrame, scored: pd.Series) -> float:
+    score = scored.loc[rows["image_id"]].to_numpy()
     is_test = (rows["split"] == "test").to_numpy()
     malignant = score[is_test & (rows["target"] == 1)]
     benign = score[is_test & (rows["target"] == 0)]
@@ -61,14 +69,14 @@ def test_a_histogram_by_hand():
 
 def test_a_planted_colour_is_learnt_and_a_planted_shape_is_not():
     rows = index(160)
-    assert auc(rows, references.score_colours(coloured(rows), rows, SETTINGS)) > 0.95
-    assert auc(rows, references.score_colours(shaped(rows), rows, SETTINGS)) == pytest.approx(0.5)
+    assert auc(rows, score_colours(coloured(rows), rows, SETTINGS)) > 0.95
+    assert auc(rows, score_colours(shaped(rows), rows, SETTINGS)) == pytest.approx(0.5)
 
 
 def facts(rows: pd.DataFrame, **columns: object) -> pd.DataFrame:
     numbers = dict.fromkeys(references.NUMBERS, pd.array([1.0] * len(rows), dtype="Float64"))
     words = dict.fromkeys(references.WORDS, pd.array(["JPEG"] * len(rows), dtype="string"))
-    return pd.DataFrame(numbers | words | columns)
+    return pd.DataFrame(numbers | words | columns).assign(image_id=rows["image_id"].to_numpy())
 
 
 def test_a_planted_fact_of_the_file_is_learnt_and_constant_facts_tell_nothing():
@@ -91,7 +99,7 @@ def test_a_fact_counts_within_its_dataset_however_large_the_files_of_another_one
     scored = references.score_file_facts(planted, rows, SETTINGS)
     for name in ("toy", "other"):
         mine = (rows["dataset"] == name).to_numpy()
-        assert auc(rows[mine].reset_index(drop=True), scored[mine]) > 0.7
+        assert auc(rows[mine], scored) > 0.7
     # Test images play no part in what a dataset's files are measured by.
     is_test = (rows["split"] == "test").to_numpy()
     moved = planted.assign(num_bytes=planted["num_bytes"].where(~is_test, planted["num_bytes"] * 9))
@@ -113,7 +121,7 @@ def test_labels_of_other_splits_than_training_play_no_part(split):
     images = coloured(rows)
     is_in = rows["split"] == split
     changed = rows.assign(target=np.where(is_in, 1 - rows["target"], rows["target"]))
-    before, after = (references.score_colours(images, given, SETTINGS) for given in (rows, changed))
+    before, after = (score_colours(images, given, SETTINGS) for given in (rows, changed))
     np.testing.assert_array_equal(before, after)
 
 
@@ -128,7 +136,7 @@ def test_groups_of_training_images_stay_together_when_the_penalty_is_chosen(monk
 
     monkeypatch.setattr(StratifiedGroupKFold, "split", watched)
     rows = index(160)
-    references.score_colours(coloured(rows), rows, SETTINGS)
+    score_colours(coloured(rows), rows, SETTINGS)
     assert seen == [set()] * SETTINGS.num_folds
 
 
@@ -139,4 +147,29 @@ def test_few_malignant_groups_in_training_are_enough(num_groups):
     malignant = rows[(rows["split"] == "train") & (rows["target"] == 1)]
     kept = malignant["group_id"].unique()[:num_groups]
     few = rows.drop(malignant.index[~malignant["group_id"].isin(kept)]).reset_index(drop=True)
-    assert auc(few, references.score_colours(coloured(few), few, SETTINGS)) > 0.95
+    assert auc(few, score_colours(coloured(few), few, SETTINGS)) > 0.95
+
+
+def test_each_image_keeps_its_score_whatever_the_order_of_the_facts():
+    rows = index(80)
+    width = pd.array(np.where(rows["target"] == 1, 600, 800), dtype="Int64")
+    given = facts(rows, width=width)
+    scored = references.score_file_facts(given, rows, SETTINGS)
+    shuffled = references.score_file_facts(given.sample(frac=1, random_state=1), rows, SETTINGS)
+    pd.testing.assert_series_equal(shuffled, scored)
+    features = references.colours_of(Packed(coloured(rows), rows, "digest", is_synthetic=True), SETTINGS)
+    plain, mixed = (
+        references.fit_and_score(StandardScaler(), given, rows, SETTINGS)
+        for given in (features, features.sample(frac=1, random_state=1))
+    )
+    pd.testing.assert_series_equal(mixed, plain)
+
+
+def test_facts_and_features_of_other_images_are_refused_by_name():
+    rows = index(80)
+    with pytest.raises(DataError, match=r"The facts of files .* 1 images have no row \(i7\)"):
+        references.score_file_facts(facts(rows).drop(7), rows, SETTINGS)
+    numbers = pd.DataFrame({"a": np.arange(80.0)}, index=rows["image_id"])
+    with pytest.raises(DataError, match=r"The features .* 1 rows are of other images \(i79\)"):
+        references.fit_and_score(StandardScaler(), numbers, rows[:79], SETTINGS)
+    references.fit_and_score(StandardScaler(), numbers[:79], rows[:79], SETTINGS)

@@ -1,7 +1,11 @@
 import numpy as np
+import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from sklearn.metrics import log_loss, roc_auc_score
 
+from melanoma.errors import DataError
 from melanoma.evaluation import bootstrap, repeats
 from melanoma.evaluation.repeats import Draws, Repeats
 
@@ -12,7 +16,7 @@ RIGHT, HALF_RIGHT = [0.9, 0.8, 0.2, 0.1], [0.9, 0.2, 0.8, 0.1]
 
 
 def of(*probabilities: list[float], target=TARGET, groups=ALONE) -> Repeats:
-    return Repeats(target, groups, np.array(probabilities))
+    return Repeats(target, groups, np.array(probabilities), image_ids=np.arange(len(target)).astype(str))
 
 
 def noisy(num_networks: int, *, num_images: int = 60, strength: float = 0.5, seed: int = 0) -> Repeats:
@@ -21,7 +25,8 @@ def noisy(num_networks: int, *, num_images: int = 60, strength: float = 0.5, see
     probabilities = np.clip(
         0.5 + strength * (target - 0.5) + generator.normal(0, 0.2, (num_networks, num_images)), 0, 1
     )
-    return Repeats(target, np.arange(num_images).astype(str), probabilities)
+    names = np.arange(num_images).astype(str)
+    return Repeats(target, names, probabilities, image_ids=names)
 
 
 def test_the_value_is_the_mean_over_the_networks():
@@ -60,8 +65,9 @@ def test_images_of_a_group_are_drawn_together_and_widen_the_interval():
     # Four lesions with ten images each, half of them found: all images of a lesion or none.
     target = np.r_[np.ones(40), np.zeros(40)].astype(int)
     probability = np.r_[np.repeat([0.9, 0.9, 0.1, 0.1], 10), np.full(40, 0.1)][None, :]
-    by_lesion = Repeats(target, np.arange(80) // 10, probability)
-    by_image = Repeats(target, np.arange(80), probability)
+    names = np.arange(80).astype(str)
+    by_lesion = Repeats(target, np.arange(80) // 10, probability, image_ids=names)
+    by_image = Repeats(target, np.arange(80), probability, image_ids=names)
     wide, narrow = (repeats.measure(kind, DRAWS)["sensitivity"] for kind in (by_lesion, by_image))
     assert wide["value"] == narrow["value"] == 1 / 2
     assert wide["high"] - wide["low"] > 2 * (narrow["high"] - narrow["low"])
@@ -109,3 +115,72 @@ def test_what_is_undefined_is_nan():
 def test_a_part_of_the_images_is_measured_alone():
     part = of(RIGHT, HALF_RIGHT).take(np.array([True, False, True, False]))
     assert repeats.measure(part, DRAWS)["accuracy"]["by_seed"] == [1, 1 / 2]
+
+
+# ---- networks are paired image by image ------------------------------------------------------
+
+
+def predictions(num_images: int = 12) -> pd.DataFrame:
+    """Three networks; what each says of an image follows from seed and image alone."""
+    parts = [
+        pd.DataFrame(
+            {
+                "seed": seed,
+                "image_id": [f"i{number:02}" for number in range(num_images)],
+                "group_id": [f"g{number // 2}" for number in range(num_images)],
+                "target": np.arange(num_images) % 2,
+                "probability": np.random.default_rng(seed).random(num_images),
+            }
+        )
+        for seed in (2, 1, 3)
+    ]
+    return pd.concat(parts, ignore_index=True)
+
+
+@given(order=st.permutations(range(36)), kept=st.sets(st.integers(0, 11), min_size=1))
+@settings(deadline=None)
+def test_each_image_keeps_its_probabilities_whatever_the_order_and_the_rest_of_the_rows(order, kept):
+    rows = predictions()
+    names = {f"i{number:02}" for number in kept}
+    found = repeats.of_rows(rows.iloc[order][lambda part: part["image_id"].isin(names)])
+    assert set(found.image_ids) == names
+    expected = rows.pivot_table(index="seed", columns="image_id", values="probability")
+    np.testing.assert_array_equal(found.probabilities, expected[list(found.image_ids)])
+    by_id = rows.drop_duplicates("image_id").set_index("image_id").loc[list(found.image_ids)]
+    assert found.target.tolist() == by_id["target"].tolist()
+    assert found.group_ids.tolist() == by_id["group_id"].tolist()
+
+
+def test_images_are_paired_by_their_ids_in_a_difference():
+    rows = predictions()
+    one = repeats.of_rows(rows)
+    other = repeats.of_rows(rows.assign(probability=1 - rows["probability"]).sample(frac=1, random_state=5))
+    assert one.image_ids.tolist() != other.image_ids.tolist()
+    ordered = other.pick(one.image_ids)
+    np.testing.assert_array_equal(ordered.probabilities, 1 - one.probabilities)
+    assert repeats.paired_difference(one, other, DRAWS) == repeats.paired_difference(one, ordered, DRAWS)
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        (lambda rows: rows.drop(15), r"seed 2 .* 1 rows are of other images \(i03\)"),
+        (lambda rows: rows.drop(3), r"seed 2 .* 1 images have no row \(i03\)"),
+        (lambda rows: pd.concat([rows, rows[12:13]]), r"seed 1 .* 1 image.* more than o.* \(i00\)"),
+        (lambda rows: rows.assign(target=[1, *rows["target"][1:]]), "1 images have another target.*2: i00"),
+        (lambda rows: rows.assign(group_id=["x", *rows["group_id"][1:]]), "another target or group.*: i00"),
+    ],
+    ids=["first network lacks one", "another lacks one", "twice", "another target", "another group"],
+)
+def test_networks_that_were_asked_about_other_images_are_refused(change, complaint):
+    repeats.of_rows(predictions())
+    with pytest.raises(DataError, match=complaint):
+        repeats.of_rows(change(predictions()))
+
+
+def test_images_that_the_networks_were_not_asked_about_are_refused_by_name():
+    kind = repeats.of_rows(predictions())
+    with pytest.raises(DataError, match="1 of 2 images have no prediction of these networks: unknown"):
+        kind.pick(np.array(["i00", "unknown"]))
+    with pytest.raises(DataError, match=r"seed 1 .* 11 rows are of other images \(i01"):
+        repeats.of_rows(predictions(), image_ids=["i00"])

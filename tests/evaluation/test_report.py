@@ -2,8 +2,10 @@ import json
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
+from melanoma.errors import DataError
 from melanoma.evaluation.metrics import METRICS
 from melanoma.evaluation.report import THREE_WAY_SHARES, Report, evaluate
 from melanoma.schema import PREDICTION_COLUMNS
@@ -38,7 +40,7 @@ def test_other_splits_than_validation_choose_nothing(index, scores, settings, de
     report = evaluate(index, scores, settings, described=described, **NAMED)
     is_in = of_split(index, split)
     changed_index = index.assign(target=np.where(is_in, 1 - index["target"], index["target"]))
-    changed_scores = {model: np.where(is_in, 1 - score, score) for model, score in scores.items()}
+    changed_scores = {model: score.where(~is_in, 1 - score) for model, score in scores.items()}
     changed = evaluate(changed_index, changed_scores, settings, described=described, **NAMED)
     assert thresholds(changed) == thresholds(report)
     for model in scores:
@@ -48,8 +50,8 @@ def test_other_splits_than_validation_choose_nothing(index, scores, settings, de
 def test_validation_scores_choose_the_threshold(index, scores, settings, described):
     is_in = of_split(index, "validation")
     exchanged = {
-        "baseline": np.where(is_in, scores["tuned"], scores["baseline"]),
-        "tuned": np.where(is_in, scores["baseline"], scores["tuned"]),
+        "baseline": scores["tuned"].where(is_in, scores["baseline"]),
+        "tuned": scores["baseline"].where(is_in, scores["tuned"]),
     }
     changed = evaluate(index, exchanged, settings, described=described, **NAMED)
     assert thresholds(changed) == {"baseline": 0.7, "tuned": 0.15}
@@ -192,3 +194,69 @@ def test_a_split_of_one_class_is_reported_as_undefined(index, scores, settings, 
 def test_the_same_scores_give_the_same_report(index, scores, settings, described, report):
     again = evaluate(index, scores, settings, described=described, **NAMED)
     assert again.metrics == report.metrics
+
+
+# ---- everything is paired by image_id --------------------------------------------------------
+
+
+def by_image(report: Report) -> pd.DataFrame:
+    return report.predictions.set_index(["model", "image_id"]).sort_index()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_order_of_scores_and_descriptions_changes_nothing_and_that_of_the_index_no_image(request, seed):
+    names = ("index", "scores", "settings", "described", "report")
+    index, scores, settings, described, report = map(request.getfixturevalue, names)
+    orders = np.random.default_rng(seed).permuted(np.tile(np.arange(24), (3, 1)), axis=1)
+    mixed_scores = {model: score.iloc[orders[0]] for model, score in scores.items()}
+    mixed_described = described.iloc[orders[1]]
+    mixed = evaluate(index, mixed_scores, settings, described=mixed_described, **NAMED)
+    assert mixed.metrics == report.metrics
+    assert str(mixed.slices) == str(report.slices)  # some are nan
+    pd.testing.assert_frame_equal(mixed.predictions, report.predictions)
+    other = evaluate(index.iloc[orders[2]], mixed_scores, settings, described=mixed_described, **NAMED)
+    pd.testing.assert_frame_equal(by_image(other), by_image(report))
+    assert other.metrics["tuned"]["test"]["auc_roc"] == report.metrics["tuned"]["test"]["auc_roc"]
+
+
+@pytest.mark.parametrize("calibration", ["none", "isotonic"])
+def test_with_fewer_training_images_every_other_image_keeps_its_prediction(
+    index, scores, settings, described, calibration
+):
+    changed = settings.model_copy(update={"calibration": calibration})
+    report = evaluate(index, scores, changed, described=described, **NAMED)
+    kept = ~index["image_id"].isin(["train_1", "train_5"])
+    fewer = evaluate(
+        index[kept],
+        {model: score[index.loc[kept, "image_id"]] for model, score in scores.items()},
+        changed,
+        described=described[kept],
+        **NAMED,
+    )
+    expected = by_image(report).loc[by_image(fewer).index]
+    pd.testing.assert_frame_equal(by_image(fewer), expected)
+    assert fewer.points == report.points
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        (lambda score: score.drop("test_3"), r"1 images have no row \(test_3\)"),
+        (lambda score: score[:0], r"24 images have no row \(.*and 19 more\)"),
+        (lambda score: score.rename({"test_3": "x"}), r"\(test_3\); 1 rows are of other images \(x\)"),
+        (lambda score: pd.concat([score, score[-1:]]), r"1 image_ids have more than one row \(test_7\)"),
+        (lambda score: score.reset_index(drop=True), r"24 rows are of other images \(0, 1, 2, 3, 4 and 19"),
+    ],
+    ids=["one less", "none", "another image", "twice", "no ids"],
+)
+def test_scores_of_other_images_are_refused(request, change, complaint):
+    given = [request.getfixturevalue(name) for name in ("index", "scores", "settings", "described")]
+    index, scores, settings, described = given
+    changed = scores | {"tuned": change(scores["tuned"])}
+    with pytest.raises(DataError, match=f"The scores of tuned cannot be paired.*{complaint}.*dvc repro"):
+        evaluate(index, changed, settings, described=described, **NAMED)
+
+
+def test_descriptions_of_other_images_are_refused(index, scores, settings, described):
+    with pytest.raises(DataError, match=r"The descriptions of images .* 1 images have no row \(train_0\)"):
+        evaluate(index, scores, settings, described=described[1:], **NAMED)

@@ -20,7 +20,7 @@ SETTINGS = Audit(
 
 @pytest.fixture
 def index():
-    """120 images of 60 groups of two datasets that share names of images, in no order."""
+    """120 images of 60 groups of two datasets, in no order."""
     numbers = np.arange(60)
     one = pd.DataFrame(
         {
@@ -30,14 +30,19 @@ def index():
             "split": np.array(["train", "train", "train", "validation", "test"])[numbers // 2 % 5],
         }
     )
-    both = pd.concat([one.assign(dataset=name, group_id=name + one["group_id"]) for name in ("a", "b")])
+    both = pd.concat(
+        [
+            one.assign(dataset=name, image_id=name + one["image_id"], group_id=name + one["group_id"])
+            for name in ("a", "b")
+        ]
+    )
     return both.sample(frac=1, random_state=1).reset_index(drop=True)
 
 
-def features(index: pd.DataFrame, *, strength: float) -> np.ndarray:
+def features(index: pd.DataFrame, *, strength: float) -> pd.DataFrame:
     noise = np.random.default_rng(2).normal(size=(len(index), 3))
     noise[:, 0] += strength * index["target"]
-    return noise
+    return pd.DataFrame(noise, index=index["image_id"])
 
 
 def results(**others: object) -> dict:
@@ -98,9 +103,24 @@ def test_what_is_fitted_has_seen_the_training_images_alone(index, monkeypatch):
     drawn = resplit.redraw(index, seed=4, fractions=FRACTIONS)
     given = features(index, strength=1.0)
     resplit.auc_on_test(given, drawn, SETTINGS)
-    is_train = (drawn["split"] == "train").to_numpy()
-    mean, spread = given[is_train].mean(0), given[is_train].std(0)
-    np.testing.assert_allclose(sorted(seen[-1]), sorted(map(tuple, (given[is_train] - mean) / spread)))
+    learnt = given.to_numpy()[drawn["split"] == "train"]
+    scaled = (learnt - learnt.mean(0)) / learnt.std(0)
+    np.testing.assert_allclose(sorted(seen[-1]), sorted(map(tuple, scaled)))
+
+
+def test_the_order_of_features_and_of_the_index_does_not_matter(index):
+    given = features(index, strength=1.0)
+    shuffled = given.sample(frac=1, random_state=2)
+    assert resplit.auc_on_test(shuffled, index, SETTINGS) == resplit.auc_on_test(given, index, SETTINGS)
+    sides = resplit.redraw(index, seed=3, fractions=FRACTIONS).set_index("image_id")["split"]
+    other = index.sample(frac=1, random_state=5)  # with labels out of order
+    again = resplit.redraw(other, seed=3, fractions=FRACTIONS).set_index("image_id")["split"]
+    assert again.to_dict() == sides.to_dict()
+
+
+def test_features_of_other_images_are_refused(index):
+    with pytest.raises(DataError, match=r"The features .* 1 images have no row"):
+        resplit.auc_on_test(features(index, strength=1.0)[1:], index, SETTINGS)
 
 
 def test_a_test_side_of_one_class_is_undefined(index):

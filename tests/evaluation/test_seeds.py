@@ -7,6 +7,7 @@ import pytest
 from scipy import stats
 
 from melanoma import files
+from melanoma.errors import DataError
 from melanoma.evaluation import seeds
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -120,3 +121,19 @@ def test_metrics_for_the_tracker_are_mean_and_spread_of_each_score():
             "seeds_val_auc_roc_standard_deviation": 0.2,
         }
     )
+
+
+def test_networks_are_paired_by_seed_whatever_the_order_of_the_rows():
+    rows = table([0.5, 0.7, 0.9], [0.75, 0.85, 0.75])
+    by_seed = [
+        seeds.compare(given, same_hyperparameters=False)["tuned_minus_baseline"]["val_auc_roc"]["by_seed"]
+        for given in (rows, rows.iloc[[5, 0, 4, 2, 1, 3]])
+    ]
+    assert by_seed[0] == pytest.approx(by_seed[1])
+
+
+@pytest.mark.parametrize("wrong", [[1, 2, 3, 1, 2, 4], [1, 2, 2, 1, 2, 2]], ids=["others", "twice"])
+def test_models_of_other_seeds_are_refused(wrong):
+    rows = table([0.5, 0.7, 0.9], [0.75, 0.85, 0.75])
+    with pytest.raises(DataError, match=r"trained with the same seeds, each once; the baseline has \[1, 2"):
+        seeds.compare(rows.assign(seed=wrong), same_hyperparameters=False)

@@ -4,6 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from melanoma.data.packed import Part
+from melanoma.errors import DataError
 from melanoma.evaluation import sheets
 from melanoma.schema import NOT_A_DEVICE
 
@@ -15,6 +17,10 @@ ROWS = pd.DataFrame(
     }
 )
 IMAGES = (np.arange(8)[:, None, None, None] * np.ones((8, 6, 6, 3))).astype(np.uint8)
+
+
+def part(images: np.ndarray) -> Part:
+    return Part(images, np.arange(8), np.array(ROWS["target"]), image_ids=np.array(ROWS["image_id"]))
 
 
 def shown(figure) -> list[tuple[str, int]]:
@@ -43,14 +49,26 @@ def test_thresholds_at_the_ends_are_no_error(threshold):
 
 
 def test_the_error_sheet_shows_each_image_under_its_id_truth_and_probability():
-    figure = sheets.error_sheet(ROWS, IMAGES, threshold=0.4, num=2, title="t", note="cohort toy")
+    figure = sheets.error_sheet(ROWS, part(IMAGES), threshold=0.4, num=2, title="t", note="cohort toy")
     assert shown(figure) == [("e\nbenign, probability 0.950", 4), ("c\nmalignant, probability 0.050", 2)]
     assert figure.get_supxlabel() == f"cohort toy · {NOT_A_DEVICE}"
 
 
+def test_each_image_stands_under_its_own_caption_whatever_the_order_and_the_rest_of_the_rows():
+    mixed = ROWS[ROWS["image_id"] != "e"].sample(frac=1, random_state=1)
+    figure = sheets.error_sheet(mixed, part(IMAGES), threshold=0.4, num=8, title="t", note="n")
+    assert {caption[0]: value for caption, value in shown(figure)} == {"c": 2, "f": 5, "b": 1}
+
+
+def test_images_that_are_not_there_are_refused_by_name():
+    others = ROWS.assign(image_id=["x", *ROWS["image_id"][1:]], probability=[0.0, *ROWS["probability"][1:]])
+    with pytest.raises(DataError, match=r"1 of 5 images are not among the 8 packed ones: x\."):
+        sheets.error_sheet(others, part(IMAGES), threshold=0.4, num=8, title="t", note="n")
+
+
 def test_a_sheet_without_errors_says_so():
     right = ROWS.assign(probability=ROWS["target"].astype(float))
-    figure = sheets.error_sheet(right, IMAGES, threshold=0.5, num=4, title="t", note="n")
+    figure = sheets.error_sheet(right, part(IMAGES), threshold=0.5, num=4, title="t", note="n")
     assert shown(figure) == []
     assert figure.axes[0].texts[0].get_text() == "nothing to show"
 
@@ -78,7 +96,7 @@ def brightness_of_a_corner(images: np.ndarray) -> np.ndarray:
 
 def test_the_explanation_sheet_shows_image_and_overlay_in_turn():
     noisy = np.random.default_rng(1).integers(0, 255, (8, 32, 32, 3)).astype(np.uint8)
-    figure = sheets.explanation_sheet(ROWS, noisy, brightness_of_a_corner, num=2, title="t", note="n")
+    figure = sheets.explanation_sheet(ROWS, part(noisy), brightness_of_a_corner, num=2, title="t", note="n")
     captions = [caption for caption, _ in shown(figure)]
     assert len(captions) == 4
     assert captions[1] == captions[3] == "red: the score falls when it is covered"

@@ -2,6 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from melanoma.errors import DataError
 from melanoma.evaluation import study_results
 from melanoma.evaluation.repeats import Draws
 
@@ -16,6 +17,7 @@ def rows(protocol: str, view: str, seed: int, probability: list[float], **column
             "protocol": protocol,
             "view": view,
             "seed": seed,
+            "picture_id": ["a", "b", "c", "d"],
             "image_id": ["a", "b", "c", "d"],
             "group_id": ["a", "b", "c", "d"],
             "target": [1, 1, 0, 0],
@@ -97,7 +99,9 @@ def test_images_of_a_lesion_are_one_group_of_its_class():
     several = pd.concat(
         [
             rows("leak_free", "test", 1, RIGHT),
-            rows("leak_free", "test", 1, RIGHT, image_id=["e", "f", "g", "h"], group_id=["a", "b", "c", "x"]),
+            rows(
+                "leak_free", "test", 1, RIGHT, picture_id=["e", "f", "g", "h"], group_id=["a", "b", "c", "x"]
+            ),
         ]
     )
     view = study_results.of_network(several, DRAWS)["protocols"]["leak_free"]["views"]["test"]
@@ -118,3 +122,38 @@ def test_another_network_is_held_against_the_published_one_on_the_same_images():
     assert list(found) == ["paper"]
     assert found["paper"]["accuracy"]["value"] == 1  # all right less all wrong
     assert study_results.minus_main(predictions, "conv_blocks_3", DRAWS) == {}
+
+
+def test_the_order_of_the_predictions_does_not_matter_and_copies_are_told_apart():
+    """Two warped copies of one image have its image_id and its group."""
+    copies = {
+        "picture_id": ["a", "a#1", "a#2", "d"],
+        "image_id": ["a", "a", "a", "d"],
+        "group_id": ["a", "a", "a", "d"],
+        "target": [1, 1, 1, 0],
+        "is_copy": [False, True, True, False],
+        "has_relative": [True, True, True, False],
+    }
+    predictions = pd.concat(
+        [
+            rows("paper", "test", 1, [0.9, 0.8, 0.1, 0.2], **copies),
+            rows("paper", "test", 2, [0.1, 0.8, 0.9, 0.2], **copies),
+            rows("leak_free", "test", 1, RIGHT),
+            rows("leak_free", "test", 2, WRONG),
+        ]
+    )
+    found = study_results.of_network(predictions, DRAWS)
+    for seed in range(5):
+        shuffled = predictions.sample(frac=1, random_state=seed)
+        again = study_results.of_network(shuffled, DRAWS)
+        for protocol, entry in found["protocols"].items():
+            for name, view in entry["views"].items():
+                assert again["protocols"][protocol]["views"][name]["accuracy"] == view["accuracy"]
+        kind = study_results.as_repeats(shuffled[shuffled["protocol"] == "paper"])
+        first, second = (dict(zip(kind.image_ids, row, strict=True)) for row in kind.probabilities)
+        assert (first["a#2"], second["a#2"]) == (0.1, 0.9)
+
+
+def test_a_network_that_was_asked_about_other_pictures_is_refused(predictions):
+    with pytest.raises(DataError, match=r"seed 2 .* 1 images have no row \(a\)"):
+        study_results.of_network(predictions.reset_index(drop=True).drop(4), DRAWS)

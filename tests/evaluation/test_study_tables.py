@@ -139,6 +139,14 @@ def test_what_was_kept_by_validation_stands_beside_what_came_out_on_test():
     assert table["AUC on test, of each network"].iloc[0] == "0.900, 0.900, 0.900"
 
 
+def test_epochs_stand_in_the_order_of_seeds_as_the_aucs_on_test_do():
+    entry = network()
+    for found in entry["protocols"].values():
+        found["runs"] = found["runs"][::-1]  # as they are where params.yaml names the last seed first
+    table = study_tables.validation({"ph2": result("ph2", {"conv_blocks_3": entry})})
+    assert table["epochs kept"].tolist() == ["10, 20, 30"] * 2
+
+
 def test_one_validation_auc_that_is_undefined_makes_their_mean_so():
     some = network()
     some["protocols"]["paper"]["runs"][0]["best_val_auc_roc"] = None

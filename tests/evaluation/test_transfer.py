@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from melanoma.errors import DataError
 from melanoma.evaluation import transfer
 from melanoma.evaluation.repeats import Draws, Repeats
 
@@ -14,13 +15,11 @@ IS_TESTED = np.array([True, True, False, True, True, False])
 
 
 def networks(probabilities, is_in=slice(None)) -> Repeats:
-    return Repeats(TARGET, GROUPS, np.array(probabilities)).take(is_in)
+    return Repeats(TARGET, GROUPS, np.array(probabilities), image_ids=np.arange(6).astype(str)).take(is_in)
 
 
 def measure(seen, unseen, *, min_groups=1):
-    return transfer.measure(
-        networks(seen, IS_TESTED), networks(unseen), IS_TESTED, DRAWS, min_groups=min_groups
-    )
+    return transfer.measure(networks(seen, IS_TESTED), networks(unseen), DRAWS, min_groups=min_groups)
 
 
 def test_the_source_left_out_is_measured_on_all_its_images_and_the_gap_on_its_test_images():
@@ -132,3 +131,17 @@ def test_captions_say_what_was_measured_and_that_images_are_synthetic(rows):
     assert set(said) == {"better.csv", "transfer.csv", "transfer.png"}
     assert "toy (SYNTHETIC images)" in said["transfer.png"]["caption"]
     assert "A: baseline 0.889 (" in said["transfer.png"]["alt"]
+
+
+def test_seen_and_unseen_are_compared_image_by_image_whatever_their_order():
+    upside_down = [[0.9, 0.8, 0.7, 0.3, 0.2, 0.1]] * 2
+    expected = measure(PERFECT, upside_down)
+    mixed = networks(upside_down).take(np.array([5, 0, 3, 1, 4, 2]))
+    found = transfer.measure(networks(PERFECT, IS_TESTED), mixed, DRAWS, min_groups=1)
+    assert found["gap"] == expected["gap"]
+    assert found["unseen"]["value"] == expected["unseen"]["value"]
+
+
+def test_a_seen_image_that_the_others_were_not_asked_about_is_refused():
+    with pytest.raises(DataError, match="1 of 6 images have no prediction of these networks: 2"):
+        transfer.measure(networks(PERFECT), networks(PERFECT, np.arange(6) != 2), DRAWS, min_groups=1)

@@ -7,10 +7,13 @@ import pytest
 
 from melanoma import tracking
 from melanoma.data.images import read_bytes
+from melanoma.data.lesions import Pairs
 from melanoma.data.packed import open_packed
+from melanoma.errors import DataError
 from melanoma.files import read_json, sha256_of_file
 from melanoma.serving.scorer import UNCUT
 from melanoma.serving.segmenter import Cutter, Segmenter
+from pipelines import _segment
 from tests.pipelines.workspace import change_params, copy, copy_with_store, inside, run_stage
 
 BOXES, REPORT = Path("data/lesions/sample.parquet"), Path("reports/sample/segmentation.json")
@@ -48,6 +51,20 @@ def test_a_box_lies_around_its_lesion(at_workspace):
     height, width = lesion.shape
     drawn = [columns[0] / width, rows[0] / height, (columns[-1] + 1) / width, (rows[-1] + 1) / height]
     np.testing.assert_allclose(found, drawn, atol=2 / 96)
+
+
+def test_pictures_are_on_the_side_of_their_image_whatever_the_order_of_the_sides(params):
+    square = np.zeros((4, 8, 8, 3), np.uint8)
+    pairs = Pairs(
+        square, square[..., 0] == 0, [None, None, "no mask", None], image_ids=np.array(list("abcd"))
+    )
+    sides = pd.DataFrame({"image_id": list("dcba"), "split": ["test", "train", "train", "train"]})
+    stage = _segment.Stage("toy", params, sides, pairs, is_synthetic=True)
+    assert stage.part("train").image_ids.tolist() == ["a", "b"]  # c has no mask
+    assert stage.part("test").image_ids.tolist() == ["d"]
+    lacking = _segment.Stage("toy", params, sides[1:], pairs, is_synthetic=True)
+    with pytest.raises(DataError, match=r"The sides of images .* 1 images have no row \(d\)"):
+        lacking.part("train")
 
 
 @pytest.fixture(scope="module")

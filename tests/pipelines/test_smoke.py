@@ -12,6 +12,7 @@ import pytest
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 
+from melanoma.errors import DataError
 from melanoma.serving import server
 from pipelines import _cli, smoke
 from tests.end_to_end.clone import free_port
@@ -169,3 +170,52 @@ def test_without_predictions_it_says_how_to_make_them(evaluated, capsys):
 def test_no_images_are_refused(evaluated, capsys, number):
     assert run("http://127.0.0.1:1", "--num-images", number) == 1
     assert "No image to post" in capsys.readouterr().err
+
+
+def change_predictions(evaluated, change) -> None:
+    predictions = pd.read_csv(evaluated.report / "predictions.csv")
+    change(predictions).to_csv(evaluated.report / "predictions.csv", index=False)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_images_are_compared_by_their_ids_whatever_the_order_of_both_tables(evaluated, capsys, seed):
+    change_predictions(evaluated, lambda rows: rows.sample(frac=1, random_state=seed))
+    accepted = pd.read_parquet("data/accepted/sample.parquet")
+    accepted.sample(frac=1, random_state=seed + 9).to_parquet("data/accepted/sample.parquet", index=False)
+    with serving(Model()) as url:
+        assert run(url) == 0
+        change_predictions(evaluated, lambda rows: rows[rows["image_id"] > "SYN_04"])
+        assert run(url) == 0
+    assert "15 images of sample" in capsys.readouterr().out
+
+
+def test_a_predicted_image_that_is_not_accepted_is_named(evaluated, capsys):
+    accepted = pd.read_parquet("data/accepted/sample.parquet")
+    accepted[accepted["image_id"] != "SYN_03"].to_parquet("data/accepted/sample.parquet")
+    assert run("http://127.0.0.1:1") == 1
+    assert "The accepted images cannot be paired" in (message := capsys.readouterr().err)
+    assert "1 images have no row (SYN_03)" in message
+
+
+def test_an_image_that_is_predicted_twice_is_named(evaluated, capsys):
+    change_predictions(evaluated, lambda rows: pd.concat([rows, rows[-1:]]))
+    assert run("http://127.0.0.1:1") == 1
+    assert "1 images occur more than once (SYN_19)" in capsys.readouterr().err
+
+
+def test_answers_are_paired_by_image_id_and_those_of_other_images_refused():
+    ids = ["a", "b", "c"]
+    expected = pd.DataFrame(
+        {"image_id": ids, "probability": [0.1, 0.2, 0.3], "decision": "benign", "is_at_bound": False}
+    )
+    answers = [
+        {"image_id": image_id, "probability": probability, "decision": "benign"}
+        for image_id, probability in zip(ids, (0.1, 0.2, 0.3), strict=True)
+    ]
+    assert smoke._differences(expected, answers[::-1]) == []
+    assert smoke._differences(expected.sample(frac=1, random_state=1), answers) == []
+    (found,) = smoke._differences(expected, [*answers[:2], answers[2] | {"probability": 0.4}])
+    assert found.startswith("c: expected 0.300000 benign, got 0.400000")
+    for wrong in (answers[:2], [*answers, answers[0]], [*answers[:2], answers[2] | {"image_id": "x"}]):
+        with pytest.raises(DataError, match="The answers of the server cannot be paired"):
+            smoke._differences(expected, wrong)

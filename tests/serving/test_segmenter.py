@@ -114,6 +114,7 @@ def packed_as_the_stages_do(paths: list[Path], cutter: Cutter, folder: Path) -> 
     cutting = lesions.read_cutting(
         folder / "boxes.parquet",
         crop.kind,
+        image_ids=records["image_id"],
         margin_fraction=crop.margin_fraction,
         min_lesion_fraction=crop.min_lesion_fraction,
     )

@@ -43,7 +43,10 @@ def main(folder: Path, out: Path, kill_in_epoch: int) -> None:
     stored = np.load(folder / "images.npz")
     parts = [
         Part(
-            stored[f"{split}_images"], np.arange(len(stored[f"{split}_targets"])), stored[f"{split}_targets"]
+            stored[f"{split}_images"],
+            np.arange(len(stored[f"{split}_targets"])),
+            stored[f"{split}_targets"],
+            image_ids=np.arange(len(stored[f"{split}_targets"])).astype(str),
         )
         for split in ("train", "validation")
     ]

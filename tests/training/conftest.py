@@ -14,7 +14,8 @@ def bright_or_dark():
         targets = (np.arange(number) % 3 == 0).astype(np.float32)
         level = np.where(targets == 1, 60, 190)[:, None, None, None]
         noise = generator.integers(-40, 40, (number, 24, 24, 3))
-        return Part((level + noise).clip(0, 255).astype(np.uint8), np.arange(number), targets)
+        images, names = (level + noise).clip(0, 255).astype(np.uint8), np.arange(number).astype(str)
+        return Part(images, np.arange(number), targets, image_ids=names)
 
     return Arrays(draw(24), draw(12))
 

@@ -25,7 +25,7 @@ def part():
     """Twelve pictures of noise, each of a brightness of its own, in the odd rows of a larger array."""
     noise = np.random.default_rng(1).integers(0, 60, size=(24, 16, 16, 3))
     images = (noise + 15 * (np.arange(24) // 2)[:, None, None, None]).astype(np.uint8)
-    return Part(images, np.arange(1, 24, 2), TARGETS)
+    return Part(images, np.arange(1, 24, 2), TARGETS, image_ids=np.arange(12).astype(str))
 
 
 @pytest.fixture

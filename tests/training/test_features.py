@@ -34,7 +34,8 @@ def arrays():
         targets = (np.arange(number) % 3 == 0).astype(np.float32)
         stripes = np.where(np.arange(32) % 4 < 2, 60, 0)[None, :, None, None] * targets[:, None, None, None]
         noise = generator.integers(0, 120, (number, 32, 32, 3))
-        return Part((noise + stripes).astype(np.uint8), np.arange(number), targets)
+        names = np.arange(number).astype(str)
+        return Part((noise + stripes).astype(np.uint8), np.arange(number), targets, image_ids=names)
 
     return Arrays(draw(12), draw(6))
 
@@ -124,7 +125,11 @@ def test_features_are_computed_once_for_all_seeds_parts_and_orders(arrays, recip
     assert len(computed) == 2 * 12 + 6
     computed.clear()
     fit.train(arrays, recipe, num_epochs=1, seed=5)
-    backwards = Part(arrays.train.images, arrays.train.rows[::-1][:5], arrays.train.targets[::-1][:5])
+    whole = arrays.train
+    chosen = slice(None, -6, -1)
+    backwards = Part(
+        whole.images, whole.rows[chosen], whole.targets[chosen], image_ids=whole.image_ids[chosen]
+    )
     again = compute(recipe, Arrays(backwards, arrays.validation))
     assert computed == []
     assert first.views.shape == (2, 12, 64)

@@ -70,7 +70,7 @@ def test_auto_takes_the_device_where_keras_sees_a_gpu(
 
 def test_a_device_gets_the_rows_of_its_part_alone(recipe, bright_or_dark):
     whole = bright_or_dark.train
-    part = Part(whole.images, whole.rows[3:9], whole.targets[3:9])
+    part = Part(whole.images, whole.rows[3:9], whole.targets[3:9], image_ids=whole.image_ids[3:9])
     _, model, batches = prepare(change(recipe, input="device"), part)
     np.testing.assert_array_equal(
         keras.ops.convert_to_numpy(model.resident.images), whole.images[whole.rows[3:9]]

@@ -25,7 +25,8 @@ def part():
     smooth = [textured(seed, side=SIZE) for seed in range(6)]
     noise = np.random.default_rng(0).integers(0, 256, (2, SIZE, SIZE, 3), dtype=np.uint8)
     images = np.concatenate([smooth, noise])
-    return Part(images, np.arange(8), np.tile([0, 1], 4).astype(np.float32))
+    targets = np.tile([0, 1], 4).astype(np.float32)
+    return Part(images, np.arange(8), targets, image_ids=np.arange(8).astype(str))
 
 
 @pytest.fixture(scope="module")

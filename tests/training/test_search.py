@@ -368,7 +368,7 @@ def test_each_trial_that_ends_has_a_line(begin, run):
 @pytest.mark.parametrize("split", ["train", "validation"])
 def test_one_class_is_refused_before_any_trial(split):
     images = np.zeros((4, 2, 2, 3), np.uint8)
-    both = Part(images, np.arange(4), np.array([0, 1, 0, 1], np.float32))
+    both = Part(images, np.arange(4), np.array([0, 1, 0, 1], np.float32), image_ids=np.array(list("abcd")))
     arrays = Arrays(both, both)
     require_both_classes(arrays)
     one = replace(both, targets=np.zeros(4, np.float32))

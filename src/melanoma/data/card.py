@@ -89,7 +89,8 @@ def gather(
     readable = facts.reindex(columns=list(FACT_COLUMNS)).astype(
         {column: FACT_DTYPES[column] for column in FACT_COLUMNS}
     )
-    images = accepted.merge(readable, on="image_id", how="left").merge(places, on="image_id")
+    images = accepted.merge(readable, on="image_id", how="left", validate="one_to_one")
+    images = images.merge(places, on="image_id", validate="one_to_one")
     return CardData(dataset, len(records), images, quarantined)
 
 

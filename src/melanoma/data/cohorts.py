@@ -42,9 +42,9 @@ def assign_sides(
     groups.require_like_labels(accepted, copies)
     images = pd.concat(
         [
-            accepted.merge(earlier[["image_id", "split"]], on="image_id", how="left").assign(
-                is_accepted=True
-            ),
+            accepted.merge(
+                earlier[["image_id", "split"]], on="image_id", how="left", validate="one_to_one"
+            ).assign(is_accepted=True),
             earlier[~earlier["image_id"].isin(accepted["image_id"])].assign(is_accepted=False),
         ],
         ignore_index=True,

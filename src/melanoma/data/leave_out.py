@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from melanoma.data.packed import Packed, Part
-from melanoma.schema import BENIGN, MALIGNANT, TEST
+from melanoma.schema import BENIGN, MALIGNANT, align
 
 DATASET, COLLECTION = "dataset", "collection"
 
@@ -22,59 +22,65 @@ class Source:
     Attributes:
         name: Of the dataset or the collection.
         kind: `dataset` or `collection`.
-        is_in: Shape `(num_images_of_the_cohort,)`, bool.
+        image_ids: Of its images in the cohort.
     """
 
     name: str
     kind: str
-    is_in: np.ndarray
+    image_ids: frozenset[str]
 
     @property
     def key(self) -> str:
         """Kind and name: a collection may be called like a dataset."""
         return f"{self.kind} {self.name}"
 
+    def holds(self, image_ids: pd.Series | np.ndarray) -> np.ndarray:
+        """Which of some images are of this source, bool, in their order."""
+        return pd.Index(image_ids).isin(self.image_ids)
+
 
 def find(index: pd.DataFrame, collections: pd.Series, *, min_images: int) -> list[Source]:
     """The sources of a cohort, the datasets first.
 
     Args:
-        index: Of the cohort, column `dataset`.
-        collections: The `source_collection` of each of its images, in their order; null where none is named.
+        index: Of the cohort, columns `image_id` and `dataset`.
+        collections: The `source_collection` of each of its images, by image_id; null where none is named.
         min_images: Fewer make no source. What makes up the whole cohort is none either, and a collection
             that is all of a dataset stands there once, as the dataset.
     """
     found: list[Source] = []
-    for kind, names in ((DATASET, index["dataset"]), (COLLECTION, collections)):
+    named = align(collections, index["image_id"], what="The source collections")
+    for kind, names in ((DATASET, index["dataset"]), (COLLECTION, named)):
         for name in sorted(names.dropna().unique()):
             is_in = names.eq(name).fillna(False).to_numpy(bool)
-            is_new = not any(np.array_equal(is_in, source.is_in) for source in found)
-            if is_new and min_images <= is_in.sum() < len(index):
-                found.append(Source(str(name), kind, is_in))
+            image_ids = frozenset(index["image_id"].to_numpy()[is_in])
+            is_new = all(image_ids != source.image_ids for source in found)
+            if is_new and min_images <= len(image_ids) < len(index):
+                found.append(Source(str(name), kind, image_ids))
     return found
 
 
 def learnt_without(data: Packed, source: Source, split: str) -> Part:
     """The images of one side of which no group touches `source`."""
-    touched = data.index["group_id"].isin(data.index.loc[source.is_in, "group_id"])
+    touched = data.index["group_id"].isin(_rows(data, source)["group_id"])
     rows = np.flatnonzero((data.index["split"] == split) & ~touched)
     return data.at(rows)
 
 
 def images_of(data: Packed, source: Source) -> Part:
     """All images of `source`, of every side."""
-    return data.at(np.flatnonzero(source.is_in))
+    return data.at(np.flatnonzero(source.holds(data.index["image_id"])))
 
 
-def is_tested(data: Packed, source: Source) -> np.ndarray:
-    """Which of `images_of` lie in the test side: no network of this cohort learnt from them."""
-    return (data.index.loc[source.is_in, "split"] == TEST).to_numpy(bool)
+def _rows(data: Packed, source: Source) -> pd.DataFrame:
+    return data.index[source.holds(data.index["image_id"])]
 
 
 def why_not(data: Packed, source: Source, splits: tuple[str, ...]) -> str | None:
     """Why nothing can be said about `source`; None when something can."""
-    if len(set(data.index.loc[source.is_in, "target"])) < 2:
-        only = "benign" if data.index.loc[source.is_in, "target"].iloc[0] == BENIGN else "malignant"
+    target = _rows(data, source)["target"]
+    if len(set(target)) < 2:
+        only = "benign" if target.iloc[0] == BENIGN else "malignant"
         return f"all its images are {only}"
     for split in splits:
         left = learnt_without(data, source, split).targets

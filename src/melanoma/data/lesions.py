@@ -1,8 +1,8 @@
 """Pictures with the masks that people drew over their lesions, and the boxes around those."""
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from melanoma.data import crops, images, masks
 from melanoma.errors import DataError, ImageError, first_offenders
 from melanoma.execution.mapping import imap
 from melanoma.files import read_parquet
-from melanoma.schema import require_columns
+from melanoma.schema import align, require_columns
 from melanoma.sections import Execution
 
 NO_MASK = "no mask"
@@ -32,11 +32,13 @@ class Pairs:
         images: Shape `(num_images, size, size, 3)`, uint8, RGB.
         lesions: Shape `(num_images, size, size)`, bool; empty where there is no usable mask.
         problems: Of each mask: None where it is usable, else why not.
+        image_ids: Shape `(num_images,)`, each once: all four describe the same images in the same order.
     """
 
     images: np.ndarray
     lesions: np.ndarray
     problems: Sequence[str | None]
+    image_ids: np.ndarray = field(kw_only=True)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -50,7 +52,12 @@ class Pairs:
         """Those at `chosen`: positions, or shape `(num_images,)`, bool."""
         positions = np.arange(len(self))[chosen]
         problems = [self.problems[position] for position in positions]
-        return Pairs(self.images[positions], self.lesions[positions], problems)
+        return Pairs(
+            self.images[positions],
+            self.lesions[positions],
+            problems,
+            image_ids=self.image_ids[positions],
+        )
 
 
 @dataclass(frozen=True)
@@ -75,9 +82,11 @@ def read_pairs(assigned: pd.DataFrame, records: pd.DataFrame, *, size: int, exec
         execution: `params.yaml: execution`.
 
     Raises:
-        DataError: A picture is missing, unreadable, or not the one that was inspected. A mask may be.
+        DataError: A picture has no record or several, is missing, unreadable, or not the one that was
+            inspected. A mask may be.
     """
-    rows = assigned[["image_id"]].merge(records, on="image_id", how="left", validate="one_to_one")
+    known = records[records["image_id"].isin(assigned["image_id"])].set_index("image_id")
+    rows = align(known, assigned["image_id"], what="The accepted records")
     sources = [
         _Source(Path(str(path)), str(sha256), None if pd.isna(mask) else Path(mask))
         for path, sha256, mask in rows[["path", "sha256", "mask_path"]].itertuples(index=False)
@@ -95,6 +104,7 @@ def read_pairs(assigned: pd.DataFrame, records: pd.DataFrame, *, size: int, exec
         np.stack([picture for picture, _, _ in pairs]),
         np.stack([lesion for _, lesion, _ in pairs]),
         [problem for _, _, problem in pairs],
+        image_ids=rows.index.to_numpy(),
     )
 
 
@@ -128,12 +138,16 @@ def _load_lesion(
 
 
 def boxes(
-    image_ids: pd.Series, lesions: np.ndarray, problems: Sequence[str | None], *, min_lesion_fraction: float
+    image_ids: Iterable[str],
+    lesions: np.ndarray,
+    problems: Sequence[str | None],
+    *,
+    min_lesion_fraction: float,
 ) -> pd.DataFrame:
     """The box of each lesion: columns `image_id`, the edges and `problem`.
 
     Args:
-        image_ids: Of `num_images` images.
+        image_ids: Of `num_images` images, in the order of `lesions` and `problems`.
         lesions: Shape `(num_images, height, width)`, bool.
         problems: Known already, else None.
         min_lesion_fraction: See `crops.find_box`.
@@ -165,18 +179,20 @@ def overlap(found: np.ndarray, lesions: np.ndarray) -> pd.DataFrame:
 
 
 def read_cutting(
-    path: Path, kind: str, *, margin_fraction: float, min_lesion_fraction: float
+    path: Path, kind: str, *, image_ids: Iterable[str], margin_fraction: float, min_lesion_fraction: float
 ) -> crops.Cutting | None:
     """What is cut out of each picture; None for `none`: then nothing is read.
 
     Args:
         path: The table that the stage `segment` wrote.
         kind: `none`, `mask` or `unet`.
+        image_ids: Of the pictures, each of which must have a row, be it that nothing is to be cut.
         margin_fraction: See `crops.Crop`.
         min_lesion_fraction: Likewise; that by which the boxes were found.
 
     Raises:
-        DataError: The table is missing, lacks a column or has no row of this kind.
+        DataError: The table is missing, lacks a column or has no row of this kind, or not one row of this
+            kind for each picture: without a row a picture would stay whole, and nobody would know.
     """
     if kind == crops.NONE:
         return None
@@ -186,7 +202,10 @@ def read_cutting(
     if rows.empty:
         raise DataError(f"{path} has no boxes for the crop {kind!r}. Run `dvc repro segment`.")
     digests = rows["segmenter_sha256"].dropna().unique()
+    wanted = pd.Index(image_ids)
+    mine = rows[rows["image_id"].isin(wanted)].set_index("image_id")
+    mine = align(mine, wanted, what=f"The boxes for the crop {kind!r} in {path}")
     crop = crops.Crop(kind, margin_fraction, min_lesion_fraction, str(digests[0]) if len(digests) else None)
-    cut = rows[rows["problem"].isna()]
-    edges = zip(*(cut[edge].tolist() for edge in EDGES), strict=True)
-    return crops.Cutting(crop, dict(zip(cut["image_id"], (crops.Box(*row) for row in edges), strict=True)))
+    cut = mine.loc[mine["problem"].isna(), list(EDGES)]
+    boxes_of = {str(row.Index): crops.Box(*map(float, row[1:])) for row in cut.itertuples()}
+    return crops.Cutting(crop, boxes_of)

@@ -7,7 +7,7 @@ digest of both.
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,14 @@ from melanoma.data.crops import Box, Crop, Cutting
 from melanoma.errors import DataError, ImageError, first_offenders
 from melanoma.execution.mapping import imap
 from melanoma.files import atomic_folder, read_json, read_parquet, require, sha256_of_file, write_json
-from melanoma.schema import CLASSES, INDEX_COLUMNS, SPLIT_COLUMNS, diagnosis_classes, require_columns
+from melanoma.schema import (
+    CLASSES,
+    INDEX_COLUMNS,
+    SPLIT_COLUMNS,
+    align,
+    diagnosis_classes,
+    require_columns,
+)
 from melanoma.sections import Execution
 
 IMAGES, INDEX, MANIFEST = "images.npy", "index.parquet", "manifest.json"
@@ -35,12 +42,23 @@ class Part:
         rows: Shape `(n,)`: where the part's images lie in `images`.
         targets: Shape `(n,)`, float32, 1 = malignant, 0 = benign.
         classes: Shape `(n,)`, int64, positions in `schema.CLASSES`; None where they were not packed.
+        image_ids: Shape `(n,)`, each once: `rows`, `targets`, `classes` and `image_ids` describe the same
+            images in the same order.
     """
 
     images: np.ndarray
     rows: np.ndarray
     targets: np.ndarray
     classes: np.ndarray | None = None
+    image_ids: np.ndarray = field(kw_only=True)
+
+    def __post_init__(self) -> None:
+        """Refuse arrays of unlike length."""
+        if not len(self.rows) == len(self.targets) == len(self.image_ids):
+            raise ValueError(
+                f"A part needs as many rows, targets and image_ids, got {len(self.rows)}, "
+                f"{len(self.targets)} and {len(self.image_ids)}"
+            )
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -48,6 +66,26 @@ class Part:
     def take(self, positions: np.ndarray | slice) -> np.ndarray:
         """Images `(len(positions), size, size, 3)` at `positions` of this part, in memory."""
         return self.images[self.rows[positions]]
+
+    def pictures(self, image_ids: Iterable[str]) -> np.ndarray:
+        """Images `(len(image_ids), size, size, 3)` by their ids, in memory.
+
+        Raises:
+            DataError: An image is not in this part.
+        """
+        wanted = pd.Index(image_ids)
+        positions = pd.Index(self.image_ids).get_indexer(wanted)
+        missing = wanted[positions < 0]
+        if len(missing):
+            raise DataError(
+                f"{len(missing)} of {len(wanted)} images are not among the {len(self)} packed ones: "
+                f"{first_offenders(missing)}. Run `dvc repro`."
+            )
+        return self.take(positions)
+
+    def by_image(self, values: np.ndarray) -> pd.Series:
+        """Values `(n,)` in the order of this part, for instance a network's scores, indexed by image_id."""
+        return pd.Series(values, index=pd.Index(self.image_ids, name="image_id"))
 
 
 @dataclass(frozen=True)
@@ -61,6 +99,10 @@ class Packed:
         digest: Hex digest of images and index: the identity of the data.
         is_synthetic: Whether any image is synthetic.
         crop: What was cut out of the pictures; None: they are whole.
+
+    Raises:
+        DataError: The index has another number of rows than there are images, was shuffled or filtered, or
+            names an image twice.
     """
 
     images: np.ndarray
@@ -68,6 +110,26 @@ class Packed:
     digest: str
     is_synthetic: bool
     crop: Crop | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse an index whose rows are not those of the array."""
+        # Labels that are not 0, 1, 2, ... are left by a shuffle or a filter of the index alone.
+        if not self.index.index.equals(pd.RangeIndex(len(self.images))):
+            raise DataError(
+                f"The index of a packed cohort must have the rows 0 to {len(self.images) - 1}, as its array "
+                f"has; it has {len(self.index)} rows, or other ones or another order. Take parts with "
+                "`Packed.part` or `Packed.at`, which keep images and rows together."
+            )
+        twice = self.index.loc[self.index["image_id"].duplicated(), "image_id"]
+        if len(twice):
+            raise DataError(
+                f"A packed cohort must hold each image once; {len(twice)} rows repeat one: "
+                f"{first_offenders(twice)}. Run `dvc repro --force pack`."
+            )
+
+    def by_image(self, values: np.ndarray) -> pd.Series:
+        """Values `(num_images,)` in the order of `images`, for instance scores, indexed by image_id."""
+        return pd.Series(values, index=pd.Index(self.index["image_id"], name="image_id"))
 
     def part(self, split: str) -> Part:
         """The images of one split; nothing is read yet."""
@@ -81,7 +143,18 @@ class Packed:
             rows,
             self.index["target"].to_numpy(np.float32)[rows],
             None if classes is None else classes[rows],
+            image_ids=self.index["image_id"].to_numpy()[rows],
         )
+
+    def rows_of(self, part: Part) -> pd.DataFrame:
+        """The index of a part's images, in its order.
+
+        Raises:
+            DataError: The part has images that are not of this cohort.
+        """
+        mine = self.index[self.index["image_id"].isin(part.image_ids)].set_index("image_id")
+        rows = align(mine, part.image_ids, what="The index of the packed cohort")
+        return rows.reset_index()[list(self.index.columns)]
 
 
 def class_positions(index: pd.DataFrame) -> np.ndarray | None:
@@ -141,12 +214,15 @@ def pack(
         The digest of the packed cohort.
 
     Raises:
-        DataError: An image is missing, unreadable, or not the one that was inspected.
+        DataError: An image has no record or several, is missing, unreadable, or not the one that was
+            inspected.
     """
     known = records[["image_id", "path", "sha256", "is_synthetic"]].assign(
         diagnosis_class=diagnosis_classes(records["diagnosis"])
     )
-    rows = assigned.merge(known, on="image_id", how="left")
+    known = known[known["image_id"].isin(assigned["image_id"])].set_index("image_id")
+    known = align(known, assigned["image_id"], what="The accepted records")
+    rows = assigned.merge(known.reset_index(), on="image_id", validate="one_to_one")
     boxes = {} if cutting is None else cutting.boxes
     sources = (
         _Source(Path(str(row.path)), str(row.sha256), boxes.get(str(row.image_id)))

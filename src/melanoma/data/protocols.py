@@ -20,7 +20,7 @@ from melanoma.schema import BENIGN, MALIGNANT, TEST, TRAIN, VALIDATION
 from melanoma.training_sections import Augment
 
 PAPER, LEAK_FREE = "paper", "leak_free"
-ROW_COLUMNS = ("image_id", "group_id", "target", "split", "is_copy")
+ROW_COLUMNS = ("picture_id", "image_id", "group_id", "target", "split", "is_copy")
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,8 @@ class Material:
 
     Attributes:
         images: Shape `(num_images, size, size, 3)`, uint8, RGB.
-        rows: Row i describes image i: `image_id` (of a copy: of its original), `group_id`, `target`, `split`,
+        rows: Row i describes image i: `picture_id` (each once: the image_id, of a warped copy with `#` and a
+            number behind it), `image_id` (of a copy: of its original), `group_id`, `target`, `split`,
             `is_copy`.
     """
 
@@ -39,7 +40,12 @@ class Material:
     def part(self, split: str) -> Part:
         """The images of one side."""
         at = np.flatnonzero(self.rows["split"] == split)
-        return Part(self.images, at, self.rows["target"].to_numpy(np.float32)[at])
+        return Part(
+            self.images,
+            at,
+            self.rows["target"].to_numpy(np.float32)[at],
+            image_ids=self.rows["picture_id"].to_numpy()[at],
+        )
 
     def of(self, split: str) -> pd.DataFrame:
         """The rows of one side, with `has_relative`: another image of its group lies on another side."""
@@ -50,7 +56,8 @@ class Material:
 
 def leak_free(data: Packed) -> Material:
     """The cohort as it was split."""
-    return Material(data.images, data.index.assign(is_copy=False)[list(ROW_COLUMNS)])
+    rows = data.index.assign(picture_id=data.index["image_id"], is_copy=False)
+    return Material(data.images, rows[list(ROW_COLUMNS)])
 
 
 def paper(data: Packed, *, amounts: Augment, fractions: dict[str, float], seed: int) -> Material:
@@ -97,9 +104,12 @@ def balance(material: Material, *, amounts: Augment, seed: int) -> Material:
         copied.append(np.resize(mine, max(0, wanted - len(mine))))
     originals, sources = np.sort(np.concatenate(kept)), np.sort(np.concatenate(copied))
     copies = _warp(material.images, sources, amounts, generator)
-    rows = pd.concat(
-        [material.rows.iloc[originals], material.rows.iloc[sources].assign(is_copy=True)], ignore_index=True
+    copied_rows = material.rows.iloc[sources]
+    number = copied_rows.groupby("picture_id").cumcount() + 1
+    copied_rows = copied_rows.assign(
+        picture_id=copied_rows["picture_id"] + "#" + number.astype(str), is_copy=True
     )
+    rows = pd.concat([material.rows.iloc[originals], copied_rows], ignore_index=True)
     return Material(np.concatenate([material.images[originals], copies]), rows)
 
 

@@ -7,7 +7,15 @@ import pandas as pd
 
 from melanoma.errors import DataError, first_offenders
 from melanoma.files import read_csv, read_parquet_groups
-from melanoma.schema import PAIR_COLUMNS, RECORD_COLUMNS, require_columns
+from melanoma.schema import (
+    PAIR_COLUMNS,
+    PREDICTION_COLUMNS,
+    RECORD_COLUMNS,
+    REFERENCE_NAMES,
+    SPLIT_COLUMNS,
+    align,
+    require_columns,
+)
 
 ACCEPTED_COLUMNS = (
     "image_id",
@@ -68,6 +76,57 @@ def describe_images(
             f"{first_offenders(unknown)}. Run `dvc repro`."
         )
     return described.loc[index["image_id"]].reset_index()
+
+
+def read_predictions(path: Path, index: pd.DataFrame) -> pd.DataFrame:
+    """What `evaluate` wrote of every model, columns `schema.PREDICTION_COLUMNS`.
+
+    Args:
+        path: The CSV, its rows in any order.
+        index: Of the packed cohort, columns `schema.SPLIT_COLUMNS`.
+
+    Returns:
+        The rows of one model after the other, each in the order of `index`.
+
+    Raises:
+        DataError: A model lacks an image of the cohort, has others or one twice, or an image has another
+            target, group or split than in the cohort.
+    """
+    table = _read_scores(path, PREDICTION_COLUMNS)
+    parts = [
+        _of_cohort(rows, index, f"The predictions of {model} in {path}")
+        for model, rows in table.groupby("model", sort=False)
+    ]
+    return pd.concat(parts, ignore_index=True) if parts else table
+
+
+def read_references(path: Path, index: pd.DataFrame) -> pd.DataFrame:
+    """What `audit` wrote of the references, by image; arguments and errors as for `read_predictions`."""
+    columns = (*SPLIT_COLUMNS, *REFERENCE_NAMES)
+    return _of_cohort(_read_scores(path, columns), index, f"The scores of references in {path}")
+
+
+def _read_scores(path: Path, columns: Sequence[str]) -> pd.DataFrame:
+    """Ids and names as text, whatever they look like; a blank score is missing."""
+    numbers = ["target", "score", "probability", *REFERENCE_NAMES]
+    text = {name: "string" for name in columns if name not in numbers}
+    blanks = {name: [""] for name in numbers}
+    table = read_csv(path, dtype=text, keep_default_na=False, na_values=blanks)
+    require_columns(table, tuple(columns), path)
+    return table[list(columns)]
+
+
+def _of_cohort(rows: pd.DataFrame, index: pd.DataFrame, what: str) -> pd.DataFrame:
+    found = align(rows.set_index("image_id"), index["image_id"], what=what)
+    expected = index.set_index("image_id")
+    for name in ("target", "group_id", "split"):
+        is_other = found[name].astype(str) != expected[name].astype(str)
+        if is_other.any():
+            raise DataError(
+                f"{what} give {int(is_other.sum())} images another {name} than the packed cohort: "
+                f"{first_offenders(found.index[is_other])}. They are of another run: run `dvc repro`."
+            )
+    return found.reset_index()[list(rows.columns)]
 
 
 def read_pairs(path: Path) -> pd.DataFrame:

@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from melanoma.data import artefacts
 from melanoma.evaluation import bootstrap
 from melanoma.evaluation.figures import CURVE, new_figure
+from melanoma.schema import align
 from melanoma.scoring.operating_point import OperatingPoint
 from melanoma.sections import Audit
 
@@ -31,18 +32,23 @@ class Audited:
     """The test images and the network that is asked about them.
 
     Attributes:
-        rows: Columns `schema.SPLIT_COLUMNS`, one row an image.
+        rows: Columns `schema.SPLIT_COLUMNS`; row i describes image i, as both come from one `packed.Part`.
         images: Shape `(num_images, size, size, 3)`, uint8.
-        masks: By position in `images`: `(size, size)` bool, of those that have one.
+        masks: By image_id: `(size, size)` bool, of those that have one.
         score: The network.
         point: Its operating point.
     """
 
     rows: pd.DataFrame
     images: np.ndarray
-    masks: Mapping[int, np.ndarray]
+    masks: Mapping[str, np.ndarray]
     score: Score
     point: OperatingPoint
+
+    @property
+    def masked(self) -> np.ndarray:
+        """Positions of the images that have a mask."""
+        return np.flatnonzero(self.rows["image_id"].isin(list(self.masks)))
 
     def probability(self, images: np.ndarray) -> np.ndarray:
         """Calibrated, of any images."""
@@ -69,10 +75,10 @@ def variants(audited: Audited, settings: Audit) -> list[Variant]:
     images, image_ids = audited.images, audited.rows["image_id"].tolist()
 
     def black(at: int) -> np.ndarray:
-        return artefacts.blacked(images[at], audited.masks[at])
+        return artefacts.blacked(images[at], audited.masks[image_ids[at]])
 
     def filled(at: int) -> np.ndarray:
-        return artefacts.filled(images[at], audited.masks[at])
+        return artefacts.filled(images[at], audited.masks[image_ids[at]])
 
     def framed(at: int) -> np.ndarray:
         return artefacts.border_only(images[at], border_fraction=settings.border_fraction)
@@ -80,7 +86,7 @@ def variants(audited: Audited, settings: Audit) -> list[Variant]:
     def overlaid(name: str, at: int) -> np.ndarray:
         return artefacts.lay_over(images[at], name, image_ids[at])
 
-    masked, everyone = np.array(sorted(audited.masks), dtype=int), np.arange(len(images))
+    masked, everyone = audited.masked, np.arange(len(images))
     found = [
         Variant("lesion_black", masked, black),
         Variant("lesion_filled", masked, filled),
@@ -120,11 +126,11 @@ def lesion_area(audited: Audited, settings: Audit) -> dict[str, Any] | None:
     Returns:
         `num_images` and `auc_roc` of "the larger, the more malignant"; None without masks.
     """
-    if not audited.masks:
+    rows = audited.rows.iloc[audited.masked]
+    if rows.empty:
         return None
-    masked = sorted(audited.masks)
-    area = np.array([audited.masks[at].mean() for at in masked])
-    return {"num_images": len(masked), "auc_roc": _auc(audited.rows.iloc[masked], area, settings)}
+    area = np.array([audited.masks[image_id].mean() for image_id in rows["image_id"]])
+    return {"num_images": len(rows), "auc_roc": _auc(rows, area, settings)}
 
 
 def _measure_one(
@@ -151,28 +157,37 @@ def _weights(rows: pd.DataFrame, settings: Audit) -> np.ndarray:
 
 
 def compare(
-    rows: pd.DataFrame, probability: np.ndarray, references: Mapping[str, np.ndarray], settings: Audit
+    rows: pd.DataFrame, probability: pd.Series, references: Mapping[str, pd.Series], settings: Audit
 ) -> dict[str, dict[str, Any]]:
     """By reference: its `auc_roc` on the test images, and `selected_minus_reference`, paired by draws.
 
     Args:
-        rows: Columns `target` and `group_id`, of the test images.
-        probability: Of the network.
-        references: By name: probabilities.
+        rows: Columns `image_id`, `target` and `group_id`, of the test images.
+        probability: Of the network, indexed by image_id.
+        references: By name: probabilities, indexed by image_id.
         settings: `params.yaml: audit`.
+
+    Raises:
+        DataError: A network or reference was asked about other images.
     """
+    image_ids = rows["image_id"]
+    network = align(probability, image_ids, what="The scores of the network").to_numpy()
+    found = {
+        name: align(reference, image_ids, what=f"The scores of {name}").to_numpy()
+        for name, reference in references.items()
+    }
     return {
         name: {
             "auc_roc": _auc(rows, reference, settings),
             "selected_minus_reference": bootstrap.difference(
                 rows["target"].to_numpy(),
-                probability,
+                network,
                 reference,
                 metric="auc_roc",
                 weights=_weights(rows, settings),
             ),
         }
-        for name, reference in references.items()
+        for name, reference in found.items()
     }
 
 

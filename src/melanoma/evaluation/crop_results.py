@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from melanoma.data.crops import MASK, NONE, UNET
 from melanoma.evaluation import bootstrap, repeats
 from melanoma.evaluation.figures import CURVE, new_figure
-from melanoma.evaluation.repeats import Draws, Repeats
+from melanoma.evaluation.repeats import Draws
 
 SHOWN = (
     "auc_roc",
@@ -36,19 +36,16 @@ def compare(predictions: pd.DataFrame, draws: Draws) -> dict[str, Any]:
         By crop `metrics` (see `repeats.measure`), and for all but `none` `minus_none` (see
         `repeats.paired_difference`).
     """
-    found = {str(crop): _as_repeats(rows) for crop, rows in predictions.groupby("crop", sort=False)}
+    ordered = predictions.sort_values("image_id", kind="stable")
+    found = {
+        str(crop): repeats.of_rows(ordered[ordered["crop"] == crop]) for crop in predictions["crop"].unique()
+    }
     compared: dict[str, Any] = {}
     for crop, networks in found.items():
         compared[crop] = {"metrics": _shown(repeats.measure(networks, draws))}
         if crop != NONE:
             compared[crop]["minus_none"] = _shown(repeats.paired_difference(networks, found[NONE], draws))
     return compared
-
-
-def _as_repeats(rows: pd.DataFrame) -> Repeats:
-    wide = rows.pivot_table(index="seed", columns="image_id", values="probability", sort=True)
-    images = rows.drop_duplicates("image_id").set_index("image_id").loc[wide.columns]
-    return Repeats(images["target"].to_numpy(), images["group_id"].to_numpy(), wide.to_numpy())
 
 
 def _shown(measured: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:

@@ -34,7 +34,7 @@ def measure(predictions: pd.DataFrame, settings: Settings) -> dict[str, Any]:
     """What the results file holds of the test images.
 
     Args:
-        predictions: Columns `PREDICTION_COLUMNS`; each network has the same images in the same order.
+        predictions: Columns `PREDICTION_COLUMNS`; each network has the same images, in any order.
         settings: Of intervals and small classes.
 
     Returns:
@@ -67,24 +67,14 @@ def _compared(found: Mapping[str, Any]) -> dict[str, Any]:
     return {name: found[name] for name in COMPARED}
 
 
-def _by_seed(predictions: pd.DataFrame, trained_for: str) -> list[pd.DataFrame]:
-    rows = predictions[predictions["trained_for"] == trained_for]
-    return [part for _, part in rows.groupby("seed", sort=True)]
-
-
 def as_repeats(predictions: pd.DataFrame, trained_for: str) -> Repeats:
     """The melanoma scores of the networks of a target."""
-    parts = _by_seed(predictions, trained_for)
-    return Repeats(
-        parts[0]["target"].to_numpy(),
-        parts[0]["group_id"].to_numpy(),
-        np.stack([part["probability"].to_numpy() for part in parts]),
-    )
+    return repeats.of_rows(predictions[predictions["trained_for"] == trained_for])
 
 
 def as_answers(predictions: pd.DataFrame) -> Answers:
     """The softmax of the networks of several classes."""
-    parts = _by_seed(predictions, "diagnosis")
+    parts = repeats.by_seed(predictions[predictions["trained_for"] == "diagnosis"])
     truth = pd.Index(CLASSES).get_indexer(pd.Index(parts[0]["diagnosis_class"]))
     softmax = [part[list(CLASSES)].to_numpy() for part in parts]
     return Answers(truth, parts[0]["group_id"].to_numpy(), np.stack(softmax))

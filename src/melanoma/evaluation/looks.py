@@ -2,10 +2,10 @@
 
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from melanoma.data.packed import Part
 from melanoma.evaluation import figures, sheets
 from melanoma.evaluation.bootstrap import in_words
 from melanoma.evaluation.report import Report
@@ -64,14 +64,14 @@ def draw(report: Report, model: str, *, note: str) -> dict[str, Figure]:
 
 
 def draw_images(
-    report: Report, model: str, images: np.ndarray, score: Score, *, num: int, note: str
+    report: Report, model: str, part: Part, score: Score, *, num: int, note: str
 ) -> dict[str, Figure]:
     """Sheets of the surest errors and of where the network looks, by file name.
 
     Args:
         report: The evaluation.
         model: Of `schema.MODEL_NAMES`.
-        images: Of the test split in the order of `report.predictions`, `(n, size, size, 3)`, uint8.
+        part: The images of the test split, in any order.
         score: The network.
         num: Images on a sheet, at most.
         note: Where the images come from.
@@ -80,10 +80,10 @@ def draw_images(
     shared: dict[str, Any] = {"num": num, "note": note}
     return {
         "errors.png": sheets.error_sheet(
-            rows, images, threshold=point.threshold, title=f"{model}: the errors it is surest of", **shared
+            rows, part, threshold=point.threshold, title=f"{model}: the errors it is surest of", **shared
         ),
         "explanations.png": sheets.explanation_sheet(
-            rows, images, score, title=f"{model}: where it looks, by occlusion", **shared
+            rows, part, score, title=f"{model}: where it looks, by occlusion", **shared
         ),
     }
 

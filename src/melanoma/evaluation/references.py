@@ -15,7 +15,8 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from threadpoolctl import threadpool_limits
 
-from melanoma.schema import TRAIN
+from melanoma.data.packed import Packed
+from melanoma.schema import TRAIN, align
 from melanoma.sections import Audit
 
 PENALTIES = (0.001, 0.01, 0.1, 1.0, 10.0)  # inverse strengths C
@@ -54,29 +55,37 @@ def _histograms(image: np.ndarray, num_bins: int) -> np.ndarray:
     return counts.ravel() / len(steps)
 
 
-def score_colours(images: np.ndarray, index: pd.DataFrame, settings: Audit) -> np.ndarray:
-    """Probabilities `(num_images,)` of a logistic regression on colour histograms.
+def score_colours(data: Packed, settings: Audit) -> pd.Series:
+    """Probabilities of a logistic regression on colour histograms, by image_id.
 
     Args:
-        images: Shape `(num_images, size, size, 3)`, uint8, RGB.
-        index: Columns `schema.SPLIT_COLUMNS`, in the order of the images.
+        data: The images with their splits and targets.
         settings: `params.yaml: audit`.
     """
-    features = colour_histograms(images, num_bins=settings.histogram_bins)
-    return fit_and_score(StandardScaler(), features, index, settings)
+    return fit_and_score(StandardScaler(), colours_of(data, settings), data.index, settings)
 
 
-def score_file_facts(facts: pd.DataFrame, index: pd.DataFrame, settings: Audit) -> np.ndarray:
-    """Probabilities `(num_images,)` of a logistic regression on `NUMBERS` and `WORDS`.
+def colours_of(data: Packed, settings: Audit) -> pd.DataFrame:
+    """The colour histogram of each image of a cohort, indexed by image_id."""
+    histograms = colour_histograms(data.images, num_bins=settings.histogram_bins)
+    return pd.DataFrame(histograms, index=data.index["image_id"])
+
+
+def score_file_facts(facts: pd.DataFrame, index: pd.DataFrame, settings: Audit) -> pd.Series:
+    """Probabilities of a logistic regression on `NUMBERS` and `WORDS`, by image_id.
 
     Numbers count within their dataset: where one has files fifty times as large, a regression on the plain
     numbers would see little but the dataset.
 
     Args:
-        facts: These columns, in the order of `index`; missing values are allowed.
+        facts: `image_id` and these columns, of the images of `index`; missing values are allowed.
         index: Columns `schema.SPLIT_COLUMNS`.
         settings: `params.yaml: audit`.
+
+    Raises:
+        DataError: The facts are of other images.
     """
+    facts = align(facts.set_index("image_id"), index["image_id"], what="The facts of files")
     numbers = _within_datasets(facts[list(NUMBERS)].astype("Float64").astype(float), index)
     words = facts[list(WORDS)].astype("string").fillna("").astype(object)
     prepare = make_column_transformer(
@@ -96,20 +105,25 @@ def _within_datasets(numbers: pd.DataFrame, index: pd.DataFrame) -> pd.DataFrame
     return numbers.sub(mean.set_axis(numbers.index)).div(by.set_axis(numbers.index))
 
 
-def fit_and_score(
-    prepare: object, features: np.ndarray | pd.DataFrame, index: pd.DataFrame, settings: Audit
-) -> np.ndarray:
+def fit_and_score(prepare: object, features: pd.DataFrame, index: pd.DataFrame, settings: Audit) -> pd.Series:
     """Scores of all images by a regression that has seen the training images only.
 
     Args:
         prepare: A transformer of scikit-learn for the features.
-        features: A row an image.
-        index: Columns `schema.SPLIT_COLUMNS`, in the order of the features.
+        features: A row an image, indexed by image_id. Where all are numbers, the regression gets an array.
+        index: Columns `schema.SPLIT_COLUMNS`, of the same images.
         settings: `params.yaml: audit`.
 
     Returns:
-        Probabilities `(num_images,)`.
+        Probabilities by image_id, in the order of `index`.
+
+    Raises:
+        DataError: The features are of other images.
     """
+    features = align(features, index["image_id"], what="The features")
+    # Columns of words are prepared by their names; numbers alone go in as an array.
+    has_words = any(pd.api.types.is_object_dtype(dtype) for dtype in features.dtypes)
+    given = features if has_words else np.ascontiguousarray(features.to_numpy())
     is_train = (index["split"] == TRAIN).to_numpy()
     target = index["target"].to_numpy()[is_train]
     groups = index["group_id"].to_numpy()[is_train]
@@ -121,6 +135,6 @@ def fit_and_score(
         if num_folds > 1:
             folds = StratifiedGroupKFold(num_folds, shuffle=True, random_state=settings.seed)
             search = GridSearchCV(model, {"classify__C": PENALTIES}, scoring="roc_auc", cv=folds, refit=False)
-            model.set_params(**search.fit(features[is_train], target, groups=groups).best_params_)
-        model.fit(features[is_train], target)
-        return np.asarray(model.predict_proba(features)[:, 1])
+            model.set_params(**search.fit(given[is_train], target, groups=groups).best_params_)
+        model.fit(given[is_train], target)
+        return pd.Series(model.predict_proba(given)[:, 1], index=features.index)

@@ -5,14 +5,17 @@ draw takes as many groups of test images, and as many networks, as there are, ea
 networks make for a coarse idea of the second; of one network nothing is known of it.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from melanoma.errors import DataError, first_offenders
 from melanoma.evaluation import bootstrap
 from melanoma.evaluation.metrics import METRICS, compute_metrics
+from melanoma.schema import align
 
 PAPER_THRESHOLD = 0.5  # of a sigmoid, where nobody chose another
 MIN_NETWORKS = 3  # of a kind, to say something of their spread
@@ -26,15 +29,86 @@ class Repeats:
         target: Shape `(num_images,)`, 1 malignant, 0 benign.
         group_ids: Shape `(num_images,)`.
         probabilities: Shape `(num_networks, num_images)`, in 0..1; row i is of the i-th seed.
+        image_ids: Shape `(num_images,)`, each once; all arrays have its order. `of_rows` builds them so.
     """
 
     target: np.ndarray
     group_ids: np.ndarray
     probabilities: np.ndarray
+    image_ids: np.ndarray = field(kw_only=True)
 
-    def take(self, is_in: np.ndarray) -> "Repeats":
-        """The images `is_in`, shape `(num_images,)`, bool."""
-        return Repeats(self.target[is_in], self.group_ids[is_in], self.probabilities[:, is_in])
+    def take(self, chosen: np.ndarray) -> "Repeats":
+        """The images at `chosen`: positions, or shape `(num_images,)`, bool."""
+        return Repeats(
+            self.target[chosen],
+            self.group_ids[chosen],
+            self.probabilities[:, chosen],
+            image_ids=self.image_ids[chosen],
+        )
+
+    def pick(self, image_ids: np.ndarray) -> "Repeats":
+        """The images with these ids, in their order.
+
+        Raises:
+            DataError: The networks were not asked about one of them.
+        """
+        positions = pd.Index(self.image_ids).get_indexer(pd.Index(image_ids))
+        missing = np.asarray(image_ids)[positions < 0]
+        if len(missing):
+            raise DataError(
+                f"{len(missing)} of {len(positions)} images have no prediction of these networks: "
+                f"{first_offenders(missing)}. Run the stage again."
+            )
+        return self.take(positions)
+
+
+def by_seed(
+    rows: pd.DataFrame, *, image: str = "image_id", image_ids: Iterable[str] | None = None
+) -> list[pd.DataFrame]:
+    """The rows of each network, by rising seed: all with the same images in the same order.
+
+    The order of `rows` does not matter.
+
+    Args:
+        rows: Columns `seed`, `image`, `target`, `group_id` and others; a row a network and image.
+        image: The column that identifies an image.
+        image_ids: The images of every network, in their order; default: those of the first seed.
+
+    Returns:
+        A frame a network, indexed by `image`.
+
+    Raises:
+        DataError: A network lacks an image, has another one or has one twice, or two networks have another
+            target or group for an image.
+    """
+    found: list[pd.DataFrame] = []
+    for seed, part in rows.groupby("seed", sort=True):
+        mine = part.set_index(image)
+        image_ids = mine.index if image_ids is None else image_ids
+        mine = align(mine, image_ids, what=f"The predictions of seed {seed}")
+        first = found[0] if found else mine
+        is_unlike = (mine["target"] != first["target"]) | (mine["group_id"] != first["group_id"])
+        if is_unlike.any():
+            raise DataError(
+                f"{int(is_unlike.sum())} images have another target or group in the predictions of seed "
+                f"{seed}: {first_offenders(mine.index[is_unlike])}. Run the stage again."
+            )
+        found.append(mine)
+    return found
+
+
+def of_rows(
+    rows: pd.DataFrame, *, image: str = "image_id", image_ids: Iterable[str] | None = None
+) -> Repeats:
+    """The networks of one kind; arguments and errors as for `by_seed`, with the column `probability`."""
+    parts = by_seed(rows, image=image, image_ids=image_ids)
+    first = parts[0]
+    return Repeats(
+        first["target"].to_numpy(),
+        first["group_id"].to_numpy(),
+        np.stack([part["probability"].to_numpy() for part in parts]),
+        image_ids=first.index.to_numpy(),
+    )
 
 
 @dataclass(frozen=True)
@@ -88,15 +162,21 @@ def measure(repeats: Repeats, draws: Draws) -> dict[str, dict[str, Any]]:
 def paired_difference(first: Repeats, second: Repeats, draws: Draws) -> dict[str, dict[str, float]]:
     """Each metric of `first` minus that of `second` on the same images, with its paired 95 % interval.
 
+    Images are paired by their ids.
+
     Both see the same draws of groups; networks are drawn in pairs, the i-th of each, as they share a seed.
 
     Raises:
         ValueError: Other images, or another number of networks.
     """
+    if set(first.image_ids) == set(second.image_ids):
+        second = second.pick(first.image_ids)
     if not (
-        np.array_equal(first.target, second.target) and np.array_equal(first.group_ids, second.group_ids)
+        np.array_equal(first.image_ids, second.image_ids)
+        and np.array_equal(first.target, second.target)
+        and np.array_equal(first.group_ids, second.group_ids)
     ):
-        raise ValueError("a paired difference needs the same images in the same order")
+        raise ValueError("a paired difference needs the same images with the same targets and groups")
     if len(first.probabilities) != len(second.probabilities):
         raise ValueError(
             "a paired difference needs as many networks of each kind, got "

@@ -10,7 +10,7 @@ import pandas as pd
 from melanoma.evaluation import bootstrap, calibration, metrics, slices, thresholds
 from melanoma.evaluation.decision_curve import decision_curve
 from melanoma.files import write_csv
-from melanoma.schema import PREDICTION_COLUMNS, TEST, TRAIN, VALIDATION
+from melanoma.schema import PREDICTION_COLUMNS, TEST, TRAIN, VALIDATION, align
 from melanoma.scoring.operating_point import BENIGN, MALIGNANT, OperatingPoint
 from melanoma.sections import Evaluate
 
@@ -76,7 +76,7 @@ THREE_WAY_SHARES = ("referred_fraction", "missed_fraction", "false_alarm_fractio
 
 def evaluate(
     index: pd.DataFrame,
-    scores: dict[str, np.ndarray],
+    scores: dict[str, pd.Series],
     settings: Evaluate,
     *,
     described: pd.DataFrame,
@@ -88,17 +88,27 @@ def evaluate(
 
     Args:
         index: One row an image, columns `schema.SPLIT_COLUMNS`.
-        scores: By model: what its network says, in the order of `index`.
+        scores: By model: what its network says, indexed by image_id.
         settings: `params.yaml: evaluate`.
-        described: What `slices.label` reads, in the order of `index`.
+        described: `image_id` and what `slices.label` reads, of the same images.
         cohort: For the head.
         is_synthetic: Whether to say so.
         selected: The model to promote, chosen without the test split.
+
+    Raises:
+        DataError: Scores or descriptions are of other images.
     """
-    points = {model: _operating_point(index, score, settings) for model, score in scores.items()}
-    probabilities = {model: points[model].calibration.apply(score) for model, score in scores.items()}
+    image_ids = index["image_id"]
+    # From here on every array and `described` have the order of `index`.
+    in_order = {
+        model: align(score, image_ids, what=f"The scores of {model}").to_numpy()
+        for model, score in scores.items()
+    }
+    described = align(described.set_index("image_id"), image_ids, what="The descriptions of images")
+    points = {model: _operating_point(index, score, settings) for model, score in in_order.items()}
+    probabilities = {model: points[model].calibration.apply(score) for model, score in in_order.items()}
     head = {"cohort": cohort, "is_synthetic": is_synthetic, "selected": selected}
-    predictions = _predictions(index, scores, probabilities, points)
+    predictions = _predictions(index, in_order, probabilities, points)
     return Report(
         metrics=head | _measure(index, probabilities, points, settings),
         points=points,

@@ -45,7 +45,9 @@ def redraw(index: pd.DataFrame, *, seed: int, fractions: Mapping[str, float]) ->
     """
     named = index[["image_id", "dataset", "group_id", "target"]]
     drawn = assign_splits(named.assign(is_accepted=True, split=None), seed=seed, fractions=dict(fractions))
-    sides = named.merge(drawn[["image_id", "dataset", "split"]], on=["image_id", "dataset"], how="left")
+    sides = named.merge(
+        drawn[["image_id", "dataset", "split"]], on=["image_id", "dataset"], how="left", validate="one_to_one"
+    )
     return index.assign(split=sides["split"].to_numpy())
 
 
@@ -73,12 +75,12 @@ def _sides(index: pd.DataFrame) -> tuple[str, ...]:
     return tuple(index["split"])
 
 
-def auc_on_test(features: np.ndarray, index: pd.DataFrame, settings: Audit) -> float:
+def auc_on_test(features: pd.DataFrame, index: pd.DataFrame, settings: Audit) -> float:
     """The AUC on the test images of a logistic regression that was fitted on the training images.
 
     Args:
-        features: Shape `(num_images, num_features)`.
-        index: Columns `schema.SPLIT_COLUMNS`, in the order of the features.
+        features: A row an image, indexed by image_id.
+        index: Columns `schema.SPLIT_COLUMNS`, of the same images.
         settings: `params.yaml: audit`, for the folds that choose the penalty among training images.
 
     Returns:
@@ -89,11 +91,11 @@ def auc_on_test(features: np.ndarray, index: pd.DataFrame, settings: Audit) -> f
     if len(np.unique(target)) < 2:
         return float("nan")
     scores = references.fit_and_score(StandardScaler(), features, index, settings)
-    return float(roc_auc_score(target, scores[is_test]))
+    return float(roc_auc_score(target, scores.to_numpy()[is_test]))
 
 
 def auc_of_draw(
-    seed: int, *, features: np.ndarray, index: pd.DataFrame, settings: Audit, fractions: Mapping[str, float]
+    seed: int, *, features: pd.DataFrame, index: pd.DataFrame, settings: Audit, fractions: Mapping[str, float]
 ) -> float:
     """`auc_on_test` on the sides that `seed` draws."""
     return auc_on_test(features, redraw(index, seed=seed, fractions=fractions), settings)

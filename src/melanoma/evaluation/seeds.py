@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from melanoma.errors import DataError
 from melanoma.schema import MODEL_NAMES
 
 SELECTING = "val_auc_roc"
@@ -31,10 +32,19 @@ def compare(scores: pd.DataFrame, *, same_hyperparameters: bool) -> dict[str, An
         `standard_deviation` (of a sample), `min` and `max`; `tuned_minus_baseline` by score `by_seed`,
         `mean`, `standard_deviation`, and `low` and `high` of the 95 % t interval of the mean. Spread and
         interval of one seed are nan.
+
+    Raises:
+        DataError: The models have not the same seeds, each once.
     """
     names = [name for name in scores.columns if name.startswith("val_")]
     by_model = {model: scores[scores["model"] == model].set_index("seed")[names] for model in MODEL_NAMES}
     baseline, tuned = by_model["baseline"], by_model["tuned"]
+    by_seed = sorted(baseline.index), sorted(tuned.index)
+    if by_seed[0] != by_seed[1] or not baseline.index.is_unique:
+        raise DataError(
+            f"Both models must be trained with the same seeds, each once; the baseline has {by_seed[0]}, the "
+            f"tuned one {by_seed[1]}. Run `dvc repro --force train`."
+        )
     return {
         "seeds": baseline.index.tolist(),
         "kept_seed": int(baseline.index[0]),

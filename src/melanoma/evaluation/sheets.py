@@ -11,6 +11,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from melanoma.data.packed import Part
 from melanoma.evaluation.figures import new_figure
 from melanoma.scoring.occlusion import occlusion_map, overlay
 from melanoma.scoring.operating_point import BENIGN, MALIGNANT
@@ -67,7 +68,8 @@ def image_sheet(images: np.ndarray, captions: Sequence[str], *, title: str, note
         axes.set_axis_off()
     if len(images) == 0:
         panels[0].text(0, 0.5, "nothing to show", fontsize=10)
-    for axes, image, caption in zip(panels, images, captions, strict=False):
+    pictures = zip(images, captions, strict=True)
+    for axes, (image, caption) in zip(panels, pictures, strict=False):  # the last row may have empty panels
         _show(axes, image, caption)
     return figure
 
@@ -78,40 +80,40 @@ def _show(axes: Axes, image: np.ndarray, caption: str) -> None:
 
 
 def error_sheet(
-    rows: pd.DataFrame, images: np.ndarray, *, threshold: float, num: int, title: str, note: str
+    rows: pd.DataFrame, part: Part, *, threshold: float, num: int, title: str, note: str
 ) -> Figure:
     """The errors a model is surest of, with ids, truth and probability.
 
     Args:
         rows: Columns `image_id`, `target`, `probability`.
-        images: Of the same images, shape `(num_images, size, size, 3)`, uint8.
+        part: The images, found by image_id.
         threshold: The operating point.
         num: At most so many.
         title: Of the sheet.
         note: Where the images come from.
     """
     chosen = surest_errors(rows, threshold=threshold, num=num)
-    return image_sheet(images[chosen], _captions(rows, chosen), title=title, note=note)
+    images = part.pictures(rows["image_id"].iloc[chosen])
+    return image_sheet(images, _captions(rows, chosen), title=title, note=note)
 
 
 def explanation_sheet(
-    rows: pd.DataFrame, images: np.ndarray, score: Score, *, num: int, title: str, note: str
+    rows: pd.DataFrame, part: Part, score: Score, *, num: int, title: str, note: str
 ) -> Figure:
     """A fixed choice of images, each beside where the network looks.
 
     Args:
         rows: Columns `image_id`, `target`, `probability`.
-        images: Of the same images, shape `(num_images, size, size, 3)`, uint8.
+        part: The images, found by image_id.
         score: The network.
         num: At most so many.
         title: Of the sheet.
         note: Where the images come from.
     """
     chosen = fixed_choice(rows, num=num)
-    captions = _captions(rows, chosen)
+    images, captions = part.pictures(rows["image_id"].iloc[chosen]), _captions(rows, chosen)
     shown, texts = [], []
-    for position, caption in zip(chosen, captions, strict=True):
-        image = np.asarray(images[position])
+    for image, caption in zip(images, captions, strict=True):
         shown += [image, overlay(image, occlusion_map(image, score, num_steps=NUM_STEPS))]
         texts += [caption, "red: the score falls when it is covered"]
     return image_sheet(np.array(shown), texts, title=title, note=note)

@@ -34,7 +34,8 @@ def label(images: pd.DataFrame, *, is_train: np.ndarray, age_bands: Sequence[int
 
     Args:
         images: Columns of records, and `sharpness` of the facts.
-        is_train: Shape `(num_images,)`, bool: the quartiles of quality are those of the training images.
+        is_train: Shape `(num_images,)`, bool, in the order of `images`: the quartiles of quality are those of
+            the training images.
         age_bands: Years at which one band ends and the next begins, rising.
 
     Returns:
@@ -77,8 +78,8 @@ def measure(
 
     Args:
         images: Columns `target` and `group_id`.
-        labels: From `label`, of the same images.
-        probability: Calibrated, of the same images.
+        labels: From `label`, of the same images in the same order, as `report.evaluate` gives them.
+        probability: Calibrated, likewise.
         threshold: The operating point.
         settings: Seed, draws, bins and the least number of groups of each class.
 

@@ -16,6 +16,7 @@ PREDICTION_COLUMNS = (
     "protocol",
     "view",
     "seed",
+    "picture_id",
     "image_id",
     "group_id",
     "target",
@@ -30,7 +31,7 @@ def of_network(predictions: pd.DataFrame, draws: Draws) -> dict[str, Any]:
     """Everything about one kind of network.
 
     Args:
-        predictions: Its rows, columns `PREDICTION_COLUMNS`; each seed has the same images in the same order.
+        predictions: Its rows, columns `PREDICTION_COLUMNS`; each seed has the same pictures, in any order.
         draws: Of the intervals.
 
     Returns:
@@ -100,14 +101,8 @@ def minus_main(predictions: pd.DataFrame, network: str, draws: Draws) -> dict[st
 
 
 def as_repeats(rows: pd.DataFrame) -> Repeats:
-    """Predictions of one view, each seed's in the same order."""
-    by_seed = [part for _, part in rows.groupby("seed", sort=True)]
-    first = by_seed[0]
-    return Repeats(
-        first["target"].to_numpy(),
-        first["group_id"].to_numpy(),
-        np.stack([part["probability"].to_numpy() for part in by_seed]),
-    )
+    """Predictions of one view; a copy has the image_id of its original, so pictures are told by their own."""
+    return repeats.of_rows(rows, image="picture_id")
 
 
 def confusion_by_seed(rows: pd.DataFrame, *, threshold: float) -> dict[str, dict[str, int]]:

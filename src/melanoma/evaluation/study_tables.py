@@ -169,17 +169,16 @@ def validation(results: Results) -> pd.DataFrame:
                 found = entry["protocols"].get(protocol)
                 if found is None:
                     continue
-                on_test = found["views"][TEST_VIEW]["auc_roc"]["by_seed"]
+                on_test = found["views"][TEST_VIEW]["auc_roc"]["by_seed"]  # by rising seed
+                runs = sorted(found["runs"], key=lambda run: int(run["seed"]))
                 rows.append(
                     {
                         "dataset": cohort,
                         "network": network,
                         "whose": name,
-                        "epochs kept": _listed(run["best_epoch"] for run in found["runs"]),
+                        "epochs kept": _listed(run["best_epoch"] for run in runs),
                         "AUC on validation": number_in_words(on_validation(found)),
-                        "of each network": _listed(
-                            number_in_words(run["best_val_auc_roc"]) for run in found["runs"]
-                        ),
+                        "of each network": _listed(number_in_words(run["best_val_auc_roc"]) for run in runs),
                         "AUC on test, of each network": _listed(map(number_in_words, on_test)),
                     }
                 )

@@ -29,15 +29,12 @@ COUNTS = ("source", "kind", "num_images", "num_malignant")
 UNKNOWN = {"value": float("nan"), "low": float("nan"), "high": float("nan")}
 
 
-def measure(
-    seen: Repeats, unseen: Repeats, is_tested: np.ndarray, draws: Draws, *, min_groups: int
-) -> dict[str, dict[str, float]]:
+def measure(seen: Repeats, unseen: Repeats, draws: Draws, *, min_groups: int) -> dict[str, dict[str, float]]:
     """The AUC of networks that learnt without a source, on its images, and what having seen it is worth.
 
     Args:
         seen: What networks that learnt from every source say of the source's images in the test side.
-        unseen: What networks that learnt without it say of all its images.
-        is_tested: Shape `(num_images,)`, bool: which images of `unseen` are those of `seen`.
+        unseen: What networks that learnt without it say of all its images, those of `seen` among them.
         draws: Of the intervals, over groups and networks together.
         min_groups: With an image of each class that an AUC needs; with fewer it is undefined.
 
@@ -45,7 +42,7 @@ def measure(
         `unseen`: on all images. `seen_on_test`, `unseen_on_test` and `gap`: on those of the test side, the
         gap being `seen` minus `unseen`, paired. Each with `value`, `low`, `high`.
     """
-    on_test = unseen.take(is_tested)
+    on_test = unseen.pick(seen.image_ids)
     found = dict.fromkeys(MEASURED, UNKNOWN)
     if count_groups(unseen) >= min_groups:
         found["unseen"] = auc(unseen, draws)
@@ -106,7 +103,7 @@ def _less(first: Repeats, second: Repeats, draws: Draws) -> dict[str, float]:
 
 
 def _networks(like: Repeats, probabilities: np.ndarray) -> Repeats:
-    return Repeats(like.target, like.group_ids, probabilities)
+    return Repeats(like.target, like.group_ids, probabilities, image_ids=like.image_ids)
 
 
 def auc(networks: Repeats, draws: Draws) -> dict[str, float]:

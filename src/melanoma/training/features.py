@@ -119,7 +119,13 @@ def _is_frozen(recipe: Recipe) -> bool:
 
 
 def _in_place_of_pixels(found: np.ndarray, part: Part) -> Part:
-    return Part(found.astype(np.float32), np.arange(len(found)), part.targets, part.classes)
+    return Part(
+        found.astype(np.float32),
+        np.arange(len(found)),
+        part.targets,
+        part.classes,
+        image_ids=part.image_ids,
+    )
 
 
 def _as_they_are(part: Part) -> list[_View]:

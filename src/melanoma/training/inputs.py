@@ -35,8 +35,8 @@ def prepare(
         seed: Of the order of images and of augmentation.
         first_epoch: Number of epochs that were trained before. A run that goes on from there sees what an
             uninterrupted one would have seen.
-        views: Features `(num_views, num_images, n)` that `model` takes instead of images; they are warped
-            already.
+        views: Features `(num_views, num_images, n)` of the images of `part`, in its order. `model` takes them
+            instead of images; they are warped already.
 
     Returns:
         `model`, or for a device a model around it that shares its weights (evaluate and save `model`, not
