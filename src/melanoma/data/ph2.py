@@ -68,10 +68,11 @@ def _read_folder(source: Path, is_partial: bool) -> RawDataset:
     table = read_table(top)
     images, masks = _flat_files(top, table) if (top / "images").is_dir() else _tree_files(top / TREE_NAME)
     tables = [top / name for name in (TEXT_NAME, WORKBOOK_NAME)]
-    others = list(unused_files(top, [*images.values(), *masks.values(), *tables]))
-    dataset = join_files(table, images=images, masks=masks, source=top, is_partial=is_partial, others=others)
+    dataset = join_files(table, images=images, masks=masks, source=top, is_partial=is_partial)
+    used = [*dataset.images.values(), *dataset.masks.values(), *tables]
     left_out = table.loc[~table["image_id"].isin(set(images)), "image_id"].tolist()
-    return replace(dataset, remarks=describe_unused(rows_without_an_image=left_out, files=others))
+    unused = describe_unused(rows_without_an_image=left_out, files=list(unused_files(top, used)))
+    return replace(dataset, remarks=unused)
 
 
 def _find_top(source: Path) -> Path:
