@@ -131,7 +131,7 @@ def test_what_is_written_is_utf8_with_commas_and_says_the_same(tmp_path, encodin
     assert ("read as Windows-1252" in dataset.remarks) == (encoding == "cp1252")
     raw.write_raw(dataset, tmp_path / "raw")
     written = pd.read_csv(tmp_path / "raw" / "metadata.csv")
-    assert written.loc[0, ["attribution", "age_approx"]].tolist() == ["Clínica", "55,0"]
+    assert written[["attribution", "age_approx"]].to_numpy().tolist() == [["Clínica", "55,0"]]
     row = sources.read_records("isic", tmp_path / "raw", licence=None, attribution=None).iloc[0]
     assert row[["age_years", "sex", "attribution"]].tolist() == [55.0, "female", "Clínica"]
 

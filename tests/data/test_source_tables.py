@@ -105,6 +105,7 @@ def test_blank_columns_at_the_end_are_left_out_and_an_index_without_a_name_stays
         (b"", "it is empty"),
         (b"\n \n", "it is empty"),
         (b"isic_id,sex\na,\x81\n", "it is no text in UTF-8, UTF-16 or Windows-1252"),
+        ("isic_id,ä\na,".encode() + b"\xe4\n", "some of its letters are UTF-8 and others are not"),
         (b"PK\x03\x04\x14\x00\x00\x00", "it is no text"),
         (bytes(100), "it is no text"),
     ],

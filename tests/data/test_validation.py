@@ -231,7 +231,7 @@ def judge_types(folder, *image_types: str | None) -> validation.Validation:
         record(f"i{number}", image_type=image_type, **(MELANOMA if number % 2 else {}))
         for number, image_type in enumerate(image_types)
     ]
-    return judge_rows(folder, rows, [fact(row["image_id"]) for row in rows])
+    return judge_rows(folder, rows, [fact(str(row["image_id"])) for row in rows])
 
 
 def test_images_of_another_type_leave_and_do_not_count_as_poor_data(tmp_path):

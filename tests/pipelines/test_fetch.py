@@ -132,6 +132,16 @@ def test_outside_a_repository_the_data_stay_and_the_message_says_what_to_do(tmp_
         assert Path("data/raw/ph2/metadata.csv").is_file()
 
 
+def test_in_a_project_without_git_the_message_names_the_setting_of_dvc(repository, tmp_path, capsys):
+    shutil.rmtree(".git")
+    source = make_ph2(tmp_path / "source")
+    assert run("ph2", "--source", str(source)) == 1
+    assert "run `dvc config core.no_scm true` once" in capsys.readouterr().err
+    subprocess.run([sys.executable, "-m", "dvc", "config", "core.no_scm", "true"], check=True)
+    assert run("ph2", "--source", str(source)) == 0
+    assert Path("data/raw/ph2.dvc").is_file()
+
+
 def test_a_folder_that_holds_other_things_is_never_replaced(folder, tmp_path, capsys):
     source = make_ph2(tmp_path / "source")
     Path("notes").mkdir()
@@ -283,6 +293,20 @@ def test_masks_that_are_called_as_their_images_are_used_and_others_named(folder,
         "[fetch isic] 2 images, 2 masks written in data/raw/isic "
         "(unused: 2 masks (ISIC_2_superpixels.png, ISIC_9.png))\n"
     )
+
+
+def test_masks_that_come_with_add_for_images_that_are_there_are_named(folder, tmp_path, capsys):
+    rows = ("A,benign,55,male,dermoscopic", "A,malignant,55,male,dermoscopic")
+    assert fetch_isic(tmp_path / "source", *rows) == 0
+    source = tmp_path / "source"
+    (source / "masks").mkdir()
+    Image.new("1", (160, 160)).save(source / "masks" / "ISIC_2_mask.png")
+    capsys.readouterr()
+    arguments = ("isic", "--metadata", f"{source}/metadata.csv", "--images", f"{source}/images", "--no-dvc")
+    assert run(*arguments, "--masks", f"{source}/masks", "--add") == 0
+    assert "unused: other rows or masks of 1 that were there (ISIC_2)" in capsys.readouterr().out
+    assert run(*arguments, "--add") == 0
+    assert "unused" not in capsys.readouterr().out
 
 
 # ---- permissions -----------------------------------------------------------------------------

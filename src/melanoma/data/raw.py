@@ -251,10 +251,13 @@ def put_under_dvc(folder: Path) -> None:
         [sys.executable, "-m", "dvc", "add", str(folder)], capture_output=True, text=True, check=False
     )
     if done.returncode:
-        raise DataError(
-            f"{folder} is written, but `dvc add {folder}` failed: {(done.stderr + done.stdout).strip()}\n"
-            "Run from the top of the repository, or with --no-dvc outside of one."
-        )
+        answer = (done.stderr + done.stdout).strip()
+        cure = "Run from the top of the repository, or with --no-dvc outside of one."
+        if "not a git repository" in answer:
+            cure = (
+                "In a project without git, run `dvc config core.no_scm true` once, then this command again."
+            )
+        raise DataError(f"{folder} is written, but `dvc add {folder}` failed: {answer}\n{cure}")
 
 
 def _folders(dataset: RawDataset, out: Path) -> dict[Path, dict[str, Path]]:

@@ -76,6 +76,11 @@ def decode(content: bytes, source: object) -> tuple[str, str]:
         DataError: No text in a known encoding.
     """
     encoding = _encoding(content)
+    if encoding == WINDOWS and not content.decode("utf-8", errors="ignore").isascii():
+        raise DataError(
+            f"{source} cannot be read as CSV: some of its letters are UTF-8 and others are not. "
+            "Save it as CSV in UTF-8."
+        )
     try:
         text = content.decode(encoding)
     except UnicodeDecodeError as error:
@@ -116,7 +121,8 @@ def _parse(text: str, known: Collection[str], source: Path) -> pd.DataFrame:
     cells = _equal_rows(rows, len(names), source)
     table = pd.DataFrame(cells, columns=names, index=pd.Index(rows, dtype="int64"), dtype="string")
     for name in names:
-        table[name] = table[name].str.strip().replace("", pd.NA)
+        stripped = table[name].str.strip()
+        table[name] = stripped.mask(stripped == "")
     return table
 
 

@@ -97,7 +97,7 @@ SEX = Rule("female, male, f or m", SEX_OF_WORD.get)
 SKIN_TYPE = Rule("I to VI or 1 to 6", _skin_type)
 LABEL = Rule(", ".join(LABELS), {label: label for label in LABELS}.get)
 # Columns without a closed vocabulary: words that other parts know get their usual spelling.
-TEXT = Rule("text", {}.get, is_open=True)
+TEXT = Rule("text", lambda _: None, is_open=True)
 SITE = Rule("a site of the body", str, is_open=True)
 DIAGNOSIS = Rule("a diagnosis", {word: word for word in CLASS_OF_DIAGNOSIS}.get, is_open=True)
 LICENCE = Rule("a licence", lambda word: LICENCE_OF_WORD.get(re.sub("[ _-]+", "-", word)), is_open=True)
