@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator
 from functools import cache
 from pathlib import Path
 
-from melanoma.data.raw import index_files
+from melanoma.data.raw import IMAGE_SUFFIXES, index_files
 from melanoma.errors import DataError, first_offenders
 
 # What stands between the parts of a name, and what a mask is called in public datasets.
@@ -59,7 +59,8 @@ def require_fitting_masks(folder: Path, masks: Collection[Path]) -> None:
     if unused and not masks:
         raise DataError(
             f"{folder} holds {len(unused)} files, and none is the mask of an image: "
-            f"{first_offenders(unused)}. Call masks {MASK_PATTERNS}, with the suffix of an image file."
+            f"{first_offenders(unused)}. Call masks {MASK_PATTERNS}, with one of the suffixes "
+            f"{', '.join(IMAGE_SUFFIXES)}."
         )
 
 
