@@ -56,12 +56,17 @@ def _add_ph2(parser: argparse.ArgumentParser) -> None:
 def _add_isic(parser: argparse.ArgumentParser) -> None:
     _add_common(parser)
     folders = parser.add_argument_group("from folders")
-    folders.add_argument("--metadata", type=Path, help="CSV with a row an image")
+    folders.add_argument("--metadata", type=Path, help="table with a header and one row an image")
     folders.add_argument("--images", type=Path, help="folder of <isic_id>.jpg")
-    folders.add_argument("--masks", type=Path, help="folder of <isic_id>_segmentation.png")
+    folders.add_argument(
+        "--masks",
+        type=Path,
+        help="folder of <isic_id>_segmentation.png, or _mask, _lesion or nothing after the id",
+    )
     archive = parser.add_argument_group(
         "from the archive",
-        "Downloads public dermoscopic images that fit all of these. An interrupted call goes on where it "
+        "Downloads public images that fit all of these and are not stated to be of another type than "
+        "dermoscopic. An interrupted call goes on where it "
         "stopped when it is run again. Exit code 1 when an image is missing; nothing is then replaced "
         "without --partial.",
     )

@@ -32,7 +32,6 @@ def test_a_file_appears_under_its_name_only_when_the_block_ends(tmp_path):
         assert (unfinished.parent, unfinished.suffix) == (path.parent, ".txt")
     assert path.read_text() == "whole"
     assert names_in(path.parent) == ["a.txt"]
-    assert mode_of(path) == 0o644
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
@@ -54,7 +53,6 @@ def test_a_folder_replaces_the_old_one_as_a_whole(tmp_path):
             assert not (path / name).exists()
         assert names_in(path) == [name]
         assert names_in(path.parent) == ["folder"]
-    assert mode_of(path) == 0o755
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
@@ -86,6 +84,42 @@ def test_a_copy_that_fails_leaves_the_old_folder(tmp_path):
         files.copy_folder(tmp_path / "missing", tmp_path / "out")
     assert names_in(tmp_path) == ["out"]
     assert names_in(tmp_path / "out") == ["old"]
+
+
+# ---- permissions -----------------------------------------------------------------------------
+
+WRITE = """
+import sys
+from pathlib import Path
+from melanoma import files
+top = Path(sys.argv[1])
+files.write_text("x", top / "new" / "a.txt")
+files.copy_folder(top / "source", top / "copy")
+with files.held(top / "locks" / "lock", "x"):
+    pass
+"""
+
+
+@pytest.mark.parametrize(
+    ("umask", "file_mode", "folder_mode"),
+    [(0o022, 0o644, 0o755), (0o027, 0o640, 0o750), (0o077, 0o600, 0o700), (0o002, 0o664, 0o775)],
+)
+def test_what_is_written_has_the_permissions_of_the_umask(tmp_path, umask, file_mode, folder_mode):
+    source = tmp_path / "source" / "deeper"
+    source.mkdir(parents=True)
+    (source / "a").write_text("a")
+    for path, mode in ((source / "a", 0o666), (source, 0o777), (source.parent, 0o700)):
+        path.chmod(mode)  # of what is copied, nothing but the content counts
+    subprocess.run([sys.executable, "-c", WRITE, str(tmp_path)], check=True, umask=umask)
+    modes = {
+        path.relative_to(tmp_path).as_posix(): mode_of(path)
+        for path in tmp_path.rglob("*")
+        if not path.is_relative_to(tmp_path / "source")
+    }
+    assert modes == {
+        **dict.fromkeys(("new", "copy", "copy/deeper", "locks"), folder_mode),
+        **dict.fromkeys(("new/a.txt", "copy/deeper/a", "locks/lock"), file_mode),
+    }
 
 
 # ---- JSON ------------------------------------------------------------------------------------
@@ -135,6 +169,14 @@ def test_csv_has_unix_newlines_blanks_for_missing_values_and_no_index(tmp_path):
 def test_csv_is_read_with_the_given_options(tmp_path):
     (tmp_path / "a.csv").write_text("id\n007\n")
     assert files.read_csv(tmp_path / "a.csv", dtype="string")["id"].tolist() == ["007"]
+
+
+def test_words_are_no_missing_values(tmp_path):
+    ids = pd.DataFrame({"id": ["NA", "None", None], "score": [0.5, None, 1.0]})
+    files.write_csv(ids, tmp_path / "a.csv")
+    read = files.read_csv(tmp_path / "a.csv", dtype={"id": "string"})
+    assert read["id"].fillna("missing").tolist() == ["NA", "None", "missing"]
+    assert read["score"].isna().tolist() == [False, True, False]
 
 
 @pytest.mark.parametrize("content", [b"", b"a,b\n1,2,3,4\n1\n,,,,,\n", b"name\n\xff\xfe\xff\n"])

@@ -1,16 +1,16 @@
 """Reading and writing files: every write is whole or not at all.
 
 A path under its final name is complete: writers work beside it and rename at the end, so a killed
-stage leaves no half-written output behind.
+stage leaves no half-written output behind. New files and folders get the permissions that the user's
+umask allows, also where they are copies: `tempfile` and `shutil.copytree` would give other ones.
 """
 
 import hashlib
 import json
 import math
-import os
 import re
+import secrets
 import shutil
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -63,12 +63,10 @@ def plain_name(text: str, *, max_length: int = 100) -> str:
 def atomic_file(path: Path) -> Iterator[Path]:
     """A temporary path in the folder of `path` that becomes `path` when the block ends well."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
-    os.close(handle)
-    unfinished = Path(name)
+    unfinished = _unfinished(path, path.suffix)
+    unfinished.touch(exist_ok=False)
     try:
         yield unfinished
-        unfinished.chmod(0o644)  # mkstemp makes files that only their owner may read
         unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)
@@ -82,13 +80,18 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     """
     path = path.resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+    unfinished = _unfinished(path)
+    unfinished.mkdir()
     try:
         yield unfinished
-        unfinished.chmod(0o755)  # mkdtemp makes folders that only their owner may read
         _swap_in(unfinished, path)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _unfinished(path: Path, suffix: str = "") -> Path:
+    """A hidden path beside `path` that nobody else uses."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}{suffix}")
 
 
 def _swap_in(new: Path, path: Path) -> None:
@@ -251,12 +254,16 @@ def _no_parquet(path: Path, error: Exception) -> DataError:
 
 
 def read_csv(path: Path, **options: Any) -> pd.DataFrame:
-    """Read a CSV with pandas' `options`.
+    """Read a CSV that `write_csv` wrote, with pandas' `options`.
+
+    Only a blank cell is missing: an image may be called NA.
 
     Raises:
         DataError: The file is missing, empty or no CSV.
     """
     require(path)
+    if "keep_default_na" not in options:
+        options |= {"keep_default_na": False, "na_values": [""]}
     try:
         frame: pd.DataFrame = pd.read_csv(path, **options)
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError, OSError) as error:
@@ -280,6 +287,15 @@ def sha256_of_file(path: Path) -> str:
 
 
 def copy_folder(source: Path, path: Path) -> None:
-    """Copy the folder `source` to `path`, replacing what is there."""
+    """Copy the folder `source` to `path`, replacing what is there; permissions are not copied."""
     with atomic_folder(path) as unfinished:
-        shutil.copytree(source, unfinished, dirs_exist_ok=True)
+        _copy_into(source, unfinished)
+
+
+def _copy_into(source: Path, folder: Path) -> None:
+    for path in source.iterdir():
+        if path.is_dir():
+            (folder / path.name).mkdir()
+            _copy_into(path, folder / path.name)
+        else:
+            shutil.copyfile(path, folder / path.name)

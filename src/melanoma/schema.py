@@ -23,6 +23,9 @@ CLASS_OF_DIAGNOSIS = {
     "seborrheic keratosis": SEBORRHEIC_KERATOSIS,
 }
 
+FEMALE, MALE = "female", "male"
+DERMOSCOPIC = "dermoscopic"  # the one image type that networks are trained on
+
 TRAIN = "train"
 VALIDATION = "validation"
 TEST = "test"
@@ -51,6 +54,7 @@ RECORD_DTYPES = {
     "sex": "string",
     "anatom_site": "string",
     "skin_type": "string",  # Fitzpatrick, I to VI; only where a dataset records it
+    "image_type": "string",  # `DERMOSCOPIC`, or the source's word for another one; missing = not stated
     "source_collection": "string",
     "licence": "string",
     "attribution": "string",

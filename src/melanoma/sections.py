@@ -110,6 +110,7 @@ class ImageChecks(Section):
     one_image_a_file: Severity
     origin_known: Severity
     excluded_by_hand: Severity
+    not_dermoscopic: Severity
     unreadable: Severity
     truncated: Severity
     animated: Severity
@@ -130,6 +131,7 @@ class ImageChecks(Section):
     label_missing: Severity
     label_unknown: Severity
     label_contradicts_diagnosis: Severity
+    image_type_not_stated: Severity
     age_out_of_range: Severity
     sex_unknown: Severity
     licence_missing: Severity

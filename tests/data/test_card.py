@@ -101,6 +101,15 @@ def test_only_columns_with_missing_values_are_listed():
     assert "| lesion_id |" not in page()
 
 
+def test_images_whose_type_is_not_stated_are_counted():
+    is_silent = RECORDS["image_id"].isin(["a", "c", "g"])
+    silent = RECORDS.assign(image_type=RECORDS["image_type"].mask(is_silent))
+    assert "The image type of 2 images is not stated." in page(
+        gathered(accepted=silent[silent["image_id"] < "f"])
+    )
+    assert "is not stated" not in page()
+
+
 def test_masks_are_counted():
     assert (
         "4 of 5 images have a mask of the lesion; 1 of the masks cannot be read, 1 have another size"

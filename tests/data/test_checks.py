@@ -49,6 +49,7 @@ EXCLUDED = ("excluded_by_hand-0-x", "of another dataset")
 # By check: images that must fail it, and nothing else.
 REFUSED: dict[str, list[Case]] = {
     "excluded_by_hand": [one({})],
+    "not_dermoscopic": [one({"image_type": "clinical: close-up"}), one({"image_type": "TBP tile: overview"})],
     "truncated": facts_only({"is_truncated": True}),
     "animated": facts_only({"num_frames": 2}),
     "unreadable": facts_only(UNREADABLE, HEADERLESS, MISSING_FILE),
@@ -77,6 +78,7 @@ REFUSED: dict[str, list[Case]] = {
         one({"target": 1, "diagnosis": "seborrheic keratosis"}),
         one({"target": 1, "diagnosis": "DERMATOFIBROMA"}),
     ],
+    "image_type_not_stated": [one({"image_type": None})],
     "age_out_of_range": [one({"age_years": -1.0}), one({"age_years": 120.5})],
     "sex_unknown": [one({"sex": "f"}), one({"sex": "Female"})],
     "licence_missing": [one({"licence": None})],
@@ -93,6 +95,7 @@ REFUSED: dict[str, list[Case]] = {
 # By check: images that must pass it, and all else.
 LEGAL: dict[str, list[Case]] = {
     "excluded_by_hand": [one({})],
+    "not_dermoscopic": [one({"image_type": "dermoscopic"})],
     "truncated": facts_only({"is_truncated": None}),
     "animated": facts_only({"num_frames": 1}),
     "unreadable": facts_only({}),
@@ -120,6 +123,7 @@ LEGAL: dict[str, list[Case]] = {
         one({"target": 1, "diagnosis": "actinic keratosis"}),  # no diagnosis of the list
         one({"target": 1, "diagnosis": None}),
     ],
+    "image_type_not_stated": [one({"image_type": "dermoscopic"})],
     "age_out_of_range": [one({"age_years": 0.0}), one({"age_years": 120.0}), one({"age_years": None})],
     "sex_unknown": [one({"sex": "male"}), one({"sex": None})],
     "licence_missing": [one({})],

@@ -159,11 +159,11 @@ def test_a_limit_takes_the_first_and_reads_no_further(archive, limit, num_pages)
     assert found.num_unlisted == 0
 
 
-def test_only_public_dermoscopic_images_of_the_licences_are_taken_before_the_limit(archive):
+def test_images_of_another_type_or_licence_and_private_ones_are_left_out_before_the_limit(archive):
     archive.images = [
         Image(1, changes={"public": False}),
         Image(2, acquisition={"image_type": "clinical: close-up"}),
-        Image(3, acquisition={"image_type": None}),
+        Image(3, acquisition={"image_type": "TBP tile: overview"}),
         Image(4, changes={"copyright_license": "CC-BY-NC"}),
         Image(5, changes={"copyright_license": "CC-BY"}),
         Image(6),
@@ -172,6 +172,12 @@ def test_only_public_dermoscopic_images_of_the_licences_are_taken_before_the_lim
     assert list(found.images) == ids(5, 6)
     assert found.left_out == {"not public": 1, "not dermoscopic": 2, "of another licence": 1}
     assert list(find(archive).images) == ids(4, 5, 6)
+
+
+@pytest.mark.parametrize("image_type", ["dermoscopic", " Dermoscopy ", None, "unknown"])
+def test_an_image_whose_type_is_dermoscopic_or_not_stated_is_taken(archive, image_type):
+    archive.images = [Image(1, acquisition={"image_type": image_type})]
+    assert list(find(archive).images) == ids(1)
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -114,6 +115,40 @@ def test_missing_images_are_counted_named_and_nothing_is_replaced(archive, out):
     failures = pd.read_csv(out.parent / ".isic.fetch" / "failures.csv")
     assert failures["isic_id"].tolist() == [f"ISIC_000000{number}" for number in (2, 3, 4, 6)]
     assert failures["reason"].str.contains("404|announced|files.full").all()
+
+
+@pytest.mark.parametrize(
+    ("clinical", "reason"),
+    [
+        ({"age_approx": "old"}, "age_approx 'old' cannot be read, expected years from 0 to 150"),
+        ({"sex": "robot"}, "sex 'robot' cannot be read, expected female, male"),
+        ({"benign_malignant": "maligant"}, "benign_malignant 'maligant' cannot be read"),
+    ],
+)
+def test_a_record_that_cannot_be_translated_is_named_before_anything_is_downloaded(
+    archive, out, clinical, reason
+):
+    archive.images = [Image(1), Image(2, clinical=clinical)]
+    with pytest.raises(DataError, match=rf"1 of 2 images are missing: ISIC_0000002 \({re.escape(reason)}"):
+        fetch(archive, out)
+    assert archive.file_requests() == {FIRST: 1}
+    assert not out.exists()
+
+
+def test_words_of_records_are_translated_as_those_of_a_table(archive, out):
+    archive.images = [
+        Image(1, clinical={"age_approx": "85+", "sex": "Female", "benign_malignant": " Malignant"}),
+        Image(2, clinical={"age_approx": "unknown", "sex": "unknown"}, acquisition={"image_type": None}),
+        Image(3, acquisition={"image_type": "clinical: close-up"}),
+    ]
+    assert fetch(archive, out) == (
+        "3 found, left out: 1 not dermoscopic; 2 downloaded now; image type of 1 not stated"
+    )
+    records = sources.read_records("isic", out, licence=None, attribution=None)
+    assert records["age_years"].fillna(-1).tolist() == [85.0, -1]
+    assert records["sex"].fillna("blank").tolist() == ["female", "blank"]
+    assert records["target"].tolist() == [1, 0]
+    assert records["image_type"].fillna("blank").tolist() == ["dermoscopic", "blank"]
 
 
 def test_what_came_is_kept_until_all_is_there(archive, out):

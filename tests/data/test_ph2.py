@@ -165,6 +165,38 @@ def test_a_mask_may_bear_the_bare_name_of_its_image(tmp_path, layout):
         assert len(plan.masks) == 3
 
 
+@pytest.mark.parametrize("name", ["IMD902_mask.png", "IMD902_Segmentation.png"])
+def test_a_mask_may_have_another_usual_name(tmp_path, name):
+    masks = flat_folder(tmp_path) / "masks"
+    (masks / "IMD902_lesion.png").rename(masks / name)
+    with ph2.open_source(tmp_path, is_partial=False) as plan:
+        assert plan.metadata["mask_file"].tolist()[1] == name
+        assert plan.remarks == ""
+
+
+def test_what_is_not_used_is_counted_and_named(tmp_path):
+    flat_folder(tmp_path)
+    write(picture("IMD904"), tmp_path / "masks" / "IMD904_lesion.png")
+    write(picture("IMD905"), tmp_path / "images" / "deeper" / "IMD905.jpg")
+    (tmp_path / "images" / "IMD903.jpg").unlink()
+    with ph2.open_source(tmp_path, is_partial=True) as plan:
+        assert plan.remarks == (
+            "unused: 1 rows without an image (IMD903), 3 files (images/deeper/IMD905.jpg, "
+            "masks/IMD903_lesion.png, masks/IMD904_lesion.png)"
+        )
+
+
+def test_masks_of_which_none_fits_are_refused(tmp_path):
+    masks = flat_folder(tmp_path) / "masks"
+    for name in NAMES:
+        (masks / f"{name}_lesion.png").rename(masks / f"{name}_roi.png")
+    with (
+        pytest.raises(DataError, match="3 files, and none is the mask of an image: IMD901_roi"),
+        ph2.open_source(tmp_path, is_partial=False),
+    ):
+        pass
+
+
 def test_an_image_without_a_row_is_refused(tmp_path):
     write(picture("IMD904"), flat_folder(tmp_path) / "images" / "IMD904.jpg")
     with (
@@ -230,6 +262,7 @@ def test_only_a_melanoma_is_malignant(raw_dir):
 def test_each_image_is_a_lesion_of_its_own_and_real(raw_dir):
     records = read(raw_dir)
     assert records["lesion_id"].tolist() == list(NAMES)
+    assert set(records["image_type"]) == {"dermoscopic"}
     assert records["is_synthetic"].tolist() == [False] * 3
     assert set(records["licence"]) == {"research only"}
     assert records["path"][0] == f"{raw_dir.as_posix()}/images/IMD901.jpg"
@@ -267,6 +300,15 @@ def test_a_blank_diagnosis_gives_no_label_instead_of_benign(raw_dir):
 def test_a_blank_finding_is_missing(raw_dir):
     change_first_row(raw_dir, "streaks", "")
     assert read(raw_dir)["streaks"].isna().tolist() == [True, False, False]
+
+
+def test_metadata_that_were_saved_by_another_program_say_the_same(raw_dir):
+    change_first_row(raw_dir, "asymmetry", "unknown")
+    before = read(raw_dir)
+    text = (raw_dir / "metadata.csv").read_text().replace(",", ";").replace("AT", " at ")
+    (raw_dir / "metadata.csv").write_bytes(text.encode("utf-16"))
+    pd.testing.assert_frame_equal(read(raw_dir), before)
+    assert before["asymmetry"].isna().tolist() == [True, False, False]
 
 
 @pytest.mark.parametrize(("column", "code"), [("clinical_diagnosis", "7"), ("colors", "3 9")])

@@ -69,6 +69,19 @@ def test_windows_newlines_are_read():
     pd.testing.assert_frame_equal(ph2_table.parse_text(text, source="here.txt"), parse(TABLE))
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
+def test_the_text_is_read_in_any_usual_encoding(tmp_path, encoding):
+    text = TABLE.replace("Atypical Nevus ||", "Névus ||")
+    (tmp_path / "PH2_dataset.txt").write_bytes(text.encode(encoding))
+    assert ph2_table.read_table(tmp_path)["histological_diagnosis"][1] == "Névus"
+
+
+def test_codes_may_be_in_small_letters_and_words_for_not_known_are_blank():
+    row = parse("|| IMD901 || n/a || 0 || - | at | a | unknown | p | a || 4 ||").iloc[0]
+    assert row[["pigment_network", "dots_globules", "regression_areas"]].tolist() == ["AT", "A", "P"]
+    assert row[["histological_diagnosis", "asymmetry", "streaks"]].isna().all()
+
+
 @pytest.mark.parametrize("code", ["3", "-1", "melanoma", "2.0"])
 def test_a_diagnosis_outside_the_legend_is_refused_and_its_row_named(code):
     wrong = NEVUS.replace("                  0 ||         0", f" {code} ||         0")
@@ -148,6 +161,11 @@ def test_blank_marks_and_cells_are_missing(tmp_path):
     row = ph2_table.read_workbook(write_workbook(tmp_path, rows)).iloc[0]
     assert row["image_id"] == "IMD901"
     assert row.drop("image_id").isna().all()
+
+
+def test_marks_may_be_small_letters(tmp_path):
+    table = ph2_table.read_workbook(write_workbook(tmp_path, changed(0, "Common Nevus", "x")))
+    pd.testing.assert_frame_equal(table, parse(TABLE))
 
 
 @pytest.mark.parametrize("number", [2, 2.0, "2", " 2 "])

@@ -246,7 +246,9 @@ def test_added_images_join_those_that_are_there_and_columns_are_united(out, tmp_
 def test_an_image_in_both_keeps_its_row_and_its_mask(out, tmp_path):
     before = stamps(out)
     both = raw.add_to(out, more(tmp_path, "a", "b", note="other words"))
-    assert both.remarks == "0 added to the 2 that were there"
+    assert both.remarks == (
+        "0 added to the 2 that were there; unused: other rows or masks of 2 that were there (a, b)"
+    )
     assert raw.write_raw(both, out) is False
     assert stamps(out) == before
 

@@ -225,6 +225,36 @@ def test_a_larger_quarantined_fraction_is_critical(three_blurred):
     ]
 
 
+def judge_types(folder, *image_types: str | None) -> validation.Validation:
+    """The verdict on an image of each type, malignant and benign in turn."""
+    rows = [
+        record(f"i{number}", image_type=image_type, **(MELANOMA if number % 2 else {}))
+        for number, image_type in enumerate(image_types)
+    ]
+    return judge_rows(folder, rows, [fact(str(row["image_id"])) for row in rows])
+
+
+def test_images_of_another_type_leave_and_do_not_count_as_poor_data(tmp_path):
+    clinical = ["clinical: close-up", "TBP tile: overview"] * 3
+    result = judge_types(tmp_path, *["dermoscopic"] * 4, *clinical)
+    assert result.accepted["image_type"].tolist() == ["dermoscopic"] * 4
+    assert result.report["quarantined"] == {f"i{number}": ["not_dermoscopic"] for number in range(4, 10)}
+    assert result.failures == []  # 6/10 left
+
+
+def test_a_dataset_that_does_not_say_its_image_types_is_accepted_and_counted(tmp_path):
+    result = judge_types(tmp_path, *[None] * 3, "dermoscopic")
+    assert len(result.accepted) == 4
+    assert result.report["warnings"] == ["image_type_not_stated: i0, i1, i2"]
+    assert "3 image_type_not_stated" in validation.headline(result.report)
+
+
+def test_a_dataset_without_any_dermoscopic_image_has_not_enough_images(tmp_path):
+    result = judge_types(tmp_path, *["clinical: overview"] * 4)
+    assert result.accepted.empty
+    assert "enough_images: observed 0, expected at least 4 images accepted" in result.failures
+
+
 def test_a_critical_failure_stops_with_an_error_that_names_check_and_report(three_blurred, tmp_path):
     report = tmp_path / "reports" / "toy.json"
     with pytest.raises(DataError, match=r"'toy' fails 1 critical checks") as caught:
@@ -338,4 +368,7 @@ def test_of_the_real_images_only_the_unlabelled_repeated_and_contradicting_leave
     assert results["ph2"].quarantined.empty
     for result in results.values():
         assert result.failures == []
-        assert {why.partition(":")[0] for why in result.report["warnings"]} == {"hairy"}
+    warned = {
+        name: {why.partition(":")[0] for why in result.report["warnings"]} for name, result in results.items()
+    }
+    assert warned == {"isic": {"hairy", "image_type_not_stated"}, "ph2": {"hairy"}}

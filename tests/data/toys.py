@@ -7,7 +7,7 @@ from melanoma.schema import conform_records
 from melanoma.sections import ImageChecks, TableChecks, Validate
 
 CRITICAL = ("image_id_known", "image_id_unique", "one_image_a_file", "origin_known")
-WARN = ("hairy", "mask_broken", "mask_of_other_geometry", "lesion_tiny")
+WARN = ("hairy", "mask_broken", "mask_of_other_geometry", "lesion_tiny", "image_type_not_stated")
 
 
 def limits(*, severities: dict[str, str] | None = None, **changes: object) -> Validate:
@@ -62,6 +62,7 @@ def record(image_id: str, **changes: object) -> dict[str, object]:
         "age_years": 50.0,
         "sex": "female",
         "anatom_site": "torso",
+        "image_type": "dermoscopic",
         "source_collection": "clinic",
         "licence": "CC-0",
         "attribution": "A clinic",

@@ -1,6 +1,7 @@
 import errno
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from PIL import Image
 
 from melanoma.data.images import decode
 from pipelines import _cli, fetch
+from pipelines import ingest as ingest_stage
 from tests.data import archive_server
 from tests.imports import ROOT
 from tests.pipelines.workspace import inside, write_params
@@ -53,6 +55,18 @@ def repository(folder):
     subprocess.run(["git", "init", "-q"], check=True)
     subprocess.run([sys.executable, "-m", "dvc", "init", "-q"], check=True)
     return folder
+
+
+STAGING = Path("data/raw/.isic.fetch")
+
+
+@pytest.fixture
+def archive(folder):
+    """Twelve images; params.yaml of the current folder names this archive."""
+    with archive_server.serve([archive_server.Image(number) for number in range(1, 13)]) as archive:
+        settings = archive_server.settings_for(archive, page_size=5, num_connections=2)
+        write_params(folder / "params.yaml", {"fetch": settings.model_dump()})
+        yield archive
 
 
 def run(*arguments: str) -> int:
@@ -116,6 +130,16 @@ def test_outside_a_repository_the_data_stay_and_the_message_says_what_to_do(tmp_
         assert run("ph2", "--source", str(source)) == 1
         assert "--no-dvc" in capsys.readouterr().err
         assert Path("data/raw/ph2/metadata.csv").is_file()
+
+
+def test_in_a_project_without_git_the_message_names_the_setting_of_dvc(repository, tmp_path, capsys):
+    shutil.rmtree(".git")
+    source = make_ph2(tmp_path / "source")
+    assert run("ph2", "--source", str(source)) == 1
+    assert "run `dvc config core.no_scm true` once" in capsys.readouterr().err
+    subprocess.run([sys.executable, "-m", "dvc", "config", "core.no_scm", "true"], check=True)
+    assert run("ph2", "--source", str(source)) == 0
+    assert Path("data/raw/ph2.dvc").is_file()
 
 
 def test_a_folder_that_holds_other_things_is_never_replaced(folder, tmp_path, capsys):
@@ -201,18 +225,114 @@ def test_a_link_to_another_disk_stays_a_link(folder, tmp_path):
     assert len(pd.read_csv(tmp_path / "disk/metadata.csv")) == 3
 
 
+# ---- what people give ------------------------------------------------------------------------
+
+HEADER = "isic_id,copyright_license,attribution,benign_malignant,age_approx,sex,image_type"
+
+
+def fetch_isic(source: Path, *rows: str, header: str = HEADER, encoding: str = "utf-8") -> int:
+    """Fetch a table of `ISIC_1` and `ISIC_2`, to which these rows belong."""
+    names = [f"ISIC_{number}" for number in range(1, len(rows) + 1)]
+    text = "\n".join([header, *(f"{name},CC-0,{row}" for name, row in zip(names, rows, strict=True))])
+    make_isic(source)
+    (source / "metadata.csv").write_bytes(text.encode(encoding))
+    masks = ["--masks", f"{source}/masks"] if (source / "masks").is_dir() else []
+    return run(
+        *("isic", "--metadata", f"{source}/metadata.csv", "--images", f"{source}/images", *masks, "--no-dvc")
+    )
+
+
+def ingest() -> pd.DataFrame:
+    """The records of what was fetched."""
+    write_params(Path("params.yaml"), {})
+    arguments = ["--dataset", "isic", "--raw", "data/raw/isic", "--out", "records.parquet"]
+    assert ingest_stage.main(arguments) == 0
+    return pd.read_parquet("records.parquet")
+
+
+def test_an_unknown_age_and_sex_are_blank_in_the_records(folder, tmp_path):
+    rows = ("A,benign,unknown,Unknown,dermoscopic", "A,malignant,55,female,dermoscopic")
+    assert fetch_isic(tmp_path / "source", *rows) == 0
+    assert ingest()[["age_years", "sex"]].isna().to_numpy().tolist() == [[True, True], [False, False]]
+
+
+def test_a_table_in_windows_1252_keeps_its_letters_and_is_written_in_utf8(folder, tmp_path, capsys):
+    rows = ("Clínica,benign,55,male,dermoscopic", "Clínica,malignant,55,male,dermoscopic")
+    assert fetch_isic(tmp_path / "source", *rows, encoding="cp1252") == 0
+    assert "(read as Windows-1252, because it is no UTF-8)" in capsys.readouterr().out
+    assert "Clínica" in Path("data/raw/isic/metadata.csv").read_text(encoding="utf-8")
+    assert set(ingest()["attribution"]) == {"Clínica"}
+
+
+def test_image_types_are_counted_and_kept_for_the_checks(folder, tmp_path, capsys):
+    rows = ("A,benign,55,male,clinical: close-up", "A,malignant,55,male,")
+    assert fetch_isic(tmp_path / "source", *rows) == 0
+    line = capsys.readouterr().out
+    assert "1 not dermoscopic, which `validate` will quarantine; image type of 1 not stated" in line
+    assert ingest()["image_type"].fillna("blank").tolist() == ["clinical: close-up", "blank"]
+
+
+@pytest.mark.parametrize(("age", "sex"), [("old", "male"), ("400", "male"), ("55", "robot")])
+def test_a_cell_that_cannot_be_read_is_named_and_nothing_is_written(folder, tmp_path, capsys, age, sex):
+    rows = ("A,benign,55,male,dermoscopic", f"A,malignant,{age},{sex},dermoscopic")
+    assert fetch_isic(tmp_path / "source", *rows) == 1
+    cell = f"sex '{sex}'" if sex == "robot" else f"age_approx '{age}'"
+    message = capsys.readouterr().err
+    assert f"1 cells cannot be read: {cell} (row 3, ISIC_2). Expected" in message
+    assert "or leave them blank" in message
+    assert not Path("data").exists()
+
+
+def test_masks_that_are_called_as_their_images_are_used_and_others_named(folder, tmp_path, capsys):
+    (tmp_path / "source" / "masks").mkdir(parents=True)
+    for name in ("ISIC_1.png", "ISIC_2_Segmentation.png", "ISIC_9.png", "ISIC_2_superpixels.png"):
+        Image.new("1", (160, 160)).save(tmp_path / "source" / "masks" / name)
+    rows = ("A,benign,55,male,dermoscopic", "A,malignant,55,male,dermoscopic")
+    assert fetch_isic(tmp_path / "source", *rows) == 0
+    assert capsys.readouterr().out == (
+        "[fetch isic] 2 images, 2 masks written in data/raw/isic "
+        "(unused: 2 masks (ISIC_2_superpixels.png, ISIC_9.png))\n"
+    )
+
+
+def test_masks_that_come_with_add_for_images_that_are_there_are_named(folder, tmp_path, capsys):
+    rows = ("A,benign,55,male,dermoscopic", "A,malignant,55,male,dermoscopic")
+    assert fetch_isic(tmp_path / "source", *rows) == 0
+    source = tmp_path / "source"
+    (source / "masks").mkdir()
+    Image.new("1", (160, 160)).save(source / "masks" / "ISIC_2_mask.png")
+    capsys.readouterr()
+    arguments = ("isic", "--metadata", f"{source}/metadata.csv", "--images", f"{source}/images", "--no-dvc")
+    assert run(*arguments, "--masks", f"{source}/masks", "--add") == 0
+    assert "unused: other rows or masks of 1 that were there (ISIC_2)" in capsys.readouterr().out
+    assert run(*arguments, "--add") == 0
+    assert "unused" not in capsys.readouterr().out
+
+
+# ---- permissions -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o027, 0o077])
+@pytest.mark.parametrize("dataset", ["isic", "ph2", "ph2 in a zip", "isic from the archive"])
+def test_the_raw_folder_follows_the_umask(archive, tmp_path, dataset, umask):
+    isic, ph2 = make_isic(tmp_path / "isic"), make_ph2(tmp_path / "ph2")
+    for path in (*isic.rglob("*"), *ph2.rglob("*")):
+        path.chmod(0o777)
+    shutil.make_archive(str(tmp_path / "ph2"), "zip", ph2)
+    options = {
+        "isic": ["isic", "--metadata", f"{isic}/metadata.csv", "--images", f"{isic}/images"],
+        "ph2": ["ph2", "--source", str(ph2)],
+        "ph2 in a zip": ["ph2", "--source", f"{ph2}.zip"],
+        "isic from the archive": ["isic", "--collections", "65"],
+    }
+    command = [sys.executable, "-m", "pipelines.fetch", *options[dataset], "--no-dvc", "--out", "raw/out"]
+    subprocess.run(command, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=True, umask=umask)
+    paths = [Path("raw"), *Path("raw").rglob("*")]
+    assert {path.stat().st_mode & 0o777 for path in paths if path.is_file()} == {0o666 & ~umask}
+    assert {path.stat().st_mode & 0o777 for path in paths if path.is_dir()} == {0o777 & ~umask}
+
+
 # ---- from the archive ------------------------------------------------------------------------
-
-STAGING = Path("data/raw/.isic.fetch")
-
-
-@pytest.fixture
-def archive(folder):
-    """Twelve images; params.yaml of the current folder names this archive."""
-    with archive_server.serve([archive_server.Image(number) for number in range(1, 13)]) as archive:
-        settings = archive_server.settings_for(archive, page_size=5, num_connections=2)
-        write_params(folder / "params.yaml", {"fetch": settings.model_dump()})
-        yield archive
 
 
 def test_a_download_is_written_and_put_under_dvc(repository, archive, capsys):

@@ -148,9 +148,11 @@ def _classes(images: pd.DataFrame) -> list[str]:
         "attribution": "attribution",
     }
     classes = tables.class_of(images)
+    num_not_stated = int(images["image_type"].isna().sum())
     return [
         "## Classes, sources and licences",
         markdown(tables.class_counts(images)),
+        f"The image type of {num_not_stated:,} images is not stated." if num_not_stated else "",
         *(
             markdown(tables.counts_by_class(images[column].rename(title), classes))
             for column, title in columns.items()

@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 import pandas as pd
 
 from melanoma.data.facts import FACT_DTYPES, require_facts
-from melanoma.schema import BENIGN, MALIGNANT, RECORD_DTYPES, SPLIT_COLUMNS, SPLITS
+from melanoma.schema import BENIGN, DERMOSCOPIC, MALIGNANT, RECORD_DTYPES, SPLIT_COLUMNS, SPLITS
 
 # Diagnoses, in lower case and in the words of the ISIC Archive, whose target is beyond doubt; others are
 # not compared with it: actinic keratosis and atypical melanocytic proliferations stand between the two.
@@ -136,15 +136,17 @@ def build_copy_table(images: pd.DataFrame) -> pd.DataFrame:
 def build_outcome_table(images: pd.DataFrame, quarantined: list[str]) -> pd.DataFrame:
     """What became of each image: `is_accepted`, `is_quarantined`, `accepted_malignant` as 1.0 or 0.0.
 
-    `accepted_malignant` is missing where the image was not accepted.
+    `accepted_malignant` is missing where the image was not accepted, `is_quarantined` where an image of
+    another type than dermoscopic was: however many of them a source holds, its other images may be good.
     """
     is_quarantined = images["image_id"].isin(quarantined)
     is_malignant = (images["target"] == MALIGNANT).fillna(False).astype("float64")
+    is_other_type = is_quarantined & (images["image_type"] != DERMOSCOPIC).fillna(False).astype(bool)
     return pd.DataFrame(
         {
             "image_id": images["image_id"],
             "is_accepted": (~is_quarantined).astype("float64"),
-            "is_quarantined": is_quarantined.astype("float64"),
+            "is_quarantined": is_quarantined.astype("float64").mask(is_other_type),
             "accepted_malignant": is_malignant.where(~is_quarantined),
         }
     )

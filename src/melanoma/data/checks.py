@@ -14,11 +14,10 @@ import pandas as pd
 from great_expectations import expectations as gxe
 
 from melanoma.errors import DataError
-from melanoma.schema import BENIGN, MALIGNANT, SPLITS
+from melanoma.schema import BENIGN, DERMOSCOPIC, FEMALE, MALE, MALIGNANT, SPLITS
 from melanoma.sections import ImageChecks, Severity, Split, TableChecks, Validate
 
 Rules = dict[str, gxe.Expectation]
-SEXES = ("female", "male")
 
 
 @dataclass(frozen=True)
@@ -115,6 +114,7 @@ def image_checks(limits: Validate) -> list[Check]:
         "one_image_a_file": _unique("path"),
         "origin_known": _known("is_synthetic"),
         "excluded_by_hand": excluded,
+        "not_dermoscopic": _only("image_type", DERMOSCOPIC),
         **_file_rules(limits),
         **_picture_rules(limits),
         **_record_rules(limits),
@@ -155,8 +155,9 @@ def _record_rules(limits: Validate) -> Rules:
         "label_missing": _known("target"),
         "label_unknown": _only("target", BENIGN, MALIGNANT),
         "label_contradicts_diagnosis": _only("label_fits_diagnosis", True),
+        "image_type_not_stated": _known("image_type"),
         "age_out_of_range": _between("age_years", limits.min_age_years, limits.max_age_years),
-        "sex_unknown": _only("sex", *SEXES),
+        "sex_unknown": _only("sex", FEMALE, MALE),
         "licence_missing": _known("licence"),
         "licence_not_allowed": _only("licence", *limits.licences),
         "lesion_of_several_patients": _between("patients_of_lesion", None, 1.0),

@@ -4,19 +4,20 @@ Older records name the label in `benign_malignant` and the diagnosis in `diagnos
 of up to five names from `diagnosis_1` (Benign, Malignant, Indeterminate) to the most specific one.
 """
 
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 
-from melanoma.data.raw import RawDataset, index_files, join_files
+from melanoma.data import translation
+from melanoma.data.raw import RAW_COLUMNS, RawDataset, index_files, join_files, read_metadata
+from melanoma.data.source_files import describe_unused, fit_masks, require_fitting_masks, unused_files
+from melanoma.data.source_tables import read_table, similar_columns
+from melanoma.data.translation import TARGET_OF_LABEL, Unreadable
 from melanoma.errors import DataError, first_offenders
-from melanoma.files import read_csv
-from melanoma.schema import BENIGN, MALIGNANT, require_columns
+from melanoma.schema import DERMOSCOPIC
 
-MASK_SUFFIX = "_segmentation"
-TARGET_OF_LABEL = {"malignant": MALIGNANT, "benign": BENIGN}
-# Labels of the archive that are neither: such a row stays, without a target, and is quarantined.
-UNCLEAR_LABELS = ("indeterminate", "indeterminate/benign", "indeterminate/malignant")
 LABEL_COLUMNS = ("benign_malignant", "diagnosis_1")
 DIAGNOSIS_PATH = ("diagnosis_5", "diagnosis_4", "diagnosis_3", "diagnosis_2", "diagnosis_1")
 # Names in the path that are beyond doubt what an older record calls by one word. Nevus sebaceus and
@@ -37,6 +38,7 @@ RECORD_COLUMN_OF = {
     "age_approx": "age_years",
     "sex": "sex",
     "fitzpatrick_skin_type": "skin_type",
+    "image_type": "image_type",
     "copyright_license": "licence",
     "attribution": "attribution",
 }
@@ -45,81 +47,129 @@ RECORD_COLUMN_FROM = {
     "anatom_site": ("anatom_site_general", "anatom_site_1"),
     "source_collection": ("attribution_collection", "collections"),
 }
-KNOWN_COLUMNS = {"isic_id", "diagnosis", *LABEL_COLUMNS, *RECORD_COLUMN_OF}
+# The columns that are read, and how.
+RULES = {
+    "diagnosis": translation.DIAGNOSIS,
+    **dict.fromkeys(DIAGNOSIS_PATH, translation.TEXT),
+    **dict.fromkeys(LABEL_COLUMNS, translation.LABEL),
+    "lesion_id": translation.TEXT,
+    "patient_id": translation.TEXT,
+    "age_approx": translation.AGE_YEARS,
+    "sex": translation.SEX,
+    "fitzpatrick_skin_type": translation.SKIN_TYPE,
+    "image_type": translation.IMAGE_TYPE,
+    "copyright_license": translation.LICENCE,
+    "attribution": translation.TEXT,
+    **dict.fromkeys(RECORD_COLUMN_FROM["anatom_site"], translation.SITE),
+    **dict.fromkeys(RECORD_COLUMN_FROM["source_collection"], translation.TEXT),
+}
+KNOWN_COLUMNS = ("isic_id", *RULES)
+# What other datasets call these columns. They are not read: their words may mean something else.
+SYNONYMS = {
+    **dict.fromkeys(("image_id", "image", "image_name", "name", "id", "filename"), "isic_id"),
+    **dict.fromkeys(("label", "target", "class", "malignant", "melanoma"), "benign_malignant"),
+    **dict.fromkeys(("dx", "diagnosis_name"), "diagnosis"),
+    **dict.fromkeys(("age", "age_years", "patient_age"), "age_approx"),
+    **dict.fromkeys(("gender", "patient_sex"), "sex"),
+    **dict.fromkeys(("localization", "location", "site", "anatom_site", "body_site"), "anatom_site_general"),
+    **dict.fromkeys(("fitzpatrick", "skin_type", "phototype"), "fitzpatrick_skin_type"),
+    **dict.fromkeys(("license", "licence"), "copyright_license"),
+    **dict.fromkeys(("modality", "type", "imaging"), "image_type"),
+    **dict.fromkeys(("collection", "dataset", "source"), "attribution_collection"),
+    "patient": "patient_id",
+    "lesion": "lesion_id",
+}
 
 
 def open_source(metadata: Path, images: Path, masks: Path | None, *, is_partial: bool) -> RawDataset:
-    """What `data/raw/isic/` is to hold.
+    """What `data/raw/isic/` is to hold: cells as the source has them, of which each can be translated.
 
     Args:
         metadata: CSV with at least `isic_id` and `benign_malignant` or `diagnosis_1`.
         images: Folder of `<isic_id>.jpg` (or .jpeg, .png, .bmp, .webp).
-        masks: Folder of `<isic_id>_segmentation.png`; masks of other images are left out.
+        masks: Folder of `<isic_id>_segmentation.png` (see `fit_masks`); masks of other images are left out.
         is_partial: Leave out rows that have no image.
 
     Raises:
-        DataError: Missing columns, an unknown label, or rows and files that do not match.
+        DataError: Missing columns, cells that cannot be read, or rows and files that do not match.
     """
-    _require_commas(metadata)
-    table = read_csv(metadata, dtype="string")
-    require_columns(table, ("isic_id",), metadata)
-    _require_label_column(table, metadata)
-    _require_known_labels(table, metadata)
-    reserved = [name for name in ("image_id", "image_file", "mask_file") if name in table]
-    table = table.drop(columns=reserved).rename(columns={"isic_id": "image_id"})
-    found = index_files(masks) if masks else {}
-    of_image = {
-        stem.removesuffix(MASK_SUFFIX): file for stem, file in found.items() if stem.endswith(MASK_SUFFIX)
-    }
-    return join_files(
-        table, images=index_files(images), masks=of_image, source=metadata, is_partial=is_partial
+    source = read_table(metadata, KNOWN_COLUMNS)
+    _require_columns(source.rows, metadata)
+    replaced = [name for name in RAW_COLUMNS if name in source.rows]
+    table = source.rows.drop(columns=replaced).rename(columns={"isic_id": "image_id"})
+    files = index_files(images)
+    mask_files = _masks_of(set(table["image_id"].dropna()), images, masks)
+    others = list(unused_files(images, [*files.values(), *mask_files.values()]))
+    dataset = join_files(
+        table, images=files, masks=mask_files, source=metadata, is_partial=is_partial, others=others
+    )
+    translation.require_readable(unreadable(dataset.metadata), metadata)
+    left_out = table.loc[~table["image_id"].isin(set(files)), "image_id"]
+    unused = describe_unused(
+        rows_without_an_image=left_out.fillna("blank id").tolist(),
+        masks=list(unused_files(masks, dataset.masks.values())) if masks else [],
+        other_files=others,
+        columns_replaced_by_ours=replaced,
+        columns_that_look_like_known_ones=list(similar_columns(source.rows, KNOWN_COLUMNS, SYNONYMS)),
+    )
+    remarks = [source.remark, *describe_image_types(dataset.metadata), unused]
+    return replace(dataset, remarks="; ".join(filter(None, remarks)))
+
+
+def _masks_of(image_ids: set[str], images: Path, folder: Path | None) -> dict[str, Path]:
+    if folder is None:
+        return {}
+    if folder.resolve() == images.resolve():
+        raise DataError(
+            f"{folder} is given as images and as masks; put the masks into a folder of their own."
+        )
+    masks = fit_masks(folder, image_ids)
+    require_fitting_masks(folder, masks.values())
+    return masks
+
+
+def _require_columns(table: pd.DataFrame, source: Path) -> None:
+    """Raise a `DataError` that names the columns which look like the missing ones."""
+    if "isic_id" not in table:
+        lacking = "the columns ['isic_id']"
+    elif not set(LABEL_COLUMNS) & set(table.columns):
+        lacking = f"a column with the label: expected one of {list(LABEL_COLUMNS)}"
+    else:
+        return
+    similar = first_offenders(similar_columns(table, KNOWN_COLUMNS, SYNONYMS))
+    raise DataError(
+        f"{source} lacks {lacking}; it has {sorted(table.columns)}."
+        + (f" Rename what is meant: {similar}." if similar else "")
     )
 
 
-def _require_commas(metadata: Path) -> None:
-    """A table with semicolons has one column of a long name; say so instead of what it lacks."""
-    if not metadata.is_file():
-        return  # reading it says what is wrong
-    with metadata.open(encoding="utf-8-sig", errors="replace") as stream:
-        header = stream.readline()
-    names = {name.strip().strip('"') for name in header.split(",")}
-    if ";" in header and not names & KNOWN_COLUMNS:
-        raise DataError(
-            f"{metadata} is separated by semicolons; expected commas, as in the archive's own export. "
-            "Save it as CSV with commas."
-        )
+def unreadable(table: pd.DataFrame) -> list[Unreadable]:
+    """The cells of a table with the archive's columns and `image_id` that cannot be translated."""
+    return translation.translate(table, RULES)[1]
 
 
-def _require_label_column(table: pd.DataFrame, source: Path) -> None:
-    if not set(LABEL_COLUMNS) & set(table.columns):
-        raise DataError(
-            f"{source} lacks a column with the label: expected one of {list(LABEL_COLUMNS)}; it has "
-            f"{sorted(map(str, table.columns))}."
-        )
-
-
-def _require_known_labels(table: pd.DataFrame, source: Path) -> None:
-    known = {*TARGET_OF_LABEL, *UNCLEAR_LABELS}
-    for column in [name for name in LABEL_COLUMNS if name in table]:
-        labels = table[column].str.lower()
-        unknown = table[labels.notna() & ~labels.isin(known)]
-        if len(unknown):
-            names = (unknown["isic_id"] + "=" + unknown[column]).tolist()
-            raise DataError(
-                f"{source}: {len(unknown)} rows have an unknown {column}: "
-                f"{first_offenders(names)}. Known are {sorted(known)} and blank."
-            )
+def describe_image_types(table: pd.DataFrame) -> Iterator[str]:
+    """How many images are not dermoscopic, and of how many it is not stated, where there are any."""
+    stated = table.reindex(columns=["image_id", "image_type"])
+    types = translation.translate(stated, {"image_type": translation.IMAGE_TYPE})[0]["image_type"]
+    if num_others := int((types.notna() & (types != DERMOSCOPIC)).sum()):
+        yield f"{num_others} not dermoscopic, which `validate` will quarantine"
+    if num_unknown := int(types.isna().sum()):
+        yield f"image type of {num_unknown} not stated"
 
 
 def read_records(raw_dir: Path) -> pd.DataFrame:
-    """Rows of `data/raw/isic/metadata.csv` in the common vocabulary; see `sources.read_records`."""
+    """Rows of `data/raw/isic/metadata.csv` in the common vocabulary; see `sources.read_records`.
+
+    Raises:
+        DataError: A cell cannot be translated.
+    """
     source = raw_dir / "metadata.csv"
-    table = read_csv(source, dtype="string")
-    require_columns(table, ("image_id", "image_file", "mask_file"), source)
-    _require_label_column(table, source)
+    table, bad = translation.translate(read_metadata(raw_dir, KNOWN_COLUMNS), RULES)
+    translation.require_readable(bad, source)
     known = {old: new for old, new in RECORD_COLUMN_OF.items() if old in table}
     return (
-        table[["image_id", "image_file", "mask_file", *known]]
+        table[[*RAW_COLUMNS, *known]]
         .rename(columns=known)
         .assign(
             **{name: _first_known(table, columns) for name, columns in RECORD_COLUMN_FROM.items()},
@@ -137,9 +187,7 @@ def _first_known(table: pd.DataFrame, columns: tuple[str, ...]) -> pd.Series:
 
 def _target(table: pd.DataFrame) -> pd.Series:
     """1, 0, or missing: where nothing clear is said, and where the two label columns contradict."""
-    labels = (
-        table.reindex(columns=list(LABEL_COLUMNS)).astype("string").apply(lambda label: label.str.lower())
-    )
+    labels = table.reindex(columns=list(LABEL_COLUMNS)).astype("string")
     old, new = (labels[name] for name in LABEL_COLUMNS)
     agreed = old.fillna(new).mask((old != new).fillna(False))
     return agreed.map(TARGET_OF_LABEL).astype("Int64")

@@ -20,7 +20,9 @@ from tqdm import tqdm
 from melanoma.data.connection import Connection, DownloadError
 from melanoma.data.downloads import RemoteFile
 from melanoma.data.images import MAX_PIXELS
+from melanoma.data.translation import IMAGE_TYPE, value_of
 from melanoma.errors import DataError
+from melanoma.schema import DERMOSCOPIC
 
 LICENCES = ("CC-0", "CC-BY", "CC-BY-NC")
 MAX_FILE_BYTES = 4 * MAX_PIXELS  # more than the largest picture that is read has without compression
@@ -81,7 +83,10 @@ class Page(BaseModel):
 
 @dataclass(frozen=True)
 class Selection:
-    """Which images are wanted: public dermoscopic ones that fit all of this.
+    """Which images are wanted: public ones that fit all of this, without those of another type.
+
+    An image whose type is stated and not dermoscopic would be quarantined by `validate`, so it is not
+    downloaded; one whose type is not stated is.
 
     Attributes:
         query: In the archive's search language; blank = any.
@@ -193,7 +198,8 @@ def _sort_in(
 def _reason_to_leave_out(image: ArchiveImage, licences: tuple[str, ...]) -> str | None:
     if not image.public:
         return "not public"
-    if image.metadata.acquisition.get("image_type") != "dermoscopic":
+    stated = image.metadata.acquisition.get("image_type")
+    if stated is not None and value_of(str(stated), IMAGE_TYPE) not in (DERMOSCOPIC, None):
         return "not dermoscopic"
     if licences and image.copyright_license not in licences:
         return "of another licence"

@@ -13,13 +13,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from melanoma.data import isic_api
+from melanoma.data import isic, isic_api
 from melanoma.data.connection import Connection
 from melanoma.data.downloads import MANIFEST_NAME, Downloads, StoredFile, download_all
 from melanoma.data.isic_api import Findings, Selection
-from melanoma.data.raw import RawDataset, join_files, require_replaceable
+from melanoma.data.raw import RawDataset, join_files, read_metadata, require_replaceable
 from melanoma.errors import DataError, first_offenders
-from melanoma.files import read_csv, write_csv
+from melanoma.files import write_csv
 from melanoma.sections import Fetch
 
 
@@ -42,6 +42,7 @@ def open_archive(
     require_replaceable(out)  # before hours of downloads
     connection = Connection(settings)
     findings = isic_api.find_images(connection, selection)
+    _set_unreadable_aside(findings)
     if not findings.images:
         raise DataError(f"No image of {settings.api_url} fits. {_describe_findings(findings)}.")
     staging = out.parent / f".{out.name}.fetch"
@@ -64,6 +65,15 @@ def open_archive(
         raise DataError(f"{complaint} {out} is written without them.")
 
 
+def _set_unreadable_aside(findings: Findings) -> None:
+    """Count images whose record cannot be translated as failures, before they are downloaded."""
+    for cell in isic.unreadable(isic_api.tabulate(findings)):
+        findings.images.pop(cell.image_id, None)
+        findings.failures[cell.image_id] = (
+            f"{cell.column} {cell.cell!r} cannot be read, expected {cell.expected}"
+        )
+
+
 def _dataset(findings: Findings, downloads: Downloads, source: str) -> RawDataset:
     table = isic_api.tabulate(findings)
     sha256 = {image_id: file.sha256 for image_id, file in downloads.files.items()}
@@ -74,7 +84,9 @@ def _dataset(findings: Findings, downloads: Downloads, source: str) -> RawDatase
         source=source,
         is_partial=True,  # what is missing was refused or accepted before
     )
-    return replace(dataset, remarks=f"{_describe_findings(findings)}; {downloads.num_new} downloaded now")
+    remarks = [_describe_findings(findings), f"{downloads.num_new} downloaded now"]
+    remarks += isic.describe_image_types(dataset.metadata)
+    return replace(dataset, remarks="; ".join(remarks))
 
 
 def _describe_findings(findings: Findings) -> str:
@@ -109,10 +121,10 @@ def _complaint(findings: Findings, downloads: Downloads, staging: Path) -> str:
 def _files_of(out: Path) -> dict[str, StoredFile]:
     """The images of an earlier download, by image_id; none where that left no table that can be read."""
     try:
-        table = read_csv(out / "metadata.csv", dtype="string")
+        table = read_metadata(out)
     except DataError:
         return {}
-    if not {"image_id", "image_file", "file_sha256"} <= set(table.columns):
+    if "file_sha256" not in table:
         return {}
     known = table[["image_id", "image_file", "file_sha256"]].dropna()
     return {

@@ -10,6 +10,7 @@ EMBC 2013. For research and education only.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -23,12 +24,12 @@ from melanoma.data.ph2_table import (
     has_table,
     in_words,
     read_table,
-    require_known_codes,
+    translate_codes,
 )
-from melanoma.data.raw import RawDataset, index_files, join_files
+from melanoma.data.raw import RawDataset, index_files, join_files, read_metadata
+from melanoma.data.source_files import describe_unused, fit_masks, require_fitting_masks, unused_files
 from melanoma.errors import DataError, first_offenders
-from melanoma.files import read_csv
-from melanoma.schema import BENIGN, CLINICAL_DTYPES, MALIGNANT, require_columns
+from melanoma.schema import BENIGN, CLINICAL_DTYPES, DERMOSCOPIC, MALIGNANT, require_columns
 
 TREE_NAME = "PH2 Dataset images"
 TARGET_OF_CODE = {"0": BENIGN, "1": BENIGN, "2": MALIGNANT}
@@ -64,8 +65,14 @@ def open_source(source: Path, *, is_partial: bool) -> Iterator[RawDataset]:
 def _read_folder(source: Path, is_partial: bool) -> RawDataset:
     top = _find_top(source)
     require_plain_files(top)
-    images, masks = _flat_files(top) if (top / "images").is_dir() else _tree_files(top / TREE_NAME)
-    return join_files(read_table(top), images=images, masks=masks, source=top, is_partial=is_partial)
+    table = read_table(top)
+    images, masks = _flat_files(top, table) if (top / "images").is_dir() else _tree_files(top / TREE_NAME)
+    tables = [top / name for name in (TEXT_NAME, WORKBOOK_NAME)]
+    dataset = join_files(table, images=images, masks=masks, source=top, is_partial=is_partial)
+    used = [*dataset.images.values(), *dataset.masks.values(), *tables]
+    left_out = table.loc[~table["image_id"].isin(set(images)), "image_id"].tolist()
+    unused = describe_unused(rows_without_an_image=left_out, files=list(unused_files(top, used)))
+    return replace(dataset, remarks=unused)
 
 
 def _find_top(source: Path) -> Path:
@@ -81,8 +88,11 @@ def _find_top(source: Path) -> Path:
     )
 
 
-def _flat_files(top: Path) -> tuple[dict[str, Path], dict[str, Path]]:
-    masks = _index_masks(top / "masks") if (top / "masks").is_dir() else {}
+def _flat_files(top: Path, table: pd.DataFrame) -> tuple[dict[str, Path], dict[str, Path]]:
+    masks: dict[str, Path] = {}
+    if (top / "masks").is_dir():
+        masks = fit_masks(top / "masks", set(table["image_id"]))
+        require_fitting_masks(top / "masks", masks.values())
     return index_files(top / "images"), masks
 
 
@@ -99,9 +109,11 @@ def _tree_files(tree: Path) -> tuple[dict[str, Path], dict[str, Path]]:
         name = folder.name
         image_folder, mask_folder = folder / f"{name}_Dermoscopic_Image", folder / f"{name}_lesion"
         own_images = index_files(image_folder) if image_folder.is_dir() else {}
-        own_masks = _index_masks(mask_folder) if mask_folder.is_dir() else {}
-        both = (*own_images.items(), *own_masks.items())
-        misplaced += [file.relative_to(tree).as_posix() for stem, file in both if stem != name]
+        own_masks = fit_masks(mask_folder, [name]) if mask_folder.is_dir() else {}
+        all_masks = index_files(mask_folder) if mask_folder.is_dir() else {}
+        strangers = [file for stem, file in own_images.items() if stem != name]
+        strangers += [file for file in all_masks.values() if file not in own_masks.values()]
+        misplaced += [file.relative_to(tree).as_posix() for file in strangers]
         images |= own_images
         masks |= own_masks
     if misplaced:
@@ -112,43 +124,25 @@ def _tree_files(tree: Path) -> tuple[dict[str, Path], dict[str, Path]]:
     return images, masks
 
 
-def _index_masks(folder: Path) -> dict[str, Path]:
-    """The masks directly in `folder`, by image_id: `IMD002_lesion.bmp` and `IMD002.bmp` are of IMD002.
-
-    Raises:
-        DataError: Two masks of one image.
-    """
-    files = index_files(folder)
-    repeated = [
-        f"{file.name} beside {files[other].name}"
-        for stem, file in files.items()
-        if (other := f"{stem}_lesion") in files
-    ]
-    if repeated:
-        raise DataError(
-            f"{folder}: {len(repeated)} images have two masks: {first_offenders(repeated)}. Keep one of each."
-        )
-    return {stem.removesuffix("_lesion"): file for stem, file in files.items()}
-
-
 def read_records(raw_dir: Path) -> pd.DataFrame:
     """Rows of `data/raw/ph2/metadata.csv` in the common vocabulary; see `sources.read_records`.
 
-    A blank diagnosis gives no target.
+    A blank diagnosis gives no target. All images are dermoscopic: PH2 is a database of dermoscopy.
 
     Raises:
         DataError: A code outside PH2's legend.
     """
     source = raw_dir / "metadata.csv"
-    table = read_csv(source, dtype="string")
-    require_columns(table, (*TABLE_COLUMNS, "image_file", "mask_file"), source)
-    require_known_codes(table, source)
+    table = read_metadata(raw_dir, TABLE_COLUMNS)
+    require_columns(table, TABLE_COLUMNS, source)
+    table = translate_codes(table, source)
     return pd.DataFrame(
         {
             "image_id": table["image_id"],
             "diagnosis": in_words(table, "clinical_diagnosis"),
             "target": table["clinical_diagnosis"].map(TARGET_OF_CODE).astype("Int64"),
             "lesion_id": table["image_id"],  # one image a lesion
+            "image_type": DERMOSCOPIC,
             "source_collection": "PH2",
             "is_synthetic": False,
             "image_file": table["image_file"],

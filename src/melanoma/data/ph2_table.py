@@ -12,6 +12,8 @@ import pandas as pd
 from openpyxl import load_workbook
 
 from melanoma.data.archives import require_harmless_zip
+from melanoma.data.source_tables import decode
+from melanoma.data.translation import TEXT, value_of
 from melanoma.errors import DataError, first_offenders
 
 TEXT_NAME = "PH2_dataset.txt"
@@ -121,7 +123,8 @@ def _require_agreement(text: pd.DataFrame, workbook: pd.DataFrame, folder: Path)
 def _read_text(path: Path) -> pd.DataFrame:
     if path.stat().st_size > MAX_TABLE_BYTES:
         raise DataError(f"{path} has more than {MAX_TABLE_BYTES:,} bytes; is it PH2's table?")
-    return parse_text(path.read_text(encoding="latin-1"), source=path)
+    text, _ = decode(path.read_bytes(), path)
+    return parse_text(text, source=path)
 
 
 def parse_text(text: str, *, source: object) -> pd.DataFrame:
@@ -201,12 +204,12 @@ def _as_text(cell: object) -> str:
 def _faults_of_marks(row: dict[str, str]) -> list[str]:
     marks = {row[header] for header in (*DIAGNOSIS_HEADERS, *COLOUR_HEADERS)}
     num_diagnoses = sum(row[header] != "" for header in DIAGNOSIS_HEADERS)
-    is_fine = marks <= {"", MARK} and num_diagnoses <= 1 and row["image name"]
+    is_fine = marks <= {"", MARK, MARK.lower()} and num_diagnoses <= 1 and row["image name"]
     return [] if is_fine else [" | ".join(cell for cell in row.values() if cell)]
 
 
 def _cells_of_row(row: dict[str, str]) -> list[str]:
-    marked = {header for header, cell in row.items() if cell == MARK}
+    marked = {header for header, cell in row.items() if cell.upper() == MARK}
     cells = {column: row[header] for header, column in WORKBOOK_HEADERS.items()}
     cells["clinical_diagnosis"] = "".join(code for name, code in DIAGNOSIS_HEADERS.items() if name in marked)
     cells["colors"] = " ".join(code for name, code in COLOUR_HEADERS.items() if name in marked)
@@ -217,16 +220,29 @@ def _as_table(rows: list[list[str]], source: object) -> pd.DataFrame:
     table = pd.DataFrame(rows, columns=list(TABLE_COLUMNS), dtype="string")
     table = table.apply(lambda cells: cells.str.split().str.join(" "))
     table["colors"] = table["colors"].map(lambda cell: " ".join(sorted(set(cell.split()))))
-    table = table.mask(table == "")
-    require_known_codes(table, source)
+    table = translate_codes(table, source)
     twice = table.loc[table["image_id"].duplicated(), "image_id"]
     if len(twice):
         raise DataError(f"{source}: these lesions have more than one row: {first_offenders(twice)}.")
     return table.sort_values("image_id", ignore_index=True)
 
 
-def require_known_codes(table: pd.DataFrame, source: object) -> None:
-    """Raise a `DataError` that names the rows with a code that PH2's legend does not have."""
+def translate_codes(table: pd.DataFrame, source: object) -> pd.DataFrame:
+    """The table with codes in capitals, and blanks where a cell says that it is not known.
+
+    Raises:
+        DataError: Names the rows with a code that PH2's legend does not have.
+    """
+    table = table.copy()
+    for column in TABLE_COLUMNS[1:]:
+        words = table[column].map(lambda cell: value_of(cell, TEXT), na_action="ignore").astype("string")
+        capitals = words.str.upper()
+        table[column] = capitals.where(capitals.isin(list(LEGENDS.get(column, ()))), words)
+    _require_known_codes(table, source)
+    return table
+
+
+def _require_known_codes(table: pd.DataFrame, source: object) -> None:
     bad = [
         f"{image_id} {column}={cell}"
         for column, legend in LEGENDS.items()

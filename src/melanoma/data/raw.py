@@ -4,16 +4,19 @@ import filecmp
 import shutil
 import subprocess
 import sys
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 from tqdm import tqdm
 
+from melanoma.data.source_tables import read_table
 from melanoma.errors import DataError, first_offenders
-from melanoma.files import atomic_folder, read_csv, write_csv
+from melanoma.files import atomic_folder, write_csv
 from melanoma.schema import require_columns
 
+RAW_COLUMNS = ("image_id", "image_file", "mask_file")
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 
 
@@ -60,6 +63,7 @@ def join_files(
     masks: dict[str, Path],
     source: object,
     is_partial: bool,
+    others: Collection[str] = (),
 ) -> RawDataset:
     """Match rows to files by `image_id`.
 
@@ -69,6 +73,7 @@ def join_files(
         masks: Source file by image_id; an image may lack one.
         source: Named in errors.
         is_partial: Leave out rows without a file instead of refusing them.
+        others: Names of files that are not read, for errors.
 
     Raises:
         DataError: No rows, an id twice, a row without a file, or a file without a row.
@@ -79,11 +84,12 @@ def join_files(
     if metadata.empty:
         raise DataError(f"{source} holds no rows" + (" with an image." if is_partial else "."))
     if ids.isna().any():
-        raise DataError(f"{source}: {int(ids.isna().sum())} rows have no image id.")
+        rows = first_offenders(f"row {row}" for row in ids.index[ids.isna()])
+        raise DataError(f"{source}: {int(ids.isna().sum())} rows have no image id: {rows}.")
     if ids.duplicated().any():
         twice = first_offenders(ids[ids.duplicated()].unique())
         raise DataError(f"{source}: image ids must be unique, these occur more than once: {twice}.")
-    _require_equal_sets(set(ids), images, source)
+    _require_equal_sets(set(ids), images, source, others)
     image_file = ids.map(lambda image_id: images[image_id].name)
     mask_file = ids.map(lambda image_id: masks[image_id].name if image_id in masks else pd.NA)
     return RawDataset(
@@ -93,17 +99,41 @@ def join_files(
     )
 
 
-def _require_equal_sets(ids: set[str], images: dict[str, Path], source: object) -> None:
+def _require_equal_sets(
+    ids: set[str], images: dict[str, Path], source: object, others: Collection[str]
+) -> None:
     if without_file := sorted(ids - set(images)):
         raise DataError(
             f"{source}: {len(without_file)} rows have no image file: "
             f"{first_offenders(without_file)}. Add the files, or leave these rows out with --partial."
+            + (
+                f" There are files that are not read: {first_offenders(others)}. Expected are "
+                f"{', '.join(IMAGE_SUFFIXES)} directly in the folder."
+                if others
+                else ""
+            )
         )
     if without_row := sorted(set(images) - ids):
         raise DataError(
             f"{source}: {len(without_row)} image files have no row: "
             f"{first_offenders(without_row)}. Add the rows or remove the files."
         )
+
+
+def read_metadata(raw_dir: Path, known: Collection[str] = ()) -> pd.DataFrame:
+    """`metadata.csv` of a raw folder, strings; the index is the number of the row.
+
+    Args:
+        raw_dir: The folder.
+        known: Names of columns besides `RAW_COLUMNS`, see `read_table`.
+
+    Raises:
+        DataError: The table cannot be read, or lacks one of `RAW_COLUMNS`.
+    """
+    path = raw_dir / "metadata.csv"
+    table = read_table(path, {*RAW_COLUMNS, *known}).rows
+    require_columns(table, RAW_COLUMNS, path)
+    return table
 
 
 def add_to(out: Path, dataset: RawDataset) -> RawDataset:
@@ -116,8 +146,7 @@ def add_to(out: Path, dataset: RawDataset) -> RawDataset:
     """
     if not out.exists():
         return dataset
-    there = read_csv(out / "metadata.csv", dtype="string")
-    require_columns(there, ("image_id", "image_file", "mask_file"), out / "metadata.csv")
+    there = read_metadata(out)
     file_there = {
         image_id: out / "images" / str(name)
         for image_id, name in there[["image_id", "image_file"]].itertuples(index=False)
@@ -130,6 +159,8 @@ def add_to(out: Path, dataset: RawDataset) -> RawDataset:
     is_known = dataset.metadata["image_id"].isin(set(file_there))
     _require_equal_bytes(dataset, dataset.metadata[is_known], file_there, out)
     new = dataset.metadata[~is_known]
+    added = f"{len(new)} added to the {len(there)} that were there"
+    kept = _describe_kept(dataset.metadata[is_known], there)
     return RawDataset(
         metadata=pd.concat([there, new], ignore_index=True).astype("string"),
         images={
@@ -140,9 +171,18 @@ def add_to(out: Path, dataset: RawDataset) -> RawDataset:
             **{str(name): out / "masks" / str(name) for name in there["mask_file"].dropna()},
             **{name: dataset.masks[name] for name in new["mask_file"].dropna()},
         },
-        remarks="; ".join(
-            filter(None, [f"{len(new)} added to the {len(there)} that were there", dataset.remarks])
-        ),
+        remarks="; ".join(filter(None, [added, dataset.remarks, kept])),
+    )
+
+
+def _describe_kept(given: pd.DataFrame, there: pd.DataFrame) -> str:
+    """Images whose given row, or mask, says something that the row which is there does not say."""
+    old, new = (table.set_index("image_id").astype("string") for table in (there, given))
+    new = new.drop(columns=["image_file", "file_sha256"], errors="ignore")  # their bytes are the same
+    is_other = new.notna() & (new != old.reindex(index=new.index, columns=new.columns)).fillna(True)
+    ids = sorted(new.index[is_other.any(axis=1)])
+    return (
+        f"unused: other rows or masks of {len(ids)} that were there ({first_offenders(ids)})" if ids else ""
     )
 
 
@@ -211,10 +251,13 @@ def put_under_dvc(folder: Path) -> None:
         [sys.executable, "-m", "dvc", "add", str(folder)], capture_output=True, text=True, check=False
     )
     if done.returncode:
-        raise DataError(
-            f"{folder} is written, but `dvc add {folder}` failed: {(done.stderr + done.stdout).strip()}\n"
-            "Run from the top of the repository, or with --no-dvc outside of one."
-        )
+        answer = (done.stderr + done.stdout).strip()
+        cure = "Run from the top of the repository, or with --no-dvc outside of one."
+        if "not a git repository" in answer:
+            cure = (
+                "In a project without git, run `dvc config core.no_scm true` once, then this command again."
+            )
+        raise DataError(f"{folder} is written, but `dvc add {folder}` failed: {answer}\n{cure}")
 
 
 def _folders(dataset: RawDataset, out: Path) -> dict[Path, dict[str, Path]]:

@@ -18,7 +18,9 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from melanoma.data import sample_render
+from melanoma.data import sample_render, translation
+from melanoma.data.raw import read_metadata
+from melanoma.schema import DERMOSCOPIC
 
 SECOND_VIEW_OFFSET = 10_000
 FAULT_OFFSET = 20_000
@@ -42,6 +44,12 @@ SITES = (
     "head/neck",
     "palms/soles",
 )
+RULES = {
+    "benign_malignant": translation.LABEL,
+    "diagnosis": translation.DIAGNOSIS,
+    "age_years": translation.AGE_YEARS,
+    "sex": translation.SEX,
+}
 ATTRIBUTION = "synthetic image made by melanoma.data.sample; shows no patient"
 RECORD_COLUMNS = [
     "image_id",
@@ -52,6 +60,7 @@ RECORD_COLUMNS = [
     "age_years",
     "sex",
     "anatom_site",
+    "image_type",
     "source_collection",
     "licence",
     "attribution",
@@ -116,14 +125,16 @@ def read_records(raw_dir: Path) -> pd.DataFrame:
     Returns:
         One row for each image, columns `RECORD_COLUMNS`. `target` is 1 for malignant, 0 for benign
         and `<NA>` where the label is blank; `age_years` is a float in years, `nan` where unknown.
-        Planted faults are kept and not marked: to find them is the work of the checks.
+        `image_type` is dermoscopic, as that is what is drawn. Planted faults are kept and not
+        marked: to find them is the work of the checks.
     """
-    metadata = pd.read_csv(raw_dir / "metadata.csv", dtype=str, keep_default_na=False)
-    metadata = metadata.mask(metadata == "")
+    metadata, bad = translation.translate(read_metadata(raw_dir), RULES)
+    translation.require_readable(bad, raw_dir / "metadata.csv")
     records = metadata.assign(
-        target=metadata["benign_malignant"].map({"malignant": 1, "benign": 0}).astype("Int64"),
+        target=metadata["benign_malignant"].map(translation.TARGET_OF_LABEL).astype("Int64"),
         age_years=metadata["age_years"].astype(float),
-        is_synthetic=metadata["is_synthetic"] == "True",
+        image_type=DERMOSCOPIC,
+        is_synthetic=(metadata["is_synthetic"] == "True").astype(bool),
     )
     return records[RECORD_COLUMNS]
 

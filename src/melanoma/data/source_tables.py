@@ -1,0 +1,191 @@
+"""Tables as people save them, read as strings: any usual encoding, separator and line end.
+
+Cells and headers lose the spaces around them, and a blank cell is missing. What the words in the cells
+mean is up to `translation`.
+"""
+
+import codecs
+import csv
+import difflib
+import io
+import re
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from melanoma.errors import DataError, first_offenders
+from melanoma.files import require
+
+SEPARATORS = (",", ";", "\t", "|")
+# UTF-32 comes first: its mark starts with that of UTF-16.
+ENCODING_OF_MARK = {
+    codecs.BOM_UTF8: "utf-8-sig",
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+WINDOWS = "cp1252"
+HIDDEN = dict.fromkeys(map(ord, "\ufeff\u200b\u2060"))  # marks without a width; `strip` leaves them
+MIN_SIMILARITY = 0.85  # of a header to a known one, for `similar_columns`
+
+
+@dataclass(frozen=True)
+class SourceTable:
+    """A table and how it was read.
+
+    Attributes:
+        rows: Strings, blank cells missing; the index is the number of the row in the file, where the
+            header is row 1.
+        remark: What a person should know of how it was read; mostly blank.
+    """
+
+    rows: pd.DataFrame
+    remark: str
+
+
+def read_table(path: Path, known: Collection[str]) -> SourceTable:
+    """Read a table with a header.
+
+    Args:
+        path: Text in UTF-8, UTF-16 or UTF-32 with or without a mark, or in Windows-1252, separated by commas,
+            semicolons, tabs or bars.
+        known: Names that columns may have. A header that differs in case, spaces or hyphens only gets
+            such a name; the separator is the one that finds most of them.
+
+    Raises:
+        DataError: The file is missing or no text; a row has more or fewer cells than the header; two
+            columns have one name.
+    """
+    require(path)
+    try:
+        text, remark = decode(path.read_bytes(), path)
+        table = _parse(text, known, path)
+    except (OSError, csv.Error) as error:
+        raise DataError(f"{path} cannot be read as CSV: {error}.") from error
+    return SourceTable(table, remark)
+
+
+def decode(content: bytes, source: object) -> tuple[str, str]:
+    """The text, and a remark where its encoding had to be guessed.
+
+    Raises:
+        DataError: No text in a known encoding.
+    """
+    encoding = _encoding(content)
+    if encoding == WINDOWS and not content.decode("utf-8", errors="ignore").isascii():
+        raise DataError(
+            f"{source} cannot be read as CSV: some of its letters are UTF-8 and others are not. "
+            "Save it as CSV in UTF-8."
+        )
+    try:
+        text = content.decode(encoding)
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{source} cannot be read as CSV: it is no text in UTF-8, UTF-16 or Windows-1252 ({error}). "
+            "Save it as CSV in UTF-8."
+        ) from error
+    remark = "read as Windows-1252, because it is no UTF-8" if encoding == WINDOWS else ""
+    return text.translate(HIDDEN), remark
+
+
+def _encoding(content: bytes) -> str:
+    for mark, encoding in ENCODING_OF_MARK.items():
+        if content.startswith(mark):
+            return encoding
+    if b"\0" in content:  # most letters of these tables have a zero byte in UTF-16
+        return "utf-16-le" if content[1:2] == b"\0" else "utf-16-be" if content[:1] == b"\0" else "utf-8"
+    try:
+        content.decode("utf-8")
+    except UnicodeDecodeError:
+        return WINDOWS
+    return "utf-8"
+
+
+def _parse(text: str, known: Collection[str], source: Path) -> pd.DataFrame:
+    if "\0" in text:
+        raise DataError(f"{source} cannot be read as CSV: it is no text. Save it as CSV in UTF-8.")
+    declared = re.match(r"sep=(.)[\r\n]", text)  # Excel writes such a line
+    header = next((line for line in _lines(text) if line.strip()), "")
+    separator = declared[1] if declared else _separator(header, known)
+    reader = csv.reader(_lines(text), delimiter=separator, skipinitialspace=True)
+    rows = {number: cells for number, cells in enumerate(reader, start=1) if any(map(str.strip, cells))}
+    if declared:
+        del rows[1]
+    if not rows:
+        raise DataError(f"{source} cannot be read as CSV: it is empty.")
+    names = _names(rows.pop(min(rows)), known, source)
+    cells = _equal_rows(rows, len(names), source)
+    table = pd.DataFrame(cells, columns=names, index=pd.Index(rows, dtype="int64"), dtype="string")
+    for name in names:
+        stripped = table[name].str.strip()
+        table[name] = stripped.mask(stripped == "")
+    return table
+
+
+def _lines(text: str) -> io.StringIO:
+    """Lines that end as on Unix, Windows or an old Mac; newlines within cells stay as they are."""
+    return io.StringIO(text, newline="")
+
+
+def _separator(header: str, known: Collection[str]) -> str:
+    def num_known(separator: str) -> int:
+        return sum(_plain(name) in known for name in next(csv.reader([header], delimiter=separator)))
+
+    return max(SEPARATORS, key=num_known)
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\s-]+", "_", name.strip().lower())
+
+
+def _names(cells: list[str], known: Collection[str], source: Path) -> list[str]:
+    """The headers; one without a name is called after its place, and blank ones at the end are left out."""
+    while cells and not cells[-1].strip():
+        cells = cells[:-1]
+    names = [
+        _plain(cell) if _plain(cell) in known else cell.strip() or f"column {place}"
+        for place, cell in enumerate(cells, start=1)
+    ]
+    if twice := [name for name, count in Counter(names).items() if count > 1]:
+        raise DataError(
+            f"{source} has several columns of one name: {first_offenders(twice)}. Keep one of each."
+        )
+    return names
+
+
+def _equal_rows(rows: Mapping[int, list[str]], num_cells: int, source: Path) -> list[list[str]]:
+    """The cells of each row without blank ones beyond the header."""
+    odd = [
+        f"row {number} ({len(cells)} cells)"
+        for number, cells in rows.items()
+        if len(cells) < num_cells or any(map(str.strip, cells[num_cells:]))
+    ]
+    if odd:
+        raise DataError(
+            f"{source}: {len(odd)} rows do not have {num_cells} cells, as the header has: "
+            f"{first_offenders(odd)}. Save the table again: a cell that holds the separator needs quotes, "
+            "and the last row may be cut off."
+        )
+    return [cells[:num_cells] for cells in rows.values()]
+
+
+def similar_columns(
+    table: pd.DataFrame, known: Collection[str], synonyms: Mapping[str, str]
+) -> Iterator[str]:
+    """Columns that are not read, but look like a known one that says nothing, such as `age (age_approx?)`.
+
+    Args:
+        table: Of a source.
+        known: Names of columns that are read.
+        synonyms: Known name by a usual other name in small letters.
+    """
+    silent = [name for name in known if name not in table or table[name].isna().all()]
+    for name in table.columns.difference(list(known), sort=False):
+        close = difflib.get_close_matches(_plain(name), silent, n=1, cutoff=MIN_SIMILARITY)
+        meant = synonyms.get(_plain(name)) or (close[0] if close else None)
+        if meant in silent:
+            yield f"{name} ({meant}?)"
