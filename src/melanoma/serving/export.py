@@ -128,7 +128,10 @@ def code_digest() -> str:
     package = Path(melanoma.__file__).parent
     folders = (package / "serving", package / "scoring")
     files = sorted(path for folder in folders for path in folder.glob("*.py"))
-    files += [package / "data" / f"{name}.py" for name in ("crops", "images", "plausibility")]
+    files += [
+        package / "data" / f"{name}.py"
+        for name in ("crops", "damage", "images", "plausibility", "signatures")
+    ]
     return hashlib.sha256("".join(map(sha256_of_file, files)).encode()).hexdigest()
 
 
