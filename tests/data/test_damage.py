@@ -3,6 +3,7 @@
 import io
 import struct
 import zlib
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from tests.data.zoo import skin
 
 END = b"\xff\xd9"
 PICTURE = skin(7, height=200, width=300)
-KINDS = {
+KINDS: dict[str, dict[str, Any]] = {
     "baseline": {},
     "quality 60": {"quality": 60},
     "no subsampling": {"subsampling": 0, "quality": 95},
@@ -28,7 +29,7 @@ KINDS = {
 kinds = pytest.mark.parametrize("kind", KINDS)
 
 
-def jpeg(kind: str, picture: object = PICTURE) -> bytes:
+def jpeg(kind: str, picture: Any = PICTURE) -> bytes:
     return encode(picture, "JPEG", **KINDS[kind])
 
 

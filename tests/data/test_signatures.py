@@ -3,6 +3,7 @@
 import base64
 import gzip
 import struct
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -11,7 +12,7 @@ from melanoma.data import images, signatures
 from melanoma.errors import ImageError
 from tests.data.pictures import encode
 
-SAVED = {
+SAVED: dict[str, list[dict[str, Any]]] = {
     "JPEG": [{}, {"progressive": True}, {"comment": b"\xff\xc0\x00\x11\x08\x00\x01\x00\x01"}],
     "PNG": [{}, {"optimize": True}],
     "BMP": [{}],
