@@ -18,8 +18,10 @@ REGISTERED_META = "registered_model_meta"
 DECIDING_FOLDERS = ("scoring", "serving")
 DECIDING_MODULES = (
     "data/crops.py",
+    "data/damage.py",
     "data/images.py",
     "data/plausibility.py",
+    "data/signatures.py",
     "errors.py",
     "fingerprint.py",
     "schema.py",

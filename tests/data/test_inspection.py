@@ -117,7 +117,7 @@ def test_of_a_truncated_file_all_that_its_header_says_is_known(tmp_path, inspect
     [
         pytest.param(None, "cannot be read", set(), id="missing"),
         pytest.param(b"404 Not Found", "no JPEG, PNG, BMP, WEBP image", OF_BYTES, id="text"),
-        pytest.param(encode(drawn(), "GIF"), "image, but GIF", OF_BYTES | HEADER, id="GIF"),
+        pytest.param(encode(drawn(), "GIF"), "look like GIF: convert it", OF_BYTES | HEADER, id="GIF"),
     ],
 )
 def test_what_cannot_be_known_is_absent(tmp_path, inspect, content, problem, known):

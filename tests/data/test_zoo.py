@@ -131,7 +131,7 @@ def test_single_specimens_have_the_facts_they_were_made_for(table, name):
         ("folder", "cannot be read (Is a directory)"),
         ("dangling_link", "cannot be read (No such file or directory)"),
         ("endless_link", "cannot be read (Too many levels of symbolic links)"),
-        ("animated_gif", "image, but GIF"),
+        ("animated_gif", "look like GIF: convert it"),
         ("animated_png", "animated (3 frames)"),
         ("webp_of_3_tenths", "the header of the WEBP image cannot be read"),
         ("damaged_png", "decoded wholly"),

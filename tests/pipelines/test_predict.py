@@ -14,16 +14,11 @@ from tests.data.pictures import encode
 from tests.data.zoo import build_zoo, skin
 from tests.imports import ROOT
 from tests.serving.brightness import write_network
+from tests.serving.conftest import LIMITS as SERVED_LIMITS
 
 MODEL = "models:/melanoma-sample@staging"
 POINT = OperatingPoint(Calibration(), threshold=0.6, refer_from=0.5, refer_to=0.7)
-LIMITS = {
-    "max_rows": 40,
-    "max_request_megabytes": 8,
-    "min_image_side": 64,
-    "max_explained_rows": 2,
-    "num_occlusion_steps": 4,
-}
+LIMITS = SERVED_LIMITS | {"max_request_megabytes": 8, "min_image_side": 64}
 
 
 @pytest.fixture(scope="module")

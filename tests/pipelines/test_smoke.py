@@ -13,12 +13,12 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 
 from melanoma.errors import DataError
-from melanoma.serving import server
 from pipelines import _cli, smoke
 from tests.end_to_end.clone import free_port
 from tests.imports import ROOT
+from tests.serving.asgi import ask, front
+from tests.serving.conftest import LIMITS
 
-LIMITS = {"max_rows": 40, "max_request_megabytes": 2, "min_image_side": 64}
 NUM_IMAGES = 20
 
 
@@ -29,7 +29,9 @@ class Model:
         self.added, self.decision = added, decision
         self.seen: list[str] = []
 
-    def answer(self, images: Sequence[bytes], image_ids: Sequence[str], params: object) -> dict[str, list]:
+    def answer(
+        self, images: Sequence[bytes], image_ids: Sequence[str], params: object, *, decoding: object
+    ) -> dict[str, list]:
         self.seen += image_ids
         if b"no image" in images:
             raise MlflowException("1 of 1 rows refused: row 0: no image", INVALID_PARAMETER_VALUE)
@@ -43,15 +45,14 @@ class Model:
 
 @contextmanager
 def serving(model: Model) -> Iterator[str]:
-    answer = server.guarded(lambda *parts: parts, LIMITS, model.answer)
-
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["content-length"]))
-            text, status, _ = answer(body, self.headers["content-type"], None, None)
+            message = {"type": "http.request", "body": body}
+            status, content = ask(application, "POST", "/invocations", message)
             self.send_response(status)
             self.end_headers()
-            self.wfile.write(text.encode())
+            self.wfile.write(json.dumps(content).encode())
 
         def log_message(self, *words: object) -> None:
             """Say nothing."""
@@ -59,12 +60,13 @@ def serving(model: Model) -> Iterator[str]:
     running = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=running.serve_forever)
     thread.start()
-    try:
-        yield f"http://127.0.0.1:{running.server_port}"
-    finally:
-        running.shutdown()
-        running.server_close()
-        thread.join()
+    with front(LIMITS, model.answer) as application:
+        try:
+            yield f"http://127.0.0.1:{running.server_port}"
+        finally:
+            running.shutdown()
+            running.server_close()
+            thread.join()
 
 
 @pytest.fixture

@@ -19,9 +19,18 @@ POINT = OperatingPoint(
 LIMITS = {
     "max_rows": 40,
     "max_request_megabytes": 2,
+    "max_request_megapixels": 300,
+    "max_image_megapixels": 64,
     "min_image_side": 32,
     "max_explained_rows": 2,
     "num_occlusion_steps": 4,
+    "request_seconds": 15,
+    "decode_seconds": 5,
+    "idle_seconds": 3,
+    "max_server_megabytes": 16,
+    "max_server_megapixels": 600,
+    "max_server_requests": 16,
+    "max_connections": 40,
 }
 EXPERIMENT = "serving"
 SERVE = ("mlflow", "models", "serve", "--env-manager", "local")

@@ -1,7 +1,6 @@
 """A served model that was trained to tell several classes apart."""
 
 import base64
-import json
 from types import SimpleNamespace
 
 import mlflow
@@ -12,10 +11,10 @@ import pytest
 from melanoma import tracking
 from melanoma.data.images import load_square
 from melanoma.schema import CLASSES
-from melanoma.serving import client, folder, server
+from melanoma.serving import client, folder
 from melanoma.serving.export import example_image, log_served_model
 from melanoma.serving.network import Network
-from melanoma.serving.posted import JSON
+from tests.serving.asgi import ask, front, posted
 from tests.serving.brightness import write_class_network
 from tests.serving.conftest import EXPERIMENT, LIMITS, POINT, serving
 
@@ -53,11 +52,11 @@ def test_the_melanoma_score_is_served_as_ever_and_the_classes_beside_it(of_class
 
 def test_the_server_answers_an_object_a_row(of_classes, pictures):
     scorer = of_classes.model.unwrap_python_model()
-    invocations = server.guarded(lambda text, status, kind: (json.loads(text), status), LIMITS, scorer.answer)
     body = {
         "dataframe_split": {"columns": ["image"], "data": [[base64.b64encode(pictures["JPEG"]).decode()]]}
     }
-    content, status = invocations(json.dumps(body).encode(), JSON, None, None)
+    with front(LIMITS, scorer.answer) as application:
+        status, content = ask(application, "POST", "/invocations", posted(body))
     assert status == 200
     (row,) = content["predictions"]
     assert set(row["diagnosis"]) == set(CLASSES)

@@ -1,15 +1,17 @@
 """What may be posted: each refusal and its legal twin, and any bytes at all."""
 
 import base64
+import gzip
 import json
 import re
+import time
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from melanoma.serving.posted import JSON, RequestError, parse
+from melanoma.serving.posted import JSON, RequestError, max_body_bytes, parse, require_json
 
 LIMITS = {"max_rows": 3, "max_request_megabytes": 1, "min_image_side": 32}
 IMAGE = base64.b64encode(b"image").decode()
@@ -23,9 +25,9 @@ def records(*rows: Any, **others: Any) -> dict[str, Any]:
     return {"dataframe_records": list(rows), **others}
 
 
-def read(content: Any, content_type: str | None = JSON) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+def read(content: Any) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     body = content if isinstance(content, bytes) else json.dumps(content).encode()
-    request = parse(body, content_type, LIMITS)
+    request = parse(body, LIMITS)
     rows = zip(request.images, request.image_ids, strict=True)
     return [{"image": image, "image_id": image_id} for image, image_id in rows], dict(request.params)
 
@@ -46,7 +48,7 @@ def test_both_forms_give_bytes_and_ids_in_order(content):
 
 @pytest.mark.parametrize("content_type", [JSON, "Application/JSON", f"{JSON}; charset=UTF-8", f"{JSON};"])
 def test_json_by_any_of_its_names_is_taken(content_type):
-    assert len(read(split([IMAGE]), content_type)[0]) == 1
+    require_json(content_type)
 
 
 @pytest.mark.parametrize(
@@ -62,7 +64,7 @@ def test_json_by_any_of_its_names_is_taken(content_type):
 )
 def test_another_content_type_is_refused_by_name(content_type):
     with pytest.raises(RequestError, match=rf"expected the header content-type: {JSON}") as caught:
-        read(split([IMAGE]), content_type)
+        require_json(content_type)
     assert caught.value.status == 415
 
 
@@ -99,7 +101,7 @@ REFUSED = {
     "no records": (records(), "expected 1 to 3 rows, got 0"),
     "four rows": (split(*[[IMAGE]] * 4), "expected 1 to 3 rows, got 4"),
     "no base64": (split([IMAGE], ["!?"]), "1 of 2 rows refused: row 1: image must be base64"),
-    "base64 cut short": (split([IMAGE[:-1]]), "row 0: image must be base64"),
+    "base64 cut short": (split([IMAGE[:-3]]), "row 0: image must be base64"),
     "letters beyond ASCII": (split(["ä" * 8]), "row 0: image must be base64"),
     "no text": (records({"image": 3}), "row 0: image must be base64 of an image file, got int"),
     "null": (records({"image": None}), "row 0: image must be base64 of an image file, got NoneType"),
@@ -129,18 +131,128 @@ def test_a_faulty_request_is_refused_with_its_reason(fault):
     assert len(str(caught.value)) < 400  # never the body itself
 
 
-def test_a_body_of_too_many_bytes_is_refused_unread():
-    most = 2**20 * 4 // 3 + 4 * 1024
-    with pytest.raises(RequestError, match="no JSON"):
-        read(b" " * most)
-    with pytest.raises(RequestError, match=f"at most {most:,} are taken") as caught:
-        read(b" " * (most + 1))
-    assert caught.value.status == 413
+def test_a_body_may_be_as_large_as_its_images_in_base64():
+    assert max_body_bytes(LIMITS) == 2**20 * 4 // 3 + 4 * 1024
 
 
 def test_the_first_five_bad_rows_are_named():
     with pytest.raises(RequestError, match=r"7 of 8 rows refused: row 1: .*row 5: .* and 2 more"):
-        parse(json.dumps(split([IMAGE], *[["!"]] * 7)).encode(), JSON, LIMITS | {"max_rows": 8})
+        parse(json.dumps(split([IMAGE], *[["!"]] * 7)).encode(), LIMITS | {"max_rows": 8})
+
+
+# ---- ways to write base64 ----------------------------------------------------------------------
+
+ENCODED = bytes(range(256)) * 3 + b"\xfb\xff\xfe~"  # its base64 has both letters that URLs do not take
+TEXT = base64.b64encode(ENCODED).decode()
+URL_TEXT = base64.urlsafe_b64encode(ENCODED).decode()
+WRITTEN = {
+    "standard": TEXT,
+    "unpadded": TEXT.rstrip("="),
+    "for URLs": URL_TEXT,
+    "for URLs, unpadded": URL_TEXT.rstrip("="),
+    "with line breaks": "\r\n".join(TEXT[at : at + 76] for at in range(0, len(TEXT), 76)),
+    "with spaces": " ".join(TEXT[at : at + 10] for at in range(0, len(TEXT), 10)),
+    "with spaces around": f"  {TEXT}\n",
+    "for URLs with tabs, unpadded": "\t".join((URL_TEXT[:7], URL_TEXT[7:].rstrip("="))),
+    "a data URL": f"data:image/jpeg;base64,{TEXT}",
+    "a data URL with a charset": f"DATA:image/png;charset=utf-8;base64,{TEXT}",
+    "a data URL without a type": f"data:;base64,{URL_TEXT.rstrip('=')}",
+}
+
+
+@pytest.mark.parametrize("way", WRITTEN)
+def test_base64_is_read_in_all_usual_ways(way):
+    assert {"+", "/", "="} <= set(TEXT)
+    assert read(split([WRITTEN[way]]))[0][0]["image"] == ENCODED
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "data:image/jpeg,abcd",
+        "data:image/jpeg;base64",
+        "data:image/jpeg;base64," + TEXT[:-1] + "!",
+        TEXT[:100] + "-" + TEXT[101:],  # of both alphabets
+        TEXT[:9],  # one letter is no byte
+        TEXT[:10] + "=" + TEXT[10:],
+        "/tmp/a.jpg",
+        "",
+        "%2B%2B",
+    ],
+)
+def test_what_is_no_base64_is_refused_with_a_way_to_make_it(text):
+    if not text:  # decodes to nothing, which is no image
+        assert read(split([text]))[0][0]["image"] == b""
+        return
+    with pytest.raises(RequestError, match=r"must be base64 .* in Python: base64\.b64encode"):
+        read(split([text]))
+
+
+# ---- JSON that can be read in two ways, and ids ------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        ('{"dataframe_records": [], "dataframe_records": []}', "a key stands twice .*: dataframe_records"),
+        ('{"dataframe_records": [{"image": "QUJD", "image": "QUJE"}]}', "a key stands twice .*: image"),
+        (
+            '{"dataframe_records": [{"image": "QUJD"}], "params": {"threshold": 1, "threshold": 0}}',
+            "threshold",
+        ),
+        ('{"dataframe_records": [{"image": "QUJD"}], "params": {"threshold": NaN}}', "NaN is no JSON"),
+        ('{"dataframe_records": [{"image": "QUJD"}], "params": {"threshold": -Infinity}}', "-Infinity is no"),
+        ('{"dataframe_records": [{"image": "QUJD"}], "params": {"threshold": 0.1}', "the body is no JSON"),
+    ],
+)
+def test_json_that_could_be_read_in_two_ways_is_refused(body, reason):
+    with pytest.raises(RequestError, match=reason):
+        read(body.encode())
+
+
+def test_a_key_may_stand_in_two_objects():
+    assert len(read(records({"image": IMAGE}, {"image": IMAGE}))[0]) == 2
+
+
+def test_a_byte_order_mark_is_passed_over_and_other_encodings_are_refused():
+    body = json.dumps(split([IMAGE]))
+    assert read(b"\xef\xbb\xbf" + body.encode())[0][0]["image"] == b"image"
+    for encoding in ("utf-16", "utf-32"):
+        with pytest.raises(RequestError, match="the body is no JSON"):
+            read(body.encode(encoding))
+    with pytest.raises(RequestError, match="the body is no JSON"):
+        read(body.encode().replace(b"image", b"im\xedge"))
+
+
+def test_a_compressed_body_is_named():
+    with pytest.raises(RequestError, match="it looks compressed: send it as it is"):
+        read(gzip.compress(json.dumps(split([IMAGE])).encode()))
+
+
+def test_millions_of_tiny_values_are_refused_before_they_are_parsed():
+    start = time.perf_counter()
+    for unit in (b"[],", b"{},", b"1,", b'"":'):
+        with pytest.raises(RequestError, match=r"the body is no JSON of 3 rows: it has [0-9,]+ brackets"):
+            read(b"[" + unit * 5_000_000)
+    assert time.perf_counter() - start < 5  # to parse one of them takes longer
+
+
+@pytest.mark.parametrize("image_id", ["x" * 256, "мелано́ма 黒色腫 ü", "a, b: [c] {d}", "," * 256, ""])
+def test_an_id_of_any_letters_is_taken(image_id):
+    assert read(records({"image": IMAGE, "image_id": image_id}))[0][0]["image_id"] == image_id
+
+
+@pytest.mark.parametrize(
+    ("image_id", "reason"),
+    [
+        ("x" * 257, "row 0: image_id has 257 characters, at most 256 are taken"),
+        ("x" * 100_000, "image_id has 100,000 characters"),
+        *((f"a{mark}b", "image_id has control characters") for mark in "\0\n\r\t\x1b\x7f\x85\u2028\ud800"),
+    ],
+)
+def test_an_id_that_no_log_or_table_holds_is_refused(image_id, reason):
+    with pytest.raises(RequestError, match=reason):
+        read(records({"image": IMAGE, "image_id": image_id}))
 
 
 json_values = st.recursive(
@@ -160,7 +272,7 @@ contents = st.dictionaries(
 @given(body=st.binary(max_size=200) | contents.map(lambda content: json.dumps(content).encode()))
 def test_any_body_is_read_or_refused_by_name(body):
     try:
-        request = parse(body, JSON, LIMITS)
+        request = parse(body, LIMITS)
     except RequestError as error:
         assert str(error)
     else:

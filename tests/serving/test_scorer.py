@@ -86,7 +86,7 @@ def bad_bytes(pictures):
         "animated png": (animated("PNG"), r"the image is animated \(2 frames\)"),
         "animated webp": (animated("WEBP"), r"the image is animated \(2 frames\)"),
         "huge header": (png_that_claims(10_000, 10_000), "10000 x 10000 pixels, more than 64,000,000"),
-        "gigantic header": (png_that_claims(2**30, 2**30), "more than 64,000,000 pixels"),
+        "gigantic header": (png_that_claims(2**30, 2**30), "pixels, more than 64,000,000"),
         "too small": (encode(Image.new("RGB", (400, 31)), "PNG"), "400 x 31 pixels, each side needs 32"),
         "one colour": (encode(Image.new("RGB", (40, 40), "brown"), "PNG"), "almost of one brightness"),
     }

@@ -1,6 +1,7 @@
 """The real `mlflow models serve`: every fault is answered with its reason, and the next request as before."""
 
 import base64
+import gzip
 import json
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from melanoma.serving.posted import JSON
 from tests.data.pictures import encode
 from tests.data.zoo import build_zoo, skin
 from tests.end_to_end import clone
+from tests.serving.asgi import ask, front, posted
 from tests.serving.conftest import LIMITS, SERVE, mlflow_settings, serving
 
 pytestmark = pytest.mark.slow
@@ -172,22 +174,62 @@ def test_a_network_that_was_changed_keeps_the_server_from_starting(logged, tmp_p
 
 
 def test_outside_a_server_nothing_is_replaced(monkeypatch):
-    stand_in = SimpleNamespace(invocations="as it was", InvocationsResponse=None)
-    monkeypatch.setitem(sys.modules, server.SERVER, stand_in)
+    import fastapi
+
+    original = fastapi.FastAPI
+    monkeypatch.setattr(fastapi, "FastAPI", original)  # as it was, afterwards
+    monkeypatch.setitem(sys.modules, server.SERVER, SimpleNamespace())
     monkeypatch.delenv(server.MODEL_PATH, raising=False)
     server.guard(LIMITS, dict)
-    assert stand_in.invocations == "as it was"
+    assert fastapi.FastAPI is original
     monkeypatch.setenv(server.MODEL_PATH, "model")
     server.guard(LIMITS, dict)
-    assert callable(stand_in.invocations)
+    assert issubclass(fastapi.FastAPI, original)
+    assert fastapi.FastAPI is not original
 
 
 def test_an_error_of_ours_is_answered_without_its_trace():
-    def broken(*request: object) -> dict[str, list[str]]:
+    def broken(*request: object, **options: object) -> dict[str, list[str]]:
         raise ZeroDivisionError("/secret/path")
 
-    answer = server.guarded(lambda text, status, kind: (json.loads(text), status, kind), LIMITS, broken)
-    body = json.dumps({"dataframe_records": [{"image": base64.b64encode(b"x").decode()}]}).encode()
-    content, status, kind = answer(body, JSON, None, None)
-    assert (status, kind) == (500, JSON)
-    assert content == {"error_code": "INTERNAL_ERROR", "message": "see the log of the server"}
+    body = posted({"dataframe_records": [{"image": base64.b64encode(b"x").decode()}]})
+    with front(LIMITS, broken) as application:
+        assert ask(application, "POST", "/invocations", body) == (
+            500,
+            {"error_code": "INTERNAL_ERROR", "message": "see the log of the server"},
+        )
+
+
+@pytest.mark.parametrize("path", ["/docs", "/redoc", "/openapi.json", "/docs/oauth2-redirect"])
+def test_the_pages_of_the_framework_are_off(address, path):
+    assert requests.get(f"{address}{path}", timeout=60).status_code == 404
+
+
+def test_health_and_version_are_answered_as_mlflow_answers_them(address):
+    import mlflow
+
+    for path in ("/ping", "/health"):
+        response = requests.get(f"{address}{path}", timeout=60)
+        assert (response.status_code, response.text) == (200, "\n")
+    assert requests.get(f"{address}/version", timeout=60).text == mlflow.__version__
+    assert requests.get(f"{address}/invocations", timeout=60).status_code == 405
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "br", "deflate, gzip"])
+def test_an_encoded_body_is_refused_with_the_cure(address, good, before, encoding):
+    body = gzip.compress(json.dumps(client.request_body({"a": good})).encode())
+    response = requests.post(
+        f"{address}/invocations", data=body, headers=HEADERS | {"content-encoding": encoding}, timeout=60
+    )
+    require_named(response, 415, "send it as it is, without the header content-encoding")
+    plain = json.dumps(client.request_body({"a": good}))
+    named = HEADERS | {"content-encoding": "identity"}
+    assert requests.post(f"{address}/invocations", data=plain, headers=named, timeout=60).ok
+    assert client.score_images(address, {"a": good}) == [before]
+
+
+def test_a_chunked_body_is_read_like_one_with_a_length(address, good, before):
+    body = json.dumps(client.request_body({"a": good})).encode()
+    parts = (body[at : at + 1000] for at in range(0, len(body), 1000))
+    response = requests.post(f"{address}/invocations", data=parts, headers=HEADERS, timeout=60)
+    assert response.json()["predictions"] == [before]

@@ -5,7 +5,6 @@ refused is still described.
 """
 
 import io
-import re
 from pathlib import Path
 
 # Loaded here, once, for all forked processes: else each would load every format that Pillow has.
@@ -23,6 +22,7 @@ from PIL import (
 )
 
 from melanoma.data import images
+from melanoma.data.signatures import JPEG_MARKER, JPEG_START, PNG_START, format_of
 from melanoma.errors import ImageError
 
 DESCRIBED_FORMATS = (*images.FORMATS, "GIF", "TIFF", "JPEG2000")
@@ -39,10 +39,7 @@ EXTENSIONS = {  # by Pillow's name of the format
 BITS_OF_MODES = {"1": 1, "I": 32, "F": 32}  # by Pillow's name of the mode; 8 of most others
 LYING = range(5, 9)  # values of the EXIF orientation that swap width and height
 
-JPEG_START, JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
-PNG_START, PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND\xae\x42\x60\x82"
-# Within coded pixels 0xff stands before a zero, a restart marker (d0 to d7), or as a fill byte.
-JPEG_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
+JPEG_END, PNG_END = b"\xff\xd9", b"IEND\xae\x42\x60\x82"
 
 
 def open_header(encoded: bytes) -> Image.Image:
@@ -56,8 +53,8 @@ def open_header(encoded: bytes) -> Image.Image:
     try:
         return Image.open(io.BytesIO(encoded), formats=DESCRIBED_FORMATS)
     except Exception as error:  # hostile bytes raise errors of many types
-        shown = _format_of(encoded)
-        reason = f"the header of the {shown} image cannot be read" if shown else images.NO_IMAGE
+        shown = format_of(encoded)
+        reason = f"the header of the {shown} image cannot be read" if shown else images.no_image(encoded)
         raise ImageError(reason) from error
     finally:
         Image.MAX_IMAGE_PIXELS = limit
@@ -88,7 +85,7 @@ def describe(image: Image.Image, encoded: bytes, path: Path) -> dict[str, object
 
 def describe_bytes(encoded: bytes, path: Path) -> dict[str, object]:
     """The same of a file that may not be opened: what its first bytes and its end show."""
-    shown = _format_of(encoded)
+    shown = format_of(encoded)
     if shown is None:
         return {}
     return {
@@ -124,19 +121,6 @@ def _bit_depth(image: Image.Image, encoded: bytes) -> int:
 # ---- is the end there? -----------------------------------------------------------------------
 
 
-def _format_of(encoded: bytes) -> str | None:
-    """The format that the first bytes show, of those that are decoded; None for all else."""
-    if encoded.startswith(JPEG_START):
-        return "JPEG"
-    if encoded.startswith(PNG_START):
-        return "PNG"
-    if encoded.startswith(b"BM"):
-        return "BMP"
-    if encoded.startswith(b"RIFF") and encoded[8:12] == b"WEBP":
-        return "WEBP"
-    return None
-
-
 def is_truncated(encoded: bytes) -> bool | None:
     """Whether a file ends before its format says; None where the format is not one that is decoded.
 
@@ -144,7 +128,7 @@ def is_truncated(encoded: bytes) -> bool | None:
     segments and chunks are walked, because thumbnails have ends of their own. A damaged file leads
     the walk astray: when its very last bytes are the end of its format, it is not truncated.
     """
-    match _format_of(encoded):
+    match format_of(encoded):
         case "JPEG":
             return not (_reaches_end_of_jpeg(encoded) or encoded.rstrip(b"\0").endswith(JPEG_END))
         case "PNG":

@@ -15,12 +15,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
+from melanoma.data import damage
 from melanoma.data.crops import Box, square_around
+from melanoma.data.signatures import advice
 from melanoma.errors import ImageError
 
 FORMATS = ("JPEG", "PNG", "BMP", "WEBP")
 STEREO = "MPO"  # Pillow's name of a JPEG that holds further pictures
-NO_IMAGE = f"the bytes are no {', '.join(FORMATS)} image"
 ORIENTATION_TAG = 0x0112  # of EXIF
 LYING = (5, 6, 7, 8)  # its values of pictures that are stored on their side
 MAX_PIXELS = 64_000_000  # read from the header, before any pixel is decoded; the archive's largest have 24 M
@@ -78,7 +79,10 @@ def _refusing_damage() -> Iterator[None]:
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    image.load()
+    if image.format in ("JPEG", STEREO) and image.fp is not None:  # type: ignore[attr-defined]
+        damage.load_jpeg(image)
+    else:
+        image.load()
     is_turned = image.getexif().get(ORIENTATION_TAG, 1) != 1
     return ImageOps.exif_transpose(image) if is_turned else image  # which would copy it
 
@@ -96,23 +100,35 @@ def open_image(encoded: bytes) -> Image.Image:
     except Image.DecompressionBombError as error:
         raise ImageError(f"the image has more than {MAX_PIXELS:,} pixels") from error
     except Exception as error:  # as above: the header parsers too
-        raise ImageError(NO_IMAGE) from error
+        raise ImageError(no_image(encoded)) from error
     require_usable(image)
     return image
+
+
+def no_image(encoded: bytes) -> str:
+    """Why bytes that cannot be opened are refused, with the format that they look like and what to do."""
+    return f"the bytes are no {', '.join(FORMATS)} image{advice(encoded)}"
 
 
 def require_usable(image: Image.Image) -> None:
     """Refuse an opened image that may not be decoded, before any pixel is.
 
     Raises:
-        ImageError: Of another format, more than 64 million pixels, or animated.
+        ImageError: Of another format, more than 64 million pixels, animated, a compressed BMP, or a PNG with
+            a wrong checksum.
     """
+    encoded = image.fp.getvalue()  # type: ignore[attr-defined]
     if image.format not in (*FORMATS, STEREO):
-        raise ImageError(f"{NO_IMAGE}, but {image.format}")
+        raise ImageError(no_image(encoded))
     if image.width * image.height > MAX_PIXELS:
         raise ImageError(f"the image has {image.width} x {image.height} pixels, more than {MAX_PIXELS:,}")
     if num_frames(image) > 1:
         raise ImageError(f"the image is animated ({num_frames(image)} frames)")
+    with _refusing_damage():
+        if image.format == "PNG":
+            damage.require_checksums(encoded)
+        elif image.format == "BMP":
+            damage.require_uncompressed(encoded)
 
 
 def num_frames(image: Image.Image) -> int:

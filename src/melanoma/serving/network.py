@@ -1,5 +1,6 @@
 """Run an exported network with ONNX Runtime: the same code for evaluation, promotion and the server."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -38,16 +39,31 @@ class Network:
         """Side in pixels of the square images that the network takes."""
         return int(self._input.shape[1])
 
-    def score(self, images: np.ndarray, *, batch_size: int = BATCH_SIZE) -> np.ndarray:
-        """Scores in 0..1, `(n,)` float64, of `(n, size, size, 3)` uint8 images; higher = more malignant."""
-        return self._run(images, [self._score], batch_size).ravel()
+    def score(
+        self,
+        images: np.ndarray,
+        *,
+        batch_size: int = BATCH_SIZE,
+        before_each: Callable[[], None] = lambda: None,
+    ) -> np.ndarray:
+        """Scores in 0..1, `(n,)` float64, of `(n, size, size, 3)` uint8 images; higher = more malignant.
+
+        `before_each` is called before each batch, and may raise an error to stop.
+        """
+        return self._run(images, [self._score], batch_size, before_each).ravel()
 
     @property
     def tells_classes(self) -> bool:
         """Whether the network was trained to tell `schema.CLASSES` apart."""
         return self._classes is not None
 
-    def score_classes(self, images: np.ndarray, *, batch_size: int = BATCH_SIZE) -> np.ndarray:
+    def score_classes(
+        self,
+        images: np.ndarray,
+        *,
+        batch_size: int = BATCH_SIZE,
+        before_each: Callable[[], None] = lambda: None,
+    ) -> np.ndarray:
         """The softmax over `schema.CLASSES`, `(n, 4)` float64; its melanoma column is what `score` gives.
 
         Raises:
@@ -55,14 +71,17 @@ class Network:
         """
         if self._classes is None:
             raise TrackingError("This network tells no classes apart: it was trained with target malignant.")
-        return self._run(images, [self._classes], batch_size)
+        return self._run(images, [self._classes], batch_size, before_each)
 
-    def _run(self, images: np.ndarray, outputs: list[str], batch_size: int) -> np.ndarray:
+    def _run(
+        self, images: np.ndarray, outputs: list[str], batch_size: int, before_each: Callable[[], None]
+    ) -> np.ndarray:
         """One output for all images, `(n, width)`, float64."""
-        parts = [
-            self._session.run(outputs, {self._input.name: images[start : start + batch_size]})[0]
-            for start in range(0, len(images), batch_size)
-        ]
+        parts = []
+        for start in range(0, len(images), batch_size):
+            before_each()
+            batch = {self._input.name: images[start : start + batch_size]}
+            parts.append(self._session.run(outputs, batch)[0])
         if not parts:
             return np.empty((0, len(CLASSES) if outputs == [self._classes] else 1))
         return np.concatenate(parts).astype(np.float64)

@@ -1,15 +1,18 @@
 """What may be posted to the served model: checked before anything is decoded.
 
 MLflow's scoring server answers some faults with a stack trace, with the whole body, or not at all (see
-`server`), so the body is read here.
+`server`), so the body is parsed here. Parsing holds Python's lock, so brackets and commas are counted first:
+a body of millions of tiny values is refused within milliseconds.
 """
 
 import base64
-import binascii
 import json
+import re
+import unicodedata
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 from melanoma.errors import MelanomaError, first_offenders
 
@@ -20,15 +23,25 @@ SPLIT, RECORDS = "dataframe_split", "dataframe_records"
 EXAMPLE = '{"dataframe_split": {"columns": ["image"], "data": [["<base64 of an image file>"]]}}'
 MEGABYTE = 2**20
 ROW_BYTES = 1024  # of the body beside the image: its id, quotes and commas
+MAX_ID_LENGTH = 256  # characters of an image_id
+FEW_MARKS = 500_000  # brackets, colons and commas that are parsed in any case: 50 ms and 50 MB at most
+ROW_MARKS = MAX_ID_LENGTH + 32  # of a row, those within its id included
+DATA_URL = re.compile(r"data:[^,]{0,200};base64,", re.IGNORECASE)
+URL_SAFE = str.maketrans("-_", "+/")
+FORBIDDEN = {"Cc", "Cs", "Zl", "Zp"}  # categories of characters: control, half of a pair, line separators
 
 
 class RequestError(MelanomaError):
-    """A request that is refused before scoring; `status` is the HTTP status of the answer."""
+    """A request that is refused; `status` is the HTTP status of the answer.
 
-    def __init__(self, message: str, status: int = 400) -> None:
+    `closes` says that the connection is closed with it, because the rest of the request cannot be told from
+    the next one.
+    """
+
+    def __init__(self, message: str, status: int = 400, *, closes: bool = False) -> None:
         """A refusal in words for whoever posted."""
         super().__init__(message)
-        self.status = status
+        self.status, self.closes = status, closes
 
 
 @dataclass(frozen=True)
@@ -46,45 +59,74 @@ class Posted:
     params: Mapping[str, Any]
 
 
-def parse(body: bytes, content_type: str | None, limits: Mapping[str, int]) -> Posted:
+def max_body_bytes(limits: Mapping[str, int]) -> int:
+    """Largest body that is read: base64 makes 4 bytes of 3."""
+    return limits["max_request_megabytes"] * MEGABYTE * 4 // 3 + (limits["max_rows"] + 1) * ROW_BYTES
+
+
+def parse(body: bytes | bytearray, limits: Mapping[str, int]) -> Posted:
     """Images and parameters of a request.
 
     Args:
-        body: As it was posted.
-        content_type: The header, None when there is none.
+        body: JSON as it was posted.
         limits: See `settings.Settings`.
 
     Raises:
         RequestError: What is wrong, what is expected, and the first five bad rows by their number.
     """
-    _require_json(content_type)
-    most = limits["max_request_megabytes"] * MEGABYTE
-    most_body = most * 4 // 3 + (limits["max_rows"] + 1) * ROW_BYTES  # base64 makes 4 bytes of 3
-    if len(body) > most_body:
-        raise RequestError(f"the body has {len(body):,} bytes, at most {most_body:,} are taken", 413)
+    _require_few_marks(body, limits["max_rows"])
     content = _read_json(body)
     params = _params(content)
     rows = _rows(content, limits["max_rows"])
     return Posted(_images(rows), [row.get("image_id") for row in rows], params)
 
 
-def _require_json(content_type: str | None) -> None:
+def require_json(content_type: str | None) -> None:
+    """Refuse a body that is not JSON by the header content-type, which may be absent."""
     kind, *options = [part.strip().lower() for part in (content_type or "").split(";")]
     if kind != JSON or not set(options) <= {"", "charset=utf-8"}:
         raise RequestError(f"expected the header content-type: {JSON}, got {content_type!r}", 415)
 
 
-def _read_json(body: bytes) -> dict[str, Any]:
+def _require_few_marks(body: bytes | bytearray, max_rows: int) -> None:
+    most = max(FEW_MARKS, (max_rows + 1) * ROW_MARKS)
+    num_marks = sum(body.count(mark) for mark in (b"[", b"{", b",", b":"))
+    if num_marks > most:
+        raise RequestError(
+            f"the body is no JSON of {max_rows} rows: it has {num_marks:,} brackets, colons and commas"
+        )
+
+
+def _read_json(body: bytes | bytearray) -> dict[str, Any]:
     try:
-        content = json.loads(body)
+        content = json.loads(
+            str(body, "utf-8-sig"), object_pairs_hook=_without_duplicates, parse_constant=_refuse_constant
+        )
     except (ValueError, RecursionError) as error:  # no UTF-8 and numbers too long are ValueErrors too
-        raise RequestError(f"the body is no JSON ({type(error).__name__}); expected {EXAMPLE}") from error
+        compressed = "; it looks compressed: send it as it is" if body[:2] == b"\x1f\x8b" else ""
+        raise RequestError(
+            f"the body is no JSON ({type(error).__name__}){compressed}; expected {EXAMPLE}"
+        ) from error
     kind = sorted({SPLIT, RECORDS} & set(content)) if isinstance(content, dict) else []
     if len(kind) != 1 or not set(content) <= {*kind, "params"}:
         raise RequestError(
             f'expected an object with "{SPLIT}" or "{RECORDS}", and perhaps "params", like {EXAMPLE}'
         )
     return dict(content)
+
+
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object; a key that stands twice could be read in two ways."""
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        counts = Counter(name for name, _ in pairs)
+        twice = _shown({name for name, count in counts.items() if count > 1})
+        raise RequestError(f"a key stands twice in one object: {twice}")
+    return content
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise RequestError(f"{name} is no JSON; leave the value out, or write null")
 
 
 def _params(content: Mapping[str, Any]) -> dict[str, Any]:
@@ -160,14 +202,38 @@ def _images(rows: list[dict[str, Any]]) -> list[bytes]:
 
 
 def _decoded(text: Any) -> bytes:
+    """Bytes of base64: as a data URL or not, of either alphabet, with or without padding and white space."""
     if not isinstance(text, str):
         raise RequestError(f"image must be base64 of an image file, got {type(text).__name__}")
+    prefix = DATA_URL.match(text)
+    plain = text[prefix.end() :] if prefix else text
     try:
-        return base64.b64decode("".join(text.split()) if "\n" in text else text, validate=True)
-    except (binascii.Error, ValueError) as error:  # the latter: letters that are not ASCII
-        raise RequestError("image must be base64 of an image file, which this text is not") from error
+        return base64.b64decode(plain, validate=True)
+    except ValueError:  # binascii.Error is one
+        return _decoded_leniently(plain)
+
+
+def _decoded_leniently(text: str) -> bytes:
+    plain = "".join(text.split())
+    if not set("+/") & set(plain):
+        plain = plain.translate(URL_SAFE)
+    if "=" not in plain:
+        plain += "=" * (-len(plain) % 4)
+    try:
+        return base64.b64decode(plain, validate=True)
+    except ValueError as error:  # letters that are not ASCII, too
+        raise RequestError(
+            "image must be base64 of an image file, which this text is not; "
+            "in Python: base64.b64encode(encoded).decode()"
+        ) from error
 
 
 def _require_id(image_id: Any) -> None:
-    if image_id is not None and not isinstance(image_id, str):
+    if image_id is None:
+        return
+    if not isinstance(image_id, str):
         raise RequestError(f"image_id must be a text, got {type(image_id).__name__}")
+    if len(image_id) > MAX_ID_LENGTH:
+        raise RequestError(f"image_id has {len(image_id):,} characters, at most {MAX_ID_LENGTH} are taken")
+    if any(unicodedata.category(character) in FORBIDDEN for character in image_id):
+        raise RequestError("image_id has control characters; send it without")

@@ -8,11 +8,10 @@ import base64
 import hashlib
 import io
 import os
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -24,13 +23,15 @@ from PIL import Image
 
 from melanoma import schema
 from melanoma.data import crops
-from melanoma.data.images import load_square, open_image
+from melanoma.data.crops import Box
 from melanoma.data.plausibility import require_plausible
+from melanoma.data.signatures import stored_size
 from melanoma.errors import ImageError, TrackingError, first_offenders
 from melanoma.fingerprint import digest_of_code, travelling_code
 from melanoma.scoring.diagnosis import POSITION, beside_probability
 from melanoma.scoring.occlusion import occlusion_map, overlay
 from melanoma.serving import server
+from melanoma.serving.decoding import IN_PROCESS, MEGAPIXEL, Decoding, Job, count_pixels, require_pixels
 from melanoma.serving.images_given import require_bytes
 from melanoma.serving.network import Network
 from melanoma.serving.own_process import IS_INSIDE, OwnProcess
@@ -41,9 +42,8 @@ from melanoma.serving.verification import verify
 
 SETTINGS_DIGEST = "settings_sha256"  # in the metadata of the MLflow model
 SYNTHETIC = "trained on drawn images only: its answers say nothing about skin"
+Taken = TypeVar("Taken")
 UNCUT = "no lesion was found in it, so the whole picture was scored"
-# Pillow decodes outside of Python's lock. A pool without work has no threads yet.
-_POOL = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="decode")
 
 
 class MelanomaScorer(PythonModel):
@@ -112,17 +112,34 @@ class MelanomaScorer(PythonModel):
         return rows.assign(image_id=pd.Series(columns["image_id"], dtype=object, index=rows.index))
 
     def answer(
-        self, images: Sequence[bytes], image_ids: Sequence[str | None], params: Mapping[str, Any]
+        self,
+        images: Sequence[bytes],
+        image_ids: Sequence[str | None],
+        params: Mapping[str, Any],
+        *,
+        decoding: Decoding = IN_PROCESS,
     ) -> dict[str, list[Any]]:
-        """What `predict` answers, as columns of plain values."""
+        """What `predict` answers, as columns of plain values.
+
+        Args:
+            images: Encoded images.
+            image_ids: The id of each; None where it has none.
+            params: See `predict`.
+            decoding: Where the images are decoded, and whether the answer is still wanted.
+
+        Raises:
+            MlflowException: See `predict`.
+        """
         limits = self._settings.limits
         threshold, is_explained = _asked_threshold(params), bool(params.get("explain"))
         _require_count(len(images), limits["max_explained_rows" if is_explained else "max_rows"])
-        pixels, is_whole = _decode(images, self._network.image_size, limits, self._cutter)
+        pixels, is_whole = _decode(images, self._network.image_size, limits, self._cutter, decoding)
         point = self._settings.operating_point
         network = self._network
-        softmax = network.score_classes(pixels) if network.tells_classes else None
-        score = network.score(pixels) if softmax is None else softmax[:, POSITION]  # the same, in one pass
+        wanted = decoding.require_wanted
+        softmax = network.score_classes(pixels, before_each=wanted) if network.tells_classes else None
+        # In one pass both are the same.
+        score = network.score(pixels, before_each=wanted) if softmax is None else softmax[:, POSITION]
         probability = point.calibration.apply(score)
         columns: dict[str, list[Any]] = {
             "image_id": list(image_ids),
@@ -136,12 +153,15 @@ class MelanomaScorer(PythonModel):
         }
         if softmax is not None:
             columns["diagnosis"] = _by_class(beside_probability(softmax, probability))
-        return columns | {"saliency": list(map(self._explain, pixels))} if is_explained else columns
+        if is_explained:
+            columns["saliency"] = [self._explain(image, wanted) for image in pixels]
+        return columns
 
-    def _explain(self, image: np.ndarray) -> str:
+    def _explain(self, image: np.ndarray, wanted: Callable[[], None]) -> str:
         """Base64 of a PNG that shows what the score hangs on."""
         num_steps = self._settings.limits["num_occlusion_steps"]
-        saliency = occlusion_map(image, self._network.score, num_steps=num_steps)
+        score = partial(self._network.score, before_each=wanted)
+        saliency = occlusion_map(image, score, num_steps=num_steps)
         stream = io.BytesIO()
         Image.fromarray(overlay(image, saliency)).save(stream, "PNG")
         return base64.b64encode(stream.getvalue()).decode()
@@ -194,36 +214,84 @@ def _open_cutter(crop: crops.Crop | None, artifacts: Mapping[str, str]) -> Cutte
 
 
 def _decode(
-    images: Sequence[bytes], size: int, limits: Mapping[str, int], cutter: Cutter | None
+    encoded: Sequence[bytes],
+    size: int,
+    limits: Mapping[str, int],
+    cutter: Cutter | None,
+    decoding: Decoding,
 ) -> tuple[np.ndarray, list[bool]]:
     """Pixels `(n, size, size, 3)` uint8 of encoded images, and which stayed whole against the rule."""
+    _require_affordable(encoded, limits)
+    load = partial(_load, decoding=decoding, max_pixels=limits["max_image_megapixels"] * MEGAPIXEL)
+    squares = _require_all(map(_plausible, load(encoded, size)))
+    if cutter is None:
+        return np.stack(squares), [False] * len(squares)
+    boxes = []
+    for picture in _require_all(load(encoded, cutter.segmenter.image_size)):
+        decoding.require_wanted()
+        boxes.append(cutter.find_box(picture))
+    parts = load(encoded, size, boxes=boxes, margin_fraction=cutter.crop.margin_fraction)
+    return np.stack(_require_all(parts)), [box is None for box in boxes]
+
+
+def _require_affordable(encoded: Sequence[bytes], limits: Mapping[str, int]) -> None:
+    """Refuse images by their length and their headers, before any is decoded."""
     most = limits["max_request_megabytes"] * MEGABYTE
-    num_bytes = sum(map(len, images))
+    num_bytes = sum(map(len, encoded))
     if num_bytes > most:
         raise _refusal(f"the images have {num_bytes:,} bytes together, at most {most:,} are taken")
-    load = partial(_load, size=size, min_side=limits["min_image_side"], cutter=cutter)
-    loaded = list(_POOL.map(load, images) if len(images) > 1 else map(load, images))
-    refused = [f"row {number}: {one}" for number, one in enumerate(loaded) if isinstance(one, ImageError)]
-    if refused:
-        raise _refusal(f"{len(refused)} of {len(images)} rows refused: {first_offenders(refused)}")
-    taken = [one for one in loaded if not isinstance(one, ImageError)]
-    return np.stack([pixels for pixels, _ in taken]), [is_whole for _, is_whole in taken]
+    _require_all(_of_a_size(one, limits) for one in encoded)
+    most = limits["max_request_megapixels"] * MEGAPIXEL
+    if (num_pixels := count_pixels(encoded)) > most:
+        raise _refusal(f"the images have {num_pixels:,} pixels together, at most {most:,} are taken")
+
+
+def _of_a_size(encoded: bytes, limits: Mapping[str, int]) -> bytes | ImageError:
+    """An image whose header claims too few or too many pixels is refused; one without a header passes."""
+    width, height = stored_size(encoded) or (0, 0)
+    side = limits["min_image_side"]
+    try:
+        require_pixels(width, height, limits["max_image_megapixels"] * MEGAPIXEL)
+    except ImageError as error:
+        return error
+    if 0 < min(width, height) < side:
+        return ImageError(f"the image has {width} x {height} pixels, each side needs {side}")
+    return encoded
 
 
 def _load(
-    encoded: bytes, *, size: int, min_side: int, cutter: Cutter | None
-) -> tuple[np.ndarray, bool] | ImageError:
-    """Pixels for the network and whether there was no lesion to cut out; or why there are none."""
+    encoded: Sequence[bytes],
+    size: int,
+    *,
+    decoding: Decoding,
+    max_pixels: int,
+    boxes: Sequence[Box | None] | None = None,
+    margin_fraction: float = 0.0,
+) -> list[np.ndarray | ImageError]:
+    """Squares of the whole images, or of the parts in boxes."""
+    of_each = [None] * len(encoded) if boxes is None else boxes
+    return decoding.squares(
+        [Job(one, size, max_pixels, box, margin_fraction) for one, box in zip(encoded, of_each, strict=True)]
+    )
+
+
+def _plausible(pixels: np.ndarray | ImageError) -> np.ndarray | ImageError:
+    if isinstance(pixels, ImageError):
+        return pixels
     try:
-        width, height = open_image(encoded).size
-        if min(width, height) < min_side:
-            raise ImageError(f"the image has {width} x {height} pixels, each side needs {min_side}")
-        pixels = load_square(encoded, size)
         require_plausible(pixels)
-        part = None if cutter is None else cutter.cut(encoded, size)
     except ImageError as error:
         return error
-    return (pixels, cutter is not None) if part is None else (part, False)
+    return pixels
+
+
+def _require_all(loaded: Iterable[Taken | ImageError]) -> list[Taken]:
+    """What was taken of each row, or a refusal with the first bad ones."""
+    rows = list(loaded)
+    refused = [f"row {number}: {one}" for number, one in enumerate(rows) if isinstance(one, ImageError)]
+    if refused:
+        raise _refusal(f"{len(refused)} of {len(rows)} rows refused: {first_offenders(refused)}")
+    return [one for one in rows if not isinstance(one, ImageError)]
 
 
 def _refusal(message: str) -> MlflowException:

@@ -47,6 +47,10 @@ class Cutter:
         """By what is cut, and how."""
         self.segmenter, self.crop = segmenter, crop
 
+    def find_box(self, picture: np.ndarray) -> Box | None:
+        """The lesion's box in a picture as `images.load_square` gives it to the segmenter's network."""
+        return self.segmenter.find_box(picture, min_lesion_fraction=self.crop.min_lesion_fraction)
+
     def cut(self, encoded: bytes, size: int) -> np.ndarray | None:
         """The lesion's square of a picture, `(size, size, 3)`, uint8; None where no lesion is found.
 
@@ -54,8 +58,7 @@ class Cutter:
             encoded: A file that `images.load_square` takes.
             size: Side in pixels.
         """
-        picture = load_square(encoded, self.segmenter.image_size)
-        box = self.segmenter.find_box(picture, min_lesion_fraction=self.crop.min_lesion_fraction)
+        box = self.find_box(load_square(encoded, self.segmenter.image_size))
         if box is None:
             return None
         return load_crop(encoded, size, box, margin_fraction=self.crop.margin_fraction)

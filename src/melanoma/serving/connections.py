@@ -1,0 +1,110 @@
+"""Close connections that hold a place and ask nothing: uvicorn (0.54) waits for them without end.
+
+A connection that sends no request, half of one, or does not take its answer stays open for ever, and a
+server that shuts down waits for it. A model cannot configure the server that loads it, but its code runs in
+the server's process, and two methods of uvicorn's protocol class are extended here: one to know the
+connections, one to know that the server was told to stop.
+"""
+
+import asyncio
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+PROTOCOLS = {
+    "uvicorn.protocols.http.h11_impl": "H11Protocol",
+    "uvicorn.protocols.http.httptools_impl": "HttpToolsProtocol",
+}
+LOOK_SECONDS = 0.5
+# After a refusal the rest of the body is read and dropped for a while: a client that still sends would find
+# the connection broken, and not see the refusal.
+LINGER_SECONDS = 5.0
+BUSY_ANSWER = (
+    b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+)
+
+
+class Connections:
+    """The open connections of a server."""
+
+    def __init__(
+        self, *, most: int, idle_seconds: float, busy_seconds: float, stop: Callable[[], None]
+    ) -> None:
+        """Limits.
+
+        Args:
+            most: Largest number of connections.
+            idle_seconds: How long a connection may stay without a request in work: while it sends the
+                headers, between two requests, and while the client takes its answer.
+            busy_seconds: How long a request may stay in work; a safeguard behind the request's own deadline.
+            stop: Called when the server was told to stop.
+        """
+        self._most, self._stop = most, stop
+        self._idle_seconds, self._busy_seconds = idle_seconds, busy_seconds
+        self._seen: dict[Any, tuple[Any, float]] = {}  # by connection: its state, and since when
+
+    def extend_uvicorn(self) -> None:
+        """Watch all connections that are opened from now on."""
+        for module, name in PROTOCOLS.items():
+            if module in sys.modules:
+                self._extend(getattr(sys.modules[module], name))
+
+    def _extend(self, protocol: Any) -> None:
+        made, shutdown = protocol.connection_made, protocol.shutdown
+
+        def connection_made(connection: Any, transport: Any) -> None:
+            made(connection, transport)
+            self._opened(connection)
+
+        def shutdown_too(connection: Any) -> None:
+            self._stop()
+            shutdown(connection)
+
+        protocol.connection_made, protocol.shutdown = connection_made, shutdown_too
+
+    def _opened(self, connection: Any) -> None:
+        self._seen[connection] = (_state(connection), time.monotonic())
+        if len(self._seen) > self._most:
+            self._seen = {one: seen for one, seen in self._seen.items() if one in one.connections}
+        if len(self._seen) <= self._most:
+            return
+        idle = [(since, other) for other, (_, since) in self._seen.items() if _is_idle(other)]
+        oldest = min(idle, key=lambda pair: pair[0])[1]  # there is one: the new connection itself
+        if oldest is connection:
+            connection.transport.write(BUSY_ANSWER)
+            connection.transport.close()
+        else:
+            oldest.transport.abort()
+        self._seen.pop(oldest)
+
+    async def watch(self) -> None:
+        """Close what has waited too long, until cancelled."""
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            self._look(time.monotonic())
+
+    def _look(self, now: float) -> None:
+        for connection, (state, since) in list(self._seen.items()):
+            if connection not in connection.connections:  # uvicorn's own set of the open ones
+                del self._seen[connection]
+            elif state != _state(connection):
+                self._seen[connection] = (_state(connection), now)
+            elif now - since > self._seconds_of(connection):
+                connection.transport.abort()
+
+    def _seconds_of(self, connection: Any) -> float:
+        """How long its state may last."""
+        if not _is_idle(connection):
+            return self._busy_seconds
+        is_unread = connection.cycle is not None and connection.cycle.more_body
+        return LINGER_SECONDS if is_unread else self._idle_seconds
+
+
+def _is_idle(connection: Any) -> bool:
+    return connection.cycle is None or connection.cycle.response_complete
+
+
+def _state(connection: Any) -> Any:
+    """Changes with each request, and when its answer was sent."""
+    return connection.cycle, _is_idle(connection)
