@@ -38,7 +38,7 @@ install-dev: .venv/.installed-dev ## The same with the tools for development
 
 .PHONY: demo
 demo: .venv/.installed ## Run the whole pipeline on the synthetic default and say where to look
-	dvc repro
+	@python -m pipelines._repro
 	@python -m pipelines.summary
 
 # A process of tests that dies ends the run: with another in its place pytest-xdist may wait for ever.
@@ -90,11 +90,17 @@ data-pull: .venv/.installed ## Bring the data of this version from the S3 store
 
 .PHONY: ui
 ui: .venv/.installed ## Compare runs in the browser
+	@python -m pipelines.relocate --check
 	mlflow ui --port $(UI_PORT)
+
+.PHONY: relocate
+relocate: .venv/.installed ## After the project was moved or copied: let mlflow.db name its artifacts here
+	@python -m pipelines.relocate
 
 # A registry that is down is said so after seconds: MLflow would try for four minutes.
 .PHONY: serve
 serve: .venv/.installed ## Serve the staging model of COHORT on PORT
+	@python -m pipelines.relocate --check
 	MLFLOW_HTTP_REQUEST_MAX_RETRIES=$${MLFLOW_HTTP_REQUEST_MAX_RETRIES:-2} \
 		mlflow models serve -m models:/melanoma-$(COHORT)@staging --env-manager local --port $(PORT)
 

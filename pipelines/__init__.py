@@ -1,6 +1,15 @@
 """One thin script per stage of dvc.yaml and per entry point of MLproject."""
 
 import os
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+# In this folder the script `inspect` would take the place of Python's own module, which libraries import.
+HERE = Path(__file__).resolve().parent
+sys.path[:] = [path for path in sys.path if Path(path).resolve() != HERE]
+
+STARTED_AT = datetime.now(UTC)  # before imports that take seconds, so that moves meanwhile are noticed
 
 # Read by the libraries when they are imported, so they must be set before any script's imports.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # notes about missing GPUs hide our own lines

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from melanoma import files, schema, tracking
+from melanoma import files, lineage, schema
 from melanoma.config import Params
 from melanoma.data import crops, lesions, packed
 from melanoma.data.crops import Cutting
@@ -118,7 +118,7 @@ def summarize(stage: Stage, outcome: Outcome) -> dict[str, Any]:
     return {
         "cohort": stage.cohort,
         "is_synthetic": any(data.is_synthetic for data in stage.data.values()),
-        "git_commit": tracking.lineage_tags()["git_commit"],
+        "git_commit": lineage.lineage_tags()["git_commit"],
         "protocol": LEAK_FREE,
         "seeds": settings.seeds,
         "max_num_epochs": settings.num_epochs,

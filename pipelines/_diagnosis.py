@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from melanoma import config, schema, tracking
+from melanoma import config, lineage, schema
 from melanoma.data.packed import Packed, class_positions
 from melanoma.data.protocols import LEAK_FREE
 from melanoma.errors import DataError
@@ -103,7 +103,7 @@ def summarize(stage: Stage, outcome: Outcome) -> dict[str, Any]:
         "split": schema.TEST,
         "protocol": LEAK_FREE,
         "data_digest": stage.data.digest,
-        "git_commit": tracking.lineage_tags()["git_commit"],
+        "git_commit": lineage.lineage_tags()["git_commit"],
         "max_num_epochs": section.num_epochs,
         "patience": section.patience,
         "seeds": section.seeds,

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from melanoma import config, files, tracking
+from melanoma import config, files, lineage
 from melanoma.config import Params
 from melanoma.page import markup, results, study
 from melanoma.page.stages import Stage, read_stages
@@ -43,7 +43,7 @@ def gather(args: argparse.Namespace, params: Params) -> Contents:
         known=list(params.cohorts),
         max_width=width,
     )
-    lineage, hashes = tracking.lineage_tags(), tracking.data_hashes()
+    code, hashes = lineage.lineage_tags(), lineage.data_hashes()
     lost = [name for card in cards.values() for name in card.missing]
     return Contents(
         drawn_at=_standing.in_words(datetime.now(UTC)),
@@ -59,9 +59,9 @@ def gather(args: argparse.Namespace, params: Params) -> Contents:
         study_cohorts=run.study,
         study_folder=str(args.study),
         parts=parts,
-        commands=_commands(params, lineage["git_commit"]),
-        git_commit=lineage["git_commit"],
-        is_dirty=lineage.get("git_dirty") == "True",
+        commands=_commands(params, code[lineage.COMMIT_TAG]),
+        git_commit=code[lineage.COMMIT_TAG],
+        is_dirty=code[lineage.DIRTY_TAG] == "True",
         raw_digests={name: hashes.get(f"data/raw/{name}", "not under DVC here") for name in run.datasets},
         missing=[
             *_missing_outputs(stages),
@@ -104,7 +104,9 @@ def _missing_outputs(stages: list[Stage]) -> Iterator[str]:
 def _commands(params: Params, commit: str) -> str:
     """From a clone to this page."""
     again = f"{DRAW_AGAIN}   # this page alone, with the registry as it is then"
-    return "\n".join([f"git checkout {commit}", "make install", *_run_again(params), again])
+    is_known = commit != lineage.UNKNOWN
+    checkout = f"git checkout {commit}" if is_known else "# git could not say which commit this page is of"
+    return "\n".join([checkout, "make install", *_run_again(params), again])
 
 
 def _run_again(params: Params) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from melanoma import files, fingerprint, schema, tracking
+from melanoma import files, fingerprint, lineage, schema, tracking
 from melanoma.data import crops
 from melanoma.data.packed import Packed
 from melanoma.errors import TrackingError
@@ -116,7 +116,7 @@ def _register(candidate: Candidate) -> versions.Version:
         "is_synthetic": str(candidate.data.is_synthetic).lower(),
         "run_id": candidate.entry["run_id"],
         "tuning_run_id": run.data.tags.get("tuning_run_id", ""),
-        "git_commit": tracking.git("rev-parse", "HEAD") or "unknown",
+        **lineage.commit_tags(),
         **{f"test_{name}": str(measured[name]["value"]) for name in KEY_METRICS},
     }
     return versions.register(candidate.name, candidate.entry["model_uri"], tags=tags)

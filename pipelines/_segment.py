@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from melanoma import files, schema, tracking
+from melanoma import files, lineage, schema, tracking
 from melanoma.config import Params
 from melanoma.data import crops, lesions
 from melanoma.evaluation import bootstrap, overlap
@@ -110,7 +110,7 @@ def _train(stage: Stage, folder: Path) -> dict[str, Any]:
         "stage": "segment",
         "is_synthetic": str(stage.is_synthetic).lower(),
         PROBLEM_TAG: problem,
-        **tracking.lineage_tags(),
+        **lineage.lineage_tags(),
     }
     with (
         files.held(checkpoint / "lock", f"the U-Net of cohort {stage.cohort}"),

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from melanoma import schema, tracking
+from melanoma import lineage, schema
 from melanoma.data import protocols, splits
 from melanoma.data.packed import Packed
 from melanoma.data.protocols import LEAK_FREE, PAPER, Material
@@ -133,7 +133,7 @@ def summarize(stage: Stage, outcome: Outcome) -> dict[str, Any]:
         "cohort": stage.cohort,
         "is_synthetic": stage.data.is_synthetic,
         "data_digest": stage.data.digest,
-        "git_commit": tracking.lineage_tags()["git_commit"],
+        "git_commit": lineage.lineage_tags()["git_commit"],
         "max_num_epochs": study.num_epochs,
         "patience": study.patience,
         "seeds": study.seeds,

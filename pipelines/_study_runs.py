@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 import pandas as pd
 
-from melanoma import files, tracking
+from melanoma import files, lineage, tracking
 from melanoma.config import Params
 from melanoma.data.packed import Packed
 from melanoma.training.fit import Trained
@@ -159,7 +159,7 @@ def open_parent() -> AbstractContextManager[tracking.Run]:
     return tracking.open_run(
         experiment=EXPERIMENT,
         name="the paper, rebuilt",
-        tags={tag: value, **tracking.lineage_tags()},
+        tags={tag: value, **lineage.lineage_tags()},
         run_id=tracking.find_run(EXPERIMENT, tag=tag, value=value),
     )
 

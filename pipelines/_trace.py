@@ -1,13 +1,17 @@
-"""What the script `trace` says of a version, and how it checks the data against DVC."""
+"""What the script `trace` says of a version, and how it checks code and data.
 
-from dataclasses import dataclass, replace
+A check has three outcomes: ok, NOT OK, and NOT KNOWN where git or a remote could not be asked. What lies
+whole in DVC's cache needs no remote.
+"""
+
+from dataclasses import dataclass
 
 import pandas as pd
 
-from melanoma import storage, tracking
 from melanoma.errors import MelanomaError
+from melanoma.lineage import COMMIT_TAG, DIRTY_TAG, PROBLEM_TAG, UNKNOWN, data_hashes
 from melanoma.registry.origin import Origin
-from pipelines import _versions
+from pipelines import _remotes, _versions
 
 SHOWN_PACKAGES = (
     "python",
@@ -56,49 +60,81 @@ def _names(attributions: pd.Series) -> str:
 
 @dataclass(frozen=True)
 class Check:
-    """Whether one path of data is what it was at training, by its hash of then."""
+    """Whether one path of data, or the code, is what it was at training.
 
-    path: str
-    oid: str
-    problem: str | None
+    Attributes:
+        what: Path and hash of then, or `code`.
+        problem: What is wrong, or why nobody can tell; None where all is well.
+        is_known: Whether it could be found out.
+    """
+
+    what: str
+    problem: str | None = None
+    is_known: bool = True
 
     @property
     def is_ok(self) -> bool:
-        """No problem was found."""
+        """It was found out that nothing is wrong."""
         return self.problem is None
 
     def line(self) -> str:
         """For people."""
-        return f"  {'ok     ' if self.is_ok else 'NOT OK '} {self.path} {self.oid}" + (
-            f": {self.problem}" if self.problem else ""
-        )
+        outcome = "ok       " if self.is_ok else "NOT OK   " if self.is_known else "NOT KNOWN"
+        return f"  {outcome} {self.what}" + (f": {self.problem}" if self.problem else "")
+
+
+def check_code(found: Origin) -> Check:
+    """Whether the run knows its commit, and whether the working tree had other changes."""
+    commit, dirty = (found.tags.get(tag, UNKNOWN) for tag in (COMMIT_TAG, DIRTY_TAG))
+    if UNKNOWN not in (commit, dirty):
+        return Check(f"code {commit}")
+    what = "commit" if commit == UNKNOWN else "state of the working tree"
+    reason = found.tags.get(PROBLEM_TAG, "the run does not say why")
+    return Check("code", f"its {what} is not known: {reason}", is_known=False)
 
 
 def check_data(found: Origin) -> list[Check]:
     """Each path of data of which the run has a hash: recorded now as then, and whole somewhere."""
-    then, now = found.data_hashes, tracking.data_hashes()
+    then, now = found.data_hashes, data_hashes()
     version = _versions.read_version()
-    return [
-        Check(path, oid, _problem(version, path, oid, now.get(path))) for path, oid in sorted(then.items())
-    ]
+    return [_check_path(version, path, oid, now.get(path)) for path, oid in sorted(then.items())]
 
 
-def _problem(version: _versions.Version, path: str, oid: str, now: str | None) -> str | None:
+def _check_path(version: _versions.Version, path: str, oid: str, now: str | None) -> Check:
+    what = f"{path} {oid}"
     if now is None:
-        return "gone from dvc.lock and data/raw"
+        return Check(what, "gone from dvc.lock and data/raw")
     if now != oid:
-        return f"differs: {oid} at training, {now} now"
-    return _fault(replace(version, outputs={oid: path}))
-
-
-def _fault(version: _versions.Version) -> str | None:
-    """What neither DVC's cache nor the store holds whole, the files of folders included."""
+        return Check(what, f"differs: {oid} at training, {now} now")
+    if _is_whole_in_cache(version, oid):
+        return Check(what)
     try:
-        store = storage.connect(version.url, endpoint_url=version.endpoint_url)
-        objects = _versions.list_objects(version, store)
-        faults = _versions.find_faults(store, [oid for oid in objects if not version.is_cached(oid)])
+        fault = _fault(version, path, oid)
     except MelanomaError as error:
-        return f"not whole in DVC's cache, and not to be had from the store: {error}"
+        reason = f"not whole in DVC's cache, and the remote cannot be asked: {error}"
+        return Check(what, reason, is_known=False)
+    return Check(what, fault)
+
+
+def _is_whole_in_cache(version: _versions.Version, oid: str) -> bool:
+    """DVC's cache holds the object and, of a folder, all of its files: no remote is needed then."""
+    if not version.is_cached(oid):
+        return False
+    is_folder = oid.endswith(_versions.FOLDER_SUFFIX)
+    files = _versions.read_cached_folder(version, oid) if is_folder else []
+    return all(version.is_cached(file["md5"]) for file in files)
+
+
+def _fault(version: _versions.Version, path: str, oid: str) -> str | None:
+    """What neither DVC's cache nor the remote holds whole, the files of a folder included."""
+    remote = _remotes.connect(version)
+    objects = {oid: path}
+    faults = {} if version.is_cached(oid) else remote.find_faults([oid])
+    if oid.endswith(_versions.FOLDER_SUFFIX) and not faults:
+        is_here = version.is_cached(oid)
+        files = _versions.read_cached_folder(version, oid) if is_here else remote.read_list(oid)
+        objects = {file["md5"]: f"{path}/{file['relpath']}" for file in files}
+        faults = remote.find_faults([name for name in objects if not version.is_cached(name)])
     if not faults:
         return None
-    return f"neither in DVC's cache nor whole in the store: {_versions.describe(faults, objects)}"
+    return f"neither in DVC's cache nor whole in the remote: {_versions.describe(faults, objects)}"

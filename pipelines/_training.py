@@ -5,7 +5,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from melanoma import files, schema, tracking
+from melanoma import files, lineage, schema, tracking
 from melanoma.config import Params
 from melanoma.data import crops
 from melanoma.data.packed import Packed
@@ -38,7 +38,7 @@ def run_tags(cohort: str, data: Packed) -> dict[str, str]:
         "data_digest": data.digest,
         "is_synthetic": str(data.is_synthetic).lower(),
         "crop": crops.kind_of(data.crop),
-        **tracking.lineage_tags(),
+        **lineage.lineage_tags(),
     }
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from melanoma import schema, tracking
+from melanoma import lineage, schema
 from melanoma.data import leave_out, tables
 from melanoma.data.leave_out import Source
 from melanoma.data.packed import Packed, Part
@@ -126,7 +126,7 @@ def summarize(stage: Stage, outcome: Outcome) -> dict[str, Any]:
         "cohort": stage.cohort,
         "is_synthetic": stage.data.is_synthetic,
         "data_digest": stage.data.digest,
-        "git_commit": tracking.lineage_tags()["git_commit"],
+        "git_commit": lineage.lineage_tags()["git_commit"],
         "num_seeds": dict(settings.num_seeds),
         "max_num_epochs": settings.num_epochs,
         "min_groups": settings.min_groups,

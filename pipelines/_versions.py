@@ -8,13 +8,13 @@ import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from dvc.exceptions import DvcException
 from dvc.repo import Repo
 
 from melanoma import storage
 from melanoma.errors import DataError, StorageError, first_offenders
+from melanoma.project import working_tree
 
 FOLDER_SUFFIX = ".dir"
 OBJECTS = "files/md5/"  # below the URL of a remote
@@ -22,9 +22,12 @@ OBJECTS = "files/md5/"  # below the URL of a remote
 
 @dataclass(frozen=True)
 class Version:
-    """`outputs` and the result of `list_objects` go from a DVC hash to the path that has it."""
+    """`outputs` and the result of `list_objects` go from a DVC hash to the path that has it.
 
-    url: str
+    `url` is that of the default remote; None where there is none.
+    """
+
+    url: str | None
     endpoint_url: str | None
     cache: Path
     outputs: dict[str, str]
@@ -44,23 +47,23 @@ def read_version() -> Version:
     """The version in the current folder's repository.
 
     Raises:
-        DataError: This is no repository of DVC, it has no default remote, or it records no data.
+        DataError: This is no repository of DVC, or it records no data.
     """
     try:
-        with Repo() as repo:
+        with Repo(working_tree()) as repo:
             # Notes on folders may stem from a list that was damaged when DVC read it; it does not check.
             repo.drop_data_index()
-            remote = _default_remote(repo.config)
+            remote = repo.config["remote"].get(repo.config["core"].get("remote"), {})
             outs = [out for out in repo.index.outs if out.use_cache and out.can_push]
             version = Version(
-                url=remote["url"],
+                url=remote.get("url"),
                 endpoint_url=remote.get("endpointurl"),
                 cache=Path(repo.cache.local.path),
                 outputs={out.hash_info.value: str(out) for out in outs if out.hash_info},
                 num_unmade=sum(not out.hash_info for out in outs),
             )
     except DvcException as error:
-        raise DataError(f"DVC cannot read this repository: {error}. Run from its top folder.") from error
+        raise DataError(f"DVC cannot read this repository: {error}. {_cure(error)}") from error
     if not version.outputs:
         raise DataError(
             "This version records no data: there is neither dvc.lock nor a data/raw/<dataset>.dvc. Run `dvc "
@@ -69,15 +72,25 @@ def read_version() -> Version:
     return version
 
 
-def _default_remote(config: dict[str, Any]) -> dict[str, Any]:
-    name = config["core"].get("remote")
-    if name not in config["remote"]:
+def _cure(error: DvcException) -> str:
+    if "not a git repository" in str(error):
+        return "Without git, tell DVC so once: `dvc config --local core.no_scm true`."
+    return "Run inside of the project."
+
+
+def connect(version: Version) -> storage.Store:
+    """The S3 store that is the default remote.
+
+    Raises:
+        DataError: There is no default remote.
+        StorageError: It is no S3 store.
+    """
+    if version.url is None:
         raise DataError(
             "No default remote is set. Expected `remote = storage` under [core] in .dvc/config; "
             "`git checkout .dvc/config` brings it back."
         )
-    remote: dict[str, Any] = config["remote"][name]
-    return remote
+    return storage.connect(version.url, endpoint_url=version.endpoint_url)
 
 
 def list_objects(version: Version, store: storage.Store) -> dict[str, str]:
@@ -91,18 +104,28 @@ def list_objects(version: Version, store: storage.Store) -> dict[str, str]:
     require_whole(store, {oid: path for oid, path in folders.items() if not version.is_cached(oid)})
     objects = dict(version.outputs)
     for oid, path in folders.items():
-        objects |= {item["md5"]: f"{path}/{item['relpath']}" for item in _read_folder(version, store, oid)}
+        objects |= {item["md5"]: f"{path}/{item['relpath']}" for item in read_folder(version, store, oid)}
     return objects
 
 
-def _read_folder(version: Version, store: storage.Store, oid: str) -> list[dict[str, str]]:
+def read_folder(version: Version, store: storage.Store, oid: str) -> list[dict[str, str]]:
+    """The list of a folder's files, each with `md5` and `relpath`, from the cache or else from the store."""
     with tempfile.TemporaryDirectory() as folder:
-        path = version.cached(oid)
-        if not version.is_cached(oid):
-            path = Path(folder) / "list.json"
-            storage.download(store, object_name(oid), path, md5=md5_of(oid))
-        items: list[dict[str, str]] = json.loads(path.read_text(encoding="utf-8"))
-        return items
+        if version.is_cached(oid):
+            return read_cached_folder(version, oid)
+        path = Path(folder) / "list.json"
+        storage.download(store, object_name(oid), path, md5=md5_of(oid))
+        return _read_list(path)
+
+
+def read_cached_folder(version: Version, oid: str) -> list[dict[str, str]]:
+    """The list of a folder's files from the cache, which holds it."""
+    return _read_list(version.cached(oid))
+
+
+def _read_list(path: Path) -> list[dict[str, str]]:
+    items: list[dict[str, str]] = json.loads(path.read_text(encoding="utf-8"))
+    return items
 
 
 def require_whole(store: storage.Store, objects: dict[str, str]) -> None:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from melanoma import config, files, tracking
+from melanoma import config, files, lineage, tracking
 from melanoma.page import write
 from pipelines import _cli, _page
 
@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     contents = _page.gather(args, params)
     files.write_text(write.write(contents, max_megabytes=params.page.max_megabytes), args.out)
     cohorts = ", ".join(found["cohort"] for found in contents.headlines) or "no cohort"
-    tags = {"stage": "page", "cohorts": cohorts, **tracking.lineage_tags()}
+    tags = {"stage": "page", "cohorts": cohorts, **lineage.lineage_tags()}
     with tracking.open_run(experiment=EXPERIMENT, name=f"page of {cohorts}", tags=tags) as run:
         run.log_file(args.out)
     size = args.out.stat().st_size / write.MEGABYTE

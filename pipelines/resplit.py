@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from melanoma import config, files, tracking
+from melanoma import config, files, lineage, tracking
 from melanoma.config import Params
 from melanoma.data import packed, splits
 from melanoma.data.packed import Packed
@@ -66,7 +66,7 @@ def _measure(cohort: str, params: Params, data: Packed, found: Hyperparameters) 
         "cohort": cohort,
         "is_synthetic": data.is_synthetic,
         "data_digest": data.digest,
-        "git_commit": tracking.lineage_tags()["git_commit"],
+        "git_commit": lineage.lineage_tags()["git_commit"],
         "num_images": len(data.index),
         "num_splits": settings.num_splits,
         "seed": settings.seed,

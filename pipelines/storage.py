@@ -26,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     direction = parser.parse_args(argv).direction
 
     version = _versions.read_version()
-    store = storage.connect(version.url, endpoint_url=version.endpoint_url)
+    store = _versions.connect(version)
     move = {"push": _push, "pull": _pull}[direction]
     summary = move(version, store)
     if version.num_unmade:

@@ -11,7 +11,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from melanoma import config, files, schema
+from melanoma import config, files, project, schema
+from melanoma.errors import MelanomaError
 from melanoma.evaluation import bootstrap, headline
 from pipelines import _cli
 
@@ -32,6 +33,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             console.print(line, soft_wrap=True, highlight=False)
         console.print(found["seeds"], soft_wrap=True, highlight=False)
         console.print(_verdict(found["promotion"]), soft_wrap=True)
+        if note := _registry_note(found["promotion"]):
+            console.print(note, soft_wrap=True, highlight=False)
         _print_next_steps(console, cohort, found["selected"])
     console.print(f"  {'all on one page:':<25}{args.reports / PAGE}", soft_wrap=True, highlight=False)
     return 0
@@ -75,6 +78,31 @@ def _verdict(promotion: dict[str, Any]) -> str:
     if promotion["is_promoted"]:
         return f"{name} passed the gates and holds the alias staging."
     return f"{name} was refused: {'; '.join(promotion['reasons'])}."
+
+
+def _registry_note(promotion: dict[str, Any]) -> str:
+    """That the registry says something else than the results, or cannot be asked; empty where they agree.
+
+    Another experiment, a release or a rollback may have moved the alias since: DVC does not see the registry.
+    """
+    file = project.file_of(project.tracking_uri())
+    if file is not None and not file.is_file():
+        return f"note: who holds staging now is not known here: there is no tracking store {file}"
+    # Here, because MLflow takes seconds to import.
+    from melanoma.registry import moves, versions
+
+    name, version = promotion["registered_model"], promotion["version"]
+    try:
+        holder = moves.holder_of(name, versions.STAGING)
+    except MelanomaError as error:
+        return f"warning: who holds staging now cannot be asked: {error}"
+    if not promotion["is_promoted"] or holder == version:
+        return ""
+    now = "no version holds" if holder is None else f"version {holder} holds"
+    return (
+        f"note: {now} staging now, not version {version} of these results: it was moved since, see `python "
+        f"-m pipelines.history {name}`. `dvc repro -f -s promote@<cohort>` judges these results again."
+    )
 
 
 def _print_next_steps(console: Console, cohort: str, selected: str) -> None:

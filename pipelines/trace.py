@@ -1,7 +1,7 @@
 """Print what a registered version was made from, and check that it still lies in DVC as it did.
 
 Run as `python -m pipelines.trace models:/melanoma-ph2@staging [--ids] [--out images.csv]`. Changes nothing.
-The exit code is 1 when something differs or is gone.
+The exit code is 1 when something differs or is gone, and when that cannot be told.
 """
 
 import sys
@@ -31,12 +31,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         console.print(line, soft_wrap=True)
     if args.out is not None:
         files.write_csv(found.images, args.out)
-    checks = _trace.check_data(found)
-    for check in checks:
+    code, data = _trace.check_code(found), _trace.check_data(found)
+    for check in data if code.is_ok else (code, *data):
         console.print(check.line(), soft_wrap=True)
-    num_bad = sum(not check.is_ok for check in checks)
-    _cli.say("trace", f"{len(checks) - num_bad} of {len(checks)} checks ok")
-    return 1 if num_bad or not checks else 0
+    num_ok = sum(check.is_ok for check in data)
+    counted = f"{num_ok} of {len(data)} checks"
+    _cli.say("trace", f"{counted} ok" if code.is_ok else f"{counted} of data ok; code: {code.problem}")
+    return 0 if code.is_ok and data and num_ok == len(data) else 1
 
 
 if __name__ == "__main__":

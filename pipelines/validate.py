@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from melanoma import config, files, tracking
+from melanoma import config, files, lineage, tracking
 from melanoma.data import contact_sheet, validation
 from pipelines import _cli
 
@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     with tracking.open_run(
         experiment="melanoma-data",
         name=f"validate-{args.dataset}",
-        tags={"dataset": args.dataset, "stage": "validate"} | tracking.lineage_tags(),
+        tags={"dataset": args.dataset, "stage": "validate"} | lineage.lineage_tags(),
         params=limits.model_dump(exclude={"excluded_ids"}),  # may be longer than the store allows
     ) as run:
         with tempfile.TemporaryDirectory(prefix="validate-") as folder:

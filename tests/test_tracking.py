@@ -1,4 +1,6 @@
-import subprocess
+import shutil
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -6,7 +8,7 @@ from matplotlib.figure import Figure
 
 from melanoma import tracking
 from melanoma.errors import TrackingError
-from melanoma.registry import versions
+from melanoma.registry import ledger, versions
 
 
 @pytest.fixture
@@ -165,38 +167,8 @@ def test_a_missing_artifact_is_refused_with_its_address(store, tmp_path):
         tracking.download_run_file(run.run_id, "data/none.txt", tmp_path)
 
 
-def test_lineage_names_the_commit_the_dirt_and_the_dvc_hashes(store, tmp_path):
-    for command in (["init", "-q"], ["add", "-A"]):
-        subprocess.run(["git", *command], check=True)
-    (tmp_path / "dvc.lock").write_text(
-        "schema: '2.0'\nstages:\n  split@a:\n    cmd: x\n    outs:\n"
-        "    - {path: data/splits/a.csv, hash: md5, md5: abc, size: 1}\n"
-    )
-    (tmp_path / "data/raw").mkdir(parents=True)
-    (tmp_path / "data/raw/ph2.dvc").write_text("outs:\n- {md5: def.dir, path: ph2}\n")
-    subprocess.run(["git", "add", "-A"], check=True)
-    identity = ["-c", "user.name=T", "-c", "user.email=t@example.org"]
-    subprocess.run(["git", *identity, "commit", "-qm", "x"], check=True)
-    tags = tracking.lineage_tags()
-    assert tags["dvc.data/splits/a.csv"] == "abc"
-    assert tags["dvc.data/raw/ph2"] == "def.dir"
-    assert len(tags["git_commit"]) == 40
-    assert tags["git_dirty"] == "False"
-    (tmp_path / "dvc.lock").write_text("schema: '2.0'\n")
-    assert tracking.lineage_tags()["git_dirty"] == "True"
-
-
-def test_outside_a_repository_the_commit_is_unknown(store):
-    assert tracking.lineage_tags() == {"git_commit": "unknown"}
-
-
 def test_an_alias_that_nobody_holds_finds_no_version(store):
     assert versions.find_version("melanoma-none", versions.STAGING) is None
-
-
-def test_without_git_the_commit_is_unknown(store, monkeypatch):
-    monkeypatch.setenv("PATH", "")
-    assert tracking.lineage_tags() == {"git_commit": "unknown"}
 
 
 def test_a_deleted_experiment_is_refused_with_how_to_restore_it(store):
@@ -263,6 +235,88 @@ def test_a_store_that_cannot_be_opened_is_refused_by_its_address(store, monkeypa
         tracking.client()
 
 
-def test_an_empty_setting_means_the_default(store, monkeypatch):
+def test_an_empty_setting_means_the_default(store, monkeypatch, tmp_path):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "")
-    assert tracking.client().tracking_uri == tracking.DEFAULT_URI
+    assert tracking.client().tracking_uri == f"sqlite:///{tmp_path}/mlflow.db"
+
+
+def test_artifacts_lie_beside_the_file_whatever_the_current_folder(store, tmp_path, monkeypatch):
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/other/mlflow.db")
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    with open_run() as run:
+        run.log_text("x", "note.txt")
+    assert list((tmp_path / "other" / "mlruns").rglob("note.txt"))
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+def test_a_copy_of_a_store_is_refused_before_anything_is_written(store, tmp_path, monkeypatch):
+    with open_run() as run:
+        run.log_text("x", "note.txt")
+    copy = tmp_path / "copy"
+    shutil.copytree(tmp_path / "mlruns", copy / "mlruns")
+    shutil.copy(tmp_path / "mlflow.db", copy)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{copy}/mlflow.db")
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    with (
+        pytest.raises(TrackingError, match=r"moved or copied here.*python -m pipelines.relocate"),
+        open_run(),
+    ):
+        pass
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+
+
+def test_a_deleted_run_is_refused_with_how_to_restore_it(store):
+    with open_run() as run:
+        pass
+    store.delete_run(run.run_id)
+    with pytest.raises(TrackingError, match=f"was deleted .* mlflow runs restore --run-id {run.run_id}"):
+        tracking.resume_run(run.run_id)
+    store.restore_run(run.run_id)
+    assert tracking.read_run(run.run_id).info.run_id == run.run_id
+
+
+def test_a_run_of_a_deleted_experiment_comes_back_with_it(store):
+    with open_run() as run:
+        pass
+    experiment = store.get_experiment_by_name("e").experiment_id
+    store.delete_experiment(experiment)
+    with pytest.raises(TrackingError, match=f"mlflow experiments restore --experiment-id {experiment}"):
+        tracking.resume_run(run.run_id)
+    store.restore_experiment(experiment)
+    assert tracking.resume_run(run.run_id).run_id == run.run_id
+
+
+@pytest.mark.parametrize("trace", ["ledger", "trial", "version"])
+def test_a_run_that_was_removed_for_good_is_told_from_one_of_another_store(store, tmp_path, trace):
+    with open_run() as run:
+        match trace:
+            case "ledger":
+                looked = {"test_digest": "t", "model_digest": "m", "purpose": "evaluate"}
+                ledger.record_look("melanoma-e", run_id=run.run_id, **looked)
+            case "trial":
+                tracking.start_child(run, name="t", tags={}, params={}).end(tracking.FINISHED)
+            case "version":
+                store.create_registered_model("melanoma-e")
+                store.create_model_version("melanoma-e", str(tmp_path), run_id=run.run_id)
+    with closing(sqlite3.connect(tmp_path / "mlflow.db")) as database, database:
+        for table in ("tags", "latest_metrics", "metrics", "params", "runs"):  # as `mlflow gc` does
+            database.execute(f"DELETE FROM {table} WHERE run_uuid = ?", (run.run_id,))
+    with pytest.raises(TrackingError, match=r"is gone from the tracking store .* backup of the store"):
+        tracking.resume_run(run.run_id)
+    with pytest.raises(TrackingError, match=r"made with another store\. Set MLFLOW_TRACKING_URI"):
+        tracking.resume_run("0" * 32)
+
+
+def test_a_deleted_run_that_is_replaced_is_named(store, capsys):
+    with open_run() as first:
+        pass
+    store.delete_run(first.run_id)
+    with open_run(run_id=first.run_id):
+        pass
+    assert f"run {first.run_id} was deleted or is gone; a new one" in capsys.readouterr().err
+
+
+def test_a_registry_that_refuses_a_name_is_not_one_without_a_holder(store):
+    with pytest.raises(TrackingError, match="cannot tell which version of  holds the alias staging"):
+        versions.find_version("", versions.STAGING)

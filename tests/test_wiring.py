@@ -22,6 +22,7 @@ NOT_A_STAGE = {  # run by people; see MLproject
     "history",
     "predict",
     "release",
+    "relocate",
     "rollback",
     "smoke",
     "storage",
@@ -56,7 +57,7 @@ def test_every_script_has_an_entry_point():
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_an_entry_point_runs_its_stage(stage):
-    assert ENTRY_POINTS[stage]["command"] == f"dvc repro {stage}"
+    assert ENTRY_POINTS[stage]["command"] == f"python -m pipelines._repro {stage}"
 
 
 @pytest.mark.parametrize("script", sorted(SCRIPTS))

@@ -1,37 +1,36 @@
-"""MLflow: runs with their lineage. Called by `registry` and `pipelines` only.
+"""MLflow: runs and their artifacts. Called by `registry` and `pipelines` only.
 
-The store is `MLFLOW_TRACKING_URI`, or `sqlite:///mlflow.db` with artifacts in `./mlruns`. Runs are
-always addressed by an explicit id: the active run of MLflow is global to a process, and under
-`mlflow run` every stage would inherit one run and log into it.
+The store is `MLFLOW_TRACKING_URI`, or `mlflow.db` at the project's top with artifacts in `mlruns` beside it
+(see `project`). Runs are always addressed by an explicit id: the active run of MLflow is global to a process,
+and under `mlflow run` every stage would inherit one run and log into it.
 """
 
 import os
-import subprocess
+import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import mlflow
 import pandas as pd
 from matplotlib.figure import Figure
 from mlflow import MlflowClient
-from mlflow.entities import Metric, Param, RunTag
+from mlflow.entities import Metric, Param, RunTag, ViewType
 from mlflow.entities import Run as MlflowRun
 from mlflow.exceptions import MlflowException
 from mlflow.store.entities import PagedList
 from mlflow.utils.time import get_current_time_millis
-from ruamel.yaml import YAML
 from sqlalchemy.exc import SQLAlchemyError
 
+from melanoma import project, store_home, store_server
 from melanoma.errors import TrackingError
 
-DEFAULT_URI = "sqlite:///mlflow.db"
 PARENT_TAG = "mlflow.parentRunId"
 NAME_TAG = "mlflow.runName"
 # Without it the UI of MLflow 3 takes an experiment for one of language models and hides its runs.
 SHOWN_AS = {"mlflow.experimentKind": "custom_model_development"}
+REFERRING_TAGS = ("run_id", "tuning_run_id", PARENT_TAG)  # name another run
 PAGE = 1000  # runs that the store gives at a time
 RUNNING, FINISHED, FAILED, KILLED = "RUNNING", "FINISHED", "FAILED", "KILLED"  # what a run can be
 
@@ -40,17 +39,21 @@ def client() -> MlflowClient:
     """A client of the configured store; also points the rest of MLflow there.
 
     Raises:
-        TrackingError: The store does not answer.
+        TrackingError: The store does not answer (a server is given up after seconds at the first question),
+            or it was moved or copied.
     """
-    uri = os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_URI
+    uri = project.tracking_uri()
+    file = project.file_of(uri)
     mlflow.set_tracking_uri(uri)
     try:
-        store = MlflowClient(uri)
-        store.search_experiments(max_results=1)
-    except (MlflowException, SQLAlchemyError) as error:
+        store_server.require_answer(uri)
+        with nullcontext() if file is None else store_home.opening(file):
+            store = MlflowClient(uri)
+            store.search_experiments(max_results=1)
+    except (MlflowException, SQLAlchemyError, OSError) as error:
         raise TrackingError(
-            f"The tracking store {uri} does not answer: {error}. Start it, or set MLFLOW_TRACKING_URI "
-            f"to another one (without it, runs go to {DEFAULT_URI})."
+            f"The tracking store {uri} does not answer: {error}. Start it, or set MLFLOW_TRACKING_URI to "
+            f"another one (without it, runs go to {project.STORE} in the project's top folder)."
         ) from error
     return store
 
@@ -165,13 +168,16 @@ def open_run(
         tags: Searchable, for instance `{"cohort": "ph2"}`.
         params: Logged at once, nested mappings flattened with dots.
         parent_id: The run under which this one is shown.
-        run_id: Go on with this run when the store has it, instead of making a new one.
+        run_id: Go on with this run when the store has it, instead of making a new one. One that was deleted
+            stays deleted: whoever did that did not want it, and says so on stderr.
     """
     store = client()
     all_tags = {NAME_TAG: name, **tags, **({PARENT_TAG: parent_id} if parent_id else {})}
     if under := os.environ.get("MLFLOW_RUN_ID"):
         all_tags["project_run_id"] = under  # the run of `mlflow run`, which stays its own
-    if run_id is None or not _has_run(store, run_id):
+    if run_id is None or not _is_active(store, run_id):
+        if run_id is not None:
+            print(f"warning: run {run_id} was deleted or is gone; a new one takes its place", file=sys.stderr)
         # With its tags at once: a kill between two calls would leave a run that nobody finds again.
         made = store.create_run(
             experiment_id(store, experiment), tags={name: str(value) for name, value in all_tags.items()}
@@ -193,14 +199,18 @@ def open_run(
     store.set_terminated(run_id, FINISHED)
 
 
-def _has_run(store: MlflowClient, run_id: str) -> bool:
+def _get_run(store: MlflowClient, run_id: str) -> MlflowRun | None:
     try:
-        found = store.get_run(run_id)
+        return store.get_run(run_id)
     except MlflowException as error:
         if error.error_code == "RESOURCE_DOES_NOT_EXIST":
-            return False
+            return None
         raise
-    return bool(found.info.lifecycle_stage == "active")
+
+
+def _is_active(store: MlflowClient, run_id: str) -> bool:
+    found = _get_run(store, run_id)
+    return found is not None and bool(found.info.lifecycle_stage == "active")
 
 
 def experiment_id(store: MlflowClient, name: str) -> str:
@@ -289,61 +299,62 @@ def resume_run(run_id: str) -> Run:
     """A run that was opened elsewhere, for adding to it.
 
     Raises:
-        TrackingError: The configured store has no such run.
+        TrackingError: It was deleted, is gone for good, or belongs to another store: which, and the cure.
     """
     store = client()
-    if not _has_run(store, run_id):
-        raise TrackingError(
-            f"Run {run_id} is not in the tracking store {store.tracking_uri}. It was made with another "
-            "store; set MLFLOW_TRACKING_URI to that one, or train again: `dvc repro --force train`."
-        )
+    with clear_errors(f"run {run_id} was looked up"):
+        found = _get_run(store, run_id)
+        if found is None:
+            raise TrackingError(_absent(store, run_id))
+        if found.info.lifecycle_stage != "active":
+            raise TrackingError(_deleted(store, found))
     return Run(run_id, store)
+
+
+def _deleted(store: MlflowClient, run: MlflowRun) -> str:
+    """That a run can be brought back, and how."""
+    experiment = store.get_experiment(run.info.experiment_id)
+    is_whole = experiment.lifecycle_stage != "active"
+    what = f"experiments restore --experiment-id {experiment.experiment_id}"
+    command = what if is_whole else f"runs restore --run-id {run.info.run_id}"
+    return (
+        f"Run {run.info.run_id} was deleted in the tracking store {store.tracking_uri}"
+        f"{f', with its experiment {experiment.name}' if is_whole else ''}. Bring it back: "
+        f"MLFLOW_TRACKING_URI={store.tracking_uri} mlflow {command}"
+    )
+
+
+def _absent(store: MlflowClient, run_id: str) -> str:
+    """Whether a run that the store does not have was removed from it for good, or was never there."""
+    if _is_referred_to(store, run_id):
+        return (
+            f"Run {run_id} is gone from the tracking store {store.tracking_uri}, which still refers to it: "
+            "it was removed for good, as `mlflow gc` does. Restore a backup of the store, or train again: "
+            "`dvc repro --force train`."
+        )
+    return (
+        f"Run {run_id} is not in the tracking store {store.tracking_uri}, and nothing there refers to it: it "
+        "was made with another store. Set MLFLOW_TRACKING_URI to that one. If there is none (it was lost, or "
+        "the run removed for good), train again: `dvc repro --force train`."
+    )
+
+
+def _is_referred_to(store: MlflowClient, run_id: str) -> bool:
+    """Whether other runs (its trials, entries of the ledger) or registered versions name a run."""
+    experiments = [found.experiment_id for found in store.search_experiments(view_type=ViewType.ALL)]
+    return any(
+        store.search_runs(experiments, f"tags.`{tag}` = '{run_id}'", ViewType.ALL, max_results=1)
+        for tag in REFERRING_TAGS
+    ) or bool(store.search_model_versions(f"run_id = '{run_id}'", max_results=1))
 
 
 def read_run(run_id: str) -> MlflowRun:
     """A run as the store has it.
 
     Raises:
-        TrackingError: The configured store has no such run.
+        TrackingError: See `resume_run`.
     """
     return client().get_run(resume_run(run_id).run_id)
-
-
-def lineage_tags() -> dict[str, str]:
-    """What a run is made from: git commit, whether the tree was dirty, DVC hashes of all data.
-
-    Hashes come from `dvc.lock` and `data/raw/*.dvc`: of raw folders, records, splits, packed cohorts.
-    """
-    hashes = data_hashes()
-    commit = git("rev-parse", "HEAD")
-    tags = {f"dvc.{path}": digest for path, digest in hashes.items() if path.startswith("data/")}
-    tags |= {"git_commit": commit or "unknown"}
-    if commit:
-        tags["git_dirty"] = str(bool(git("status", "--porcelain", "--untracked-files=no")))
-    return tags
-
-
-def git(*arguments: str) -> str:
-    """What git answers; empty where it fails or is not there."""
-    try:
-        done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
-    except FileNotFoundError:  # no git on this machine
-        return ""
-    return done.stdout.strip() if done.returncode == 0 else ""
-
-
-def data_hashes() -> dict[str, str]:
-    """DVC's hash of each output that `dvc.lock` and `data/raw/*.dvc` record, by path."""
-    yaml = YAML(typ="safe", pure=True)
-    outs: list[dict[str, Any]] = []
-    lock = Path("dvc.lock")
-    if lock.exists():
-        stages = (yaml.load(lock) or {}).get("stages", {})
-        outs += [out for stage in stages.values() for out in stage.get("outs", [])]
-    for pointer in Path("data/raw").glob("*.dvc"):
-        for out in yaml.load(pointer).get("outs", []):
-            outs.append(out | {"path": (pointer.parent / out["path"]).as_posix()})
-    return {out["path"]: out["md5"] for out in outs if "md5" in out}
 
 
 def download_run_file(run_id: str, name: str, folder: Path) -> Path:

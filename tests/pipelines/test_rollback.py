@@ -1,9 +1,16 @@
+import os
+import subprocess
+import sys
+from datetime import UTC, datetime
+
 import pytest
 
 from melanoma import tracking
+from melanoma.errors import TrackingError
 from melanoma.registry import ledger, moves, versions
 from melanoma.registry.versions import PRODUCTION, STAGING
 from pipelines import _cli, rollback
+from tests.imports import ROOT
 from tests.registry.shelf import NAME
 
 
@@ -118,6 +125,49 @@ def test_a_rollback_that_a_kill_cut_off_is_mended_by_the_next_one(released):
     assert run() == 0
     assert holder() == 1
     assert ledger.unfinished(NAME) == []
+
+
+def start(shelf, by):
+    """A rollback in a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "pipelines.rollback", NAME, "--by", by, "--reason", "worse"],
+        cwd=shelf.folder,
+        env=os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT}/src"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_two_people_at_once_go_one_version_back_and_the_second_learns_of_the_first(released):
+    processes = [start(released, by) for by in ("A. Name", "B. Name")]
+    said = [process.communicate(timeout=120) for process in processes]
+    assert sorted(process.returncode for process in processes) == [0, 1]
+    assert holder() == 2
+    (refusal,) = [errors for _, errors in said if errors.startswith("error:")]
+    (entry,) = [entry for entry in ledger.moves(NAME) if entry.kind == ledger.ROLLBACK]
+    assert f"after this rollback was started, {entry.tags['by']} moved the alias production" in refusal
+    assert "from version 3 to version 2" in refusal
+    again = start(released, "B. Name")  # who knows of the first may go further back
+    assert again.wait(timeout=120) == 0
+    assert holder() == 1
+
+
+def test_a_release_meanwhile_stops_a_rollback_too(released, refusal):
+    began = datetime.now(UTC)
+    released.move(1, alias=PRODUCTION, kind=ledger.RELEASE)
+    arguments = [NAME, "--by", "B. Name", "--reason", "worse"]
+    with pytest.raises(TrackingError, match=r"moved the alias .* from version 3 to version 1 \(release"):
+        rollback.main(arguments, started_at=began)
+    assert holder() == 1
+    assert run() == 0
+
+
+def test_who_names_the_version_to_leave_is_refused_when_another_one_holds_the_alias(released, refusal):
+    assert run("--from", "3") == 0
+    assert "is held by version 2, not by version 3. Nothing was moved" in refusal("--from", "3")
+    assert run("--from", "2") == 0
+    assert holder() == 1
 
 
 def test_nobody_rolls_back_without_a_name(released, capsys):

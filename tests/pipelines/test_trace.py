@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from dvc.repo import Repo
 
-from melanoma import tracking
+from melanoma import lineage, tracking
 from melanoma.registry import origin, versions
 from melanoma.storage import md5_of_file
 from pipelines import _cli, trace
@@ -42,6 +42,8 @@ def repository(tmp_path_factory):
         patch.chdir(folder)
         with Repo() as repo:
             repo.add([str(TOY), str(ZOO)])
+    identity = ["-c", "user.name=T", "-c", "user.email=t@example.org"]
+    subprocess.run(["git", *identity, "commit", "-q", "--allow-empty", "-m", "x"], cwd=folder, check=True)
     return folder
 
 
@@ -56,7 +58,7 @@ def version(shelf, repository):
     store.log_text(run_id, IMAGES, f"data/{origin.IMAGES}")
     store.log_text(run_id, "python==3.11.9\nnumpy==2.0\nzict==3\n", origin.ENVIRONMENT)
     store.log_param(run_id, "depth", 3)
-    tags = tracking.lineage_tags() | {"model": "selected", "is_synthetic": "true", "data_digest": "d1"}
+    tags = lineage.lineage_tags() | {"model": "selected", "is_synthetic": "true", "data_digest": "d1"}
     for key, value in tags.items():
         store.set_tag(run_id, key, value)
     return version
@@ -76,16 +78,13 @@ def told(capsys):
     return run
 
 
-HASH = r"^(  (?:NOT OK|ok) +\S+) [0-9a-f]{32}(?:\.dir)?"  # behind the path
-
-
-def checks(out):
-    """The paths that are ok, and what is said of the others."""
-    lines = [
-        re.sub(r"^(  (?:NOT OK|ok) +\S+) [0-9a-f]{32}(?:\.dir)?", r"\1", line) for line in out.splitlines()
-    ]
+def checks(out, outcome="NOT OK"):
+    """The paths that are ok, and what is said of those with an `outcome`."""
+    hashed = re.compile(r"^(  (?:NOT OK|NOT KNOWN|ok) +\S+) [0-9a-f]{32}(?:\.dir)?")
+    lines = [hashed.sub(r"\1", line) for line in out.splitlines()]
     good = {line.removeprefix("  ok ").strip() for line in lines if line.startswith("  ok ")}
-    return good, {line.removeprefix("  NOT OK ").strip() for line in lines if line.startswith("  NOT OK ")}
+    start = f"  {outcome} "
+    return good, {line.removeprefix(start).strip() for line in lines if line.startswith(start)}
 
 
 def test_images_licences_code_parameters_and_environment_are_told(version, told):
@@ -120,12 +119,12 @@ def test_data_that_are_as_they_were_are_ok_although_the_folders_are_away(version
 
 
 def test_data_that_have_changed_since_are_named_with_both_hashes(version, told):
-    then = tracking.data_hashes()["data/raw/toy"]
+    then = lineage.data_hashes()["data/raw/toy"]
     (TOY / "a.jpg").unlink()
     (TOY / "b.jpg").write_text("another image")
     with Repo() as repo:
         repo.add([str(TOY)])
-    now = tracking.data_hashes()["data/raw/toy"]
+    now = lineage.data_hashes()["data/raw/toy"]
     assert then != now
     out = told(exit_code=1)
     assert checks(out) == ({"data/raw/zoo"}, {f"data/raw/toy: differs: {then} at training, {now} now"})
@@ -145,7 +144,7 @@ def cached(oid):
 def lost(version, request):
     """An object of the first dataset: the list of its files, or a file."""
     if request.param == "list":
-        return cached(tracking.data_hashes()[str(TOY)])
+        return cached(lineage.data_hashes()[str(TOY)])
     return cached(md5_of_file(TOY / "a.jpg"))
 
 
@@ -158,12 +157,90 @@ def test_data_that_are_not_whole_in_the_cache_while_the_store_is_down_are_named(
     assert checks(told())[1] == set()  # it is not asked while the cache has all
     lost.chmod(0o644)
     lost.write_text("[]")
-    good, (problem,) = checks(told(exit_code=1))
+    good, (problem,) = checks(told(exit_code=1), "NOT KNOWN")
     assert good == {"data/raw/zoo"}
-    assert problem.startswith(
-        "data/raw/toy: not whole in DVC's cache, and not to be had from the store: s3://"
-    )
+    assert problem.startswith("data/raw/toy: not whole in DVC's cache, and the remote cannot be asked: s3://")
     assert "http://127.0.0.1:9 does not answer" in problem
+
+
+def set_remote(url):
+    lines = f"['remote \"storage\"']\n    url = {url}\n"
+    Path(".dvc/config.local").write_text(lines)
+
+
+def damage(lost):
+    content = lost.read_bytes()
+    lost.chmod(0o644)
+    lost.write_text("[]")
+    return content
+
+
+@pytest.mark.parametrize("url", ["ssh://nobody@127.0.0.1:9/x", "gs://bucket/x", "/nowhere"])
+def test_what_lies_in_the_cache_needs_no_remote_of_any_kind(version, told, url):
+    set_remote(url)
+    assert "[trace] 2 of 2 checks ok" in told()
+
+
+def test_without_a_remote_the_cache_is_enough_and_what_is_not_there_is_not_known(version, told, lost):
+    config = Path(".dvc/config")
+    config.write_text(config.read_text().replace("remote = storage", ""))
+    assert "[trace] 2 of 2 checks ok" in told()
+    lost.unlink()
+    good, (problem,) = checks(told(exit_code=1), "NOT KNOWN")
+    assert good == {"data/raw/zoo"}
+    assert "No default remote is set" in problem
+
+
+def test_a_remote_for_which_dvc_has_no_plugin_cannot_be_asked(version, told, lost):
+    set_remote("gs://bucket/x")
+    damage(lost)
+    _, (problem,) = checks(told(exit_code=1), "NOT KNOWN")
+    assert "gs://bucket/x cannot be asked" in problem
+
+
+@pytest.mark.parametrize("harm", ["gone", "damaged"])
+def test_a_folder_as_remote_is_asked_for_what_the_cache_has_not(version, told, lost, harm, tmp_path):
+    set_remote(tmp_path / "remote")
+    there = tmp_path / "remote" / "files/md5" / lost.parent.name / lost.name
+    there.parent.mkdir(parents=True)
+    content = damage(lost)
+    if harm == "gone":
+        lost.unlink()
+    path = "data/raw/toy" if lost.suffix == ".dir" else "data/raw/toy/a.jpg"
+    for fault in ("missing", "damaged"):
+        (problem,) = checks(told(exit_code=1))[1]
+        assert f"{path} ({fault})" in problem
+        there.write_text("[]")
+    there.write_bytes(content)
+    assert checks(told()) == ({"data/raw/toy", "data/raw/zoo"}, set())
+
+
+@pytest.mark.parametrize(
+    ("tags", "words"),
+    [
+        (
+            {"git_commit": "unknown", "git_problem": "fatal: dubious"},
+            "its commit is not known: fatal: dubious",
+        ),
+        ({"git_commit": "unknown"}, "its commit is not known: the run does not say why"),
+        ({"git_dirty": "unknown", "git_problem": "fatal: index"}, "state of the working tree is not known"),
+    ],
+)
+def test_code_that_nobody_can_tell_is_not_ok_though_all_data_are(version, told, tags, words):
+    for key, value in tags.items():
+        tracking.client().set_tag(version.tags["run_id"], key, value)
+    out = told(exit_code=1)
+    assert "  NOT KNOWN code: its" in out
+    assert words in out
+    assert "[trace] 2 of 2 checks of data ok; code: its" in out
+
+
+def test_a_deleted_run_is_restored_and_one_of_another_store_is_not_trained_again_in_vain(version, told):
+    store, run_id = tracking.client(), version.tags["run_id"]
+    store.delete_run(run_id)
+    assert f"mlflow runs restore --run-id {run_id}" in told(exit_code=1)
+    store.restore_run(run_id)
+    assert "[trace] 2 of 2 checks ok" in told()
 
 
 @pytest.mark.slow
@@ -187,7 +264,7 @@ def test_the_store_is_asked_for_what_the_cache_has_not(told, lost, s3, new_bucke
 
 
 def test_a_version_without_hashes_of_its_data_is_not_ok(version, told):
-    for path in tracking.data_hashes():
+    for path in lineage.data_hashes():
         tracking.client().delete_tag(version.tags["run_id"], f"dvc.{path}")
     assert "[trace] 0 of 0 checks ok" in told(exit_code=1)
 

@@ -15,7 +15,8 @@ from typing import Any
 
 from mlflow.entities import Run
 
-from melanoma.tracking import FAILED, FINISHED, NAME_TAG, PAGE, RUNNING, client, experiment_id, git
+from melanoma.lineage import commit_tags
+from melanoma.tracking import FAILED, FINISHED, NAME_TAG, PAGE, RUNNING, client, experiment_id
 
 EXPERIMENT = "registry-ledger"
 LOOK, REFUSAL = "look", "refusal"
@@ -35,6 +36,7 @@ class Entry:
         at: When it was entered, UTC.
         status: `RUNNING` (a move under way, or one that a kill cut off), `FINISHED`, or `FAILED`.
         tags: All that it says, as words.
+        ended_at: When it was ended, UTC; None while it is under way.
     """
 
     run_id: str
@@ -42,6 +44,7 @@ class Entry:
     at: datetime
     status: str
     tags: Mapping[str, str]
+    ended_at: datetime | None = None
 
     @property
     def alias(self) -> str:
@@ -103,7 +106,7 @@ def add(
         "by": by,
         "reason": reason,
         "host": here(),
-        "git_commit": git("rev-parse", "HEAD") or "unknown",
+        **commit_tags(),
         **{key: "" if value is None else value for key, value in tags.items()},
     }
     texts = {key: str(value)[:5000] for key, value in said.items()}
@@ -150,8 +153,9 @@ def entries(name: str | None = None, **tags: str) -> list[Entry]:
 
 
 def _entry(run: Run) -> Entry:
-    at = datetime.fromtimestamp(run.info.start_time / 1000, UTC)
-    return Entry(run.info.run_id, run.data.tags["kind"], at, run.info.status, run.data.tags)
+    at, end = datetime.fromtimestamp(run.info.start_time / 1000, UTC), run.info.end_time
+    ended_at = None if end is None else datetime.fromtimestamp(end / 1000, UTC)
+    return Entry(run.info.run_id, run.data.tags["kind"], at, run.info.status, run.data.tags, ended_at)
 
 
 def moves(name: str, alias: str | None = None, *, status: str = FINISHED) -> list[Entry]:

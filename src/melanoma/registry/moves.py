@@ -18,17 +18,20 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from melanoma.errors import TrackingError
+from melanoma.project import file_of
 from melanoma.registry import ledger, versions
 from melanoma.tracking import clear_errors, client
 
-SQLITE = "sqlite:///"
 WAIT_SECONDS = 900.0  # for another process of this machine: a promotion takes less than a minute
 STALE_AFTER = timedelta(minutes=15)  # a move of another machine that has not ended by then was cut off
 
 
 @contextmanager
-def turn(name: str, *, wait_seconds: float = WAIT_SECONDS) -> Iterator[None]:
+def turn(name: str, *, wait_seconds: float = WAIT_SECONDS) -> Iterator[list[ledger.Entry]]:
     """Be the only one who changes aliases of a registered model, and first mend what a kill left behind.
+
+    Yields:
+        The entries that were mended.
 
     Raises:
         TrackingError: Another process or machine is at it and does not come to an end.
@@ -36,8 +39,7 @@ def turn(name: str, *, wait_seconds: float = WAIT_SECONDS) -> Iterator[None]:
     path = _lock_path(name)
     try:
         with FileLock(path, timeout=wait_seconds), clear_errors(f"aliases of {name} were changed"):
-            repair(name)
-            yield
+            yield repair(name)
     except Timeout as error:
         raise TrackingError(
             f"Another process has been changing aliases of {name} for more than {wait_seconds:g} s and holds "
@@ -48,8 +50,8 @@ def turn(name: str, *, wait_seconds: float = WAIT_SECONDS) -> Iterator[None]:
 def _lock_path(name: str) -> Path:
     """One for each model of each store; a folder a user, as no user may lock the files of another."""
     store = client().tracking_uri
-    if store.startswith(SQLITE):  # one file, whichever way and from whichever folder it is named
-        store = str(Path(store.removeprefix(SQLITE)).resolve())
+    if (file := file_of(store)) is not None:  # one file, whichever way it is named
+        store = str(file.resolve())
     folder = Path(tempfile.gettempdir()) / f"melanoma-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
     return folder / f"{hashlib.sha256(f'{store} {name}'.encode()).hexdigest()[:16]}.lock"

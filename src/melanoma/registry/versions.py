@@ -30,14 +30,22 @@ Version: TypeAlias = ModelVersion  # of a registered model; callers name the typ
 
 
 def find_version(name: str, alias: str) -> Version | None:
-    """The version of registered model `name` that holds `alias`, or None."""
+    """The version of registered model `name` that holds `alias`, or None.
+
+    Raises:
+        TrackingError: The registry cannot tell: it fails, or refuses the name.
+    """
     store = client()
     try:
         return store.get_model_version_by_alias(name, alias)
     except MlflowException as error:
-        if error.error_code in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
+        # The same code says that a name is none, so the words count.
+        is_free = error.error_code == "INVALID_PARAMETER_VALUE" and f"alias {alias} not found" in str(error)
+        if is_free or error.error_code == "RESOURCE_DOES_NOT_EXIST":
             return None
-        raise
+        raise TrackingError(
+            f"The registry cannot tell which version of {name} holds the alias {alias}: {error}"
+        ) from error
 
 
 def register(name: str, model_uri: str, *, tags: Mapping[str, object]) -> Version:

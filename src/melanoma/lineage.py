@@ -1,0 +1,75 @@
+"""What a run is made from: the commit of the code and DVC's hashes of the data.
+
+Git that cannot be asked is no clean tree: the commit is then `unknown`, with the reason in git's own words.
+"""
+
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from melanoma.project import working_tree
+
+UNKNOWN = "unknown"
+COMMIT_TAG, DIRTY_TAG, PROBLEM_TAG = "git_commit", "git_dirty", "git_problem"
+
+
+def lineage_tags() -> dict[str, str]:
+    """Tags of a run: git commit, whether the tree was dirty, DVC hashes of all data.
+
+    Hashes come from `dvc.lock` and `data/raw/*.dvc`: of raw folders, records, splits, packed cohorts.
+    """
+    data = {f"dvc.{path}": digest for path, digest in data_hashes().items() if path.startswith("data/")}
+    changed, problem = ask_git("status", "--porcelain", "--untracked-files=no")
+    dirty = UNKNOWN if changed is None else str(bool(changed))
+    return data | {DIRTY_TAG: dirty} | ({PROBLEM_TAG: problem} if problem else {}) | commit_tags()
+
+
+def commit_tags() -> dict[str, str]:
+    """The tag `git_commit`; where git cannot tell it, `unknown` and the tag `git_problem`."""
+    commit, problem = ask_git("rev-parse", "HEAD")
+    return {COMMIT_TAG: commit} if commit else {COMMIT_TAG: UNKNOWN, PROBLEM_TAG: problem}
+
+
+def ask_git(*arguments: str) -> tuple[str | None, str]:
+    """What git answers about the working tree.
+
+    Returns:
+        The answer and an empty text; or None and the reason, which is also printed once a process.
+    """
+    try:
+        done = subprocess.run(
+            ["git", *arguments], cwd=working_tree(), capture_output=True, text=True, check=False
+        )
+    except OSError as error:  # no git on this machine, or it may not be run
+        return None, _warned(f"git cannot be run: {error.strerror or error}")
+    if done.returncode != 0:
+        return None, _warned(" ".join(done.stderr.split()) or f"git ended with {done.returncode}")
+    return done.stdout.strip(), ""
+
+
+@cache
+def _warned(problem: str) -> str:
+    print(
+        f"warning: git cannot say which code runs ({problem}). Runs get the tag git_commit: {UNKNOWN}, and "
+        "`python -m pipelines.trace` will not call them ok.",
+        file=sys.stderr,
+    )
+    return problem[:1000]
+
+
+def data_hashes() -> dict[str, str]:
+    """DVC's hash of each output that `dvc.lock` and `data/raw/*.dvc` record, by path."""
+    yaml, top = YAML(typ="safe", pure=True), working_tree()
+    outs: list[dict[str, Any]] = []
+    lock = top / "dvc.lock"
+    if lock.exists():
+        stages = (yaml.load(lock) or {}).get("stages", {})
+        outs += [out for stage in stages.values() for out in stage.get("outs", [])]
+    for pointer in (top / "data/raw").glob("*.dvc"):
+        for out in yaml.load(pointer).get("outs", []):
+            outs.append(out | {"path": (Path("data/raw") / out["path"]).as_posix()})
+    return {out["path"]: out["md5"] for out in outs if "md5" in out}

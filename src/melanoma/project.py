@@ -1,0 +1,114 @@
+"""Where the project lies, and the address of its tracking store.
+
+A project has one store, wherever a command runs: a relative SQLite address is resolved from the project's
+top, from any subfolder, below `mlflow run` and in the copies in which DVC runs experiments. Knows no MLflow.
+"""
+
+import os
+import re
+import sys
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+from urllib.parse import unquote
+
+import psutil
+
+STORE = "mlflow.db"  # the name that MLflow gives it, too
+DEFAULT_URI = f"sqlite:///{STORE}"
+MARKS = (".dvc", "MLproject")  # what only the top of a project holds
+EXPERIMENTS = (".dvc", "tmp", "exps")  # below it `dvc exp run --temp` and `--queue` work on copies
+SQLITE = re.compile(r"(sqlite(?:\+\w+)?:///)(?!:memory:|file:)([^?]+)(\?.*)?")
+
+
+def working_tree() -> Path:
+    """The nearest folder that is the top of a project, from the current one upwards.
+
+    Outside of every project it is the project of the script that runs, and else the current folder.
+    """
+    here = Path.cwd()
+    script = getattr(sys.modules["__main__"], "__file__", None)
+    of_script = Path(script).resolve().parents[1:2] if script else []
+    for folder in (here, *here.parents, *of_script):
+        if any((folder / mark).exists() for mark in MARKS):
+            return folder
+    return here
+
+
+def project_top() -> Path:
+    """The top of the project, also from the copies in which DVC runs queued and temporary experiments."""
+    tree = working_tree()
+    parts = tree.parts
+    for at in range(1, len(parts) - len(EXPERIMENTS) + 1):
+        if parts[at : at + len(EXPERIMENTS)] == EXPERIMENTS:
+            return Path(*parts[:at])
+    root = os.environ.get("DVC_ROOT")  # where .dvc/tmp is a link: DVC names the project in an experiment
+    return Path(root) if root and "DVC_EXP_NAME" in os.environ else tree
+
+
+def tracking_uri() -> str:
+    """`MLFLOW_TRACKING_URI`, or the project's own store; a relative SQLite address begins at its top."""
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_URI
+    match = SQLITE.fullmatch(uri)
+    if match is None:
+        return uri
+    path = _unquoted(match[2])
+    if Path(path).name == STORE and _is_default_of_mlflow_run(Path(path)):
+        path = STORE
+    return f"{match[1]}{os.path.normpath(project_top() / path)}{match[3] or ''}"
+
+
+def _unquoted(path: str) -> str:
+    """`mlflow run` hands down `/a%20b/mlflow.db` for the folder `a b`; SQLite would take that literally."""
+    plain = unquote(path)
+    is_quoted = plain != path and Path(plain).parent.is_dir() and not Path(path).is_file()
+    return plain if is_quoted else path
+
+
+def _is_default_of_mlflow_run(path: Path) -> bool:
+    """Whether nobody chose `path`: `mlflow run` made it from its own current folder and handed it down.
+
+    A project that `mlflow run` fetched into a temporary folder keeps it: that folder is no place for a store.
+    """
+    if "MLFLOW_RUN_ID" not in os.environ or _is_fetched(project_top()):
+        return False
+    with suppress(psutil.Error, OSError):
+        for parent in psutil.Process().parents():
+            environment = parent.environ()
+            if "MLFLOW_RUN_ID" not in environment:
+                return not environment.get("MLFLOW_TRACKING_URI") and path.parent == Path(parent.cwd())
+    return False
+
+
+def _is_fetched(top: Path) -> bool:
+    """Whether `mlflow run` cloned the project just now, into a temporary folder as Python names them."""
+    temporary = Path(tempfile.gettempdir()).resolve()
+    inside = top.relative_to(temporary).parts[:1] if top.is_relative_to(temporary) else ()
+    return any(re.fullmatch(r"tmp\w{8}", name) for name in inside) and not (top / STORE).exists()
+
+
+def file_of(uri: str) -> Path | None:
+    """The file of a SQLite store; None of any other."""
+    match = SQLITE.fullmatch(uri)
+    return Path(match[2]) if match else None
+
+
+def cache_of_main_worktree(tree: Path) -> Path | None:
+    """DVC's cache of the main checkout, where `tree` is a git worktree that has none of its own yet."""
+    pointer, own = tree / ".git", tree / ".dvc" / "cache"
+    if not pointer.is_file() or own.exists():
+        return None
+    git_folder = Path(pointer.read_text(encoding="utf-8").strip().removeprefix("gitdir: "))
+    cache = git_folder.parents[2] / ".dvc" / "cache"  # below .git/worktrees/<name>
+    local = tree / ".dvc" / "config.local"
+    is_set = local.is_file() and "dir =" in local.read_text(encoding="utf-8")
+    is_worktree = git_folder.parent.name == "worktrees"
+    return cache if is_worktree and cache.is_dir() and not is_set else None
+
+
+def how_to_share(cache: Path) -> str:
+    """What to do in a git worktree so that DVC finds what the main checkout has."""
+    return (
+        f"this is a git worktree, whose DVC cache is empty. To use that of the main checkout: `dvc cache dir "
+        f"--local {cache}`, then `dvc checkout`."
+    )

@@ -1,0 +1,304 @@
+"""Whether a SQLite tracking store still lies where it was made, and how it is let to another place.
+
+MLflow writes the folders of artifacts into its store as absolute paths. A store that was moved or copied
+would therefore serve nothing, or write into the project that it came from. The table `melanoma_home` of the
+file says where it was made. Knows no MLflow: the check is cheap and comes before MLflow opens the file.
+"""
+
+import os
+import re
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, unquote
+
+from filelock import FileLock
+
+from melanoma.errors import TrackingError, first_offenders
+
+ARTIFACTS = "mlruns"  # beside the file
+ARTIFACT_ROOT = "_MLFLOW_SERVER_ARTIFACT_ROOT"  # without it MLflow takes `./mlruns` of the current folder
+WAIT_SECONDS = 20.0  # for another process that writes, as MLflow waits
+# Where MLflow keeps the places of artifacts, by table.
+PLACES = {
+    "experiments": ("artifact_location",),
+    "runs": ("artifact_uri",),
+    "logged_models": ("artifact_location",),
+    "model_versions": ("source", "storage_location"),
+}
+HOLDERS = ("runs", "logged_models", "model_versions")  # a store without rows there holds nothing yet
+# Names of tables and columns in queries below come from these two, or from SQLite itself: hence `noqa: S608`.
+
+
+@contextmanager
+def opening(file: Path) -> Iterator[None]:
+    """While MLflow opens the store: it is at home, made by one process only, its artifacts beside it.
+
+    Raises:
+        TrackingError: See `require_at_home`.
+    """
+    file.parent.mkdir(parents=True, exist_ok=True)
+    before = os.environ.get(ARTIFACT_ROOT)
+    with _alone(file):
+        require_at_home(file)
+        os.environ[ARTIFACT_ROOT] = before or str(file.parent / ARTIFACTS)
+        try:
+            yield
+        finally:
+            if before is None:
+                del os.environ[ARTIFACT_ROOT]
+    record_home(file)
+
+
+def _alone(file: Path) -> AbstractContextManager[object]:
+    """Who finds no store makes its tables, which two processes must not do at once."""
+    return nullcontext() if file.is_file() and file.stat().st_size else FileLock(f"{file}.lock")
+
+
+def require_at_home(file: Path) -> None:
+    """Refuse a store that was moved or copied since it was made; nothing is written then.
+
+    A store that holds no run and no model yet is let to its new place, as nothing can be lost.
+
+    Raises:
+        TrackingError: Its artifacts are named at another place. Says which command lets it go on here.
+    """
+    if not file.is_file():
+        return
+    with _opened(file) as store:
+        old = foreign_folders(store, file)
+        if not old:
+            return
+        if _is_empty(store):
+            _rewrite(store, file, old)
+            return
+    raise TrackingError(
+        f"The tracking store {file} was moved or copied here: its runs and models keep their artifacts in "
+        f"{first_offenders(folder / ARTIFACTS for folder in old)}. Nothing was written. Run `python -m "
+        "pipelines.relocate --dry-run` to see what has to change, then `python -m pipelines.relocate`: it "
+        f"lets the store name {file.parent / ARTIFACTS}. (A folder that is mounted under another path counts "
+        "as moved: use it under one path, or set MLFLOW_TRACKING_URI to a server.)"
+    )
+
+
+def record_home(file: Path) -> None:
+    """Note in the store where it lies, unless that is noted already or the file is read-only."""
+    with _opened(file) as store, suppress(sqlite3.OperationalError):
+        if _home(store) != _folder(file):
+            with store:
+                _note_home(store, file)
+
+
+@dataclass(frozen=True)
+class Relocation:
+    """What `relocate` changed, or would change.
+
+    Attributes:
+        old: Folders of the project that the store named.
+        num_changed: Paths, by `table.column`.
+        num_lost: Folders of models that lie neither at the old nor at the new place.
+        backup: Copy of the file as it was; None of a dry run, or where nothing changed.
+    """
+
+    old: list[Path]
+    num_changed: dict[str, int]
+    num_lost: int
+    backup: Path | None
+
+
+def relocate(file: Path, *, is_dry_run: bool) -> Relocation:
+    """Let a store that was moved or copied name the artifacts beside it, in one transaction.
+
+    Args:
+        file: Of the SQLite store.
+        is_dry_run: Change nothing.
+
+    Raises:
+        TrackingError: Artifacts lie at the old place only, or the file cannot be read or written.
+    """
+    with _opened(file) as store:
+        old = foreign_folders(store, file)
+        moves = {path: new for path in _local_paths(store) if (new := _moved(path, file, old)) != path}
+        _require_nothing_left(moves, file)
+        num_lost = sum("models" in path.parts[-3:] and not new.exists() for path, new in moves.items())
+        if is_dry_run or not old:
+            return Relocation(old, _count(store, file, old), num_lost, None)
+        backup = _back_up(store, file)
+        return Relocation(old, _rewrite(store, file, old), num_lost, backup)
+
+
+def _require_nothing_left(moves: dict[Path, Path], file: Path) -> None:
+    left = [path for path, new in moves.items() if path.exists() and not new.exists()]
+    if left:
+        raise TrackingError(
+            f"{len(left)} folders of artifacts lie at the old place only: {first_offenders(left)}. Nothing "
+            f"was changed. Copy what lies there to {file.parent / ARTIFACTS}, then run this again."
+        )
+
+
+def foreign_folders(store: sqlite3.Connection, file: Path) -> list[Path]:
+    """The folders of projects, other than that of `file`, in which the store names artifacts.
+
+    Where the store has a note of its home, that is the only one, and none where it is at home: artifacts
+    elsewhere were then chosen. A store without a note is judged by what lies in the folders that it names.
+    """
+    here, home = _folder(file), _home(store)
+    if home == here:
+        return []
+    paths = _local_paths(store)
+    if home is not None:
+        return [home] if any(_is_of(path, home, here) for path in paths) else []
+    outside = [path for path in paths if not path.is_relative_to(here)]
+    return sorted({folder for path in outside if (folder := _left_folder(path, file)) is not None})
+
+
+def _is_of(path: Path, old: Path, here: Path) -> bool:
+    """Whether `path` belongs to the old place; of two places inside each other, to the inner one."""
+    if here.is_relative_to(old) and path.is_relative_to(here):
+        return False
+    return path.is_relative_to(old)
+
+
+def _left_folder(path: Path, file: Path) -> Path | None:
+    """The project that `path` of artifacts belonged to, where it is another place of this one."""
+    if ARTIFACTS not in path.parts:
+        return None
+    at = len(path.parts) - 1 - path.parts[::-1].index(ARTIFACTS)
+    folder, rest = Path(*path.parts[:at]), Path(*path.parts[at:])
+    if len(rest.parts) < 3:  # of an experiment: its number is that of others too; ids of runs are unique
+        return None
+    is_here = (_folder(file) / rest).exists()
+    return folder if is_here or _is_named(path, folder / file.name) else None
+
+
+def _is_named(path: Path, other: Path) -> bool:
+    """Whether another store, if there is one, names the same folder: then one is a copy of the other."""
+    if not other.is_file():
+        return False
+    with _opened(other) as store:
+        return path in _local_paths(store)
+
+
+def _folder(file: Path) -> Path:
+    return file.parent.resolve()
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[sqlite3.Connection]:
+    try:
+        with closing(sqlite3.connect(file, timeout=WAIT_SECONDS)) as store:
+            yield store
+    except sqlite3.Error as error:
+        raise TrackingError(
+            f"The tracking store {file} cannot be used: {error}. Expected a SQLite file of MLflow that can "
+            "be read and written. Bring it back from a backup, or set MLFLOW_TRACKING_URI to another store."
+        ) from error
+
+
+def _home(store: sqlite3.Connection) -> Path | None:
+    if "melanoma_home" not in _tables(store):
+        return None
+    found = store.execute("SELECT folder FROM melanoma_home").fetchone()
+    return Path(found[0]) if found else None
+
+
+def _note_home(store: sqlite3.Connection, file: Path) -> None:
+    store.execute("CREATE TABLE IF NOT EXISTS melanoma_home (folder TEXT NOT NULL)")
+    store.execute("DELETE FROM melanoma_home")
+    store.execute("INSERT INTO melanoma_home VALUES (?)", (str(_folder(file)),))
+
+
+def _tables(store: sqlite3.Connection) -> set[str]:
+    return {name for (name,) in store.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+
+
+def _columns(store: sqlite3.Connection) -> list[tuple[str, str]]:
+    """Table and column of all places of artifacts that this version of MLflow's tables has."""
+    present = _tables(store) & PLACES.keys()
+    return [
+        (table, column)
+        for table in sorted(present)
+        for (_, column, *_rest) in store.execute(f"PRAGMA table_info({table})")
+        if column in PLACES[table]
+    ]
+
+
+def _is_empty(store: sqlite3.Connection) -> bool:
+    present = _tables(store)
+    return not any(
+        store.execute(f"SELECT 1 FROM {table} LIMIT 1").fetchone()  # noqa: S608
+        for table in HOLDERS
+        if table in present
+    )
+
+
+def _local_paths(store: sqlite3.Connection) -> list[Path]:
+    """All different local folders that the store names, in their order."""
+    values = {
+        value
+        for table, column in _columns(store)
+        for (value,) in store.execute(f"SELECT DISTINCT {column} FROM {table}")  # noqa: S608
+    }
+    return sorted({path for value in values if (path := _local_path(value)) is not None})
+
+
+def _local_path(value: object) -> Path | None:
+    """The folder that a place of artifacts names: an absolute path or a `file:` address."""
+    if not isinstance(value, str):
+        return None
+    if value.startswith("file:"):
+        value = unquote(re.sub(r"^file:(//)?", "", value))
+    return Path(value) if value.startswith("/") else None
+
+
+def _moved(path: Path, file: Path, old: list[Path]) -> Path:
+    """`path`, below the folder of `file` where it was below one of the old ones."""
+    here = _folder(file)
+    for folder in old:
+        if _is_of(path, folder, here):
+            return here / path.relative_to(folder)
+    return path
+
+
+def _relocated(value: Any, file: Path, old: list[Path]) -> Any:
+    """A place of artifacts as the store shall name it, in the form that it has."""
+    path = _local_path(value)
+    if path is None or (new := _moved(path, file, old)) == path:
+        return value
+    scheme = re.match(r"(file:(?://)?)?", str(value))
+    return f"{scheme[0]}{quote(str(new))}" if scheme and scheme[0] else str(new)
+
+
+def _count(store: sqlite3.Connection, file: Path, old: list[Path]) -> dict[str, int]:
+    """How many values of each column would change."""
+    counted = {}
+    for table, column in _columns(store):
+        values = [value for (value,) in store.execute(f"SELECT {column} FROM {table}")]  # noqa: S608
+        counted[f"{table}.{column}"] = sum(_relocated(value, file, old) != value for value in values)
+    return counted
+
+
+def _rewrite(store: sqlite3.Connection, file: Path, old: list[Path]) -> dict[str, int]:
+    """Change all places of artifacts and note the new home, whole or not at all."""
+    store.create_function("relocated", 1, lambda value: _relocated(value, file, old), deterministic=True)
+    with store:
+        store.execute("BEGIN IMMEDIATE")
+        counted = _count(store, file, old)
+        for table, column in _columns(store):
+            store.execute(f"UPDATE {table} SET {column} = relocated({column})")  # noqa: S608
+        _note_home(store, file)
+    return counted
+
+
+def _back_up(store: sqlite3.Connection, file: Path) -> Path:
+    backup = file.with_name(f"{file.name}.before-relocate-{datetime.now(UTC):%Y%m%dT%H%M%S}")
+    backup.touch(mode=0o600)
+    with closing(sqlite3.connect(backup)) as copy:
+        store.backup(copy)
+    shutil.copymode(file, backup)
+    return backup
