@@ -1,14 +1,16 @@
 """Ask a served model over HTTP. Does not travel with it."""
 
 import base64
+import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import requests
 
-from melanoma.errors import TrackingError
+from melanoma.errors import TrackingError, first_offenders
 
 TIMEOUT_SECONDS = 120
+DIGEST = "image_sha256"  # in each row of an answer
 
 
 def request_body(images: Mapping[str, bytes]) -> dict[str, Any]:
@@ -49,11 +51,24 @@ def score_images(url: str, images: Mapping[str, bytes]) -> Sequence[Mapping[str,
     response = post_images(url, images)
     if not response.ok:
         raise TrackingError(f"{url} answered {response.status_code}: {response.text[:500]}")
+    digests = {image_id: hashlib.sha256(encoded).hexdigest() for image_id, encoded in images.items()}
     try:
         rows: list[dict[str, Any]] = response.json()["predictions"]
         answered = [row["image_id"] for row in rows]
+        other = [row["image_id"] for row in rows if not _is_about(row, digests)]
     except (ValueError, KeyError, TypeError) as error:
         raise TrackingError(f"{url} is no server of this project's models: {response.text[:500]}") from error
+    if other:
+        raise TrackingError(f"{url} answered about other images than those posted: {first_offenders(other)}.")
     if answered != list(images):
         raise TrackingError(f"{url} answered {len(answered)} rows that are not the {len(images)} posted.")
     return rows
+
+
+def _is_about(row: Mapping[str, Any], digests: Mapping[str, str]) -> bool:
+    """Whether an answer names the digest of the image that was posted with its id.
+
+    Models that were logged before answers had a digest name none.
+    """
+    expected = digests.get(row["image_id"])
+    return bool(row.get(DIGEST, expected) == expected)
