@@ -10,6 +10,7 @@ import pytest
 
 from melanoma import tracking
 from melanoma.errors import TrackingError
+from melanoma.fingerprint import FILES_TAG, digest_of_files
 from melanoma.registry import ledger, moves, versions
 from melanoma.registry.ledger import PROMOTE, RELEASE, ROLLBACK
 from melanoma.registry.versions import PRODUCTION, STAGING
@@ -270,3 +271,16 @@ def test_moves_that_failed_are_not_on_the_way_back(three):
     ledger.end(three.enter_unfinished(2), problem="cut off before the alias moved")
     three.move(3)
     assert moves.way_back(NAME, STAGING) == [1, 3]
+
+
+def test_a_move_keeps_the_digest_of_the_files_that_the_alias_moves_to(shelf):
+    number = shelf.register()
+    shelf.move(number)
+    (entry,) = ledger.moves(NAME)
+    assert entry.tags[FILES_TAG] == digest_of_files(shelf.model(number))
+
+
+def test_a_move_to_a_version_without_a_digest_says_so_by_a_blank(shelf):
+    shelf.move(shelf.register(**{FILES_TAG: None}))
+    (entry,) = ledger.moves(NAME)
+    assert entry.tags[FILES_TAG] == ""

@@ -18,6 +18,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from melanoma.errors import TrackingError
+from melanoma.fingerprint import FILES_TAG
 from melanoma.project import file_of
 from melanoma.registry import ledger, versions
 from melanoma.tracking import clear_errors, client
@@ -124,7 +125,8 @@ def move_alias(
     last = ledger.moves(name, alias)[-1:]
     if previous == version and last and last[0].version == version:
         return previous
-    tags = {"alias": alias, "version": version, "previous_version": previous}
+    digest = versions.get_version(name, version).tags.get(FILES_TAG)
+    tags = {"alias": alias, "version": version, "previous_version": previous, FILES_TAG: digest}
     entered = ledger.add(name, kind, by=by, reason=reason, tags=tags, evidence=evidence, is_over=False)
     rivals = [entry for entry in ledger.unfinished(name) if entry.run_id != entered]
     if rivals or holder_of(name, alias) != previous:
