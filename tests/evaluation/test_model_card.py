@@ -21,7 +21,7 @@ def sources(index, scores, settings, described, rules):
         index, scores, settings, described=described, cohort="toy", is_synthetic=False, selected="tuned"
     )
     rows = index[index["split"] == TEST]
-    probability = scores["tuned"][(index["split"] == TEST).to_numpy()]
+    probability = scores["tuned"].loc[rows["image_id"]].to_numpy()
     contest = gate.Contest(
         rows["target"].to_numpy(), rows["group_id"].to_numpy(), probability, None, probability
     )
