@@ -112,7 +112,7 @@ def _check_path(version: _versions.Version, path: str, oid: str, now: str | None
         fault = _fault(version, path, oid)
     except MelanomaError as error:
         reason = f"not whole in DVC's cache, and the remote cannot be asked: {error}"
-        return Check(what, reason, is_known=False)
+        return Check(what, reason + _versions.hint_at_cache(), is_known=False)
     return Check(what, fault)
 
 
@@ -137,4 +137,5 @@ def _fault(version: _versions.Version, path: str, oid: str) -> str | None:
         faults = remote.find_faults([name for name in objects if not version.is_cached(name)])
     if not faults:
         return None
-    return f"neither in DVC's cache nor whole in the remote: {_versions.describe(faults, objects)}"
+    where = "neither in DVC's cache nor whole in the remote"
+    return f"{where}: {_versions.describe(faults, objects)}{_versions.hint_at_cache()}"

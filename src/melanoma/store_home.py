@@ -44,8 +44,8 @@ def opening(file: Path) -> Iterator[None]:
     """
     file.parent.mkdir(parents=True, exist_ok=True)
     before = os.environ.get(ARTIFACT_ROOT)
+    require_at_home(file)
     with _alone(file):
-        require_at_home(file)
         os.environ[ARTIFACT_ROOT] = before or str(file.parent / ARTIFACTS)
         try:
             yield
@@ -56,8 +56,15 @@ def opening(file: Path) -> Iterator[None]:
 
 
 def _alone(file: Path) -> AbstractContextManager[object]:
-    """Who finds no store makes its tables, which two processes must not do at once."""
-    return nullcontext() if file.is_file() and file.stat().st_size else FileLock(f"{file}.lock")
+    """Who finds no whole store makes its tables, which two processes must not do at once."""
+    if not os.access(file.parent, os.W_OK) or (file.is_file() and _is_noted(file)):
+        return nullcontext()
+    return FileLock(f"{file}.lock")
+
+
+def _is_noted(file: Path) -> bool:
+    with _opened(file) as store:
+        return _home(store) is not None
 
 
 def require_at_home(file: Path) -> None:
