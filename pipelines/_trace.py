@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from melanoma.errors import MelanomaError
-from melanoma.lineage import COMMIT_TAG, DIRTY_TAG, PROBLEM_TAG, UNKNOWN, data_hashes
+from melanoma.lineage import COMMIT_TAG, DIRTY_TAG, PROBLEM_TAG, UNKNOWN, data_hashes, find_commit
 from melanoma.registry.origin import Origin
 from pipelines import _remotes, _versions
 
@@ -84,13 +84,16 @@ class Check:
 
 
 def check_code(found: Origin) -> Check:
-    """Whether the run knows its commit, and whether the working tree had other changes."""
+    """Whether the run knows its commit and what was changed then, and git has that commit still."""
     commit, dirty = (found.tags.get(tag, UNKNOWN) for tag in (COMMIT_TAG, DIRTY_TAG))
-    if UNKNOWN not in (commit, dirty):
-        return Check(f"code {commit}")
-    what = "commit" if commit == UNKNOWN else "state of the working tree"
-    reason = found.tags.get(PROBLEM_TAG, "the run does not say why")
-    return Check("code", f"its {what} is not known: {reason}", is_known=False)
+    if UNKNOWN in (commit, dirty):
+        what = "commit" if commit == UNKNOWN else "state of the working tree"
+        reason = found.tags.get(PROBLEM_TAG, "the run does not say why")
+        return Check("code", f"its {what} is not known: {reason}", is_known=False)
+    is_here, reason = find_commit(commit)
+    if is_here is None:
+        return Check("code", f"git cannot say whether it has commit {commit}: {reason}", is_known=False)
+    return Check("code", None if is_here else f"git has no commit {commit} here; fetch it: `git fetch --all`")
 
 
 def check_data(found: Origin) -> list[Check]:
@@ -112,7 +115,7 @@ def _check_path(version: _versions.Version, path: str, oid: str, now: str | None
         fault = _fault(version, path, oid)
     except MelanomaError as error:
         reason = f"not whole in DVC's cache, and the remote cannot be asked: {error}"
-        return Check(what, reason, is_known=False)
+        return Check(what, reason + _versions.hint_at_cache(), is_known=False)
     return Check(what, fault)
 
 
@@ -137,4 +140,5 @@ def _fault(version: _versions.Version, path: str, oid: str) -> str | None:
         faults = remote.find_faults([name for name in objects if not version.is_cached(name)])
     if not faults:
         return None
-    return f"neither in DVC's cache nor whole in the remote: {_versions.describe(faults, objects)}"
+    where = "neither in DVC's cache nor whole in the remote"
+    return f"{where}: {_versions.describe(faults, objects)}{_versions.hint_at_cache()}"

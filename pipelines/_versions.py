@@ -14,7 +14,7 @@ from dvc.repo import Repo
 
 from melanoma import storage
 from melanoma.errors import DataError, StorageError, first_offenders
-from melanoma.project import working_tree
+from melanoma.project import cache_of_main_worktree, how_to_share, working_tree
 
 FOLDER_SUFFIX = ".dir"
 OBJECTS = "files/md5/"  # below the URL of a remote
@@ -136,7 +136,14 @@ def require_whole(store: storage.Store, objects: dict[str, str]) -> None:
             f"What belongs to this version lies whole neither in {store} nor in DVC's cache here: "
             f"{describe(faults, objects)}. Run `make data-push` in a checkout that holds it. Or make it "
             "anew: data/raw/<dataset> with `python -m pipelines.fetch`, all else with `dvc repro`."
+            f"{hint_at_cache()}"
         )
+
+
+def hint_at_cache() -> str:
+    """In a git worktree whose cache is empty: where the cache of the main checkout is; else nothing."""
+    cache = cache_of_main_worktree(working_tree())
+    return "" if cache is None else f" Note: {how_to_share(cache)}"
 
 
 def describe(faults: dict[str, str], objects: dict[str, str]) -> str:

@@ -11,7 +11,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from rich.console import Console
 from rich.table import Table
 
-from melanoma.errors import DataError
+from melanoma.errors import DataError, first_offenders
 from melanoma.registry import ledger, moves, versions
 from pipelines import _cli, _registry
 
@@ -33,6 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     console = Console(width=width, highlight=False, markup=False, emoji=False)  # reasons are shown as written
     _require_past(args.on)
     entries = ledger.entries(args.model)
+    _warn_of_deleted(console, args.model)
     if not entries:
         versions.require_model(args.model)
     if args.on is None:
@@ -102,6 +103,17 @@ def _require_past(day: date | None) -> None:
 
 def _version(number: int | None) -> str:
     return "no version" if number is None else f"version {number}"
+
+
+def _warn_of_deleted(console: Console, name: str) -> None:
+    deleted = ledger.entries(name, is_deleted=True)
+    if deleted:
+        console.print(
+            f"warning: {len(deleted)} entries were deleted in the tracking store, so what follows is not the "
+            "whole history. Bring each back with `mlflow runs restore --run-id <id>`: "
+            f"{first_offenders(entry.run_id for entry in deleted)}",
+            soft_wrap=True,
+        )
 
 
 def _warn(console: Console, name: str, alias: str, done: list[ledger.Entry]) -> None:

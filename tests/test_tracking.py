@@ -320,3 +320,13 @@ def test_a_deleted_run_that_is_replaced_is_named(store, capsys):
 def test_a_registry_that_refuses_a_name_is_not_one_without_a_holder(store):
     with pytest.raises(TrackingError, match="cannot tell which version of  holds the alias staging"):
         versions.find_version("", versions.STAGING)
+
+
+def test_a_deleted_run_is_not_found_by_its_tag_and_that_is_said(store, capsys):
+    with open_run(tags={"training_id": "a"}) as run:
+        pass
+    store.delete_run(run.run_id)
+    assert tracking.find_run("e", tag="training_id", value="b") is None
+    assert capsys.readouterr().err == ""
+    assert tracking.find_run("e", tag="training_id", value="a") is None
+    assert f"mlflow runs restore --run-id {run.run_id}`. Otherwise" in capsys.readouterr().err

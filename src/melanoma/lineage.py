@@ -34,20 +34,33 @@ def commit_tags() -> dict[str, str]:
     return {COMMIT_TAG: commit} if commit else {COMMIT_TAG: UNKNOWN, PROBLEM_TAG: problem}
 
 
+def find_commit(commit: str) -> tuple[bool | None, str]:
+    """Whether git has a commit here; None and the reason where it cannot be asked."""
+    head, problem = ask_git("rev-parse", "HEAD")
+    if head is None:
+        return None, problem
+    return _run_git("cat-file", "-e", f"{commit}^{{commit}}")[0] is not None, ""
+
+
 def ask_git(*arguments: str) -> tuple[str | None, str]:
     """What git answers about the working tree.
 
     Returns:
         The answer and an empty text; or None and the reason, which is also printed once a process.
     """
+    answer, problem = _run_git(*arguments)
+    return answer, problem if answer is not None else _warned(problem)
+
+
+def _run_git(*arguments: str) -> tuple[str | None, str]:
     try:
         done = subprocess.run(
             ["git", *arguments], cwd=working_tree(), capture_output=True, text=True, check=False
         )
     except OSError as error:  # no git on this machine, or it may not be run
-        return None, _warned(f"git cannot be run: {error.strerror or error}")
+        return None, f"git cannot be run: {error.strerror or error}"
     if done.returncode != 0:
-        return None, _warned(" ".join(done.stderr.split()) or f"git ended with {done.returncode}")
+        return None, " ".join(done.stderr.split()) or f"git ended with {done.returncode}"
     return done.stdout.strip(), ""
 
 

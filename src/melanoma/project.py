@@ -96,7 +96,7 @@ def file_of(uri: str) -> Path | None:
 def cache_of_main_worktree(tree: Path) -> Path | None:
     """DVC's cache of the main checkout, where `tree` is a git worktree that has none of its own yet."""
     pointer, own = tree / ".git", tree / ".dvc" / "cache"
-    if not pointer.is_file() or own.exists():
+    if not pointer.is_file() or any(path.is_file() for path in own.rglob("*")):
         return None
     git_folder = Path(pointer.read_text(encoding="utf-8").strip().removeprefix("gitdir: "))
     cache = git_folder.parents[2] / ".dvc" / "cache"  # below .git/worktrees/<name>

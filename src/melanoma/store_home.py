@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import sqlite3
+import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
@@ -32,6 +33,7 @@ PLACES = {
     "model_versions": ("source", "storage_location"),
 }
 HOLDERS = ("runs", "logged_models", "model_versions")  # a store without rows there holds nothing yet
+_threads = threading.Lock()  # the environment is that of all threads
 # Names of tables and columns in queries below come from these two, or from SQLite itself: hence `noqa: S608`.
 
 
@@ -43,9 +45,9 @@ def opening(file: Path) -> Iterator[None]:
         TrackingError: See `require_at_home`.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
-    before = os.environ.get(ARTIFACT_ROOT)
-    with _alone(file):
-        require_at_home(file)
+    require_at_home(file)
+    with _alone(file), _threads:
+        before = os.environ.get(ARTIFACT_ROOT)
         os.environ[ARTIFACT_ROOT] = before or str(file.parent / ARTIFACTS)
         try:
             yield
@@ -56,8 +58,15 @@ def opening(file: Path) -> Iterator[None]:
 
 
 def _alone(file: Path) -> AbstractContextManager[object]:
-    """Who finds no store makes its tables, which two processes must not do at once."""
-    return nullcontext() if file.is_file() and file.stat().st_size else FileLock(f"{file}.lock")
+    """Who finds no whole store makes its tables, which two processes must not do at once."""
+    if not os.access(file.parent, os.W_OK) or (file.is_file() and _is_noted(file)):
+        return nullcontext()
+    return FileLock(f"{file}.lock")
+
+
+def _is_noted(file: Path) -> bool:
+    with _opened(file) as store:
+        return _home(store) is not None
 
 
 def require_at_home(file: Path) -> None:

@@ -279,13 +279,21 @@ def children(parent: Run) -> list[Child]:
 
 
 def find_run(experiment: str, *, tag: str, value: str) -> str | None:
-    """The id of the run of `experiment` whose `tag` has this value, or None."""
+    """The id of the run of `experiment` whose `tag` has this value, or None.
+
+    A run that was deleted is not found, which is said on stderr with how to restore it.
+    """
     store = client()
     found = store.get_experiment_by_name(experiment)
     if found is None:
         return None
-    runs = store.search_runs([found.experiment_id], f"tags.`{tag}` = '{value}'", max_results=1)
-    return str(runs[0].info.run_id) if runs else None
+    query = [found.experiment_id], f"tags.`{tag}` = '{value}'"
+    runs = store.search_runs(*query, max_results=1)
+    if runs:
+        return str(runs[0].info.run_id)
+    for run in store.search_runs(*query, ViewType.DELETED_ONLY, max_results=1):
+        print(f"warning: {_deleted(store, run)} Otherwise a new one takes its place.", file=sys.stderr)
+    return None
 
 
 def end_abandoned_run(run_id: str) -> None:
@@ -320,7 +328,7 @@ def _deleted(store: MlflowClient, run: MlflowRun) -> str:
     return (
         f"Run {run.info.run_id} was deleted in the tracking store {store.tracking_uri}"
         f"{f', with its experiment {experiment.name}' if is_whole else ''}. Bring it back: "
-        f"MLFLOW_TRACKING_URI={store.tracking_uri} mlflow {command}"
+        f"`MLFLOW_TRACKING_URI={store.tracking_uri} mlflow {command}`."
     )
 
 

@@ -2,6 +2,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from melanoma import tracking
 from melanoma.registry import ledger, versions
 from melanoma.registry.versions import PRODUCTION, STAGING
 from pipelines import _cli, history
@@ -159,3 +160,13 @@ def test_a_registry_that_is_down_is_named(shelf, monkeypatch, capsys):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     assert _cli.run(history.main, [NAME]) == 1
     assert "The tracking store http://127.0.0.1:9 does not answer" in capsys.readouterr().err
+
+
+def test_entries_that_somebody_deleted_are_told_with_how_to_bring_them_back(served, told):
+    entry = ledger.entries(NAME)[0]
+    tracking.client().delete_run(entry.run_id)
+    out = told()
+    assert "warning: 1 entries were deleted in the tracking store" in out
+    assert entry.run_id in out
+    tracking.client().restore_run(entry.run_id)
+    assert "deleted" not in told()

@@ -1,7 +1,9 @@
 import json
 from pathlib import Path
 
+from melanoma import tracking
 from pipelines import _cli, summary
+from tests.pipelines import workspace as ws
 
 
 def test_it_prints_results_with_intervals_and_where_to_look(at_workspace, capsys):
@@ -29,3 +31,28 @@ def test_without_results_it_says_how_to_make_them(broken, capsys):
     Path("reports/headlines/sample.json").unlink()
     assert _cli.run(summary.main, []) == 1
     assert "dvc repro" in capsys.readouterr().err
+
+
+def test_the_registry_is_asked_who_holds_staging_now(workspace, tmp_path, capsys):
+    folder = ws.copy_with_store(workspace, tmp_path / "copy")
+    with ws.inside(folder):
+        promotion = json.loads(Path("reports/sample/promotion.json").read_text())
+        assert _cli.run(summary.main, []) == 0
+        assert "staging now" not in capsys.readouterr().out
+        name = promotion["registered_model"]
+        tracking.client().delete_registered_model_alias(name, "staging")
+        assert _cli.run(summary.main, []) == 0
+        said = " ".join(capsys.readouterr().out.split())
+        assert f"no version holds staging now, not version {promotion['version']} of these results" in said
+
+
+def test_where_the_registry_cannot_be_asked_the_results_are_still_printed(broken, capsys, monkeypatch):
+    assert _cli.run(summary.main, []) == 0
+    assert f"there is no tracking store {broken}/mlflow.db" in " ".join(capsys.readouterr().out.split())
+    assert not Path("mlflow.db").exists()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    assert _cli.run(summary.main, []) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert (
+        "who holds staging now cannot be asked: The tracking store http://127.0.0.1:9 does not answer" in said
+    )

@@ -235,6 +235,19 @@ def test_code_that_nobody_can_tell_is_not_ok_though_all_data_are(version, told, 
     assert "[trace] 2 of 2 checks of data ok; code: its" in out
 
 
+def test_a_commit_that_git_does_not_have_any_more_is_not_ok(version, told):
+    tracking.client().set_tag(version.tags["run_id"], "git_commit", "1" * 40)
+    out = told(exit_code=1)
+    assert f"  NOT OK    code: git has no commit {'1' * 40} here" in out
+    assert "[trace] 2 of 2 checks of data ok; code: git has no commit" in out
+
+
+def test_git_that_refuses_now_is_not_taken_for_one_that_has_the_commit(version, told, monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    out = told(exit_code=1)
+    assert "  NOT KNOWN code: git cannot say whether it has commit" in out
+
+
 def test_a_deleted_run_is_restored_and_one_of_another_store_is_not_trained_again_in_vain(version, told):
     store, run_id = tracking.client(), version.tags["run_id"]
     store.delete_run(run_id)

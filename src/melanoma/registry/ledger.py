@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from mlflow.entities import Run
+from mlflow.entities import Run, ViewType
 
 from melanoma.lineage import commit_tags
 from melanoma.tracking import FAILED, FINISHED, NAME_TAG, PAGE, RUNNING, client, experiment_id
@@ -130,13 +130,15 @@ def end(run_id: str, *, problem: str | None = None) -> None:
     store.set_terminated(run_id, FINISHED if problem is None else FAILED)
 
 
-def entries(name: str | None = None, **tags: str) -> list[Entry]:
+def entries(name: str | None = None, *, is_deleted: bool = False, **tags: str) -> list[Entry]:
     """Entries of one registered model, or of all; the oldest first.
 
     Args:
         name: Of the registered model.
+        is_deleted: Those that somebody deleted in the store, instead of the others.
         tags: Which they must have.
     """
+    view = ViewType.DELETED_ONLY if is_deleted else ViewType.ACTIVE_ONLY
     store = client()
     ledger = experiment_id(store, EXPERIMENT)
     wanted = tags | ({"registered_model": name} if name else {})
@@ -144,9 +146,7 @@ def entries(name: str | None = None, **tags: str) -> list[Entry]:
     found: list[Entry] = []
     token: str | None = ""
     while token is not None:
-        page = store.search_runs(
-            [ledger], query, max_results=PAGE, page_token=token or None, order_by=["start_time ASC"]
-        )
+        page = store.search_runs([ledger], query, view, PAGE, ["start_time ASC"], page_token=token or None)
         found += [_entry(run) for run in page]
         token = page.token or None
     return found
