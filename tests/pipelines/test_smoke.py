@@ -138,8 +138,8 @@ def test_on_a_bound_between_two_decisions_either_passes(evaluated, capsys):
 
 def test_a_server_that_takes_what_is_no_image_fails(evaluated, capsys):
     class Careless(Model):
-        def answer(self, images, image_ids, params):
-            return super().answer([b"0.5"] * len(images), image_ids, params)
+        def answer(self, images, image_ids, params, *, decoding):
+            return super().answer([b"0.5"] * len(images), image_ids, params, decoding=decoding)
 
     with serving(Careless()) as url:
         assert run(url) == 1
@@ -148,9 +148,9 @@ def test_a_server_that_takes_what_is_no_image_fails(evaluated, capsys):
 
 def test_a_server_that_loses_a_row_fails(evaluated, capsys):
     class Losing(Model):
-        def answer(self, images, image_ids, params):
+        def answer(self, images, image_ids, params, *, decoding):
             lost = int(len(images) > 1)
-            return super().answer(images[lost:], image_ids[lost:], params)
+            return super().answer(images[lost:], image_ids[lost:], params, decoding=decoding)
 
     with serving(Losing()) as url:
         assert run(url) == 1

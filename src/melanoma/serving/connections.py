@@ -19,7 +19,7 @@ PROTOCOLS = {
 LOOK_SECONDS = 0.5
 # After a refusal the rest of the body is read and dropped for a while: a client that still sends would find
 # the connection broken, and not see the refusal.
-LINGER_SECONDS = 5.0
+LINGER_SECONDS = 3.0
 BUSY_ANSWER = (
     b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 )

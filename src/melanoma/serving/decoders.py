@@ -48,7 +48,7 @@ class Decoder:
         limits = map(str, (memory_bytes, job_seconds, niceness))
         with theirs:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", PROGRAM, *limits],
+                [sys.executable, "-P", "-m", PROGRAM, *limits],
                 stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
                 env=_environment(),

@@ -4,7 +4,7 @@ Both ways call `decode`, so the pixels are the same.
 """
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol
@@ -13,10 +13,8 @@ import numpy as np
 
 from melanoma.data import images
 from melanoma.data.crops import Box
-from melanoma.data.signatures import stored_size
 from melanoma.errors import ImageError
 
-MEGAPIXEL = 1_000_000
 # Pillow decodes outside of Python's lock. A pool without work has no threads yet.
 _POOL = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="decode")
 
@@ -71,7 +69,8 @@ def decode(job: Job) -> np.ndarray:
         ImageError: See `images.decode`; or more than `job.max_pixels` pixels.
     """
     width, height = images.open_image(job.encoded).size
-    require_pixels(width, height, job.max_pixels)
+    if width * height > job.max_pixels:  # where our reading of the header and Pillow's differ
+        raise ImageError(f"the image has {width} x {height} pixels, more than {job.max_pixels:,}")
     if job.box is None:
         return images.load_square(job.encoded, job.size)
     return images.load_crop(job.encoded, job.size, job.box, margin_fraction=job.margin_fraction)
@@ -83,15 +82,3 @@ def decode_or_refuse(job: Job) -> np.ndarray | ImageError:
         return decode(job)
     except ImageError as error:
         return error
-
-
-def count_pixels(encoded: Iterable[bytes]) -> int:
-    """Pixels that images claim to store, by their headers; 0 for one without."""
-    sizes = (stored_size(one) or (0, 0) for one in encoded)
-    return sum(width * height for width, height in sizes)
-
-
-def require_pixels(width: int, height: int, most: int) -> None:
-    """Refuse an image with more than `most` pixels."""
-    if width * height > most:
-        raise ImageError(f"the image has {width} x {height} pixels, more than {most:,}")

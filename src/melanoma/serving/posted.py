@@ -14,6 +14,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
+from melanoma.data.signatures import stored_size
 from melanoma.errors import MelanomaError, first_offenders
 
 JSON = "application/json"
@@ -22,6 +23,7 @@ PARAMS = {"threshold": ((int, float), "a number"), "explain": ((bool,), "true or
 SPLIT, RECORDS = "dataframe_split", "dataframe_records"
 EXAMPLE = '{"dataframe_split": {"columns": ["image"], "data": [["<base64 of an image file>"]]}}'
 MEGABYTE = 2**20
+MEGAPIXEL = 1_000_000
 ROW_BYTES = 1024  # of the body beside the image: its id, quotes and commas
 MAX_ID_LENGTH = 256  # characters of an image_id
 FEW_MARKS = 500_000  # brackets, colons and commas that are parsed in any case: 50 ms and 50 MB at most
@@ -199,6 +201,47 @@ def _images(rows: list[dict[str, Any]]) -> list[bytes]:
     if refused:
         raise RequestError(f"{len(refused)} of {len(rows)} rows refused: {first_offenders(refused)}")
     return images
+
+
+def require_affordable(images: Sequence[bytes], limits: Mapping[str, int]) -> int:
+    """Refuse images by their length and their headers.
+
+    Args:
+        images: Encoded images.
+        limits: See `settings.Settings`.
+
+    Returns:
+        The pixels that all claim to store together. One without a header counts 0; decoding refuses it.
+
+    Raises:
+        RequestError: Too many bytes or pixels together, or an image with too many or too few pixels.
+    """
+    most, num_bytes = limits["max_request_megabytes"] * MEGABYTE, sum(map(len, images))
+    if num_bytes > most:
+        raise RequestError(f"the images have {num_bytes:,} bytes together, at most {most:,} are taken")
+    sizes = [stored_size(encoded) for encoded in images]
+    refused = [
+        f"row {number}: {reason}" for number, size in enumerate(sizes) if (reason := _bad_size(size, limits))
+    ]
+    if refused:
+        raise RequestError(f"{len(refused)} of {len(images)} rows refused: {first_offenders(refused)}")
+    num_pixels = sum(width * height for width, height in filter(None, sizes))
+    most = limits["max_request_megapixels"] * MEGAPIXEL
+    if num_pixels > most:
+        raise RequestError(f"the images have {num_pixels:,} pixels together, at most {most:,} are taken")
+    return num_pixels
+
+
+def _bad_size(size: tuple[int, int] | None, limits: Mapping[str, int]) -> str | None:
+    most, side = limits["max_image_megapixels"] * MEGAPIXEL, limits["min_image_side"]
+    if size is None:
+        return None
+    width, height = size
+    if width * height > most:
+        return f"the image has {width} x {height} pixels, more than {most:,}"
+    if min(size) < side:
+        return f"the image has {width} x {height} pixels, each side needs {side}"
+    return None
 
 
 def _decoded(text: Any) -> bytes:

@@ -25,17 +25,16 @@ from melanoma import schema
 from melanoma.data import crops
 from melanoma.data.crops import Box
 from melanoma.data.plausibility import require_plausible
-from melanoma.data.signatures import stored_size
 from melanoma.errors import ImageError, TrackingError, first_offenders
 from melanoma.fingerprint import digest_of_code, travelling_code
 from melanoma.scoring.diagnosis import POSITION, beside_probability
 from melanoma.scoring.occlusion import occlusion_map, overlay
 from melanoma.serving import server
-from melanoma.serving.decoding import IN_PROCESS, MEGAPIXEL, Decoding, Job, count_pixels, require_pixels
+from melanoma.serving.decoding import IN_PROCESS, Decoding, Job
 from melanoma.serving.images_given import require_bytes
 from melanoma.serving.network import Network
 from melanoma.serving.own_process import IS_INSIDE, OwnProcess
-from melanoma.serving.posted import MEGABYTE
+from melanoma.serving.posted import MEGAPIXEL, RequestError, require_affordable
 from melanoma.serving.segmenter import Cutter, Segmenter
 from melanoma.serving.settings import Settings, require_untouched
 from melanoma.serving.verification import verify
@@ -236,27 +235,10 @@ def _decode(
 
 def _require_affordable(encoded: Sequence[bytes], limits: Mapping[str, int]) -> None:
     """Refuse images by their length and their headers, before any is decoded."""
-    most = limits["max_request_megabytes"] * MEGABYTE
-    num_bytes = sum(map(len, encoded))
-    if num_bytes > most:
-        raise _refusal(f"the images have {num_bytes:,} bytes together, at most {most:,} are taken")
-    _require_all(_of_a_size(one, limits) for one in encoded)
-    most = limits["max_request_megapixels"] * MEGAPIXEL
-    if (num_pixels := count_pixels(encoded)) > most:
-        raise _refusal(f"the images have {num_pixels:,} pixels together, at most {most:,} are taken")
-
-
-def _of_a_size(encoded: bytes, limits: Mapping[str, int]) -> bytes | ImageError:
-    """An image whose header claims too few or too many pixels is refused; one without a header passes."""
-    width, height = stored_size(encoded) or (0, 0)
-    side = limits["min_image_side"]
     try:
-        require_pixels(width, height, limits["max_image_megapixels"] * MEGAPIXEL)
-    except ImageError as error:
-        return error
-    if 0 < min(width, height) < side:
-        return ImageError(f"the image has {width} x {height} pixels, each side needs {side}")
-    return encoded
+        require_affordable(encoded, limits)
+    except RequestError as error:
+        raise _refusal(str(error)) from error
 
 
 def _load(

@@ -36,8 +36,7 @@ from melanoma.serving.admission import Budget, Share, Work, WorkEnded
 from melanoma.serving.bodies import ClientGone, Receive, Scope
 from melanoma.serving.connections import Connections
 from melanoma.serving.decoders import DecoderPool, PoolDecoding
-from melanoma.serving.decoding import MEGAPIXEL, count_pixels
-from melanoma.serving.posted import MEGABYTE, Posted, RequestError
+from melanoma.serving.posted import MEGABYTE, MEGAPIXEL, Posted, RequestError
 
 SERVER = "mlflow.pyfunc.scoring_server"
 MODEL_PATH = "__pyfunc_model_path__"  # set by `mlflow models serve` for its server, and nowhere else
@@ -139,7 +138,6 @@ class Front:
             busy_seconds=self._seconds + limits["idle_seconds"],
             stop=self._stop,
         )
-        self._connections.extend_uvicorn()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or run from start to stop."""
@@ -154,6 +152,7 @@ class Front:
                 await self._behind(scope, receive, send)
 
     async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._connections.extend_uvicorn()  # not before: uvicorn loads its protocol after the application
         watching = asyncio.create_task(self._connections.watch())
         try:
             await self._behind(scope, receive, send)
@@ -286,10 +285,10 @@ class Front:
 
 
 def _parse(body: bytearray, limits: Mapping[str, int], work: Work) -> tuple[Posted, int]:
-    """A request and the pixels that its images claim to have; more than it may have are refused later."""
+    """A request and the pixels of its images."""
     work.require_wanted()
     request = posted.parse(body, limits)
-    return request, min(count_pixels(request.images), limits["max_request_megapixels"] * MEGAPIXEL)
+    return request, posted.require_affordable(request.images, limits)
 
 
 def _answer(answer: Answer, request: Posted, decoding: PoolDecoding) -> bytes:
