@@ -4,13 +4,18 @@ A check has three outcomes: ok, NOT OK, and NOT KNOWN where git or a remote coul
 whole in DVC's cache needs no remote.
 """
 
+import tempfile
 from dataclasses import dataclass
+from pathlib import Path
 
 import pandas as pd
 
-from melanoma.errors import MelanomaError
+from melanoma.errors import MelanomaError, TrackingError
+from melanoma.fingerprint import CODE_TAG, FILES_TAG, digest_of_code
 from melanoma.lineage import COMMIT_TAG, DIRTY_TAG, PROBLEM_TAG, UNKNOWN, data_hashes, find_commit
+from melanoma.registry import versions
 from melanoma.registry.origin import Origin
+from melanoma.registry.versions import Version
 from pipelines import _remotes, _versions
 
 SHOWN_PACKAGES = (
@@ -31,11 +36,13 @@ def describe(found: Origin, *, with_ids: bool) -> list[str]:
     version, images, tags = found.version, found.images, found.tags
     kind = "SYNTHETIC images" if tags.get("is_synthetic") == "true" else "real images"
     packages = [line for line in found.environment if line.split("==")[0].lower() in SHOWN_PACKAGES]
+    code = version.tags.get(CODE_TAG, "not recorded")
     lines = [
         f"{version.name} version {version.version}, aliases {', '.join(version.aliases) or 'none'}; {kind}",
         f"model {tags.get('model')}, gate {version.tags.get('gate')}, run {version.tags['run_id']}",
         f"code: git commit {tags.get('git_commit')}"
         + (" with uncommitted changes" if tags.get("git_dirty") == "True" else ""),
+        f"code that answers: digest {code}, {'the same' if code == digest_of_code() else 'other'} code here",
         f"trial: study run {tags.get('tuning_run_id')}, its best trial {found.best_trial or 'not recorded'}",
         "parameters: " + ", ".join(f"{name} {value}" for name, value in sorted(found.params.items())),
         f"environment: {', '.join(packages)}; {len(found.environment)} packages in the run's environment.txt",
@@ -94,6 +101,23 @@ def check_code(found: Origin) -> Check:
     if is_here is None:
         return Check("code", f"git cannot say whether it has commit {commit}: {reason}", is_known=False)
     return Check("code", None if is_here else f"git has no commit {commit} here; fetch it: `git fetch --all`")
+
+
+def check_model(version: Version) -> Check:
+    """Whether the model's files, its code among them, are those that were registered."""
+    what = "files of the model"
+    if FILES_TAG not in version.tags:
+        return Check(what, f"the version has no tag {FILES_TAG} to compare them with", is_known=False)
+    with tempfile.TemporaryDirectory(prefix="trace-") as folder:
+        try:
+            files = versions.download_version(version, Path(folder))
+        except TrackingError as error:
+            return Check(what, str(error), is_known=False)
+        try:
+            versions.require_same_files(version, files)
+        except TrackingError as error:
+            return Check(what, str(error))
+    return Check(what)
 
 
 def check_data(found: Origin) -> list[Check]:

@@ -31,13 +31,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         console.print(line, soft_wrap=True)
     if args.out is not None:
         files.write_csv(found.images, args.out)
-    code, data = _trace.check_code(found), _trace.check_data(found)
-    for check in data if code.is_ok else (code, *data):
+    model, data = (_trace.check_code(found), _trace.check_model(found.version)), _trace.check_data(found)
+    doubts = [check for check in model if not check.is_ok]
+    for check in (*doubts, *data):
         console.print(check.line(), soft_wrap=True)
     num_ok = sum(check.is_ok for check in data)
     counted = f"{num_ok} of {len(data)} checks"
-    _cli.say("trace", f"{counted} ok" if code.is_ok else f"{counted} of data ok; code: {code.problem}")
-    return 0 if code.is_ok and data and num_ok == len(data) else 1
+    of_model = "".join(f"; {check.what}: {check.problem}" for check in doubts)
+    _cli.say("trace", f"{counted} of data ok{of_model}" if doubts else f"{counted} ok")
+    return 0 if not doubts and data and num_ok == len(data) else 1
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import pytest
 from dvc.repo import Repo
 
 from melanoma import lineage, tracking
+from melanoma.fingerprint import CODE_TAG, FILES_TAG, digest_of_code
 from melanoma.registry import origin, versions
 from melanoma.storage import md5_of_file
 from pipelines import _cli, trace
@@ -317,3 +318,33 @@ def test_a_version_that_the_stages_made_tells_every_image_of_its_cohort(at_works
     printed = capsys.readouterr()
     assert f"images: {len(splits)}" in printed.out
     assert "DVC cannot read this repository" in printed.err
+
+
+def test_a_version_whose_code_was_changed_in_the_artifact_store_is_not_ok(version, told, shelf):
+    module = shelf.model(1) / "code" / "melanoma" / "schema.py"
+    before = module.read_text()
+    module.write_text("CLASSES = ('benign',)")
+    out = told(exit_code=1)
+    assert "  NOT OK    files of the model: " in out
+    assert "of data ok; files of the model: " in out
+    assert "below code/" in out
+    module.write_text(before)
+    assert "checks ok" in told()
+
+
+def test_a_version_whose_files_cannot_be_compared_is_not_known_to_be_ok(version, told):
+    tracking.client().delete_model_version_tag(NAME, "1", FILES_TAG)
+    out = told(exit_code=1)
+    assert f"  NOT KNOWN files of the model: the version has no tag {FILES_TAG}" in out
+
+
+def test_files_that_left_the_artifact_store_are_not_ok(version, told, shelf):
+    shutil.rmtree(shelf.model(1))
+    assert f"  NOT OK    files of the model: The files of {NAME} version 1 are gone" in told(exit_code=1)
+
+
+def test_it_is_told_whether_the_code_that_answers_is_the_code_here(version, told):
+    store = tracking.client()
+    assert "code that answers: digest not recorded, other code here" in told()
+    store.set_model_version_tag(NAME, "1", CODE_TAG, digest_of_code())
+    assert f"code that answers: digest {digest_of_code()}, the same code here" in told()

@@ -107,6 +107,11 @@ def require_untouched(version: Version, folder: Path) -> Path:
             "alias, remove that alias in the MLflow UI, then run `dvc repro` again."
         )
     files = download_version(version, folder)
+    _require_digests(version, files)
+    return files
+
+
+def _require_digests(version: Version, files: Path) -> None:
     expected = FILE_OF_DIGEST | ({SEGMENTER_TAG: SEGMENTER_FILE} if SEGMENTER_TAG in version.tags else {})
     for tag, name in expected.items():
         path = files / "artifacts" / name
@@ -117,12 +122,24 @@ def require_untouched(version: Version, folder: Path) -> Path:
                 f"its tag {tag} says {version.tags.get(tag)}. Nothing was moved. Bring the artifacts back "
                 "from a backup, or run `dvc repro --force evaluate` and promote anew."
             )
-    _require_same_files(version, files)
-    return files
+    require_same_files(version, files)
 
 
-def _require_same_files(version: Version, files: Path) -> None:
-    """Compare all files, the code that travels with the model too."""
+def require_same_files(version: Version, files: Path) -> None:
+    """Compare all files of a version with its tag, the code that travels with the model too.
+
+    Args:
+        version: The version; one without the tag passes.
+        files: Its files, downloaded; bytecode among them is removed.
+
+    Raises:
+        TrackingError: They have another digest, or there are none.
+    """
+    if not any(files.iterdir()):
+        raise TrackingError(
+            f"The files of {version.name} version {version.version} are gone from the artifact store. Restore "
+            "them from a backup, or train again: `dvc repro --force train`."
+        )
     for bytecode in (files / CODE_FOLDER).rglob(BYTECODE):
         shutil.rmtree(bytecode)  # part of no digest, and Python would run it
     found = digest_of_files(files)
