@@ -43,11 +43,12 @@ class Version:
         return path.is_file() and storage.md5_of_file(path) == md5_of(oid)
 
 
-def read_version() -> Version:
-    """The version in the current folder's repository.
+def read_version(*, needs_remote: bool = False) -> Version:
+    """The version in the project's repository.
 
     Raises:
-        DataError: This is no repository of DVC, or it records no data.
+        DataError: This is no repository of DVC, it records no data, or there is no default remote and
+            `needs_remote`.
     """
     try:
         with Repo(working_tree()) as repo:
@@ -64,6 +65,8 @@ def read_version() -> Version:
             )
     except DvcException as error:
         raise DataError(f"DVC cannot read this repository: {error}. {_cure(error)}") from error
+    if needs_remote:
+        _require_url(version)
     if not version.outputs:
         raise DataError(
             "This version records no data: there is neither dvc.lock nor a data/raw/<dataset>.dvc. Run `dvc "
@@ -85,12 +88,16 @@ def connect(version: Version) -> storage.Store:
         DataError: There is no default remote.
         StorageError: It is no S3 store.
     """
+    return storage.connect(_require_url(version), endpoint_url=version.endpoint_url)
+
+
+def _require_url(version: Version) -> str:
     if version.url is None:
         raise DataError(
             "No default remote is set. Expected `remote = storage` under [core] in .dvc/config; "
             "`git checkout .dvc/config` brings it back."
         )
-    return storage.connect(version.url, endpoint_url=version.endpoint_url)
+    return version.url
 
 
 def list_objects(version: Version, store: storage.Store) -> dict[str, str]:

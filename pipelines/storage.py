@@ -25,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("direction", choices=("push", "pull"))
     direction = parser.parse_args(argv).direction
 
-    version = _versions.read_version()
+    version = _versions.read_version(needs_remote=True)
     store = _versions.connect(version)
     move = {"push": _push, "pull": _pull}[direction]
     summary = move(version, store)

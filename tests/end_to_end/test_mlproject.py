@@ -39,3 +39,21 @@ def test_fetch_passes_its_parameters_on(demo, tmp_path):
         demo, "-e", "fetch", "-P", "dataset=ph2", "-P", f"source={tmp_path / 'nowhere'}", exit_code=1
     )
     assert "nowhere does not exist" in output
+
+
+def test_an_undeclared_parameter_is_answered_with_the_command_that_takes_it(demo):
+    output = mlflow_run(demo, "-e", "tune", "-P", "num_trials=3", exit_code=1)
+    assert "mlflow run . -e experiment -P set=tune.num_trials=3" in output
+    assert "Running stage" not in output
+
+
+def test_from_another_folder_the_stages_still_write_to_the_store_of_the_project(demo, tmp_path):
+    def num_pages(folder):
+        store = mlflow.MlflowClient(f"sqlite:///{folder}/mlflow.db")
+        found = store.get_experiment_by_name("melanoma-reports")
+        return len(store.search_runs([found.experiment_id])) if found else 0
+
+    before = num_pages(demo)
+    (demo / "reports" / "index.html").unlink()
+    run(tmp_path, "mlflow", "run", str(demo), "-e", "page", "--env-manager", "local")
+    assert (num_pages(demo), num_pages(tmp_path)) == (before + 1, 0)
