@@ -7,6 +7,8 @@ ENV VIRTUAL_ENV=/opt/venv \
     PATH=/opt/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     UV_COMPILE_BYTECODE=1
+# The first process of a container ignores SIGTERM unless it handles it, which `mlflow` does not; tini hands it on.
+RUN apt-get update && apt-get install --yes --no-install-recommends tini && rm -rf /var/lib/apt/lists/*
 RUN python -m venv /opt/venv && useradd --create-home melanoma
 
 COPY infra/bootstrap.lock /locks/infra/bootstrap.lock
@@ -25,6 +27,10 @@ EXPOSE 8080
 # /ping answers only after the model is loaded.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=6 \
     CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8080/ping', timeout=4)"]
+# What `mlflow models serve` starts, without the process of MLflow before it: that would end at SIGTERM and take
+# the container with it, while requests are still answered. A stop takes up to serve.request_seconds of
+# params.yaml: give the container as long (`docker stop --time 40`).
 # Shell form, so that COHORT is read when the container starts.
-CMD exec mlflow models serve --model-uri "models:/melanoma-$COHORT@staging" \
-    --env-manager local --host 0.0.0.0 --port 8080
+ENTRYPOINT ["tini", "--"]
+CMD exec env "__pyfunc_model_path__=models:/melanoma-$COHORT@staging" \
+    uvicorn --host 0.0.0.0 --port 8080 mlflow.pyfunc.scoring_server.app:app

@@ -33,11 +33,13 @@ from melanoma.data.images import load_square
 from melanoma.serving import client
 from melanoma.serving.network import Network
 from melanoma.serving.segmenter import Cutter, Segmenter
+from tests.benchmarks import attacked
 from tests.benchmarks.contestants import ROOT
 from tests.benchmarks.rows import Row, Spread, as_json, describe_machine, missed, print_rows, ratios
 from tests.data.pictures import encode
 from tests.data.zoo import skin
 from tests.end_to_end import clone
+from tests.serving import attacks
 
 HEIGHT, WIDTH = 560, 768
 NUM_PICTURES = 32
@@ -58,6 +60,7 @@ class Amounts:
         client_seconds: For which eight clients ask at once.
         many: Requests over which memory is watched.
         many_seconds: After which that ends at the latest.
+        uploads: Uploads that are cut off at once.
     """
 
     starts: int
@@ -66,10 +69,11 @@ class Amounts:
     client_seconds: float
     many: int
     many_seconds: float
+    uploads: int
 
 
-FULL = Amounts(starts=3, rounds=5, requests=20, client_seconds=60, many=10_000, many_seconds=600)
-QUICK = Amounts(starts=1, rounds=1, requests=2, client_seconds=2, many=20, many_seconds=10)
+FULL = Amounts(starts=3, rounds=5, requests=20, client_seconds=60, many=10_000, many_seconds=600, uploads=80)
+QUICK = Amounts(starts=1, rounds=1, requests=2, client_seconds=2, many=20, many_seconds=10, uploads=4)
 
 
 def main() -> int:
@@ -112,7 +116,7 @@ def _measure(folder: Path, amounts: Amounts) -> list[Row]:
     ):
         bench = Bench(pictures, network, cutter, own, cut, keras, amounts)
         alone = (bench.starting, bench.one_picture, bench.cutting, bench.batch)
-        for part in (*alone, bench.clients, bench.many_requests):
+        for part in (*alone, bench.clients, bench.attacked, bench.many_requests):
             found = part()
             print_rows(found)
             rows += found
@@ -291,6 +295,14 @@ class Bench:
             Row("clients", f"{name}, p99", "ms", Spread.of([float(np.percentile(times, 99))])),
             Row("clients", f"{name}, p50", "ms", Spread.of([float(np.median(times))])),
         ]
+
+    def attacked(self) -> list[Row]:
+        """What good requests meet while somebody attacks."""
+        target, picture = attacks.victim(self.own.url), self.pictures[0]
+        usual_seconds, num_uploads = self.amounts.client_seconds / 10, self.amounts.uploads
+        return attacked.rows(
+            target, picture, float(self._expected[0]), usual_seconds=usual_seconds, num_uploads=num_uploads
+        )
 
     def many_requests(self) -> list[Row]:
         """Memory of the server after a tenth of many requests and after the last."""

@@ -22,8 +22,9 @@ def test_quick_run_writes_every_row(tmp_path):
         *["cut"] * 2,
         *["batch"] * 4,
         *["clients"] * 2,
+        *["attacks"] * 7,
         "many",
     ]
     assert all(row["value"]["median"] > 0 for row in found["rows"])
     judged = {row["part"] for row in found["rows"] if row["ratio"]}
-    assert judged == {"start", "one", "cut", "batch", "many"}
+    assert judged == {"start", "one", "cut", "batch", "attacks", "many"}

@@ -1,5 +1,6 @@
 """Images and composition: what can break without a Docker engine noticing it first."""
 
+import json
 import re
 import shlex
 import shutil
@@ -246,6 +247,27 @@ def test_command_healthcheck_and_published_port_agree() -> None:
         inside = port.rsplit(":", 1)[1]
         assert re.search(rf"port[= ]{inside}\b", text), service
         assert f"127.0.0.1:{inside}/" in text, service
+
+
+def test_a_stop_of_the_staging_server_reaches_it_and_waits_for_its_answers(params) -> None:
+    serve = INFRA / "serve.Dockerfile"
+    assert json.loads(instructions(serve, "ENTRYPOINT")[0]) == ["tini", "--"]
+    assert any("install" in run and " tini " in run for run in instructions(serve, "RUN"))
+    (command,) = instructions(serve, "CMD")
+    assert command.startswith("exec env ")  # no shell stays between tini and the server
+    assert " uvicorn " in command  # nor MLflow, which ends at SIGTERM before its server does
+    grace = SERVICES["staging"]["stop_grace_period"]
+    assert int(grace.removesuffix("s")) > params.serve.request_seconds
+
+
+def test_the_staging_server_runs_what_mlflow_would_start() -> None:
+    from mlflow.pyfunc import scoring_server
+
+    would_start, environment = scoring_server.get_cmd("model", 8080, "0.0.0.0", 60, None)
+    (command,) = instructions(INFRA / "serve.Dockerfile", "CMD")
+    assert " ".join(command.split()).endswith(would_start)
+    assert scoring_server._SERVER_MODEL_PATH in command
+    assert scoring_server._SERVER_MODEL_PATH in environment
 
 
 def compose_command() -> list[str]:

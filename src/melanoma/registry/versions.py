@@ -137,8 +137,8 @@ def require_same_files(version: Version, files: Path) -> None:
     """
     if not any(files.iterdir()):
         raise TrackingError(
-            f"The files of {version.name} version {version.version} are gone from the artifact store. Restore "
-            "them from a backup, or train again: `dvc repro --force train`."
+            f"The files of {version.name} version {version.version} are gone from the artifact store. "
+            "Restore them from a backup, or train again: `dvc repro --force train`."
         )
     for bytecode in (files / CODE_FOLDER).rglob(BYTECODE):
         shutil.rmtree(bytecode)  # part of no digest, and Python would run it

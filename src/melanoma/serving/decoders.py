@@ -11,6 +11,7 @@ import queue
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -34,7 +35,6 @@ BYTES_PER_PIXEL = (
 )
 KEPT = ("HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PATH", "TMPDIR", "VIRTUAL_ENV")  # no credentials
 LOOK_SECONDS = 0.05  # how often a waiting thread looks whether the answer is still wanted
-NICENESS = 10  # of decoders for large requests: small ones keep the processor
 GONE = "the decoder was ended: the image takes too much memory or time, or it is damaged"
 _log = logging.getLogger(__name__)
 
@@ -107,7 +107,7 @@ class DecoderPool:
     """Decoders that several requests share; safe to use from several threads."""
 
     def __init__(self, num_decoders: int, *, max_pixels: int, job_seconds: int, niceness: int = 0) -> None:
-        """Start the decoders.
+        """Start no decoder yet.
 
         Args:
             num_decoders: Number of processes.
@@ -125,9 +125,19 @@ class DecoderPool:
         self._threads = ThreadPoolExecutor(num_decoders, thread_name_prefix="decoders")
         self._idle: queue.SimpleQueue[Decoder] = queue.SimpleQueue()
         self._is_closed = False
-        self.decoders = {Decoder(**self._options) for _ in range(num_decoders)}
-        for decoder in self.decoders:
-            self._idle.put(decoder)
+        self._starting = threading.Lock()
+        self.decoders: set[Decoder] = set()
+
+    def start(self) -> None:
+        """Start the decoders, unless they are started; else the first job does, and waits for them."""
+        with self._starting:
+            for _ in range(self.num_decoders - len(self.decoders)):
+                self._add()
+
+    def _add(self) -> None:
+        decoder = Decoder(**self._options)
+        self.decoders.add(decoder)
+        self._idle.put(decoder)
 
     def squares(self, jobs: Sequence[Job], work: Work) -> list[np.ndarray | ImageError]:
         """See `Decoding`; a few jobs at a time, so that requests take turns.
@@ -135,6 +145,8 @@ class DecoderPool:
         Raises:
             WorkEnded: The answer is no longer wanted; its decoders were killed.
         """
+        if not self.decoders:
+            self.start()
         if len(jobs) == 1:
             return [self._one(jobs[0], work)]
         found: list[np.ndarray | ImageError] = []
@@ -168,14 +180,12 @@ class DecoderPool:
         self.decoders.discard(decoder)
         while not self._is_closed:
             try:
-                fresh = Decoder(**self._options)
+                self._add()
             except OSError:  # no memory or no processes left
                 _log.exception("a decoder cannot be started")
                 time.sleep(1)
-                continue
-            self.decoders.add(fresh)
-            self._idle.put(fresh)
-            return
+            else:
+                return
 
     def close(self) -> None:
         """Kill all decoders; jobs that wait for one end with an error."""

@@ -109,7 +109,7 @@ class Front:
     """The application in front of MLflow's. All of its state belongs to the event loop."""
 
     def __init__(self, limits: Mapping[str, int], answer: Answer, behind: Callable[..., Any]) -> None:
-        """Start the decoders.
+        """Start the decoders of the lane `quick`; the others start when they are needed.
 
         Args:
             limits: See `settings.Settings`.
@@ -120,14 +120,16 @@ class Front:
         self._seconds = limits["request_seconds"]
         self._bytes = Budget(limits["max_server_megabytes"] * MEGABYTE, small=SMALL_BYTES)
         self._pixels = Budget(limits["max_server_megapixels"] * MEGAPIXEL, small=QUICK_PIXELS)
-        cores, most = os.cpu_count() or 1, limits["max_server_requests"]
-        start = partial(
+        most = limits["max_server_requests"]
+        pool = partial(
             DecoderPool,
+            os.cpu_count() or 1,
             max_pixels=limits["max_image_megapixels"] * MEGAPIXEL,
             job_seconds=limits["decode_seconds"],
         )
-        self._quick = Lane(start(cores), most=most, name="quick")
-        self._slow = Lane(start(max(1, cores - 1), niceness=10), most=most, name="slow")
+        self._quick = Lane(pool(), most=most, name="quick")
+        self._slow = Lane(pool(niceness=5), most=most, name="slow")  # small requests keep the processor
+        self._quick.pool.start()
         self._parsers = ThreadPoolExecutor(2, thread_name_prefix="parse")
         self._uploads: set[asyncio.Timeout] = set()
         self._answering: set[asyncio.Task[bytes]] = set()
