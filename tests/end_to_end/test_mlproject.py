@@ -55,5 +55,6 @@ def test_from_another_folder_the_stages_still_write_to_the_store_of_the_project(
 
     before = num_pages(demo)
     (demo / "reports" / "index.html").unlink()
-    run(tmp_path, "mlflow", "run", str(demo), "-e", "page", "--env-manager", "local")
+    command = ["mlflow", "run", str(demo), "-e", "page", "--env-manager", "local"]
+    run(tmp_path, "env", f"PYTHONPATH={demo}/src", *command)
     assert (num_pages(demo), num_pages(tmp_path)) == (before + 1, 0)
