@@ -6,8 +6,8 @@ import signal
 import socket
 import threading
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
-from typing import Any
 
 import numpy as np
 import pytest
@@ -52,7 +52,7 @@ def require_quick(seen: Seen) -> None:
     assert max(seen.pings) < SLOWEST_SECONDS
 
 
-HOSTILE: dict[str, tuple[Any, list[int], int, str]] = {
+HOSTILE: dict[str, tuple[Callable[..., bytes], list[int], int, str]] = {
     "3,000 scans": (attacks.jpeg_of_scans, [3000], 1, "more than 32 scans"),
     "run lengths": (attacks.run_length_bmp, [5000], 40, "at most 300,000,000 are taken"),
     "run lengths, few": (attacks.run_length_bmp, [5000], 4, "BMP with RLE8 compression is not decoded"),
