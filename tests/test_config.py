@@ -627,3 +627,17 @@ def test_warm_up_must_end_before_a_network_of_the_study_does(load, section):
     with pytest.raises(ConfigError, match=rf"must be less than {section}\.num_epochs, got 2 and 2"):
         load({**long, "run.study": ["sample"]})
     assert load(long).run.study == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"serve.max_server_megabytes": 127}, "max_server_megabytes 127 is less than twice .* 64"),
+        ({"serve.max_server_megapixels": 799}, "max_server_megapixels 799 is less than twice .* 400"),
+        ({"serve.max_image_megapixels": 65}, r"serve\.max_image_megapixels: .*less than or equal to 64"),
+    ],
+)
+def test_a_server_takes_every_request_that_it_allows(load, changes, reason):
+    with pytest.raises(ConfigError, match=reason):
+        load(changes)
+    assert load({"serve.max_server_megabytes": 128, "serve.max_image_megapixels": 64})

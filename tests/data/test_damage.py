@@ -2,6 +2,7 @@
 
 import io
 import struct
+import time
 import zlib
 from typing import Any
 
@@ -296,3 +297,28 @@ def test_no_cut_of_a_real_image_is_decoded(real_data):
         for at in np.linspace(start_of_pixels(encoded), len(encoded) - 20, 10).astype(int):
             with pytest.raises(ImageError):
                 images.load_square(closed(encoded, at), 150)
+
+
+# ---- legal files with much beside their pixels -------------------------------------------------
+
+
+def test_remarks_profiles_and_exif_that_unpack_to_much_are_refused_or_passed_over_quickly():
+    whole = encode(PICTURE, "PNG")
+    parts = chunks(whole)
+    bomb = zlib.compress(bytes(200_000_000))
+    start = time.perf_counter()
+    for name, head in ((b"zTXt", b"a\0\0"), (b"iTXt", b"a\0\1\0\0\0"), (b"iCCP", b"a\0\0")):
+        encoded = png([parts[0], *[(name, head + bomb)] * 3, *parts[1:]])
+        try:
+            np.testing.assert_array_equal(images.load_square(encoded, 32), images.load_square(whole, 32))
+        except ImageError as error:
+            assert "no JPEG" in str(error) or "decoded wholly" in str(error)
+    profile = b"".join(
+        b"\xff\xe2" + struct.pack(">H", 65_535) + b"ICC_PROFILE\0" + bytes((number, 200)) + bytes(65_519)
+        for number in range(1, 201)
+    )
+    encoded = jpeg("baseline")
+    np.testing.assert_array_equal(
+        images.load_square(encoded[:2] + profile + encoded[2:], 32), images.load_square(encoded, 32)
+    )
+    assert time.perf_counter() - start < 10

@@ -49,7 +49,8 @@ async def ask_soon(application: Front, method: str, path: str, *messages: dict[s
         sent.append(message)
 
     headers = [(b"content-type", JSON.encode())]
-    scope = {"type": "http", "method": method, "path": path, "headers": headers}
+    root = path.removesuffix("/ping").removesuffix("/invocations")
+    scope = {"type": "http", "method": method, "path": path, "root_path": root, "headers": headers}
     await application(scope, receive, send)
     body = b"".join(message.get("body", b"") for message in sent)
     return sent[0]["status"] if sent else 0, json.loads(body) if body.strip() else None

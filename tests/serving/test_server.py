@@ -200,6 +200,13 @@ def test_an_error_of_ours_is_answered_without_its_trace():
         )
 
 
+def test_below_a_prefix_of_a_proxy_requests_are_checked_too():
+    with front(LIMITS, lambda *request, **options: {"image_id": []}) as application:
+        assert ask(application, "POST", "/models/a/invocations", posted([]))[0] == 400
+        assert ask(application, "GET", "/models/a/ping") == (200, None)
+        assert ask(application, "GET", "/models/a/else")[0] == 404
+
+
 @pytest.mark.parametrize("path", ["/docs", "/redoc", "/openapi.json", "/docs/oauth2-redirect"])
 def test_the_pages_of_the_framework_are_off(address, path):
     assert requests.get(f"{address}{path}", timeout=60).status_code == 404

@@ -143,7 +143,8 @@ class Front:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or run from start to stop."""
-        match (scope["type"], scope.get("method"), scope.get("path")):
+        path = scope.get("path", "").removeprefix(scope.get("root_path", ""))
+        match (scope["type"], scope.get("method"), path):
             case ("lifespan", _, _):
                 await self._live(scope, receive, send)
             case ("http", "POST", "/invocations"):
