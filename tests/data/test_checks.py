@@ -395,6 +395,7 @@ def test_enough_images_of_both_classes_must_be_left(validator, targets, num_quar
     left = [f"q{number}" for number in range(num_quarantined)]
     ids = [*(f"i{number}" for number in range(len(targets))), *left]
     images = pd.DataFrame({"image_id": ids, "target": [*targets, *[1] * num_quarantined]})
+    images["image_type"] = "dermoscopic"
     table = check_tables.build_outcome_table(images, left)
     suite_name = f"outcome {targets} {num_quarantined}"
     outcomes = validator.run(table, checks.outcome_checks(LIMITS), suite_name=suite_name)
@@ -405,6 +406,7 @@ def test_of_what_is_left_the_numbers_are_told(validator):
     images = pd.DataFrame({"image_id": list("abcde"), "target": [0, 1, 1, 1, None]}).astype(
         {"target": "Int64"}
     )
+    images["image_type"] = "dermoscopic"
     table = check_tables.build_outcome_table(images, ["e"])
     outcomes = validator.run(table, checks.outcome_checks(LIMITS), suite_name="numbers")
     assert [(outcome.observed, outcome.expected) for outcome in outcomes] == [
