@@ -44,6 +44,7 @@ def point_to(folder, bucket):
 def two_versions(demo, tmp_path, new_bucket, s3):
     """A repository with the tags v1 and v2, both pushed, and what they hold."""
     origin = shutil.copytree(demo, tmp_path / "origin")
+    run(origin, "python", "-m", "pipelines.relocate")  # a copied project says so until then
     point_to(origin, new_bucket)
     v1 = make_version(origin, "v1")
     change_params(origin / "params.yaml", **MORE_IMAGES)
