@@ -39,8 +39,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     head = {"cohort": args.cohort, "is_synthetic": data.is_synthetic, "selected": models["selected"]}
     figures = _audit.pictures(audited, found, params.audit, cohort=args.cohort, data=data)
     entry = models[models["selected"]]
+    run = tracking.resume_run(entry["run_id"])  # refused before anything is written, the ledger included
     _looks.record(f"melanoma-{args.cohort}", data, entry, purpose="audit")
-    run = tracking.resume_run(models[models["selected"]]["run_id"])  # refused before anything is written
     with files.atomic_folder(args.figures) as folder:
         for name, figure in figures.items():
             figure.savefig(folder / name, dpi=110)
