@@ -124,7 +124,7 @@ def relocate(file: Path, *, is_dry_run: bool) -> Relocation:
     """Let a store that was moved or copied name the artifacts beside it, in one transaction.
 
     Args:
-        file: Of the SQLite store.
+        file: File of the SQLite store.
         is_dry_run: Change nothing.
 
     Raises:

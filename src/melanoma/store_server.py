@@ -23,8 +23,8 @@ def require_answer(uri: str) -> None:
     """Raise where the server at `uri` does not answer soon; files and other stores are not asked.
 
     Args:
-        uri: Of the store. MLFLOW_HTTP_REQUEST_TIMEOUT and MLFLOW_HTTP_REQUEST_MAX_RETRIES replace the limits
-            of this module.
+        uri: Address of the store. The limits of this module are replaced by MLFLOW_HTTP_REQUEST_TIMEOUT and
+            MLFLOW_HTTP_REQUEST_MAX_RETRIES.
 
     Raises:
         OSError: There is no answer; says why.

@@ -22,7 +22,7 @@ class Source:
     Attributes:
         name: Of the dataset or the collection.
         kind: `dataset` or `collection`.
-        image_ids: Of its images in the cohort.
+        image_ids: The source's images in the cohort.
     """
 
     name: str
@@ -43,7 +43,7 @@ def find(index: pd.DataFrame, collections: pd.Series, *, min_images: int) -> lis
     """The sources of a cohort, the datasets first.
 
     Args:
-        index: Of the cohort, columns `image_id` and `dataset`.
+        index: Index of the cohort, columns `image_id` and `dataset`.
         collections: The `source_collection` of each of its images, by image_id; null where none is named.
         min_images: Fewer make no source. What makes up the whole cohort is none either, and a collection
             that is all of a dataset stands there once, as the dataset.

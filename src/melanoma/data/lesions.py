@@ -186,7 +186,7 @@ def read_cutting(
     Args:
         path: The table that the stage `segment` wrote.
         kind: `none`, `mask` or `unet`.
-        image_ids: Of the pictures, each of which must have a row, be it that nothing is to be cut.
+        image_ids: Images of the cohort. Each must have a row, also where nothing is cut.
         margin_fraction: See `crops.Crop`.
         min_lesion_fraction: Likewise; that by which the boxes were found.
 

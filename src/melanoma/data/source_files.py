@@ -19,7 +19,7 @@ def fit_masks(folder: Path, image_ids: Collection[str]) -> dict[str, Path]:
 
     Args:
         folder: Of masks; those of other images are left out, see `unused_files`.
-        image_ids: Of the rows that there are.
+        image_ids: Images of the rows.
 
     Raises:
         DataError: Two masks of one image, or a mask whose name fits two images.

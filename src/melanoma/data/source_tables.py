@@ -179,7 +179,7 @@ def similar_columns(
     """Columns that are not read, but look like a known one that says nothing, such as `age (age_approx?)`.
 
     Args:
-        table: Of a source.
+        table: Table of a source.
         known: Names of columns that are read.
         synonyms: Known name by a usual other name in small letters.
     """

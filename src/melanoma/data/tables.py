@@ -83,7 +83,7 @@ def read_predictions(path: Path, index: pd.DataFrame) -> pd.DataFrame:
 
     Args:
         path: The CSV, its rows in any order.
-        index: Of the packed cohort, columns `schema.SPLIT_COLUMNS`.
+        index: Index of the packed cohort, columns `schema.SPLIT_COLUMNS`.
 
     Returns:
         The rows of one model after the other, each in the order of `index`.

@@ -51,7 +51,7 @@ class Rule:
         expected: What they may say, in words.
         read: The value of a cell that is given in small letters, with single spaces; None where it has none.
         is_open: Whether a cell without a value stays as it is; otherwise it cannot be read.
-        dtype: Of the values.
+        dtype: Type of the values.
     """
 
     expected: str

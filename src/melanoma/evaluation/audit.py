@@ -163,7 +163,7 @@ def compare(
 
     Args:
         rows: Columns `image_id`, `target` and `group_id`, of the test images.
-        probability: Of the network, indexed by image_id.
+        probability: Probabilities of the network, indexed by image_id.
         references: By name: probabilities, indexed by image_id.
         settings: `params.yaml: audit`.
 

@@ -59,7 +59,7 @@ async def read_body(receive: Receive, share: Share, *, most: int) -> bytearray:
 
     Args:
         receive: Of ASGI.
-        share: Of the server's bytes; holds the bytes of the body afterwards.
+        share: Share of the server's byte budget; holds the bytes of the body afterwards.
         most: Largest body in bytes.
 
     Raises:
