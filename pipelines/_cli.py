@@ -8,6 +8,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from melanoma.errors import MelanomaError
+from melanoma.stages.console import say
+
+__all__ = ["parser", "run", "say"]
 
 Main = Callable[[Sequence[str] | None], int]
 HINT_OF_FAULT = {
@@ -26,11 +29,6 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     )
     made.add_argument("--params", type=Path, default=Path("params.yaml"), help="parameter file")
     return made
-
-
-def say(stage: str, text: str) -> None:
-    """One clear line of what a stage did."""
-    print(f"[{stage}] {text}", flush=True)
 
 
 def run(main: Main, argv: Sequence[str] | None = None) -> int:

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from melanoma.data.isic_api import LICENCES
+from melanoma.data.sources.isic_api import LICENCES
 from melanoma.errors import DataError
 from pipelines import _cli
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import pandas as pd
 
 from melanoma import config, files, schema
-from melanoma.data import cohorts, splits, tables
+from melanoma.data import tables
+from melanoma.data.groups import cohorts, splits
 from melanoma.errors import DataError
 from pipelines import _cli
 

@@ -10,7 +10,9 @@ from pathlib import Path
 from melanoma import config, files, schema, tracking
 from melanoma.data import packed
 from melanoma.evaluation import audit, bootstrap
-from pipelines import _audit, _cli, _looks
+from melanoma.stages import audit as stage
+from melanoma.stages import looks_at_test
+from pipelines import _cli
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -32,21 +34,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     params = config.load(args.params)
     data = packed.open_packed(args.packed)
     models = files.read_json(args.models)
-    described = _audit.describe(args, params, data)
-    references = _audit.score_references(data, described, params.audit)
-    audited = _audit.open_audited(args, models, data, described)
-    found = _audit.measure(audited, references, params.audit)
+    described = stage.describe(args, params, data)
+    references = stage.score_references(data, described, params.audit)
+    audited = stage.open_audited(args, models, data, described)
+    found = stage.measure(audited, references, params.audit)
     head = {"cohort": args.cohort, "is_synthetic": data.is_synthetic, "selected": models["selected"]}
-    figures = _audit.pictures(audited, found, params.audit, cohort=args.cohort, data=data)
+    figures = stage.pictures(audited, found, params.audit, cohort=args.cohort, data=data)
     entry = models[models["selected"]]
     run = tracking.resume_run(entry["run_id"])  # refused before anything is written, the ledger included
-    _looks.record(f"melanoma-{args.cohort}", data, entry, purpose="audit")
+    looks_at_test.record(f"melanoma-{args.cohort}", data, entry, purpose="audit")
     with files.atomic_folder(args.figures) as folder:
         for name, figure in figures.items():
             figure.savefig(folder / name, dpi=110)
     files.write_csv(references, args.references)
     files.write_json(head | found, args.out)
-    _audit.log(run, args, found)
+    stage.log(run, args, found)
     plain = bootstrap.in_words(found["variants"][audit.PLAIN]["auc_roc"])
     colour = bootstrap.in_words(found["references"]["colour"]["auc_roc"])
     num = len(found["warnings"])

@@ -11,8 +11,8 @@ from pathlib import Path
 import pandas as pd
 
 from melanoma import config, files
-from melanoma.data import card
-from melanoma.data.facts import ROWS_AT_HAND
+from melanoma.data.checks import card
+from melanoma.data.checks.facts import ROWS_AT_HAND
 from melanoma.evaluation import data_figures, shortcuts
 from pipelines import _cli
 

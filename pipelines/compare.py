@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from melanoma import config, files
-from melanoma.evaluation import study_words
-from pipelines import _cli, _compare
+from melanoma.study import words as study_words
+from melanoma.study.stages import compare
+from pipelines import _cli
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -21,11 +22,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
 
     settings = config.load(args.params).compare
-    checked = _compare.read_published(args.results)
-    results = _compare.read_results(args.results, checked)
+    checked = compare.read_published(args.results)
+    results = compare.read_results(args.results, checked)
     with files.atomic_folder(args.out) as folder:
-        captions = _compare.write_tables(checked, results, folder)
-        captions |= _compare.write_pictures(checked, results, args.results, folder, settings)
+        captions = compare.write_tables(checked, results, folder)
+        captions |= compare.write_pictures(checked, results, args.results, folder, settings)
         files.write_text(study_words.page(checked, results), folder / "page.md")
         files.write_json(captions, folder / "captions.json")
     studied = ", ".join(results) or "no cohort yet, only the published figures"

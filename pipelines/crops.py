@@ -12,7 +12,9 @@ from pathlib import Path
 
 from melanoma import config, files
 from melanoma.data import tables
-from pipelines import _cli, _crops, _study_runs
+from melanoma.study import runs
+from melanoma.study.stages import crops
+from pipelines import _cli
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -33,16 +35,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     assigned = files.read_csv(args.split, dtype=names, keep_default_na=False)
     columns = [*tables.ACCEPTED_COLUMNS, "diagnosis"]
     records = tables.read_tables(args.accepted, params.members(args.cohort), columns)
-    overlap = _crops.read_overlap(args.segmentation)
-    cuttings = _crops.find_cuttings(args.boxes, params, assigned["image_id"])
+    overlap = crops.read_overlap(args.segmentation)
+    cuttings = crops.find_cuttings(args.boxes, params, assigned["image_id"])
     folder = Path(params.train.checkpoints) / f"crops-{args.cohort}-packed"
     with files.held(folder / "lock", f"the packs of crops@{args.cohort}"):
-        data = _crops.pack(cuttings, params, assigned, records, folder)
-        stage = _crops.Stage(args.cohort, params, data, cuttings)
-        with _study_runs.trained(stage) as (outcome, parent):
-            results = _crops.summarize(stage, outcome)
+        data = crops.pack(cuttings, params, assigned, records, folder)
+        stage = crops.Stage(args.cohort, params, data, cuttings)
+        with runs.trained(stage) as (outcome, parent):
+            results = crops.summarize(stage, outcome)
             files.write_parquet(outcome.predictions, args.predictions)
-            _crops.draw(results, overlap, args.pictures)
+            crops.draw(results, overlap, args.pictures)
             files.write_json(results, args.out)
             parent.log_file(args.out, stage.name)
         shutil.rmtree(folder)

@@ -13,8 +13,9 @@ import pandas as pd
 
 from melanoma import config, files
 from melanoma.data import packed
-from melanoma.evaluation import diagnosis_study
-from pipelines import _cli, _diagnosis, _study_runs
+from melanoma.study import diagnosis_results, runs
+from melanoma.study.stages import diagnosis
+from pipelines import _cli
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -28,27 +29,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
 
     params = config.load(args.params)
-    stage = _diagnosis.open_stage(args.cohort, params, packed.open_packed(args.packed))
-    with _study_runs.trained(stage) as (outcome, parent):
-        results = _diagnosis.summarize(stage, outcome)
+    stage = diagnosis.open_stage(args.cohort, params, packed.open_packed(args.packed))
+    with runs.trained(stage) as (outcome, parent):
+        results = diagnosis.summarize(stage, outcome)
         _write(args.figures, stage, outcome.predictions, results)
         files.write_parquet(outcome.predictions, args.predictions)
         files.write_json(results, args.out)
         parent.log_file(args.out, stage.name)
-    _cli.say(stage.label, diagnosis_study.finding(results))
+    _cli.say(stage.label, diagnosis_results.finding(results))
     return 0
 
 
 def _write(
-    folder: Path, stage: _diagnosis.Stage, predictions: pd.DataFrame, results: dict[str, object]
+    folder: Path, stage: diagnosis.Stage, predictions: pd.DataFrame, results: dict[str, object]
 ) -> None:
     with files.atomic_folder(folder) as unfinished:
-        for name, table in diagnosis_study.tables(results).items():
+        for name, table in diagnosis_results.tables(results).items():
             files.write_csv(table, unfinished / name)
-        pictures = diagnosis_study.figures(predictions, results, stage.settings, note=stage.note)
+        pictures = diagnosis_results.figures(predictions, results, stage.settings, note=stage.note)
         for name, figure in pictures.items():
             figure.savefig(unfinished / name, dpi=90)
-        files.write_json(diagnosis_study.captions(results), unfinished / "captions.json")
+        files.write_json(diagnosis_results.captions(results), unfinished / "captions.json")
 
 
 if __name__ == "__main__":

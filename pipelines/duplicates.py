@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from melanoma import config, files
-from melanoma.data import duplicates, tables
+from melanoma.data import tables
+from melanoma.data.groups import duplicates
 from pipelines import _cli
 
 

@@ -11,7 +11,8 @@ from melanoma import config, files, schema, tracking
 from melanoma.data import crops, packed
 from melanoma.evaluation import looks, report, seeds
 from melanoma.serving.network import Network
-from pipelines import _classes, _cli, _evaluation, _looks
+from melanoma.stages import evaluate, evaluate_classes, looks_at_test
+from pipelines import _cli
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -40,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     params = config.load(args.params)
     data = packed.open_packed(args.packed)
-    stage = _evaluation.open_stage(args, params, data)
+    stage = evaluate.open_stage(args, params, data)
     networks = {name: Network(stage.network(name)) for name in schema.MODEL_NAMES}
     result = report.evaluate(
         data.index,
@@ -53,16 +54,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     runs = {name: tracking.resume_run(run_id) for name, run_id in files.read_json(args.runs).items()}
     figures = {name: looks.draw(result, name, note=stage.note) for name in networks}
-    sheets = {name: _evaluation.sheets(stage, result, name, network) for name, network in networks.items()}
+    sheets = {name: evaluate.sheets(stage, result, name, network) for name, network in networks.items()}
     models = {
-        name: _evaluation.log(stage, result, name, run, figures[name] | sheets[name])
+        name: evaluate.log(stage, result, name, run, figures[name] | sheets[name])
         for name, run in runs.items()
     }
     for entry in models.values():
-        _looks.record(f"melanoma-{args.cohort}", data, entry, purpose="evaluate")
-    _classes.write(stage, networks, runs, args.diagnosis)
+        looks_at_test.record(f"melanoma-{args.cohort}", data, entry, purpose="evaluate")
+    evaluate_classes.write(stage, networks, runs, args.diagnosis)
     files.write_json({"selected": result.selected, **models}, args.models)
-    _evaluation.save(stage, result, figures, sheets)
+    evaluate.save(stage, result, figures, sheets)
     _cli.say(f"evaluate@{args.cohort}", result.headline())
     if crops.kind_of(data.crop) == crops.MASK:
         _cli.say(

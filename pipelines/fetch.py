@@ -14,10 +14,10 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from melanoma import config
-from melanoma.data import isic, ph2
-from melanoma.data.isic_api import Selection
-from melanoma.data.isic_archive import open_archive
-from melanoma.data.raw import RawDataset, add_to, put_under_dvc, require_apart, write_raw
+from melanoma.data.sources import isic, ph2
+from melanoma.data.sources.isic_api import Selection
+from melanoma.data.sources.isic_archive import open_archive
+from melanoma.data.sources.raw_folder import RawDataset, add_to, put_under_dvc, require_apart, write_raw
 from pipelines import _cli, _fetch_options
 
 

@@ -13,7 +13,8 @@ from rich.table import Table
 
 from melanoma.errors import DataError, first_offenders
 from melanoma.registry import ledger, moves, versions
-from pipelines import _cli, _registry
+from melanoma.stages import alias_moves
+from pipelines import _cli
 
 ALIASES = (versions.STAGING, versions.PRODUCTION)
 SHOWN_WIDTH = 160  # where no terminal says how wide it is
@@ -22,7 +23,7 @@ SHOWN_WIDTH = 160  # where no terminal says how wide it is
 def main(argv: Sequence[str] | None = None) -> int:
     """Print the ledger of a model."""
     parser = _cli.parser(__doc__)
-    _registry.add_model(parser)
+    alias_moves.add_model(parser)
     parser.add_argument("--alias", choices=ALIASES, help="only this one")
     parser.add_argument(
         "--on", type=date.fromisoformat, metavar="YYYY-MM-DD", help="what was served that day"

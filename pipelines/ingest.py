@@ -8,20 +8,20 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from melanoma import config, files
-from melanoma.data import sources
+from melanoma.data.sources import readers
 from pipelines import _cli
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Write the records of a dataset."""
     parser = _cli.parser(__doc__)
-    parser.add_argument("--dataset", required=True, choices=sorted(sources.READERS))
+    parser.add_argument("--dataset", required=True, choices=sorted(readers.READERS))
     parser.add_argument("--raw", type=Path, required=True, help="raw folder of the dataset")
     parser.add_argument("--out", type=Path, required=True, help="records to write")
     args = parser.parse_args(argv)
 
     defaults = config.load(args.params).ingest[args.dataset]
-    records = sources.read_records(
+    records = readers.read_records(
         args.dataset, args.raw, licence=defaults.licence, attribution=defaults.attribution
     )
     files.write_parquet(records, args.out)

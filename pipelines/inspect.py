@@ -20,7 +20,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     # Not at the top: each worker process imports this file anew, and needs no tables.
     from melanoma import files
-    from melanoma.data import facts
+    from melanoma.data.checks import facts
 
     params = config.load(args.params)
     num_images = files.num_parquet_rows(args.records)

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from melanoma import config, files, lineage, tracking
 from melanoma.page import write
-from pipelines import _cli, _page
+from melanoma.stages import page
+from pipelines import _cli
 
 EXPERIMENT = "melanoma-reports"
 
@@ -25,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
 
     params = config.load(args.params)
-    contents = _page.gather(args, params)
+    contents = page.gather(args, params)
     files.write_text(write.write(contents, max_megabytes=params.page.max_megabytes), args.out)
     cohorts = ", ".join(found["cohort"] for found in contents.headlines) or "no cohort"
     tags = {"stage": "page", "cohorts": cohorts, **lineage.lineage_tags()}

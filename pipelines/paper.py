@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from melanoma import config, files
-from melanoma.evaluation import published
+from melanoma.study import paper_figures
 from pipelines import _cli
 
 
@@ -18,8 +18,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True, help="JSON to write")
     args = parser.parse_args(argv)
 
-    figures = published.load()
-    checked = published.check(figures, tolerance=config.load(args.params).paper.tolerance)
+    figures = paper_figures.load()
+    checked = paper_figures.check(figures, tolerance=config.load(args.params).paper.tolerance)
     files.write_json({"published": figures} | checked, args.out)
     agreeing = sum(entry["agrees"] for entry in checked["checks"])
     _cli.say("paper", f"{agreeing} of {len(checked['checks'])} published figures agree with each other")

@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from melanoma import config, files
-from melanoma.data import packed, splits, tables
+from melanoma.data import packed, tables
+from melanoma.data.groups import splits
 from melanoma.evaluation import headline
-from pipelines import _card, _cli, _promotion
+from melanoma.stages import model_card, promote
+from pipelines import _cli
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -39,20 +41,20 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     params = config.load(args.params)
     candidate = _open_candidate(args, params)
-    summary = _promotion.promote(candidate, params.promote)
+    summary = promote.promote(candidate, params.promote)
     summary["audit_warnings"] = files.read_json(args.audit)["warnings"]
-    files.write_text(_card.write(args, params, candidate, summary), args.card)
-    _card.attach(args.card, summary, run_id=candidate.entry["run_id"])
+    files.write_text(model_card.write(args, params, candidate, summary), args.card)
+    model_card.attach(args.card, summary, run_id=candidate.entry["run_id"])
     files.write_json(_gather_headline(args, candidate, summary), args.headline)
     files.write_json(summary, args.out)
     _cli.say(f"promote@{args.cohort}", _in_words(summary))
     return 0
 
 
-def _open_candidate(args: argparse.Namespace, params: config.Params) -> _promotion.Candidate:
+def _open_candidate(args: argparse.Namespace, params: config.Params) -> promote.Candidate:
     models = files.read_json(args.models)
     model, data = models["selected"], packed.open_packed(args.packed)
-    return _promotion.Candidate(
+    return promote.Candidate(
         cohort=args.cohort,
         model=model,
         entry=models[model],
@@ -68,7 +70,7 @@ def _open_candidate(args: argparse.Namespace, params: config.Params) -> _promoti
 
 
 def _gather_headline(
-    args: argparse.Namespace, candidate: _promotion.Candidate, summary: dict[str, Any]
+    args: argparse.Namespace, candidate: promote.Candidate, summary: dict[str, Any]
 ) -> dict[str, Any]:
     return headline.gather(
         metrics=files.read_json(args.metrics),

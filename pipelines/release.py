@@ -8,19 +8,20 @@ import sys
 from collections.abc import Sequence
 
 from melanoma.registry import ledger, moves, versions
-from pipelines import _cli, _registry
+from melanoma.stages import alias_moves
+from pipelines import _cli
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Move the alias; say what it held before."""
     parser = _cli.parser(__doc__)
-    _registry.add_who_and_why(parser)
+    alias_moves.add_who_and_why(parser)
     parser.add_argument("--version", type=int, required=True, help="its number")
     args = parser.parse_args(argv)
 
     with moves.turn(args.model):
         version = versions.get_version(args.model, args.version)
-        evidence = _registry.require_releasable(version)
+        evidence = alias_moves.require_releasable(version)
         previous = moves.move_alias(
             args.model,
             versions.PRODUCTION,

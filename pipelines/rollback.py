@@ -14,13 +14,14 @@ from pathlib import Path
 
 from melanoma.errors import TrackingError
 from melanoma.registry import ledger, moves, versions
-from pipelines import STARTED_AT, _cli, _registry
+from melanoma.stages import alias_moves
+from pipelines import STARTED_AT, _cli
 
 
 def main(argv: Sequence[str] | None = None, *, started_at: datetime | None = None) -> int:
     """Move the alias back, unless somebody moved it after `started_at` (by default, now)."""
     parser = _cli.parser(__doc__)
-    _registry.add_who_and_why(parser)
+    alias_moves.add_who_and_why(parser)
     parser.add_argument(
         "--alias", choices=(versions.PRODUCTION, versions.STAGING), default=versions.PRODUCTION
     )

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from melanoma import config
-from melanoma.data import sample
+from melanoma.data.sources import sample
 from melanoma.files import atomic_folder
 from pipelines import _cli
 

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from melanoma import config, files
 from melanoma.data import tables
-from pipelines import _cli, _segment
+from melanoma.stages import segment
+from pipelines import _cli
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -30,15 +31,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     assigned = files.read_csv(args.split, dtype=names, keep_default_na=False)
     columns = ["image_id", "path", "sha256", "mask_path", "is_synthetic"]
     records = tables.read_tables(args.accepted, params.members(args.cohort), columns)
-    stage = _segment.open_stage(args.cohort, params, assigned, records)
-    boxes, report = _segment.by_masks(stage)
+    stage = segment.open_stage(args.cohort, params, assigned, records)
+    boxes, report = segment.by_masks(stage)
     with files.atomic_folder(args.segmenter) as folder:
         if params.segment.train:
-            boxes, report = _segment.by_network(stage, folder, boxes, report)
+            boxes, report = segment.by_network(stage, folder, boxes, report)
         files.write_json({"is_trained": params.segment.train}, folder / "segmenter.json")
     files.write_parquet(boxes, args.boxes)
     files.write_json(report, args.report)
-    _cli.say(f"segment@{args.cohort}", _segment.headline(report))
+    _cli.say(f"segment@{args.cohort}", segment.headline(report))
     return 0
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from melanoma import config, files, schema
-from melanoma.data import cohorts, splits, tables
+from melanoma.data import tables
+from melanoma.data.groups import cohorts, splits
 from melanoma.errors import DataError
 from pipelines import _cli
 
@@ -26,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--report", type=Path, required=True, help="JSON report to write")
     parser.add_argument("--docs", type=Path, required=True, help="Data Docs folder to write")
     args = parser.parse_args(argv)
-    from melanoma.data import validation  # Great Expectations takes seconds to import
+    from melanoma.data.checks import validation
 
     params = config.load(args.params)
     members = params.members(args.cohort)

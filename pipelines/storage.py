@@ -14,7 +14,8 @@ from tqdm import tqdm
 
 from melanoma import storage
 from melanoma.errors import StorageError
-from pipelines import _cli, _versions
+from melanoma.stages import data_versions
+from pipelines import _cli
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -25,8 +26,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("direction", choices=("push", "pull"))
     direction = parser.parse_args(argv).direction
 
-    version = _versions.read_version(needs_remote=True)
-    store = _versions.connect(version)
+    version = data_versions.read_version(needs_remote=True)
+    store = data_versions.connect(version)
     move = {"push": _push, "pull": _pull}[direction]
     summary = move(version, store)
     if version.num_unmade:
@@ -35,32 +36,32 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _push(version: _versions.Version, store: storage.Store) -> str:
+def _push(version: data_versions.Version, store: storage.Store) -> str:
     storage.ensure_bucket(store)
     is_done = _dvc("push")
-    objects = _versions.list_objects(version, store)
+    objects = data_versions.list_objects(version, store)
     # DVC takes a folder whose list lies in the store for complete, and never looks at bytes there.
-    faults = _versions.find_faults(store, objects)
+    faults = data_versions.find_faults(store, objects)
     mended = {oid: fault for oid, fault in faults.items() if version.is_cached(oid)}
     for oid in tqdm(mended, desc="Mending", unit="object", disable=None):
-        storage.upload(store, version.cached(oid), _versions.object_name(oid))
-    _versions.require_whole(store, {oid: objects[oid] for oid in faults})
+        storage.upload(store, version.cached(oid), data_versions.object_name(oid))
+    data_versions.require_whole(store, {oid: objects[oid] for oid in faults})
     _require_done("push", is_done)
-    num_bytes = _versions.num_stored_bytes(store, objects)
+    num_bytes = data_versions.num_stored_bytes(store, objects)
     summary = f"{len(objects)} objects, {num_bytes:,} bytes lie whole in {store}"
     if mended:
-        what = _versions.describe(mended, objects)
+        what = data_versions.describe(mended, objects)
         summary += f"; {len(mended)} of them had to be mended there: {what}"
     return summary
 
 
-def _pull(version: _versions.Version, store: storage.Store) -> str:
+def _pull(version: data_versions.Version, store: storage.Store) -> str:
     storage.require_bucket(store)
-    objects = _versions.list_objects(version, store)
+    objects = data_versions.list_objects(version, store)
     is_done = _dvc("pull", "--allow-missing")  # outputs not made yet are no failure
     # DVC compares checksums (`verify` in .dvc/config) and drops what arrives damaged, without naming it.
     absent = {oid: path for oid, path in objects.items() if not version.cached(oid).is_file()}
-    _versions.require_whole(store, absent)
+    data_versions.require_whole(store, absent)
     _require_done("pull", is_done)
     num_bytes = sum(version.cached(oid).stat().st_size for oid in objects)
     return f"{len(objects)} objects, {num_bytes:,} bytes are here, as in {store}"

@@ -10,8 +10,10 @@ from pathlib import Path
 
 from melanoma import config, files
 from melanoma.data import packed
-from melanoma.evaluation import study_results
-from pipelines import _cli, _study, _study_runs
+from melanoma.study import results as study_results
+from melanoma.study import runs
+from melanoma.study.stages import protocols
+from pipelines import _cli
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -26,9 +28,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
 
     params = config.load(args.params)
-    stage = _study.Stage(args.cohort, params, packed.open_packed(args.packed))
-    with _study_runs.trained(stage) as (outcome, parent):
-        results = _study.summarize(stage, outcome)
+    stage = protocols.Stage(args.cohort, params, packed.open_packed(args.packed))
+    with runs.trained(stage) as (outcome, parent):
+        results = protocols.summarize(stage, outcome)
         files.write_parquet(outcome.predictions, args.predictions)
         files.write_csv(outcome.history, args.history)
         files.write_csv(study_results.roc_points(outcome.predictions), args.roc)

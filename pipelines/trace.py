@@ -13,7 +13,8 @@ from rich.console import Console
 
 from melanoma import files
 from melanoma.registry import origin
-from pipelines import _cli, _trace
+from melanoma.stages import trace
+from pipelines import _cli
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -27,11 +28,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="trace-") as folder:
         found = origin.trace(origin.find(args.version), Path(folder))
     console = Console(highlight=False, markup=False)
-    for line in _trace.describe(found, with_ids=args.ids):
+    for line in trace.describe(found, with_ids=args.ids):
         console.print(line, soft_wrap=True)
     if args.out is not None:
         files.write_csv(found.images, args.out)
-    model, data = (_trace.check_code(found), _trace.check_model(found.version)), _trace.check_data(found)
+    model, data = (trace.check_code(found), trace.check_model(found.version)), trace.check_data(found)
     doubts = [check for check in model if not check.is_ok]
     for check in (*doubts, *data):
         console.print(check.line(), soft_wrap=True)

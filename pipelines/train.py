@@ -13,10 +13,11 @@ from typing import Any
 import pandas as pd
 
 from melanoma import config, files, tracking
+from melanoma.config.training import Hyperparameters
 from melanoma.data import packed
 from melanoma.evaluation import figures, seeds
-from melanoma.training_sections import Hyperparameters
-from pipelines import _cli, _networks, _resumable, _training
+from melanoma.stages import experiments, resumable, train
+from pipelines import _cli
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -36,34 +37,34 @@ def main(argv: Sequence[str] | None = None) -> int:
     data = packed.open_packed(args.packed)
     tuning = files.read_json(args.tuning)
     found = Hyperparameters.model_validate(tuning["best"]["hyperparameters"])
-    tags = _training.run_tags(args.cohort, data) | {"stage": "train", "tuning_run_id": tuning["run_id"]}
-    stage = _networks.Stage(args.cohort, params, data, tags)
+    tags = experiments.run_tags(args.cohort, data) | {"stage": "train", "tuning_run_id": tuning["run_id"]}
+    stage = train.Stage(args.cohort, params, data, tags)
     with files.held(stage.checkpoints / "lock", f"the networks of cohort {args.cohort}"):
         comparison = _train_all(args, stage, found)
-        _resumable.forget(stage.checkpoints, _training.experiment(args.cohort))
+        resumable.forget(stage.checkpoints, experiments.experiment(args.cohort))
     _cli.say(f"train@{args.cohort}", seeds.headline(comparison))
     return 0
 
 
-def _train_all(args: argparse.Namespace, stage: _networks.Stage, found: Hyperparameters) -> dict[str, Any]:
+def _train_all(args: argparse.Namespace, stage: train.Stage, found: Hyperparameters) -> dict[str, Any]:
     """Train every network and write all outputs; the comparison over seeds."""
     params, data = stage.params, stage.data
-    note = _training.data_note(args.cohort, data)
+    note = experiments.data_note(args.cohort, data)
     runs: dict[str, str] = {}
     curves, rows = {}, []
-    for network in _networks.planned(params, found):
-        job = _networks.job(network, stage, parent_id=runs.get(network.model))
-        with _resumable.trained(job, stage.checkpoints) as (result, run):
-            rows.append(_networks.score_row(network, result))
+    for network in train.planned(params, found):
+        job = train.job(network, stage, parent_id=runs.get(network.model))
+        with resumable.trained(job, stage.checkpoints) as (result, run):
+            rows.append(train.score_row(network, result))
             title = f"{network.model}, seed {network.seed}"
             figure = figures.history_figure(result.history, title=title, note=note)
             run.log_figure(figure, "history.png")
             if network.model not in runs:  # the first seed's is kept, be it the best or not
                 runs[network.model] = run.run_id
                 curves[network.model] = figure
-                _networks.keep(result, getattr(args, network.model))
+                train.keep(result, getattr(args, network.model))
                 run.log_file(args.packed / packed.INDEX, "data")
-                _training.log_training_groups(data, run)
+                experiments.log_training_groups(data, run)
     comparison = seeds.compare(pd.DataFrame(rows), same_hyperparameters=found == params.baseline)
     curves["seeds"] = figures.seeds_figure(comparison, score=seeds.SELECTING, note=note)
     with files.atomic_folder(args.curves) as folder:

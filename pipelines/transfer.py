@@ -12,8 +12,10 @@ from typing import Any
 
 from melanoma import config, files
 from melanoma.data import packed
-from melanoma.evaluation import transfer
-from pipelines import _cli, _study_runs, _training, _transfer
+from melanoma.stages import experiments
+from melanoma.study import runs, transfer_results
+from melanoma.study.stages import transfer
+from pipelines import _cli
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -28,11 +30,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--predictions", type=Path, required=True, help="table to write")
     args = parser.parse_args(argv)
 
-    params, found = config.load(args.params), _study_runs.best_of_search(args.tuning)
+    params, found = config.load(args.params), runs.best_of_search(args.tuning)
     data = packed.open_packed(args.packed)
-    stage = _transfer.Stage(args.cohort, params, data, args.accepted, found)
-    with _study_runs.trained(stage) as (outcome, parent):
-        results = _transfer.summarize(stage, outcome)
+    stage = transfer.Stage(args.cohort, params, data, args.accepted, found)
+    with runs.trained(stage) as (outcome, parent):
+        results = transfer.summarize(stage, outcome)
         _write(args, stage, results)
         files.write_parquet(outcome.predictions, args.predictions)
         files.write_json(results, args.out)
@@ -40,15 +42,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _write(args: argparse.Namespace, stage: _transfer.Stage, results: dict[str, Any]) -> None:
+def _write(args: argparse.Namespace, stage: transfer.Stage, results: dict[str, Any]) -> None:
     """Table, figure and their captions."""
-    rows, note = results["sources"], _training.data_note(args.cohort, stage.data)
+    rows, note = results["sources"], experiments.data_note(args.cohort, stage.data)
     with files.atomic_folder(args.figures) as folder:
-        files.write_csv(transfer.better(results), folder / "better.csv")
-        files.write_csv(transfer.table(rows), folder / "transfer.csv")
-        figure = transfer.figure(rows, title=f"sources left out of {args.cohort}", note=note)
+        files.write_csv(transfer_results.better(results), folder / "better.csv")
+        files.write_csv(transfer_results.table(rows), folder / "transfer.csv")
+        figure = transfer_results.figure(rows, title=f"sources left out of {args.cohort}", note=note)
         figure.savefig(folder / "transfer.png", dpi=stage.params.transfer.dots_per_inch)
-        files.write_json(transfer.captions(results), folder / "captions.json")
+        files.write_json(transfer_results.captions(results), folder / "captions.json")
 
 
 if __name__ == "__main__":

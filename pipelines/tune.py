@@ -12,8 +12,9 @@ from pathlib import Path
 
 from melanoma import config, files, tracking
 from melanoma.data import packed
+from melanoma.stages import experiments, trial, trial_runs
 from melanoma.training import recipe, search, studies
-from pipelines import _cli, _training, _trial, _trial_runs
+from pipelines import _cli
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -28,13 +29,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     params = config.load(args.params)
     tune, baseline = params.tune, params.baseline
     data = packed.open_packed(args.packed)
-    recipe.require_both_classes(_training.arrays(data))
-    problem = _training.describe_search(params, data)
+    recipe.require_both_classes(experiments.arrays(data))
+    problem = experiments.describe_search(params, data)
     name = studies.study_name(args.cohort, problem, tune.study)
     study = studies.open_study(name, problem, tune, baseline=baseline)
-    study_id, experiment = study.user_attrs[studies.IDENTITY], _training.experiment(args.cohort)
-    tags = _training.run_tags(args.cohort, data) | {"stage": "tune"}
-    lock = _training.study_lock(tune, name)
+    study_id, experiment = study.user_attrs[studies.IDENTITY], experiments.experiment(args.cohort)
+    tags = experiments.run_tags(args.cohort, data) | {"stage": "tune"}
+    lock = experiments.study_lock(tune, name)
     with (
         files.held(lock, f"study {name}"),
         tracking.open_run(
@@ -45,16 +46,16 @@ def main(argv: Sequence[str] | None = None) -> int:
             run_id=tracking.find_run(experiment, tag=studies.IDENTITY, value=study_id),
         ) as parent,
     ):
-        described = _training.describe_trial(params, data)
-        runs = _trial_runs.TrialRuns(parent, tags, tune.objective, baseline, described)
-        workers = _trial.open_trial_workers(params, args.packed, data.digest)
+        described = experiments.describe_trial(params, data)
+        runs = trial_runs.TrialRuns(parent, tags, tune.objective, baseline, described)
+        workers = trial.open_trial_workers(params, args.packed, data.digest)
         say = partial(_cli.say, f"tune@{args.cohort}")
         search.run_trials(study, workers, tune=tune, baseline=baseline, runs=runs, say=say)
         summary = studies.summarize(study, tune, baseline, run_ids=runs.ids())
         summary |= {"run_id": parent.run_id, "is_synthetic": data.is_synthetic}
         with files.atomic_folder(args.figures) as folder:
-            note = _training.data_note(args.cohort, data)
-            _trial_runs.log_study(parent, study, summary, note=note, folder=folder)
+            note = experiments.data_note(args.cohort, data)
+            trial_runs.log_study(parent, study, summary, note=note, folder=folder)
         files.write_json(summary, args.out)
         parent.log_file(args.out)
     say(studies.headline(summary))

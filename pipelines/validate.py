@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from melanoma import config, files, lineage, tracking
-from melanoma.data import contact_sheet, validation
+from melanoma.data.checks import contact_sheet, validation
 from pipelines import _cli
 
 

@@ -30,6 +30,7 @@ TRAIN = "train"
 VALIDATION = "validation"
 TEST = "test"
 SPLITS = (TRAIN, VALIDATION, TEST)
+LEAK_FREE = "leak_free"  # protocol: no group of images crosses a split
 
 # What a dermatologist saw in the lesion, in words; missing where a dataset does not say.
 CLINICAL_DTYPES = {

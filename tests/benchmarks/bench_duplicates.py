@@ -21,7 +21,8 @@ import numpy as np
 import pandas as pd
 
 from melanoma import config
-from melanoma.data import duplicates, facts, hamming
+from melanoma.data.checks import facts
+from melanoma.data.groups import duplicates, hamming
 from tests.data.pictures import encode, textured
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:  # not at the top: each worker process imports this file anew, and needs little
     import pandas as pd
 
-    from melanoma.sections import Inspect
+    from melanoma.config.data import Inspect
 
 ROOT = Path(__file__).resolve().parents[2]
 NUM_REPEATS = 5
@@ -106,7 +106,7 @@ def _seconds(work: Callable[[], object]) -> float:
 
 
 def _inspect(records: pd.DataFrame, settings: Inspect) -> object:
-    from melanoma.data import facts
+    from melanoma.data.checks import facts
     from tests.execution.backends import processes
 
     return facts.inspect_images(
@@ -132,7 +132,7 @@ def _report_memory(records: pd.DataFrame, settings: Inspect) -> None:
 
 def _peak_memory(records: pd.DataFrame, num_images: int, settings: Inspect) -> tuple[float, float]:
     """MiB of this process and of its largest worker."""
-    from melanoma.data import facts
+    from melanoma.data.checks import facts
     from tests.execution.backends import processes
 
     largest_worker = 0.0

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from melanoma.config.data import Execution
 from melanoma.data import images, packed
-from melanoma.sections import Execution
 from tests.benchmarks import bench_pictures
 from tests.benchmarks.contestants import Turn, alternate
 from tests.benchmarks.rows import Ratio, Row, Spread, ratios

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from melanoma.data import images, ph2
+from melanoma.data import images
+from melanoma.data.sources import ph2
 from melanoma.files import sha256_of_file
 from melanoma.schema import TEST, TRAIN, VALIDATION
 from tests.benchmarks.contestants import ROOT

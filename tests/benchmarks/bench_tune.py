@@ -13,8 +13,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from melanoma.config.data import Execution
 from melanoma.data import packed
-from melanoma.sections import Execution
 from tests.benchmarks import bench_pictures
 from tests.benchmarks.contestants import QUIET, ROOT
 from tests.benchmarks.rows import Ratio, Row, Spread, not_measured

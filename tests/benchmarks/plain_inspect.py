@@ -15,8 +15,8 @@ import numpy as np
 from PIL import Image, ImageOps
 from scipy import ndimage
 
-from melanoma.data import measures
-from melanoma.sections import Inspect
+from melanoma.config.data import Inspect
+from melanoma.data.checks import measures
 
 TURNS = (
     None,

@@ -5,7 +5,7 @@ from pathlib import Path
 import keras
 import tensorflow as tf  # type: ignore[import-untyped]
 
-from melanoma.training_sections import Augment
+from melanoma.config.training import Augment
 
 
 def folder_dataset(

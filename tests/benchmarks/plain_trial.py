@@ -21,10 +21,10 @@ def main() -> int:
     args = parser.parse_args()
 
     from melanoma import config, schema
+    from melanoma.config.training import Hyperparameters
     from melanoma.data.packed import open_packed
     from melanoma.training import fit
     from melanoma.training.recipe import Arrays, Recipe
-    from melanoma.training_sections import Hyperparameters
 
     params = config.load(args.params)
     data = open_packed(args.packed)

@@ -14,7 +14,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
-from melanoma.sections import Fetch
+from melanoma.config.data import Fetch
 from tests.data.pictures import encode, textured
 
 API = "/api/v2/"

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from melanoma.data.card import CardData, gather
+from melanoma.data.checks.card import CardData, gather
 from tests.data.toys import fact, facts_of, record, records_of
 
 RECORDS = records_of(

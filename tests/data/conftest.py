@@ -3,7 +3,8 @@
 import pandas as pd
 import pytest
 
-from melanoma.data import facts, isic, ph2, sources
+from melanoma.data.checks import facts
+from melanoma.data.sources import isic, ph2, readers
 
 
 @pytest.fixture(scope="session")
@@ -25,7 +26,7 @@ def _read(name, metadata, origin, top, params):
     for part in ("images", "masks"):
         (folder / part).symlink_to(origin / part)
     defaults = params.ingest[name]
-    return sources.read_records(name, folder, licence=defaults.licence, attribution=defaults.attribution)
+    return readers.read_records(name, folder, licence=defaults.licence, attribution=defaults.attribution)
 
 
 @pytest.fixture(scope="session")

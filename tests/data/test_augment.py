@@ -3,8 +3,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from melanoma.config.training import Augment
 from melanoma.data.augment import MID_GREY, NUM_DRAWS, augment_image, draw_colours, draw_warps, scale
-from melanoma.training_sections import Augment
 from tests.data.pictures import textured
 
 NOTHING: dict[str, Any] = {

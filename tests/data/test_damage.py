@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from melanoma.data import damage, headers, images
+from melanoma.data import damage, images
+from melanoma.data.checks import headers
 from melanoma.data.signatures import JPEG_MARKER
 from melanoma.errors import ImageError
 from tests.data.pictures import encode

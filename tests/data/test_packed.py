@@ -7,12 +7,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from melanoma.config.data import Execution
 from melanoma.data import images, packed
 from melanoma.data.crops import Box, Crop, Cutting
 from melanoma.errors import DataError
 from melanoma.files import read_json, sha256_of_file, write_json
 from melanoma.schema import CLASSES, INDEX_COLUMNS, MELANOMA, NEVUS, OTHER, diagnosis_classes
-from melanoma.sections import Execution
 from tests.data.pictures import textured, write
 
 SPLIT_OF = {"a": "train", "b": "test", "c": "train", "d": "validation", "e": "train"}

@@ -5,7 +5,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from melanoma.data import facts
+from melanoma.data.checks import facts
 from tests.data.zoo import build_zoo
 from tests.execution.backends import processes
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from melanoma.data import contact_sheet, facts, validation
+from melanoma.data.checks import contact_sheet, facts, validation
 from tests.data.toys import record, records_of
 from tests.data.zoo import build_zoo
 from tests.execution.backends import processes

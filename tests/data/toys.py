@@ -2,9 +2,9 @@
 
 import pandas as pd
 
-from melanoma.data.facts import FACT_DTYPES
+from melanoma.config.data import ImageChecks, TableChecks, Validate
+from melanoma.data.checks.facts import FACT_DTYPES
 from melanoma.schema import conform_records
-from melanoma.sections import ImageChecks, TableChecks, Validate
 
 CRITICAL = ("image_id_known", "image_id_unique", "one_image_a_file", "origin_known")
 WARN = ("hairy", "mask_broken", "mask_of_other_geometry", "lesion_tiny", "image_type_not_stated")

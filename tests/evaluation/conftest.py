@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from melanoma.sections import Evaluate, Promote
+from melanoma.config.evaluation import Evaluate, Promote
 
 
 @pytest.fixture

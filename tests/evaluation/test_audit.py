@@ -3,11 +3,11 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
+from melanoma.config.evaluation import Audit
 from melanoma.data import artefacts
 from melanoma.errors import DataError
 from melanoma.evaluation import audit
 from melanoma.scoring.operating_point import Calibration, OperatingPoint
-from melanoma.sections import Audit
 
 SETTINGS = Audit(
     seed=1,

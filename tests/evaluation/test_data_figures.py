@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from matplotlib import pyplot as plt
 
-from melanoma.data.card_tables import QUALITY
+from melanoma.data.checks.card_tables import QUALITY
 from melanoma.evaluation.data_figures import (
     CLASS_COLORS,
     age_figure,

@@ -4,10 +4,10 @@ import pytest
 from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.preprocessing import StandardScaler
 
+from melanoma.config.evaluation import Audit
 from melanoma.data.packed import Packed
 from melanoma.errors import DataError
 from melanoma.evaluation import references
-from melanoma.sections import Audit
 
 SETTINGS = Audit(
     seed=1,

@@ -1,6 +1,6 @@
 """Both backends, as a section of `params.yaml`."""
 
-from melanoma.sections import Execution
+from melanoma.config.data import Execution
 
 
 def processes(num_workers: int = 1) -> Execution:

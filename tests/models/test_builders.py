@@ -6,11 +6,11 @@ import keras
 import numpy as np
 import pytest
 
+from melanoma.config.training import Hyperparameters
 from melanoma.models.builders import BUILDERS, build_model
 from melanoma.schema import CLASSES, MELANOMA
 from melanoma.serving.network import Network
 from melanoma.training.saving import save_model
-from melanoma.training_sections import Hyperparameters
 
 TARGETS = np.array([0, 1, 0, 1, 1], np.float32)
 EVERYTHING = {"batch_norm": True, "residual": True, "global_pooling": True, "dropout": 0.5}

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from melanoma import files
-from melanoma.data.facts import arrow_schema
+from melanoma.data.checks.facts import arrow_schema
 from pipelines import _cli, card
 from tests.data.card_data import ASSIGNED, FACTS, QUARANTINED, RECORDS
 from tests.pipelines.workspace import SMALL, command, inside, run_stage, write_params

@@ -4,7 +4,7 @@ from pathlib import Path
 import pandas as pd
 
 from melanoma import schema
-from melanoma.data import ph2, raw
+from melanoma.data.sources import ph2, raw_folder
 from pipelines import ingest
 from tests.conftest import ROOT
 from tests.data.ph2_files import flat_folder
@@ -21,7 +21,7 @@ def test_records_have_the_common_columns_and_one_row_an_image(workspace):
 
 def test_clinical_attributes_go_into_the_records(tmp_path):
     with ph2.open_source(flat_folder(tmp_path / "ph2"), is_partial=False) as plan:
-        raw.write_raw(plan, tmp_path / "raw")
+        raw_folder.write_raw(plan, tmp_path / "raw")
     out = tmp_path / "ph2.parquet"
     paths = ["--raw", str(tmp_path / "raw"), "--out", str(out), "--params", str(ROOT / "params.yaml")]
     assert ingest.main(["--dataset", "ph2", *paths]) == 0

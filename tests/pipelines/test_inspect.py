@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from melanoma.data.facts import FACT_DTYPES
+from melanoma.data.checks.facts import FACT_DTYPES
 from tests.pipelines.workspace import change_params, run_stage
 
 

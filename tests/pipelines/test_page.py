@@ -7,7 +7,9 @@ import pytest
 
 from melanoma import tracking
 from melanoma.registry import ledger, versions
-from pipelines import _cli, _page, _standing, page
+from melanoma.stages import page as page_stage
+from melanoma.stages import standing
+from pipelines import _cli, page
 from tests.imports import ROOT
 from tests.pipelines.workspace import change_params, command, copy_with_store, inside, run_stage
 from tests.registry.shelf import NAME
@@ -95,7 +97,7 @@ def test_what_is_missing_is_named_with_how_to_make_it_and_the_page_is_drawn(draw
     ("active", "said"),
     [
         ({}, "make install dvc repro make page"),
-        (_page.MAKE_STUDY, "see README.md make study make page"),
+        (page_stage.MAKE_STUDY, "see README.md make study make page"),
         (
             {"datasets": ["isic"], "cohorts": ["isic"], "study": []},
             "dvc exp run -S 'run.datasets=[isic]' -S 'run.cohorts=[isic]' -S 'run.study=[]' make page",
@@ -111,7 +113,7 @@ def test_the_page_says_how_to_make_it_again(drawn, active, said):
 
 def test_make_study_has_active_what_the_page_thinks():
     makefile = (ROOT / "Makefile").read_text()
-    for name, items in _page.MAKE_STUDY.items():
+    for name, items in page_stage.MAKE_STUDY.items():
         assert f"-S 'run.{name}=[{','.join(items)}]'" in makefile
 
 
@@ -155,7 +157,7 @@ def test_versions_and_aliases_are_told_with_who_moved_them_and_when(shelf):
     shelf.register(gate="refused")
     shelf.move(1)
     versions.set_alias(NAME, versions.CHALLENGER, "2")
-    model = _standing.read(NAME, current=2)
+    model = standing.read(NAME, current=2)
     assert [(version.number, version.aliases, version.gate) for version in model.versions] == [
         (2, ("challenger",), "refused"),
         (1, ("staging",), "passed"),
@@ -169,27 +171,27 @@ def test_versions_and_aliases_are_told_with_who_moved_them_and_when(shelf):
         "tried by hand",
         "promote",
     )
-    assert staging.since == _standing.in_words(ledger.moves(NAME, versions.STAGING)[-1].at)
-    assert (challenger.number, challenger.by, challenger.warning) == (2, _standing.NOT_ENTERED, "")
+    assert staging.since == standing.in_words(ledger.moves(NAME, versions.STAGING)[-1].at)
+    assert (challenger.number, challenger.by, challenger.warning) == (2, standing.NOT_ENTERED, "")
 
 
 def test_an_alias_that_was_moved_by_other_means_is_warned_of(shelf):
     shelf.move(shelf.register())
     versions.set_alias(NAME, versions.STAGING, str(shelf.register()))
-    (staging,) = _standing.read(NAME, current=None).holders
+    (staging,) = standing.read(NAME, current=None).holders
     assert staging.warning == "staging holds version 2, but the ledger's last entry says version 1"
-    assert staging.by == _standing.NOT_ENTERED
+    assert staging.by == standing.NOT_ENTERED
 
 
 def test_many_versions_are_cut_but_those_with_an_alias_are_kept(shelf, monkeypatch):
-    monkeypatch.setattr(_standing, "SHOWN_VERSIONS", 2)
+    monkeypatch.setattr(standing, "SHOWN_VERSIONS", 2)
     for _ in range(4):
         shelf.register()
     shelf.move(1)
-    model = _standing.read(NAME, current=4)
+    model = standing.read(NAME, current=4)
     assert [version.number for version in model.versions] == [4, 3, 1]
     assert model.num_older == 1
 
 
 def test_a_model_that_is_not_registered_is_none(shelf):
-    assert _standing.read(NAME, current=1) is None
+    assert standing.read(NAME, current=1) is None

@@ -10,7 +10,7 @@ import pytest
 
 from melanoma import fingerprint, tracking
 from melanoma.registry import ledger, versions
-from pipelines import _champion
+from melanoma.stages import champion_scores
 from tests.imports import ROOT
 from tests.pipelines.workspace import change_params, command, copy, copy_with_store, inside, run_stage
 
@@ -245,7 +245,7 @@ def test_a_champion_is_scored_by_its_own_code(fresh):
     another_version(fresh)
     assert run_stage("promote") == 0
     result = verdict()
-    assert result["champion_scored_by"] == _champion.OWN_CODE
+    assert result["champion_scored_by"] == champion_scores.OWN_CODE
     assert result["refused_by_champion"] == []
     challenger, champion = result["challenger"]["auc_roc"]["value"], result["champion"]["auc_roc"]["value"]
     assert champion == pytest.approx(1 - challenger)
@@ -256,7 +256,7 @@ def test_a_champion_of_the_same_code_is_scored_here(fresh):
     assert run_stage("promote") == 0
     another_version(fresh)
     assert run_stage("promote") == 0
-    assert verdict()["champion_scored_by"] == _champion.SAME_CODE
+    assert verdict()["champion_scored_by"] == champion_scores.SAME_CODE
     assert verdict()["challenger"]["auc_roc"] == verdict()["champion"]["auc_roc"]
 
 
@@ -290,7 +290,7 @@ def test_a_champion_that_takes_images_of_another_size_is_compared_on_the_image_f
     for stage in ("pack", "tune", "train", "evaluate", "audit"):
         assert run_stage(stage) == 0
     assert run_stage("promote") == 0
-    assert verdict()["champion_scored_by"] == _champion.SAME_CODE
+    assert verdict()["champion_scored_by"] == champion_scores.SAME_CODE
     assert verdict()["num_images"] > 0
     champion = verdict()["champion"]["auc_roc"]["value"]
     first = json.loads(versions.get_version(NAME, 1).tags["test_auc_roc"])

@@ -13,7 +13,7 @@ from melanoma.errors import DataError
 from melanoma.files import read_json, sha256_of_file
 from melanoma.serving.scorer import UNCUT
 from melanoma.serving.segmenter import Cutter, Segmenter
-from pipelines import _segment
+from melanoma.stages import segment
 from tests.pipelines.workspace import change_params, copy, copy_with_store, inside, run_stage
 
 BOXES, REPORT = Path("data/lesions/sample.parquet"), Path("reports/sample/segmentation.json")
@@ -59,10 +59,10 @@ def test_pictures_are_on_the_side_of_their_image_whatever_the_order_of_the_sides
         square, square[..., 0] == 0, [None, None, "no mask", None], image_ids=np.array(list("abcd"))
     )
     sides = pd.DataFrame({"image_id": list("dcba"), "split": ["test", "train", "train", "train"]})
-    stage = _segment.Stage("toy", params, sides, pairs, is_synthetic=True)
+    stage = segment.Stage("toy", params, sides, pairs, is_synthetic=True)
     assert stage.part("train").image_ids.tolist() == ["a", "b"]  # c has no mask
     assert stage.part("test").image_ids.tolist() == ["d"]
-    lacking = _segment.Stage("toy", params, sides[1:], pairs, is_synthetic=True)
+    lacking = segment.Stage("toy", params, sides[1:], pairs, is_synthetic=True)
     with pytest.raises(DataError, match=r"The sides of images .* 1 images have no row \(d\)"):
         lacking.part("train")
 

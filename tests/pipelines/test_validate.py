@@ -9,7 +9,7 @@ from mlflow import MlflowClient
 from PIL import Image
 
 from melanoma import tracking
-from melanoma.sections import ImageChecks
+from melanoma.config.data import ImageChecks
 from tests.pipelines.workspace import change_params, run_stage
 
 REASON_OF_FAULT = {

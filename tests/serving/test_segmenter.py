@@ -8,11 +8,11 @@ import pandas as pd
 import pytest
 
 from melanoma import files
+from melanoma.config.data import Execution
 from melanoma.data import crops, images, lesions, packed
 from melanoma.data.crops import Box, Crop
 from melanoma.errors import TrackingError
 from melanoma.files import sha256_of_file
-from melanoma.sections import Execution
 from melanoma.serving.export import example_image, log_served_model
 from melanoma.serving.network import Network
 from melanoma.serving.scorer import UNCUT

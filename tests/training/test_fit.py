@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from sklearn.metrics import balanced_accuracy_score, log_loss, roc_auc_score
 
+from melanoma.config.training import Monitor
 from melanoma.errors import TrainingError
 from melanoma.training import fit
 from melanoma.training.recipe import Recipe
 from melanoma.training.scores import predict
-from melanoma.training_sections import Monitor
 
 COLUMNS = [
     "epoch",

@@ -6,9 +6,9 @@ import pandas as pd
 import pytest
 from sklearn.metrics import average_precision_score, log_loss, roc_auc_score, roc_curve
 
+from melanoma.config.training import Objective
 from melanoma.training import scores
 from melanoma.training.scores import OBJECTIVES, specificity_at_95_sensitivity
-from melanoma.training_sections import Objective
 
 TARGETS = np.array([1, 1, 0, 0, 0, 0], np.float32)
 PROBABILITY = np.array([0.9, 0.4, 0.8, 0.3, 0.2, 0.1])  # one of four benign images lies above 0.4

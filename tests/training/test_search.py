@@ -5,13 +5,13 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
+from melanoma.config.training import Choices
 from melanoma.data.packed import Part
 from melanoma.errors import DataError, TrainingError, WorkerError
 from melanoma.training import search
 from melanoma.training.recipe import Arrays, require_both_classes
 from melanoma.training.search import Outcome
 from melanoma.training.studies import finished_trials, open_study
-from melanoma.training_sections import Choices
 from tests.training.studying import Runs, open_threads
 
 

@@ -4,8 +4,8 @@ import optuna
 import pytest
 from pydantic import ValidationError
 
+from melanoma.config.training import Choices, FloatRange, IntRange, Space, has
 from melanoma.training import spaces
-from melanoma.training_sections import Choices, FloatRange, IntRange, Space, has
 
 ROWS: dict[str, Any] = {
     "family": Choices(choices=["conv_blocks", "vgg16"]),

@@ -4,10 +4,10 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
+from melanoma.config.training import Choices
 from melanoma.errors import TrainingError
 from melanoma.training import spaces, studies
 from melanoma.training.storages import open_storage
-from melanoma.training_sections import Choices
 
 PROBLEM = {"data_digest": "a", "model": {"family": "conv_blocks", "batch_norm": False}, "seeds": [1, 2]}
 

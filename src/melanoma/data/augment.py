@@ -8,7 +8,7 @@ kept apart from what is done with it: a device warps by the same matrices.
 import cv2
 import numpy as np
 
-from melanoma.training_sections import Augment
+from melanoma.config.training import Augment
 
 NUM_DRAWS = 10  # of an image, whatever is wanted: four for the warp, two for the flips, four for colours
 MID_GREY = 127.5

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from melanoma.config.data import Execution
 from melanoma.data import crops, images, masks
 from melanoma.errors import DataError, ImageError, first_offenders
 from melanoma.execution.mapping import imap
 from melanoma.files import read_parquet
 from melanoma.schema import align, require_columns
-from melanoma.sections import Execution
 
 NO_MASK = "no mask"
 OTHER_GEOMETRY = "the mask has another size than its picture"

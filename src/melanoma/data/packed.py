@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from melanoma.config.data import Execution
 from melanoma.data import images
 from melanoma.data.crops import Box, Crop, Cutting
 from melanoma.errors import DataError, ImageError, first_offenders
@@ -28,7 +29,6 @@ from melanoma.schema import (
     diagnosis_classes,
     require_columns,
 )
-from melanoma.sections import Execution
 
 IMAGES, INDEX, MANIFEST = "images.npy", "index.parquet", "manifest.json"
 

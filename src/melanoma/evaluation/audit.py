@@ -14,12 +14,12 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from melanoma.config.evaluation import Audit
 from melanoma.data import artefacts
 from melanoma.evaluation import bootstrap
 from melanoma.evaluation.figures import CURVE, new_figure
 from melanoma.schema import align
 from melanoma.scoring.operating_point import OperatingPoint
-from melanoma.sections import Audit
 
 PLAIN = "plain"
 CHANCE = 0.5

@@ -10,7 +10,7 @@ from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator
 
-from melanoma.data.card_tables import QUALITY, class_of
+from melanoma.data.checks.card_tables import QUALITY, class_of
 from melanoma.evaluation.figures import new_figure
 from melanoma.evaluation.shortcuts import CHANCE, Shortcut
 

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from melanoma.config.evaluation import Promote
 from melanoma.data.crops import MASK, NONE
 from melanoma.evaluation.bootstrap import difference, draw_weights, in_words, metrics_with_intervals
 from melanoma.evaluation.metrics import NUM_BINS
-from melanoma.sections import Promote
 
 SPECIFICITY = "specificity_at_95_sensitivity"
 ROUNDING = 1e-9  # keeps 0.98 - 1 = -0.020000000000000018 from failing a drop of 0.02

@@ -9,11 +9,11 @@ from typing import Any
 
 import pandas as pd
 
+from melanoma.config.evaluation import Evaluate
 from melanoma.data.crops import Crop
-from melanoma.data.markdown import markdown
 from melanoma.evaluation.bootstrap import in_words, number_in_words
+from melanoma.markdown import markdown
 from melanoma.schema import NOT_A_DEVICE, TEST, VALIDATION
-from melanoma.sections import Evaluate
 
 OPEN = "**open**"
 SHOWN = (

@@ -15,9 +15,9 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from threadpoolctl import threadpool_limits
 
+from melanoma.config.evaluation import Audit
 from melanoma.data.packed import Packed
 from melanoma.schema import TRAIN, align
-from melanoma.sections import Audit
 
 PENALTIES = (0.001, 0.01, 0.1, 1.0, 10.0)  # inverse strengths C
 NUMBERS = (

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from melanoma.config.evaluation import Evaluate
 from melanoma.evaluation import bootstrap, calibration, metrics, slices, thresholds
 from melanoma.evaluation.decision_curve import decision_curve
 from melanoma.files import write_csv
 from melanoma.schema import PREDICTION_COLUMNS, TEST, TRAIN, VALIDATION, align
 from melanoma.scoring.operating_point import BENIGN, MALIGNANT, OperatingPoint
-from melanoma.sections import Evaluate
 
 MEASURED_SPLITS = (VALIDATION, TEST)
 SHIFTED = ("logistic", "isotonic")  # calibrations that take up how many images are malignant

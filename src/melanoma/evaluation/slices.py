@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from melanoma.config.evaluation import Evaluate
 from melanoma.evaluation import bootstrap
-from melanoma.sections import Evaluate
 
 NOT_RECORDED = "not recorded"
 # What each metric needs enough groups with: malignant, benign images.

@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 from scipy.stats import binomtest
 
+from melanoma.config.evaluation import Evaluate
 from melanoma.errors import DataError
 from melanoma.evaluation.bootstrap import described, in_blocks
 from melanoma.scoring.operating_point import BENIGN, DECISIONS, MALIGNANT, REFER, Calibration, OperatingPoint
-from melanoma.sections import Evaluate
 
 
 def choose(

@@ -7,8 +7,8 @@ from typing import TypeVar
 
 from tqdm import tqdm
 
+from melanoma.config.data import Execution
 from melanoma.execution.processes import imap_processes, in_chunks, map_chunk
-from melanoma.sections import Execution
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

@@ -6,8 +6,8 @@ from contextlib import AbstractContextManager, contextmanager
 from queue import SimpleQueue
 from typing import Any, Generic, Protocol, TypeVar
 
+from melanoma.config.data import Execution
 from melanoma.execution.worker_processes import process_slots
-from melanoma.sections import Execution
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")

@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 import keras
 
+from melanoma.config.training import Hyperparameters, Model
 from melanoma.models import conv_blocks, vgg16
 from melanoma.schema import CLASSES
-from melanoma.training_sections import Hyperparameters, Model
 
 
 def build_model(hyperparameters: Hyperparameters, model: Model, *, image_size: int) -> keras.Model:

@@ -14,6 +14,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from melanoma import files
+from melanoma.config.training import Augment, Segment
 from melanoma.data import augment, crops
 from melanoma.data.augment import augment_image
 from melanoma.data.crops import MIN_PROBABILITY
@@ -22,7 +23,6 @@ from melanoma.errors import DivergenceError, TrainingError
 from melanoma.segmentation import unet
 from melanoma.training import checkpoints, epochs
 from melanoma.training.epochs import Epoch, Sampling
-from melanoma.training_sections import Augment, Segment
 
 BEST = "val_dice"
 PREDICTED_AT_ONCE = 32

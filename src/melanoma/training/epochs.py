@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from melanoma.config.training import Augment
 from melanoma.data.augment import NUM_DRAWS, draw_colours, draw_warps
 from melanoma.schema import CLASSES
-from melanoma.training_sections import Augment
 
 MAX_TURNS = 10  # of an image in an epoch, where its class is far rarer than the others
 

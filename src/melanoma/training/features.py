@@ -21,12 +21,12 @@ import numpy as np
 from tqdm import tqdm
 
 from melanoma import files
+from melanoma.config.training import Augment
 from melanoma.data import augment
 from melanoma.data.packed import Part
 from melanoma.models import head, vgg16
 from melanoma.training import scores
 from melanoma.training.recipe import Arrays, Recipe
-from melanoma.training_sections import Augment
 
 FOLDER = "features"  # below train.checkpoints
 MAX_BYTES = 2**31  # of a file; one that would grow larger is begun anew, with what is wanted now

@@ -7,9 +7,9 @@ from contextlib import contextmanager
 import keras
 import numpy as np
 
+from melanoma.config.training import Hyperparameters, Train
 from melanoma.errors import DivergenceError, TrainingError
 from melanoma.training.inputs import has_gpu
-from melanoma.training_sections import Hyperparameters, Train
 
 XLA_IS_REPEATABLE = "--xla_gpu_deterministic_ops=true"
 

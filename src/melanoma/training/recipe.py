@@ -8,10 +8,10 @@ import numpy as np
 
 import melanoma
 from melanoma import files
+from melanoma.config.training import Augment, Hyperparameters, Model, Train
 from melanoma.data.packed import Part
 from melanoma.errors import TrainingError
 from melanoma.schema import CLASSES, MELANOMA
-from melanoma.training_sections import Augment, Hyperparameters, Model, Train
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,8 @@
 
 import keras
 
+from melanoma.config.training import Train
 from melanoma.errors import TrainingError
-from melanoma.training_sections import Train
 
 
 def learning_rate(

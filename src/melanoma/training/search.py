@@ -18,11 +18,11 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 from tqdm import tqdm
 
+from melanoma.config.training import Hyperparameters, Tune
 from melanoma.errors import TrainingError, WorkerError, first_offenders
 from melanoma.training import spaces
 from melanoma.training.storages import storage_errors
 from melanoma.training.studies import BASELINE, ERROR, REPEATS, finished_trials, make_sampler
-from melanoma.training_sections import Hyperparameters, Tune
 
 RETRY_OF, RUN_ID = "retry_of", "run_id"
 INTERRUPTED = "The search ended before this trial did; it is tried again."

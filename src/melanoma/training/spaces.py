@@ -4,7 +4,7 @@ from typing import Any
 
 import optuna
 
-from melanoma.training_sections import Choices, FloatRange, Hyperparameters, IntRange, Space
+from melanoma.config.training import Choices, FloatRange, Hyperparameters, IntRange, Space
 
 
 def suggest(trial: optuna.Trial, space: Space, baseline: Hyperparameters) -> Hyperparameters:

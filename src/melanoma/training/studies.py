@@ -16,10 +16,10 @@ import optuna
 from optuna.exceptions import ExperimentalWarning
 from optuna.trial import FrozenTrial, TrialState
 
+from melanoma.config.training import Hyperparameters, Tune
 from melanoma.errors import TrainingError
 from melanoma.training import spaces
 from melanoma.training.storages import open_storage, storage_errors
-from melanoma.training_sections import Hyperparameters, Tune
 
 NOT_OF_THE_PROBLEM = {  # of params.yaml: tune; with others, the study is the same one
     "num_trials",

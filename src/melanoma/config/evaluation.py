@@ -1,0 +1,63 @@
+"""Sections of `params.yaml` about results: evaluation, audit, promotion and the report page."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from melanoma.config.types import Fraction, OpenFraction, Positive, Section, Seed
+
+
+class Evaluate(Section):
+    """Intervals, calibration, the operating point, slices, pictures."""
+
+    seed: Seed
+    num_bootstrap_draws: Annotated[int, Field(ge=100)]
+    calibration: Literal["temperature", "logistic", "isotonic", "none"]
+    num_calibration_bins: Positive
+    min_sensitivity: Annotated[float, Field(gt=0, le=1)]
+    refer_min_sensitivity: Annotated[float, Field(gt=0, le=1)]
+    refer_min_specificity: Annotated[float, Field(gt=0, le=1)]
+    max_referred_fraction: Fraction
+    prevalences: Annotated[list[OpenFraction], Field(min_length=1)]
+    age_bands: list[Positive]
+    min_slice_groups: Positive
+    num_shown: Positive
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.age_bands != sorted(set(self.age_bands)):
+            raise ValueError(f"age_bands must rise, got {self.age_bands}")
+        return self
+
+
+class Audit(Section):
+    """Whether the network looks at the lesion or at something else."""
+
+    seed: Seed
+    num_bootstrap_draws: Annotated[int, Field(ge=100)]
+    num_folds: Annotated[int, Field(ge=2)]
+    histogram_bins: Annotated[int, Field(ge=2, le=256)]
+    border_fraction: Annotated[float, Field(gt=0, lt=0.5)]
+    max_flipped_fraction: Fraction
+
+
+class Promote(Section):
+    """The gates between a trained model and the alias `staging`; null = this gate is off."""
+
+    seed: Seed
+    num_bootstrap_draws: Annotated[int, Field(ge=100)]
+    primary_metric: Literal["auc_roc", "average_precision", "partial_auc_above_80_sensitivity"]
+    min_malignant_groups: Positive
+    min_auc_roc_lower_bound: Fraction
+    must_beat_colour: bool
+    max_primary_drop: Fraction
+    max_specificity_drop: Fraction | None
+    max_calibration_error: Fraction | None
+    min_worst_slice_auc_roc: Fraction | None
+
+
+class Page(Section):
+    """Bounds of the page with all results."""
+
+    max_picture_width: Annotated[int, Field(ge=200, le=4000)]
+    max_megabytes: Annotated[float, Field(gt=0)]

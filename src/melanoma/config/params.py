@@ -1,0 +1,247 @@
+"""Typed parameters: `params.yaml` read whole, checked whole, handed out by section.
+
+The file is the only place of a value; there are no defaults here. It is read with the YAML 1.2 rules
+that DVC uses, so code and DVC agree on what `3e-4` is.
+"""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from pydantic import Field, ValidationError, model_validator
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from melanoma.config.data import (
+    Assign,
+    Card,
+    Duplicates,
+    Execution,
+    Fetch,
+    Ingest,
+    Inspect,
+    Pack,
+    Run,
+    Sample,
+    Split,
+    Validate,
+)
+from melanoma.config.evaluation import Audit, Evaluate, Page, Promote
+from melanoma.config.serving import Serve
+from melanoma.config.study import Compare, Crops, Diagnosis, Paper, Resplit, Study, Transfer
+from melanoma.config.training import Augment, Choices, Hyperparameters, Model, Segment, Train, Tune
+from melanoma.config.types import Name, Names, Section
+from melanoma.errors import ConfigError
+
+# Settings of `model` that only one family of networks has; null or false is off.
+FAMILY_OF_OPTION = {"weights": "vgg16", "freeze": "vgg16"}
+
+
+class Params(Section):
+    """All of `params.yaml`."""
+
+    run: Run
+    cohorts: dict[Name, Names]
+    execution: Execution
+    sample: Sample
+    fetch: Fetch
+    ingest: dict[str, Ingest]
+    inspect: Inspect
+    # Under its own name it would hide a method of pydantic's.
+    checks: Annotated[Validate, Field(alias="validate")]
+    card: Card
+    duplicates: Duplicates
+    assign: Assign
+    split: Split
+    segment: Segment
+    pack: Pack
+    augment: Augment
+    baseline: Hyperparameters
+    model: Model
+    train: Train
+    tune: Tune
+    evaluate: Evaluate
+    audit: Audit
+    promote: Promote
+    serve: Serve
+    paper: Paper
+    study: Study
+    diagnosis: Diagnosis
+    crops: Crops
+    transfer: Transfer
+    resplit: Resplit
+    compare: Compare
+    page: Page
+
+    @model_validator(mode="after")
+    def _names_are_known(self) -> Self:
+        _require_known("run.cohorts", self.run.cohorts, self.cohorts)
+        _require_known("run.datasets", self.run.datasets, self.ingest)
+        for cohort, members in self.cohorts.items():
+            _require_known(f"cohorts.{cohort}", members, self.ingest)
+        for cohort in self.run.cohorts:
+            inactive = sorted(set(self.cohorts[cohort]) - set(self.run.datasets))
+            if inactive:
+                raise ValueError(f"cohort {cohort!r} needs the datasets {inactive}; add them to run.datasets")
+        return self
+
+    @model_validator(mode="after")
+    def _the_study_is_of_active_cohorts_and_knows_their_networks(self) -> Self:
+        _require_known("run.study", self.run.study, dict.fromkeys(self.run.cohorts))
+        _require_known("study.networks", list(self.study.networks), self.cohorts)
+        _require_known("run.study", self.run.study, self.study.networks)
+        if self.run.study and self.pack.crop != "none":
+            raise ValueError(
+                "the study is of whole pictures, and its stage crops cuts them itself; set pack.crop: none, "
+                f"or run.study: [], got pack.crop {self.pack.crop}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _the_space_is_legal_and_holds_the_baseline(self) -> Self:
+        self.tune.space.require_legal(self.baseline)
+        return self
+
+    @model_validator(mode="after")
+    def _a_family_knows_its_options(self) -> Self:
+        studied = {kind.family for cohort in self.run.study for kind in self.study.networks[cohort]}
+        families = [*self.tune.space.families(self.baseline), *studied]
+        for option, owner in FAMILY_OF_OPTION.items():
+            value = getattr(self.model, option)
+            if value and owner not in families:
+                raise ValueError(
+                    f"model.{option} is an option of {owner}; where baseline.family, tune.space.family and "
+                    f"run.study name only {families[0]} it must be off, got {value!r}"
+                )
+        if self.model.freeze and self.model.weights is None:
+            raise ValueError("model.freeze would keep weights drawn at random; give model.weights")
+        return self
+
+    @model_validator(mode="after")
+    def _a_crop_by_network_has_its_network(self) -> Self:
+        if self.pack.crop == "unet" and not self.segment.train:
+            raise ValueError(
+                "pack.crop unet cuts by a U-Net that nobody trains; set segment.train: true, or pack.crop to "
+                "none or mask"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _images_are_large_enough_for_the_deepest_network(self) -> Self:
+        for key, depth in self._depths_of_conv_blocks():
+            side = self.pack.image_size
+            for _ in range(depth):
+                side = (side - 2) // 2  # a 3 x 3 convolution without padding, then 2 x 2 pooling
+            if side < 1:
+                raise ValueError(
+                    f"pack.image_size {self.pack.image_size} leaves no pixel after {depth} blocks; raise it, "
+                    f"or lower {key}"
+                )
+        return self
+
+    def _depths_of_conv_blocks(self) -> Iterator[tuple[str, int]]:
+        """The most blocks that each section names; vgg16 pads, and every image is large enough for it."""
+        if "conv_blocks" in self.tune.space.families(self.baseline):
+            yield "tune.space.depth", self._max_depth()
+        for cohort in self.run.study:
+            depths = [kind.depth for kind in self.study.networks[cohort] if kind.family == "conv_blocks"]
+            if depths:
+                yield f"the depth in study.networks.{cohort}", max(depths)
+
+    @model_validator(mode="after")
+    def _warm_up_ends_before_training(self) -> Self:
+        of_study = ("study", "diagnosis", "crops", "transfer") if self.run.study else ()
+        for section in ("train", "tune", *of_study):
+            num_epochs = getattr(self, section).num_epochs
+            if self.train.warmup_epochs >= num_epochs:
+                raise ValueError(
+                    f"train.warmup_epochs must be less than {section}.num_epochs, got "
+                    f"{self.train.warmup_epochs} and {num_epochs}"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _a_cluster_shares_its_study(self) -> Self:
+        if self.execution.backend == "ray" and not self.tune.storage.startswith("postgresql"):
+            raise ValueError(
+                "execution.backend ray needs a database in tune.storage, for instance "
+                f"postgresql://user@host/studies; the nodes share no file, got {self.tune.storage!r}"
+            )
+        return self
+
+    def _max_depth(self) -> int:
+        row = self.tune.space.depth
+        match row:
+            case None:
+                return self.baseline.depth
+            case Choices():
+                return max(int(value) for value in row.choices)
+        return row.high
+
+    def members(self, cohort: str) -> list[str]:
+        """The datasets of `cohort`.
+
+        Raises:
+            ConfigError: No such cohort.
+        """
+        if cohort not in self.cohorts:
+            raise ConfigError(f"no cohort {cohort!r} in params.yaml; there are {sorted(self.cohorts)}")
+        return self.cohorts[cohort]
+
+
+def _require_known(key: str, names: list[str], known: Mapping[str, object]) -> None:
+    if len(set(names)) < len(names):
+        raise ValueError(f"{key} names something twice, got {names}")
+    unknown = sorted(set(names) - set(known))
+    if unknown:
+        raise ValueError(f"{key} names {unknown}; known are {sorted(known)}")
+
+
+def load(path: Path) -> Params:
+    """Read and check the whole of `path`.
+
+    Raises:
+        ConfigError: Missing or unreadable file, unknown or missing key, wrong type, value out of
+            range; the message names every offending key.
+    """
+    try:
+        return Params.model_validate(read_yaml(path))
+    except ValidationError as error:
+        raise ConfigError(_describe(path, error)) from error
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file.
+
+    Raises:
+        ConfigError: Missing, unreadable, no YAML or no mapping.
+    """
+    try:
+        content = YAML(typ="safe", pure=True).load(path)
+    except FileNotFoundError as error:
+        raise ConfigError(f"{path} does not exist; run from the top of the repository.") from error
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read ({error.strerror}).") from error
+    except YAMLError as error:
+        raise ConfigError(f"{path} is no YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path} must be a mapping of sections, got {type(content).__name__}.")
+    return content
+
+
+def _describe(path: Path, error: ValidationError) -> str:
+    lines = [_describe_one(problem) for problem in error.errors()]
+    return f"{path} has {len(lines)} problem(s):\n" + "\n".join(f"  {line}" for line in lines)
+
+
+def _describe_one(problem) -> str:  # type: ignore[no-untyped-def]  # pydantic's ErrorDetails
+    key = ".".join(str(part) for part in problem["loc"])
+    match problem["type"]:
+        case "extra_forbidden":
+            return f"{key}: unknown key; remove it or correct its name"
+        case "missing":
+            return f"{key}: missing; see the committed params.yaml"
+        case "value_error":
+            return problem["msg"].removeprefix("Value error, ") + (f" (in {key})" if key else "")
+    received = problem["input"]
+    return f"{key}: {problem['msg']}, got {received!r} ({type(received).__name__})"

@@ -1,0 +1,38 @@
+"""The section of `params.yaml` about the served model."""
+
+from typing import Annotated, Self
+
+from pydantic import Field, model_validator
+
+from melanoma.config.types import Positive, Section
+
+
+class Serve(Section):
+    """What the served model refuses, and how much its server takes at once."""
+
+    max_rows: Positive
+    max_request_megabytes: Positive
+    max_request_megapixels: Positive
+    max_image_megapixels: Annotated[int, Field(ge=1, le=64)]  # the library refuses larger ones
+    min_image_side: Positive
+    max_explained_rows: Positive
+    num_occlusion_steps: Annotated[int, Field(ge=2, le=64)]
+    request_seconds: Positive
+    decode_seconds: Positive
+    idle_seconds: Positive
+    max_server_megabytes: Positive
+    max_server_megapixels: Positive
+    max_server_requests: Positive
+    max_connections: Positive
+
+    @model_validator(mode="after")
+    def _server_takes_a_request(self) -> Self:
+        """Also while smaller requests hold their part of a budget."""
+        for unit in ("megabytes", "megapixels"):
+            of_server, of_request = (getattr(self, f"max_{one}_{unit}") for one in ("server", "request"))
+            if of_server < 2 * of_request:
+                raise ValueError(
+                    f"max_server_{unit} {of_server} is less than twice max_request_{unit} {of_request}: "
+                    "a server could then refuse a request that it allows"
+                )
+        return self

@@ -1,0 +1,297 @@
+"""Sections of `params.yaml` about networks: hyperparameters, training and the hyperparameter search."""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Discriminator, Field, Tag, ValidationError, model_validator
+
+from melanoma.config.types import Fraction, Name, NotNegative, Positive, Section, Seed
+
+Family = Literal["conv_blocks", "vgg16"]
+Target = Literal["malignant", "diagnosis"]
+Objective = Literal["auc_roc", "average_precision", "specificity_at_95_sensitivity"]
+Monitor = Literal[
+    "val_loss", "val_accuracy", "val_auc_roc", "val_average_precision", "val_specificity_at_95_sensitivity"
+]
+
+
+class Augment(Section):
+    """Random warps and, where wanted, other colours of training images."""
+
+    rotation_degrees: Annotated[float, Field(ge=0, le=360)]
+    horizontal_shift_fraction: Fraction
+    vertical_shift_fraction: Fraction
+    zoom_fraction: Annotated[float, Field(ge=0, lt=1)]
+    flips: bool
+    brightness_fraction: Annotated[float, Field(ge=0, lt=1)]
+    contrast_fraction: Annotated[float, Field(ge=0, lt=1)]
+    saturation_fraction: Annotated[float, Field(ge=0, lt=1)]
+    hue_degrees: Annotated[float, Field(ge=0, le=180)]
+
+
+# What only one family of networks has.
+FAMILY_OF_HYPERPARAMETER = dict.fromkeys(
+    ("filters", "batch_norm", "residual", "global_pooling"), "conv_blocks"
+)
+
+
+class Hyperparameters(Section):
+    """All that may differ from trial to trial; null is what the family of the network does not have."""
+
+    family: Family
+    learning_rate: Annotated[float, Field(gt=0, lt=1)]
+    depth: Annotated[int, Field(ge=1, le=5)]
+    filters: Positive | None
+    batch_norm: bool | None
+    residual: bool | None
+    global_pooling: bool | None
+    dense_units: Positive
+    dropout: Annotated[float, Field(ge=0, lt=1)]
+    batch_size: Positive
+    optimizer: Literal["adam", "sgd"]
+    weight_decay: Annotated[float, Field(ge=0, lt=1)]
+    augment_strength: Fraction
+
+    def with_drawn(self, drawn: dict[str, Any]) -> "Hyperparameters":
+        """These, but for what was drawn; what the drawn family does not have is null.
+
+        Raises:
+            ValidationError: A value out of its range, or the drawn family lacks one.
+        """
+        family = drawn.get("family", self.family)
+        kept = {name: value if has(family, name) else None for name, value in self}
+        return Hyperparameters.model_validate(kept | drawn)
+
+    @model_validator(mode="after")
+    def _has_what_its_family_has(self) -> Self:
+        """Two networks are equal however the file names what neither has, so that is made null."""
+        for name, owner in FAMILY_OF_HYPERPARAMETER.items():
+            value = getattr(self, name)
+            if owner == self.family and value is None:
+                raise ValueError(f"{name} must be given with family {self.family}, got null")
+            if owner != self.family and value is True:
+                raise ValueError(
+                    f"{name} is an option of {owner}; with family {self.family} it must be off, got True"
+                )
+            if owner != self.family:
+                self.__dict__[name] = None  # frozen for everybody else
+        return self
+
+
+def has(family: str, name: str) -> bool:
+    """Whether networks of `family` have the hyperparameter `name`."""
+    return FAMILY_OF_HYPERPARAMETER.get(name, family) == family
+
+
+class FloatRange(Section):
+    """Real numbers between two bounds, both among them."""
+
+    low: float
+    high: float
+    log: bool
+
+    def holds(self, value: Any) -> bool:
+        """Whether a trial could draw `value`."""
+        return self.low <= value <= self.high
+
+    @model_validator(mode="after")
+    def _is_a_range(self) -> Self:
+        if self.low > self.high:
+            raise ValueError(f"low must not exceed high, got {self.low:g} and {self.high:g}")
+        if self.log and self.low <= 0:
+            raise ValueError(f"low must be above 0 on a log scale, got {self.low:g}")
+        return self
+
+
+class IntRange(Section):
+    """Whole numbers between two bounds, both among them."""
+
+    low: int
+    high: int
+
+    def holds(self, value: Any) -> bool:
+        """Whether a trial could draw `value`."""
+        return self.low <= value <= self.high
+
+    @model_validator(mode="after")
+    def _is_a_range(self) -> Self:
+        if self.low > self.high:
+            raise ValueError(f"low must not exceed high, got {self.low} and {self.high}")
+        return self
+
+
+class Choices(Section):
+    """A few values."""
+
+    choices: Annotated[list[bool | int | float | str], Field(min_length=1)]
+
+    def holds(self, value: Any) -> bool:
+        """Whether a trial could draw `value`."""
+        return value in self.choices
+
+
+def _kind(row: object) -> str:
+    """Which of the two a row is meant to be, so that an error speaks of that one only."""
+    has_choices = isinstance(row, Choices) or (isinstance(row, dict) and "choices" in row)
+    return "choices" if has_choices else "range"
+
+
+FloatRow = Annotated[
+    Annotated[FloatRange, Tag("range")] | Annotated[Choices, Tag("choices")], Discriminator(_kind)
+]
+IntRow = Annotated[
+    Annotated[IntRange, Tag("range")] | Annotated[Choices, Tag("choices")], Discriminator(_kind)
+]
+
+
+class Space(Section):
+    """What a study searches; a row that is null keeps the baseline's value."""
+
+    family: Choices | None  # first: what else is drawn depends on it
+    learning_rate: FloatRow | None
+    depth: IntRow | None
+    filters: IntRow | None
+    batch_norm: Choices | None
+    residual: Choices | None
+    global_pooling: Choices | None
+    dense_units: IntRow | None
+    dropout: FloatRow | None
+    batch_size: IntRow | None
+    optimizer: Choices | None
+    weight_decay: FloatRow | None
+    augment_strength: FloatRow | None
+
+    def rows(self, family: str | None = None) -> dict[str, FloatRange | IntRange | Choices]:
+        """The hyperparameters that are searched, in a fixed order; those of one family, if it is given."""
+        named = {name: getattr(self, name) for name in type(self).model_fields}
+        return {
+            name: row
+            for name, row in named.items()
+            if row is not None and (family is None or has(family, name))
+        }
+
+    def families(self, baseline: Hyperparameters) -> list[str]:
+        """The families that a trial may draw."""
+        return [baseline.family] if self.family is None else [str(name) for name in self.family.choices]
+
+    @model_validator(mode="after")
+    def _is_not_empty(self) -> Self:
+        if not self.rows():
+            raise ValueError("tune.space is empty: give at least one row, for instance learning_rate")
+        return self
+
+    def require_legal(self, baseline: Hyperparameters) -> None:
+        """Raise a `ValueError` unless every value is legal and the baseline lies in the space."""
+        families = self.families(baseline)
+        for name in self.rows():
+            if not any(has(family, name) for family in families):
+                raise ValueError(f"tune.space.{name} has no effect on {families[0]}; set it to null")
+        for family in families:
+            self._require_legal_values(family, baseline)
+        for name, row in self.rows(baseline.family).items():
+            value = getattr(baseline, name)
+            if not row.holds(value):
+                raise ValueError(
+                    f"baseline.{name} is trial 0 and must lie in tune.space.{name}, got {value} and "
+                    f"{row.model_dump()}"
+                )
+
+    def _require_legal_values(self, family: str, baseline: Hyperparameters) -> None:
+        """Both ends and every choice of each row that trials of this family draw."""
+        ends = {
+            name: row.choices if isinstance(row, Choices) else [row.low, row.high]
+            for name, row in self.rows(family).items()
+        }
+        firsts = {name: values[0] for name, values in ends.items()} | {"family": family}
+        for name, values in ends.items():
+            for value in values if name != "family" else [family]:
+                _require_legal(name, firsts | {name: value}, baseline)
+
+
+def _require_legal(name: str, drawn: dict[str, Any], baseline: Hyperparameters) -> None:
+    try:
+        baseline.with_drawn(drawn)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        if not problem["loc"]:  # the family as a whole
+            raise ValueError(
+                f"tune.space.family may draw {drawn['family']}, but {problem['ctx']['error']}: give it a row "
+                "in tune.space, or make a network of that family the baseline"
+            ) from error
+        named = str(problem["loc"][0])
+        raise ValueError(f"tune.space.{named}: {problem['msg']}, got {drawn.get(named, name)!r}") from error
+
+
+class Model(Section):
+    """What all networks of a study share."""
+
+    target: Target
+    filter_multiples: Annotated[list[Positive], Field(min_length=5, max_length=5)]
+    weights: str | None
+    freeze: bool
+    num_views: Positive
+
+
+class Segment(Section):
+    """Where the lesion is: boxes from masks and, where it is trained, from a small U-Net."""
+
+    train: bool
+    seed: Seed
+    image_size: Annotated[int, Field(ge=32)]
+    depth: Annotated[int, Field(ge=1, le=6)]
+    filters: Positive
+    learning_rate: Annotated[float, Field(gt=0, lt=1)]
+    batch_size: Positive
+    num_epochs: Positive
+    patience: Positive
+    min_lesion_fraction: Annotated[float, Field(ge=0, lt=1)]
+    num_bootstrap_draws: Annotated[int, Field(ge=100)]
+
+    @model_validator(mode="after")
+    def _the_picture_can_be_halved(self) -> Self:
+        if self.image_size % 2**self.depth:
+            raise ValueError(
+                f"image_size must be a multiple of {2**self.depth} to be halved {self.depth} times, got "
+                f"{self.image_size}"
+            )
+        return self
+
+
+class Train(Section):
+    """Fitting of the baseline and of the tuned network; trials are fitted alike."""
+
+    seed: Seed
+    num_seeds: Positive
+    num_epochs: Positive
+    balance_classes: bool
+    monitor: Monitor
+    patience: Positive
+    schedule: Literal["constant", "cosine"]
+    warmup_epochs: NotNegative
+    final_learning_rate_fraction: Fraction
+    momentum: Annotated[float, Field(ge=0, lt=1)]
+    label_smoothing: Annotated[float, Field(ge=0, lt=0.5)]
+    mixed_precision: bool
+    xla: bool
+    deterministic: bool
+    input: Literal["auto", "host", "device"]
+    num_loader_threads: NotNegative
+    checkpoints: Annotated[str, Field(min_length=1)]
+
+
+class Tune(Section):
+    """The study around the baseline."""
+
+    seed: Seed
+    num_trials: Positive
+    num_epochs: Positive
+    objective: Objective
+    pruner: Literal["median", "hyperband", "none"]
+    num_startup_trials: NotNegative
+    num_warmup_epochs: NotNegative
+    study: Name | None
+    storage: Annotated[str, Field(min_length=1)]
+    num_workers: NotNegative
+    workers_per_device: Positive
+    trials_per_process: Positive
+    cpus_per_trial: Positive
+    space: Space

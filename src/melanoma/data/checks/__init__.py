@@ -1,0 +1,1 @@
+"""What each image file is, and whether it may be used."""

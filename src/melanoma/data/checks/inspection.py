@@ -1,0 +1,90 @@
+"""Inspect one file: the work that travels to other processes.
+
+Imports little, because each of them pays for it.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from melanoma.config.data import Inspect
+from melanoma.data import images
+from melanoma.data.checks import headers
+from melanoma.data.checks.measures import measure
+from melanoma.data.hashes import perceptual_hashes, thumbnail
+from melanoma.data.masks import inspect_mask
+from melanoma.errors import ImageError
+
+
+@dataclass(frozen=True)
+class ImageFile:
+    """One file to inspect."""
+
+    image_id: str
+    path: Path
+    mask_path: Path | None
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+
+def use_one_thread() -> None:
+    """In a worker: each core has a worker of its own."""
+    cv2.setNumThreads(1)
+
+
+def inspect_file(file: ImageFile, *, settings: Inspect) -> dict[str, object]:
+    """The facts of one file, by the names of `FACT_DTYPES`; absent where they cannot be known."""
+    facts: dict[str, object] = {"image_id": file.image_id, "decodes": False}
+    try:
+        for found in _look_closer(file.path, settings):
+            facts |= found
+    except ImageError as error:
+        facts["problem"] = str(error)
+    if file.mask_path is not None:
+        facts |= inspect_mask(file.mask_path, (facts.get("width"), facts.get("height")))
+    return facts
+
+
+def _look_closer(path: Path, settings: Inspect) -> Iterator[dict[str, object]]:
+    """Yield what is found, until an `ImageError` says why no more can be."""
+    encoded = images.read_bytes(path)
+    yield {"num_bytes": len(encoded), "sha256": hashlib.sha256(encoded).hexdigest()}
+    yield headers.describe_bytes(encoded, path)
+    image = headers.open_header(encoded)
+    yield headers.describe(image, encoded, path)
+    images.require_usable(image)
+    pixels = images.upright_rgb(image)
+    # Once more: a PNG may tell its orientation behind its pixels.
+    yield {"decodes": True} | headers.describe(image, encoded, path)
+    yield _measure(pixels, settings)
+
+
+def _measure(pixels: np.ndarray, settings: Inspect) -> dict[str, object]:
+    digest = hashlib.sha256(str(pixels.shape).encode())
+    digest.update(np.ascontiguousarray(pixels).data)
+    working = _squash(pixels, settings.working_size)
+    grey = cv2.cvtColor(working, cv2.COLOR_RGB2GRAY)
+    return {
+        "pixels_sha256": digest.hexdigest(),
+        **measure(working, grey, settings),
+        "phashes": perceptual_hashes(grey),
+        "thumbnail": thumbnail(grey),
+    }
+
+
+def _squash(pixels: np.ndarray, size: int) -> np.ndarray:
+    """The picture as a square of `size`, each of its pixels a mean over an area.
+
+    Halves come first while twice the size remains: exact halves are many times faster. An odd last
+    row or column is then left out.
+    """
+    while min(pixels.shape[:2]) >= 4 * size:
+        height, width = (length // 2 for length in pixels.shape[:2])
+        even = pixels[: 2 * height, : 2 * width]
+        pixels = cv2.resize(even, (width, height), interpolation=cv2.INTER_AREA)
+    return np.asarray(cv2.resize(pixels, (size, size), interpolation=cv2.INTER_AREA))

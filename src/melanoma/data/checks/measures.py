@@ -1,0 +1,132 @@
+"""Measures of a picture: sharpness, exposure, colour, dark borders, hairs and ink.
+
+All are taken on the picture squashed to one working size, so that they compare across resolutions.
+Estimates, made to sort pictures: dark pigment in threads may count as hair, blue pigment as ink.
+"""
+
+import math
+
+import cv2
+import numpy as np
+
+from melanoma.config.data import Inspect
+
+NUM_DIRECTIONS = 8  # in which straight pieces of hair are sought
+
+
+def measure(working: np.ndarray, grey: np.ndarray, settings: Inspect) -> dict[str, float]:
+    """All measures, by the names of `facts.FACT_DTYPES`.
+
+    Args:
+        working: The picture at working size, `(side, side, 3)`, uint8, RGB.
+        grey: The same in grey, `(side, side)`, uint8.
+        settings: Thresholds; see params.yaml.
+    """
+    border = dark_border(grey, settings)
+    mean, deviation = (float(value.item()) for value in cv2.meanStdDev(grey))
+    hsv = cv2.cvtColor(working, cv2.COLOR_RGB2HSV)
+    return {
+        "sharpness": sharpness(grey),
+        "brightness": mean / 255,
+        "contrast": deviation / 255,
+        "saturation": float(cv2.mean(hsv)[1]) / 255,
+        "clipped_fraction": _fraction(hsv[..., 2] >= settings.clipping_level * 255),
+        "dark_border_fraction": _fraction(border),
+        "hair_fraction": _fraction(hairs(grey, settings) & ~border),
+        "ink_fraction": _fraction(ink(working, hsv, settings)),
+    }
+
+
+def sharpness(grey: np.ndarray) -> float:
+    """Variance of the Laplacian; 0 of a plain picture.
+
+    Source: Pech-Pacheco et al., Diatom autofocusing in brightfield microscopy, ICPR 2000.
+    """
+    # 16 bits hold the values of a Laplacian of bytes, and are faster than floats.
+    _, deviation = cv2.meanStdDev(cv2.Laplacian(grey, cv2.CV_16S))
+    return float(deviation.item() ** 2)
+
+
+def dark_border(grey: np.ndarray, settings: Inspect) -> np.ndarray:
+    """Where dark areas touch the edge: the view of the dermatoscope, or a black frame.
+
+    What is no wider than a hair is cut off first; else hairs would join dark lesions to the edge.
+
+    Returns:
+        Shape of `grey`, bool.
+    """
+    width = settings.hair_max_width
+    dark = (grey <= settings.dark_border_max_brightness * 255).astype(np.uint8)
+    framed = cv2.copyMakeBorder(dark, width, width, width, width, cv2.BORDER_CONSTANT, value=1)
+    wide = cv2.morphologyEx(framed, cv2.MORPH_OPEN, np.ones((width, width), np.uint8))
+    cv2.floodFill(wide, None, (0, 0), 2)  # from the frame inwards
+    return np.asarray(wide[width:-width, width:-width] == 2)
+
+
+def hairs(grey: np.ndarray, settings: Inspect) -> np.ndarray:
+    """Where thin, dark, straight pieces lie: hairs, ruler marks, lines of a pen.
+
+    The black-hat transform keeps what is darker than its surroundings and thinner than the kernel; of
+    that, straight pieces of the least length stay, so that grain and most pigment networks go.
+    Source of the idea: Lee et al., DullRazor, Computers in Biology and Medicine 27, 1997.
+
+    Returns:
+        Shape of `grey`, bool.
+    """
+    width = settings.hair_max_width
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (width, width))
+    depth = cv2.morphologyEx(grey, cv2.MORPH_BLACKHAT, disc)
+    thin = (depth >= settings.hair_min_depth * 255).astype(np.uint8)
+    straight = np.zeros_like(thin)
+    for line in lines(settings.hair_min_length):
+        straight |= cv2.morphologyEx(thin, cv2.MORPH_OPEN, line)
+    return straight.astype(bool)
+
+
+def lines(length: int) -> list[np.ndarray]:
+    """Kernels with a line of `length` pixels through their middle, one a direction."""
+    reach = length // 2
+    kernels = []
+    for number in range(NUM_DIRECTIONS):
+        angle = math.pi * number / NUM_DIRECTIONS
+        x, y = round(reach * math.cos(angle)), round(reach * math.sin(angle))
+        kernel = np.zeros((2 * reach + 1, 2 * reach + 1), np.uint8)
+        kernels.append(cv2.line(kernel, (reach - x, reach - y), (reach + x, reach + y), 1))
+    return kernels
+
+
+def ink(working: np.ndarray, hsv: np.ndarray, settings: Inspect) -> np.ndarray:
+    """Where colours are that skin has not, green to violet: pen marks, coloured plasters.
+
+    They must also lie far from the middle colour of the picture: a camera's blue cast is no ink.
+
+    Args:
+        working: Shape `(side, side, 3)`, uint8, RGB.
+        hsv: The same as OpenCV's HSV: hue in half degrees, saturation and value in 0..255.
+        settings: Thresholds; see params.yaml.
+
+    Returns:
+        Shape `(side, side)`, bool.
+    """
+    lowest = (
+        settings.ink_min_hue_degrees / 2,
+        settings.ink_min_saturation * 255,
+        settings.ink_min_brightness * 255,
+    )
+    marked = cv2.inRange(hsv, lowest, (settings.ink_max_hue_degrees / 2, 255, 255)) > 0
+    if marked.any():
+        ordered = np.sort(_chroma(working[::4, ::4].reshape(-1, 3)), axis=0)
+        middle = ordered[len(ordered) // 2]  # np.median would load much in each process
+        distance = np.linalg.norm(_chroma(working[marked]) - middle, axis=1)
+        marked[marked] = distance >= settings.ink_min_colour_distance
+    return marked
+
+
+def _chroma(colours: np.ndarray) -> np.ndarray:
+    """Cr and Cb, `(n, 2)`, of RGB bytes `(n, 3)`."""
+    chroma: np.ndarray = cv2.cvtColor(colours[None], cv2.COLOR_RGB2YCrCb)[0, :, 1:]
+    return chroma.astype(np.float32)
+
+
+def _fraction(where: np.ndarray) -> float:
+    return float(np.count_nonzero(where) / where.size)

@@ -1,0 +1,254 @@
+"""Judge datasets and splits by their checks: what is accepted, what leaves and why, what stops the graph."""
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from melanoma.config.data import Split, Validate
+from melanoma.data.checks import check_tables, data_docs, rules
+from melanoma.data.checks.rules import Outcome
+from melanoma.errors import DataError, first_offenders
+from melanoma.schema import BENIGN, MALIGNANT, NOT_A_DEVICE, RECORD_COLUMNS
+
+
+@dataclass(frozen=True)
+class Validation:
+    """The verdict on a dataset.
+
+    Attributes:
+        accepted: Records that passed, with `sha256` of the file.
+        quarantined: `image_id`, `path`, `reasons` (joined by `; `, the most telling first), `problem`
+            of files that left.
+        report: What `reports/validation/<dataset>.json` holds.
+        failures: A sentence for each critical check that failed.
+        docs: Folder of the Data Docs, in the temporary project; readable without a network.
+    """
+
+    accepted: pd.DataFrame
+    quarantined: pd.DataFrame
+    report: dict[str, Any]
+    failures: list[str]
+    docs: Path
+
+
+def origin_note(is_synthetic: bool) -> str:
+    """What must stand on everything that shows these data."""
+    return ("SYNTHETIC images, not real ones · " if is_synthetic else "") + NOT_A_DEVICE
+
+
+def validate(
+    records: pd.DataFrame, facts: pd.DataFrame, limits: Validate, *, dataset: str, folder: str
+) -> Validation:
+    """Run all checks.
+
+    Copies are judged last, among the rows that nothing else takes out: of several, one stays.
+
+    Args:
+        records: Of one dataset, columns `schema.RECORD_COLUMNS`.
+        facts: Of the same images.
+        limits: `params.yaml: validate`.
+        dataset: Its name.
+        folder: An empty folder for Great Expectations to work in.
+    """
+    validator = rules.Validator(Path(folder))
+    found = _find_faults(validator, records, facts, limits, dataset=dataset)
+    reasons = rules.quarantine_reasons(_all(found))
+    table = check_tables.build_image_table(records, facts)
+    outcome = check_tables.build_outcome_table(table, list(reasons))
+    suite = f"{dataset}-outcome"
+    found[suite] = validator.run(outcome, rules.outcome_checks(limits), suite_name=suite)
+
+    is_accepted = outcome["is_accepted"] == 1
+    accepted = table.loc[is_accepted, [*RECORD_COLUMNS, "sha256"]].reset_index(drop=True)
+    quarantined = _quarantined(table[~is_accepted], reasons)
+    report = _report(dataset, table, accepted=accepted, reasons=reasons, outcomes=_all(found))
+    docs = validator.build_docs()
+    data_docs.finish(
+        docs,
+        found,
+        title=f"Validation of {dataset}",
+        summary=headline(report),
+        note=report["note"],
+    )
+    return Validation(accepted, quarantined, report, report["failures"], docs)
+
+
+def _find_faults(
+    validator: rules.Validator,
+    records: pd.DataFrame,
+    facts: pd.DataFrame,
+    limits: Validate,
+    *,
+    dataset: str,
+) -> dict[str, list[Outcome]]:
+    """The outcomes of all checks of columns and images, by suite."""
+    columns = check_tables.build_column_table(records, facts)
+    suite = f"{dataset}-columns"
+    found = {suite: validator.run(columns, rules.column_checks(limits), suite_name=suite, id_column="column")}
+    images = check_tables.build_image_table(records, facts, excluded_ids=limits.excluded_ids)
+    suite = f"{dataset}-images"
+    found[suite] = validator.run(images, rules.image_checks(limits), suite_name=suite)
+    left = images["image_id"].isin(list(rules.quarantine_reasons(found[suite])))
+    suite = f"{dataset}-copies"
+    copies = check_tables.build_copy_table(images[~left])
+    found[suite] = validator.run(copies, rules.copy_checks(limits), suite_name=suite)
+    return found
+
+
+def _quarantined(table: pd.DataFrame, reasons: dict[str, list[str]]) -> pd.DataFrame:
+    joined = ["; ".join(reasons[image_id]) for image_id in table["image_id"]]
+    named = table.assign(reasons=pd.Series(joined, index=table.index, dtype="string"))
+    return named[["image_id", "path", "reasons", "problem"]].reset_index(drop=True)
+
+
+def _all(found: dict[str, list[Outcome]]) -> list[Outcome]:
+    return [outcome for outcomes in found.values() for outcome in outcomes]
+
+
+def _sentences(outcomes: list[Outcome], severity: str) -> list[str]:
+    """What of `severity` failed: the check with its first failing ids, or with what was observed."""
+    return [
+        f"{outcome.name}: "
+        + (
+            first_offenders(outcome.failing_ids)
+            or f"observed {_rounded(outcome.observed)}, expected {outcome.expected}"
+        )
+        for outcome in outcomes
+        if outcome.severity == severity and not outcome.is_passed
+    ]
+
+
+def _rounded(value: object) -> object:
+    return f"{value:.4g}" if isinstance(value, float) else value
+
+
+def _entry(outcome: Outcome) -> dict[str, Any]:
+    return {
+        "check": outcome.name,
+        "severity": outcome.severity,
+        "is_passed": outcome.is_passed,
+        "expected": outcome.expected,
+        "observed": outcome.observed,
+        "num_failing": len(outcome.failing_ids),
+        "failing_ids": outcome.failing_ids,
+    }
+
+
+def _report(
+    dataset: str,
+    table: pd.DataFrame,
+    *,
+    accepted: pd.DataFrame,
+    reasons: dict[str, list[str]],
+    outcomes: list[Outcome],
+) -> dict[str, Any]:
+    is_synthetic = bool(table["is_synthetic"].any())
+    return {
+        "dataset": dataset,
+        "is_synthetic": is_synthetic,
+        "note": origin_note(is_synthetic),
+        "num_images": len(table),
+        "num_accepted": len(accepted),
+        "num_malignant": int((accepted["target"] == MALIGNANT).sum()),
+        "num_benign": int((accepted["target"] == BENIGN).sum()),
+        "num_quarantined": len(table) - len(accepted),
+        "failures": _sentences(outcomes, "critical"),
+        "warnings": _sentences(outcomes, "warn"),
+        "quarantined": {image_id: reasons[image_id] for image_id in sorted(reasons)},
+        "checks": [_entry(outcome) for outcome in outcomes],
+    }
+
+
+def headline(report: dict[str, Any]) -> str:
+    """One line: how many passed, how many left and for which reasons, what else was noticed."""
+    reasons = Counter(why[0] for why in report["quarantined"].values())
+    noticed = {
+        entry["check"]: max(entry["num_failing"], 1)
+        for entry in report["checks"]
+        if entry["severity"] == "warn" and not entry["is_passed"]
+    }
+    line = f"{report['num_accepted']} of {report['num_images']} accepted"
+    line += f", {report['num_quarantined']} quarantined"
+    line += _in_brackets(dict(sorted(reasons.items())))
+    return line + (f", {sum(noticed.values())} warnings" + _in_brackets(noticed) if noticed else "")
+
+
+def _in_brackets(counts: dict[str, int]) -> str:
+    return f" ({', '.join(f'{count} {name}' for name, count in counts.items())})" if counts else ""
+
+
+def metrics(report: dict[str, Any]) -> dict[str, float]:
+    """The counts of the report, and `num_failing.<check>` for every check."""
+    counts = {name: float(value) for name, value in report.items() if name.startswith("num_")}
+    return counts | {
+        f"num_failing.{entry['check']}": float(entry["num_failing"]) for entry in report["checks"]
+    }
+
+
+def require_passed(result: Validation, report: Path) -> None:
+    """Stop the graph when a critical check failed.
+
+    Raises:
+        DataError: Names the failed checks; `report` holds all of them.
+    """
+    if result.failures:
+        raise DataError(
+            f"dataset {result.report['dataset']!r} fails {len(result.failures)} critical checks:\n  "
+            + "\n  ".join(result.failures)
+            + f"\nSee {report}. Mend the data, or the limits in params.yaml: validate."
+        )
+
+
+@dataclass(frozen=True)
+class SplitValidation:
+    """The verdict on the splits of a cohort.
+
+    Attributes:
+        report: One entry a check, as `checks` in the report of a dataset.
+        failures: A sentence for each check that failed; all of them are critical.
+        docs: Folder of the Data Docs, in the temporary project; readable without a network.
+    """
+
+    report: list[dict[str, Any]]
+    failures: list[str]
+    docs: Path
+
+
+def validate_splits(
+    rows: pd.DataFrame,
+    *,
+    settings: Split,
+    fractions: dict[str, float],
+    cohort: str,
+    is_synthetic: bool,
+    folder: str,
+) -> SplitValidation:
+    """Judge the splits of a cohort.
+
+    Args:
+        rows: `schema.SPLIT_COLUMNS` and, where known, `sha256`.
+        settings: `params.yaml: split`.
+        fractions: Wanted share of images by split.
+        cohort: Its name.
+        is_synthetic: Whether any image is synthetic.
+        folder: An empty folder for Great Expectations to work in.
+    """
+    validator = rules.Validator(Path(folder))
+    suite = f"{cohort}-splits"
+    is_malignant = rows["target"].dropna() == MALIGNANT
+    judged = rules.split_checks(settings, fractions, float(is_malignant.mean()))
+    outcomes = validator.run(check_tables.build_split_table(rows), judged, suite_name=suite)
+    num_failed = sum(not outcome.is_passed for outcome in outcomes)
+    docs = validator.build_docs()
+    data_docs.finish(
+        docs,
+        {suite: outcomes},
+        title=f"Splits of cohort {cohort}",
+        summary=f"{len(rows)} images, {num_failed} of {len(outcomes)} checks failed",
+        note=origin_note(is_synthetic),
+    )
+    report = [_entry(outcome) for outcome in outcomes]
+    return SplitValidation(report, _sentences(outcomes, "critical"), docs)

@@ -1,0 +1,1 @@
+"""Which images belong together, and on which side of the split they lie."""

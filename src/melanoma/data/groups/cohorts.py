@@ -1,0 +1,176 @@
+"""Sides of all images together, and a cohort's part of them."""
+
+from typing import Any
+
+import pandas as pd
+
+from melanoma.config.data import Assign
+from melanoma.data.groups import splits, unions
+from melanoma.errors import DataError, first_offenders
+from melanoma.schema import (
+    ASSIGNED_COLUMNS,
+    BENIGN,
+    MALIGNANT,
+    SPLIT_COLUMNS,
+    SPLITS,
+)
+
+
+def assign_sides(
+    accepted: pd.DataFrame,
+    copies: pd.DataFrame,
+    earlier: pd.DataFrame,
+    *,
+    settings: Assign,
+    datasets: list[str],
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The side of every image that is accepted or ever was.
+
+    Args:
+        accepted: Of all active datasets, columns `tables.ACCEPTED_COLUMNS` and `dataset`.
+        copies: Columns `schema.PAIR_COLUMNS`, from `duplicates`.
+        earlier: From an earlier call with these `settings`, or `splits.no_assignment()`.
+        settings: `params.yaml: assign`.
+        datasets: The active ones.
+
+    Returns:
+        Columns `schema.ASSIGNED_COLUMNS`, and all relations (`schema.PAIR_COLUMNS`).
+
+    Raises:
+        DataError: Copies with unlike labels.
+    """
+    unions.require_like_labels(accepted, copies)
+    images = pd.concat(
+        [
+            accepted.merge(
+                earlier[["image_id", "split"]], on="image_id", how="left", validate="one_to_one"
+            ).assign(is_accepted=True),
+            earlier[~earlier["image_id"].isin(accepted["image_id"])].assign(is_accepted=False),
+        ],
+        ignore_index=True,
+    )
+    relations = unions.relate(images, copies, _groups_partly_unseen(earlier, datasets))
+    group_of = unions.group_ids(images["image_id"].tolist(), relations)
+    images["group_id"] = images["image_id"].map(group_of)
+    assigned = splits.assign_splits(images, seed=settings.seed, fractions=splits.fractions_of(settings))
+    splits.require_disjoint_groups(assigned[assigned["withheld"].isna()])
+    assigned["plan"] = splits.describe_plan(settings)
+    return assigned[list(ASSIGNED_COLUMNS)], relations
+
+
+def _groups_partly_unseen(earlier: pd.DataFrame, datasets: list[str]) -> pd.DataFrame:
+    """Earlier groups with images of datasets that are switched off: what tied them is not known now."""
+    is_unseen = ~earlier["dataset"].isin(datasets)
+    return earlier[earlier["group_id"].isin(earlier.loc[is_unseen, "group_id"])]
+
+
+def split_cohort(
+    cohort: str,
+    *,
+    accepted: pd.DataFrame,
+    assigned: pd.DataFrame,
+    relations: pd.DataFrame,
+    datasets: list[str],
+) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """The cohort's part of the assignment.
+
+    Args:
+        cohort: Its name, for messages.
+        accepted: Of its datasets, columns `tables.ACCEPTED_COLUMNS` and `dataset`.
+        assigned: Of all images that were ever accepted.
+        relations: Of all images, columns `schema.PAIR_COLUMNS`.
+        datasets: Its members.
+
+    Returns:
+        Columns `schema.SPLIT_COLUMNS` and `sha256`, and the report.
+
+    Raises:
+        DataError: An accepted image without a side; an empty cohort, one class, or too few groups.
+    """
+    unknown = accepted.loc[~accepted["image_id"].isin(assigned["image_id"]), "image_id"]
+    if len(unknown):
+        raise DataError(
+            f"{len(unknown)} accepted images have no side yet: {first_offenders(unknown)}. "
+            "Run `dvc repro assign`."
+        )
+    rows = assigned[assigned["image_id"].isin(accepted["image_id"])].sort_values(["dataset", "image_id"])
+    is_withheld = rows["withheld"].notna()
+    taken = rows.loc[~is_withheld, [*SPLIT_COLUMNS, "sha256"]].reset_index(drop=True)
+    _require_two_classes(taken, cohort, datasets=datasets)
+    _require_both_classes_in_each_split(taken, cohort)
+    report = {"cohort": cohort, "is_synthetic": bool(accepted["is_synthetic"].fillna(True).any())}
+    return taken, report | summarize(taken, rows[is_withheld], relations)
+
+
+def _require_two_classes(rows: pd.DataFrame, cohort: str, *, datasets: list[str]) -> None:
+    if rows.empty:
+        raise DataError(
+            f"Cohort {cohort!r} is empty: none of {datasets} has accepted images. "
+            "See reports/validation/ for what was quarantined."
+        )
+    classes = rows["target"].unique()
+    if len(classes) < 2:
+        raise DataError(
+            f"Cohort {cohort!r} has one class only (target {int(classes[0])} in all {len(rows)} "
+            "images); a classifier needs benign and malignant images. Add images of the other class."
+        )
+
+
+def _require_both_classes_in_each_split(rows: pd.DataFrame, cohort: str) -> None:
+    counts = rows.groupby(["split", "target"]).size()
+    lacking = [
+        f"{split} has no {name} image"
+        for split in SPLITS
+        for target, name in ((BENIGN, "benign"), (MALIGNANT, "malignant"))
+        if counts.get((split, target), 0) == 0
+    ]
+    if lacking:
+        num_groups = rows.groupby("target")["group_id"].nunique()
+        raise DataError(
+            f"Cohort {cohort!r} has too few groups for three splits ({num_groups.get(BENIGN, 0)} with "
+            f"benign, {num_groups.get(MALIGNANT, 0)} with malignant images): {'; '.join(lacking)}. "
+            "Add images, or change the fractions in params.yaml: assign."
+        )
+
+
+def summarize(taken: pd.DataFrame, withheld: pd.DataFrame, relations: pd.DataFrame) -> dict[str, Any]:
+    """Counts by split and dataset, each group of several with its reasons, each withheld image."""
+    return {
+        "splits": {split: _counts(taken[taken["split"] == split]) for split in SPLITS},
+        "datasets": {str(dataset): _counts(rows) for dataset, rows in taken.groupby("dataset", sort=True)},
+        "groups_of_several": _groups_of_several(taken, relations),
+        "withheld": [
+            {"image_id": str(row.image_id), "split": str(row.split), "reason": str(row.withheld)}
+            for row in withheld.itertuples()
+        ],
+    }
+
+
+def _counts(rows: pd.DataFrame) -> dict[str, int]:
+    return {
+        "num_images": len(rows),
+        "num_groups": int(rows["group_id"].nunique()),
+        "num_malignant": int((rows["target"] == MALIGNANT).sum()),
+        "num_benign": int((rows["target"] == BENIGN).sum()),
+    }
+
+
+def _groups_of_several(taken: pd.DataFrame, relations: pd.DataFrame) -> list[dict[str, Any]]:
+    group_of = taken.set_index("image_id")["group_id"]
+    reasons = pd.concat(
+        [
+            pd.DataFrame({"group_id": relations[column].map(group_of), "reason": relations["reason"]})
+            for column in ("image_id", "other_image_id")
+        ]
+    )
+    reasons_of = reasons.groupby("group_id")["reason"].unique().to_dict()
+    return [
+        {
+            "group_id": str(group_id),
+            "split": str(rows["split"].iloc[0]),
+            "image_ids": rows["image_id"].tolist(),
+            "reasons": sorted(reasons_of.get(group_id, [])),
+        }
+        for group_id, rows in taken.groupby("group_id", sort=True)
+        if len(rows) > 1
+    ]

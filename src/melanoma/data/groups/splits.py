@@ -1,0 +1,177 @@
+"""Group-disjoint, stratified splits that stay as they are when images are added.
+
+All active datasets are assigned together and a cohort takes its part of that one assignment, so a
+group lies on the same side in `isic`, `ph2` and `joint`. An image that once had a side never gets
+another one: models trained on one side were judged on the other.
+"""
+
+import hashlib
+from pathlib import Path
+
+import pandas as pd
+
+from melanoma.config.data import Assign
+from melanoma.errors import DataError, first_offenders
+from melanoma.files import read_csv
+from melanoma.schema import ASSIGNED_COLUMNS, SPLITS, TEST, TRAIN, VALIDATION
+
+# Which side a group keeps when new relations tie images of several: the one that is the hardest to
+# replace. The others are withheld, so that nothing is trained on what it is tested with.
+KEPT_FIRST = (TEST, VALIDATION, TRAIN)
+MAY_BE_BLANK = ("withheld", "lesion_id", "patient_id")
+
+
+def fractions_of(settings: Assign) -> dict[str, float]:
+    """Of images, by split; they add to 1."""
+    return {
+        TRAIN: settings.train_fraction,
+        VALIDATION: settings.validation_fraction,
+        TEST: settings.test_fraction,
+    }
+
+
+def describe_plan(settings: Assign) -> str:
+    """What decides the sides of images, for instance "seed 7, 0.6/0.2/0.2"."""
+    return f"seed {settings.seed}, " + "/".join(map(str, fractions_of(settings).values()))
+
+
+def assign_splits(images: pd.DataFrame, *, seed: int, fractions: dict[str, float]) -> pd.DataFrame:
+    """Give every image one of train, validation, test; an image that has one keeps it.
+
+    A group with a side takes its new members along. Within each stratum (dataset, has a malignant image)
+    the other groups are taken largest first, then in an order drawn from `seed` and their names; each
+    goes to the split that lacks most images.
+
+    Args:
+        images: Columns `image_id`, `dataset`, `group_id`, `target` (0 or 1), `is_accepted`, `split`
+            (missing: none yet; of accepted images only). Images that are not accepted do not count.
+        seed: The same seed and images give the same splits.
+        fractions: Of images, by split; they add to 1.
+
+    Returns:
+        `images` with every `split` and with `withheld`: missing, or why the image must be left out,
+        because its group lies on another side; ordered by dataset and image_id.
+    """
+    placed = _keep_sides(images)
+    counted = placed[placed["is_accepted"] & placed["withheld"].isna()]
+    groups = counted.groupby("group_id", sort=True).agg(
+        dataset=("dataset", "min"),
+        has_malignant=("target", "max"),
+        num_images=("target", "size"),
+        split=("split", "first"),
+    )
+    groups["order"] = [_draw(seed, str(group_id)) for group_id in groups.index]
+    split_of_group: dict[str, str] = {}
+    for _, stratum in groups.groupby(["dataset", "has_malignant"], sort=True):
+        split_of_group |= _fill(stratum, fractions)
+    filled = placed["group_id"].map(split_of_group).astype("string")
+    placed["split"] = placed["split"].fillna(filled)
+    return placed.sort_values(["dataset", "image_id"]).reset_index(drop=True)
+
+
+def _keep_sides(images: pd.DataFrame) -> pd.DataFrame:
+    """`images` with the side of a group for its new members, and `withheld` for members of others."""
+    rank = images["split"].map({split: place for place, split in enumerate(KEPT_FIRST)})
+    best = rank.groupby(images["group_id"]).transform("min")
+    side = best.map(dict(enumerate(KEPT_FIRST))).astype("string")
+    split = images["split"].astype("string").fillna(side)
+    is_elsewhere = (split != side).fillna(False).astype(bool)
+    inside = images[~is_elsewhere].groupby("group_id")["image_id"].min()
+    through = images["group_id"].map(inside).astype("string")
+    reason = "its group lies in " + side + " through " + through
+    return images.assign(split=split, withheld=reason.where(is_elsewhere))
+
+
+def _draw(seed: int, name: str) -> str:
+    return hashlib.sha256(f"{seed}:{name}".encode()).hexdigest()
+
+
+def _fill(stratum: pd.DataFrame, fractions: dict[str, float]) -> dict[str, str]:
+    """Split of each group without one: always that whose count lies furthest below its share."""
+    total = int(stratum["num_images"].sum())
+    lying = stratum.groupby("split")["num_images"].sum()
+    lacking = {split: fractions[split] * total - int(lying.get(split, 0)) for split in SPLITS}
+    chosen = {}
+    ordered = stratum[stratum["split"].isna()].sort_values(["num_images", "order"], ascending=[False, True])
+    for group_id, num_images in ordered["num_images"].items():
+        split = max(SPLITS, key=lambda name: lacking[name])
+        chosen[str(group_id)] = split
+        lacking[split] -= num_images
+    return chosen
+
+
+def require_disjoint_groups(assigned: pd.DataFrame) -> None:
+    """The leakage firewall: no group may lie in two splits.
+
+    Raises:
+        DataError: Names the first five groups that do.
+    """
+    sides = assigned.groupby("group_id")["split"].nunique()
+    crossing = sides[sides > 1].index
+    if len(crossing):
+        raise DataError(
+            f"{len(crossing)} groups cross splits, which would leak test images into training: "
+            f"{first_offenders(crossing)}. Run `dvc repro --force assign` to look for relations again."
+        )
+
+
+def take_plan(before: pd.DataFrame, settings: Assign, *, datasets: list[str]) -> pd.DataFrame:
+    """The rows of `before` that were assigned by the plan of `settings`: all or none.
+
+    Raises:
+        DataError: None, and some are of datasets that are not active, whose sides would be forgotten.
+    """
+    kept = before[before["plan"] == describe_plan(settings)]
+    if kept.empty and (forgotten := sorted(set(before["dataset"]) - set(datasets))):
+        raise DataError(
+            f"Another plan than {before['plan'].iloc[0]!r} would forget the sides of the images of "
+            f"{forgotten}, which are not active now. Set params.yaml: assign back, make these datasets "
+            "active too, or move the table of sides away to start anew."
+        )
+    return kept
+
+
+def no_assignment() -> pd.DataFrame:
+    """A table of sides without rows."""
+    return pd.DataFrame(columns=list(ASSIGNED_COLUMNS), dtype="string").astype({"target": "Int64"})
+
+
+def read_assigned(path: Path) -> pd.DataFrame:
+    """The sides of all images that were ever accepted, as `assign` wrote them.
+
+    Returns:
+        Columns `schema.ASSIGNED_COLUMNS`; strings, `target` Int64, `MAY_BE_BLANK` missing where blank.
+
+    Raises:
+        DataError: Unreadable, incomplete or contradicting itself; tells how to go back.
+    """
+    try:
+        table = read_csv(path, dtype="string", keep_default_na=False)
+        fault = _fault(table)
+    except DataError as error:
+        fault = str(error)
+    if fault:
+        raise DataError(
+            f"{path} holds the side of every image and cannot be trusted: {fault} Nothing was written. "
+            f"Bring it back with `dvc checkout {path}`; to draw all anew, remove it and change assign.seed."
+        )
+    optional = {name: table[name].mask(table[name] == "") for name in MAY_BE_BLANK}
+    return table.assign(target=table["target"].astype("Int64"), **optional)
+
+
+def _fault(table: pd.DataFrame) -> str:
+    """What is wrong with the text of a table of sides; empty when nothing is."""
+    if tuple(table.columns) != ASSIGNED_COLUMNS:
+        return f"its columns are {list(table.columns)}, expected {list(ASSIGNED_COLUMNS)}."
+    is_blank = table.drop(columns=list(MAY_BE_BLANK)) == ""
+    rules = {
+        "a cell is blank": is_blank.any(axis=1) | table.isna().any(axis=1),
+        "an image_id occurs twice": table["image_id"].duplicated(keep=False),
+        "a split is unknown": ~table["split"].isin(SPLITS),
+        "a target is neither 0 nor 1": ~table["target"].isin(["0", "1"]),
+        "there are several plans": table["plan"] != table["plan"].iloc[:1].squeeze(),
+    }
+    for what, is_bad in rules.items():
+        if is_bad.any():
+            return f"{what} (images {first_offenders(table.loc[is_bad, 'image_id'])})."
+    return ""

@@ -1,0 +1,201 @@
+"""ISIC Archive: a metadata CSV as the archive exports it, with a folder of images and one of masks.
+
+Older records name the label in `benign_malignant` and the diagnosis in `diagnosis`; newer ones have a path
+of up to five names from `diagnosis_1` (Benign, Malignant, Indeterminate) to the most specific one.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+
+from melanoma.data.sources import translation
+from melanoma.data.sources.raw_folder import RAW_COLUMNS, RawDataset, index_files, join_files, read_metadata
+from melanoma.data.sources.source_files import describe_unused, fit_masks, require_fitting_masks, unused_files
+from melanoma.data.sources.source_tables import read_table, similar_columns
+from melanoma.data.sources.translation import TARGET_OF_LABEL, Unreadable
+from melanoma.errors import DataError, first_offenders
+from melanoma.schema import DERMOSCOPIC
+
+LABEL_COLUMNS = ("benign_malignant", "diagnosis_1")
+DIAGNOSIS_PATH = ("diagnosis_5", "diagnosis_4", "diagnosis_3", "diagnosis_2", "diagnosis_1")
+# Names in the path that are beyond doubt what an older record calls by one word. Nevus sebaceus and
+# its like are no melanocytic nevi and have other names.
+DIAGNOSIS_OF_NAME = {
+    "malignant melanocytic proliferations (melanoma)": "melanoma",
+    "melanoma in situ": "melanoma",
+    "melanoma invasive": "melanoma",
+    "melanoma, nos": "melanoma",
+    "nevus": "nevus",
+    "nevus, atypical, dysplastic, or clark": "atypical nevus",
+    "seborrheic keratosis": "seborrheic keratosis",
+}
+# Column of the common vocabulary by the name in the metadata CSV.
+RECORD_COLUMN_OF = {
+    "lesion_id": "lesion_id",
+    "patient_id": "patient_id",
+    "age_approx": "age_years",
+    "sex": "sex",
+    "fitzpatrick_skin_type": "skin_type",
+    "image_type": "image_type",
+    "copyright_license": "licence",
+    "attribution": "attribution",
+}
+# The first of these columns that has a value counts.
+RECORD_COLUMN_FROM = {
+    "anatom_site": ("anatom_site_general", "anatom_site_1"),
+    "source_collection": ("attribution_collection", "collections"),
+}
+# The columns that are read, and how.
+RULES = {
+    "diagnosis": translation.DIAGNOSIS,
+    **dict.fromkeys(DIAGNOSIS_PATH, translation.TEXT),
+    **dict.fromkeys(LABEL_COLUMNS, translation.LABEL),
+    "lesion_id": translation.TEXT,
+    "patient_id": translation.TEXT,
+    "age_approx": translation.AGE_YEARS,
+    "sex": translation.SEX,
+    "fitzpatrick_skin_type": translation.SKIN_TYPE,
+    "image_type": translation.IMAGE_TYPE,
+    "copyright_license": translation.LICENCE,
+    "attribution": translation.TEXT,
+    **dict.fromkeys(RECORD_COLUMN_FROM["anatom_site"], translation.SITE),
+    **dict.fromkeys(RECORD_COLUMN_FROM["source_collection"], translation.TEXT),
+}
+KNOWN_COLUMNS = ("isic_id", *RULES)
+# What other datasets call these columns. They are not read: their words may mean something else.
+SYNONYMS = {
+    **dict.fromkeys(("image_id", "image", "image_name", "name", "id", "filename"), "isic_id"),
+    **dict.fromkeys(("label", "target", "class", "malignant", "melanoma"), "benign_malignant"),
+    **dict.fromkeys(("dx", "diagnosis_name"), "diagnosis"),
+    **dict.fromkeys(("age", "age_years", "patient_age"), "age_approx"),
+    **dict.fromkeys(("gender", "patient_sex"), "sex"),
+    **dict.fromkeys(("localization", "location", "site", "anatom_site", "body_site"), "anatom_site_general"),
+    **dict.fromkeys(("fitzpatrick", "skin_type", "phototype"), "fitzpatrick_skin_type"),
+    **dict.fromkeys(("license", "licence"), "copyright_license"),
+    **dict.fromkeys(("modality", "type", "imaging"), "image_type"),
+    **dict.fromkeys(("collection", "dataset", "source"), "attribution_collection"),
+    "patient": "patient_id",
+    "lesion": "lesion_id",
+}
+
+
+def open_source(metadata: Path, images: Path, masks: Path | None, *, is_partial: bool) -> RawDataset:
+    """What `data/raw/isic/` is to hold: cells as the source has them, of which each can be translated.
+
+    Args:
+        metadata: CSV with at least `isic_id` and `benign_malignant` or `diagnosis_1`.
+        images: Folder of `<isic_id>.jpg` (or .jpeg, .png, .bmp, .webp).
+        masks: Folder of `<isic_id>_segmentation.png` (see `fit_masks`); masks of other images are left out.
+        is_partial: Leave out rows that have no image.
+
+    Raises:
+        DataError: Missing columns, cells that cannot be read, or rows and files that do not match.
+    """
+    source = read_table(metadata, KNOWN_COLUMNS)
+    _require_columns(source.rows, metadata)
+    replaced = [name for name in RAW_COLUMNS if name in source.rows]
+    table = source.rows.drop(columns=replaced).rename(columns={"isic_id": "image_id"})
+    files = index_files(images)
+    mask_files = _masks_of(set(table["image_id"].dropna()), images, masks)
+    others = list(unused_files(images, [*files.values(), *mask_files.values()]))
+    dataset = join_files(
+        table, images=files, masks=mask_files, source=metadata, is_partial=is_partial, others=others
+    )
+    translation.require_readable(unreadable(dataset.metadata), metadata)
+    left_out = table.loc[~table["image_id"].isin(set(files)), "image_id"]
+    unused = describe_unused(
+        rows_without_an_image=left_out.fillna("blank id").tolist(),
+        masks=list(unused_files(masks, dataset.masks.values())) if masks else [],
+        other_files=others,
+        columns_replaced_by_ours=replaced,
+        columns_that_look_like_known_ones=list(similar_columns(source.rows, KNOWN_COLUMNS, SYNONYMS)),
+    )
+    remarks = [source.remark, *describe_image_types(dataset.metadata), unused]
+    return replace(dataset, remarks="; ".join(filter(None, remarks)))
+
+
+def _masks_of(image_ids: set[str], images: Path, folder: Path | None) -> dict[str, Path]:
+    if folder is None:
+        return {}
+    if folder.resolve() == images.resolve():
+        raise DataError(
+            f"{folder} is given as images and as masks; put the masks into a folder of their own."
+        )
+    masks = fit_masks(folder, image_ids)
+    require_fitting_masks(folder, masks.values())
+    return masks
+
+
+def _require_columns(table: pd.DataFrame, source: Path) -> None:
+    """Raise a `DataError` that names the columns which look like the missing ones."""
+    if "isic_id" not in table:
+        lacking = "the columns ['isic_id']"
+    elif not set(LABEL_COLUMNS) & set(table.columns):
+        lacking = f"a column with the label: expected one of {list(LABEL_COLUMNS)}"
+    else:
+        return
+    similar = first_offenders(similar_columns(table, KNOWN_COLUMNS, SYNONYMS))
+    raise DataError(
+        f"{source} lacks {lacking}; it has {sorted(table.columns)}."
+        + (f" Rename what is meant: {similar}." if similar else "")
+    )
+
+
+def unreadable(table: pd.DataFrame) -> list[Unreadable]:
+    """The cells of a table with the archive's columns and `image_id` that cannot be translated."""
+    return translation.translate(table, RULES)[1]
+
+
+def describe_image_types(table: pd.DataFrame) -> Iterator[str]:
+    """How many images are not dermoscopic, and of how many it is not stated, where there are any."""
+    stated = table.reindex(columns=["image_id", "image_type"])
+    types = translation.translate(stated, {"image_type": translation.IMAGE_TYPE})[0]["image_type"]
+    if num_others := int((types.notna() & (types != DERMOSCOPIC)).sum()):
+        yield f"{num_others} not dermoscopic, which `validate` will quarantine"
+    if num_unknown := int(types.isna().sum()):
+        yield f"image type of {num_unknown} not stated"
+
+
+def read_records(raw_dir: Path) -> pd.DataFrame:
+    """Rows of `data/raw/isic/metadata.csv` in the common vocabulary; see `sources.read_records`.
+
+    Raises:
+        DataError: A cell cannot be translated.
+    """
+    source = raw_dir / "metadata.csv"
+    table, bad = translation.translate(read_metadata(raw_dir, KNOWN_COLUMNS), RULES)
+    translation.require_readable(bad, source)
+    known = {old: new for old, new in RECORD_COLUMN_OF.items() if old in table}
+    return (
+        table[[*RAW_COLUMNS, *known]]
+        .rename(columns=known)
+        .assign(
+            **{name: _first_known(table, columns) for name, columns in RECORD_COLUMN_FROM.items()},
+            diagnosis=_diagnosis(table),
+            target=_target(table),
+            is_synthetic=False,
+        )
+    )
+
+
+def _first_known(table: pd.DataFrame, columns: tuple[str, ...]) -> pd.Series:
+    """The first value of each row that is not missing; all missing where no column is there."""
+    return table.reindex(columns=list(columns)).astype("string").bfill(axis=1).iloc[:, 0]
+
+
+def _target(table: pd.DataFrame) -> pd.Series:
+    """1, 0, or missing: where nothing clear is said, and where the two label columns contradict."""
+    labels = table.reindex(columns=list(LABEL_COLUMNS)).astype("string")
+    old, new = (labels[name] for name in LABEL_COLUMNS)
+    agreed = old.fillna(new).mask((old != new).fillna(False))
+    return agreed.map(TARGET_OF_LABEL).astype("Int64")
+
+
+def _diagnosis(table: pd.DataFrame) -> pd.Series:
+    """`diagnosis`, else the word for a name in the path, else its most specific name in small letters."""
+    path = table.reindex(columns=list(DIAGNOSIS_PATH)).astype("string").apply(lambda name: name.str.lower())
+    words = path.apply(lambda name: name.map(DIAGNOSIS_OF_NAME)).assign(diagnosis=table.get("diagnosis"))
+    word = _first_known(words, ("diagnosis", *DIAGNOSIS_PATH))
+    return word.fillna(_first_known(path, DIAGNOSIS_PATH))

@@ -1,0 +1,279 @@
+"""Writing `data/raw/<dataset>/`: whole or not at all, and not again when nothing changed."""
+
+import filecmp
+import shutil
+import subprocess
+import sys
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+from tqdm import tqdm
+
+from melanoma.data.sources.source_tables import read_table
+from melanoma.errors import DataError, first_offenders
+from melanoma.files import atomic_folder, write_csv
+from melanoma.schema import require_columns
+
+RAW_COLUMNS = ("image_id", "image_file", "mask_file")
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
+
+
+@dataclass(frozen=True)
+class RawDataset:
+    """What a raw folder is to hold.
+
+    Attributes:
+        metadata: One row an image; columns `image_id`, `image_file`, `mask_file` (missing where there
+            is no mask) and whatever the source says.
+        images: Source file by its name in `images/`.
+        masks: Source file by its name in `masks/`.
+        remarks: What a person should know of how it came about; blank = nothing.
+    """
+
+    metadata: pd.DataFrame
+    images: dict[str, Path]
+    masks: dict[str, Path]
+    remarks: str = ""
+
+
+def index_files(folder: Path) -> dict[str, Path]:
+    """The image files directly in `folder`, by stem, ignoring hidden files.
+
+    Raises:
+        DataError: No such folder, or two files with one stem.
+    """
+    if not folder.is_dir():
+        raise DataError(f"{folder} is no folder; expected one with image files in it.")
+    by_stem: dict[str, Path] = {}
+    for file in sorted(folder.iterdir()):
+        if file.suffix.lower() not in IMAGE_SUFFIXES or file.name.startswith(".") or file.is_dir():
+            continue
+        if file.stem in by_stem:
+            raise DataError(f"{folder} holds {by_stem[file.stem].name} and {file.name}: keep one.")
+        by_stem[file.stem] = file
+    return by_stem
+
+
+def join_files(
+    metadata: pd.DataFrame,
+    *,
+    images: dict[str, Path],
+    masks: dict[str, Path],
+    source: object,
+    is_partial: bool,
+    others: Collection[str] = (),
+) -> RawDataset:
+    """Match rows to files by `image_id`.
+
+    Args:
+        metadata: Column `image_id`, strings.
+        images: Source file by image_id.
+        masks: Source file by image_id; an image may lack one.
+        source: Named in errors.
+        is_partial: Leave out rows without a file instead of refusing them.
+        others: Names of files that are not read, for errors.
+
+    Raises:
+        DataError: No rows, an id twice, a row without a file, or a file without a row.
+    """
+    if is_partial:
+        metadata = metadata[metadata["image_id"].isin(set(images))]
+    ids = metadata["image_id"]
+    if metadata.empty:
+        raise DataError(f"{source} holds no rows" + (" with an image." if is_partial else "."))
+    if ids.isna().any():
+        rows = first_offenders(f"row {row}" for row in ids.index[ids.isna()])
+        raise DataError(f"{source}: {int(ids.isna().sum())} rows have no image id: {rows}.")
+    if ids.duplicated().any():
+        twice = first_offenders(ids[ids.duplicated()].unique())
+        raise DataError(f"{source}: image ids must be unique, these occur more than once: {twice}.")
+    _require_equal_sets(set(ids), images, source, others)
+    image_file = ids.map(lambda image_id: images[image_id].name)
+    mask_file = ids.map(lambda image_id: masks[image_id].name if image_id in masks else pd.NA)
+    return RawDataset(
+        metadata=metadata.assign(image_file=image_file, mask_file=mask_file),
+        images={images[image_id].name: images[image_id] for image_id in ids},
+        masks={masks[image_id].name: masks[image_id] for image_id in ids if image_id in masks},
+    )
+
+
+def _require_equal_sets(
+    ids: set[str], images: dict[str, Path], source: object, others: Collection[str]
+) -> None:
+    if without_file := sorted(ids - set(images)):
+        raise DataError(
+            f"{source}: {len(without_file)} rows have no image file: "
+            f"{first_offenders(without_file)}. Add the files, or leave these rows out with --partial."
+            + (
+                f" There are files that are not read: {first_offenders(others)}. Expected are "
+                f"{', '.join(IMAGE_SUFFIXES)} directly in the folder."
+                if others
+                else ""
+            )
+        )
+    if without_row := sorted(set(images) - ids):
+        raise DataError(
+            f"{source}: {len(without_row)} image files have no row: "
+            f"{first_offenders(without_row)}. Add the rows or remove the files."
+        )
+
+
+def read_metadata(raw_dir: Path, known: Collection[str] = ()) -> pd.DataFrame:
+    """`metadata.csv` of a raw folder, strings; the index is the number of the row.
+
+    Args:
+        raw_dir: The folder.
+        known: Names of columns besides `RAW_COLUMNS`, see `read_table`.
+
+    Raises:
+        DataError: The table cannot be read, or lacks one of `RAW_COLUMNS`.
+    """
+    path = raw_dir / "metadata.csv"
+    table = read_table(path, {*RAW_COLUMNS, *known}).rows
+    require_columns(table, RAW_COLUMNS, path)
+    return table
+
+
+def add_to(out: Path, dataset: RawDataset) -> RawDataset:
+    """What `out` holds, and the images of `dataset` that it does not hold.
+
+    An image that is in both stays as it is, with its row and its mask; the columns of both are kept.
+
+    Raises:
+        DataError: `out` is no whole raw folder, or an image in both has unlike bytes.
+    """
+    if not out.exists():
+        return dataset
+    there = read_metadata(out)
+    file_there = {
+        image_id: out / "images" / str(name)
+        for image_id, name in there[["image_id", "image_file"]].itertuples(index=False)
+    }
+    if lost := sorted(image_id for image_id, file in file_there.items() if not file.is_file()):
+        raise DataError(
+            f"{out}/metadata.csv names {len(lost)} images that are not there: {first_offenders(lost)}. "
+            f"Bring them back with `dvc checkout {out}`, or run without --add."
+        )
+    is_known = dataset.metadata["image_id"].isin(set(file_there))
+    _require_equal_bytes(dataset, dataset.metadata[is_known], file_there, out)
+    new = dataset.metadata[~is_known]
+    added = f"{len(new)} added to the {len(there)} that were there"
+    kept = _describe_kept(dataset.metadata[is_known], there)
+    return RawDataset(
+        metadata=pd.concat([there, new], ignore_index=True).astype("string"),
+        images={
+            **{file.name: file for file in file_there.values()},
+            **{name: dataset.images[name] for name in new["image_file"]},
+        },
+        masks={
+            **{str(name): out / "masks" / str(name) for name in there["mask_file"].dropna()},
+            **{name: dataset.masks[name] for name in new["mask_file"].dropna()},
+        },
+        remarks="; ".join(filter(None, [added, dataset.remarks, kept])),
+    )
+
+
+def _describe_kept(given: pd.DataFrame, there: pd.DataFrame) -> str:
+    """Images whose given row, or mask, says something that the row which is there does not say."""
+    old, new = (table.set_index("image_id").astype("string") for table in (there, given))
+    new = new.drop(columns=["image_file", "file_sha256"], errors="ignore")  # their bytes are the same
+    is_other = new.notna() & (new != old.reindex(index=new.index, columns=new.columns)).fillna(True)
+    ids = sorted(new.index[is_other.any(axis=1)])
+    return (
+        f"unused: other rows or masks of {len(ids)} that were there ({first_offenders(ids)})" if ids else ""
+    )
+
+
+def _require_equal_bytes(
+    dataset: RawDataset, rows: pd.DataFrame, file_there: dict[str, Path], out: Path
+) -> None:
+    unlike = [
+        image_id
+        for image_id, name in rows[["image_id", "image_file"]].itertuples(index=False)
+        if not filecmp.cmp(dataset.images[name], file_there[image_id], shallow=False)
+    ]
+    if unlike:
+        raise DataError(
+            f"{len(unlike)} images are in {out} with other bytes: {first_offenders(unlike)}. Leave them out "
+            "of what is added, or run without --add to replace the whole dataset by what was asked for."
+        )
+
+
+def write_raw(dataset: RawDataset, out: Path) -> bool:
+    """Write `images/`, `masks/` and `metadata.csv` to `out`, replacing what is there.
+
+    Returns:
+        False, with nothing touched, when `out` holds exactly this already.
+
+    Raises:
+        DataError: `out` is a file, or holds something that this function never wrote.
+    """
+    require_replaceable(out)
+    if _holds_already(dataset, out):
+        return False
+    with atomic_folder(out) as unfinished:
+        write_csv(dataset.metadata, unfinished / "metadata.csv")
+        for folder, files in _folders(dataset, unfinished).items():
+            folder.mkdir()
+            for name, file in tqdm(files.items(), desc=folder.name, unit="file", disable=None):
+                shutil.copyfile(file, folder / name)
+    return True
+
+
+def require_replaceable(out: Path) -> None:
+    """Raise a `DataError` unless `out` is a raw folder or nothing: what else lies there would be lost."""
+    if out.is_file():
+        raise DataError(f"{out} is a file; expected the name of a raw folder to write.")
+    there = {path.name for path in out.iterdir()} if out.is_dir() else set()
+    if foreign := sorted(there - {"images", "masks", "metadata.csv"}):
+        raise DataError(
+            f"{out} holds {len(foreign)} things that are not part of a raw folder: "
+            f"{first_offenders(foreign)}. Move them away, or name another folder with --out."
+        )
+
+
+def require_apart(source: Path, out: Path) -> None:
+    """Raise a `DataError` when one folder lies in the other: replacing `out` would destroy `source`."""
+    inner, outer = source.resolve(), out.resolve()
+    if inner.is_relative_to(outer) or outer.is_relative_to(inner):
+        raise DataError(f"{source} and {out} lie in one another; move the source out of {out} first.")
+
+
+def put_under_dvc(folder: Path) -> None:
+    """Write the `.dvc` file of a raw folder.
+
+    Raises:
+        DataError: Not in a repository, or DVC fails for another reason; the folder itself stays.
+    """
+    done = subprocess.run(
+        [sys.executable, "-m", "dvc", "add", str(folder)], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        answer = (done.stderr + done.stdout).strip()
+        cure = "Run from the top of the repository, or with --no-dvc outside of one."
+        if "not a git repository" in answer:
+            cure = (
+                "In a project without git, run `dvc config core.no_scm true` once, then this command again."
+            )
+        raise DataError(f"{folder} is written, but `dvc add {folder}` failed: {answer}\n{cure}")
+
+
+def _folders(dataset: RawDataset, out: Path) -> dict[Path, dict[str, Path]]:
+    return {out / "images": dataset.images, out / "masks": dataset.masks}
+
+
+def _holds_already(dataset: RawDataset, out: Path) -> bool:
+    metadata = out / "metadata.csv"
+    text = dataset.metadata.to_csv(index=False, lineterminator="\n")
+    if not metadata.is_file() or metadata.read_bytes() != text.encode():
+        return False
+    return all(_same_files(folder, files) for folder, files in _folders(dataset, out).items())
+
+
+def _same_files(folder: Path, files: dict[str, Path]) -> bool:
+    there = {file.name for file in folder.iterdir()} if folder.is_dir() else set()
+    return there == set(files) and all(
+        filecmp.cmp(file, folder / name, shallow=False) for name, file in files.items()
+    )

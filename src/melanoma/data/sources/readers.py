@@ -1,0 +1,84 @@
+"""From `data/raw/<dataset>/` to records in the common schema: one table of readers, one set of rules.
+
+A raw folder holds `images/`, optionally `masks/`, and `metadata.csv` whose columns `image_file` and
+`mask_file` name the files. Every row has its image and every image its row.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+
+from melanoma.data.sources import isic, ph2, sample
+from melanoma.errors import DataError, first_offenders
+from melanoma.files import require
+from melanoma.schema import conform_records
+
+READERS: dict[str, Callable[[Path], pd.DataFrame]] = {
+    "isic": isic.read_records,
+    "ph2": ph2.read_records,
+    "sample": sample.read_records,
+}
+
+
+def read_records(
+    dataset: str, raw_dir: Path, *, licence: str | None, attribution: str | None
+) -> pd.DataFrame:
+    """Records of `dataset` in the common schema, ordered by image_id.
+
+    Args:
+        dataset: A name of `READERS`.
+        raw_dir: The dataset's raw folder; paths in the records start with it as given.
+        licence: Where a row names none; `None` leaves it blank.
+        attribution: Likewise.
+
+    Raises:
+        DataError: Unknown dataset, missing folder, a row without a file, a file without a row, or
+            rows that do not fit the schema.
+    """
+    if dataset not in READERS:
+        raise DataError(f"No reader for dataset {dataset!r}; there are {sorted(READERS)}.")
+    require(raw_dir)
+    rows = READERS[dataset](raw_dir)
+    _require_matching_files(rows["image_file"], raw_dir / "images", raw_dir)
+    masks = rows["mask_file"].dropna()
+    if len(masks):
+        _require_existing(masks, raw_dir / "masks", raw_dir)
+    path = (raw_dir / "images").as_posix() + "/" + rows["image_file"].astype("string")
+    mask_path = (raw_dir / "masks").as_posix() + "/" + rows["mask_file"].astype("string")
+    rows = rows.assign(dataset=dataset, path=path, mask_path=mask_path)
+    return conform_records(_with_defaults(rows, licence=licence, attribution=attribution))
+
+
+def _with_defaults(rows: pd.DataFrame, *, licence: str | None, attribution: str | None) -> pd.DataFrame:
+    rows = rows.copy()
+    for column, default in (("licence", licence), ("attribution", attribution)):
+        if default is not None:
+            rows[column] = rows[column].fillna(default) if column in rows else default
+    return rows
+
+
+def _require_matching_files(named: pd.Series, folder: Path, raw_dir: Path) -> None:
+    if named.isna().any():
+        raise DataError(
+            f"{raw_dir}/metadata.csv: {int(named.isna().sum())} rows have a blank image_file. "
+            "Fetch the dataset again."
+        )
+    _require_existing(named, folder, raw_dir)
+    there = {file.name for file in folder.iterdir() if not file.name.startswith(".")}
+    nameless = sorted(there - set(named))
+    if nameless:
+        raise DataError(
+            f"{folder}: {len(nameless)} files have no row in {raw_dir}/metadata.csv: "
+            f"{first_offenders(nameless)}. Remove them or add their rows, then fetch again."
+        )
+
+
+def _require_existing(named: pd.Series, folder: Path, raw_dir: Path) -> None:
+    there = {file.name for file in folder.iterdir()} if folder.is_dir() else set()
+    missing = sorted(set(named) - there)
+    if missing:
+        raise DataError(
+            f"{raw_dir}/metadata.csv: {len(missing)} rows name files that are not in {folder}: "
+            f"{first_offenders(missing)}. Fetch the dataset again."
+        )

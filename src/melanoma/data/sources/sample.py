@@ -1,0 +1,296 @@
+"""The embedded data set `sample`: synthetic pictures that look like dermoscopy, made from a seed.
+
+It exists so that the whole platform runs without a download, an account or a patient. Lesions
+belong to patients, some lesions are seen twice, and six pictures carry a planted fault that the
+checks downstream must find. `sample_render` draws; this module decides what is drawn and writes it.
+
+The number in an image id says what the image is: a lesion's first view has the number of the
+lesion, its second view that plus 10 000, a planted fault 20 000 and more. So an image is the same
+however many others are made with it. Bytes repeat on the same machine with the same library
+versions; another processor or another JPEG encoder may round otherwise.
+"""
+
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from melanoma.data.sources import sample_render, translation
+from melanoma.data.sources.raw_folder import read_metadata
+from melanoma.schema import DERMOSCOPIC
+
+SECOND_VIEW_OFFSET = 10_000
+FAULT_OFFSET = 20_000
+FAULTS = ("blurred", "truncated", "duplicate", "near_duplicate", "blank_label", "too_small")
+# Which lesion's first view is shown again.
+COPIED_LESIONS = {"duplicate": 4, "near_duplicate": 8}
+MIN_LESIONS = 10
+MIN_IMAGE_SIZE = 160
+TOO_SMALL_SIZE = 120
+LABEL_BLOCK = 10
+
+# First word of every random stream after the seed: a lesion, a photograph and a patient with the
+# same number must not share their draws.
+LESION_STREAM, VIEW_STREAM, PATIENT_STREAM, LABEL_STREAM, RECORD_STREAM = range(5)
+
+SITES = (
+    "anterior torso",
+    "posterior torso",
+    "upper extremity",
+    "lower extremity",
+    "head/neck",
+    "palms/soles",
+)
+RULES = {
+    "benign_malignant": translation.LABEL,
+    "diagnosis": translation.DIAGNOSIS,
+    "age_years": translation.AGE_YEARS,
+    "sex": translation.SEX,
+}
+ATTRIBUTION = "synthetic image made by melanoma.data.sample; shows no patient"
+RECORD_COLUMNS = [
+    "image_id",
+    "diagnosis",
+    "target",
+    "lesion_id",
+    "patient_id",
+    "age_years",
+    "sex",
+    "anatom_site",
+    "image_type",
+    "source_collection",
+    "licence",
+    "attribution",
+    "image_file",
+    "mask_file",
+    "is_synthetic",
+]
+
+
+def generate(
+    out_dir: Path,
+    *,
+    seed: int,
+    num_lesions: int,
+    num_second_views: int,
+    malignant_fraction: float,
+    image_size: int,
+) -> pd.DataFrame:
+    """Write the synthetic data set: `images/`, `masks/` and `metadata.csv`.
+
+    Args:
+        out_dir: An empty folder; the caller sees to it that half a data set is never taken for one.
+        seed: Not negative. The same arguments give the same bytes on the same machine.
+        num_lesions: 10 to 9999. One image each.
+        num_second_views: 0 to `num_lesions`. This many lesions, the first ones, get a second image.
+        malignant_fraction: Fraction in (0, 1) of the lesions, met to within one lesion in every
+            whole block of 10.
+        image_size: Height and width in pixels, at least 160.
+
+    Returns:
+        The metadata as written: `num_lesions + num_second_views + 6` rows, one for each image, the
+        last six with `planted_fault` set. `image_file` and `mask_file` are names within `images/`
+        and `masks/`.
+
+    Raises:
+        ValueError: An argument is out of its range.
+    """
+    _check_arguments(seed, num_lesions, num_second_views, malignant_fraction, image_size)
+    lesions = range(1, num_lesions + 1)
+    numbers = [
+        *lesions,
+        *(SECOND_VIEW_OFFSET + lesion for lesion in lesions[:num_second_views]),
+        *(FAULT_OFFSET + position for position in range(1, len(FAULTS) + 1)),
+    ]
+    rows = [_metadata_row(seed, number, malignant_fraction) for number in numbers]
+    for folder in ("images", "masks"):
+        (out_dir / folder).mkdir(parents=True, exist_ok=True)
+    planned = list(zip(numbers, rows, strict=True))
+    for number, row in tqdm(planned, disable=None, desc="sample", unit="image"):
+        _write_image(out_dir, seed, number, row=row, image_size=image_size)
+    metadata = pd.DataFrame(rows)
+    metadata.to_csv(out_dir / "metadata.csv", index=False, lineterminator="\n")
+    return metadata
+
+
+def read_records(raw_dir: Path) -> pd.DataFrame:
+    """Read `metadata.csv` of a generated data set in the vocabulary of the project.
+
+    Args:
+        raw_dir: The folder that `generate` wrote.
+
+    Returns:
+        One row for each image, columns `RECORD_COLUMNS`. `target` is 1 for malignant, 0 for benign
+        and `<NA>` where the label is blank; `age_years` is a float in years, `nan` where unknown.
+        `image_type` is dermoscopic, as that is what is drawn. Planted faults are kept and not
+        marked: to find them is the work of the checks.
+    """
+    metadata, bad = translation.translate(read_metadata(raw_dir), RULES)
+    translation.require_readable(bad, raw_dir / "metadata.csv")
+    records = metadata.assign(
+        target=metadata["benign_malignant"].map(translation.TARGET_OF_LABEL).astype("Int64"),
+        age_years=metadata["age_years"].astype(float),
+        image_type=DERMOSCOPIC,
+        is_synthetic=(metadata["is_synthetic"] == "True").astype(bool),
+    )
+    return records[RECORD_COLUMNS]
+
+
+def _check_arguments(
+    seed: int, num_lesions: int, num_second_views: int, malignant_fraction: float, image_size: int
+) -> None:
+    rules = (
+        ("seed", seed, "0 or more", seed >= 0),
+        (
+            "num_lesions",
+            num_lesions,
+            f"{MIN_LESIONS} to {SECOND_VIEW_OFFSET - 1}",
+            MIN_LESIONS <= num_lesions < SECOND_VIEW_OFFSET,
+        ),
+        (
+            "num_second_views",
+            num_second_views,
+            f"0 to num_lesions ({num_lesions})",
+            0 <= num_second_views <= num_lesions,
+        ),
+        (
+            "malignant_fraction",
+            malignant_fraction,
+            "more than 0 and less than 1",
+            0 < malignant_fraction < 1,
+        ),
+        ("image_size", image_size, f"{MIN_IMAGE_SIZE} or more", image_size >= MIN_IMAGE_SIZE),
+    )
+    for name, received, expected, is_met in rules:
+        if not is_met:
+            raise ValueError(f"{name}: expected {expected}, received {received!r}")
+
+
+def _metadata_row(seed: int, number: int, malignant_fraction: float) -> dict[str, object]:
+    """Columns of `metadata.csv` for one image; a copy repeats its source under new identifiers."""
+    fault = _planted_fault(number)
+    lesion = COPIED_LESIONS.get(fault, number % SECOND_VIEW_OFFSET if not fault else number)
+    is_malignant = _is_malignant(seed, lesion, malignant_fraction)
+    patient = _patient_number(seed, lesion)
+    # A hidden copy is only a fault when the identifiers do not give it away.
+    shown_lesion, shown_patient = (number, number) if fault in COPIED_LESIONS else (lesion, patient)
+    is_blank = fault == "blank_label"
+    rng = np.random.default_rng([seed, RECORD_STREAM, lesion])
+    return {
+        "image_id": _image_id(number),
+        "lesion_id": f"SYN_L{shown_lesion:05d}",
+        "patient_id": f"SYN_P{shown_patient:05d}",
+        "diagnosis": "" if is_blank else ("melanoma" if is_malignant else "nevus"),
+        "benign_malignant": "" if is_blank else ("malignant" if is_malignant else "benign"),
+        **_patient_facts(seed, patient),
+        "anatom_site": str(rng.choice(SITES)),
+        "source_collection": "synthetic",
+        "licence": "CC-0",
+        "attribution": ATTRIBUTION,
+        "is_synthetic": True,
+        "image_file": f"{_image_id(number)}.jpg",
+        "mask_file": f"{_image_id(number)}_lesion.png",
+        "planted_fault": fault,
+    }
+
+
+def _image_id(number: int) -> str:
+    return f"SYN_{number:05d}"
+
+
+def _planted_fault(number: int) -> str:
+    return FAULTS[number - FAULT_OFFSET - 1] if number > FAULT_OFFSET else ""
+
+
+def _is_malignant(seed: int, lesion: int, malignant_fraction: float) -> bool:
+    """Label of a lesion, dealt within its block of 10 so that short data sets hold the fraction."""
+    block, place = divmod(lesion - 1, LABEL_BLOCK)
+    # The difference of two rounded totals, not a rounded share: 0.25 gives 2, 3, 2, 3, ... in turn.
+    due, dealt = ((block + n) * LABEL_BLOCK * malignant_fraction for n in (1, 0))
+    num_malignant = int(due + 0.5) - int(dealt + 0.5)
+    order = np.random.default_rng([seed, LABEL_STREAM, block]).permutation(LABEL_BLOCK)
+    return bool(order[place] < num_malignant)
+
+
+def _patient_number(seed: int, lesion: int) -> int:
+    """Patient of a lesion: a fifth of the pairs (1, 2), (3, 4), ... have one patient."""
+    if lesion > FAULT_OFFSET or lesion % 2:
+        return lesion
+    is_shared = np.random.default_rng([seed, PATIENT_STREAM, lesion]).random() < 0.2
+    return lesion - 1 if is_shared else lesion
+
+
+def _patient_facts(seed: int, patient: int) -> dict[str, object]:
+    """Age and sex, drawn without looking at the label; a few are unknown, as in every archive."""
+    rng = np.random.default_rng([seed, PATIENT_STREAM, patient, 1])
+    age_years = int(np.clip(rng.normal(52, 16), 15, 90)) // 5 * 5
+    sex = str(rng.choice(("female", "male")))
+    return {
+        "age_years": "" if rng.random() < 0.03 else age_years,
+        "sex": "" if rng.random() < 0.03 else sex,
+    }
+
+
+def _skin_tone(seed: int, patient: int) -> float:
+    """Place on `sample_render.SKIN_TONES`, one for a patient; paler ones are commoner."""
+    rng = np.random.default_rng([seed, PATIENT_STREAM, patient, 2])
+    return float(5 * rng.beta(1.3, 1.9))
+
+
+def _write_image(out_dir: Path, seed: int, number: int, *, row: dict[str, object], image_size: int) -> None:
+    """Write the image and the mask of one metadata row, with its fault if it has one."""
+    image_path = out_dir / "images" / str(row["image_file"])
+    mask_path = out_dir / "masks" / str(row["mask_file"])
+    fault = str(row["planted_fault"])
+    if fault in COPIED_LESIONS:
+        source = _image_id(COPIED_LESIONS[fault])
+        copy = shutil.copyfile if fault == "duplicate" else _copy_turned
+        copy(image_path.with_name(f"{source}.jpg"), image_path)
+        copy(mask_path.with_name(f"{source}_lesion.png"), mask_path)
+        return
+    is_malignant = row["benign_malignant"] == "malignant"
+    picture, mask = _draw(seed, number, is_malignant=is_malignant, image_size=image_size)
+    if fault == "blurred":
+        picture = cv2.GaussianBlur(picture, (0, 0), image_size / 32)
+    if fault == "too_small":
+        size = (TOO_SMALL_SIZE, TOO_SMALL_SIZE)
+        picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+        mask = cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST)
+    rng = np.random.default_rng([seed, VIEW_STREAM, number, 1])
+    encoded = _encoded(picture[..., ::-1], ".jpg", quality=int(rng.integers(85, 96)))
+    if fault == "truncated":
+        encoded = encoded[: len(encoded) * 6 // 10]
+    image_path.write_bytes(encoded)
+    mask_path.write_bytes(_encoded(mask, ".png"))
+
+
+def _draw(seed: int, number: int, *, is_malignant: bool, image_size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Draw one photograph; both views of a lesion start from the same lesion stream."""
+    lesion = number if number > FAULT_OFFSET else number % SECOND_VIEW_OFFSET
+    lesion_rng = np.random.default_rng([seed, LESION_STREAM, lesion])
+    traits = sample_render.draw_traits(lesion_rng, is_malignant=is_malignant)
+    layers = sample_render.render_lesion(lesion_rng, traits, size=image_size)
+    return sample_render.render_view(
+        np.random.default_rng([seed, VIEW_STREAM, number]),
+        layers,
+        skin_tone=_skin_tone(seed, _patient_number(seed, lesion)),
+        image_size=image_size,
+    )
+
+
+def _copy_turned(source: Path, target: Path) -> None:
+    """Copy a picture a quarter turn round, encoded anew: other bytes, the same content."""
+    turned = cv2.rotate(cv2.imread(str(source), cv2.IMREAD_UNCHANGED), cv2.ROTATE_90_CLOCKWISE)
+    target.write_bytes(_encoded(turned, target.suffix, quality=80))
+
+
+def _encoded(pixels: np.ndarray, suffix: str, *, quality: int = 95) -> bytes:
+    """Encode as JPEG or PNG; `quality` is for JPEG, and `cv2` wants blue first."""
+    options = [cv2.IMWRITE_JPEG_QUALITY, quality] if suffix == ".jpg" else []
+    is_encoded, encoded = cv2.imencode(suffix, pixels, options)
+    if not is_encoded:
+        raise RuntimeError(f"cv2 could not encode a picture of shape {pixels.shape} as {suffix}")
+    return encoded.tobytes()

@@ -1,0 +1,85 @@
+"""Which of the files that a user gives are used, and which are not."""
+
+import os
+import re
+from collections.abc import Collection, Iterator
+from functools import cache
+from pathlib import Path
+
+from melanoma.data.sources.raw_folder import IMAGE_SUFFIXES, index_files
+from melanoma.errors import DataError, first_offenders
+
+# What stands between the parts of a name, and what a mask is called in public datasets.
+MASK_NAME = re.compile(r"(?P<rest>.+)[_ -](?:segmentation|mask|lesion)", re.IGNORECASE)
+MASK_PATTERNS = "<image_id>, <image_id>_segmentation, <image_id>_mask or <image_id>_lesion"
+
+
+def fit_masks(folder: Path, image_ids: Collection[str]) -> dict[str, Path]:
+    """The masks directly in `folder` by image_id: those whose name is one of `MASK_PATTERNS` in any case.
+
+    Args:
+        folder: Of masks; those of other images are left out, see `unused_files`.
+        image_ids: Images of the rows.
+
+    Raises:
+        DataError: Two masks of one image, or a mask whose name fits two images.
+    """
+    masks: dict[str, Path] = {}
+    doubled, unclear = [], []
+    for stem, file in index_files(folder).items():
+        fitting = [name for name in _possible_ids(stem) if name in image_ids]
+        if len(fitting) > 1:
+            unclear.append(f"{file.name} ({' and '.join(fitting)})")
+        for name in fitting:
+            if name in masks:
+                doubled.append(f"{masks[name].name} beside {file.name}")
+            masks.setdefault(name, file)
+    if doubled:
+        raise DataError(
+            f"{folder}: {len(doubled)} images have two masks: {first_offenders(doubled)}. Keep one of each."
+        )
+    if unclear:
+        raise DataError(
+            f"{folder}: {len(unclear)} masks fit two images: {first_offenders(unclear)}. Call them "
+            "<image_id>_segmentation."
+        )
+    return masks
+
+
+def _possible_ids(stem: str) -> Iterator[str]:
+    yield stem
+    while found := MASK_NAME.fullmatch(stem):
+        stem = found["rest"]
+        yield stem
+
+
+def require_fitting_masks(folder: Path, masks: Collection[Path]) -> None:
+    """Raise a `DataError` when `folder` holds files, and none of them is one of `masks`."""
+    unused = list(unused_files(folder, masks))
+    if unused and not masks:
+        raise DataError(
+            f"{folder} holds {len(unused)} files, and none is the mask of an image: "
+            f"{first_offenders(unused)}. Call masks {MASK_PATTERNS}, with one of the suffixes "
+            f"{', '.join(IMAGE_SUFFIXES)}."
+        )
+
+
+def unused_files(folder: Path, used: Collection[Path]) -> Iterator[str]:
+    """Names of files below `folder` that are not among `used`; what is hidden does not count."""
+    resolved = cache(os.path.realpath)
+    taken = {(resolved(file.parent), file.name) for file in used}
+    for at, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(names):
+            if not name.startswith(".") and (resolved(at), name) not in taken:
+                yield (Path(at) / name).relative_to(folder).as_posix()
+
+
+def describe_unused(**names_by_kind: Collection[str]) -> str:
+    """What is not used, by kind with underscores for spaces, in words; blank when all is used."""
+    kinds = [
+        f"{len(names)} {kind.replace('_', ' ')} ({first_offenders(names)})"
+        for kind, names in names_by_kind.items()
+        if names
+    ]
+    return f"unused: {', '.join(kinds)}" if kinds else ""

@@ -1,0 +1,120 @@
+"""One run of the tracker for each trial of a study: the runs mirror the study, which is the truth."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from melanoma import tracking
+from melanoma.config.training import Hyperparameters
+from melanoma.evaluation import search_figures
+from melanoma.stages import experiments
+from melanoma.training import search, spaces, studies
+
+TRIAL = "trial"  # the tag by which a run is found, even if a kill kept its id from the study
+MACHINE = ("backend", "backend_version", "keras_version", "device_kind", "device_name", "device_memory_mib")
+
+
+@dataclass(frozen=True)
+class TrialRuns:
+    """Child runs of the search's run.
+
+    Attributes:
+        parent: The run of the search.
+        tags: Of every child.
+        objective: Name of the score that trials are compared by.
+        baseline: Hyperparameters that a trial did not draw.
+        described: Parameters that all trials share.
+    """
+
+    parent: tracking.Run
+    tags: Mapping[str, str]
+    objective: str
+    baseline: Hyperparameters
+    described: Mapping[str, object]
+
+    def begin(self, trial: FrozenTrial) -> str:
+        """Open a run with name and hyperparameters of a trial; its id."""
+        return self._start(trial).run_id
+
+    def end(self, trial: FrozenTrial) -> None:
+        """End the run of a trial."""
+        self._end(tracking.resume_run(trial.user_attrs[search.RUN_ID]), trial)
+
+    def reconcile(self, trials: Sequence[FrozenTrial]) -> None:
+        """Give every trial that has begun its run, and end the runs of trials that have ended.
+
+        A kill can come between a trial and its run, and the store of the tracker can be a new one.
+        """
+        children = self._children()
+        for trial in trials:
+            child = children.get(trial.number)
+            if not trial.state.is_finished():
+                continue
+            if child is None:
+                self._end(self._back_fill(trial), trial)
+            elif child.status == tracking.RUNNING:
+                self._end(child.run, trial)
+
+    def ids(self) -> dict[int, str]:
+        """The id of each trial's run, by number of the trial."""
+        return {number: child.run.run_id for number, child in self._children().items()}
+
+    def _children(self) -> dict[int, tracking.Child]:
+        found = tracking.children(self.parent)
+        return {int(child.tags[TRIAL]): child for child in found if TRIAL in child.tags}
+
+    def _start(self, trial: FrozenTrial) -> tracking.Run:
+        is_baseline = trial.user_attrs.get(studies.BASELINE, False)
+        return tracking.start_child(
+            self.parent,
+            name=f"trial {trial.number}" + (" (baseline)" if is_baseline else ""),
+            tags={**self.tags, TRIAL: str(trial.number)},
+            params=spaces.complete(trial.params, self.baseline).model_dump(exclude_none=True)
+            | dict(self.described),
+        )
+
+    def _back_fill(self, trial: FrozenTrial) -> tracking.Run:
+        """A run with what the study knows of the epochs: the objective."""
+        run = self._start(trial)
+        for epoch, value in sorted(trial.intermediate_values.items()):
+            run.log_epoch(epoch, {f"val_{self.objective}": value})
+        run.log_text(experiments.NO_EPOCH, experiments.HISTORY)
+        return run
+
+    def _end(self, run: tracking.Run, trial: FrozenTrial) -> None:
+        if trial.state is TrialState.COMPLETE and trial.value is not None:
+            run.log_metrics({f"best_val_{self.objective}": trial.value})
+        run.set_tags(trial.user_attrs | {"state": studies.state_name(trial.state)})
+        run.end(_status(trial))
+
+
+def _status(trial: FrozenTrial) -> str:
+    """KILLED when the search ended before the trial."""
+    if trial.state is not TrialState.FAIL:
+        return tracking.FINISHED
+    is_killed = trial.user_attrs.get(studies.ERROR) == search.INTERRUPTED
+    return tracking.KILLED if is_killed else tracking.FAILED
+
+
+def log_study(
+    parent: tracking.Run, study: optuna.Study, summary: Mapping[str, Any], *, note: str, folder: Path
+) -> None:
+    """Log what came out of a study to its run; pictures of it are saved in `folder` too."""
+    objective, best = summary["objective"], summary["best"]
+    parent.log_metrics({f"best_val_{objective}": best["value"]})
+    parent.log_metrics({f"num_{state}": number for state, number in summary["num_by_state"].items()})
+    # Tags, not parameters: more trials may find a better one, and MLflow lets no parameter change.
+    chosen = {name: value for name, value in best["hyperparameters"].items() if value is not None}
+    parent.set_tags({f"best.{name}": value for name, value in chosen.items()})
+    parent.set_tags({"best.trial": best["trial"]})
+    facts = study.best_trial.user_attrs
+    parent.set_tags({name: facts[name] for name in MACHINE if name in facts})
+    for name, figure in search_figures.study_figures(study, objective=objective, note=note).items():
+        figure.savefig(folder / f"{name}.png", dpi=110)
+        parent.log_figure(figure, f"{name}.png")
+    for name, page in search_figures.study_pages(study, objective=objective, note=note).items():
+        parent.log_text(page, f"figures/{name}.html")

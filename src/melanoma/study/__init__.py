@@ -1,0 +1,1 @@
+"""The paper, rebuilt and tested. Only `pipelines.study` imports this package."""

@@ -1,0 +1,80 @@
+import io
+import pickle
+import sys
+from functools import partial
+from pathlib import Path
+
+import optuna
+import pandas as pd
+import pytest
+
+from melanoma import config, tracking
+from melanoma.data import packed
+from melanoma.errors import DataError, TrainingError
+from melanoma.stages import trial
+from melanoma.training.search import Asked
+from melanoma.training.storages import open_storage
+
+STORAGE = "data/studies/toy.journal"
+
+
+@pytest.fixture
+def job(broken):
+    params = config.load(Path("params.yaml"))
+    params = params.model_copy(update={"tune": params.tune.model_copy(update={"storage": STORAGE})})
+    data = packed.open_packed(Path("data/packed/sample"))
+    return trial.Job(params, Path("data/packed/sample"), data.digest, tracking.client().tracking_uri)
+
+
+@pytest.fixture
+def asked(job):
+    study = optuna.create_study(study_name="toy", storage=open_storage(STORAGE), direction="maximize")
+    asked_trial = study.ask()
+    with tracking.open_run(experiment="e", name="trial", tags={}) as run:
+        return Asked("toy", asked_trial._trial_id, 0, job.params.baseline, True, run.run_id)
+
+
+def test_the_work_of_a_worker_travels_to_another_process(job, asked):
+    copied = pickle.loads(pickle.dumps((partial(trial.run, job), asked)))
+    assert copied[0].args == (job,)
+    assert copied[1] == asked
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_a_worker_reports_each_epoch_to_the_study_and_to_the_trials_run_and_shows_no_bar(
+    job, asked, monkeypatch
+):
+    monkeypatch.setattr("sys.stderr", Terminal())
+    outcome = trial.run(job, asked)
+    assert sys.stderr.getvalue() == ""  # type: ignore[attr-defined]
+    assert outcome.state == "complete"
+    (kept,) = optuna.load_study(study_name="toy", storage=open_storage(STORAGE)).trials
+    logged = tracking.client().get_metric_history(asked.run_id, "val_auc_roc")
+    assert {entry.step: entry.value for entry in logged} == kept.intermediate_values
+    assert sorted(kept.intermediate_values) == [1, 2]
+    assert outcome.value in kept.intermediate_values.values()
+    kept = tracking.download_run_file(asked.run_id, "history.csv", Path("of_the_run"))
+    assert pd.read_csv(kept)["epoch"].tolist() == [1, 2]
+    metrics = tracking.read_run(asked.run_id).data.metrics
+    assert metrics["best_val_auc_roc"] == outcome.value
+    assert {name for name in metrics if name.startswith("best_val_")} == {
+        f"best_{name}" for name in metrics if name.startswith("val_")
+    }
+
+
+def test_a_cohort_that_was_packed_anew_meanwhile_is_refused(job, asked):
+    other = trial.Job(job.params, job.packed, "0" * 64, job.tracking_uri)
+    with pytest.raises(DataError, match="was packed anew while it was searched on"):
+        trial.run(other, asked)
+
+
+def test_a_storage_that_is_down_is_refused_by_name(job, asked):
+    url = "postgresql://me:secret@127.0.0.1:1/studies"
+    tune = job.params.tune.model_copy(update={"storage": url})
+    other = trial.Job(job.params.model_copy(update={"tune": tune}), job.packed, job.digest, job.tracking_uri)
+    with pytest.raises(TrainingError, match=r"me:\*\*\*@127.0.0.1:1/studies does not answer"):
+        trial.run(other, asked)
