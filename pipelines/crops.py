@@ -33,10 +33,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     params = config.load(args.params)
     names = {"image_id": "string", "group_id": "string"}
     assigned = files.read_csv(args.split, dtype=names, keep_default_na=False)
-    columns = [*tables.ACCEPTED_COLUMNS, "diagnosis"]
+    columns = [*tables.ACCEPTED_COLUMNS, "diagnosis", "mask_path"]
     records = tables.read_tables(args.accepted, params.members(args.cohort), columns)
     overlap = crops.read_overlap(args.segmentation)
-    cuttings = crops.find_cuttings(args.boxes, params, assigned["image_id"])
+    cuttings = crops.find_cuttings(args.boxes, params, assigned, records)
     folder = Path(params.train.checkpoints) / f"crops-{args.cohort}-packed"
     with files.held(folder / "lock", f"the packs of crops@{args.cohort}"):
         data = crops.pack(cuttings, params, assigned, records, folder)

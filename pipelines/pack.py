@@ -1,15 +1,15 @@
 """Stage `pack`: decode the images of a cohort once, into one array.
 
-Run by `dvc repro pack`. Reads params.yaml sections `pack`, `cohorts` and `execution`, and of `segment` by
-what boxes were found.
+Run by `dvc repro pack`. Reads params.yaml sections `pack`, `cohorts` and `execution`, and
+`segment.min_lesion_fraction`.
 """
 
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from melanoma import config, files
-from melanoma.data import crops, lesions, packed, tables
+from melanoma import config
+from melanoma.stages import pack
 from pipelines import _cli
 
 
@@ -24,34 +24,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
 
     params = config.load(args.params)
-    members = params.members(args.cohort)
-    names = {"image_id": "string", "group_id": "string"}
-    assigned = files.read_csv(args.split, dtype=names, keep_default_na=False)
-    cutting = lesions.read_cutting(
-        args.boxes,
-        params.pack.crop,
-        image_ids=assigned["image_id"],
-        margin_fraction=params.pack.crop_margin_fraction,
-        min_lesion_fraction=params.segment.min_lesion_fraction,
+    headline = pack.run(
+        args.cohort, params, split=args.split, accepted=args.accepted, boxes=args.boxes, out=args.out
     )
-    digest = packed.pack(
-        assigned,
-        tables.read_tables(args.accepted, members, [*tables.ACCEPTED_COLUMNS, "diagnosis"]),
-        args.out,
-        size=params.pack.image_size,
-        execution=params.execution,
-        cutting=cutting,
-    )
-    text = f"{len(assigned)} images of {params.pack.image_size} px, digest {digest[:12]} -> {args.out}"
-    _cli.say(f"pack@{args.cohort}", text + _cut_in_words(assigned["image_id"].tolist(), cutting))
+    _cli.say(f"pack@{args.cohort}", headline)
     return 0
-
-
-def _cut_in_words(image_ids: list[str], cutting: crops.Cutting | None) -> str:
-    if cutting is None:
-        return ""
-    num_cut = sum(image_id in cutting.boxes for image_id in image_ids)
-    return f"; {num_cut} cut by {cutting.crop.kind}, {len(image_ids) - num_cut} whole, as they have no box"
 
 
 if __name__ == "__main__":

@@ -1,16 +1,15 @@
-"""Stage `segment`: where the lesion is in each image of a cohort, by masks and, at wish, by a U-Net.
+"""Stage `segment`: find the lesion in each image of a cohort by masks and, optionally, by a U-Net.
 
-Run by `dvc repro segment`; a killed training goes on. Reads params.yaml sections `segment`, `augment`,
-`cohorts` and `execution`. The U-Net learns from the training split; validation chooses its epoch, test is
-only measured.
+Run by `dvc repro segment`; an interrupted training resumes. Reads params.yaml sections `segment`, `augment`,
+`cohorts` and `execution`, and `pack.crop`: where nothing is cropped and no U-Net is trained, no image is
+read. The U-Net learns from the training split; validation chooses its epoch, and the test set measures it.
 """
 
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from melanoma import config, files
-from melanoma.data import tables
+from melanoma import config
 from melanoma.stages import segment
 from pipelines import _cli
 
@@ -26,20 +25,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--report", type=Path, required=True, help="JSON to write")
     args = parser.parse_args(argv)
 
-    params = config.load(args.params)
-    names = {"image_id": "string", "group_id": "string"}
-    assigned = files.read_csv(args.split, dtype=names, keep_default_na=False)
-    columns = ["image_id", "path", "sha256", "mask_path", "is_synthetic"]
-    records = tables.read_tables(args.accepted, params.members(args.cohort), columns)
-    stage = segment.open_stage(args.cohort, params, assigned, records)
-    boxes, report = segment.by_masks(stage)
-    with files.atomic_folder(args.segmenter) as folder:
-        if params.segment.train:
-            boxes, report = segment.by_network(stage, folder, boxes, report)
-        files.write_json({"is_trained": params.segment.train}, folder / "segmenter.json")
-    files.write_parquet(boxes, args.boxes)
-    files.write_json(report, args.report)
-    _cli.say(f"segment@{args.cohort}", segment.headline(report))
+    headline = segment.run(
+        args.cohort,
+        config.load(args.params),
+        split=args.split,
+        accepted=args.accepted,
+        outputs=segment.Outputs(args.boxes, args.segmenter, args.report),
+    )
+    _cli.say(f"segment@{args.cohort}", headline)
     return 0
 
 

@@ -77,9 +77,9 @@ def test_pairs_are_taken_by_position_and_by_choice(records):
 
 def table_of(records) -> pd.DataFrame:
     pairs = read(records)
-    made = lesions.boxes(records["image_id"], pairs.lesions, pairs.problems, min_lesion_fraction=0.01)
-    made["segmenter_sha256"] = pd.Series(pd.NA, index=made.index, dtype="string")
-    return made.assign(crop="mask")[list(lesions.BOX_COLUMNS)]
+    return lesions.boxes(
+        records["image_id"], pairs.lesions, pairs.problems, crop="mask", min_lesion_fraction=0.01
+    )
 
 
 def test_each_image_has_a_row_with_its_box_or_why_there_is_none(records):
@@ -92,9 +92,30 @@ def test_each_image_has_a_row_with_its_box_or_why_there_is_none(records):
     assert others["problem"].notna().all()
 
 
+def test_boxes_around_masks_are_the_same_without_decoding_the_pictures(records, monkeypatch):
+    expected = table_of(records)
+    monkeypatch.setattr(lesions.images, "load_square", None)
+    found = lesions.mask_boxes(
+        records[["image_id"]], records, size=32, min_lesion_fraction=0.01, execution=ALONE
+    )
+    pd.testing.assert_frame_equal(found, expected)
+
+
+def test_boxes_around_masks_of_changed_pictures_are_refused(records, tmp_path):
+    write(textured(9, side=64), tmp_path / "none.png")
+    with pytest.raises(DataError, match=r"1 of 5 images cannot be read: .*none\.png \(changed since"):
+        lesions.mask_boxes(records[["image_id"]], records, size=32, min_lesion_fraction=0.01, execution=ALONE)
+
+
+def test_an_empty_table_has_the_columns_of_a_full_one(records):
+    assert list(lesions.no_boxes().columns) == list(table_of(records).columns)
+
+
 def test_a_lesion_smaller_than_the_least_part_has_no_box(records):
     pairs = read(records)
-    made = lesions.boxes(records["image_id"], pairs.lesions, pairs.problems, min_lesion_fraction=0.2)
+    made = lesions.boxes(
+        records["image_id"], pairs.lesions, pairs.problems, crop="mask", min_lesion_fraction=0.2
+    )
     assert made.set_index("image_id").loc["good", "problem"] == lesions.NO_LESION
 
 

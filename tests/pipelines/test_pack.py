@@ -44,6 +44,7 @@ def test_an_image_that_vanished_is_refused_by_name(broken, capsys):
 def test_pictures_are_cut_by_masks_where_it_is_asked_for(broken, capsys):
     whole = open_packed(Path("data/packed/sample"))
     change_params(Path("params.yaml"), pack={"crop": "mask"}, run={"study": []})
+    assert run_stage("segment") == 0
     assert run_stage("pack") == 0
     cut = open_packed(Path("data/packed/sample"))
     assert (whole.crop, cut.crop.kind, cut.crop.margin_fraction) == (None, "mask", 0.15)
@@ -55,11 +56,12 @@ def test_pictures_are_cut_by_masks_where_it_is_asked_for(broken, capsys):
     box = Box(*boxes.loc[image_id, list(EDGES)])
     encoded = Path(path_of[image_id]).read_bytes()
     np.testing.assert_array_equal(cut.images[row], load_crop(encoded, 48, box, margin_fraction=0.15))
-    assert f"{len(cut.index)} cut by mask, 0 whole" in capsys.readouterr().out
+    assert f"{len(cut.index)} cropped by mask, 0 whole" in capsys.readouterr().out
 
 
 def test_an_image_without_a_box_stays_whole_and_is_counted(broken, capsys):
     change_params(Path("params.yaml"), pack={"crop": "mask"}, run={"study": []})
+    assert run_stage("segment") == 0
     boxes = pd.read_parquet("data/lesions/sample.parquet")
     boxes.loc[0, list(EDGES)] = np.nan
     boxes.loc[0, "problem"] = NO_MASK
@@ -71,7 +73,7 @@ def test_an_image_without_a_box_stays_whole_and_is_counted(broken, capsys):
     is_whole = cut.index["image_id"] == boxes.loc[0, "image_id"]
     np.testing.assert_array_equal(cut.images[is_whole], before[is_whole])
     assert read_json(Path("data/packed/sample/manifest.json"))["num_whole"] == 1
-    assert f"{len(cut.index) - 1} cut by mask, 1 whole" in capsys.readouterr().out
+    assert f"{len(cut.index) - 1} cropped by mask, 1 whole" in capsys.readouterr().out
 
 
 def test_crops_by_a_network_that_was_not_trained_are_refused(broken, capsys):

@@ -24,7 +24,30 @@ def read_split() -> pd.DataFrame:
     return pd.read_csv("data/splits/sample.csv", dtype={"image_id": "string"})
 
 
-def test_every_image_of_the_cohort_has_a_row_by_its_mask(at_workspace):
+@pytest.fixture(scope="module")
+def masked(workspace, tmp_path_factory):
+    """A copy of the workspace where images are to be cropped by masks; read only."""
+    folder = copy(workspace, tmp_path_factory.mktemp("masked") / "copy")
+    with inside(folder):
+        change_params(Path("params.yaml"), pack={"crop": "mask"}, run={"study": []})
+        assert run_stage("segment") == 0
+        yield folder
+
+
+def test_where_nothing_needs_boxes_no_image_is_read(broken, capsys):
+    assert pd.read_parquet(BOXES).empty
+    for path in pd.read_parquet("data/accepted/sample.parquet")[["path", "mask_path"]].to_numpy().ravel():
+        Path(path).unlink(missing_ok=True)
+    assert run_stage("segment") == 0
+    num_images = read_json(REPORT)["num_images"]
+    assert num_images == len(read_split())
+    assert f"none of {num_images} images was read" in capsys.readouterr().out
+    change_params(Path("params.yaml"), pack={"crop": "mask"}, run={"study": []})
+    assert run_stage("segment") == 1
+    assert f"{num_images} of {num_images} images cannot be read" in capsys.readouterr().err
+
+
+def test_every_image_of_the_cohort_has_a_row_by_its_mask(masked):
     boxes = pd.read_parquet(BOXES)
     assert boxes["image_id"].tolist() == read_split()["image_id"].tolist()
     assert set(boxes["crop"]) == {"mask"}
@@ -40,7 +63,7 @@ def test_without_training_there_is_no_network_and_the_folder_says_so(at_workspac
     assert read_json(SEGMENTER / "segmenter.json") == {"is_trained": False}
 
 
-def test_a_box_lies_around_its_lesion(at_workspace):
+def test_a_box_lies_around_its_lesion(masked):
     from PIL import Image
 
     row = pd.read_parquet(BOXES).iloc[0]
@@ -59,11 +82,11 @@ def test_pictures_are_on_the_side_of_their_image_whatever_the_order_of_the_sides
         square, square[..., 0] == 0, [None, None, "no mask", None], image_ids=np.array(list("abcd"))
     )
     sides = pd.DataFrame({"image_id": list("dcba"), "split": ["test", "train", "train", "train"]})
-    stage = segment.Stage("toy", params, sides, pairs, is_synthetic=True)
-    assert stage.part("train").image_ids.tolist() == ["a", "b"]  # c has no mask
-    assert stage.part("test").image_ids.tolist() == ["d"]
-    lacking = segment.Stage("toy", params, sides[1:], pairs, is_synthetic=True)
-    with pytest.raises(DataError, match=r"The sides of images .* 1 images have no row \(d\)"):
+    training = segment.SegmenterTraining("toy", params, sides, pairs, is_synthetic=True)
+    assert training.part("train").image_ids.tolist() == ["a", "b"]  # c has no mask
+    assert training.part("test").image_ids.tolist() == ["d"]
+    lacking = segment.SegmenterTraining("toy", params, sides[1:], pairs, is_synthetic=True)
+    with pytest.raises(DataError, match=r"The splits of images .* 1 images have no row \(d\)"):
         lacking.part("train")
 
 

@@ -138,16 +138,6 @@ def test_the_array_is_given_to_the_compiled_step_and_not_built_into_it(network, 
     assert black == pytest.approx(np.log1p(np.exp(-bias)), abs=0.01)
 
 
-@pytest.mark.skipif(keras.backend.backend() != "jax", reason="TensorFlow's variables stay where they are")
-def test_a_training_step_does_not_copy_the_array(network, part, params):
-    model = ResidentModel(network, part.images)
-    places = set()
-    for _ in range(3):
-        train_step(model, part, params)
-        places.add(model.resident.images.value.unsafe_buffer_pointer())
-    assert len(places) == 1
-
-
 def test_half_precision_of_the_network_does_not_reach_the_images(part, params):
     def means() -> np.ndarray:
         pixels = keras.Input((SIZE, SIZE, 3), dtype="uint8")
@@ -163,11 +153,3 @@ def test_half_precision_of_the_network_does_not_reach_the_images(part, params):
         np.testing.assert_array_equal(means(), expected)
     finally:
         keras.config.set_dtype_policy(before)
-
-
-def test_the_step_compiles_with_xla(network, part, params):
-    model = ResidentModel(network, part.images)
-    model.compile("adam", "binary_crossentropy", jit_compile=True)
-    epoch = Sampling(part.targets, SIZE, True, params.augment.model_copy(update=COLOURS), seed=3).draw(0)
-    losses = [model.train_on_batch(instructions(epoch), part.targets[epoch.positions]) for _ in range(9)]
-    assert losses[-1] < losses[0]

@@ -271,7 +271,6 @@ class Train(Section):
     momentum: Annotated[float, Field(ge=0, lt=1)]
     label_smoothing: Annotated[float, Field(ge=0, lt=0.5)]
     mixed_precision: bool
-    xla: bool
     deterministic: bool
     input: Literal["auto", "host", "device"]
     num_loader_threads: NotNegative

@@ -1,10 +1,11 @@
 """Pictures with the masks that people drew over their lesions, and the boxes around those."""
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -73,7 +74,7 @@ class _Source:
 
 
 def read_pairs(assigned: pd.DataFrame, records: pd.DataFrame, *, size: int, execution: Execution) -> Pairs:
-    """Every image of `assigned`, in its order, with its mask; all lie in memory (37 kB an image of 96 px).
+    """Every image of `assigned`, in its order, with its mask; all in memory (37 kB an image of 96 px).
 
     Args:
         assigned: Column `image_id`.
@@ -82,49 +83,111 @@ def read_pairs(assigned: pd.DataFrame, records: pd.DataFrame, *, size: int, exec
         execution: `params.yaml: execution`.
 
     Raises:
-        DataError: A picture has no record or several, is missing, unreadable, or not the one that was
-            inspected. A mask may be.
+        DataError: An image has no record or several, is missing, unreadable, or has changed since it was
+            inspected. A mask may be missing or broken.
     """
+    image_ids, loaded = _read(_load_pair, assigned, records, size=size, execution=execution)
+    return Pairs(
+        np.stack([picture for picture, _, _ in loaded]),
+        np.stack([lesion for _, lesion, _ in loaded]),
+        [problem for _, _, problem in loaded],
+        image_ids=image_ids,
+    )
+
+
+def mask_boxes(
+    assigned: pd.DataFrame,
+    records: pd.DataFrame,
+    *,
+    size: int,
+    min_lesion_fraction: float,
+    execution: Execution,
+) -> pd.DataFrame:
+    """Box around the mask of every image of `assigned`, in its order; only masks are decoded.
+
+    Args:
+        assigned: See `read_pairs`.
+        records: See `read_pairs`.
+        size: Side in pixels of the square in which a box is found.
+        min_lesion_fraction: See `crops.find_box`.
+        execution: `params.yaml: execution`.
+
+    Returns:
+        Columns `BOX_COLUMNS`.
+
+    Raises:
+        DataError: See `read_pairs`.
+    """
+    image_ids, loaded = _read(_load_mask, assigned, records, size=size, execution=execution)
+    return boxes(
+        image_ids,
+        [lesion for lesion, _ in loaded],
+        [problem for _, problem in loaded],
+        crop=crops.MASK,
+        min_lesion_fraction=min_lesion_fraction,
+    )
+
+
+def _read(
+    load: Callable[..., Any],
+    assigned: pd.DataFrame,
+    records: pd.DataFrame,
+    *,
+    size: int,
+    execution: Execution,
+) -> tuple[np.ndarray, list[Any]]:
+    """Image ids of `assigned`, and what `load` gives for each."""
     known = records[records["image_id"].isin(assigned["image_id"])].set_index("image_id")
     rows = align(known, assigned["image_id"], what="The accepted records")
     sources = [
         _Source(Path(str(path)), str(sha256), None if pd.isna(mask) else Path(mask))
         for path, sha256, mask in rows[["path", "sha256", "mask_path"]].itertuples(index=False)
     ]
-    load = partial(_load, size=size)
-    loaded = list(imap(load, sources, num_items=len(rows), execution=execution, description="segment"))
+    loaded = list(
+        imap(
+            partial(load, size=size),
+            sources,
+            num_items=len(rows),
+            execution=execution,
+            description="segment",
+        )
+    )
     problems = [one for one in loaded if isinstance(one, str)]
     if problems:
         raise DataError(
             f"{len(problems)} of {len(rows)} images cannot be read: {first_offenders(problems)}. "
             "Run `dvc repro` so that they are inspected again."
         )
-    pairs = [one for one in loaded if not isinstance(one, str)]
-    return Pairs(
-        np.stack([picture for picture, _, _ in pairs]),
-        np.stack([lesion for _, lesion, _ in pairs]),
-        [problem for _, _, problem in pairs],
-        image_ids=rows.index.to_numpy(),
-    )
+    return rows.index.to_numpy(), loaded
 
 
-def _load(source: _Source, *, size: int) -> tuple[np.ndarray, np.ndarray, str | None] | str:
-    """Picture, lesion and the mask's problem; or the picture's."""
+def _load_pair(source: _Source, *, size: int) -> tuple[np.ndarray, np.ndarray, str | None] | str:
+    """Picture, lesion and the problem of the mask; or the problem of the picture."""
     try:
-        encoded = images.read_bytes(source.path)
-        if hashlib.sha256(encoded).hexdigest() != source.sha256:
-            return f"{source} (changed since it was inspected)"
-        picture = images.load_square(encoded, size)
+        encoded = _read_unchanged(source)
+        return images.load_square(encoded, size), *_load_lesion(source.mask, encoded, size)
     except ImageError as error:
         return f"{source} ({error})"
-    lesion, problem = _load_lesion(source.mask, images.upright_size(images.open_image(encoded)), size)
-    return picture, lesion, problem
 
 
-def _load_lesion(
-    path: Path | None, picture_size: tuple[int, int], size: int
-) -> tuple[np.ndarray, str | None]:
-    """The lesion; where the mask cannot be used, an empty one and why."""
+def _load_mask(source: _Source, *, size: int) -> tuple[np.ndarray, str | None] | str:
+    """Lesion and the problem of the mask; or the problem of the picture, of which only the header is read."""
+    try:
+        return _load_lesion(source.mask, _read_unchanged(source), size)
+    except ImageError as error:
+        return f"{source} ({error})"
+
+
+def _read_unchanged(source: _Source) -> bytes:
+    encoded = images.read_bytes(source.path)
+    if hashlib.sha256(encoded).hexdigest() != source.sha256:
+        raise ImageError("changed since it was inspected")
+    return encoded
+
+
+def _load_lesion(path: Path | None, encoded: bytes, size: int) -> tuple[np.ndarray, str | None]:
+    """The lesion in the picture `encoded`; an empty one and the reason where the mask cannot be used."""
+    picture_size = images.upright_size(images.open_image(encoded))
     empty = np.zeros((size, size), bool)
     if path is None:
         return empty, NO_MASK
@@ -139,26 +202,39 @@ def _load_lesion(
 
 def boxes(
     image_ids: Iterable[str],
-    lesions: np.ndarray,
+    lesions: Iterable[np.ndarray],
     problems: Sequence[str | None],
     *,
+    crop: str,
     min_lesion_fraction: float,
+    segmenter_sha256: str | None = None,
 ) -> pd.DataFrame:
-    """The box of each lesion: columns `image_id`, the edges and `problem`.
+    """Box of each lesion, columns `BOX_COLUMNS`.
 
     Args:
-        image_ids: Of `num_images` images, in the order of `lesions` and `problems`.
+        image_ids: Shape `(num_images,)`, in the order of `lesions` and `problems`.
         lesions: Shape `(num_images, height, width)`, bool.
-        problems: Known already, else None.
+        problems: Why there is no lesion, where that is known; else None.
+        crop: Who drew the lesions: `mask` or `unet`.
         min_lesion_fraction: See `crops.find_box`.
+        segmenter_sha256: Digest of the exported U-Net that found the lesions.
     """
     rows = []
     for image_id, lesion, problem in zip(image_ids, lesions, problems, strict=True):
         box = None if problem else crops.find_box(lesion, min_lesion_fraction=min_lesion_fraction)
         edges = dict.fromkeys(EDGES, np.nan) if box is None else vars(box)
-        found_nothing = NO_LESION if box is None else None
-        rows.append({"image_id": image_id, **edges, "problem": problem or found_nothing})
-    return pd.DataFrame(rows, columns=["image_id", *EDGES, "problem"]).astype({"problem": "string"})
+        rows.append(
+            {"image_id": image_id, **edges, "problem": problem or (NO_LESION if box is None else None)}
+        )
+    table = pd.DataFrame(rows).assign(crop=crop, segmenter_sha256=segmenter_sha256)
+    return table.astype({"problem": "string", "segmenter_sha256": "string"})[list(BOX_COLUMNS)]
+
+
+def no_boxes() -> pd.DataFrame:
+    """An empty table of boxes."""
+    return pd.DataFrame(columns=list(BOX_COLUMNS)).astype(
+        dict.fromkeys(BOX_COLUMNS, "string") | dict.fromkeys(EDGES, "float64")
+    )
 
 
 def overlap(found: np.ndarray, lesions: np.ndarray) -> pd.DataFrame:
@@ -181,18 +257,18 @@ def overlap(found: np.ndarray, lesions: np.ndarray) -> pd.DataFrame:
 def read_cutting(
     path: Path, kind: str, *, image_ids: Iterable[str], margin_fraction: float, min_lesion_fraction: float
 ) -> crops.Cutting | None:
-    """What is cut out of each picture; None for `none`: then nothing is read.
+    """How each picture is cropped; None for `none`: then nothing is read.
 
     Args:
-        path: The table that the stage `segment` wrote.
+        path: Table of the stage `segment`.
         kind: `none`, `mask` or `unet`.
-        image_ids: Images of the cohort. Each must have a row, also where nothing is cut.
+        image_ids: Images of the cohort. Each must have a row, also where nothing is cropped.
         margin_fraction: See `crops.Crop`.
-        min_lesion_fraction: Likewise; that by which the boxes were found.
+        min_lesion_fraction: Fraction by which the boxes were found, see `crops.Crop`.
 
     Raises:
         DataError: The table is missing, lacks a column or has no row of this kind, or not one row of this
-            kind for each picture: without a row a picture would stay whole, and nobody would know.
+            kind for each image: an image without a row would silently stay whole.
     """
     if kind == crops.NONE:
         return None
@@ -201,11 +277,19 @@ def read_cutting(
     rows = table[table["crop"] == kind]
     if rows.empty:
         raise DataError(f"{path} has no boxes for the crop {kind!r}. Run `dvc repro segment`.")
-    digests = rows["segmenter_sha256"].dropna().unique()
     wanted = pd.Index(image_ids)
-    mine = rows[rows["image_id"].isin(wanted)].set_index("image_id")
-    mine = align(mine, wanted, what=f"The boxes for the crop {kind!r} in {path}")
+    rows = rows[rows["image_id"].isin(wanted)].set_index("image_id")
+    rows = align(rows, wanted, what=f"The boxes for the crop {kind!r} in {path}").reset_index()
+    return cutting(rows, kind, margin_fraction=margin_fraction, min_lesion_fraction=min_lesion_fraction)
+
+
+def cutting(
+    table: pd.DataFrame, kind: str, *, margin_fraction: float, min_lesion_fraction: float
+) -> crops.Cutting:
+    """How each picture is cropped by a table of boxes of one kind; see `read_cutting`."""
+    digests = table["segmenter_sha256"].dropna().unique()
     crop = crops.Crop(kind, margin_fraction, min_lesion_fraction, str(digests[0]) if len(digests) else None)
-    cut = mine.loc[mine["problem"].isna(), list(EDGES)]
-    boxes_of = {str(row.Index): crops.Box(*map(float, row[1:])) for row in cut.itertuples()}
-    return crops.Cutting(crop, boxes_of)
+    found = table[table["problem"].isna()].set_index("image_id")[list(EDGES)]
+    return crops.Cutting(
+        crop, {str(row.Index): crops.Box(*map(float, row[1:])) for row in found.itertuples()}
+    )

@@ -138,3 +138,8 @@ def read_pairs(path: Path) -> pd.DataFrame:
     pairs = read_csv(path, dtype="string", keep_default_na=False)
     require_columns(pairs, PAIR_COLUMNS, path)
     return pairs[list(PAIR_COLUMNS)]
+
+
+def read_split(path: Path) -> pd.DataFrame:
+    """The table of the stage `split`: each image of a cohort with its group and its split."""
+    return read_csv(path, dtype={"image_id": "string", "group_id": "string"}, keep_default_na=False)

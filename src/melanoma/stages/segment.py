@@ -1,4 +1,8 @@
-"""What the script `segment` does: boxes by masks, the U-Net with its run, boxes by it, the report."""
+"""Body of the stage `segment`: boxes around lesions from masks and, optionally, from a U-Net trained on them.
+
+Boxes serve cropping alone. With `pack.crop: none` and `segment.train: false` nobody reads them, so no image
+is decoded and the table of boxes is empty.
+"""
 
 import shutil
 from dataclasses import dataclass
@@ -10,7 +14,7 @@ import pandas as pd
 
 from melanoma import files, lineage, schema, tracking
 from melanoma.config import Params
-from melanoma.data import crops, lesions
+from melanoma.data import crops, lesions, tables
 from melanoma.evaluation import bootstrap, overlap
 from melanoma.serving.segmenter import Segmenter
 from melanoma.stages import experiments
@@ -20,14 +24,23 @@ NETWORK = "model.onnx"
 
 
 @dataclass(frozen=True)
-class Stage:
-    """A cohort with its masks.
+class Outputs:
+    """Paths that the stage writes: a table of boxes, the folder of the U-Net and a JSON report."""
+
+    boxes: Path
+    segmenter: Path
+    report: Path
+
+
+@dataclass(frozen=True)
+class SegmenterTraining:
+    """The training of the U-Net of a cohort.
 
     Attributes:
-        cohort: Its name.
+        cohort: Name of the cohort.
         params: All parameters.
         assigned: Columns `schema.SPLIT_COLUMNS`.
-        pairs: Pictures and masks of its images.
+        pairs: Pictures and masks of the cohort.
         is_synthetic: Whether any image is drawn by a program.
     """
 
@@ -40,80 +53,119 @@ class Stage:
     def part(self, split: str) -> lesions.Pairs:
         """The images of a split that have a usable mask."""
         split_of = self.assigned.set_index("image_id")["split"]
-        mine = schema.align(split_of, self.pairs.image_ids, what="The sides of images") == split
-        return self.pairs.take(mine.to_numpy() & self.pairs.has_mask)
+        own = schema.align(split_of, self.pairs.image_ids, what="The splits of images") == split
+        return self.pairs.take(own.to_numpy() & self.pairs.has_mask)
 
 
-def open_stage(cohort: str, params: Params, assigned: pd.DataFrame, records: pd.DataFrame) -> Stage:
-    """Read every image and its mask."""
-    pairs = lesions.read_pairs(assigned, records, size=params.segment.image_size, execution=params.execution)
+def run(cohort: str, params: Params, *, split: Path, accepted: Path, outputs: Outputs) -> str:
+    """Write boxes, report and, where it is trained, the U-Net; the headline.
+
+    Args:
+        cohort: Name of the cohort.
+        params: All parameters.
+        split: Table that assigns each image to a split.
+        accepted: Folder with a table of accepted records for each dataset.
+        outputs: Where to write.
+    """
+    assigned = tables.read_split(split)
+    columns = ["image_id", "path", "sha256", "mask_path", "is_synthetic"]
+    records = tables.read_tables(accepted, params.members(cohort), columns)
     synthetic = records.loc[records["image_id"].isin(assigned["image_id"]), "is_synthetic"]
-    return Stage(cohort, params, assigned, pairs, bool(synthetic.fillna(True).any()))
-
-
-def by_masks(stage: Stage) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """The boxes around masks, and what the report says of them."""
-    boxes = _boxes(stage, stage.pairs.lesions, stage.pairs.problems).assign(crop=crops.MASK)
-    boxes["segmenter_sha256"] = pd.Series(pd.NA, index=boxes.index, dtype="string")
-    report = {
-        "cohort": stage.cohort,
-        "is_synthetic": stage.is_synthetic,
-        "is_trained": False,
-        "image_size": stage.params.segment.image_size,
-        "num_images": len(boxes),
-        "num_without_box_by_mask": int(boxes["problem"].notna().sum()),
-        "problems": {str(name): int(num) for name, num in boxes["problem"].value_counts().items()},
+    report: dict[str, Any] = {
+        "cohort": cohort,
+        "is_synthetic": bool(synthetic.fillna(True).any()),
+        "is_trained": params.segment.train,
+        "image_size": params.segment.image_size,
+        "num_images": len(assigned),
     }
-    return boxes[list(lesions.BOX_COLUMNS)], report
+    with files.atomic_folder(outputs.segmenter) as folder:
+        if params.segment.train:
+            pairs = lesions.read_pairs(
+                assigned, records, size=params.segment.image_size, execution=params.execution
+            )
+            by_mask = lesions.boxes(
+                pairs.image_ids,
+                pairs.lesions,
+                pairs.problems,
+                crop=crops.MASK,
+                min_lesion_fraction=params.segment.min_lesion_fraction,
+            )
+            training = SegmenterTraining(cohort, params, assigned, pairs, report["is_synthetic"])
+            by_network, trained = train_and_find_boxes(training, folder)
+            boxes = pd.concat([by_mask, by_network], ignore_index=True)
+            report |= describe_boxes(by_mask) | trained
+        elif params.pack.crop == crops.MASK:
+            boxes = find_mask_boxes(params, assigned, records)
+            report |= describe_boxes(boxes)
+        else:
+            boxes = lesions.no_boxes()
+        files.write_json({"is_trained": params.segment.train}, folder / "segmenter.json")
+    files.write_parquet(boxes, outputs.boxes)
+    files.write_json(report, outputs.report)
+    return headline(report)
 
 
-def by_network(
-    stage: Stage, folder: Path, boxes: pd.DataFrame, report: dict[str, Any]
-) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Train the U-Net into `folder`; boxes and report with its own."""
-    trained = _train(stage, folder)
-    segmenter = Segmenter(folder / NETWORK)
-    found = np.stack([segmenter.find_lesion(picture) for picture in stage.pairs.images])
-    digest = files.sha256_of_file(folder / NETWORK)
-    own = _boxes(stage, found, [None] * len(found)).assign(crop=crops.UNET, segmenter_sha256=digest)
-    scores = lesions.overlap(found, stage.pairs.lesions)
-    scores[~stage.pairs.has_mask] = np.nan
-    # Both have the order of the pairs: `found` was made from them one by one, and `_boxes` from `found`.
-    scores = scores.assign(image_id=own["image_id"], is_found=own["problem"].isna())
-    judged = stage.assigned.merge(scores, on="image_id", validate="one_to_one")
-    settings = stage.params.segment
-    report |= {"is_trained": True, "segmenter": trained | {"sha256": digest}}
-    report["splits"] = overlap.summarize(judged, num_draws=settings.num_bootstrap_draws, seed=settings.seed)
-    return pd.concat([boxes, own[list(lesions.BOX_COLUMNS)]], ignore_index=True), report
-
-
-def _boxes(stage: Stage, found: np.ndarray, problems: Any) -> pd.DataFrame:
-    return lesions.boxes(
-        stage.pairs.image_ids,
-        found,
-        problems,
-        min_lesion_fraction=stage.params.segment.min_lesion_fraction,
+def find_mask_boxes(params: Params, assigned: pd.DataFrame, records: pd.DataFrame) -> pd.DataFrame:
+    """Boxes around the masks of a cohort; columns `lesions.BOX_COLUMNS`."""
+    return lesions.mask_boxes(
+        assigned,
+        records,
+        size=params.segment.image_size,
+        min_lesion_fraction=params.segment.min_lesion_fraction,
+        execution=params.execution,
     )
 
 
-def _train(stage: Stage, folder: Path) -> dict[str, Any]:
-    """Fit, log and write the U-Net; what the report says of it."""
+def describe_boxes(by_mask: pd.DataFrame) -> dict[str, Any]:
+    """Entries of the report about boxes around masks."""
+    problems = by_mask["problem"]
+    return {
+        "num_without_box_by_mask": int(problems.notna().sum()),
+        "problems": {str(name): int(num) for name, num in problems.value_counts().items()},
+    }
+
+
+def train_and_find_boxes(training: SegmenterTraining, folder: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Train the U-Net into `folder`; the boxes that it finds, and the entries of the report about it."""
+    described = _train(training, folder)
+    pairs, settings = training.pairs, training.params.segment
+    segmenter, digest = Segmenter(folder / NETWORK), files.sha256_of_file(folder / NETWORK)
+    found = np.stack([segmenter.find_lesion(picture) for picture in pairs.images])
+    boxes = lesions.boxes(
+        pairs.image_ids,
+        found,
+        [None] * len(found),
+        crop=crops.UNET,
+        min_lesion_fraction=settings.min_lesion_fraction,
+        segmenter_sha256=digest,
+    )
+    scores = lesions.overlap(found, pairs.lesions)
+    scores[~pairs.has_mask] = np.nan
+    # Both are in the order of the pairs: `found` was made from them one by one, and `boxes` from `found`.
+    scores = scores.assign(image_id=boxes["image_id"], is_found=boxes["problem"].isna())
+    scored = training.assigned.merge(scores, on="image_id", validate="one_to_one")
+    splits = overlap.summarize(scored, num_draws=settings.num_bootstrap_draws, seed=settings.seed)
+    return boxes, {"segmenter": described | {"sha256": digest}, "splits": splits}
+
+
+def _train(training: SegmenterTraining, folder: Path) -> dict[str, Any]:
+    """Fit, log and write the U-Net; entries of the report about its training."""
     from melanoma.segmentation import fit  # TensorFlow takes seconds to import
     from melanoma.training import saving
 
-    params, experiment = stage.params, experiments.experiment(stage.cohort)
-    parts = stage.part(schema.TRAIN), stage.part(schema.VALIDATION)
+    params, experiment = training.params, experiments.experiment(training.cohort)
+    parts = training.part(schema.TRAIN), training.part(schema.VALIDATION)
     problem = fit.problem_digest(*parts, params.segment, params.augment)
-    checkpoint = Path(params.train.checkpoints) / f"{stage.cohort}-segmenter"
+    checkpoint = Path(params.train.checkpoints) / f"{training.cohort}-segmenter"
     tags = {
-        "cohort": stage.cohort,
+        "cohort": training.cohort,
         "stage": "segment",
-        "is_synthetic": str(stage.is_synthetic).lower(),
+        "is_synthetic": str(training.is_synthetic).lower(),
         PROBLEM_TAG: problem,
         **lineage.lineage_tags(),
     }
     with (
-        files.held(checkpoint / "lock", f"the U-Net of cohort {stage.cohort}"),
+        files.held(checkpoint / "lock", f"the U-Net of cohort {training.cohort}"),
         tracking.open_run(
             experiment=experiment,
             name="segmenter",
@@ -122,7 +174,7 @@ def _train(stage: Stage, folder: Path) -> dict[str, Any]:
             run_id=tracking.find_run(experiment, tag=PROBLEM_TAG, value=problem),
         ) as run,
     ):
-        logged = run.logged_steps("loss")  # by an equal training before
+        logged = run.logged_steps("loss")  # epochs of an earlier training of the same problem
         fitted = fit.train(
             *parts,
             params.segment,
@@ -148,6 +200,8 @@ def _train(stage: Stage, folder: Path) -> dict[str, Any]:
 
 def headline(report: dict[str, Any]) -> str:
     """One line for the terminal."""
+    if "num_without_box_by_mask" not in report:
+        return f"nothing is cropped and no U-Net is trained: none of {report['num_images']} images was read"
     num_boxes = report["num_images"] - report["num_without_box_by_mask"]
     text = f"{num_boxes} of {report['num_images']} images have a box by their mask"
     if not report["is_trained"]:

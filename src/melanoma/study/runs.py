@@ -17,8 +17,9 @@ from melanoma import files, lineage, tracking
 from melanoma.config import Params
 from melanoma.config.training import Hyperparameters, Target
 from melanoma.data.packed import Packed
-from melanoma.stages import experiments, resumable
+from melanoma.stages import experiments, resumable_training
 from melanoma.stages.console import say
+from melanoma.stages.resumable_training import TrainingJob
 from melanoma.training.fit import Trained
 from melanoma.training.recipe import Arrays, Recipe
 
@@ -124,7 +125,7 @@ def trained(stage: Stage) -> Iterator[tuple[Outcome, tracking.Run]]:
     """
     with files.held(stage.checkpoints / "lock", f"the stage {stage.label}"), open_parent() as parent:
         yield _train_all(stage, parent.run_id), parent
-        resumable.forget(stage.checkpoints, EXPERIMENT)
+        resumable_training.remove_checkpoints(stage.checkpoints, EXPERIMENT)
 
 
 def recipe(
@@ -168,7 +169,7 @@ def open_parent() -> AbstractContextManager[tracking.Run]:
 def _train_all(stage: Stage, parent_id: str) -> Outcome:
     arms, scored, runs, histories = list(stage.arms()), [], [], []
     for number, arm in enumerate(arms, start=1):
-        with resumable.trained(_job(stage, arm, parent_id), stage.checkpoints) as (result, run):
+        with resumable_training.train(_job(stage, arm, parent_id), stage.checkpoints) as (result, run):
             scored.append(stage.score(arm, result))
             metrics = stage.measure(arm, scored[-1])
             run.log_metrics(metrics)
@@ -179,7 +180,7 @@ def _train_all(stage: Stage, parent_id: str) -> Outcome:
     return Outcome(pd.concat(scored, ignore_index=True), runs, pd.concat(histories, ignore_index=True))
 
 
-def _job(stage: Stage, arm: Arm, parent_id: str) -> resumable.Job:
+def _job(stage: Stage, arm: Arm, parent_id: str) -> TrainingJob:
     how, crop = arm.recipe, arm.data.crop
     described = {
         **how.hyperparameters.model_dump(exclude_none=True),
@@ -192,7 +193,7 @@ def _job(stage: Stage, arm: Arm, parent_id: str) -> resumable.Job:
     }
     if crop is not None:
         described["crop_margin_fraction"] = crop.margin_fraction
-    return resumable.Job(
+    return TrainingJob(
         name=files.plain_name("-".join([*arm.key.values(), f"seed{arm.seed}"])),
         run_name=f"{stage.cohort} {arm.name}",
         experiment=EXPERIMENT,

@@ -39,6 +39,11 @@ def describe() -> dict[str, str | int]:
     }
 
 
+def has_gpu() -> bool:
+    """Whether the backend of Keras sees a GPU."""
+    return any(device.startswith("gpu") for device in keras.distribution.list_devices())
+
+
 def _describe_cpu() -> dict[str, str | int]:
     return {"device_name": _cpu_name(), "device_memory_mib": psutil.virtual_memory().total // MIB}
 
@@ -87,7 +92,7 @@ def _peak_resident_mib() -> int:
 
 
 def _peak_device_bytes() -> int | None:
-    if not keras.distribution.list_devices()[0].startswith("gpu"):
+    if not has_gpu():
         return None
     match keras.backend.backend():
         case "tensorflow":

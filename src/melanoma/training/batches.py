@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from threading import Lock
 from typing import Any
 
@@ -10,13 +11,66 @@ import cv2
 import keras
 import numpy as np
 
-from melanoma.data.augment import augment_image
+from melanoma.data import augment
 from melanoma.data.packed import Part
+from melanoma.execution.devices import num_cores
+from melanoma.training.backend import has_gpu
 from melanoma.training.epochs import Epoch, Sampling
+from melanoma.training.recipe import Recipe
+from melanoma.training.resident import ResidentModel, instructions
 
 BATCHES_AHEAD = 2  # for each thread: enough that the step never waits, few enough that memory stays flat
 
 Inputs = Any  # what a network takes: an array, or a tuple of arrays
+
+
+def prepare(
+    model: keras.Model,
+    part: Part,
+    recipe: Recipe,
+    *,
+    seed: int,
+    first_epoch: int = 0,
+    views: np.ndarray | None = None,
+) -> tuple[keras.Model, keras.utils.PyDataset]:
+    """The model to compile and fit, and the batches for it, by `params.yaml: train.input`.
+
+    On the host, images are read from `part`, warped by threads beside the training step and handed over.
+    On a device, all of them lie there and the compiled step warps them.
+
+    Args:
+        model: Network, built but not compiled.
+        part: Training images of both classes.
+        recipe: Training recipe.
+        seed: Seed of the order of images and of augmentation.
+        first_epoch: Number of epochs that were trained before. A resumed training sees what an
+            uninterrupted one would have seen.
+        views: Features `(num_views, num_images, n)` of the images of `part`, in its order. `model` takes them
+            instead of images; they are warped already.
+
+    Returns:
+        `model`, or for a device a model around it that shares its weights (evaluate and save `model`, not
+        that one); and batches that draw a new epoch whenever Keras ends one.
+    """
+    hyperparameters, settings = recipe.hyperparameters, recipe.train
+    sampling = Sampling(
+        part.targets,
+        image_size=part.images.shape[1],
+        balance_classes=settings.balance_classes,
+        amounts=augment.scale(recipe.augment, hyperparameters.augment_strength),
+        seed=seed,
+        classes=part.classes if recipe.model.target == "diagnosis" else None,
+    )
+    is_on_device = views is None and (settings.input == "device" or (settings.input == "auto" and has_gpu()))
+    read = instructions if is_on_device else partial(read_augmented, part)
+    batches = Batches(
+        sampling,
+        read if views is None else partial(read_features, views),
+        batch_size=hyperparameters.batch_size,
+        num_threads=settings.num_loader_threads or num_cores(),
+        first_epoch=first_epoch,
+    )
+    return ResidentModel(model, part.take(slice(None))) if is_on_device else model, batches
 
 
 class Batches(keras.utils.PyDataset):
@@ -94,7 +148,7 @@ def read_augmented(part: Part, images: Epoch) -> np.ndarray:
     """Images `(b, size, size, 3)`, uint8: read from `part` and warped here, on the host."""
     pixels = part.take(images.positions)
     colours = [None] * len(images) if images.colours is None else images.colours
-    return np.stack(list(map(augment_image, pixels, images.warps, colours)))
+    return np.stack(list(map(augment.augment_image, pixels, images.warps, colours)))
 
 
 def read_features(views: np.ndarray, images: Epoch) -> np.ndarray:

@@ -10,20 +10,17 @@ import logging
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
 import pandas as pd
 
 from melanoma import files
-from melanoma.data.packed import Part
 from melanoma.models import vgg16_weights
 from melanoma.training.recipe import Arrays, Recipe, code_digest
 
 # They change nothing, or stand in the digest by themselves.
 NOT_THE_PROBLEM = {"seed", "num_seeds", "num_epochs", "num_loader_threads", "checkpoints"}
-IMAGES_AT_ONCE = 512
 VARIABLES = ("network", "optimizer", "best")
 
 
@@ -49,6 +46,7 @@ class State:
 def problem_digest(arrays: Arrays, recipe: Recipe, *, num_epochs: int, seed: int) -> str:
     """Hex digest of all that decides how a network comes out."""
     problem = {
+        "images": [arrays.train.digest(), arrays.validation.digest()],
         "hyperparameters": recipe.hyperparameters.model_dump(),
         "model": recipe.model.model_dump(),
         "weights": vgg16_weights.digest(recipe.model.weights)
@@ -61,18 +59,7 @@ def problem_digest(arrays: Arrays, recipe: Recipe, *, num_epochs: int, seed: int
         "code": code_digest(),
         "backend": [keras.backend.backend(), keras.__version__],
     }
-    digest = hashlib.sha256(json.dumps(problem, sort_keys=True).encode())
-    for part in (arrays.train, arrays.validation):
-        _add_images(digest, part)
-        if recipe.model.target == "diagnosis" and part.classes is not None:
-            digest.update(np.ascontiguousarray(part.classes).tobytes())
-    return digest.hexdigest()
-
-
-def _add_images(digest: Any, part: Part) -> None:
-    digest.update(np.ascontiguousarray(part.targets).tobytes())
-    for start in range(0, len(part), IMAGES_AT_ONCE):
-        digest.update(np.ascontiguousarray(part.take(slice(start, start + IMAGES_AT_ONCE))))
+    return hashlib.sha256(json.dumps(problem, sort_keys=True).encode()).hexdigest()
 
 
 def save(state: State, path: Path) -> None:

@@ -74,9 +74,8 @@ def run_trial(
     value = float(best[f"val_{objective}"])
     if not np.isfinite(value):
         return Outcome("failed", error=f"{objective} is undefined at the epoch that was kept.", facts=facts)
-    scores = {str(name): float(best[name]) for name in best.index if str(name).startswith("val_")}
     facts |= {"best_epoch": int(best["epoch"])}
-    return Outcome("complete", value, facts=facts, scores=scores, history=history)
+    return Outcome("complete", value, facts=facts, scores=trained.best_scores, history=history)
 
 
 def _is_of_the_trial(error: Exception) -> bool:

@@ -12,7 +12,7 @@ from melanoma.config import Params
 from melanoma.data import crops, lesions, packed
 from melanoma.data.crops import Cutting
 from melanoma.data.packed import Packed
-from melanoma.stages import experiments
+from melanoma.stages import experiments, segment
 from melanoma.study import crop_results, repeats, runs
 from melanoma.study.repeats import Draws
 from melanoma.study.runs import Arm, Outcome
@@ -60,19 +60,26 @@ class Stage(runs.Stage):
         return {f"test_{name}": value for name, value in repeats.measure_once(scored).items()}
 
 
-def find_cuttings(boxes: Path, params: Params, image_ids: pd.Series) -> dict[str, Cutting | None]:
-    """What is cut out under each of `crops.kinds` that cuts anything; no `unet` where none is trained."""
+def find_cuttings(
+    boxes: Path, params: Params, assigned: pd.DataFrame, records: pd.DataFrame
+) -> dict[str, Cutting | None]:
+    """How images are cropped under each of `crops.kinds` that crops any; no `unet` where none is trained.
+
+    Boxes around masks are found here: the stage `segment` finds them only where `pack.crop` needs them.
+    """
     found: dict[str, Cutting | None] = {}
+    fractions = {
+        "margin_fraction": params.pack.crop_margin_fraction,
+        "min_lesion_fraction": params.segment.min_lesion_fraction,
+    }
     for kind in params.crops.kinds:
         if kind == crops.UNET and not params.segment.train:
             continue
-        cutting = lesions.read_cutting(
-            boxes,
-            kind,
-            image_ids=image_ids,
-            margin_fraction=params.pack.crop_margin_fraction,
-            min_lesion_fraction=params.segment.min_lesion_fraction,
-        )
+        if kind == crops.MASK:
+            table = segment.find_mask_boxes(params, assigned, records)
+            cutting: Cutting | None = lesions.cutting(table, kind, **fractions)
+        else:
+            cutting = lesions.read_cutting(boxes, kind, image_ids=assigned["image_id"], **fractions)
         if cutting is None or cutting.boxes:
             found[kind] = cutting
     return found

@@ -1,8 +1,7 @@
-"""One training with its MLflow run that goes on after a kill: what all scripts that train networks share.
+"""Train one network with its MLflow run and resume both after an interruption.
 
-Whatever a kill would lose lies in a folder a training, until the stage has written all its outputs: the state
-of the training (that of a finished one too, so that it is not trained again) and an id by which its run is
-found again.
+Until the stage has written all its outputs, the folder of each training keeps the state of the training (also
+that of a finished one, so that it is not trained again) and an id by which its MLflow run is found again.
 """
 
 import shutil
@@ -11,10 +10,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import keras
-import pandas as pd
 
 from melanoma import files, tracking
 from melanoma.stages import experiments
@@ -27,20 +24,20 @@ ID_TAG = "training_id"
 
 
 @dataclass(frozen=True)
-class Job:
+class TrainingJob:
     """One network to train.
 
     Attributes:
-        name: Of the folder of its checkpoint: unlike those of the stage's other networks.
-        run_name: Of its run.
-        experiment: Of its run.
-        arrays: To train with.
-        recipe: How.
-        num_epochs: At most so many.
-        seed: Of weights, order and augmentation.
-        tags: Of its run.
-        described: Parameters of its run.
-        parent_id: The run under which its run is shown.
+        name: Name of the checkpoint folder, unique within the stage.
+        run_name: MLflow run name.
+        experiment: MLflow experiment name.
+        arrays: Training and validation images.
+        recipe: Training recipe.
+        num_epochs: Maximum number of epochs.
+        seed: Seed of initial weights, order of images and augmentation.
+        tags: MLflow tags.
+        described: MLflow parameters.
+        parent_id: MLflow run under which this run is shown.
     """
 
     name: str
@@ -56,12 +53,12 @@ class Job:
 
 
 @contextmanager
-def trained(job: Job, checkpoints_folder: Path) -> Iterator[tuple[Trained, tracking.Run]]:
-    """Train a network, or go on with one that a kill interrupted; its run is open inside.
+def train(job: TrainingJob, checkpoints_folder: Path) -> Iterator[tuple[Trained, tracking.Run]]:
+    """Train a network or resume an interrupted training; its MLflow run is open inside the context.
 
     Args:
-        job: What to train.
-        checkpoints_folder: Of all networks of the stage; see `forget`.
+        job: The network to train.
+        checkpoints_folder: Checkpoints of all networks of the stage; see `remove_checkpoints`.
     """
     problem = checkpoints.problem_digest(job.arrays, job.recipe, num_epochs=job.num_epochs, seed=job.seed)
     folder = checkpoints_folder / job.name
@@ -75,49 +72,48 @@ def trained(job: Job, checkpoints_folder: Path) -> Iterator[tuple[Trained, track
         run_id=tracking.find_run(job.experiment, tag=ID_TAG, value=training_id),
     ) as run:
         run.set_tags(backend.describe())
-        _take_over(problem, checkpoints_folder, folder, run)
+        _reuse_equal_network(problem, checkpoints_folder, folder, run)
+        log_epoch = keras.callbacks.LambdaCallback(
+            on_epoch_end=lambda epoch, scores: run.log_epoch(epoch + 1, scores)
+        )
         result = fit.train(
             job.arrays,
             job.recipe,
             num_epochs=job.num_epochs,
             seed=job.seed,
             checkpoint=folder / STATE,
-            callbacks=[
-                keras.callbacks.LambdaCallback(
-                    on_epoch_end=lambda epoch, scores: run.log_epoch(epoch + 1, scores)
-                )
-            ],
+            callbacks=[log_epoch],
         )
         _log_result(result, run)
         yield result, run
 
 
 def _training_id(path: Path, problem: str, experiment: str) -> str:
-    """The id of the training of `problem` whose checkpoint lies beside `path`, or a new one.
+    """The id, kept at `path`, of the training of this problem; a new one where another problem was trained.
 
-    It is written before there is a run, so that a kill at any moment leaves none that nobody finds again.
+    It is written before the run is opened, so that a run is found again after an interruption at any moment.
     """
     if path.exists():
         kept, training_id = _read_identity(path)
         if kept == problem:
             return training_id
         _end_abandoned(training_id, experiment)
-    made = uuid.uuid4().hex
-    files.write_json({"problem": problem, ID_TAG: made}, path)
-    return made
+    training_id = uuid.uuid4().hex
+    files.write_json({"problem": problem, ID_TAG: training_id}, path)
+    return training_id
 
 
 def _read_identity(path: Path) -> tuple[str, str]:
-    """The problem and the id of the training whose checkpoint lies beside `path`."""
+    """Problem digest and training id kept at `path`."""
     kept = files.read_json(path)
     with files.as_written(path):
         return str(kept["problem"]), str(kept[ID_TAG])
 
 
-def _take_over(problem: str, checkpoints_folder: Path, folder: Path, run: tracking.Run) -> None:
-    """Copy the state of an equal network that was trained before: the study may have found the baseline.
+def _reuse_equal_network(problem: str, checkpoints_folder: Path, folder: Path, run: tracking.Run) -> None:
+    """Copy the state of an equal network that was trained before: the search may have chosen the baseline.
 
-    The run's tag `same_network_as` says so; times in its history are those of that training.
+    The tag `same_network_as` of the run says so; durations in its history are those of that training.
     """
     if (folder / STATE).exists():
         return
@@ -137,21 +133,16 @@ def _end_abandoned(training_id: str, experiment: str) -> None:
 
 
 def _log_result(result: Trained, run: tracking.Run) -> None:
-    """What is known at the end, and epochs whose scores a kill kept from the run."""
+    """Log the final metrics, and the scores of epochs that an interruption kept from the run."""
     run.log_missing_epochs(result.history)
-    best = result.best_epoch
-    run.log_metrics({"best_epoch": best["epoch"]} | {f"best_{name}": best[name] for name in scores_of(best)})
+    best = {"epoch": result.best_epoch["epoch"], **result.best_scores}
+    run.log_metrics({f"best_{name}": value for name, value in best.items()})
     run.log_metrics({"num_epochs": len(result.history), **backend.peak_memory_mib()})
     run.log_text(result.history.to_csv(index=False), experiments.HISTORY)
 
 
-def scores_of(row: pd.Series) -> dict[str, Any]:
-    """The scores on validation in a row of a history."""
-    return {str(name): row[name] for name in row.index if str(name).startswith("val_")}
-
-
-def forget(checkpoints_folder: Path, experiment: str) -> None:
-    """Remove what a kill would have needed; runs of networks that are no longer wanted are ended."""
+def remove_checkpoints(checkpoints_folder: Path, experiment: str) -> None:
+    """Remove what resuming would need, and end the runs of networks that are no longer wanted."""
     for path in checkpoints_folder.glob(f"*/{IDENTITY}"):
         _end_abandoned(_read_identity(path)[1], experiment)
     shutil.rmtree(checkpoints_folder, ignore_errors=True)

@@ -11,7 +11,7 @@ import pytest
 from melanoma import config, tracking
 from melanoma.data import packed
 from melanoma.errors import DataError, TrainingError
-from melanoma.stages import trial
+from melanoma.stages import trial_worker
 from melanoma.training.search import Asked
 from melanoma.training.storages import open_storage
 
@@ -23,7 +23,9 @@ def job(broken):
     params = config.load(Path("params.yaml"))
     params = params.model_copy(update={"tune": params.tune.model_copy(update={"storage": STORAGE})})
     data = packed.open_packed(Path("data/packed/sample"))
-    return trial.Job(params, Path("data/packed/sample"), data.digest, tracking.client().tracking_uri)
+    return trial_worker.SearchContext(
+        params, Path("data/packed/sample"), data.digest, tracking.client().tracking_uri
+    )
 
 
 @pytest.fixture
@@ -35,7 +37,7 @@ def asked(job):
 
 
 def test_the_work_of_a_worker_travels_to_another_process(job, asked):
-    copied = pickle.loads(pickle.dumps((partial(trial.run, job), asked)))
+    copied = pickle.loads(pickle.dumps((partial(trial_worker.train_trial, job), asked)))
     assert copied[0].args == (job,)
     assert copied[1] == asked
 
@@ -49,7 +51,7 @@ def test_a_worker_reports_each_epoch_to_the_study_and_to_the_trials_run_and_show
     job, asked, monkeypatch
 ):
     monkeypatch.setattr("sys.stderr", Terminal())
-    outcome = trial.run(job, asked)
+    outcome = trial_worker.train_trial(job, asked)
     assert sys.stderr.getvalue() == ""  # type: ignore[attr-defined]
     assert outcome.state == "complete"
     (kept,) = optuna.load_study(study_name="toy", storage=open_storage(STORAGE)).trials
@@ -67,14 +69,16 @@ def test_a_worker_reports_each_epoch_to_the_study_and_to_the_trials_run_and_show
 
 
 def test_a_cohort_that_was_packed_anew_meanwhile_is_refused(job, asked):
-    other = trial.Job(job.params, job.packed, "0" * 64, job.tracking_uri)
-    with pytest.raises(DataError, match="was packed anew while it was searched on"):
-        trial.run(other, asked)
+    other = trial_worker.SearchContext(job.params, job.packed, "0" * 64, job.tracking_uri)
+    with pytest.raises(DataError, match="was packed again while it was in use"):
+        trial_worker.train_trial(other, asked)
 
 
 def test_a_storage_that_is_down_is_refused_by_name(job, asked):
     url = "postgresql://me:secret@127.0.0.1:1/studies"
     tune = job.params.tune.model_copy(update={"storage": url})
-    other = trial.Job(job.params.model_copy(update={"tune": tune}), job.packed, job.digest, job.tracking_uri)
+    other = trial_worker.SearchContext(
+        job.params.model_copy(update={"tune": tune}), job.packed, job.digest, job.tracking_uri
+    )
     with pytest.raises(TrainingError, match=r"me:\*\*\*@127.0.0.1:1/studies does not answer"):
-        trial.run(other, asked)
+        trial_worker.train_trial(other, asked)

@@ -1,4 +1,4 @@
-"""What the search sends to a worker, and what the worker does with it in its own process."""
+"""One trial of the hyperparameter search in the process of a worker, and how such workers are opened."""
 
 import io
 import os
@@ -13,23 +13,23 @@ import optuna
 from melanoma import tracking
 from melanoma.config import Params
 from melanoma.data import packed
-from melanoma.errors import DataError
 from melanoma.execution.workers import Workers, open_workers
 from melanoma.stages import experiments
 from melanoma.training import studies
+from melanoma.training.recipe import Recipe
 from melanoma.training.search import Asked, Outcome
 from melanoma.training.storages import open_storage, storage_errors
 
 
 @dataclass(frozen=True)
-class Job:
-    """What all trials of a search share, picklable.
+class SearchContext:
+    """What all trials of a search share; picklable.
 
     Attributes:
-        params: Of the search.
-        packed: Folder of the cohort.
-        digest: Of the cohort: what was packed anew meanwhile is refused.
-        tracking_uri: Of the store that has the trials' runs; a worker elsewhere has no such setting.
+        params: All parameters.
+        packed: Folder of the packed cohort.
+        digest: Digest of the packed cohort; a cohort that was packed again meanwhile is refused.
+        tracking_uri: MLflow store of the trials' runs; a worker on another machine has no such setting.
     """
 
     params: Params
@@ -44,7 +44,7 @@ def open_trial_workers(
     """Workers for the trials of a search on the packed cohort in `folder` with this digest."""
     tune = params.tune
     return open_workers(
-        partial(run, Job(params, folder, digest, tracking.client().tracking_uri)),
+        partial(train_trial, SearchContext(params, folder, digest, tracking.client().tracking_uri)),
         execution=params.execution,
         num_workers=tune.num_workers,
         workers_per_device=tune.workers_per_device,
@@ -53,15 +53,16 @@ def open_trial_workers(
     )
 
 
-def run(job: Job, asked: Asked) -> Outcome:
-    """Train; epochs go to the study and to the trial's run, the outcome back to who asked."""
-    # Here, because who imports this module to name the function needs no Keras.
+def train_trial(context: SearchContext, asked: Asked) -> Outcome:
+    """Train a trial and report its epochs to the study and to the trial's run."""
+    # Imported here because the process that opens the workers needs no Keras.
     from melanoma.training import backend, trials
 
-    os.environ["MLFLOW_TRACKING_URI"] = job.tracking_uri
-    data, tune = _open(job.packed, job.digest), job.params.tune
+    os.environ["MLFLOW_TRACKING_URI"] = context.tracking_uri
+    params, tune = context.params, context.params.tune
+    data = _open(context.packed, context.digest)
     trial_run = tracking.resume_run(asked.run_id)
-    trial_run.set_tags(backend.describe())  # at once: a worker that dies says nothing
+    trial_run.set_tags(backend.describe())  # before training: a worker that dies logs nothing afterwards
     with storage_errors(tune.storage), _no_bar():
         study = _load(tune.storage, asked.study)
         study.pruner = studies.make_pruner(tune)
@@ -73,29 +74,26 @@ def run(job: Job, asked: Asked) -> Outcome:
         )
         outcome = trials.run_trial(
             experiments.arrays(data),
-            experiments.recipe(job.params, asked.hyperparameters),
+            Recipe(asked.hyperparameters, params.model, params.augment, params.train),
             report,
             num_epochs=tune.num_epochs,
             seed=studies.trial_seed(tune),
             objective=tune.objective,
         )
-    # Under the names of the networks of `train`, so that the tracker compares both.
+    # Named as for the networks of `train`, so that MLflow compares both.
     trial_run.log_metrics({f"best_{name}": score for name, score in outcome.scores.items()})
     trial_run.log_text(outcome.history or experiments.NO_EPOCH, experiments.HISTORY)
     return outcome
 
 
 def _no_bar() -> AbstractContextManager[object]:
-    """In a terminal, the bar over epochs would tear the search's bar over trials."""
+    """In a terminal, the bar over epochs would break the search's bar over trials."""
     return redirect_stderr(io.StringIO()) if sys.stderr.isatty() else nullcontext()
 
 
 @lru_cache(maxsize=1)  # a process has many trials of one study
 def _open(folder: Path, digest: str) -> packed.Packed:
-    data = packed.open_packed(folder)
-    if data.digest != digest:
-        raise DataError(f"{folder} was packed anew while it was searched on. Run `dvc repro` again.")
-    return data
+    return packed.open_packed(folder, verified_digest=digest)
 
 
 @lru_cache(maxsize=1)

@@ -1,0 +1,47 @@
+"""Body of the stage `pack`: decodes, crops and resizes the images of a cohort into one array."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from melanoma.config import Params
+from melanoma.data import crops, lesions, packed, tables
+
+
+def run(cohort: str, params: Params, *, split: Path, accepted: Path, boxes: Path, out: Path) -> str:
+    """Write the packed cohort; the headline.
+
+    Args:
+        cohort: Name of the cohort.
+        params: All parameters.
+        split: Table that assigns each image to a split.
+        accepted: Folder with a table of accepted records for each dataset.
+        boxes: Table of the stage `segment`, read where `pack.crop` is not `none`.
+        out: Folder to write.
+    """
+    assigned = tables.read_split(split)
+    cutting = lesions.read_cutting(
+        boxes,
+        params.pack.crop,
+        image_ids=assigned["image_id"],
+        margin_fraction=params.pack.crop_margin_fraction,
+        min_lesion_fraction=params.segment.min_lesion_fraction,
+    )
+    digest = packed.pack(
+        assigned,
+        tables.read_tables(accepted, params.members(cohort), [*tables.ACCEPTED_COLUMNS, "diagnosis"]),
+        out,
+        size=params.pack.image_size,
+        execution=params.execution,
+        cutting=cutting,
+    )
+    text = f"{len(assigned)} images of {params.pack.image_size} px, digest {digest[:12]} -> {out}"
+    return text + _describe_cropping(assigned["image_id"], cutting)
+
+
+def _describe_cropping(image_ids: pd.Series, cutting: crops.Cutting | None) -> str:
+    if cutting is None:
+        return ""
+    num_cropped = int(image_ids.isin(list(cutting.boxes)).sum())
+    num_whole = len(image_ids) - num_cropped
+    return f"; {num_cropped} cropped by {cutting.crop.kind}, {num_whole} whole because they have no box"

@@ -1,0 +1,116 @@
+"""Body of the stage `tune`: searches hyperparameters around the baseline by validation scores."""
+
+import os
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+
+from melanoma import files, tracking
+from melanoma.config import Params
+from melanoma.config.training import Tune
+from melanoma.data import packed
+from melanoma.data.packed import Packed
+from melanoma.stages import experiments, trial_runs, trial_worker
+from melanoma.training import search, studies
+from melanoma.training.recipe import Recipe, code_digest, require_both_classes
+
+# Settings of `params.yaml: train` that trials do not have: they have their own seed, from `tune.seed`.
+NOT_OF_A_TRIAL = {"seed", "num_epochs", "num_seeds", "input", "num_loader_threads", "checkpoints"}
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Paths that the stage writes: a JSON summary and a folder of figures."""
+
+    summary: Path
+    figures: Path
+
+
+def run(
+    cohort: str,
+    params: Params,
+    *,
+    packed_folder: Path,
+    outputs: Outputs,
+    say: Callable[[str], object],
+) -> str:
+    """Search and write the outputs; the headline. An interrupted search resumes.
+
+    Args:
+        cohort: Name of the cohort.
+        params: All parameters.
+        packed_folder: Packed cohort.
+        outputs: Where to write.
+        say: Prints a line about each trial.
+    """
+    tune, data = params.tune, packed.open_packed(packed_folder)
+    require_both_classes(experiments.arrays(data))
+    problem = describe_search(params, data)
+    name = studies.study_name(cohort, problem, tune.study)
+    study = studies.open_study(name, problem, tune, baseline=params.baseline)
+    study_id, experiment = study.user_attrs[studies.IDENTITY], experiments.experiment(cohort)
+    tags = experiments.run_tags(cohort, data) | {"stage": "tune"}
+    with (
+        files.held(study_lock(tune, name), f"study {name}"),
+        tracking.open_run(
+            experiment=experiment,
+            name=f"tune {name}",
+            tags=tags | {"study": name, studies.IDENTITY: study_id, "objective": tune.objective},
+            params=problem,
+            run_id=tracking.find_run(experiment, tag=studies.IDENTITY, value=study_id),
+        ) as parent,
+    ):
+        described = describe_trial(params, data)
+        runs = trial_runs.TrialRuns(parent, tags, tune.objective, params.baseline, described)
+        workers = trial_worker.open_trial_workers(params, packed_folder, data.digest)
+        search.run_trials(study, workers, tune=tune, baseline=params.baseline, runs=runs, say=say)
+        summary = studies.summarize(study, tune, params.baseline, run_ids=runs.ids())
+        summary |= {"run_id": parent.run_id, "is_synthetic": data.is_synthetic}
+        _write(study, summary, parent, outputs, note=experiments.data_note(cohort, data))
+    return studies.headline(summary)
+
+
+def _write(
+    study: optuna.Study, summary: dict[str, Any], parent: tracking.Run, outputs: Outputs, *, note: str
+) -> None:
+    with files.atomic_folder(outputs.figures) as folder:
+        trial_runs.log_study(parent, study, summary, note=note, folder=folder)
+    files.write_json(summary, outputs.summary)
+    parent.log_file(outputs.summary)
+
+
+def describe_search(params: Params, data: Packed) -> dict[str, Any]:
+    """Everything besides hyperparameters that makes two trials comparable: the problem of a study.
+
+    The number of epochs, seeds and place of augmentation of the final networks are not part of it.
+    """
+    problem = _describe_problem(params, data)
+    problem["train"] = {key: value for key, value in problem["train"].items() if key not in NOT_OF_A_TRIAL}
+    return problem | {
+        "baseline": params.baseline.model_dump(),
+        "tune": params.tune.model_dump(exclude=studies.NOT_OF_THE_PROBLEM),
+        "code_digest": code_digest(),
+        "backend": os.environ.get("KERAS_BACKEND", "tensorflow"),
+    }
+
+
+def describe_trial(params: Params, data: Packed) -> dict[str, Any]:
+    """Parameters of every trial's MLflow run besides its hyperparameters, named as for final networks."""
+    described = _describe_problem(params, data)
+    described["train"] |= {"seed": studies.trial_seed(params.tune), "num_epochs": params.tune.num_epochs}
+    return described
+
+
+def _describe_problem(params: Params, data: Packed) -> dict[str, Any]:
+    recipe = Recipe(params.baseline, params.model, params.augment, params.train)
+    return experiments.describe_problem(recipe, data)
+
+
+def study_lock(tune: Tune, name: str) -> Path:
+    """Lock file that keeps two searches of this machine out of one study; it lies beside a journal."""
+    folder = Path(tempfile.gettempdir()) if "://" in tune.storage else Path(tune.storage).parent
+    return folder / f"{name}.lock"

@@ -1,0 +1,127 @@
+"""How a network is compiled: precision, determinism, optimizer, learning rate and loss."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import keras
+
+from melanoma.errors import TrainingError
+from melanoma.training.backend import has_gpu
+from melanoma.training.recipe import Recipe
+
+XLA_IS_REPEATABLE = "--xla_gpu_deterministic_ops=true"
+
+
+@contextmanager
+def precision(*, is_mixed: bool) -> Iterator[None]:
+    """Networks built inside compute in 16 bits where precision is mixed; their weights keep 32 bits.
+
+    On a GPU that is float16, with a scaled loss so that small gradients do not vanish; elsewhere bfloat16,
+    which needs none. The former policy is restored afterwards.
+    """
+    before = keras.config.dtype_policy()
+    if is_mixed:
+        keras.config.set_dtype_policy("mixed_float16" if has_gpu() else "mixed_bfloat16")
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def make_deterministic() -> None:
+    """Make the same seed give the same weights, bit by bit, for the rest of this process.
+
+    Raises:
+        TrainingError: The backend cannot, or JAX was not told so before it started.
+    """
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        import tensorflow as tf  # noqa: PLC0415  # only where it is the backend
+
+        tf.config.experimental.enable_op_determinism()
+    elif backend != "jax":
+        raise TrainingError(
+            f"train.deterministic is known to hold on TensorFlow and on JAX, not on {backend}. Set "
+            "KERAS_BACKEND=tensorflow, or train.deterministic: false."
+        )
+    elif has_gpu() and XLA_IS_REPEATABLE not in os.environ.get("XLA_FLAGS", ""):
+        raise TrainingError(
+            "train.deterministic needs JAX to be told so before it starts: set the environment variable "
+            f"XLA_FLAGS={XLA_IS_REPEATABLE}, or train.deterministic: false."
+        )
+
+
+def compile_model(
+    model: keras.Model, recipe: Recipe, *, num_epochs: int, steps_per_epoch: int, num_classes: int = 1
+) -> None:
+    """Compile `model` with optimizer and loss of the recipe and build the optimizer's state.
+
+    Weight decay spares biases and batch normalisation: all variables of fewer than two dimensions.
+
+    Args:
+        model: Network, built.
+        recipe: Training recipe.
+        num_epochs: Maximum number of epochs, also of a resumed training.
+        steps_per_epoch: Number of batches an epoch.
+        num_classes: 1 for the cross-entropy of the target; else the number of classes.
+
+    Raises:
+        TrainingError: The warm-up leaves no epoch.
+    """
+    hyperparameters, settings = recipe.hyperparameters, recipe.train
+    learning_rate = learning_rate_schedule(recipe, num_epochs=num_epochs, steps_per_epoch=steps_per_epoch)
+    decay = hyperparameters.weight_decay or None
+    if hyperparameters.optimizer == "adam":
+        optimizer = keras.optimizers.Adam(learning_rate, weight_decay=decay)
+    else:
+        optimizer = keras.optimizers.SGD(learning_rate, momentum=settings.momentum, weight_decay=decay)
+    weights = model.trainable_variables
+    optimizer.exclude_from_weight_decay(var_list=[weight for weight in weights if len(weight.shape) < 2])
+    if settings.mixed_precision and has_gpu():
+        # Keras would look at the outermost model only, which may be float32.
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+    loss = keras.losses.CategoricalCrossentropy if num_classes > 1 else keras.losses.BinaryCrossentropy
+    model.compile(
+        optimizer,
+        loss(label_smoothing=settings.label_smoothing),
+        metrics=["accuracy"],
+        # XLA makes steps slower on CPUs. JAX always compiles: without, it runs operation by operation.
+        jit_compile=False if keras.backend.backend() == "tensorflow" else "auto",
+        auto_scale_loss=False,
+    )
+    optimizer.build(weights)  # a scaled loss has a state of its own
+
+
+def learning_rate_schedule(
+    recipe: Recipe, *, num_epochs: int, steps_per_epoch: int
+) -> float | keras.optimizers.schedules.LearningRateSchedule:
+    """The learning rate of every step: a function of the step's number alone, so that training can resume.
+
+    In `warmup_epochs` the rate rises by equal steps, the first of which is not zero, to the recipe's learning
+    rate. Then it stays, or follows half a cosine down to `final_learning_rate_fraction` of it, which it
+    reaches at the end of epoch `num_epochs`, whether or not training gets there.
+
+    Returns:
+        A number where the rate never changes.
+
+    Raises:
+        TrainingError: The warm-up leaves no epoch.
+    """
+    settings, peak_learning_rate = recipe.train, recipe.hyperparameters.learning_rate
+    if settings.warmup_epochs >= num_epochs:
+        raise TrainingError(
+            f"train.warmup_epochs is {settings.warmup_epochs}, but only {num_epochs} epochs are trained: the "
+            "learning rate would never reach its peak. Lower it, or raise num_epochs."
+        )
+    if settings.schedule == "constant" and settings.warmup_epochs == 0:
+        return peak_learning_rate
+    num_warmup_steps = settings.warmup_epochs * steps_per_epoch
+    return keras.optimizers.schedules.CosineDecay(
+        peak_learning_rate / (num_warmup_steps + 1),
+        decay_steps=num_epochs * steps_per_epoch - num_warmup_steps,
+        # After a warm-up, a constant rate is a cosine that falls to 1 of its peak.
+        alpha=settings.final_learning_rate_fraction if settings.schedule == "cosine" else 1.0,
+        warmup_target=peak_learning_rate if num_warmup_steps else None,
+        warmup_steps=num_warmup_steps,
+    )
