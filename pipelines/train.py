@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     found = Hyperparameters.model_validate(tuning["best"]["hyperparameters"])
     tags = experiments.run_tags(args.cohort, data) | {"stage": "train", "tuning_run_id": tuning["run_id"]}
     stage = train.Stage(args.cohort, params, data, tags)
-    with files.held(stage.checkpoints / "lock", f"the networks of cohort {args.cohort}"):
+    with files.exclusive_lock(stage.checkpoints / "lock", f"the networks of cohort {args.cohort}"):
         comparison = _train_all(args, stage, found)
         resumable.forget(stage.checkpoints, experiments.experiment(args.cohort))
     _cli.say(f"train@{args.cohort}", seeds.headline(comparison))

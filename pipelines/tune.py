@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     tags = experiments.run_tags(args.cohort, data) | {"stage": "tune"}
     lock = experiments.study_lock(tune, name)
     with (
-        files.held(lock, f"study {name}"),
+        files.exclusive_lock(lock, f"study {name}"),
         tracking.open_run(
             experiment=experiment,
             name=f"tune {name}",

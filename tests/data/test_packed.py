@@ -11,7 +11,8 @@ from melanoma.config.data import Execution
 from melanoma.data import images, packed
 from melanoma.data.crops import Box, Crop, Cutting
 from melanoma.errors import DataError
-from melanoma.files import read_json, sha256_of_file, write_json
+from melanoma.files import read_json, write_json
+from melanoma.fingerprint import sha256_of_file
 from melanoma.schema import CLASSES, INDEX_COLUMNS, MELANOMA, NEVUS, OTHER, diagnosis_classes
 from tests.data.pictures import textured, write
 

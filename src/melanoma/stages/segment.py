@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from melanoma import files, lineage, schema, tracking
+from melanoma import files, fingerprint, lineage, schema, tracking
 from melanoma.config import Params
 from melanoma.data import crops, lesions
 from melanoma.evaluation import bootstrap, overlap
@@ -74,7 +74,7 @@ def by_network(
     trained = _train(stage, folder)
     segmenter = Segmenter(folder / NETWORK)
     found = np.stack([segmenter.find_lesion(picture) for picture in stage.pairs.images])
-    digest = files.sha256_of_file(folder / NETWORK)
+    digest = fingerprint.sha256_of_file(folder / NETWORK)
     own = _boxes(stage, found, [None] * len(found)).assign(crop=crops.UNET, segmenter_sha256=digest)
     scores = lesions.overlap(found, stage.pairs.lesions)
     scores[~stage.pairs.has_mask] = np.nan
@@ -113,7 +113,7 @@ def _train(stage: Stage, folder: Path) -> dict[str, Any]:
         **lineage.lineage_tags(),
     }
     with (
-        files.held(checkpoint / "lock", f"the U-Net of cohort {stage.cohort}"),
+        files.exclusive_lock(checkpoint / "lock", f"the U-Net of cohort {stage.cohort}"),
         tracking.open_run(
             experiment=experiment,
             name="segmenter",
