@@ -41,11 +41,20 @@ demo: .venv/.installed ## Run the whole pipeline on the synthetic default and sa
 	@python -m pipelines._repro
 	@python -m pipelines.summary
 
-# A process of tests that dies ends the run: with another in its place pytest-xdist may wait for ever.
+# If a test process dies, the run ends: with a replacement, pytest-xdist may wait for ever.
+PYTEST = python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder --max-worker-restart 0
+
 .PHONY: test
-test: .venv/.installed-dev ## Run linters and all tests, a file of tests to each free core
-	@$(MAKE) --no-print-directory lint
-	python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder --max-worker-restart 0
+test: lint ## Run linters and all tests that are not marked slow, on all cores (10 minutes on two)
+	$(PYTEST) -m "not slow"
+
+.PHONY: test-slow
+test-slow: .venv/.installed-dev ## Run the slow tests only: real servers, browser, clusters, fresh clones
+	$(PYTEST) -m slow
+
+.PHONY: test-all
+test-all: lint ## Run linters and all tests (25 minutes on two cores)
+	$(PYTEST)
 
 .PHONY: bench-data
 bench-data: .venv/.installed-dev ## Measure inspect and the search for copies against the plain way

@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     overlap = crops.read_overlap(args.segmentation)
     cuttings = crops.find_cuttings(args.boxes, params, assigned, records)
     folder = Path(params.train.checkpoints) / f"crops-{args.cohort}-packed"
-    with files.held(folder / "lock", f"the packs of crops@{args.cohort}"):
+    with files.exclusive_lock(folder / "lock", f"the packs of crops@{args.cohort}"):
         data = crops.pack(cuttings, params, assigned, records, folder)
         stage = crops.Stage(args.cohort, params, data, cuttings)
         with runs.trained(stage) as (outcome, parent):

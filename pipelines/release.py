@@ -19,7 +19,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--version", type=int, required=True, help="its number")
     args = parser.parse_args(argv)
 
-    with moves.turn(args.model):
+    with moves.exclusive(args.model):
         version = versions.get_version(args.model, args.version)
         evidence = alias_moves.require_releasable(version)
         previous = moves.move_alias(

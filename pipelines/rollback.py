@@ -35,7 +35,7 @@ def main(argv: Sequence[str] | None = None, *, started_at: datetime | None = Non
     args = parser.parse_args(argv)
 
     started_at = started_at or datetime.now(UTC)
-    with moves.turn(args.model) as mended:
+    with moves.exclusive(args.model) as mended:
         current, target = _current_and_target(args.model, args.alias)
         _require_held(args, current)
         if args.expected is None:
@@ -78,7 +78,7 @@ def _require_older(
 
 
 def _current_and_target(name: str, alias: str) -> tuple[int, int]:
-    holder, way = moves.holder_of(name, alias), moves.way_back(name, alias)
+    holder, way = moves.holder_of(name, alias), moves.rollback_targets(name, alias)
     if holder is None:
         raise TrackingError(f"No version of {name} holds the alias {alias}: there is nothing to roll back.")
     if not way or way[-1] != holder:

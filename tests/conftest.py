@@ -13,6 +13,7 @@ from tests.pipelines import workspace as ws
 from tests.postgres import postgres
 from tests.ray_nodes import cluster
 from tests.s3 import new_bucket, no_s3_settings, s3, s3_server
+from tests.shared import build_once
 
 __all__ = [
     "chromium",
@@ -48,25 +49,29 @@ def real_data() -> Path:
 
 @pytest.fixture(scope="session")
 def workspace(tmp_path_factory) -> Path:
-    """Every stage has run here once, on a small synthetic dataset; read only."""
-    folder = tmp_path_factory.mktemp("workspace")
+    """Every stage has run here once, on a small synthetic dataset; shared by all processes, read-only."""
+    return build_once(tmp_path_factory, "workspace", _run_all_stages)
+
+
+def _run_all_stages(folder: Path) -> None:
     ws.write_params(folder / "params.yaml", ws.SMALL)
     shutil.copy(ROOT / "dvc.yaml", folder)  # the page draws it
     with ws.inside(folder):
         for stage in ws.STAGE_ORDER:
             assert ws.run_stage(stage) == 0, stage
-    return folder
 
 
 @pytest.fixture(scope="session")
 def empty_store(tmp_path_factory) -> Path:
-    """The file of a tracking store in which nothing is; making one takes MLflow seconds."""
+    """The file of an empty tracking store, to be copied; creating one takes MLflow seconds."""
+    return build_once(tmp_path_factory, "empty-store", _create_store) / "mlflow.db"
+
+
+def _create_store(folder: Path) -> None:
     from melanoma import tracking  # MLflow takes seconds to import
 
-    folder = tmp_path_factory.mktemp("empty-store")
     with ws.inside(folder):
         tracking.client()
-    return folder / "mlflow.db"
 
 
 @pytest.fixture

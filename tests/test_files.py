@@ -95,7 +95,7 @@ from melanoma import files
 top = Path(sys.argv[1])
 files.write_text("x", top / "new" / "a.txt")
 files.copy_folder(top / "source", top / "copy")
-with files.held(top / "locks" / "lock", "x"):
+with files.exclusive_lock(top / "locks" / "lock", "x"):
     pass
 """
 
@@ -281,24 +281,17 @@ def test_what_exists_is_not_refused(tmp_path):
     files.require(tmp_path)
 
 
-def test_the_digest_of_a_file_is_that_of_its_bytes(tmp_path):
-    (tmp_path / "a").write_bytes(b"abc")  # the example of FIPS 180
-    assert files.sha256_of_file(tmp_path / "a") == (
-        "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
-    )
-
-
 def test_json_in_the_file_is_what_other_programs_read(tmp_path):
     files.write_json({"a": [1, None, "x"]}, tmp_path / "a.json")
     assert json.loads((tmp_path / "a.json").read_text()) == {"a": [1, None, "x"]}
 
 
 def test_one_process_at_a_time_is_let_in(tmp_path):
-    program = "import sys\nfrom pathlib import Path\nfrom melanoma.files import held\n"
-    program += "with held(Path(sys.argv[1]), 'x'): pass"
+    program = "import sys\nfrom pathlib import Path\nfrom melanoma.files import exclusive_lock\n"
+    program += "with exclusive_lock(Path(sys.argv[1]), 'x'): pass"
     lock = tmp_path / "deep" / "lock"
     command = [sys.executable, "-c", program, str(lock)]
-    with files.held(lock, "a study"):
+    with files.exclusive_lock(lock, "a study"):
         refused = subprocess.run(command, capture_output=True, text=True, check=False)
     assert refused.returncode != 0
     assert f"Another process works on x and holds {lock}" in refused.stderr
@@ -318,9 +311,9 @@ def test_json_that_is_no_object_is_refused_by_its_name(tmp_path, content):
 )
 def test_a_file_of_another_shape_is_named_with_what_it_lacks(tmp_path, content, complaint):
     path = tmp_path / "a.json"
-    with pytest.raises(DataError, match=rf"a\.json .*{complaint}"), files.as_written(path):
+    with pytest.raises(DataError, match=rf"a\.json .*{complaint}"), files.expect_schema(path):
         content["seeds"][0]
-    with files.as_written(path):
+    with files.expect_schema(path):
         assert {"seeds": [1]}["seeds"][0] == 1
 
 

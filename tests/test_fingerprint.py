@@ -47,6 +47,13 @@ def test_the_code_of_this_process_is_digested_by_default():
     assert fingerprint.digest_of_code() == fingerprint.digest_of_code(Path(melanoma.__file__).parent)
 
 
+def test_the_digest_of_a_file_is_that_of_its_bytes(tmp_path):
+    (tmp_path / "a").write_bytes(b"abc")  # the example of FIPS 180
+    assert fingerprint.sha256_of_file(tmp_path / "a") == (
+        "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    )
+
+
 def test_any_changed_added_removed_or_renamed_file_gives_another_digest_of_the_files(model):
     whole = fingerprint.digest_of_files(model)
     network = model / "artifacts" / "model.onnx"

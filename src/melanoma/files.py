@@ -25,15 +25,15 @@ from melanoma.errors import DataError
 
 
 @contextmanager
-def held(path: Path, what: str) -> Iterator[None]:
-    """Let one process at a time in; the system frees `path` when that one ends, however it does.
+def exclusive_lock(path: Path, what: str) -> Iterator[None]:
+    """Let one process of this machine at a time in. Released by the operating system even after a crash.
 
     Args:
-        path: Of a lock file, which is made.
-        what: Is worked on, for the message.
+        path: Lock file; created if it does not exist.
+        what: What is worked on, for the error message.
 
     Raises:
-        DataError: Another process of this machine is in.
+        DataError: Another process holds the lock.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -151,11 +151,11 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 @contextmanager
-def as_written(path: Path) -> Iterator[None]:
-    """What is read from `path` within the block has the shape that this version writes.
+def expect_schema(path: Path) -> Iterator[None]:
+    """Report content of `path` that the block cannot read as a file of another version.
 
     Raises:
-        DataError: It lacks something, or has something else in its place.
+        DataError: A key is missing, or a value has another type or shape than this version writes.
     """
     try:
         yield
@@ -278,12 +278,6 @@ def require(path: Path) -> None:
             f"{path} does not exist. It is written by an earlier step: run `dvc repro`; for "
             "data/raw/<dataset>, `python -m pipelines.fetch` (see README) or `dvc pull`."
         )
-
-
-def sha256_of_file(path: Path) -> str:
-    """Hex digest of the bytes of `path`."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def copy_folder(source: Path, path: Path) -> None:

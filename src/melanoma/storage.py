@@ -29,7 +29,7 @@ from botocore.exceptions import (
 from botocore.parsers import ResponseParserError
 from tqdm import tqdm
 
-from melanoma import files
+from melanoma import files, fingerprint
 from melanoma.errors import StorageError
 
 # A store that is down shall be named within seconds; boto3 alone would wait and try for minutes.
@@ -154,7 +154,7 @@ def upload(store: Store, path: Path, name: str) -> None:
     Raises:
         StorageError: What lies there is not what was sent, or the store fails.
     """
-    digest = files.sha256_of_file(path)
+    digest = fingerprint.sha256_of_file(path)
     options = {"ChecksumAlgorithm": "SHA256", "Metadata": {SHA256_KEY: digest}}
     with path.open("rb") as stream, _clear_errors(store):
         store.client.upload_fileobj(stream, **store.at(name), ExtraArgs=options)
@@ -189,7 +189,7 @@ def download(store: Store, name: str, path: Path, *, md5: str | None = None) -> 
         expected = md5 or noted
         if expected is None:
             raise StorageError(f"{name} in {store} carries no checksum. Upload it with melanoma.storage.")
-        found = md5_of_file(unfinished) if md5 else files.sha256_of_file(unfinished)
+        found = md5_of_file(unfinished) if md5 else fingerprint.sha256_of_file(unfinished)
         if found != expected:
             raise StorageError(
                 f"{name} in {store} is damaged: its checksum is {found}, expected {expected}. Upload it "

@@ -8,7 +8,7 @@ import pandas as pd
 
 from melanoma.data import images
 from melanoma.data.sources import ph2
-from melanoma.files import sha256_of_file
+from melanoma.fingerprint import sha256_of_file
 from melanoma.schema import TEST, TRAIN, VALIDATION
 from tests.benchmarks.contestants import ROOT
 from tests.data.pictures import textured, write

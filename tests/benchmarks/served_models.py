@@ -20,7 +20,7 @@ def main() -> int:
 
     from melanoma import config, tracking
     from melanoma.data.crops import UNET, Crop
-    from melanoma.files import sha256_of_file
+    from melanoma.fingerprint import sha256_of_file
     from melanoma.models.builders import build_model
     from melanoma.scoring.operating_point import Calibration, OperatingPoint
     from melanoma.segmentation import unet

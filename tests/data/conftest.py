@@ -5,12 +5,21 @@ import pytest
 
 from melanoma.data.checks import facts
 from melanoma.data.sources import isic, ph2, readers
+from tests.shared import build_once
 
 
 @pytest.fixture(scope="session")
 def real_records(real_data, params, tmp_path_factory) -> pd.DataFrame:
-    """ISIC and PH2 in the common schema, read through their readers; nothing is copied."""
-    top = tmp_path_factory.mktemp("raw")
+    """ISIC and PH2 in the common schema, read through their readers; no image is copied."""
+    folder = build_once(
+        tmp_path_factory,
+        "real-records",
+        lambda folder: _read_all(real_data, folder, params).to_pickle(folder / "records.pkl"),
+    )
+    return pd.read_pickle(folder / "records.pkl")
+
+
+def _read_all(real_data, top, params):
     origin = real_data / "isic"
     plan = isic.open_source(origin / "metadata.csv", origin / "images", origin / "masks", is_partial=False)
     frames = [_read("isic", plan.metadata, origin, top, params)]
@@ -31,11 +40,15 @@ def _read(name, metadata, origin, top, params):
 
 @pytest.fixture(scope="session")
 def real_facts(real_records, params, tmp_path_factory) -> pd.DataFrame:
-    """What each of the 2,451 real files is."""
-    return facts.inspect_images(
-        real_records,
-        root=tmp_path_factory.getbasetemp(),
-        settings=params.inspect,
-        execution=params.execution,
-        description="inspect",
-    )
+    """Measured facts of the 2,451 real images."""
+
+    def measure(folder):
+        facts.inspect_images(
+            real_records,
+            root=folder,
+            settings=params.inspect,
+            execution=params.execution,
+            description="inspect",
+        ).to_pickle(folder / "facts.pkl")
+
+    return pd.read_pickle(build_once(tmp_path_factory, "real-facts", measure) / "facts.pkl")

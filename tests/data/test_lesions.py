@@ -7,7 +7,7 @@ from melanoma.config.data import Execution
 from melanoma.data import lesions
 from melanoma.data.crops import Box
 from melanoma.errors import DataError
-from melanoma.files import sha256_of_file
+from melanoma.fingerprint import sha256_of_file
 from tests.data.pictures import textured, write
 
 ALONE = Execution(backend="processes", num_workers=1, ray_address=None)

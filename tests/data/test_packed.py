@@ -11,7 +11,8 @@ from melanoma.config.data import Execution
 from melanoma.data import images, packed
 from melanoma.data.crops import Box, Crop, Cutting
 from melanoma.errors import DataError
-from melanoma.files import read_json, sha256_of_file, write_json
+from melanoma.files import read_json, write_json
+from melanoma.fingerprint import sha256_of_file
 from melanoma.schema import CLASSES, INDEX_COLUMNS, MELANOMA, NEVUS, OTHER, diagnosis_classes
 from tests.data.pictures import textured, write
 
@@ -336,7 +337,7 @@ def reseal(folder: Path, **changes: object) -> None:
     """Give a changed pack a manifest that agrees with its files but for `changes`."""
     manifest = (
         read_json(folder / packed.MANIFEST)
-        | {"digest": packed._digest(packed.sha256_of_file(folder / packed.IMAGES), folder)}
+        | {"digest": packed._digest(sha256_of_file(folder / packed.IMAGES), folder)}
         | changes
     )
     write_json(manifest, folder / packed.MANIFEST)

@@ -41,27 +41,27 @@ def test_nothing_is_left_that_git_should_not_see(demo):
         ["git", "status", "--porcelain", "-uall"], cwd=demo, capture_output=True, text=True, check=True
     )
     untracked = {line[3:] for line in status.stdout.splitlines()}
-    assert all(path.startswith(("reports/", "models/sample/runs.json", "dvc.lock")) for path in untracked)
+    assert untracked <= {"dvc.lock"}
 
 
-def test_a_second_repro_runs_no_stage(demo):
-    assert stages_run(run(demo, "dvc", "repro")) == []
+def test_a_second_repro_runs_no_stage(demo_copy):
+    assert stages_run(run(demo_copy, "dvc", "repro")) == []
 
 
-def test_metrics_and_plots_can_be_shown(demo):
-    shown = run(demo, "dvc", "metrics", "show", "--json")
+def test_metrics_and_plots_can_be_shown(demo_copy):
+    shown = run(demo_copy, "dvc", "metrics", "show", "--json")
     assert "auc_roc" in shown
-    page = run(demo, "dvc", "plots", "show").strip().splitlines()[-1]
+    page = run(demo_copy, "dvc", "plots", "show").strip().splitlines()[-1]
     assert "index.html" in page
-    html = (demo / "dvc_plots/index.html").read_text()
+    html = (demo_copy / "dvc_plots/index.html").read_text()
     assert "ROC curve" in html
     assert "Confusion matrix" in html
-    assert any(path.suffix == ".png" for path in (demo / "dvc_plots/static").iterdir())
+    assert any(path.suffix == ".png" for path in (demo_copy / "dvc_plots/static").iterdir())
 
 
-def test_a_changed_evaluate_parameter_trains_nothing_again(demo):
-    change_params(demo / "params.yaml", evaluate={"min_sensitivity": 0.9})
-    ran = stages_run(run(demo, "dvc", "repro"))
+def test_a_changed_evaluate_parameter_trains_nothing_again(demo_copy):
+    change_params(demo_copy / "params.yaml", evaluate={"min_sensitivity": 0.9})
+    ran = stages_run(run(demo_copy, "dvc", "repro"))
     # The page follows where a headline changed: another threshold may call the same few images malignant.
     assert [stage for stage in ran if stage != "page"] == [
         "evaluate@sample",
@@ -70,12 +70,14 @@ def test_a_changed_evaluate_parameter_trains_nothing_again(demo):
     ]
 
 
-def test_the_staging_server_answers_a_jpeg_as_the_report_says(demo):
-    name = report(demo, "sample/promotion")["model"]
-    predictions = pd.read_csv(demo / "reports/sample/predictions.csv")
+def test_the_staging_server_answers_a_jpeg_as_the_report_says(demo_copy):
+    name = report(demo_copy, "sample/promotion")["model"]
+    predictions = pd.read_csv(demo_copy / "reports/sample/predictions.csv")
     expected = predictions[predictions["model"] == name].head(12)
-    images = [(demo / f"data/raw/sample/images/{name}.jpg").read_bytes() for name in expected["image_id"]]
-    with staging_server(demo, "sample") as url:
+    images = [
+        (demo_copy / f"data/raw/sample/images/{name}.jpg").read_bytes() for name in expected["image_id"]
+    ]
+    with staging_server(demo_copy, "sample") as url:
         answer = score(url, images)
         refusal = score(url, [images[0], b"no picture"])
         again = score(url, images[:1])
@@ -83,14 +85,14 @@ def test_the_staging_server_answers_a_jpeg_as_the_report_says(demo):
     for row, probability, decision in zip(rows, expected["probability"], expected["decision"], strict=True):
         assert abs(row["probability"] - probability) < 1e-5
         assert row["decision"] == decision
-        assert row["model_version"] == str(report(demo, "sample/promotion")["version"])
+        assert row["model_version"] == str(report(demo_copy, "sample/promotion")["version"])
     assert refusal.status_code == 400
     assert "row 1: the bytes are no JPEG" in refusal.text
     assert "Traceback" not in refusal.text
     assert again.json()["predictions"][0] == rows[0]
 
 
-def test_a_dataset_that_was_never_fetched_stops_repro_with_how_to_get_it(demo, tmp_path):
+def test_a_dataset_that_was_never_fetched_stops_repro_with_how_to_get_it(tmp_path):
     clone = make_clone(tmp_path / "clone", SMALL | {"run": {"datasets": ["ph2"], "cohorts": ["ph2"]}})
     output = run(clone, "dvc", "repro", exit_code=255)
     assert "error: data/raw/ph2 does not exist" in output
@@ -99,13 +101,13 @@ def test_a_dataset_that_was_never_fetched_stops_repro_with_how_to_get_it(demo, t
     assert not (clone / "data/records/ph2.parquet").exists()
 
 
-def test_an_unknown_parameter_stops_everything_with_its_name(demo, tmp_path):
+def test_an_unknown_parameter_stops_everything_with_its_name(demo_copy, tmp_path):
     bad = tmp_path / "params.yaml"
-    bad.write_text((demo / "params.yaml").read_text().replace("batch_size: 32", "batch_sise: 32"))
-    output = run(demo, "python", "-m", "pipelines.ingest", "--params", str(bad), exit_code=2)
+    bad.write_text((demo_copy / "params.yaml").read_text().replace("batch_size: 32", "batch_sise: 32"))
+    output = run(demo_copy, "python", "-m", "pipelines.ingest", "--params", str(bad), exit_code=2)
     assert "--dataset" in output
     arguments = ["--dataset", "sample", "--raw", "data/raw/sample", "--out", str(tmp_path / "out.parquet")]
-    output = run(demo, "python", "-m", "pipelines.ingest", "--params", str(bad), *arguments, exit_code=1)
+    output = run(demo_copy, "python", "-m", "pipelines.ingest", "--params", str(bad), *arguments, exit_code=1)
     assert "baseline.batch_sise: unknown key" in output
     assert "baseline.batch_size: missing" in output
     assert "Traceback" not in output

@@ -11,7 +11,7 @@ import pytest
 from mlflow import MlflowClient
 from optuna.trial import TrialState
 
-from melanoma import files
+from melanoma import fingerprint
 from melanoma.data import packed
 from melanoma.training.storages import open_storage
 from tests.end_to_end.clone import report
@@ -76,11 +76,11 @@ def num_trials_in_training(url: str) -> int:
 
 def test_inspect_and_pack_give_the_same_files_as_processes_do(folder, on_ray):
     facts, cohort = folder / "data/facts/sample.parquet", folder / "data/packed/sample"
-    digests = files.sha256_of_file(facts), packed.open_packed(cohort).digest
+    digests = fingerprint.sha256_of_file(facts), packed.open_packed(cohort).digest
     facts.unlink()
     assert ws.run_stage("inspect") == 0
     assert ws.run_stage("pack") == 0
-    assert (files.sha256_of_file(facts), packed.open_packed(cohort).digest) == digests
+    assert (fingerprint.sha256_of_file(facts), packed.open_packed(cohort).digest) == digests
 
 
 def test_a_study_survives_the_death_of_a_node(folder, on_ray, postgres, cluster):

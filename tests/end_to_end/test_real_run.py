@@ -10,7 +10,7 @@ import pytest
 import requests
 
 from melanoma.data.packed import IMAGES, INDEX, MANIFEST
-from melanoma.files import sha256_of_file
+from melanoma.fingerprint import sha256_of_file
 from tests.end_to_end.clone import make_clone, report, run, staging_server
 from tests.pipelines.workspace import change_params, command
 

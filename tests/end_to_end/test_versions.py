@@ -1,7 +1,5 @@
 """Two versions of a dataset on a real S3 store, and the way back to the older one in a fresh clone."""
 
-import shutil
-
 import pytest
 
 from tests.end_to_end.clone import free_port, run
@@ -41,10 +39,9 @@ def point_to(folder, bucket):
 
 
 @pytest.fixture
-def two_versions(demo, tmp_path, new_bucket, s3):
+def two_versions(demo_copy, new_bucket, s3):
     """A repository with the tags v1 and v2, both pushed, and what they hold."""
-    origin = shutil.copytree(demo, tmp_path / "origin")
-    run(origin, "python", "-m", "pipelines.relocate")  # a copied project says so until then
+    origin = demo_copy
     point_to(origin, new_bucket)
     v1 = make_version(origin, "v1")
     change_params(origin / "params.yaml", **MORE_IMAGES)

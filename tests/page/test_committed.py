@@ -25,7 +25,12 @@ pytestmark = pytest.mark.skipif(not (ROOT / ".git").exists(), reason="not a Git 
 
 def committed(path: str) -> str:
     return subprocess.run(
-        ["git", "show", f":{path}"], cwd=ROOT, check=True, capture_output=True, text=True, encoding="utf-8"
+        ["git", "show", f":reports/published/{path}"],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
     ).stdout
 
 
@@ -36,7 +41,7 @@ def read(path: str) -> dict[str, Any]:
 
 def expected_aucs(cohort: str) -> dict[str, str]:
     """The rows of the cohort's table of AUCs, from the reports of `evaluate` and `audit`."""
-    metrics, audit = read(f"reports/{cohort}/metrics.json"), read(f"reports/{cohort}/audit.json")
+    metrics, audit = read(f"{cohort}/metrics.json"), read(f"{cohort}/audit.json")
     found = {model: metrics[model][TEST]["auc_roc"] for model in MODEL_NAMES}
     found |= {name: entry["auc_roc"] for name, entry in audit["references"].items()}
     selected = metrics["selected"]
@@ -54,11 +59,11 @@ def aucs_on(page: str, cohort: str) -> dict[str, str]:
 
 @pytest.mark.parametrize("cohort", COHORTS)
 def test_the_page_shows_the_aucs_of_the_reports(cohort):
-    assert aucs_on(committed("reports/index.html"), cohort) == expected_aucs(cohort)
+    assert aucs_on(committed("index.html"), cohort) == expected_aucs(cohort)
 
 
 def test_another_figure_on_the_page_would_be_noticed():
-    page = committed("reports/index.html")
+    page = committed("index.html")
     right = expected_aucs("joint")["file facts alone"]
     changed = aucs_on(page.replace(right, "0.542 (0.479 to 0.604)"), "joint")
     assert changed != expected_aucs("joint")
@@ -66,8 +71,8 @@ def test_another_figure_on_the_page_would_be_noticed():
 
 @pytest.mark.parametrize("cohort", COHORTS)
 def test_the_headline_agrees_with_the_reports(cohort):
-    headline = read(f"reports/headlines/{cohort}.json")
-    metrics, audit = read(f"reports/{cohort}/metrics.json"), read(f"reports/{cohort}/audit.json")
+    headline = read(f"headlines/{cohort}.json")
+    metrics, audit = read(f"{cohort}/metrics.json"), read(f"{cohort}/audit.json")
     for model in MODEL_NAMES:
         shown = headline["metrics"][model]
         assert shown == {name: metrics[model][TEST][name] for name in shown}
@@ -79,15 +84,15 @@ def test_the_headline_agrees_with_the_reports(cohort):
 
 @pytest.mark.parametrize("cohort", COHORTS)
 def test_the_sentences_on_the_page_are_those_of_the_headline(cohort):
-    page = committed("reports/index.html")
-    described = results.describe(read(f"reports/headlines/{cohort}.json"))
+    page = committed("index.html")
+    described = results.describe(read(f"headlines/{cohort}.json"))
     said = [described[name] for name in ("counts", "verdict", "seeds", "answers", "auc_in_words")]
     missing = [text for text in [*said, *described["warnings"]] if str(escape(text)) not in page]
     assert missing == []
 
 
 def test_the_overview_on_the_page_is_that_of_the_headlines():
-    words = re.sub(r"<[^>]+>", "|", committed("reports/index.html"))
-    overview = results.overview([read(f"reports/headlines/{cohort}.json") for cohort in COHORTS])
+    words = re.sub(r"<[^>]+>", "|", committed("index.html"))
+    overview = results.overview([read(f"headlines/{cohort}.json") for cohort in COHORTS])
     for row in overview.rows:
         assert re.search(r"\|+".join(re.escape(cell.text) for cell in row), words)

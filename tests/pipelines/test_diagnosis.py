@@ -11,7 +11,7 @@ import pytest
 from melanoma import files, tracking
 from melanoma.data import packed
 from melanoma.data.images import read_bytes
-from melanoma.files import sha256_of_file
+from melanoma.fingerprint import sha256_of_file
 from melanoma.schema import CLASSES
 from melanoma.serving.network import Network
 from tests.pipelines.workspace import change_params, copy, inside, run_stage

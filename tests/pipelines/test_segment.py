@@ -10,7 +10,8 @@ from melanoma.data.images import read_bytes
 from melanoma.data.lesions import Pairs
 from melanoma.data.packed import open_packed
 from melanoma.errors import DataError
-from melanoma.files import read_json, sha256_of_file
+from melanoma.files import read_json
+from melanoma.fingerprint import sha256_of_file
 from melanoma.serving.scorer import UNCUT
 from melanoma.serving.segmenter import Cutter, Segmenter
 from melanoma.stages import segment

@@ -29,7 +29,7 @@ def main(end: str, numbers: list[int]) -> None:
     print("ready", flush=True)
     sys.stdin.readline()
     for number in numbers:
-        with moves.turn(NAME):
+        with moves.exclusive(NAME):
             moves.move_alias(NAME, versions.STAGING, number, kind=ledger.PROMOTE, evidence={}, **WHO)
 
 

@@ -7,8 +7,7 @@ from datetime import datetime
 from pathlib import Path
 
 from melanoma import tracking
-from melanoma.files import sha256_of_file
-from melanoma.fingerprint import FILES_TAG, digest_of_files
+from melanoma.fingerprint import FILES_TAG, digest_of_files, sha256_of_file
 from melanoma.registry import ledger, moves, versions
 
 NAME = "melanoma-ph2"
@@ -64,7 +63,7 @@ class Shelf:
         return self.model(number) / "artifacts" / file
 
     def move(self, number: int, *, alias: str = versions.STAGING, kind: str = ledger.PROMOTE) -> int | None:
-        with moves.turn(NAME):
+        with moves.exclusive(NAME):
             return moves.move_alias(NAME, alias, number, kind=kind, evidence={}, **WHO)
 
     def enter_unfinished(self, number: int, *, alias: str = versions.STAGING) -> str:

@@ -146,7 +146,7 @@ def test_what_a_kill_leaves_is_mended_at_the_next_turn(three, start, end, holds,
     assert outcomes()[-1] == (2, "RUNNING", None)
     assert holder() == holds
 
-    with moves.turn(NAME):
+    with moves.exclusive(NAME):
         assert ledger.unfinished(NAME) == []
     assert outcomes() == [(1, "FINISHED", None), outcome]
     assert holder() == holds == ledger.moves(NAME, STAGING)[-1].version
@@ -183,7 +183,7 @@ def test_that_machine_itself_need_not_wait(three, elsewhere):
 
 def test_a_move_that_another_machine_entered_meanwhile_stops_ours(three, elsewhere):
     three.move(1)
-    with moves.turn(NAME):
+    with moves.exclusive(NAME):
         rival = elsewhere(three.enter_unfinished, 3)
         with pytest.raises(
             TrackingError, match="alias staging was not moved: another move of melanoma-ph2 came"
@@ -223,10 +223,10 @@ def test_who_waits_too_long_for_its_turn_learns_whom_it_waits_for(three):
                 pytest.raises(
                     TrackingError, match=f"changing aliases of {NAME} for more than 0.1 s and holds {held}"
                 ),
-                moves.turn(NAME, wait_seconds=0.1),
+                moves.exclusive(NAME, wait_seconds=0.1),
             ):
                 pass
-            with moves.turn("melanoma-isic", wait_seconds=0.1):
+            with moves.exclusive("melanoma-isic", wait_seconds=0.1):
                 pass  # another model is free
         finally:
             process.kill()
@@ -234,7 +234,7 @@ def test_who_waits_too_long_for_its_turn_learns_whom_it_waits_for(three):
 
 
 def test_the_lock_is_free_after_an_error(three):
-    with pytest.raises(ValueError, match="ours"), moves.turn(NAME):
+    with pytest.raises(ValueError, match="ours"), moves.exclusive(NAME):
         raise ValueError("ours")
     assert three.move(1) is None
 
@@ -262,15 +262,15 @@ def test_the_way_back_is_what_held_the_alias_and_was_not_taken_back(three, steps
                 tracking.client().delete_registered_model_alias(NAME, STAGING)
             case _:
                 three.move(number, kind=kind)
-    assert moves.way_back(NAME, STAGING) == way
-    assert moves.way_back(NAME, PRODUCTION) == []
+    assert moves.rollback_targets(NAME, STAGING) == way
+    assert moves.rollback_targets(NAME, PRODUCTION) == []
 
 
 def test_moves_that_failed_are_not_on_the_way_back(three):
     three.move(1)
     ledger.end(three.enter_unfinished(2), problem="cut off before the alias moved")
     three.move(3)
-    assert moves.way_back(NAME, STAGING) == [1, 3]
+    assert moves.rollback_targets(NAME, STAGING) == [1, 3]
 
 
 def test_a_move_keeps_the_digest_of_the_files_that_the_alias_moves_to(shelf):

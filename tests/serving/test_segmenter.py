@@ -12,7 +12,7 @@ from melanoma.config.data import Execution
 from melanoma.data import crops, images, lesions, packed
 from melanoma.data.crops import Box, Crop
 from melanoma.errors import TrackingError
-from melanoma.files import sha256_of_file
+from melanoma.fingerprint import sha256_of_file
 from melanoma.serving.export import example_image, log_served_model
 from melanoma.serving.network import Network
 from melanoma.serving.scorer import UNCUT

@@ -13,7 +13,7 @@ import yaml
 
 from melanoma import fingerprint, tracking
 from melanoma.errors import TrackingError
-from melanoma.files import sha256_of_file
+from melanoma.fingerprint import sha256_of_file
 from melanoma.registry import versions
 from melanoma.serving.export import example_image
 from melanoma.serving.scorer import SETTINGS_DIGEST

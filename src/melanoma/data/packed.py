@@ -21,7 +21,8 @@ from melanoma.data import images
 from melanoma.data.crops import Box, Crop, Cutting
 from melanoma.errors import DataError, ImageError, first_offenders
 from melanoma.execution.mapping import imap
-from melanoma.files import atomic_folder, read_json, read_parquet, require, sha256_of_file, write_json
+from melanoma.files import atomic_folder, read_json, read_parquet, require, write_json
+from melanoma.fingerprint import sha256_of_file
 from melanoma.schema import (
     CLASSES,
     INDEX_COLUMNS,

@@ -8,7 +8,7 @@ import h5py
 import keras
 import numpy as np
 
-from melanoma import files
+from melanoma import fingerprint
 from melanoma.errors import TrainingError, first_offenders
 
 IMAGENET = "imagenet"  # Keras downloads it
@@ -45,7 +45,7 @@ def digest(weights: str | None) -> str | None:
     """Hex digest of the file of `params.yaml: model.weights`; None where no file of ours is read."""
     if weights is None or weights == IMAGENET or not find(weights).is_file():
         return None
-    return files.sha256_of_file(find(weights))
+    return fingerprint.sha256_of_file(find(weights))
 
 
 def count_blocks(weights: str) -> int:

@@ -28,7 +28,7 @@ STALE_AFTER = timedelta(minutes=15)  # a move of another machine that has not en
 
 
 @contextmanager
-def turn(name: str, *, wait_seconds: float = WAIT_SECONDS) -> Iterator[list[ledger.Entry]]:
+def exclusive(name: str, *, wait_seconds: float = WAIT_SECONDS) -> Iterator[list[ledger.Entry]]:
     """Be the only one who changes aliases of a registered model, and first mend what a kill left behind.
 
     Yields:
@@ -103,7 +103,7 @@ def move_alias(
     reason: str,
     evidence: Mapping[str, Any],
 ) -> int | None:
-    """Let `alias` point to `version` and enter it; call it inside `turn`.
+    """Let `alias` point to `version` and enter it; call it inside `exclusive`.
 
     Args:
         name: Of the registered model.
@@ -144,7 +144,7 @@ def move_alias(
     return previous
 
 
-def way_back(name: str, alias: str) -> list[int]:
+def rollback_targets(name: str, alias: str) -> list[int]:
     """The versions that rollbacks of an alias lead back to, the one that holds it now last.
 
     A rollback takes the last one away, any other move adds one.

@@ -10,8 +10,7 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
 from melanoma.errors import TrackingError
-from melanoma.files import sha256_of_file
-from melanoma.fingerprint import BYTECODE, CODE_FOLDER, FILES_TAG, digest_of_files
+from melanoma.fingerprint import BYTECODE, CODE_FOLDER, FILES_TAG, digest_of_files, sha256_of_file
 from melanoma.tracking import Run, client, download
 
 CHALLENGER = "challenger"

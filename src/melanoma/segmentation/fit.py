@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from melanoma import files
+from melanoma import fingerprint
 from melanoma.config.training import Augment, Segment
 from melanoma.data import augment, crops
 from melanoma.data.augment import augment_image
@@ -139,7 +139,7 @@ def problem_digest(train_pairs: Pairs, validation: Pairs, settings: Segment, amo
     problem = {
         "settings": settings.model_dump(exclude=NOT_THE_PROBLEM),
         "augment": amounts.model_dump(),
-        "code": [files.sha256_of_file(path) for path in modules],
+        "code": [fingerprint.sha256_of_file(path) for path in modules],
         "backend": [keras.backend.backend(), keras.__version__],
     }
     digest = hashlib.sha256(json.dumps(problem, sort_keys=True).encode())

@@ -18,7 +18,8 @@ from PIL import Image
 import melanoma
 from melanoma.data.crops import UNET, Crop
 from melanoma.errors import TrackingError
-from melanoma.files import sha256_of_file, write_json
+from melanoma.files import write_json
+from melanoma.fingerprint import sha256_of_file
 from melanoma.schema import CLASSES
 from melanoma.scoring.operating_point import OperatingPoint
 from melanoma.serving import model_code

@@ -94,7 +94,7 @@ def log(
         "limits": limits.model_dump(),
         fingerprint.CODE_TAG: fingerprint.digest_of_code(),
         fingerprint.FILES_TAG: _digest_of_logged(uri),
-        "network_sha256": files.sha256_of_file(network),
+        "network_sha256": fingerprint.sha256_of_file(network),
         "operating_point": point.to_dict(),
         "crop": None if stage.data.crop is None else stage.data.crop.to_dict(),
     }

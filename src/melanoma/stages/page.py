@@ -86,7 +86,7 @@ def _headlines(folder: Path, cohorts: list[str]) -> Iterator[dict[str, Any]]:
         path = folder / f"{cohort}.json"
         if path.is_file():
             found = files.read_json(path)
-            with files.as_written(path):
+            with files.expect_schema(path):
                 results.describe(found)
             yield found
 

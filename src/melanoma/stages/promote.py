@@ -67,7 +67,7 @@ def promote(candidate: Candidate, rules: Promote) -> dict[str, Any]:
     A second call with the same model finds its version, and goes on where a kill stopped the first.
     """
     run = tracking.resume_run(candidate.entry["run_id"])
-    with moves.turn(candidate.name), tempfile.TemporaryDirectory(prefix="promote-") as folder:
+    with moves.exclusive(candidate.name), tempfile.TemporaryDirectory(prefix="promote-") as folder:
         version = _register(candidate)
         versions.require_untouched(version, Path(folder))
         versions.set_alias(candidate.name, versions.CHALLENGER, version.version)
@@ -103,7 +103,7 @@ def _register(candidate: Candidate) -> versions.Version:
         model = tracking.download(candidate.entry["model_uri"], Path(folder))
         settings = model / "artifacts" / "settings.json"
         _require_operating_point(candidate, settings)
-        settings_digest = files.sha256_of_file(settings)
+        settings_digest = fingerprint.sha256_of_file(settings)
     tags = {
         versions.DIGEST_TAG: candidate.digest,
         versions.NETWORK_TAG: candidate.entry["network_sha256"],

@@ -106,7 +106,7 @@ def _training_id(path: Path, problem: str, experiment: str) -> str:
 def _read_identity(path: Path) -> tuple[str, str]:
     """Problem digest and training id kept at `path`."""
     kept = files.read_json(path)
-    with files.as_written(path):
+    with files.expect_schema(path):
         return str(kept["problem"]), str(kept[ID_TAG])
 
 

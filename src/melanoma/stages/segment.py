@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from melanoma import files, lineage, schema, tracking
+from melanoma import files, fingerprint, lineage, schema, tracking
 from melanoma.config import Params
 from melanoma.data import crops, lesions, tables
 from melanoma.evaluation import bootstrap, overlap
@@ -129,7 +129,7 @@ def train_and_find_boxes(training: SegmenterTraining, folder: Path) -> tuple[pd.
     """Train the U-Net into `folder`; the boxes that it finds, and the entries of the report about it."""
     described = _train(training, folder)
     pairs, settings = training.pairs, training.params.segment
-    segmenter, digest = Segmenter(folder / NETWORK), files.sha256_of_file(folder / NETWORK)
+    segmenter, digest = Segmenter(folder / NETWORK), fingerprint.sha256_of_file(folder / NETWORK)
     found = np.stack([segmenter.find_lesion(picture) for picture in pairs.images])
     boxes = lesions.boxes(
         pairs.image_ids,
@@ -165,7 +165,7 @@ def _train(training: SegmenterTraining, folder: Path) -> dict[str, Any]:
         **lineage.lineage_tags(),
     }
     with (
-        files.held(checkpoint / "lock", f"the U-Net of cohort {training.cohort}"),
+        files.exclusive_lock(checkpoint / "lock", f"the U-Net of cohort {training.cohort}"),
         tracking.open_run(
             experiment=experiment,
             name="segmenter",

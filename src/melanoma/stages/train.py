@@ -65,7 +65,7 @@ def run(cohort: str, params: Params, *, inputs: Inputs, outputs: Outputs) -> str
     tags = experiments.run_tags(cohort, data) | {"stage": "train", "tuning_run_id": tuning["run_id"]}
     checkpoints = Path(params.train.checkpoints) / cohort
     training = CohortTraining(cohort, data, tags, checkpoints, inputs, outputs)
-    with files.held(checkpoints / "lock", f"the networks of cohort {cohort}"):
+    with files.exclusive_lock(checkpoints / "lock", f"the networks of cohort {cohort}"):
         rows = training.train(planned(params, best))
         comparison = seeds.compare(rows, same_hyperparameters=best == params.baseline)
         training.write(comparison)

@@ -55,7 +55,7 @@ def run(
     study_id, experiment = study.user_attrs[studies.IDENTITY], experiments.experiment(cohort)
     tags = experiments.run_tags(cohort, data) | {"stage": "tune"}
     with (
-        files.held(study_lock(tune, name), f"study {name}"),
+        files.exclusive_lock(study_lock(tune, name), f"study {name}"),
         tracking.open_run(
             experiment=experiment,
             name=f"tune {name}",

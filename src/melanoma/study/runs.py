@@ -123,7 +123,10 @@ def trained(stage: Stage) -> Iterator[tuple[Outcome, tracking.Run]]:
 
     What a kill would need is removed when the block is left without an error: write all outputs in it.
     """
-    with files.held(stage.checkpoints / "lock", f"the stage {stage.label}"), open_parent() as parent:
+    with (
+        files.exclusive_lock(stage.checkpoints / "lock", f"the stage {stage.label}"),
+        open_parent() as parent,
+    ):
         yield _train_all(stage, parent.run_id), parent
         resumable_training.remove_checkpoints(stage.checkpoints, EXPERIMENT)
 
@@ -151,7 +154,7 @@ def best_of_search(tuning: Path) -> Hyperparameters:
         DataError: It is no such summary.
     """
     content = files.read_json(tuning)
-    with files.as_written(tuning):
+    with files.expect_schema(tuning):
         return Hyperparameters.model_validate(content["best"]["hyperparameters"])
 
 

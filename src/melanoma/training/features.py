@@ -20,7 +20,7 @@ import keras
 import numpy as np
 from tqdm import tqdm
 
-from melanoma import files
+from melanoma import files, fingerprint
 from melanoma.config.training import Augment
 from melanoma.data import augment
 from melanoma.data.packed import Part
@@ -163,7 +163,7 @@ def _body_digest(body: keras.Model) -> str:
     """Of all that decides what it gives for the same image and the same warp."""
     digest = hashlib.sha256()
     for module in (vgg16, augment):
-        digest.update(files.sha256_of_file(Path(str(module.__file__))).encode())
+        digest.update(fingerprint.sha256_of_file(Path(str(module.__file__))).encode())
     policy = body.layers[-1].dtype_policy.name
     for words in (keras.backend.backend(), keras.__version__, policy, body.output_shape):
         digest.update(str(words).encode())

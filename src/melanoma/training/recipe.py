@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 import melanoma
-from melanoma import files
+from melanoma import fingerprint
 from melanoma.config.training import Augment, Hyperparameters, Model, Train
 from melanoma.data.packed import Part
 from melanoma.errors import TrainingError
@@ -62,5 +62,5 @@ def code_digest() -> str:
     """Hex digest of the code that decides how a training goes: another code, another problem."""
     package = Path(melanoma.__file__).parent
     sources = [*package.glob("training/*.py"), *package.glob("models/*.py"), package / "data/augment.py"]
-    digests = "".join(files.sha256_of_file(source) for source in sorted(sources))
+    digests = "".join(fingerprint.sha256_of_file(source) for source in sorted(sources))
     return hashlib.sha256(digests.encode()).hexdigest()

@@ -7,7 +7,7 @@ from melanoma.data import images
 from melanoma.data.sources.connection import Connection, DownloadError
 from melanoma.data.sources.downloads import MANIFEST_NAME, RemoteFile, StoredFile, download_all
 from melanoma.errors import DataError
-from melanoma.files import sha256_of_file
+from melanoma.fingerprint import sha256_of_file
 from tests.data.archive_server import (
     Image,
     body,

@@ -18,7 +18,8 @@ from tqdm import tqdm
 from melanoma.data import images
 from melanoma.data.sources.connection import Connection, DownloadError
 from melanoma.errors import DataError, ImageError
-from melanoma.files import atomic_file, sha256_of_file
+from melanoma.files import atomic_file
+from melanoma.fingerprint import sha256_of_file
 
 MANIFEST_NAME = "SHA256SUMS"
 # What object stores answer when a signed URL has expired.

@@ -28,7 +28,7 @@ def read_published(folder: Path) -> dict[str, Any]:
         DataError: It is missing, or of another shape.
     """
     checked = files.read_json(folder / PAPER)
-    with files.as_written(folder / PAPER):
+    with files.expect_schema(folder / PAPER):
         study_words.page(checked, {})
     return checked
 
@@ -47,7 +47,7 @@ def read_results(folder: Path, checked: dict[str, Any]) -> Results:
     for path in sorted(folder.glob("*.json")):
         if path.name != PAPER:
             result = files.read_json(path)
-            with files.as_written(path):
+            with files.expect_schema(path):
                 found[str(result["cohort"])] = result
                 study_words.page(checked, {str(result["cohort"]): result})
     return {cohort: found[cohort] for cohort in study_tables.ordered(found)}
@@ -155,5 +155,5 @@ def write_pictures(
 def _of_main(path: Path) -> pd.DataFrame:
     """The rows of the published network."""
     rows = files.read_csv(path)
-    with files.as_written(path):
+    with files.expect_schema(path):
         return rows[rows["network"] == MAIN_NETWORK]

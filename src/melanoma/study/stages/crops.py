@@ -150,7 +150,7 @@ def read_overlap(path: Path) -> tuple[pd.DataFrame, str] | None:
         DataError: It is no such report.
     """
     report = files.read_json(path)
-    with files.as_written(path):
+    with files.expect_schema(path):
         if not report["is_trained"]:
             return None
         caption = (
