@@ -202,7 +202,6 @@ BOUNDS: dict[str, tuple[list[Any], list[Any]]] = {
     "train.momentum": ([0, 0.99], [-0.1, 1]),
     "train.label_smoothing": ([0, 0.49], [-0.1, 0.5]),
     "train.mixed_precision": ([True, False], [1, None]),
-    "train.xla": ([True, False], [1, None]),
     "train.deterministic": ([True, False], [1, None]),
     "train.input": (["auto", "host", "device"], ["gpu", None]),
     "train.num_loader_threads": ([0, 4], [-1, 1.5]),

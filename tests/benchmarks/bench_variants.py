@@ -1,7 +1,6 @@
-"""What else may pay: XLA, 16 bits, the other place for warping, JAX, several trainings at once."""
+"""What else may pay: 16 bits, the other place for warping, JAX, several trainings at once."""
 
 import importlib.util
-import os
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from tests.benchmarks.contestants import Answer, Process, Turn, alternate, start
 from tests.benchmarks.rows import Row, Spread, not_measured, ratios
 from tests.benchmarks.sizes import Size
 
-NAMES = {"ours_xla": "XLA on", "ours_mixed": "mixed precision on", "ours_host": "warped on the host"}
+NAMES = {"ours_mixed": "mixed precision on", "ours_host": "warped on the host"}
 AT_ONCE, AT_ONCE_ON_GPU = (2,), (2, 4)
 
 
@@ -21,11 +20,9 @@ def measure_variants(size: Size, folder: Path) -> list[Row]:
     """Ours as it is, and with one switch turned."""
     part = "variants"
     task = _task(size, folder, size.num_images // 2)
-    ways = ["ours", "ours_xla", "ours_mixed"]
+    ways = ["ours", "ours_mixed"]
     if find_gpus():
         ways.append("ours_host")
-    if os.environ.get("KERAS_BACKEND") == "jax":
-        ways.remove("ours_xla")  # JAX always compiles
     with started(KERAS, task | {"ways": ways}) as process:
         speeds = speeds_of(alternate(turns_of(process, ways), max(size.num_rounds - 2, 1)))
         about = process.about

@@ -1,6 +1,6 @@
 """Ways to train with Keras, as contestants: `python -m tests.benchmarks.keras_contestant '{"ways": ...}'`.
 
-Ways: `ours` (packed array, balanced, warped; `ours_xla` and so on with a switch turned), `train` (the
+Ways: `ours` (packed array, balanced, warped; `ours_mixed` and so on with a switch turned), `train` (the
 whole seam, with scores and the best weights kept), three roofs (the same network on an array at hand, neither
 drawn nor warped: fed as numpy, as tf.data of tensors, or by row number from an array that lies with the
 weights), and `folder` and `cached_folder` (see `plain_keras`). A turn is one epoch.
@@ -20,14 +20,14 @@ import numpy as np
 from melanoma import config
 from melanoma.data.packed import Part
 from melanoma.models.builders import build_model
-from melanoma.training import backend, fit, inputs, numerics
+from melanoma.training import backend, batches, compilation, fit
+from melanoma.training.callbacks import StopAtNan
 from melanoma.training.recipe import Arrays, Recipe
 from melanoma.training.resident import ResidentImages
 from tests.benchmarks.contestants import ROOT, Turn, serve
 
 SEED = 1
 SWITCHES: dict[str, dict[str, object]] = {
-    "ours_xla": {"xla": True},
     "ours_mixed": {"mixed_precision": True},
     "ours_host": {"input": "host"},
 }
@@ -50,13 +50,12 @@ def _turn(way: str, task: dict[str, Any]) -> Turn:
     if way == "train":
         return _seam_turn(task, recipe)
     keras.utils.set_random_seed(SEED)
-    with numerics.precision(recipe.train):
+    with compilation.precision(is_mixed=recipe.train.mixed_precision):
         network = build_model(recipe.hyperparameters, recipe.model, image_size=task["image_size"])
         model, fed = WAYS[way](network, task, recipe)
-        rate = recipe.hyperparameters.learning_rate
-        numerics.compile_model(model, recipe.hyperparameters, recipe.train, learning_rate=rate)
+        compilation.compile_model(model, recipe, num_epochs=recipe.train.num_epochs, steps_per_epoch=1)
     clock = _Clock()
-    callbacks = [clock, numerics.StopAtNan()] if way.startswith("ours") else [clock]
+    callbacks = [clock, StopAtNan()] if way.startswith("ours") else [clock]
     num_steps = task.get("num_steps")
 
     def turn() -> dict[str, Any]:
@@ -112,8 +111,8 @@ def _part(task: dict[str, Any]) -> Part:
 
 
 def _ours(network: keras.Model, task: dict[str, Any], recipe: Recipe) -> Fit:
-    model, batches = inputs.prepare(network, _part(task), recipe, seed=SEED)
-    return model, {"x": batches}
+    model, batched = batches.prepare(network, _part(task), recipe, seed=SEED)
+    return model, {"x": batched}
 
 
 def _roof_numpy(network: keras.Model, task: dict[str, Any], recipe: Recipe) -> Fit:
@@ -162,7 +161,6 @@ def _folder(network: keras.Model, task: dict[str, Any], recipe: Recipe, *, is_ca
 
 WAYS: dict[str, Callable[[keras.Model, dict[str, Any], Recipe], Fit]] = {
     "ours": _ours,
-    "ours_xla": _ours,
     "ours_mixed": _ours,
     "ours_host": _ours,
     "roof_numpy": _roof_numpy,

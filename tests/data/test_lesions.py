@@ -94,7 +94,7 @@ def test_each_image_has_a_row_with_its_box_or_why_there_is_none(records):
 
 def test_boxes_around_masks_are_the_same_without_decoding_the_pictures(records, monkeypatch):
     expected = table_of(records)
-    monkeypatch.setattr(lesions.images, "load_square", None)
+    monkeypatch.setattr("melanoma.data.images.load_square", None)
     found = lesions.mask_boxes(
         records[["image_id"]], records, size=32, min_lesion_fraction=0.01, execution=ALONE
     )

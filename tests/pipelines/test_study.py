@@ -111,7 +111,7 @@ def test_a_study_that_is_stopped_goes_on_and_trains_nothing_twice(broken, monkey
     assert statuses == ["FINISHED", "KILLED", "KILLED"]  # the first network, the second one, the parent
     epochs: list[int] = []
     monkeypatch.setattr(fit, "train", real)
-    monkeypatch.setattr(fit._Epochs, "on_epoch_begin", counting(fit._Epochs.on_epoch_begin, epochs))
+    monkeypatch.setattr(fit.EpochScores, "on_epoch_begin", counting(fit.EpochScores.on_epoch_begin, epochs))
     assert run_stage("study") == 0
     assert len(epochs) == 2  # of the second network alone
     assert {run.info.status for run in study_runs()} == {"FINISHED"}

@@ -84,9 +84,9 @@ def test_a_transfer_that_is_stopped_goes_on_and_trains_nothing_twice(two_clinics
         epochs.append(epoch)
         return begin(self, epoch, logs)
 
-    begin = fit._Epochs.on_epoch_begin
+    begin = fit.EpochScores.on_epoch_begin
     monkeypatch.setattr(fit, "train", real)
-    monkeypatch.setattr(fit._Epochs, "on_epoch_begin", counted)
+    monkeypatch.setattr(fit.EpochScores, "on_epoch_begin", counted)
     assert run_stage("transfer") == 0
     assert len(epochs) == 2  # of the second and the third network alone
     assert [run["num_epochs"] for run in results()["runs"]] == [1, 1, 1]

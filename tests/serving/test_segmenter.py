@@ -107,9 +107,13 @@ def packed_as_the_stages_do(paths: list[Path], cutter: Cutter, folder: Path) -> 
     found = np.stack([cutter.segmenter.find_lesion(picture) for picture in pairs.images])
     crop = cutter.crop
     table = lesions.boxes(
-        records["image_id"], found, [None] * len(paths), min_lesion_fraction=crop.min_lesion_fraction
+        records["image_id"],
+        found,
+        [None] * len(paths),
+        crop=crop.kind,
+        min_lesion_fraction=crop.min_lesion_fraction,
+        segmenter_sha256=crop.segmenter_sha256,
     )
-    table = table.assign(crop=crop.kind, segmenter_sha256=crop.segmenter_sha256)
     files.write_parquet(table, folder / "boxes.parquet")
     cutting = lesions.read_cutting(
         folder / "boxes.parquet",

@@ -72,10 +72,13 @@ class Part:
         """Images `(len(positions), size, size, 3)` at `positions` of this part, in memory."""
         return self.images[self.rows[positions]]
 
-    def digest(self) -> str:
-        """Hex digest of pixels, targets and classes; pixels are read only without an `images_digest`."""
+    def digest(self, *, with_classes: bool) -> str:
+        """Hex digest of pixels, targets and optionally classes.
+
+        Pixels are read only where there is no `images_digest`.
+        """
         digest = hashlib.sha256(np.ascontiguousarray(self.targets).tobytes())
-        if self.classes is not None:
+        if with_classes and self.classes is not None:
             digest.update(np.ascontiguousarray(self.classes).tobytes())
         if self.images_digest is not None:
             digest.update(self.images_digest.encode() + np.ascontiguousarray(self.rows).tobytes())
@@ -257,7 +260,7 @@ def pack(
         )
         images_sha256 = _write_images(squares, unfinished / IMAGES, shape=(len(rows), size, size, 3))
         rows[list(INDEX_COLUMNS)].to_parquet(unfinished / INDEX, index=False)
-        digest = _digest(images_sha256, unfinished)
+        digest = _digest(unfinished, images_sha256)
         is_synthetic = bool(rows["is_synthetic"].fillna(True).any())
         manifest: dict[str, Any] = {"digest": digest, "num_images": len(rows), "image_size": size}
         manifest["is_synthetic"] = is_synthetic
@@ -308,7 +311,9 @@ def _write_images(squares: Iterable[np.ndarray | str], path: Path, *, shape: tup
     return digest.hexdigest()
 
 
-def _digest(images_sha256: str, folder: Path) -> str:
+def _digest(folder: Path, images_sha256: str | None = None) -> str:
+    """Digest of a packed cohort; its images are read only where their SHA-256 is not known."""
+    images_sha256 = images_sha256 or sha256_of_file(folder / IMAGES)
     return hashlib.sha256((images_sha256 + sha256_of_file(folder / INDEX)).encode()).hexdigest()
 
 
@@ -328,7 +333,7 @@ def open_packed(folder: Path, *, verified_digest: str | None = None) -> Packed:
         require(folder / name)
     array = _open_images(folder, manifest)
     if verified_digest is None:
-        if _digest(sha256_of_file(folder / IMAGES), folder) != manifest["digest"]:
+        if _digest(folder) != manifest["digest"]:
             raise _unusable(folder, "is not what was packed: its digest differs")
     elif verified_digest != manifest["digest"]:
         raise DataError(f"{folder} was packed again while it was in use. Run `dvc repro` again.")

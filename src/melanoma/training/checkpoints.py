@@ -45,8 +45,9 @@ class State:
 
 def problem_digest(arrays: Arrays, recipe: Recipe, *, num_epochs: int, seed: int) -> str:
     """Hex digest of all that decides how a network comes out."""
+    with_classes = recipe.model.target == "diagnosis"
     problem = {
-        "images": [arrays.train.digest(), arrays.validation.digest()],
+        "images": [part.digest(with_classes=with_classes) for part in (arrays.train, arrays.validation)],
         "hyperparameters": recipe.hyperparameters.model_dump(),
         "model": recipe.model.model_dump(),
         "weights": vgg16_weights.digest(recipe.model.weights)
