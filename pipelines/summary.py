@@ -119,7 +119,7 @@ def _print_next_steps(console: Console, cohort: str, selected: str) -> None:
         ("both networks by seed", f"reports/{cohort}/seeds.json, reports/{cohort}/training/seeds.png"),
         ("compare all runs", "make ui, then http://127.0.0.1:5000"),
         ("serve the model", f"make serve COHORT={cohort}, on port 5001"),
-        ("run on real images", "README.md, section 'The real run'"),
+        ("run on real images", "README.md, section 'Real data'"),
     ):
         console.print(f"  {what + ':':<25}{where}", soft_wrap=True, highlight=False)
 
