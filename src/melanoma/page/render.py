@@ -1,7 +1,7 @@
-"""The page itself: all that was gathered, put into the template, as one text.
+"""The HTML report: all results rendered into the template as one self-contained text.
 
-The policy in its head lets the browser run and load nothing but what the page holds: even if a report's text
-got past the escaping, it could not act.
+The content security policy in its head lets the browser run and load nothing but what the file holds: even a
+report's text that got past the escaping could not act.
 """
 
 import base64
@@ -15,11 +15,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from melanoma.errors import DataError
-from melanoma.page import drawing, results
+from melanoma.page import results
 from melanoma.page.charts import SIDE
+from melanoma.page.graph import Node, layers
 from melanoma.page.markup import Document
 from melanoma.page.registered import Model
-from melanoma.page.stages import Stage
 from melanoma.page.study import Part
 from melanoma.page.tables import Table, make
 from melanoma.schema import NOT_A_DEVICE
@@ -31,54 +31,59 @@ SECTIONS = {
     "data": "Data",
     "pipeline": "The pipeline",
     "registry": "Registered models",
-    "again": "How to make it again",
+    "reproduce": "How to reproduce it",
+    "missing": "Missing files",
 }
-LOOP_IN_WORDS = {
-    "": "once",
-    "run.datasets": "each dataset",
-    "run.cohorts": "each cohort",
-    "run.study": "study cohorts",
-}
+LOOP_IN_WORDS = {"": "once", "run.datasets": "each dataset", "run.cohorts": "each cohort"}
 MEGABYTE = 1_000_000
 
 
 @dataclass(frozen=True)
-class Contents:
-    """All that the page shows.
+class Origin:
+    """Where results come from: all that the page shows beside the result files.
 
     Attributes:
-        drawn_at: In words, UTC.
-        stages: Of the graph, each after those that it needs.
-        headlines: Of the active cohorts, see `evaluation.headline`.
-        models: By active cohort; None where the registry has none.
-        cards: Data cards by active dataset.
-        study_cohorts: Cohorts of the study; none where it is off.
-        study_folder: Where it leaves its results.
-        parts: Of the study.
-        commands: That make it again.
-        git_commit: Of the working tree.
-        is_dirty: Whether it had changes that were not committed.
+        note: What the results are, in a sentence.
+        drawn_at: Date and time, UTC.
+        git_commit: Commit of the working tree.
+        is_dirty: Whether the working tree had uncommitted changes.
+        commands: Shell commands that reproduce the results.
         raw_digests: DVC's hash of the raw images by dataset.
-        missing: What should be there and is not, a line each.
+        graph: Stages, each after those that it needs.
+        models: Registered model by cohort; None where the registry has none.
     """
 
+    note: str
     drawn_at: str
-    stages: Sequence[Stage]
-    headlines: Sequence[Mapping[str, Any]]
-    models: Mapping[str, Model | None]
-    cards: Mapping[str, Document]
-    study_cohorts: Sequence[str]
-    study_folder: str
-    parts: Sequence[Part]
-    commands: str
     git_commit: str
     is_dirty: bool
+    commands: str
     raw_digests: Mapping[str, str]
+    graph: Sequence[Node]
+    models: Mapping[str, Model | None]
+
+
+@dataclass(frozen=True)
+class Contents:
+    """Everything that the page shows.
+
+    Attributes:
+        origin: Where the results come from.
+        headlines: Results by cohort, see `evaluation.headline`.
+        cards: Data cards by dataset.
+        study: Parts of the study; empty where it is not shown.
+        missing: Missing files, a line each.
+    """
+
+    origin: Origin
+    headlines: Sequence[Mapping[str, Any]]
+    cards: Mapping[str, Document]
+    study: Sequence[Part]
     missing: Sequence[str]
 
 
-def write(contents: Contents, *, max_megabytes: float) -> str:
-    """The page.
+def render(contents: Contents, *, max_megabytes: float) -> str:
+    """The HTML report.
 
     Raises:
         DataError: It is larger than `max_megabytes` (of a million bytes).
@@ -88,8 +93,7 @@ def write(contents: Contents, *, max_megabytes: float) -> str:
     if size > max_megabytes:
         raise DataError(
             f"The page would have {size:.2f} megabytes, more than page.max_megabytes {max_megabytes:g}. "
-            f"Leave fewer or smaller pictures in {contents.study_folder}, lower page.max_picture_width, "
-            "or raise the bound."
+            "Remove figures, lower page.max_picture_width, or raise the limit."
         )
     return page
 
@@ -102,34 +106,29 @@ def _render(contents: Contents) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["runs_for"] = lambda stage: LOOP_IN_WORDS.get(stage.loop, stage.loop)
+    environment.filters["runs_for"] = lambda node: LOOP_IN_WORDS.get(node.loop, node.loop)
     style, script = _asset("page.css"), _asset("page.js")
-    cohorts = [headline["cohort"] for headline in contents.headlines]
-    shown = SECTIONS | ({"missing": "What is not here"} if contents.missing else {})
+    origin, headlines = contents.origin, contents.headlines
+    absent = {name for name in ("study", "missing") if not getattr(contents, name)}
     return environment.get_template("index.html.j2").render(
         style=Markup(style),  # noqa: S704 our own file
         style_hash=_csp_hash(style),
         script=Markup(script),  # noqa: S704 our own file
         script_hash=_csp_hash(script),
         not_a_device=NOT_A_DEVICE,
-        sections=list(shown.items()),
-        drawn_at=contents.drawn_at,
-        cohorts=cohorts,
-        synthetic=[found["cohort"] for found in contents.headlines if found["is_synthetic"]],
-        overview=results.overview(contents.headlines) if len(contents.headlines) > 1 else None,
-        results=[results.describe(headline) for headline in contents.headlines],
+        sections=[item for item in SECTIONS.items() if item[0] not in absent],
+        origin=origin,
+        cohorts=[headline["cohort"] for headline in headlines],
+        synthetic=[found["cohort"] for found in headlines if found["is_synthetic"]],
+        overview=results.overview(headlines) if len(headlines) > 1 else None,
+        results=[results.describe(headline) for headline in headlines],
         side=SIDE,
-        study_cohorts=contents.study_cohorts,
-        study_folder=contents.study_folder,
-        parts_of_study=contents.parts,
+        study=contents.study,
         cards=contents.cards,
-        drawing=drawing.draw(contents.stages),
-        box_height=drawing.BOX_HEIGHT,
-        stages=_stages_table(contents.stages),
-        models={cohort: _model_view(model) for cohort, model in contents.models.items()},
-        commands=contents.commands,
-        origins=_origins_table(contents),
-        is_dirty=contents.is_dirty,
+        layers=layers(origin.graph),
+        stages=_stages_table(origin.graph),
+        models={cohort: _model_view(model) for cohort, model in origin.models.items()},
+        sources=_sources_table(contents),
         missing=contents.missing,
     )
 
@@ -139,27 +138,16 @@ def _asset(name: str) -> str:
 
 
 def _csp_hash(text: str) -> str:
-    """By which the browser knows the one script and the one style that may act."""
+    """The hash by which the content security policy admits the script and the style."""
     return f"sha256-{base64.b64encode(hashlib.sha256(text.encode('utf-8')).digest()).decode('ascii')}"
 
 
-def _stages_table(stages: Sequence[Stage]) -> Table:
+def _stages_table(graph: Sequence[Node]) -> Table:
     rows = [
-        [
-            stage.name,
-            stage.does,
-            _runs_now(stage),
-            ", ".join(stage.after) or "-",
-        ]
-        for stage in stages
+        [node.name, node.does, ", ".join(node.items) if node.loop else "once", ", ".join(node.after) or "-"]
+        for node in graph
     ]
-    return make("Stages in the order of the graph", ["stage", "what it does", "runs", "follows"], rows)
-
-
-def _runs_now(stage: Stage) -> str:
-    if not stage.loop:
-        return "once"
-    return f"for {', '.join(stage.items)}" if stage.items else f"off ({stage.loop} is empty)"
+    return make("Stages in the order of the graph", ["stage", "what it does", "runs for", "follows"], rows)
 
 
 def _model_view(model: Model | None) -> dict[str, Any] | None:
@@ -203,9 +191,9 @@ def _model_view(model: Model | None) -> dict[str, Any] | None:
     }
 
 
-def _origins_table(contents: Contents) -> Table:
-    rows = [["code of this page", "git commit", contents.git_commit]]
-    for dataset, digest in contents.raw_digests.items():
+def _sources_table(contents: Contents) -> Table:
+    rows = [["code of this page", "git commit", contents.origin.git_commit]]
+    for dataset, digest in contents.origin.raw_digests.items():
         rows.append([f"raw images of {dataset}", "md5 by DVC", digest])
     for found in contents.headlines:
         rows.append([f"packed images of {found['cohort']}", "sha256 of the data", found["data_digest"]])
@@ -213,4 +201,4 @@ def _origins_table(contents: Contents) -> Table:
             [f"{model} of {found['cohort']}", "MLflow run", run_id]
             for model, run_id in found["run_ids"].items()
         ]
-    return make("What it was made from", ["what", "kind", "digest or id"], rows)
+    return make("Code, data and runs behind the results", ["what", "kind", "digest or id"], rows)

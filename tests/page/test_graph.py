@@ -3,16 +3,16 @@ from typing import Any
 import pytest
 
 from melanoma import config
-from melanoma.page.stages import Stage, read_stages
+from melanoma.page.graph import Node, layers, read_graph
 from tests.imports import ROOT
 
-ACTIVE = {"run.datasets": ["ph2"], "run.cohorts": ["ph2"], "run.study": []}
+ACTIVE = {"run.datasets": ["ph2"], "run.cohorts": ["ph2"]}
 KNOWN = ["isic", "ph2"]
 
 
-def read(stages: dict, **options) -> dict[str, Stage]:
+def read(stages: dict, **options) -> dict[str, Node]:
     settings: dict[str, Any] = {"active": ACTIVE, "known": KNOWN, "root": ROOT} | options
-    return {stage.name: stage for stage in read_stages({"stages": stages}, **settings)}
+    return {stage.name: stage for stage in read_graph({"stages": stages}, **settings)}
 
 
 def test_a_stage_follows_those_whose_outputs_it_needs_directly():
@@ -50,25 +50,38 @@ def test_an_item_stands_for_datasets_and_cohorts_and_for_no_other_folder(out, de
     assert found["b"].after == (("a",) if meets else ())
 
 
-def test_a_loop_runs_for_its_active_items_and_is_off_without():
+def test_the_outputs_of_a_loop_are_those_of_its_active_items():
     body = {"cmd": "x", "outs": ["reports/${item}.json"]}
     found = read(
         {
-            "on": {"foreach": "${run.cohorts}", "do": body},
-            "off": {"foreach": "${run.study}", "do": body},
+            "loop": {"foreach": "${run.cohorts}", "do": body},
             "plain": {"cmd": "x", "outs": ["reports/all.json"]},
         }
     )
-    assert {name: stage.is_active for name, stage in found.items()} == {
-        "on": True,
-        "off": False,
-        "plain": True,
-    }
-    assert {name: stage.expand(stage.writes[0]) for name, stage in found.items()} == {
-        "on": ["reports/ph2.json"],
-        "off": [],
+    assert {name: node.outputs for name, node in found.items()} == {
+        "loop": ["reports/ph2.json"],
         "plain": ["reports/all.json"],
     }
+
+
+def test_a_file_of_parameters_that_a_stage_writes_comes_before_those_that_read_it():
+    found = read(
+        {
+            "b": {"cmd": "b", "params": ["b", {"code.json": ["b"]}]},
+            "a": {"cmd": "a", "outs": ["code.json"]},
+        }
+    )
+    assert found["b"].after == ("a",)
+
+
+def test_each_stage_lies_in_the_row_below_all_that_it_needs():
+    def node(name: str, *after: str) -> Node:
+        return Node(name, "", (), "", after, ())
+
+    diamond = [node("a"), node("b", "a"), node("c", "a"), node("d", "b", "c"), node("e", "a", "d")]
+    rows = [[found.name for found in row] for row in layers(diamond)]
+    assert rows == [["a"], ["b", "c"], ["d"], ["e"]]
+    assert layers([]) == []
 
 
 def test_a_stage_says_what_its_script_says_of_itself(tmp_path):
@@ -82,9 +95,9 @@ def test_a_stage_says_what_its_script_says_of_itself(tmp_path):
 
 def test_the_projects_own_graph_is_read_whole_and_the_page_is_last(params):
     definition = config.read_yaml(ROOT / "dvc.yaml")
-    found = read_stages(
+    found = read_graph(
         definition,
-        active={"run.datasets": ["sample"], "run.cohorts": ["sample"], "run.study": []},
+        active={"run.datasets": ["sample"], "run.cohorts": ["sample"]},
         known=sorted({*params.ingest, *params.cohorts}),
         root=ROOT,
     )
@@ -95,4 +108,3 @@ def test_the_projects_own_graph_is_read_whole_and_the_page_is_last(params):
     assert {"card", "promote"} <= set(by_name["page"].after)
     assert "validate" in by_name["assign"].after
     assert all(stage.does for stage in found)
-    assert not by_name["study"].is_active
