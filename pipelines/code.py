@@ -13,7 +13,7 @@ from melanoma.errors import ConfigError
 from melanoma.stages import code
 from pipelines import _cli
 
-GRAPHS = (Path("dvc.yaml"),)
+GRAPHS = (Path("dvc.yaml"), Path("pipelines/study/dvc.yaml"))
 PACKAGES = {"melanoma": Path("src/melanoma"), "pipelines": Path("pipelines")}
 LOCK = Path("requirements.lock")
 

@@ -36,7 +36,17 @@ NOT_A_STAGE = {  # run by people; see MLproject
     "summary",
     "trace",
 }
-FITTING = {"segment", "tune", "train", "protocols", "diagnosis", "crops", "transfer"}  # networks
+# Networks are fitted or run.
+FITTING = {
+    "segment",
+    "tune",
+    "train",
+    "protocols",
+    "diagnosis",
+    "crops",
+    "transfer",
+    "resplit",
+}
 NOT_A_SCRIPT = {"main", "experiment"}  # entry points that are commands of DVC
 SHARED_SECTIONS = {"run", "cohorts", "execution", "fetch", "augment", "baseline", "model", "serve", "study"}
 

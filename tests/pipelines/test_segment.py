@@ -85,7 +85,6 @@ def trained(workspace, tmp_path_factory):
                 "num_bootstrap_draws": 200,
             },
             pack={"crop": "unet"},
-            run={"study": []},  # is of whole pictures
         )
         assert run_stage("segment") == 0
         assert run_stage("pack") == 0

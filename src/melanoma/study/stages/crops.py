@@ -35,7 +35,7 @@ class Stage(runs.Stage):
 
     def arms(self) -> Iterator[Arm]:
         """All networks; those of the first seed first, so that an unfinished comparison shows each crop."""
-        params, settings = self.params, self.params.crops
+        params, settings = self.params, self.params.study.crops
         for seed in settings.seeds:
             for crop, data in self.data.items():
                 yield Arm(
@@ -63,7 +63,7 @@ class Stage(runs.Stage):
 def find_cuttings(boxes: Path, params: Params, image_ids: pd.Series) -> dict[str, Cutting | None]:
     """What is cut out under each of `crops.kinds` that cuts anything; no `unet` where none is trained."""
     found: dict[str, Cutting | None] = {}
-    for kind in params.crops.kinds:
+    for kind in params.study.crops.kinds:
         if kind == crops.UNET and not params.segment.train:
             continue
         cutting = lesions.read_cutting(
@@ -107,7 +107,7 @@ def num_whole(index: pd.DataFrame, cutting: Cutting | None) -> dict[str, int]:
 
 def summarize(stage: Stage, outcome: Outcome) -> dict[str, Any]:
     """What the results file of the cohort holds."""
-    settings, predictions = stage.params.crops, outcome.predictions
+    settings, predictions = stage.params.study.crops, outcome.predictions
     compared = crop_results.compare(predictions, Draws(settings.num_bootstrap_draws, settings.seed))
     for crop, entry in compared.items():
         entry["data_digest"] = stage.data[crop].digest

@@ -1,6 +1,6 @@
 """Stage `resplit`: does this test side flatter? Simple methods on many other splits of the same images.
 
-Run by `make study`, or by `dvc repro resplit` where params.yaml: run.study names cohorts. Reads params.yaml
+Run by `make study`, or by `dvc repro pipelines/study/dvc.yaml:resplit`. Reads params.yaml
 sections `resplit`, `assign`, `audit`, `execution`, `model`, `augment` and `train`.
 """
 
@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _measure(cohort: str, params: Params, data: Packed, found: Hyperparameters) -> dict[str, Any]:
-    settings, methods = params.resplit, {}
+    settings, methods = params.study.resplit, {}
     fractions = splits.fractions_of(params.assign)
     seeds = resplit_results.other_seeds(
         data.index, seed=settings.seed, num=settings.num_splits, fractions=fractions
@@ -96,7 +96,7 @@ def _write(args: argparse.Namespace, params: Params, data: Packed, results: dict
     with files.atomic_folder(args.figures) as folder:
         files.write_csv(resplit_results.table(results), folder / "resplit.csv")
         figure = resplit_results.figure(results, title=f"other splits of {args.cohort}", note=note)
-        figure.savefig(folder / "resplit.png", dpi=params.resplit.dots_per_inch)
+        figure.savefig(folder / "resplit.png", dpi=params.study.resplit.dots_per_inch)
         files.write_json(resplit_results.captions(results), folder / "captions.json")
     files.write_json(results, args.out)
 

@@ -1,10 +1,11 @@
 import json
+from pathlib import Path
 
 from tests.pipelines.workspace import run_stage
 
 
-def test_the_published_figures_are_written_with_their_checks(workspace):
-    written = json.loads((workspace / "reports/study/results/paper.json").read_text())
+def test_the_published_figures_are_written_with_their_checks(at_workspace):
+    written = json.loads(Path("reports/study/results/paper.json").read_text())
     assert written["published"]["table_2"]["ph2"]["accuracy"] == 0.925
     assert {entry["agrees"] for entry in written["checks"]} == {True, False}
     assert written["fitting_counts"]["joint"] == []

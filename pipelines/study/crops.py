@@ -1,6 +1,6 @@
 """Stage `crops`: does it help to cut out the lesion first? The baseline on whole pictures and on crops.
 
-Run by `make study`, or by `dvc repro crops` where params.yaml: run.study names cohorts; a killed one goes on
+Run by `make study`, or by `dvc repro pipelines/study/dvc.yaml:crops`; a killed one goes on
 where it stopped. Reads params.yaml sections `crops`, `cohorts`, `pack`, `segment`, `baseline`, `model`,
 `augment`, `train` and `execution`.
 """

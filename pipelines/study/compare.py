@@ -21,7 +21,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
     args = parser.parse_args(argv)
 
-    settings = config.load(args.params).compare
+    settings = config.load(args.params).study.compare
     checked = compare.read_published(args.results)
     results = compare.read_results(args.results, checked)
     with files.atomic_folder(args.out) as folder:

@@ -22,7 +22,9 @@ def two_clinics(broken):
     is_first = records["image_id"].rank() <= len(records) / 2
     records["source_collection"] = is_first.map({True: "here", False: "there"}).astype("string")
     records.to_parquet(ACCEPTED)
-    change_params(broken / "params.yaml", transfer={"num_seeds": {"baseline": 2}, "min_groups": 1})
+    change_params(
+        broken / "params.yaml", **{"study.transfer": {"num_seeds": {"baseline": 2}, "min_groups": 1}}
+    )
     return set(records.loc[is_first, "image_id"])
 
 
@@ -46,7 +48,7 @@ def test_each_source_is_left_out_and_tested_by_networks_that_never_saw_it(two_cl
     )
     assert here["networks"]["baseline"]["unseen"]["low"] is not None
     assert here["networks"]["baseline"]["gap"]["value"] is not None
-    scored = pd.read_parquet("data/transfer/sample.parquet")
+    scored = pd.read_parquet("data/study/transfer/sample.parquet")
     assert scored.groupby(["left_out", "seed"]).ngroups == 3 * 2
     assert set(scored.loc[scored["left_out"] == "collection here", "image_id"]) <= two_clinics
     captions = json.loads((OUT / "sample" / "captions.json").read_text())
@@ -76,7 +78,7 @@ def test_a_transfer_that_is_stopped_goes_on_and_trains_nothing_twice(two_clinics
         return real(*args, **kwargs)
 
     monkeypatch.setattr(fit, "train", stop_at_the_second)
-    change_params(Path("params.yaml"), transfer={"num_seeds": {"baseline": 1}})
+    change_params(Path("params.yaml"), **{"study.transfer": {"num_seeds": {"baseline": 1}}})
     assert run_stage("transfer") == 130
     epochs: list[int] = []
 
@@ -104,10 +106,10 @@ def test_whatever_collections_are_called_they_are_left_out_and_nothing_leads_els
     hostile = "x/../../../../escaped/y"
     name_collections(hostile, "nothing")
     before = {path for path in Path().rglob("*") if "checkpoints" not in path.parts}
-    change_params(Path("params.yaml"), transfer={"num_seeds": {"baseline": 1}})
+    change_params(Path("params.yaml"), **{"study.transfer": {"num_seeds": {"baseline": 1}}})
     assert run_stage("transfer") == 0
     assert [row["source"] for row in results()["sources"]] == ["nothing", hostile]
-    scored = pd.read_parquet("data/transfer/sample.parquet")
+    scored = pd.read_parquet("data/study/transfer/sample.parquet")
     assert set(scored["left_out"]) == {"nothing", "collection nothing", f"collection {hostile}"}
     made = {path for path in Path().rglob("*") if "checkpoints" not in path.parts} - before
     assert not [path for path in made if "escaped" in path.parts]

@@ -6,25 +6,13 @@ import pytest
 
 from melanoma import files, tracking
 from melanoma.files import read_json
-from tests.pipelines.workspace import change_params, copy, inside, run_stage
+from tests.pipelines.workspace import change_params, run_stage
 
 RESULTS, FOLDER = Path("reports/study/crops/sample.json"), Path("reports/study/crops/sample")
-PREDICTIONS = Path("data/crops/sample.parquet")
+PREDICTIONS = Path("data/study/crops/sample.parquet")
 
 
-@pytest.fixture(scope="module")
-def compared(workspace, tmp_path_factory):
-    """A copy of the workspace with a comparison of two networks of each kind; read only."""
-    folder = copy(workspace, tmp_path_factory.mktemp("compared") / "copy")
-    with inside(folder):
-        change_params(
-            Path("params.yaml"), crops={"num_epochs": 1, "num_seeds": 2, "num_bootstrap_draws": 200}
-        )
-        assert run_stage("crops") == 0
-        yield folder
-
-
-def test_every_network_scores_the_same_test_images(compared):
+def test_every_network_scores_the_same_test_images(at_workspace):
     predictions = files.read_parquet(PREDICTIONS)
     split = pd.read_csv("data/splits/sample.csv")
     test = split.loc[split["split"] == "test", "image_id"].tolist()
@@ -33,7 +21,7 @@ def test_every_network_scores_the_same_test_images(compared):
     assert predictions["probability"].between(0, 1).all()
 
 
-def test_the_results_say_what_was_compared_and_what_was_not(compared):
+def test_the_results_say_what_was_compared_and_what_was_not(at_workspace):
     results = read_json(RESULTS)
     assert list(results["crops"]) == ["none", "mask"]
     assert results["not_compared"] == ["unet"]  # segment.train is false
@@ -44,7 +32,7 @@ def test_the_results_say_what_was_compared_and_what_was_not(compared):
     assert set(results["crops"]["mask"]["minus_none"]["auc_roc"]) == {"value", "low", "high"}
 
 
-def test_each_network_has_its_run_under_one_parent_and_can_be_searched(compared):
+def test_each_network_has_its_run_under_one_parent_and_can_be_searched(at_workspace):
     results = read_json(RESULTS)
     runs = [tracking.read_run(run["run_id"]) for entry in results["crops"].values() for run in entry["runs"]]
     assert len(runs) == 4
@@ -56,7 +44,7 @@ def test_each_network_has_its_run_under_one_parent_and_can_be_searched(compared)
     assert not list(Path("data/checkpoints").glob("crops-*"))
 
 
-def test_tables_and_figure_have_captions_that_call_synthetic_images_so(compared):
+def test_tables_and_figure_have_captions_that_call_synthetic_images_so(at_workspace):
     captions = json.loads((FOLDER / "captions.json").read_text())
     assert set(captions) == {"crops.csv", "crops.png"}
     assert {path.name for path in FOLDER.iterdir()} == {*captions, "captions.json"}
@@ -71,7 +59,7 @@ def test_tables_and_figure_have_captions_that_call_synthetic_images_so(compared)
 
 @pytest.fixture
 def uncompared(broken):
-    change_params(Path("params.yaml"), crops={"num_epochs": 1, "num_seeds": 1, "num_bootstrap_draws": 100})
+    change_params(Path("params.yaml"), **{"study.crops": {"num_seeds": 1, "num_bootstrap_draws": 100}})
     return broken
 
 

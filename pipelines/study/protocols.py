@@ -1,6 +1,6 @@
-"""Stage `study`: the paper, rebuilt: networks under its own protocol and under one without leakage.
+"""Stage `protocols`: the paper, rebuilt: networks under its own protocol and under one without leakage.
 
-Run by `make study`, or by `dvc repro study` where params.yaml: run.study names cohorts; a killed one goes on
+Run by `make study`, or by `dvc repro pipelines/study/dvc.yaml:study`; a killed one goes on
 where it stopped. Reads params.yaml sections `study`, `baseline`, `model`, `augment`, `assign` and `train`.
 """
 

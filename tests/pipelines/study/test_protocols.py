@@ -56,7 +56,7 @@ def test_the_test_of_the_paper_is_balanced_and_leaks_and_ours_does_not(at_worksp
 
 
 def test_the_leak_free_test_is_the_test_of_the_platform(at_workspace):
-    predictions = pd.read_parquet("data/study/sample.parquet")
+    predictions = pd.read_parquet("data/study/protocols/sample.parquet")
     tested = predictions[(predictions["protocol"] == "leak_free") & (predictions["view"] == "test")]
     splits = pd.read_csv("data/splits/sample.csv")
     expected = splits.loc[splits["split"] == "test", "image_id"]
@@ -66,12 +66,12 @@ def test_the_leak_free_test_is_the_test_of_the_platform(at_workspace):
 def test_each_network_is_one_run_under_one_parent_and_is_found_by_its_protocol(at_workspace):
     runs = study_runs()
     [parent] = [run for run in runs if run.data.tags.get("study") == "paper"]
-    children = [run for run in runs if run.data.tags.get("stage") == "study"]
+    children = [run for run in runs if run.data.tags.get("stage") == "protocols"]
     assert len(children) == 2 * 2 * 2
     assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parent.info.run_id}
     assert {run.info.status for run in runs} == {"FINISHED"}
     store, experiment = tracking.client(), parent.info.experiment_id
-    found = store.search_runs([experiment], "tags.protocol = 'leak_free' and tags.stage = 'study'")
+    found = store.search_runs([experiment], "tags.protocol = 'leak_free' and tags.stage = 'protocols'")
     assert len(found) == 4
     assert {"test_auc_roc", "best_val_auc_roc", "val_loss"} <= set(found[0].data.metrics)
     assert {"learning_rate", "depth", "data_digest"} <= set(found[0].data.params)
@@ -85,13 +85,18 @@ def test_history_and_curves_are_of_every_network(at_workspace):
 
 
 def test_nothing_is_left_of_checkpoints(at_workspace):
-    assert not Path("data/checkpoints/study-sample").exists()
+    assert not Path("data/checkpoints/protocols-sample").exists()
 
 
 def test_a_study_that_is_stopped_goes_on_and_trains_nothing_twice(broken, monkeypatch):
     change_params(
         broken / "params.yaml",
-        study={"num_seeds": 1, "networks": {"sample": [{"family": "conv_blocks", "depth": 1}]}},
+        **{
+            "study.protocols": {
+                "num_seeds": 1,
+                "networks": {"sample": [{"family": "conv_blocks", "depth": 1}]},
+            }
+        },
     )
     shutil.rmtree("reports/study", ignore_errors=True)
     from melanoma.training import fit
@@ -105,14 +110,14 @@ def test_a_study_that_is_stopped_goes_on_and_trains_nothing_twice(broken, monkey
         return real(*args, **kwargs)
 
     monkeypatch.setattr(fit, "train", stop_at_the_second)
-    assert run_stage("study") == 130
+    assert run_stage("protocols") == 130
     assert not RESULTS.exists()
     statuses = sorted(run.info.status for run in study_runs())
     assert statuses == ["FINISHED", "KILLED", "KILLED"]  # the first network, the second one, the parent
     epochs: list[int] = []
     monkeypatch.setattr(fit, "train", real)
     monkeypatch.setattr(fit._Epochs, "on_epoch_begin", counting(fit._Epochs.on_epoch_begin, epochs))
-    assert run_stage("study") == 0
+    assert run_stage("protocols") == 0
     assert len(epochs) == 2  # of the second network alone
     assert {run.info.status for run in study_runs()} == {"FINISHED"}
     assert len(study_runs()) == 3
@@ -127,8 +132,7 @@ def counting(method, calls: list):
 
 
 def test_a_cohort_without_networks_is_refused_before_anything_is_trained(broken, capsys):
-    change_params(
-        broken / "params.yaml", study={"networks": {"isic": [{"family": "conv_blocks", "depth": 3}]}}
-    )
-    assert run_stage("study") == 1
-    assert "run.study names ['sample']; known are ['isic']" in capsys.readouterr().err
+    networks = {"isic": [{"family": "conv_blocks", "depth": 3}]}
+    change_params(broken / "params.yaml", **{"study.protocols": {"networks": networks}})
+    assert run_stage("protocols") == 1
+    assert "study.cohorts names ['sample']; known are ['isic']" in capsys.readouterr().err

@@ -19,7 +19,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
 
     figures = paper_figures.load()
-    checked = paper_figures.check(figures, tolerance=config.load(args.params).paper.tolerance)
+    checked = paper_figures.check(figures, tolerance=config.load(args.params).study.paper.tolerance)
     files.write_json({"published": figures} | checked, args.out)
     agreeing = sum(entry["agrees"] for entry in checked["checks"])
     _cli.say("paper", f"{agreeing} of {len(checked['checks'])} published figures agree with each other")

@@ -1,6 +1,6 @@
 """Stage `diagnosis`: several classes instead of two, and whether the melanoma score gains by it.
 
-Run by `make study`, or by `dvc repro diagnosis` where params.yaml: run.study names cohorts; a killed one goes
+Run by `make study`, or by `dvc repro pipelines/study/dvc.yaml:diagnosis`; a killed one goes
 on where it stopped. Reads params.yaml sections `diagnosis`, `baseline`, `model`, `augment`, `train` and
 `evaluate`.
 """

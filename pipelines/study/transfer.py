@@ -1,6 +1,6 @@
 """Stage `transfer`: leave one source out: networks tested on a clinic or collection that they never saw.
 
-Run by `dvc repro transfer` where params.yaml: run.study names cohorts; a killed one goes on where it stopped.
+Run by `make study`, or by `dvc repro pipelines/study/dvc.yaml:transfer`; a killed one goes on where it stopped.
 Reads params.yaml sections `transfer`, `cohorts`, `baseline`, `model`, `augment`, `train` and `audit`.
 """
 
@@ -49,7 +49,7 @@ def _write(args: argparse.Namespace, stage: transfer.Stage, results: dict[str, A
         files.write_csv(transfer_results.better(results), folder / "better.csv")
         files.write_csv(transfer_results.table(rows), folder / "transfer.csv")
         figure = transfer_results.figure(rows, title=f"sources left out of {args.cohort}", note=note)
-        figure.savefig(folder / "transfer.png", dpi=stage.params.transfer.dots_per_inch)
+        figure.savefig(folder / "transfer.png", dpi=stage.params.study.transfer.dots_per_inch)
         files.write_json(transfer_results.captions(results), folder / "captions.json")
 
 
