@@ -1,4 +1,4 @@
-"""Which images must stay together: all that one lesion, one patient or copies of one picture connect."""
+"""Which images must stay together: those of one lesion, those of one patient, and copies of one picture."""
 
 from collections.abc import Sequence
 
@@ -17,16 +17,16 @@ SAME_GROUP_BEFORE = "same group before"
 
 
 def relate(known: pd.DataFrame, copies: pd.DataFrame, earlier: pd.DataFrame) -> pd.DataFrame:
-    """All pairs that must stay on one side, with their reasons.
+    """All pairs of images that must stay in one split, with their reasons.
 
     Args:
-        known: Of all images that are accepted or ever were; columns `image_id`, `dataset`, `lesion_id`,
-            `patient_id`, `sha256`. Ids of lesions and patients count within their dataset; blanks relate
-            nothing.
-        copies: Columns `schema.PAIR_COLUMNS`. They may name images that are not accepted: two copies of
-            a quarantined image are related through it.
-        earlier: Columns `image_id`, `group_id` of images of which nothing else is known now, because
-            their dataset is switched off, and of those that were in their groups.
+        known: All images that are accepted or ever were; columns `image_id`, `dataset`, `lesion_id`,
+            `patient_id`, `sha256`. Ids of lesions and patients are unique within their dataset only. A
+            missing id relates nothing.
+        copies: Pairs of copies, columns `schema.PAIR_COLUMNS`. They may name images that are not accepted:
+            two copies of a quarantined image are related through it.
+        earlier: Groups of an earlier assignment, columns `image_id` and `group_id`. Needed for groups with
+            images of inactive datasets, of which nothing else is known now.
 
     Returns:
         Columns `schema.PAIR_COLUMNS`, in order; a pair may have several reasons.
@@ -46,7 +46,7 @@ def relate(known: pd.DataFrame, copies: pd.DataFrame, earlier: pd.DataFrame) -> 
 
 
 def _chain(image_ids: pd.Series, keys: pd.Series, reason: str) -> pd.DataFrame:
-    """Each image paired with the first one of the same key; missing keys pair nothing."""
+    """Pair each image with the first one that has the same key; a missing key pairs nothing."""
     table = pd.DataFrame({"image_id": image_ids, "key": keys}).dropna()
     first = table.groupby("key")["image_id"].transform("min")
     pairs = pd.DataFrame({"image_id": first, "other_image_id": table["image_id"], "reason": reason})
@@ -54,16 +54,16 @@ def _chain(image_ids: pd.Series, keys: pd.Series, reason: str) -> pd.DataFrame:
 
 
 def group_ids(image_ids: Sequence[str], relations: pd.DataFrame) -> dict[str, str]:
-    """The group of each image: everything that relations connect, directly or through others.
+    """The group of each image: all images that relations connect, directly or through others.
 
     Args:
-        image_ids: Each once, in any order.
-        relations: Columns `schema.PAIR_COLUMNS`; images that are not in `image_ids` connect, but have
-            no group of their own.
+        image_ids: Image ids without repetition, in any order.
+        relations: Related pairs, columns `schema.PAIR_COLUMNS`. Images that are not in `image_ids` connect
+            others, but get no group.
 
     Returns:
-        The group's name by image: that of its first image in `image_ids`, so that it does not depend on
-        which other images there are.
+        Group name by image id. A group is named after the first of its `image_ids` in alphabetical order,
+        so its name does not depend on other groups.
     """
     one, other = relations["image_id"], relations["other_image_id"]
     ids = sorted({*image_ids, *one, *other})
@@ -77,39 +77,39 @@ def group_ids(image_ids: Sequence[str], relations: pd.DataFrame) -> dict[str, st
     return dict(zip(members, names, strict=True))
 
 
-def require_like_labels(accepted: pd.DataFrame, copies: pd.DataFrame) -> None:
-    """Copies of one picture must carry one label.
+def require_equal_labels(accepted: pd.DataFrame, copies: pd.DataFrame) -> None:
+    """Refuse copies of one picture that have different labels.
 
     Args:
-        accepted: Columns `image_id`, `target`, `path`.
-        copies: Columns `schema.PAIR_COLUMNS`; of pairs with images that are not accepted, only what
-            identical pictures tell of accepted ones counts.
+        accepted: Accepted images, columns `image_id`, `target`, `path`.
+        copies: Pairs of copies, columns `schema.PAIR_COLUMNS`. An image that is not accepted counts only
+            where an accepted one is identical to it.
 
     Raises:
-        DataError: Some do not; names both files of the first five pairs.
+        DataError: Names both files of the first five pairs.
     """
     pairs = _between_accepted(accepted["image_id"], copies)
     by_id = accepted.set_index("image_id")
     target, path = by_id["target"], by_id["path"]
-    is_unlike = target.loc[pairs["image_id"]].to_numpy() != target.loc[pairs["other_image_id"]].to_numpy()
-    if is_unlike.any():
+    differs = target.loc[pairs["image_id"]].to_numpy() != target.loc[pairs["other_image_id"]].to_numpy()
+    if differs.any():
         names = [
             f"{path[pair.image_id]} ({target[pair.image_id]}) and "
             f"{path[pair.other_image_id]} ({target[pair.other_image_id]}): {pair.reason}"
-            for pair in pairs[is_unlike].itertuples()
+            for pair in pairs[differs].itertuples()
         ]
         raise DataError(
-            f"{len(names)} pairs of copies have unlike labels, so at least one label is wrong: "
+            f"{len(names)} pairs of copies have different labels, so at least one label is wrong: "
             f"{first_offenders(names)}. Put the id of one image of each pair into params.yaml: "
-            "validate.excluded_ids, or mend its label."
+            "validate.excluded_ids, or correct its label."
         )
 
 
 def _between_accepted(image_ids: pd.Series, copies: pd.DataFrame) -> pd.DataFrame:
-    """`copies` with an identical accepted image in the place of each that is not accepted.
+    """`copies`, where an identical accepted image replaces each image that is not accepted.
 
-    Of identical images, only the first is paired with the others and with near duplicates, and just
-    that one may have been quarantined.
+    Among identical images only the first is paired with the others and with near duplicates, and this first
+    one may be quarantined.
     """
     identical = copies[copies["reason"] != NEAR_DUPLICATE]
     class_of = group_ids(list({*copies["image_id"], *copies["other_image_id"]}), identical)

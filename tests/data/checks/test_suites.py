@@ -2,12 +2,11 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from great_expectations import expectations as gxe
 
 from melanoma import schema
 from melanoma.config.data import ImageChecks, Split, TableChecks
-from melanoma.data.checks import check_tables, rules
-from melanoma.errors import DataError
+from melanoma.data.checks import check_tables, suites
+from melanoma.data.checks.validator import Check, Outcome, Validator, quarantine_reasons
 from tests.data.toys import LIMITS, fact, facts_of, limits, record, records_of
 
 # What the record, or the facts, of an image say unlike a good image's.
@@ -188,17 +187,17 @@ JUDGED = limits(
 
 @pytest.fixture(scope="module")
 def validator(tmp_path_factory):
-    return rules.Validator(tmp_path_factory.mktemp("expectations"))
+    return Validator(tmp_path_factory.mktemp("expectations"))
 
 
 @pytest.fixture(scope="module")
 def refused(validator):
-    return validator.run(table_of(REFUSED), rules.image_checks(JUDGED), suite_name="refused")
+    return validator.run(table_of(REFUSED), suites.image_checks(JUDGED), suite_name="refused")
 
 
 @pytest.fixture(scope="module")
 def legal(validator):
-    judged = rules.image_checks(limits(excluded_ids=["nobody", "excluded_by_hand-0"]))  # no such images
+    judged = suites.image_checks(limits(excluded_ids=["nobody", "excluded_by_hand-0"]))  # no such images
     return validator.run(table_of(LEGAL), judged, suite_name="legal")
 
 
@@ -206,8 +205,8 @@ def legal(validator):
 
 
 def test_the_checks_in_code_are_those_whose_severity_the_parameters_declare():
-    image_checks = [*rules.image_checks(LIMITS), *rules.copy_checks(LIMITS)]
-    table_checks = [*rules.column_checks(LIMITS), *rules.outcome_checks(LIMITS)]
+    image_checks = [*suites.image_checks(LIMITS), *suites.copy_checks(LIMITS)]
+    table_checks = [*suites.column_checks(LIMITS), *suites.outcome_checks(LIMITS)]
     assert sorted(check.name for check in image_checks) == sorted(ImageChecks.model_fields)
     assert sorted(check.name for check in table_checks) == sorted(TableChecks.model_fields)
 
@@ -216,7 +215,7 @@ def test_the_checks_in_code_are_those_whose_severity_the_parameters_declare():
 def test_what_a_failure_means_comes_from_the_parameters(severity):
     chosen = limits(severities={"blurred": severity, "repeated_file": severity})
     severities = {
-        check.name: check.severity for check in rules.image_checks(chosen) + rules.copy_checks(chosen)
+        check.name: check.severity for check in suites.image_checks(chosen) + suites.copy_checks(chosen)
     }
     assert severities["blurred"] == severities["repeated_file"] == severity
     assert severities["image_id_known"] == "critical"
@@ -224,7 +223,7 @@ def test_what_a_failure_means_comes_from_the_parameters(severity):
 
 def test_what_a_failure_of_a_table_means_comes_from_the_parameters():
     chosen = limits(severities=dict.fromkeys(TableChecks.model_fields, "warn"))
-    found = rules.column_checks(chosen) + rules.outcome_checks(chosen)
+    found = suites.column_checks(chosen) + suites.outcome_checks(chosen)
     assert {check.severity for check in found} == {"warn"}
 
 
@@ -232,14 +231,14 @@ def test_what_a_failure_of_a_table_means_comes_from_the_parameters():
 
 
 def test_every_check_of_images_has_a_refusal_and_a_legal_twin_here():
-    names = [check.name for check in rules.image_checks(LIMITS)]
+    names = [check.name for check in suites.image_checks(LIMITS)]
     # Those of ids, paths and origin are tried below: many images would fail them together.
     assert [*IDENTITY, *REFUSED] == names == [*IDENTITY, *LEGAL]
 
 
 @pytest.mark.parametrize(("case", "name"), flatten(REFUSED))
 def test_a_check_finds_its_offenders_for_this_reason_only(refused, case, name):
-    reasons = rules.quarantine_reasons(refused)
+    reasons = quarantine_reasons(refused)
     images = [image_id for image_id in reasons if image_id.rpartition("-")[0] == case]
     number = int(case.rpartition("-")[2])
     assert images == [f"{case}-{letter}" for letter in REFUSED[name][number]]
@@ -251,7 +250,7 @@ def test_a_check_leaves_the_legal_twin_alone(legal, case, name):
     (outcome,) = (outcome for outcome in legal if outcome.name == name)
     assert outcome.is_passed
     assert outcome.failing_ids == []
-    assert not [image_id for image_id in rules.quarantine_reasons(legal) if image_id.startswith(case)]
+    assert not [image_id for image_id in quarantine_reasons(legal) if image_id.startswith(case)]
 
 
 def test_a_failing_check_is_not_passed(refused):
@@ -268,7 +267,7 @@ def test_an_outcome_tells_what_was_expected_and_the_failing_values(refused):
 
 
 def test_what_could_not_be_measured_is_no_further_reason(refused):
-    reasons = rules.quarantine_reasons(refused)
+    reasons = quarantine_reasons(refused)
     assert reasons["unreadable-2-x"] == ["unreadable"]  # nothing at all is known of its picture
 
 
@@ -276,8 +275,8 @@ def test_an_image_with_several_faults_has_all_reasons_the_most_telling_first(val
     rows = [record("a", licence=None, age_years=130.0, **UNLABELLED)]
     facts = [fact("a", **(UNREADABLE | {"is_truncated": True, "height": 10, "num_frames": 3}))]
     table = check_tables.build_image_table(records_of(*rows), facts_of(*facts))
-    outcomes = validator.run(table, rules.image_checks(LIMITS), suite_name="several")
-    assert rules.quarantine_reasons(outcomes) == {
+    outcomes = validator.run(table, suites.image_checks(LIMITS), suite_name="several")
+    assert quarantine_reasons(outcomes) == {
         "a": [
             "truncated",
             "animated",
@@ -299,12 +298,12 @@ GOOD_TABLE: dict[str, list[Any]] = {
 }
 
 
-def failing(outcomes: list[rules.Outcome]) -> list[str]:
+def failing(outcomes: list[Outcome]) -> list[str]:
     return [outcome.name for outcome in outcomes if not outcome.is_passed]
 
 
-def identity_checks() -> list[rules.Check]:
-    return [check for check in rules.image_checks(LIMITS) if check.name in IDENTITY]
+def identity_checks() -> list[Check]:
+    return [check for check in suites.image_checks(LIMITS) if check.name in IDENTITY]
 
 
 def test_distinct_ids_and_files_of_known_origin_pass(validator):
@@ -330,9 +329,9 @@ def test_only_later_copies_of_bytes_or_pixels_are_repeated(validator):
         row["pixels_sha256"] = "same pixels"
     table = check_tables.build_image_table(records_of(*map(record, "abcdef")), facts_of(*facts))
     copies = check_tables.build_copy_table(table)
-    (outcome,) = validator.run(copies, rules.copy_checks(LIMITS), suite_name="copies")
+    (outcome,) = validator.run(copies, suites.copy_checks(LIMITS), suite_name="copies")
     assert outcome.failing_ids == ["b", "c", "e"]
-    (outcome,) = validator.run(copies[copies["image_id"] != "b"], rules.copy_checks(LIMITS), suite_name="c")
+    (outcome,) = validator.run(copies[copies["image_id"] != "b"], suites.copy_checks(LIMITS), suite_name="c")
     assert outcome.failing_ids == ["c", "e"]
 
 
@@ -345,8 +344,8 @@ def test_a_copy_that_a_user_took_out_contradicts_no_label_but_those_left_do(vali
     rows = [record(name, **(MELANOMA if name in "bd" else {})) for name in "abcde"]
     excluded = ["a", "e"]
     table = check_tables.build_image_table(records_of(*rows), facts_of(*facts), excluded_ids=excluded)
-    judged = rules.image_checks(limits(excluded_ids=excluded))
-    assert rules.quarantine_reasons(validator.run(table, judged, suite_name="excluded copies")) == {
+    judged = suites.image_checks(limits(excluded_ids=excluded))
+    assert quarantine_reasons(validator.run(table, judged, suite_name="excluded copies")) == {
         **{name: ["excluded_by_hand"] for name in "ae"},
         **{name: ["copy_with_unlike_label"] for name in "cd"},
     }
@@ -357,7 +356,7 @@ def test_a_copy_that_a_user_took_out_contradicts_no_label_but_those_left_do(vali
 
 def judge_columns(validator, records, facts, suite_name):
     table = check_tables.build_column_table(records, facts)
-    outcomes = validator.run(table, rules.column_checks(LIMITS), suite_name=suite_name, id_column="column")
+    outcomes = validator.run(table, suites.column_checks(LIMITS), suite_name=suite_name, id_column="column")
     return {outcome.name: outcome.failing_ids for outcome in outcomes if not outcome.is_passed}
 
 
@@ -398,7 +397,7 @@ def test_enough_images_of_both_classes_must_be_left(validator, targets, num_quar
     images["image_type"] = "dermoscopic"
     table = check_tables.build_outcome_table(images, left)
     suite_name = f"outcome {targets} {num_quarantined}"
-    outcomes = validator.run(table, rules.outcome_checks(LIMITS), suite_name=suite_name)
+    outcomes = validator.run(table, suites.outcome_checks(LIMITS), suite_name=suite_name)
     assert failing(outcomes) == names
 
 
@@ -408,7 +407,7 @@ def test_of_what_is_left_the_numbers_are_told(validator):
     )
     images["image_type"] = "dermoscopic"
     table = check_tables.build_outcome_table(images, ["e"])
-    outcomes = validator.run(table, rules.outcome_checks(LIMITS), suite_name="numbers")
+    outcomes = validator.run(table, suites.outcome_checks(LIMITS), suite_name="numbers")
     assert [(outcome.observed, outcome.expected) for outcome in outcomes] == [
         (4, "at least 4 images accepted"),
         (3 / 4, "fraction of malignant images among the accepted 0.25 to 0.75"),
@@ -438,10 +437,10 @@ def split_rows(num_images: int) -> list[dict[str, Any]]:
     ]
 
 
-def judge_splits(validator, rows, suite_name) -> list[rules.Outcome]:
+def judge_splits(validator, rows, suite_name) -> list[Outcome]:
     table = pd.DataFrame(rows).astype({"target": "Int64"})
     prevalence = float((table["target"] == 1).mean())
-    judged = rules.split_checks(SETTINGS, FRACTIONS, prevalence)
+    judged = suites.split_checks(SETTINGS, FRACTIONS, prevalence)
     outcomes = validator.run(check_tables.build_split_table(table), judged, suite_name=suite_name)
     assert {outcome.severity for outcome in outcomes} == {"critical"}
     return outcomes
@@ -529,17 +528,3 @@ def test_an_empty_split_is_refused(validator):
     assert {"test_has_both_classes", "test_fraction", "test_prevalence"} <= set(
         failing(judge_splits(validator, rows, "empty"))
     )
-
-
-# ---- the run ---------------------------------------------------------------------------------
-
-
-def test_a_check_that_cannot_be_run_does_not_count_as_passed(tmp_path):
-    table = pd.DataFrame({"image_id": ["a"], "width": [200.0]})
-    there = rules.Check("there", "quarantine", gxe.ExpectColumnValuesToNotBeNull(column="width"))
-    absent = rules.Check("absent", "quarantine", gxe.ExpectColumnValuesToNotBeNull(column="height"))
-    validator = rules.Validator(tmp_path)
-    assert validator.run(table, [there], suite_name="legal")[0].is_passed
-    assert (validator.build_docs() / "index.html").is_file()
-    with pytest.raises(DataError, match="The check absent could not be run"):
-        validator.run(table, [absent], suite_name="broken")
