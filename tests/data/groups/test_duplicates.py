@@ -108,7 +108,7 @@ def test_a_pair_that_a_person_found_counts_as_near_and_one_that_is_not_there_is_
     known = [["0003", "0001"], ["0002", "elsewhere"]]
     pairs = find(random_facts(5), known_pairs=known)
     assert triples(pairs) == [("0001", "0003", "near duplicate")]
-    assert pairs["distance"][0] > SETTINGS.max_distance
+    assert pairs["distance"][0] > SETTINGS["max_distance"]
 
 
 def test_copies_are_confirmed_in_whatever_block_they_are_found(monkeypatch):
