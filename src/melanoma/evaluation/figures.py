@@ -16,6 +16,11 @@ CLASSES = {0: BENIGN, 1: MALIGNANT}
 CLASS_COLORS = {0: "#5b8fb9", 1: "#b23a48"}
 
 
+def test_set_note(cohort: str, *, is_synthetic: bool) -> str:
+    """The note under figures of a cohort's test set; synthetic images are named as such."""
+    return f"cohort {cohort}, test split" + (", SYNTHETIC images" if is_synthetic else "")
+
+
 def new_figure(title: str, note: str, *, width: float = 5.6, height: float = 4.6) -> Figure:
     """An empty figure (inches) with a title; `note` and that this is no device stand under it."""
     figure = Figure(figsize=(width, height), layout="constrained")

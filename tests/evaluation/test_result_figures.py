@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from melanoma.data.packed import Part
-from melanoma.evaluation import looks
+from melanoma.evaluation import result_figures
 from melanoma.evaluation.report import evaluate
 
 
@@ -15,7 +15,7 @@ def report(index, scores, settings, described):
 
 
 def test_every_look_of_a_model_is_drawn_with_its_note(report):
-    figures = looks.draw(report, "baseline", note="cohort toy, SYNTHETIC images")
+    figures = result_figures.draw(report, "baseline", note="cohort toy, SYNTHETIC images")
     assert sorted(figures) == [
         "calibration.png",
         "confusion.png",
@@ -32,9 +32,9 @@ def test_every_look_of_a_model_is_drawn_with_its_note(report):
 
 def test_the_sheets_show_test_images_of_that_model(report):
     images = np.random.default_rng(1).integers(0, 255, (8, 32, 32, 3)).astype(np.uint8)
-    names = looks.test_rows(report, "baseline")["image_id"].to_numpy()[::-1]  # in another order
+    names = result_figures.test_rows(report, "baseline")["image_id"].to_numpy()[::-1]  # in another order
     part = Part(images, np.arange(8), np.zeros(8), image_ids=names)
-    figures = looks.draw_images(
+    figures = result_figures.draw_images(
         report, "baseline", part, lambda given: given.reshape(len(given), -1).mean(1) / 255, num=4, note="n"
     )
     # at its threshold of 0.15 the baseline calls four benign images malignant
@@ -49,6 +49,6 @@ def test_the_sheets_show_test_images_of_that_model(report):
 
 
 def test_only_test_images_are_looked_at(report):
-    rows = looks.test_rows(report, "tuned")
+    rows = result_figures.test_rows(report, "tuned")
     assert set(rows["split"]) == {"test"}
     assert len(rows) == 8
