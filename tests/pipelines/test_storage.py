@@ -225,8 +225,12 @@ def test_a_version_without_data_is_refused(tmp_path, s3, run):
     command(tmp_path, "git", "init", "-q")
     shutil.copytree(ROOT / ".dvc", tmp_path / ".dvc", ignore=shutil.ignore_patterns("tmp", "cache"))
     assert "This version records no data" in run(tmp_path, "push", exit_code=1)
-    (tmp_path / ".dvc/config").write_text("")
-    assert "No default remote is set" in run(tmp_path, "push", exit_code=1)
+
+
+def test_a_repository_without_a_remote_is_refused(origin, run):
+    (origin / ".dvc/config.local").unlink()
+    (origin / ".dvc/config").write_text("")
+    assert "No default remote is set" in run(origin, "push", exit_code=1)
 
 
 def test_outside_of_a_repository_it_says_so(tmp_path, s3, run):
