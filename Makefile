@@ -117,6 +117,14 @@ serve: .venv/.installed ## Serve the staging model of COHORT on PORT
 page: .venv/.installed ## Draw reports/index.html anew, with the registry as it is now
 	dvc repro --single-item --force page
 
+.PHONY: publish
+publish: .venv/.installed ## Write the current results to reports/published, from a clean working tree
+	@python -m pipelines.publish
+
+.PHONY: data-check
+data-check: .venv/.installed ## Compare data/raw with the published manifests of the raw data
+	@python -m pipelines.data_check
+
 .PHONY: summary
 summary: .venv/.installed ## Say what the last results are and where to look
 	@python -m pipelines.summary

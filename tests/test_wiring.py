@@ -25,9 +25,11 @@ PARAMS = yaml.load(ROOT / "params.yaml")
 SCRIPTS = {path.stem for path in (ROOT / "pipelines").glob("[!_]*.py")}
 STUDY_SCRIPTS = {path.stem for path in (ROOT / "pipelines" / "study").glob("[!_]*.py")}
 NOT_A_STAGE = {  # run by people; see MLproject
+    "data_check",
     "fetch",
     "history",
     "predict",
+    "publish",
     "release",
     "relocate",
     "rollback",
