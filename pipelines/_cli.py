@@ -12,6 +12,7 @@ from melanoma.stages.console import say
 
 __all__ = ["parser", "run", "say"]
 
+NOT_IN_NAMES = "/:'\"`"  # MLflow refuses the first two, the others would end a word in its queries
 Main = Callable[[Sequence[str] | None], int]
 HINT_OF_FAULT = {
     errno.ENOSPC: "Make room on that disk",
@@ -29,6 +30,31 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     )
     made.add_argument("--params", type=Path, default=Path("params.yaml"), help="parameter file")
     return made
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """Add the argument `model`."""
+    parser.add_argument("model", type=_model_name, help="registered model, for instance melanoma-ph2")
+
+
+def add_who_and_why(parser: argparse.ArgumentParser) -> None:
+    """Add the required options `--by` and `--reason` of a move in the model registry."""
+    parser.add_argument("--by", type=_not_blank, required=True, help="who answers for it")
+    parser.add_argument("--reason", type=_not_blank, required=True, help="why, in words")
+
+
+def _model_name(text: str) -> str:
+    if not text.strip() or set(text) & set(NOT_IN_NAMES):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no name of a registered model; none of {NOT_IN_NAMES} may be in it"
+        )
+    return text
+
+
+def _not_blank(text: str) -> str:
+    if not text.strip():
+        raise argparse.ArgumentTypeError("must not be blank")
+    return text.strip()
 
 
 def run(main: Main, argv: Sequence[str] | None = None) -> int:

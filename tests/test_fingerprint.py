@@ -1,3 +1,4 @@
+import hashlib
 import shutil
 from pathlib import Path
 
@@ -39,8 +40,80 @@ def test_a_changed_line_of_a_deciding_module_gives_another_digest(tmp_path, modu
 
 def test_a_module_that_decides_nothing_leaves_the_digest_of_the_code(tmp_path):
     copy = shutil.copytree(PACKAGE, tmp_path / "melanoma")
-    (copy / "page" / "write.py").unlink()
+    shutil.rmtree(copy / "page")
     assert fingerprint.digest_of_code(copy) == fingerprint.digest_of_code()
+
+
+def test_a_changed_comment_leaves_the_digest_of_the_code(tmp_path):
+    copy = shutil.copytree(PACKAGE, tmp_path / "melanoma")
+    with (copy / "serving" / "scorer.py").open("a") as stream:
+        stream.write("# only a comment\n")
+    assert fingerprint.digest_of_code(copy) == fingerprint.digest_of_code()
+
+
+SOURCE = '''"""A module."""
+
+import math
+
+
+class Circle:
+    """A circle."""
+
+    PI = 3  # roughly
+
+    def area(self, radius: float = 1.0) -> float:
+        return self.PI * radius**2
+'''
+
+
+def syntax_digest(tmp_path, source):
+    (tmp_path / "module.py").write_text(source)
+    return fingerprint.syntax_digest(tmp_path / "module.py")
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('"""A module."""', ""),
+        ('"""A circle."""', '"""A circle around the origin."""'),
+        ("  # roughly", ""),
+        ("self.PI * radius**2", "(\n            self.PI * radius ** 2\n        )"),
+        ("radius: float = 1.0", "radius: float = 1.00"),
+    ],
+)
+def test_docstrings_comments_and_layout_are_no_syntax(tmp_path, old, new):
+    assert old in SOURCE
+    changed = syntax_digest(tmp_path, SOURCE.replace(old, new))
+    assert changed == syntax_digest(tmp_path, SOURCE)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("PI = 3", "PI = 3.0"),
+        ("PI = 3", "PI = '3'"),
+        ("PI = 3", "PI: int = 3"),
+        ("self.PI *", "self.PI +"),
+        ("area", "surface"),
+        ("= 1.0)", "= None)"),
+        ("self, radius", "self, *, radius"),
+        ("return self", "'a'\n        yield self"),
+        ("import math", "import cmath"),
+    ],
+)
+def test_all_that_a_module_does_is_syntax(tmp_path, old, new):
+    assert old in SOURCE
+    changed = syntax_digest(tmp_path, SOURCE.replace(old, new))
+    assert changed != syntax_digest(tmp_path, SOURCE)
+
+
+def test_a_digest_of_syntax_is_the_same_for_each_python(tmp_path):
+    """Python 3.12 and 3.13 have other empty fields; this value was taken with 3.11."""
+    assert syntax_digest(tmp_path, SOURCE)[:16] == "16ed6b5dd0aefba3"
+
+
+def test_what_this_python_cannot_parse_is_digested_by_its_bytes(tmp_path):
+    assert syntax_digest(tmp_path, "match = = 1") == hashlib.sha256(b"match = = 1").hexdigest()
 
 
 def test_the_code_of_this_process_is_digested_by_default():

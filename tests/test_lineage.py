@@ -42,9 +42,14 @@ def test_commit_dirt_and_hashes_are_named_from_any_folder(clone, monkeypatch, ca
     }
     assert len(tags.pop("git_commit")) == 40
     assert tags == {"git_dirty": "False"}
-    (clone / "dvc.lock").write_text("schema: '2.0'\n")
+    (clone / "data/raw/ph2.dvc").write_text("outs: []\n")
     assert lineage.lineage_tags()["git_dirty"] == "True"
     assert capsys.readouterr().err == ""
+
+
+def test_a_lock_that_dvc_wrote_since_does_not_make_the_tree_dirty(clone):
+    (clone / "dvc.lock").write_text("schema: '2.0'\n")
+    assert lineage.lineage_tags()["git_dirty"] == "False"
 
 
 def refuse_owner(clone, monkeypatch):

@@ -3,7 +3,6 @@
 import http.server
 import threading
 from contextlib import contextmanager
-from dataclasses import replace
 
 import pytest
 from botocore.stub import Stubber
@@ -13,29 +12,7 @@ from melanoma.errors import StorageError
 from tests.end_to_end.clone import free_port
 from tests.s3 import KEYS
 
-HELLO_MD5 = "5d41402abc4b2a76b9719d911017c592"
-IN_PARTS_BYTES = 9_000_000  # boto3 sends 8 MiB a part
-
 slow = pytest.mark.slow  # the store takes some seconds to start
-
-
-@pytest.fixture
-def store(s3, new_bucket):
-    """An empty place in a new bucket."""
-    made = storage.connect(f"s3://{new_bucket}/some/folder")
-    storage.ensure_bucket(made)
-    return made
-
-
-@pytest.fixture
-def hello(tmp_path):
-    path = tmp_path / "hello.txt"
-    path.write_bytes(b"hello")
-    return path
-
-
-def put(store, name, content, **options):
-    store.client.put_object(**store.at(name), Body=content, **options)
 
 
 def versioning(client, bucket):
@@ -44,10 +21,9 @@ def versioning(client, bucket):
 
 def test_the_place_is_read_from_the_url(no_s3_settings):
     store = storage.connect("s3://bucket/a/b/", endpoint_url="http://127.0.0.1:8333")
-    assert (store.bucket, store.prefix) == ("bucket", "a/b/")
-    assert store.at("c") == {"Bucket": "bucket", "Key": "a/b/c"}
+    assert (store.bucket, store.folder) == ("bucket", "a/b")
     assert str(store) == "s3://bucket/a/b at http://127.0.0.1:8333"
-    assert storage.connect("s3://bucket").prefix == ""
+    assert storage.connect("s3://bucket").folder == ""
 
 
 @pytest.mark.parametrize(
@@ -79,13 +55,9 @@ def test_a_login_in_the_endpoint_is_not_shown(no_s3_settings):
 
 
 @slow
-def test_a_new_bucket_keeps_old_versions(store, s3, hello):
-    assert versioning(s3.client, store.bucket) == "Enabled"
-    storage.upload(store, hello, "hello")
-    hello.write_bytes(b"other")
-    storage.upload(store, hello, "hello")
-    versions = s3.client.list_object_versions(Bucket=store.bucket)["Versions"]
-    assert [version["IsLatest"] for version in versions] == [True, False]
+def test_a_new_bucket_keeps_old_versions(s3, new_bucket):
+    storage.ensure_bucket(storage.connect(f"s3://{new_bucket}/some/folder"))
+    assert versioning(s3.client, new_bucket) == "Enabled"
 
 
 @slow
@@ -106,109 +78,6 @@ def test_a_bucket_that_does_not_exist_is_named_and_not_made(s3, new_bucket):
         storage.require_bucket(store)
     storage.ensure_bucket(store)
     storage.require_bucket(store)
-
-
-@slow
-@pytest.mark.parametrize("num_bytes", [0, 5, IN_PARTS_BYTES])
-def test_what_is_uploaded_comes_back(num_bytes, store, tmp_path):
-    path = tmp_path / "file.bin"
-    path.write_bytes(bytes(range(250)) * (num_bytes // 250) + b"hello"[: num_bytes % 250])
-    storage.upload(store, path, "in/file.bin")
-    assert storage.list_objects(store, "in/")["in/file.bin"].num_bytes == num_bytes
-    storage.download(store, "in/file.bin", tmp_path / "back.bin")
-    assert (tmp_path / "back.bin").read_bytes() == path.read_bytes()
-    storage.download(store, "in/file.bin", tmp_path / "by-md5.bin", md5=storage.md5_of_file(path))
-    assert (tmp_path / "by-md5.bin").read_bytes() == path.read_bytes()
-
-
-class Falsifying:
-    """A client on whose way to the store the bytes change."""
-
-    def __init__(self, client):
-        self.client = client
-
-    def __getattr__(self, name):
-        return getattr(self.client, name)
-
-    def upload_fileobj(self, stream, **options):
-        content = bytearray(stream.read())
-        content[0] ^= 1
-        place = {key: options[key] for key in ("Bucket", "Key")}
-        self.client.put_object(**place, Body=bytes(content), ChecksumAlgorithm=self.algorithm)
-
-    algorithm = "SHA256"
-
-
-class FalsifyingWithoutChecksum(Falsifying):
-    """The same with a store that gives no checksum, so that the object is read back."""
-
-    algorithm = "CRC32"
-
-
-@slow
-@pytest.mark.parametrize("falsifying", [Falsifying, FalsifyingWithoutChecksum])
-def test_an_upload_that_arrives_changed_is_noticed(falsifying, store, hello):
-    with pytest.raises(StorageError, match=r"hello has other bytes there: SHA-256 .*, expected 2cf24dba"):
-        storage.upload(replace(store, client=falsifying(store.client)), hello, "hello")
-
-
-@slow
-@pytest.mark.parametrize("md5", [HELLO_MD5, None])
-def test_a_damaged_object_is_refused_and_leaves_the_old_file(md5, store, hello, tmp_path):
-    storage.upload(store, hello, "hello")
-    noted = store.client.head_object(**store.at("hello"))["Metadata"]
-    put(store, "hello", b"hellp", Metadata=noted)
-    target = tmp_path / "target.txt"
-    target.write_text("old")
-    with pytest.raises(StorageError, match=r"hello in s3://.* is damaged: its checksum is .*, expected"):
-        storage.download(store, "hello", target, md5=md5)
-    assert target.read_text() == "old"
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["hello.txt", "target.txt"]
-
-
-@slow
-def test_an_object_without_a_checksum_is_refused_unless_one_is_given(store, tmp_path):
-    put(store, "hello", b"hello")
-    with pytest.raises(StorageError, match="carries no checksum"):
-        storage.download(store, "hello", tmp_path / "target.txt")
-    storage.download(store, "hello", tmp_path / "target.txt", md5=HELLO_MD5)
-    assert (tmp_path / "target.txt").read_bytes() == b"hello"
-
-
-@slow
-def test_an_object_that_is_not_there_is_named_and_no_file_is_made(store, tmp_path):
-    with pytest.raises(StorageError, match=r"lacks what was asked for \(HeadObject: 404\)"):
-        storage.download(store, "nothing", tmp_path / "target.txt", md5=HELLO_MD5)
-    assert list(tmp_path.iterdir()) == []
-
-
-@slow
-def test_missing_and_damaged_objects_are_told_apart_from_whole_ones(store, tmp_path):
-    big = tmp_path / "big.bin"
-    big.write_bytes(b"0123456789" * (IN_PARTS_BYTES // 10))
-    for name in ("whole", "damaged"):
-        put(store, f"at/{name}", b"hello" if name == "whole" else b"hellp")
-        storage.upload(store, big, f"at/{name}-in-parts")
-    assert "-" in storage.list_objects(store)["at/whole-in-parts"].etag  # which proves nothing
-    md5s = {"at/whole": HELLO_MD5, "at/damaged": HELLO_MD5, "at/gone": HELLO_MD5}
-    md5s |= {"at/whole-in-parts": storage.md5_of_file(big), "at/damaged-in-parts": "0" * 32}
-    assert storage.find_faults(store, md5s, folder="at/") == {
-        "at/damaged": "damaged",
-        "at/damaged-in-parts": "damaged",
-        "at/gone": "missing",
-    }
-    assert storage.find_faults(store, {}) == {}
-
-
-@slow
-def test_more_objects_than_a_page_of_the_listing_holds_are_all_listed(store):
-    for index in range(7):
-        put(store, f"at/{index}", b"")
-    put(store, "elsewhere", b"")
-    store.client.meta.events.register(
-        "provide-client-params.s3.ListObjectsV2", lambda params, **_: params | {"MaxKeys": 3}
-    )
-    assert sorted(storage.list_objects(store, "at/")) == [f"at/{index}" for index in range(7)]
 
 
 def test_a_store_that_is_down_is_named(s3_keys):

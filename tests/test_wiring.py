@@ -1,26 +1,35 @@
 """One name everywhere: stage = script = section of params.yaml = entry point = test.
 
-And: every path of a command is a dependency or an output, and every import of a script is a
-dependency, because DVC does not follow imports (dvc#9195).
+The graph of the study has the same equality one level down: `pipelines/study/`, section `study`.
 """
 
 import re
+import sys
 
 import pytest
 from ruamel.yaml import YAML
 
+from melanoma.code_parts import OTHER_LIBRARIES, RESULT_LIBRARIES, CodeParts
 from melanoma.config import Params
-from tests.imports import ROOT, files_behind
+from melanoma.stages import code
+from pipelines.code import GRAPHS, LOCK, PACKAGES
+from tests.imports import FOLDER_OF_PACKAGE, ROOT, files_behind, imported_names
 
 yaml = YAML(typ="safe", pure=True)
-STAGES = yaml.load(ROOT / "dvc.yaml")["stages"]
+MAIN = yaml.load(ROOT / "dvc.yaml")["stages"]
+STUDY = yaml.load(ROOT / "pipelines" / "study" / "dvc.yaml")["stages"]
+STAGES = MAIN | STUDY
+CHAIN = [stage for stage in STAGES if stage != "code"]  # which depends on no parameter and no digest
 ENTRY_POINTS = yaml.load(ROOT / "MLproject")["entry_points"]
 PARAMS = yaml.load(ROOT / "params.yaml")
 SCRIPTS = {path.stem for path in (ROOT / "pipelines").glob("[!_]*.py")}
+STUDY_SCRIPTS = {path.stem for path in (ROOT / "pipelines" / "study").glob("[!_]*.py")}
 NOT_A_STAGE = {  # run by people; see MLproject
+    "data_check",
     "fetch",
     "history",
     "predict",
+    "publish",
     "release",
     "relocate",
     "rollback",
@@ -29,13 +38,29 @@ NOT_A_STAGE = {  # run by people; see MLproject
     "summary",
     "trace",
 }
+# Networks are fitted or run.
+FITTING = {
+    "segment",
+    "tune",
+    "train",
+    "protocols",
+    "diagnosis",
+    "crops",
+    "transfer",
+    "resplit",
+}
 NOT_A_SCRIPT = {"main", "experiment"}  # entry points that are commands of DVC
-SHARED_SECTIONS = {"run", "cohorts", "execution", "fetch", "augment", "baseline", "model", "serve"}
+SHARED_SECTIONS = {"run", "cohorts", "execution", "fetch", "augment", "baseline", "model", "serve", "study"}
 
 
 def definition(stage: str) -> dict:
     """The stage itself, or what its loop does."""
     return STAGES[stage].get("do", STAGES[stage])
+
+
+def module(stage: str) -> str:
+    """The script of a stage."""
+    return f"pipelines.study.{stage}" if stage in STUDY else f"pipelines.{stage}"
 
 
 def paths(items: list) -> set[str]:
@@ -48,25 +73,30 @@ def outputs(stage: str) -> set[str]:
 
 
 def test_every_stage_has_a_script_and_every_script_a_stage():
-    assert set(STAGES) == SCRIPTS - NOT_A_STAGE
+    assert set(MAIN) == SCRIPTS - NOT_A_STAGE
+    assert set(STUDY) == STUDY_SCRIPTS
+    assert not set(MAIN) & set(STUDY)
 
 
 def test_every_script_has_an_entry_point():
-    assert set(ENTRY_POINTS) - NOT_A_SCRIPT == SCRIPTS
+    assert set(ENTRY_POINTS) - NOT_A_SCRIPT == SCRIPTS | STUDY_SCRIPTS
 
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_an_entry_point_runs_its_stage(stage):
-    assert ENTRY_POINTS[stage]["command"] == f"python -m pipelines._repro {stage}"
+    name = f"pipelines/study/dvc.yaml:{stage}" if stage in STUDY else stage
+    assert ENTRY_POINTS[stage]["command"] == f"python -m pipelines._repro {name}"
 
 
-@pytest.mark.parametrize("script", sorted(SCRIPTS))
-def test_every_script_has_a_test(script):
-    assert (ROOT / "tests" / "pipelines" / f"test_{script}.py").is_file()
+def test_every_script_has_a_test():
+    tests = ROOT / "tests" / "pipelines"
+    assert [name for name in SCRIPTS if not (tests / f"test_{name}.py").is_file()] == []
+    assert [name for name in STUDY_SCRIPTS if not (tests / "study" / f"test_{name}.py").is_file()] == []
 
 
 def test_every_stage_has_a_section_of_its_name_and_no_section_is_left_over():
-    assert set(PARAMS) - SHARED_SECTIONS == set(STAGES)
+    assert set(PARAMS) - SHARED_SECTIONS == set(MAIN) - {"code"}
+    assert set(PARAMS["study"]) - {"cohorts"} == set(STUDY)
 
 
 def test_the_typed_sections_are_those_of_the_file():
@@ -75,12 +105,15 @@ def test_the_typed_sections_are_those_of_the_file():
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_runs_the_script_of_its_name(stage):
-    assert definition(stage)["cmd"].startswith(f"python -m pipelines.{stage} ")
+    assert definition(stage)["cmd"].startswith(f"python -m {module(stage)} ")
 
 
-@pytest.mark.parametrize("stage", STAGES)
-def test_a_stage_depends_on_its_own_section(stage):
-    assert any(str(key).split(".")[0] == stage for key in definition(stage)["params"])
+@pytest.mark.parametrize("stage", CHAIN)
+def test_a_stage_depends_on_its_own_section_and_on_its_own_digest(stage):
+    params = definition(stage)["params"]
+    own = f"study.{stage}" if stage in STUDY else stage
+    assert [key for key in params if isinstance(key, str) and f"{key}.".startswith(f"{own}.")]
+    assert [key for key in params if isinstance(key, dict)] == [{"code.json": [stage]}]
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -93,42 +126,77 @@ def test_every_path_of_a_command_is_a_dependency_or_an_output(stage):
     assert listed - named <= {"data/raw/${item}", "data/raw"}
 
 
-@pytest.mark.parametrize("stage", STAGES)
-def test_every_import_of_a_stage_is_a_dependency(stage):
-    needed = {path.relative_to(ROOT).as_posix() for path in files_behind(ROOT / "pipelines" / f"{stage}.py")}
-    listed = {path for path in paths(definition(stage)["deps"]) if path.endswith(".py")}
-    assert listed == needed, f"mend dvc.yaml stages.{stage}.deps"
+def test_no_stage_lists_a_source_file_and_the_graph_is_short():
+    listed = {path for stage in STAGES for path in paths(definition(stage).get("deps", []))}
+    assert {path for path in listed if path.startswith(("src", "pipelines", "requirements"))} == set()
+    assert len((ROOT / "dvc.yaml").read_text(encoding="utf-8").splitlines()) <= 330
 
 
-def test_the_page_depends_on_its_templates_and_nothing_follows_it():
-    assert "src/melanoma/page/templates" in paths(STAGES["page"]["deps"])
-    assert not [stage for stage in STAGES if outputs("page") & paths(definition(stage)["deps"])]
-    assert list(STAGES)[-1] == "page"
+@pytest.fixture(scope="module")
+def parts() -> dict[str, dict[str, str]]:
+    """The parts behind each stage, by stage."""
+    sources = CodeParts({name: ROOT / folder for name, folder in PACKAGES.items()}, ROOT / LOCK)
+    stages = code.read_stages([ROOT / graph for graph in GRAPHS])
+    return {name: code.parts_of(stage, sources) for name, stage in stages.items()}
 
 
-@pytest.mark.parametrize("stage", STAGES)
+def test_there_is_a_digest_for_each_stage_and_for_nothing_else(parts):
+    assert list(parts) == CHAIN
+
+
+@pytest.mark.parametrize("stage", CHAIN)
+def test_every_module_that_a_script_imports_is_part_of_its_digest(stage, parts):
+    """Held against a reader of imports that knows no exceptions."""
+    script = ROOT.joinpath(*module(stage).split(".")).with_suffix(".py")
+    needed = {
+        path.relative_to(folder.parent).with_suffix("").as_posix().replace("/", ".")
+        for path in files_behind(script)
+        for folder in FOLDER_OF_PACKAGE.values()
+        if path.is_relative_to(folder)
+    }
+    needed = {name for name in needed if not name.startswith("melanoma.config.")}
+    assert needed - set(parts[stage]) == set()
+
+
+def test_every_library_is_said_to_change_results_or_not():
+    names = {
+        name.partition(".")[0]
+        for folder in FOLDER_OF_PACKAGE.values()
+        for path in folder.rglob("*.py")
+        for name in imported_names(path)
+    }
+    libraries = names - sys.stdlib_module_names - set(FOLDER_OF_PACKAGE)
+    assert libraries <= set(RESULT_LIBRARIES) | OTHER_LIBRARIES
+    assert not set(RESULT_LIBRARIES) & OTHER_LIBRARIES
+
+
+@pytest.mark.parametrize("stage", CHAIN)
+def test_tensorflow_is_behind_what_fits_networks_and_nothing_else(stage, parts):
+    assert ("tensorflow==" in parts[stage]) == (stage in FITTING)
+
+
+def test_nothing_follows_the_page():
+    assert not [stage for stage in STAGES if outputs("page") & paths(definition(stage).get("deps", []))]
+    assert list(MAIN)[-1] == "page"
+
+
+@pytest.mark.parametrize("stage", CHAIN)
 def test_no_default_of_a_parameter_hides_in_a_command(stage):
     options = re.findall(r"--(\S+)", definition(stage)["cmd"])
-    assert not set(options) & set(PARAMS[stage] or {})
+    section = PARAMS["study"][stage] if stage in STUDY else PARAMS[stage]
+    assert not set(options) & set(section or {})
 
 
 def test_the_loops_run_over_the_active_datasets_and_cohorts():
     loops = {stage: STAGES[stage].get("foreach") for stage in STAGES}
     assert loops == {
-        **dict.fromkeys(("sample", "duplicates", "assign", "paper", "compare", "page")),
+        **dict.fromkeys(("code", "sample", "duplicates", "assign", "paper", "compare", "page")),
         **dict.fromkeys(("ingest", "inspect", "validate", "card"), "${run.datasets}"),
         **dict.fromkeys(
             ("split", "segment", "pack", "tune", "train", "evaluate", "audit", "promote"), "${run.cohorts}"
         ),
-        **dict.fromkeys(("study", "diagnosis", "crops", "transfer", "resplit"), "${run.study}"),
+        **dict.fromkeys(("protocols", "diagnosis", "crops", "transfer", "resplit"), "${study.cohorts}"),
     }
-
-
-def test_the_readme_names_every_stage_and_has_no_hole():
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert all(f"| `{stage}` |" in text for stage in STAGES)
-    assert "@@" not in text
-    assert "not a medical device" in text
 
 
 @pytest.mark.parametrize("lock", ["requirements.lock", "requirements-dev.lock", "infra/bootstrap.lock"])

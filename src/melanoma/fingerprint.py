@@ -1,10 +1,13 @@
-"""Digests of what makes a served model: the code that decides, and all of its files.
+"""Digests of code, and of what makes a served model: the code that decides, and all of its files.
 
-Travels with the model. The model's own folder cannot vouch for itself, so the registry keeps both digests as
+Digests of code are over syntax trees: a changed comment, docstring or line break leaves them. This module
+travels with the model. The model's own folder cannot vouch for itself, so the registry keeps both digests as
 tags of the version.
 """
 
+import ast
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 
 import melanoma
@@ -38,7 +41,55 @@ def digest_of_code(package: Path | None = None) -> str:
     package = package or Path(melanoma.__file__).parent
     modules = [path for folder in DECIDING_FOLDERS for path in package.joinpath(folder).glob("*.py")]
     modules += [path for name in DECIDING_MODULES if (path := package / name).is_file()]
-    return _digest(modules, package)
+    return _digest(modules, package, syntax_digest)
+
+
+def syntax_digest(module: Path) -> str:
+    """Hex digest of what a module does: its syntax tree without comments, docstrings and layout.
+
+    The same for each version of Python, unlike `ast.dump`. A module that this Python cannot parse is digested
+    by its bytes.
+    """
+    source = module.read_bytes()
+    try:
+        return tree_digest(ast.parse(source))
+    except SyntaxError:
+        return hashlib.sha256(source).hexdigest()
+
+
+def tree_digest(tree: ast.AST) -> str:
+    """Hex digest of a syntax tree without comments, docstrings and layout."""
+    words: list[str] = []
+    _spell(tree, words)
+    return hashlib.sha256("\n".join(words).encode(errors="surrogatepass")).hexdigest()
+
+
+def _spell(node: object, words: list[str]) -> None:
+    """Append the types and fields of `node` and of all below it; empty fields differ between Pythons."""
+    if isinstance(node, ast.AST):
+        words.append(type(node).__name__)
+        for field in node._fields:
+            value = getattr(node, field, None)
+            if field != "ctx" and (value not in (None, []) or isinstance(node, ast.Constant)):
+                words.append(field)
+                _spell(value, words)
+    elif isinstance(node, list):
+        words.append("[")
+        for child in node:
+            if not is_docstring(child):
+                _spell(child, words)
+        words.append("]")
+    else:
+        words.append(repr(node))
+
+
+def is_docstring(node: object) -> bool:
+    """Whether a statement is a bare string, which does nothing."""
+    return (
+        isinstance(node, ast.Expr)
+        and isinstance(node.value, ast.Constant)
+        and isinstance(node.value.value, str)
+    )
 
 
 def travelling_code(model: Path) -> Path:
@@ -57,11 +108,11 @@ def digest_of_files(model: Path) -> str:
         for path in model.rglob("*")
         if path.is_file() and BYTECODE not in path.parts and path != model / REGISTERED_META
     ]
-    return _digest(files, model)
+    return _digest(files, model, sha256_of_file)
 
 
-def _digest(files: list[Path], top: Path) -> str:
-    lines = [f"{sha256_of_file(path)} {path.relative_to(top).as_posix()}" for path in sorted(files)]
+def _digest(files: list[Path], top: Path, digest_of: Callable[[Path], str]) -> str:
+    lines = [f"{digest_of(path)} {path.relative_to(top).as_posix()}" for path in sorted(files)]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 

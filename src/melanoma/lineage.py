@@ -14,16 +14,18 @@ from ruamel.yaml import YAML
 from melanoma.project import working_tree
 
 UNKNOWN = "unknown"
+NOT_THE_LOCKS = (":(top,exclude)dvc.lock", ":(top,exclude)pipelines/study/dvc.lock")
 COMMIT_TAG, DIRTY_TAG, PROBLEM_TAG = "git_commit", "git_dirty", "git_problem"
 
 
 def lineage_tags() -> dict[str, str]:
     """Tags of a run: git commit, whether the tree was dirty, DVC hashes of all data.
 
-    Hashes come from `dvc.lock` and `data/raw/*.dvc`: of raw folders, records, splits, packed cohorts.
+    DVC writes its locks while it runs, so a changed lock does not make the tree dirty. Hashes come from
+    `dvc.lock` and `data/raw/*.dvc`: of raw folders, records, splits, packed cohorts.
     """
     data = {f"dvc.{path}": digest for path, digest in data_hashes().items() if path.startswith("data/")}
-    changed, problem = ask_git("status", "--porcelain", "--untracked-files=no")
+    changed, problem = ask_git("status", "--porcelain", "--untracked-files=no", "--", ":/", *NOT_THE_LOCKS)
     dirty = UNKNOWN if changed is None else str(bool(changed))
     return data | {DIRTY_TAG: dirty} | ({PROBLEM_TAG: problem} if problem else {}) | commit_tags()
 

@@ -73,7 +73,7 @@ def _find_in_pictures(folder: Path, hashes: Path) -> None:
         records, root=Path("/"), settings=params.inspect, execution=params.execution, description="inspect"
     )
     start = time.perf_counter()
-    pairs = duplicates.find_duplicates(measured, params.duplicates)
+    pairs = duplicates.find_duplicates(measured, **params.duplicates.model_dump())
     seconds = time.perf_counter() - start
     print(f"find_duplicates on {len(paths)} {what} pictures: {seconds:.2f} s, {len(pairs)} pairs")
     np.save(hashes, np.array(measured.loc[measured["decodes"], "phashes"].tolist(), np.int64))

@@ -1,9 +1,8 @@
-"""PH2's files as tests invent them: three lesions, the table in both formats, both layouts."""
+"""PH2's files as tests invent them: three lesions in both layouts."""
 
 from pathlib import Path
 
 import numpy as np
-from openpyxl import Workbook
 
 from tests.data.pictures import write
 
@@ -28,23 +27,6 @@ LEGEND = "Legends for Clinical Diagnosis: \n   0 - Common Nevus;\n   1 - Atypica
 TABLE = "\n".join([HEADER, NEVUS, ATYPICAL, MELANOMA, "", LEGEND])
 NAMES = ("IMD901", "IMD902", "IMD903")
 
-# The same rows as the official workbook marks them: three diagnoses, findings, six colours.
-SHEET_HEADER = [
-    "Image Name",
-    "Histological Diagnosis",
-    *("Common Nevus", "Atypical Nevus", "Melanoma"),
-    *("Asymmetry\n(0/1/2)", "Pigment Network\n(AT/T)", "Dots/Globules\n(A/AT/T)", "Streaks\n(A/P)"),
-    *("Regression Areas\n(A/P)", "Blue-Whitish Veil\n(A/P)"),
-    *("White", "Red", "Light-Brown", "Dark-Brown", "Blue-Gray", "Black"),
-]
-X: str = "X"
-_: None = None
-SHEET_ROWS: list[list[object]] = [
-    ["IMD901", _, X, _, _, 0, "T", "A", "A", "A", "A", _, _, _, X, _, _],
-    ["IMD902", "Atypical Nevus", _, X, _, 1, "AT", "AT", "P", "A", "A", _, _, X, X, _, _],
-    ["IMD903", "Melanoma", _, _, X, 2, "AT", "A", "A", "P", "P", _, _, X, X, X, X],
-]
-
 
 def picture(name: str) -> np.ndarray:
     """A small flat picture, another one for each name."""
@@ -54,23 +36,6 @@ def picture(name: str) -> np.ndarray:
 def write_text(top: Path) -> None:
     """The table as text."""
     (top / "PH2_dataset.txt").write_text(TABLE, encoding="latin-1")
-
-
-def write_workbook(top: Path, rows: list[list[object]] | None = None) -> Path:
-    """The table as a workbook: legends above, headers over two rows with merged cells."""
-    book = Workbook()
-    sheet = book.active
-    sheet.title = "Folha1"
-    sheet["F2"] = "Legends"
-    sheet.merge_cells("F2:K2")
-    sheet["F3"], sheet["G3"], sheet["H3"] = "Asymmetry", 0, "Fully Symmetric"
-    sheet["C12"], sheet["L12"] = "Clinical Diagnosis", "Colors"
-    sheet.merge_cells("C12:E12")
-    sheet.merge_cells("L12:Q12")
-    for row in (SHEET_HEADER, *(SHEET_ROWS if rows is None else rows)):
-        sheet.append(row)
-    book.save(top / "PH2_dataset.xlsx")
-    return top / "PH2_dataset.xlsx"
 
 
 def flat_folder(top: Path, names: tuple[str, ...] = NAMES) -> Path:

@@ -64,7 +64,7 @@ def sources(index, scores, settings, described, rules):
             {"dataset": ["toy"], "licence": ["CC-0"], "attribution": ["A clinic"], "images": [24]}
         ),
         hyperparameters=HYPERPARAMETERS,
-        evaluate=settings,
+        min_slice_groups=settings.min_slice_groups,
     )
 
 

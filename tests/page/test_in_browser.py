@@ -7,9 +7,9 @@ from itertools import pairwise
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 
-from melanoma.page import markup, write
+from melanoma.page import markup, render, study
 from tests.browser import opened
-from tests.page.toys import WIDTH, contents, draw_picture, headline, study_parts
+from tests.page.toys import WIDTH, contents, draw_picture, headline
 
 PHONE = (360, 740)
 HOSTILE = "<script>window.attacked = 1</script><img src=x onerror='window.attacked = 1'>"
@@ -48,12 +48,11 @@ def address(tmp_path_factory):
     (compare / "captions.json").write_text(json.dumps(captions | {"table.csv": {"caption": "Table II"}}))
     draw_picture(folder / "ph2" / "age.png")
     (folder / "ph2.md").write_text(CARD)
-    text = write.write(
+    text = render.render(
         contents(
             headlines=[headline(warnings=[HOSTILE]), headline("sample", is_synthetic=True)],
             cards={"ph2": markup.read(folder / "ph2.md", top_level=3, max_width=WIDTH)},
-            study_cohorts=["ph2"],
-            parts=study_parts(folder / "study", ["ph2"]),
+            study=study.gather(folder / "study", max_width=WIDTH),
             missing=["reports/data/isic.md"],
         ),
         max_megabytes=1,

@@ -3,7 +3,8 @@ import json
 import pytest
 
 from melanoma.errors import DataError
-from tests.page.toys import draw_picture, study_parts
+from melanoma.page import study
+from tests.page.toys import WIDTH, draw_picture
 
 
 @pytest.fixture
@@ -28,7 +29,7 @@ def write_captions(folder, content) -> None:
 
 
 def test_tables_pictures_and_pages_come_with_their_captions(folder):
-    compare = study_parts(folder, ["isic", "ph2"])[0]
+    compare = study.gather(folder, max_width=WIDTH)[0]
     assert compare.title == "compare"
     assert [table.caption for table in compare.tables] == ["Table II"]  # a table without caption is raw data
     assert [(picture.caption, picture.alt) for picture in compare.pictures] == [("ROC", "A curve")]
@@ -37,35 +38,28 @@ def test_tables_pictures_and_pages_come_with_their_captions(folder):
 
 
 def test_a_caption_alone_is_also_what_is_read_out(folder):
-    (part,) = [part for part in study_parts(folder, ["isic"]) if part.stage == "crops"]
+    (part,) = [part for part in study.gather(folder, max_width=WIDTH) if part.title == "crops: isic"]
     assert (part.pictures[0].caption, part.pictures[0].alt) == ("Gain on isic", "Gain on isic")
 
 
-def test_what_a_cohort_left_that_is_not_active_is_not_shown(folder):
-    draw_picture(folder / "crops" / "isic_both.png")
-    write_captions(folder / "crops", {"isic_both.png": "Old"})
-    assert [part.title for part in study_parts(folder, ["ph2"])] == ["compare", "crops: ph2"]
-    assert [part.title for part in study_parts(folder, ["ph2", "isic"])] == [
+def test_the_comparison_comes_first_and_each_cohort_has_a_part(folder):
+    assert [part.title for part in study.gather(folder, max_width=WIDTH)] == [
         "compare",
-        "crops",
         "crops: isic",
         "crops: ph2",
     ]
 
 
-def test_without_an_active_cohort_only_what_runs_always_is_shown(folder):
-    assert [part.title for part in study_parts(folder, [])] == ["compare"]
-
-
-def test_a_folder_of_no_stage_is_not_looked_at_and_one_that_is_not_there_is_no_error(folder):
-    (folder / "crops").rename(folder / "of_no_stage")
-    assert [part.title for part in study_parts(folder, ["ph2"])] == ["compare"]
+def test_a_folder_that_does_not_exist_or_begins_with_a_dot_has_no_part(folder):
+    assert study.gather(folder / "none", max_width=WIDTH) == []
+    (folder / "crops").rename(folder / ".crops")
+    assert [part.title for part in study.gather(folder, max_width=WIDTH)] == ["compare"]
 
 
 def test_what_is_named_and_not_there_and_what_has_no_caption_is_named(folder):
     draw_picture(folder / "crops" / "ph2" / "bare.png")
     write_captions(folder / "crops" / "ph2", {"gone.csv": "Gone"})
-    (part,) = [part for part in study_parts(folder, ["ph2"]) if part.stage == "crops"]
+    (part,) = [part for part in study.gather(folder, max_width=WIDTH) if part.title == "crops: ph2"]
     place = folder / "crops" / "ph2"
     assert part.missing == [
         f"{place / 'gone.csv'}, which captions.json names",
@@ -76,7 +70,7 @@ def test_what_is_named_and_not_there_and_what_has_no_caption_is_named(folder):
 
 def test_a_picture_that_a_page_shows_is_not_shown_twice(folder):
     (folder / "compare" / "page.md").write_text("![short](<roc.png>)\n")
-    compare = study_parts(folder, ["ph2"])[0]
+    compare = study.gather(folder, max_width=WIDTH)[0]
     assert compare.pictures == []
     assert compare.documents[0].pieces[0].pictures[0].alt == "A curve"
 
@@ -91,4 +85,4 @@ def test_captions_of_another_form_are_refused_with_the_form_that_is_wanted(folde
         DataError,
         match=r'captions\.json: each file of this folder needs \{"caption": "\.\.\.", "alt": "\.\.\."\}',
     ):
-        study_parts(folder, ["ph2"])
+        study.gather(folder, max_width=WIDTH)

@@ -1,14 +1,14 @@
 """A small page's contents, of which each test changes what it is about."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
-from melanoma.page import study
+from melanoma.page.graph import Node
 from melanoma.page.registered import Holder, Model, Version
-from melanoma.page.stages import Stage
-from melanoma.page.write import Contents
+from melanoma.page.render import Contents, Origin
 
 WIDTH = 400
 
@@ -100,34 +100,27 @@ MODEL = Model(
     num_older=0,
 )
 
-STAGES = [
-    Stage("ingest", "run.datasets", ("ph2",), "bring metadata in.", (), ("data/records/${item}.parquet",)),
-    Stage("train", "run.cohorts", ("ph2",), "fit networks.", ("ingest",), ("models/${item}",)),
-    Stage(
-        "study", "run.study", (), "the paper, rebuilt.", ("ingest",), ("reports/study/results/${item}.json",)
-    ),
-    Stage("page", "", (), "put all on a page.", ("train", "study"), ("reports/index.html",)),
+GRAPH = [
+    Node("ingest", "run.datasets", ("ph2",), "bring metadata in.", (), ("data/records/${item}.parquet",)),
+    Node("train", "run.cohorts", ("ph2",), "fit networks.", ("ingest",), ("models/${item}",)),
+    Node("page", "", (), "put all on a page.", ("train",), ("reports/index.html",)),
 ]
+ORIGIN = Origin(
+    note="Results of a test.",
+    drawn_at="2026-05-19 08:00 UTC",
+    git_commit="c0ffee",
+    is_dirty=False,
+    commands="git checkout c0ffee\nmake install\ndvc repro",
+    raw_digests={"ph2": "a" * 32},
+    graph=GRAPH,
+    models={"ph2": MODEL},
+)
 
 
-def contents(**changes: Any) -> Contents:
-    """All of it, without cards and study."""
-    plain: dict[str, Any] = {
-        "drawn_at": "2026-05-19 08:00 UTC",
-        "stages": STAGES,
-        "headlines": [headline()],
-        "models": {"ph2": MODEL},
-        "cards": {},
-        "study_cohorts": [],
-        "study_folder": "reports/study",
-        "parts": [],
-        "commands": "git checkout c0ffee\nmake install\ndvc repro",
-        "git_commit": "c0ffee",
-        "is_dirty": False,
-        "raw_digests": {"ph2": "a" * 32},
-        "missing": [],
-    }
-    return Contents(**plain | changes)
+def contents(*, origin: dict[str, Any] | None = None, **changes: Any) -> Contents:
+    """Contents without cards and study; `origin` and `changes` replace what they name."""
+    plain: dict[str, Any] = {"headlines": [headline()], "cards": {}, "study": [], "missing": []}
+    return Contents(origin=replace(ORIGIN, **(origin or {})), **plain | changes)
 
 
 def draw_picture(path: Path, *, size: tuple[int, int] = (60, 40), colour: str = "teal") -> Path:
@@ -135,9 +128,3 @@ def draw_picture(path: Path, *, size: tuple[int, int] = (60, 40), colour: str = 
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new("RGB", size, colour).save(path)
     return path
-
-
-def study_parts(folder: Path, active: list[str]) -> list[study.Part]:
-    """What `study.gather` finds in `folder`."""
-    items = {"compare": None, "crops": active, "transfer": active}
-    return study.gather(folder, items=items, known=["isic", "ph2", "joint"], max_width=WIDTH)

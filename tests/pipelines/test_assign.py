@@ -12,7 +12,7 @@ ASSIGNED = Path("data/groups/assigned.csv")
 FROM_INGEST = ("ingest", "inspect", "validate", "duplicates", "assign", "split")
 
 
-def sides() -> dict[str, str]:
+def splits_by_id() -> dict[str, str]:
     assigned = pd.read_csv(ASSIGNED)
     return dict(zip(assigned["image_id"], assigned["split"], strict=True))
 
@@ -34,13 +34,13 @@ def change_accepted(image_id: str, **values: Any) -> None:
     accepted.to_parquet("data/accepted/sample.parquet", index=False)
 
 
-def test_every_accepted_image_has_a_side_and_the_planted_copy_that_of_its_original(at_workspace):
+def test_every_accepted_image_has_a_split_and_the_planted_copy_that_of_its_original(at_workspace):
     assigned = pd.read_csv(ASSIGNED)
     accepted = pd.read_parquet("data/accepted/sample.parquet")
     assert tuple(assigned.columns) == schema.ASSIGNED_COLUMNS
     assert assigned["image_id"].tolist() == sorted(accepted["image_id"])
     copy = planted("near_duplicate")
-    assert sides()[copy] == sides()[original_of(copy)]
+    assert splits_by_id()[copy] == splits_by_id()[original_of(copy)]
     relations = pd.read_csv("data/groups/relations.csv")
     assert tuple(relations.columns) == schema.PAIR_COLUMNS
     assert {"same lesion", "same patient", "near duplicate", "same bytes"} <= set(relations["reason"])
@@ -50,26 +50,26 @@ def test_the_same_seed_gives_the_same_bytes_from_the_start_and_going_on(broken, 
     before = ASSIGNED.read_bytes()
     assert run_stage("assign") == 0
     assert ASSIGNED.read_bytes() == before
-    assert "67 kept their side, 0 are new" in capsys.readouterr().out
+    assert "67 kept their split, 0 are new" in capsys.readouterr().out
     ASSIGNED.unlink()
     assert run_stage("assign") == 0
     assert ASSIGNED.read_bytes() == before
-    assert "no image had a side before" in capsys.readouterr().out
+    assert "no image had a split before" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("change", [{"seed": 8}, {"train_fraction": 0.5, "test_fraction": 0.3}])
 def test_another_plan_assigns_anew_and_says_so(broken, capsys, change):
-    before = sides()
+    before = splits_by_id()
     change_params(broken / "params.yaml", assign=change)
     assert run_stage("assign") == 0
-    assert sides() != before
+    assert splits_by_id() != before
     (line,) = capsys.readouterr().out.splitlines()
     assert "all assigned anew, because the plan was 'seed 7, 0.6/0.2/0.2'" in line
 
 
 @pytest.mark.slow
 def test_images_that_are_added_and_taken_out_move_nobody(broken, capsys):
-    before = sides()
+    before = splits_by_id()
     splits_before = pd.read_csv("data/splits/sample.csv").set_index("image_id")["split"]
     taken_out = sorted(before)[5:8]
     change_params(broken / "params.yaml", sample={"num_lesions": 90, "num_second_views": 20})
@@ -77,15 +77,15 @@ def test_images_that_are_added_and_taken_out_move_nobody(broken, capsys):
     change_params(broken / "params.yaml", validate={"excluded_ids": taken_out})
     for stage in ("sample", *FROM_INGEST):
         assert run_stage(stage) == 0, stage
-    after = sides()
+    after = splits_by_id()
     assert len(after) == 67 + 30 + 14
     assert before.items() <= after.items()
-    assert "67 kept their side, 44 are new" in capsys.readouterr().out
+    assert "67 kept their split, 44 are new" in capsys.readouterr().out
     now = pd.read_csv("data/splits/sample.csv")
     assert not set(now["image_id"]) & set(taken_out)
     assert len(now) == len(after) - len(taken_out)
-    side_now = now.set_index("image_id")["split"]
-    assert (side_now.reindex(splits_before.index).dropna() == splits_before.drop(taken_out)).all()
+    split_now = now.set_index("image_id")["split"]
+    assert (split_now.reindex(splits_before.index).dropna() == splits_before.drop(taken_out)).all()
     assert now.groupby("group_id")["split"].nunique().max() == 1
     shares = now["split"].value_counts(normalize=True)
     assert abs(shares["train"] - 0.6) < 0.05
@@ -93,28 +93,28 @@ def test_images_that_are_added_and_taken_out_move_nobody(broken, capsys):
     Path("params.yaml").write_text(with_all)
     for stage in FROM_INGEST[2:]:
         assert run_stage(stage) == 0, stage
-    assert sides() == after
+    assert splits_by_id() == after
     assert set(pd.read_csv("data/splits/sample.csv")["image_id"]) == set(after)
 
 
-def test_a_patient_on_two_sides_leaves_training_and_the_report_says_why(broken):
+def test_a_patient_in_two_splits_leaves_training_and_the_report_says_why(broken):
     malignant = pd.read_csv(ASSIGNED)
     malignant = malignant[(malignant["target"] == 1) & ~malignant["group_id"].duplicated(keep=False)]
-    of_side = malignant.groupby("split")["image_id"].first()
-    for image_id in (of_side["train"], of_side["test"]):
+    by_split = malignant.groupby("split")["image_id"].first()
+    for image_id in (by_split["train"], by_split["test"]):
         change_accepted(image_id, patient_id="one and the same")
-    before = sides()
+    before = splits_by_id()
     for stage in ("assign", "split"):
         assert run_stage(stage) == 0
-    assert sides() == before
+    assert splits_by_id() == before
     report = (broken / "reports/sample/split.json").read_text()
-    assert f"its group lies in test through {of_side['test']}" in report
+    assert f"its group lies in test through {by_split['test']}" in report
     now = set(pd.read_csv("data/splits/sample.csv")["image_id"])
-    assert of_side["train"] not in now
-    assert of_side["test"] in now
+    assert by_split["train"] not in now
+    assert by_split["test"] in now
 
 
-def test_copies_with_unlike_labels_are_refused_with_both_files_and_how_to_mend_it(broken, capsys):
+def test_copies_with_different_labels_are_refused_with_both_files_and_how_to_mend_it(broken, capsys):
     copy = planted("near_duplicate")
     is_malignant = bool(pd.read_csv(ASSIGNED).set_index("image_id")["target"][copy])
     change_accepted(copy, target=int(not is_malignant))
@@ -127,17 +127,17 @@ def test_copies_with_unlike_labels_are_refused_with_both_files_and_how_to_mend_i
     assert ASSIGNED.read_bytes() == before
 
 
-def test_sides_that_cannot_be_read_are_not_overwritten(broken, capsys):
+def test_splits_that_cannot_be_read_are_not_overwritten(broken, capsys):
     cut = ASSIGNED.read_bytes()[:-20]
     ASSIGNED.write_bytes(cut)
     assert run_stage("assign") == 1
     message = capsys.readouterr().err
-    assert "data/groups/assigned.csv holds the side of every image and cannot be trusted" in message
+    assert "data/groups/assigned.csv holds the split of every image and cannot be trusted" in message
     assert "dvc checkout data/groups/assigned.csv" in message
     assert ASSIGNED.read_bytes() == cut
 
 
-def test_sides_that_dvc_has_recorded_are_not_drawn_anew_where_the_file_is_missing(broken, params, capsys):
+def test_splits_that_dvc_has_recorded_are_not_drawn_anew_where_the_file_is_missing(broken, params, capsys):
     Path("data/groups/assigned.csv").unlink()
     recorded = {"stages": {"assign": {"params": {"params.yaml": {"assign": params.assign.model_dump()}}}}}
     Path("dvc.lock").write_text(json.dumps(recorded))  # JSON is YAML

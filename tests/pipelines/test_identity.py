@@ -85,7 +85,7 @@ def test_a_table_that_lacks_an_image_is_refused_and_nothing_is_written_or_moved(
 
 
 def test_boxes_in_another_order_cut_the_same_pictures_and_lacking_ones_are_named(own, capsys):
-    change_params(own / "params.yaml", pack={"crop": "mask"}, run={"study": []})
+    change_params(own / "params.yaml", pack={"crop": "mask"})
     assert run_stage("segment") == 0
     assert run_stage("pack") == 0
     digest = packed.open_packed(Path("data/packed/sample")).digest

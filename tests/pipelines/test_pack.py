@@ -43,7 +43,7 @@ def test_an_image_that_vanished_is_refused_by_name(broken, capsys):
 
 def test_pictures_are_cut_by_masks_where_it_is_asked_for(broken, capsys):
     whole = open_packed(Path("data/packed/sample"))
-    change_params(Path("params.yaml"), pack={"crop": "mask"}, run={"study": []})
+    change_params(Path("params.yaml"), pack={"crop": "mask"})
     assert run_stage("segment") == 0
     assert run_stage("pack") == 0
     cut = open_packed(Path("data/packed/sample"))
@@ -60,7 +60,7 @@ def test_pictures_are_cut_by_masks_where_it_is_asked_for(broken, capsys):
 
 
 def test_an_image_without_a_box_stays_whole_and_is_counted(broken, capsys):
-    change_params(Path("params.yaml"), pack={"crop": "mask"}, run={"study": []})
+    change_params(Path("params.yaml"), pack={"crop": "mask"})
     assert run_stage("segment") == 0
     boxes = pd.read_parquet("data/lesions/sample.parquet")
     boxes.loc[0, list(EDGES)] = np.nan
@@ -77,6 +77,6 @@ def test_an_image_without_a_box_stays_whole_and_is_counted(broken, capsys):
 
 
 def test_crops_by_a_network_that_was_not_trained_are_refused(broken, capsys):
-    change_params(Path("params.yaml"), pack={"crop": "unet"}, segment={"train": True}, run={"study": []})
+    change_params(Path("params.yaml"), pack={"crop": "unet"}, segment={"train": True})
     assert run_stage("pack") == 1
     assert "has no boxes for the crop 'unet'. Run `dvc repro segment`" in capsys.readouterr().err

@@ -7,10 +7,8 @@ import pytest
 
 from melanoma import tracking
 from melanoma.registry import ledger, versions
-from melanoma.stages import page as page_stage
-from melanoma.stages import standing
+from melanoma.stages import registered
 from pipelines import _cli, page
-from tests.imports import ROOT
 from tests.pipelines.workspace import change_params, command, copy_with_store, inside, run_stage
 from tests.registry.shelf import NAME
 
@@ -30,8 +28,8 @@ def drawn(workspace, tmp_path):
         yield folder
 
 
-def run() -> int:
-    return _cli.run(page.main, command("page", ""))
+def run(*more: str) -> int:
+    return _cli.run(page.main, [*command("page", ""), *more])
 
 
 def test_the_page_shows_what_the_reports_say(at_workspace):
@@ -45,17 +43,18 @@ def test_the_page_shows_what_the_reports_say(at_workspace):
     assert "SYNTHETIC" in text
     assert "not a medical device" in text
     assert "Data card: sample" in text
-    assert "What is not here" not in text
+    assert "Missing files" not in text
 
 
-def test_the_study_of_the_sample_is_shown_with_its_tables_and_pictures(at_workspace):
-    text = html.unescape(PAGE.read_text(encoding="utf-8"))
-    captions = json.loads(Path("reports/study/compare/captions.json").read_text())
-    assert captions
-    assert all(
-        f"<caption><span>{said['caption']}" in text for name, said in captions.items() if ".csv" in name
-    )
-    assert text.count("<img ") >= sum(".png" in name for name in captions)
+def test_the_study_is_shown_where_its_folder_is_named(drawn):
+    folder = drawn / "reports/study/compare"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "table_2.csv").write_text("cohort,accuracy\nph2,0.925\n")
+    (folder / "captions.json").write_text('{"table_2.csv": "Table II"}')
+    assert run() == 0
+    assert "Table II" not in words()
+    assert run("--study", "reports/study") == 0
+    assert "Table II" in words()
 
 
 def test_the_page_is_attached_to_a_run_that_says_of_what_it_is(at_workspace):
@@ -70,16 +69,10 @@ def test_what_inactive_cohorts_left_is_not_shown_as_current(drawn):
     left = json.loads(Path("reports/headlines/sample.json").read_text()) | {"cohort": "ph2"}
     Path("reports/headlines/ph2.json").write_text(json.dumps(left))
     Path("reports/data/ph2.md").write_text("# Data card: ph2\n\nOf an earlier run.\n")
-    Path("reports/study/crops").mkdir(parents=True, exist_ok=True)
-    Path("reports/study/crops/captions.json").write_text("{}")
-    Path("reports/study/crops/page.md").write_text("Crops of an earlier run.\n")
-    change_params(drawn / "params.yaml", run={"study": []})
     assert run() == 0
     text = words()
     assert "Of an earlier run" not in text
-    assert "Crops of an earlier run" not in text
     assert "melanoma-ph2" not in text
-    assert "No network of the study was trained in this run" in text
 
 
 def test_what_is_missing_is_named_with_how_to_make_it_and_the_page_is_drawn(drawn, capsys):
@@ -89,32 +82,24 @@ def test_what_is_missing_is_named_with_how_to_make_it_and_the_page_is_drawn(draw
     text = words()
     assert "reports/data/sample.md; it is written by dvc repro card" in text
     assert "reports/headlines/sample.json; it is written by dvc repro promote" in text
-    assert "No data card is there." in text
+    assert "There is no data card." in text
     assert "[page] no cohort: " in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
-    ("active", "said"),
+    ("active", "commands"),
     [
-        ({}, "make install dvc repro make page"),
-        (page_stage.MAKE_STUDY, "see README.md make study make page"),
+        ({}, "make install dvc repro Code, data"),
         (
-            {"datasets": ["isic"], "cohorts": ["isic"], "study": []},
-            "dvc exp run -S 'run.datasets=[isic]' -S 'run.cohorts=[isic]' -S 'run.study=[]' make page",
+            {"datasets": ["isic"], "cohorts": ["isic"]},
+            "dvc exp run -S 'run.datasets=[isic]' -S 'run.cohorts=[isic]'",
         ),
     ],
 )
-def test_the_page_says_how_to_make_it_again(drawn, active, said):
-    # Large enough for the networks of every study.
-    change_params(drawn / "params.yaml", run=active, pack={"image_size": 150})
+def test_the_page_says_how_to_reproduce_it(drawn, active, commands):
+    change_params(drawn / "params.yaml", run=active)
     assert run() == 0
-    assert said in html.unescape(words())
-
-
-def test_make_study_has_active_what_the_page_thinks():
-    makefile = (ROOT / "Makefile").read_text()
-    for name, items in page_stage.MAKE_STUDY.items():
-        assert f"-S 'run.{name}=[{','.join(items)}]'" in makefile
+    assert commands in html.unescape(words())
 
 
 def test_a_page_that_grows_too_large_is_refused_and_the_old_one_stays(drawn, capsys):
@@ -157,7 +142,7 @@ def test_versions_and_aliases_are_told_with_who_moved_them_and_when(shelf):
     shelf.register(gate="refused")
     shelf.move(1)
     versions.set_alias(NAME, versions.CHALLENGER, "2")
-    model = standing.read(NAME, current=2)
+    model = registered.read(NAME, current=2)
     assert [(version.number, version.aliases, version.gate) for version in model.versions] == [
         (2, ("challenger",), "refused"),
         (1, ("staging",), "passed"),
@@ -171,27 +156,27 @@ def test_versions_and_aliases_are_told_with_who_moved_them_and_when(shelf):
         "tried by hand",
         "promote",
     )
-    assert staging.since == standing.in_words(ledger.moves(NAME, versions.STAGING)[-1].at)
-    assert (challenger.number, challenger.by, challenger.warning) == (2, standing.NOT_ENTERED, "")
+    assert staging.since == registered.in_words(ledger.moves(NAME, versions.STAGING)[-1].at)
+    assert (challenger.number, challenger.by, challenger.warning) == (2, registered.NOT_ENTERED, "")
 
 
 def test_an_alias_that_was_moved_by_other_means_is_warned_of(shelf):
     shelf.move(shelf.register())
     versions.set_alias(NAME, versions.STAGING, str(shelf.register()))
-    (staging,) = standing.read(NAME, current=None).holders
+    (staging,) = registered.read(NAME, current=None).holders
     assert staging.warning == "staging holds version 2, but the ledger's last entry says version 1"
-    assert staging.by == standing.NOT_ENTERED
+    assert staging.by == registered.NOT_ENTERED
 
 
 def test_many_versions_are_cut_but_those_with_an_alias_are_kept(shelf, monkeypatch):
-    monkeypatch.setattr(standing, "SHOWN_VERSIONS", 2)
+    monkeypatch.setattr(registered, "NUM_SHOWN", 2)
     for _ in range(4):
         shelf.register()
     shelf.move(1)
-    model = standing.read(NAME, current=4)
+    model = registered.read(NAME, current=4)
     assert [version.number for version in model.versions] == [4, 3, 1]
     assert model.num_older == 1
 
 
 def test_a_model_that_is_not_registered_is_none(shelf):
-    assert standing.read(NAME, current=1) is None
+    assert registered.read(NAME, current=1) is None

@@ -53,7 +53,10 @@ def test_each_rollback_goes_one_version_further_back_until_there_is_none(release
     assert run() == 0
     assert "production is version 1 again, version 2 before" in capsys.readouterr().out
     assert holder() == 1
-    assert f"Before version 1 nothing held the alias production of {NAME}: there is no way back" in refusal()
+    assert (
+        f"Before version 1 nothing held the alias production of {NAME}: there is no version to go back to"
+        in refusal()
+    )
 
 
 def test_it_is_entered_who_went_back_and_why(released):

@@ -30,7 +30,7 @@ def masked(workspace, tmp_path_factory):
     """A copy of the workspace where images are to be cropped by masks; read only."""
     folder = copy(workspace, tmp_path_factory.mktemp("masked") / "copy")
     with inside(folder):
-        change_params(Path("params.yaml"), pack={"crop": "mask"}, run={"study": []})
+        change_params(Path("params.yaml"), pack={"crop": "mask"})
         assert run_stage("segment") == 0
         yield folder
 
@@ -43,7 +43,7 @@ def test_where_nothing_needs_boxes_no_image_is_read(broken, capsys):
     num_images = read_json(REPORT)["num_images"]
     assert num_images == len(read_split())
     assert f"none of {num_images} images was read" in capsys.readouterr().out
-    change_params(Path("params.yaml"), pack={"crop": "mask"}, run={"study": []})
+    change_params(Path("params.yaml"), pack={"crop": "mask"})
     assert run_stage("segment") == 1
     assert f"{num_images} of {num_images} images cannot be read" in capsys.readouterr().err
 
@@ -108,7 +108,6 @@ def trained(workspace, tmp_path_factory):
                 "num_bootstrap_draws": 200,
             },
             pack={"crop": "unet"},
-            run={"study": []},  # is of whole pictures
         )
         assert run_stage("segment") == 0
         assert run_stage("pack") == 0

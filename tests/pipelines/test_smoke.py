@@ -13,6 +13,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 
 from melanoma.errors import DataError
+from melanoma.stages.smoke import _differences
 from pipelines import _cli, smoke
 from tests.end_to_end.clone import free_port
 from tests.imports import ROOT
@@ -214,10 +215,10 @@ def test_answers_are_paired_by_image_id_and_those_of_other_images_refused():
         {"image_id": image_id, "probability": probability, "decision": "benign"}
         for image_id, probability in zip(ids, (0.1, 0.2, 0.3), strict=True)
     ]
-    assert smoke._differences(expected, answers[::-1]) == []
-    assert smoke._differences(expected.sample(frac=1, random_state=1), answers) == []
-    (found,) = smoke._differences(expected, [*answers[:2], answers[2] | {"probability": 0.4}])
+    assert _differences(expected, answers[::-1]) == []
+    assert _differences(expected.sample(frac=1, random_state=1), answers) == []
+    (found,) = _differences(expected, [*answers[:2], answers[2] | {"probability": 0.4}])
     assert found.startswith("c: expected 0.300000 benign, got 0.400000")
     for wrong in (answers[:2], [*answers, answers[0]], [*answers[:2], answers[2] | {"image_id": "x"}]):
         with pytest.raises(DataError, match="The answers of the server cannot be paired"):
-            smoke._differences(expected, wrong)
+            _differences(expected, wrong)

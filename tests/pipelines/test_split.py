@@ -37,7 +37,7 @@ def test_the_report_counts_classes_and_holds_the_checks(workspace):
     assert (workspace / "reports/sample/split-docs/index.html").is_file()
 
 
-def test_the_same_sides_give_the_same_bytes(broken):
+def test_the_same_assignment_gives_the_same_bytes(broken):
     before = Path("data/splits/sample.csv").read_bytes()
     assert run_stage("split") == 0
     assert Path("data/splits/sample.csv").read_bytes() == before
@@ -82,9 +82,11 @@ def test_too_few_groups_for_three_splits_are_refused(broken, capsys):
     assert "too few groups for three splits" in capsys.readouterr().err
 
 
-def test_accepted_images_without_a_side_are_refused(broken, capsys):
+def test_accepted_images_without_a_split_are_refused(broken, capsys):
     assigned = pd.read_csv("data/groups/assigned.csv", dtype="string")
     assigned[1:].to_csv("data/groups/assigned.csv", index=False)
     assert run_stage("split") == 1
     message = capsys.readouterr().err
-    assert f"1 accepted images have no side yet: {assigned['image_id'][0]}. Run `dvc repro assign`" in message
+    assert (
+        f"1 accepted images have no split yet: {assigned['image_id'][0]}. Run `dvc repro assign`" in message
+    )

@@ -1,5 +1,6 @@
 """Small repositories with a dataset each, pushed to a real store (SeaweedFS) and pulled into clones."""
 
+import hashlib
 import shutil
 import subprocess
 import sys
@@ -8,7 +9,6 @@ from configparser import ConfigParser
 import pytest
 from ruamel.yaml import YAML
 
-from melanoma.storage import md5_of_file
 from pipelines import _cli
 from pipelines import storage as script
 from tests.end_to_end.clone import free_port
@@ -104,7 +104,7 @@ def cached(folder, name):
     """The object in the cache that holds a file of the dataset, or its list of files."""
     md5 = YAML(typ="safe", pure=True).load(folder / f"{DATASET}.dvc")["outs"][0]["md5"]
     if name != "list":
-        md5 = md5_of_file(folder / DATASET / name)
+        md5 = hashlib.md5((folder / DATASET / name).read_bytes(), usedforsecurity=False).hexdigest()
     return folder / ".dvc/cache/files/md5" / md5[:2] / md5[2:]
 
 
@@ -153,6 +153,18 @@ def test_pull_names_damaged_and_missing_images_and_push_mends_them_although_dvc_
     assert s3.client.get_object(Bucket=bucket, Key=damaged)["Body"].read() == b"image b\n"
     run(copy, "pull")
     assert (copy / DATASET / "images/b.jpg").read_text() == "image b\n"
+
+
+@pytest.mark.parametrize(("content", "is_mended"), [(b"image b\n", False), (b"imags b\n", True)])
+def test_an_object_whose_etag_proves_nothing_is_read_back(origin, bucket, s3, run, *, content, is_mended):
+    at = {"Bucket": bucket, "Key": key(cached(origin, "images/b.jpg"))}
+    upload = s3.client.create_multipart_upload(**at)["UploadId"]
+    part = s3.client.upload_part(**at, UploadId=upload, PartNumber=1, Body=content)
+    parts = {"Parts": [{"PartNumber": 1, "ETag": part["ETag"]}]}
+    s3.client.complete_multipart_upload(**at, UploadId=upload, MultipartUpload=parts)
+    assert "-" in s3.client.head_object(**at)["ETag"]  # it is no MD5 of the bytes
+    assert (f"{DATASET}/images/b.jpg (damaged)" in run(origin, "push")) == is_mended
+    assert s3.client.get_object(**at)["Body"].read() == b"image b\n"
 
 
 def test_a_damaged_list_of_a_folder_stops_pull_and_later_does_no_harm(origin, tmp_path, bucket, s3, run):
@@ -213,8 +225,12 @@ def test_a_version_without_data_is_refused(tmp_path, s3, run):
     command(tmp_path, "git", "init", "-q")
     shutil.copytree(ROOT / ".dvc", tmp_path / ".dvc", ignore=shutil.ignore_patterns("tmp", "cache"))
     assert "This version records no data" in run(tmp_path, "push", exit_code=1)
-    (tmp_path / ".dvc/config").write_text("")
-    assert "No default remote is set" in run(tmp_path, "push", exit_code=1)
+
+
+def test_a_repository_without_a_remote_is_refused(origin, run):
+    (origin / ".dvc/config.local").unlink()
+    (origin / ".dvc/config").write_text("")
+    assert "No default remote is set" in run(origin, "push", exit_code=1)
 
 
 def test_outside_of_a_repository_it_says_so(tmp_path, s3, run):

@@ -5,8 +5,10 @@ import os
 import shlex
 import shutil
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 from typing import Any
 
@@ -31,15 +33,10 @@ STAGE_ORDER = (
     "evaluate",
     "audit",
     "promote",
-    "paper",
-    "study",
-    "diagnosis",
-    "crops",
-    "transfer",
-    "resplit",
-    "compare",
     "page",
 )
+STUDY_STAGE_ORDER = ("paper", "protocols", "diagnosis", "crops", "transfer", "resplit", "compare")
+GRAPHS = (ROOT / "dvc.yaml", ROOT / "pipelines" / "study" / "dvc.yaml")
 
 
 def space(*, max_depth: int = 5, **rows: object) -> dict[str, object]:
@@ -49,7 +46,6 @@ def space(*, max_depth: int = 5, **rows: object) -> dict[str, object]:
 
 
 SMALL = {
-    "run": {"study": ["sample"]},
     "execution": {"num_workers": 1},
     "sample": {"num_lesions": 60, "num_second_views": 6},
     "pack": {"image_size": 48},
@@ -60,16 +56,6 @@ SMALL = {
     "card": {"num_bootstrap_draws": 200},
     "evaluate": {"num_bootstrap_draws": 200},
     "audit": {"num_bootstrap_draws": 200},
-    "crops": {"num_seeds": 2, "num_epochs": 1, "num_bootstrap_draws": 200},
-    "diagnosis": {"num_seeds": 2, "num_epochs": 2, "num_bootstrap_draws": 200},
-    "study": {"num_epochs": 2, "num_seeds": 2, "num_bootstrap_draws": 100},
-    "transfer": {
-        "num_seeds": {"baseline": 1, "tuned": 1},
-        "num_epochs": 1,
-        "min_images": 10,
-        "num_bootstrap_draws": 100,
-    },
-    "resplit": {"num_splits": 3},
     "promote": {  # four filters and three epochs beat nothing
         "num_bootstrap_draws": 200,
         "min_auc_roc_lower_bound": 0.0,
@@ -79,39 +65,55 @@ SMALL = {
         "min_worst_slice_auc_roc": None,
     },
 }
+SMALL_STUDY: dict[str, dict[str, Any]] = {
+    "study": {"cohorts": ["sample"]},
+    "study.protocols": {"num_epochs": 2, "num_seeds": 2, "num_bootstrap_draws": 100},
+    "study.diagnosis": {"num_seeds": 2, "num_epochs": 2, "num_bootstrap_draws": 200},
+    "study.crops": {"num_seeds": 2, "num_epochs": 1, "num_bootstrap_draws": 200},
+    "study.transfer": {
+        "num_seeds": {"baseline": 1, "tuned": 1},
+        "num_epochs": 1,
+        "min_images": 10,
+        "num_bootstrap_draws": 100,
+    },
+    "study.resplit": {"num_splits": 3},
+    "evaluate": {"min_slice_groups": 2},  # of the stage diagnosis
+}
 
 
-def write_params(path: Path, changes: dict[str, Any]) -> None:
+def write_params(path: Path, changes: Mapping[str, Any]) -> None:
     """The committed params.yaml with `changes` (by section, by key)."""
-    yaml = YAML()
-    params = yaml.load(ROOT / "params.yaml")
-    for section, values in changes.items():
-        params[section].update(values)
-    with path.open("w") as stream:
-        yaml.dump(params, stream)
+    shutil.copy(ROOT / "params.yaml", path)
+    change_params(path, **changes)
 
 
 def change_params(path: Path, **changes: dict[str, Any]) -> None:
-    """Update sections of an existing file."""
+    """Update sections of an existing file; `study.crops` is a section within one."""
     yaml = YAML()
     params = yaml.load(path)
     for section, values in changes.items():
-        params[section].update(values)
+        reduce(getitem, section.split("."), params).update(values)
     with path.open("w") as stream:
         yaml.dump(params, stream)
 
 
 def command(stage: str, item: str) -> list[str]:
-    """The arguments that dvc.yaml gives to the script of `stage` for one dataset or cohort."""
-    stages = YAML(typ="safe", pure=True).load(ROOT / "dvc.yaml")["stages"]
-    definition = stages[stage].get("do", stages[stage])
-    return shlex.split(definition["cmd"].replace("${item}", item))[3:]
+    """The arguments that the graph gives to the script of `stage` for one dataset or cohort."""
+    return _words(stage, item)[3:]
 
 
 def run_stage(stage: str, item: str = "sample") -> int:
-    """Run the script of `stage` in this process and in the current folder, as dvc.yaml would."""
-    script = importlib.import_module(f"pipelines.{stage}")
-    return _cli.run(script.main, command(stage, item))
+    """Run the script of `stage` in this process and in the current folder, as DVC would."""
+    _, _, module, *arguments = _words(stage, item)
+    return _cli.run(importlib.import_module(module).main, arguments)
+
+
+def _words(stage: str, item: str) -> list[str]:
+    """`python -m MODULE ARGUMENT ...`."""
+    yaml = YAML(typ="safe", pure=True)
+    stages = {name: found for graph in GRAPHS for name, found in yaml.load(graph)["stages"].items()}
+    definition = stages[stage].get("do", stages[stage])
+    return shlex.split(definition["cmd"].replace("${item}", item))
 
 
 @contextmanager
@@ -147,7 +149,7 @@ PLACES = {
 
 def copy_with_store(workspace: Path, folder: Path) -> Path:
     """A copy of a workspace with its tracking store, in which every path leads into the copy."""
-    shutil.copytree(workspace, folder)
+    shutil.copytree(workspace, folder, dirs_exist_ok=True)
     with closing(sqlite3.connect(folder / "mlflow.db")) as store, store:
         for table, columns in PLACES.items():
             for column in columns:

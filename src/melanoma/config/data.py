@@ -8,11 +8,10 @@ from melanoma.config.types import Fraction, HueDegrees, Names, OpenFraction, Pos
 
 
 class Run(Section):
-    """The active datasets and cohorts, and the cohorts of the study."""
+    """The active datasets and cohorts."""
 
     datasets: Names
     cohorts: Names
-    study: list[str]
 
 
 class Execution(Section):

@@ -28,7 +28,7 @@ from melanoma.config.data import (
 )
 from melanoma.config.evaluation import Audit, Evaluate, Page, Promote
 from melanoma.config.serving import Serve
-from melanoma.config.study import Compare, Crops, Diagnosis, Paper, Resplit, Study, Transfer
+from melanoma.config.study import Study
 from melanoma.config.training import Augment, Choices, Hyperparameters, Model, Segment, Train, Tune
 from melanoma.config.types import Name, Names, Section
 from melanoma.errors import ConfigError
@@ -64,13 +64,7 @@ class Params(Section):
     audit: Audit
     promote: Promote
     serve: Serve
-    paper: Paper
     study: Study
-    diagnosis: Diagnosis
-    crops: Crops
-    transfer: Transfer
-    resplit: Resplit
-    compare: Compare
     page: Page
 
     @model_validator(mode="after")
@@ -86,14 +80,15 @@ class Params(Section):
         return self
 
     @model_validator(mode="after")
-    def _the_study_is_of_active_cohorts_and_knows_their_networks(self) -> Self:
-        _require_known("run.study", self.run.study, dict.fromkeys(self.run.cohorts))
-        _require_known("study.networks", list(self.study.networks), self.cohorts)
-        _require_known("run.study", self.run.study, self.study.networks)
-        if self.run.study and self.pack.crop != "none":
+    def _the_study_has_active_cohorts_with_networks(self) -> Self:
+        study = self.study
+        _require_known("study.cohorts", study.cohorts, dict.fromkeys(self.run.cohorts))
+        _require_known("study.protocols.networks", list(study.protocols.networks), self.cohorts)
+        _require_known("study.cohorts", study.cohorts, study.protocols.networks)
+        if study.cohorts and self.pack.crop != "none":
             raise ValueError(
-                "the study is of whole pictures, and its stage crops cuts them itself; set pack.crop: none, "
-                f"or run.study: [], got pack.crop {self.pack.crop}"
+                "the study uses whole images, and its stage crops makes its own crops; set pack.crop: none, "
+                f"or study.cohorts: [], got pack.crop {self.pack.crop}"
             )
         return self
 
@@ -104,14 +99,14 @@ class Params(Section):
 
     @model_validator(mode="after")
     def _a_family_knows_its_options(self) -> Self:
-        studied = {kind.family for cohort in self.run.study for kind in self.study.networks[cohort]}
+        studied = {network.family for _, network in self.study.networks()}
         families = [*self.tune.space.families(self.baseline), *studied]
         for option, owner in FAMILY_OF_OPTION.items():
             value = getattr(self.model, option)
             if value and owner not in families:
                 raise ValueError(
                     f"model.{option} is an option of {owner}; where baseline.family, tune.space.family and "
-                    f"run.study name only {families[0]} it must be off, got {value!r}"
+                    f"study.cohorts use only {families[0]} it must be off, got {value!r}"
                 )
         if self.model.freeze and self.model.weights is None:
             raise ValueError("model.freeze would keep weights drawn at random; give model.weights")
@@ -143,16 +138,15 @@ class Params(Section):
         """The most blocks that each section names; vgg16 pads, and every image is large enough for it."""
         if "conv_blocks" in self.tune.space.families(self.baseline):
             yield "tune.space.depth", self._max_depth()
-        for cohort in self.run.study:
-            depths = [kind.depth for kind in self.study.networks[cohort] if kind.family == "conv_blocks"]
-            if depths:
-                yield f"the depth in study.networks.{cohort}", max(depths)
+        for cohort, network in self.study.networks():
+            if network.family == "conv_blocks":
+                yield f"the depth in study.protocols.networks.{cohort}", network.depth
 
     @model_validator(mode="after")
     def _warm_up_ends_before_training(self) -> Self:
-        of_study = ("study", "diagnosis", "crops", "transfer") if self.run.study else ()
-        for section in ("train", "tune", *of_study):
-            num_epochs = getattr(self, section).num_epochs
+        sections = {"train": self.train.num_epochs, "tune": self.tune.num_epochs}
+        sections |= {f"study.{name}": one.num_epochs for name, one in self.study.experiments().items()}
+        for section, num_epochs in sections.items():
             if self.train.warmup_epochs >= num_epochs:
                 raise ValueError(
                     f"train.warmup_epochs must be less than {section}.num_epochs, got "

@@ -1,10 +1,13 @@
-"""Sections of `params.yaml` about the study: the paper, rebuilt and tested."""
+"""Section `study` of `params.yaml`: the paper, rebuilt and tested."""
 
+from collections.abc import Iterator
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from melanoma.config.types import Depth, Positive, Section, Seed
+
+DotsPerInch = Annotated[int, Field(ge=30, le=300)]
 
 
 class Paper(Section):
@@ -13,26 +16,20 @@ class Paper(Section):
     tolerance: Annotated[float, Field(gt=0, lt=0.01)]
 
 
-class Compare(Section):
-    """How the study is shown."""
-
-    dots_per_inch: Annotated[int, Field(ge=30, le=300)]
-
-
 class StudyNetwork(Section):
-    """A kind of network of the study; the rest is as in `baseline` and `model`."""
+    """One kind of network; all other hyperparameters are as in `baseline` and `model`."""
 
     family: Literal["conv_blocks", "vgg16"]
     depth: Depth
 
     @property
     def name(self) -> str:
-        """By which tables call it."""
+        """The name in tables, for instance `conv_blocks_3`."""
         return f"{self.family}_{self.depth}"
 
 
-class _Compared(Section):
-    """Networks that are trained to be compared, with intervals."""
+class Experiment(Section):
+    """Networks that are trained only to be compared, with intervals."""
 
     seed: Seed
     num_epochs: Positive
@@ -40,26 +37,26 @@ class _Compared(Section):
     num_bootstrap_draws: Annotated[int, Field(ge=100)]
 
 
-class _Repeated(_Compared):
-    """As many networks of each kind."""
+class RepeatedExperiment(Experiment):
+    """An experiment that trains the same number of networks of each kind."""
 
     num_seeds: Positive
 
     @property
     def seeds(self) -> list[int]:
-        """Of the networks of each kind."""
+        """The seeds of the networks of each kind."""
         return list(range(self.seed, self.seed + self.num_seeds))
 
 
-class Study(_Repeated):
-    """Which networks are trained under which protocols, how often and how long."""
+class Protocols(RepeatedExperiment):
+    """Which networks are trained under which protocols."""
 
-    protocols: Annotated[list[Literal["paper", "leak_free"]], Field(min_length=1)]
+    compared: Annotated[list[Literal["paper", "leak_free"]], Field(min_length=1)]
     networks: dict[str, Annotated[list[StudyNetwork], Field(min_length=1)]]
 
     @model_validator(mode="after")
     def _each_is_named_once(self) -> Self:
-        named: dict[str, list[str]] = {"protocols": list(self.protocols)}
+        named: dict[str, list[str]] = {"compared": list(self.compared)}
         named |= {f"networks.{cohort}": [kind.name for kind in own] for cohort, own in self.networks.items()}
         for key, names in named.items():
             if len(set(names)) < len(names):
@@ -67,34 +64,61 @@ class Study(_Repeated):
         return self
 
 
-class Diagnosis(_Repeated):
-    """Networks that tell several classes apart beside networks that tell malignant from benign."""
-
-
-class Crops(_Repeated):
-    """Whether it helps to cut out the lesion: which crops are compared, by how many networks."""
+class Crops(RepeatedExperiment):
+    """Which kinds of crops are compared."""
 
     kinds: Annotated[list[Literal["none", "mask", "unet"]], Field(min_length=1)]
 
     @model_validator(mode="after")
-    def _there_is_something_to_compare_with(self) -> Self:
+    def _whole_images_are_the_reference(self) -> Self:
         if len(set(self.kinds)) < len(self.kinds) or "none" not in self.kinds:
             raise ValueError(f"kinds must hold none, each kind once, got {self.kinds}")
         return self
 
 
-class Transfer(_Compared):
-    """Which networks are tested on a source that they never saw, how often and how long they are trained."""
+class Transfer(Experiment):
+    """Which networks are tested on a source that they were not trained on."""
 
     num_seeds: Annotated[dict[Literal["baseline", "tuned"], Positive], Field(min_length=1)]
     min_images: Positive
     min_groups: Positive
-    dots_per_inch: Annotated[int, Field(ge=30, le=300)]
+    dots_per_inch: DotsPerInch
 
 
 class Resplit(Section):
-    """How many other splits the test side is held against."""
+    """How many other splits the test set is compared with."""
 
     seed: Seed
     num_splits: Annotated[int, Field(ge=2, le=1000)]
-    dots_per_inch: Annotated[int, Field(ge=30, le=300)]
+    dots_per_inch: DotsPerInch
+
+
+class Compare(Section):
+    """How the comparison with the paper is drawn."""
+
+    dots_per_inch: DotsPerInch
+
+
+class Study(Section):
+    """The whole study: its cohorts, and a section for each stage."""
+
+    cohorts: list[str]
+    paper: Paper
+    protocols: Protocols
+    diagnosis: RepeatedExperiment
+    crops: Crops
+    transfer: Transfer
+    resplit: Resplit
+    compare: Compare
+
+    def networks(self) -> Iterator[tuple[str, StudyNetwork]]:
+        """The networks that the stage `protocols` trains, each with its cohort."""
+        for cohort in self.cohorts:
+            for network in self.protocols.networks[cohort]:
+                yield cohort, network
+
+    def experiments(self) -> dict[str, Experiment]:
+        """The sections of the stages that train networks, by name; none without cohorts."""
+        if not self.cohorts:
+            return {}
+        return {name: getattr(self, name) for name in ("protocols", "diagnosis", "crops", "transfer")}

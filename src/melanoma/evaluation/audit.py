@@ -1,8 +1,8 @@
-"""Whether a network looks at the lesion: how its scores change when the lesion goes, or something else comes.
+"""Whether a network looks at the lesion: how its scores change when the lesion is removed or artefacts added.
 
-All on the test images, at the operating point of the network. What an image without the lesion still tells
-is told by its surroundings, or by the hole: a lesion that is covered still shows how large it was. What a
-hair or a ruler changes is not about the disease.
+Everything is measured on test images at the network's operating point. An AUC without the lesion comes from
+its surroundings or from the shape of the hole: a covered lesion still shows its size. A change caused by a
+hair or a ruler has nothing to do with the disease.
 """
 
 from collections.abc import Callable, Mapping
@@ -29,14 +29,14 @@ Score = Callable[[np.ndarray], np.ndarray]
 
 @dataclass(frozen=True)
 class Audited:
-    """The test images and the network that is asked about them.
+    """The test images and the audited network.
 
     Attributes:
         rows: Columns `schema.SPLIT_COLUMNS`; row i describes image i, as both come from one `packed.Part`.
         images: Shape `(num_images, size, size, 3)`, uint8.
-        masks: By image_id: `(size, size)` bool, of those that have one.
-        score: The network.
-        point: Its operating point.
+        masks: Masks by image_id, each `(size, size)`, bool; images without a mask are absent.
+        score: Function of the network from images to scores.
+        point: Operating point of the network.
     """
 
     rows: pd.DataFrame
@@ -51,18 +51,18 @@ class Audited:
         return np.flatnonzero(self.rows["image_id"].isin(list(self.masks)))
 
     def probability(self, images: np.ndarray) -> np.ndarray:
-        """Calibrated, of any images."""
+        """Calibrated probabilities of any images."""
         return self.point.calibration.apply(self.score(images))
 
 
 @dataclass(frozen=True)
 class Variant:
-    """The images changed in one way.
+    """One way to change the images.
 
     Attributes:
-        name: For people, and in `audit.json`.
-        positions: Of the images that can be changed so.
-        change: From a position to the changed image.
+        name: Name in `audit.json` and figures.
+        positions: Positions of the images that can be changed in this way.
+        change: Function from a position to the changed image.
     """
 
     name: str
@@ -71,7 +71,7 @@ class Variant:
 
 
 def variants(audited: Audited, settings: Audit) -> list[Variant]:
-    """All that the network is asked; without masks only what needs none."""
+    """All variants; without masks only those that need none."""
     images, image_ids = audited.images, audited.rows["image_id"].tolist()
 
     def black(at: int) -> np.ndarray:
@@ -97,11 +97,11 @@ def variants(audited: Audited, settings: Audit) -> list[Variant]:
 
 
 def measure(audited: Audited, settings: Audit) -> dict[str, dict[str, Any]]:
-    """By variant, and `plain` for the images as they are.
+    """Measure the network on each variant, and as `plain` on the unchanged images.
 
     Returns:
-        `num_images`, `auc_roc` (`value`, `low`, `high`, by draws of groups), `mean_probability_change` and
-        `flipped_fraction` (of decisions at the threshold), both against the plain images.
+        By variant: `num_images`, `auc_roc` (`value`, `low`, `high`, bootstrap over groups), and compared with
+        the plain images `mean_probability_change` and `flipped_fraction` (of decisions at the threshold).
     """
     plain = audited.probability(audited.images)
     measured = {PLAIN: _measure_one(audited, np.arange(len(plain)), plain, plain, settings)}
@@ -113,7 +113,7 @@ def measure(audited: Audited, settings: Audit) -> dict[str, dict[str, Any]]:
 
 
 def _probability_of(audited: Audited, variant: Variant) -> np.ndarray:
-    """Calibrated, of all changed images; only a block of them is held at a time."""
+    """Calibrated probabilities of all changed images; one block of images is in memory at a time."""
     blocks = [variant.positions[start : start + BLOCK] for start in range(0, len(variant.positions), BLOCK)]
     return np.concatenate(
         [audited.probability(np.stack([variant.change(at) for at in block])) for block in blocks]
@@ -121,7 +121,7 @@ def _probability_of(audited: Audited, variant: Variant) -> np.ndarray:
 
 
 def lesion_area(audited: Audited, settings: Audit) -> dict[str, Any] | None:
-    """How well the size of the mask alone tells the label: what a covered lesion still shows.
+    """AUC of the lesion's size alone, which a covered lesion still shows.
 
     Returns:
         `num_images` and `auc_roc` of "the larger, the more malignant"; None without masks.
@@ -159,16 +159,19 @@ def _weights(rows: pd.DataFrame, settings: Audit) -> np.ndarray:
 def compare(
     rows: pd.DataFrame, probability: pd.Series, references: Mapping[str, pd.Series], settings: Audit
 ) -> dict[str, dict[str, Any]]:
-    """By reference: its `auc_roc` on the test images, and `selected_minus_reference`, paired by draws.
+    """Compare the network with references on the test images.
 
     Args:
-        rows: Columns `image_id`, `target` and `group_id`, of the test images.
+        rows: Test images; columns `image_id`, `target` and `group_id`.
         probability: Probabilities of the network, indexed by image_id.
-        references: By name: probabilities, indexed by image_id.
-        settings: `params.yaml: audit`.
+        references: Probabilities of each reference, indexed by image_id.
+        settings: Section `audit` of params.yaml.
+
+    Returns:
+        By reference: its `auc_roc`, and the paired difference `selected_minus_reference`.
 
     Raises:
-        DataError: A network or reference was asked about other images.
+        DataError: The network or a reference scored other images.
     """
     image_ids = rows["image_id"]
     network = align(probability, image_ids, what="The scores of the network").to_numpy()
@@ -192,11 +195,11 @@ def compare(
 
 
 def warnings(found: Mapping[str, Any], *, max_flipped_fraction: float) -> list[str]:
-    """In words, what speaks against the network; empty when nothing does.
+    """Findings against the network, as sentences.
 
     Args:
         found: `variants` from `measure`, `lesion_area`, and `references` from `compare`.
-        max_flipped_fraction: Of decisions, that one artefact may turn.
+        max_flipped_fraction: Largest fraction of decisions that one artefact may flip without a warning.
     """
     said = _without_lesion(found["variants"], found["lesion_area"])
     for name in artefacts.ARTEFACTS:
@@ -234,12 +237,12 @@ def _in_words(entry: Mapping[str, Any]) -> str:
 
 
 def figure(found: Mapping[str, Any], *, title: str, note: str) -> Figure:
-    """AUC of the plain images, of each variant, of the lesion's area and of the references, with intervals.
+    """Draw the AUCs of plain images, variants, lesion area and references with their intervals.
 
     Args:
         found: As for `warnings`.
-        title: Of the figure.
-        note: Where the images come from.
+        title: Title of the figure.
+        note: Origin of the images.
     """
     rows = {name: entry["auc_roc"] for name, entry in found["variants"].items()}
     if found["lesion_area"]:

@@ -1,7 +1,7 @@
-"""95 % intervals by drawing groups with replacement.
+"""95 % bootstrap intervals over groups.
 
-Images of one group (lesion, patient, copies) are not independent; a draw takes a group with all its
-images or leaves it, which widens intervals honestly.
+Images of one group (lesion, patient, copies) are not independent, so a draw takes all images of a group or
+none, which widens the intervals as it must.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -25,8 +25,8 @@ from melanoma.evaluation.metrics import (
 
 INTERVAL = (2.5, 97.5)  # percentiles
 UNDEFINED = "undefined"
-BLOCK_CELLS = 2_000_000  # draws times samples at once: 16 MB an array, of which a dozen are in use
-GRID = np.linspace(0, 1, 101)  # of the bands of curves
+BLOCK_CELLS = 2_000_000  # draws times samples at once: 16 MB per array, a dozen of them in use
+GRID = np.linspace(0, 1, 101)  # x axis of bands around curves
 
 
 def draw_weights(group_ids: np.ndarray, *, num_draws: int, seed: int) -> np.ndarray:
@@ -34,8 +34,8 @@ def draw_weights(group_ids: np.ndarray, *, num_draws: int, seed: int) -> np.ndar
 
     Args:
         group_ids: Shape `(num_samples,)`; a draw takes as many groups as there are, with replacement.
-        num_draws: Rows of the result.
-        seed: Of the draws.
+        num_draws: Number of draws.
+        seed: Seed of the draws.
 
     Returns:
         Shape `(num_draws, num_samples)`, float64, whole numbers.
@@ -47,7 +47,7 @@ def draw_weights(group_ids: np.ndarray, *, num_draws: int, seed: int) -> np.ndar
 
 
 def interval(draws: np.ndarray) -> tuple[float, float]:
-    """The middle 95 % of the draws in which the metric is defined; nan when it never is."""
+    """The middle 95 % of the draws in which the metric is defined; nan if there are none."""
     defined = draws[np.isfinite(draws)]
     if len(defined) == 0:
         return float("nan"), float("nan")
@@ -56,24 +56,24 @@ def interval(draws: np.ndarray) -> tuple[float, float]:
 
 
 def in_blocks(measure: Callable[[np.ndarray], np.ndarray], weights: np.ndarray) -> np.ndarray:
-    """`measure` of all draws, some at a time: what it needs in between stays bounded.
+    """Apply `measure` to all draws in blocks of bounded memory.
 
     Args:
-        measure: From weights `(num, num_samples)` to an array with `num` rows.
-        weights: From `draw_weights`.
+        measure: Function from weights `(num, num_samples)` to an array with `num` rows.
+        weights: Weights from `draw_weights`.
     """
     size = max(1, BLOCK_CELLS // max(1, weights.shape[1]))
     return np.concatenate([measure(weights[at : at + size]) for at in range(0, len(weights), size)])
 
 
 def described(value: float, draws: np.ndarray) -> dict[str, float]:
-    """`value` with `low` and `high`, the ends of the 95 % interval of its draws."""
+    """`value` with the ends `low` and `high` of the 95 % interval of its draws."""
     low, high = interval(draws)
     return {"value": float(value), "low": low, "high": high}
 
 
 def in_words(entry: Mapping[str, float | None]) -> str:
-    """`0.895 (0.749 to 0.993)`; what is nan, or null in JSON, is `undefined`."""
+    """`0.895 (0.749 to 0.993)`; nan, or null in JSON, is `undefined`."""
     value, low, high = (number_in_words(entry[name]) for name in ("value", "low", "high"))
     return value if value == UNDEFINED else f"{value} ({low} to {high})"
 
@@ -97,7 +97,7 @@ def metrics_with_intervals(
         target: Shape `(num_samples,)`, 0 or 1.
         probability: Shape `(num_samples,)`.
         threshold: See `metrics.compute_metrics`.
-        weights: From `draw_weights`.
+        weights: Weights from `draw_weights`.
         num_bins: See `metrics.compute_metrics`.
     """
 
@@ -119,9 +119,9 @@ def difference(
     Args:
         target: Shape `(num_samples,)`, 0 or 1.
         first: Probabilities of one model, shape `(num_samples,)`.
-        second: Those of the other.
-        metric: Of `metrics.THRESHOLD_FREE`.
-        weights: From `draw_weights`; both models see the same draws.
+        second: Probabilities of the other model, shape `(num_samples,)`.
+        metric: One of `metrics.THRESHOLD_FREE`.
+        weights: Weights from `draw_weights`; both models see the same draws.
 
     Raises:
         ValueError: The metric needs a threshold.
@@ -147,17 +147,17 @@ def restated(
     weights: np.ndarray,
     prevalences: Sequence[float],
 ) -> list[dict[str, Any]]:
-    """`ppv` and `npv` as they would be in clinics with other shares of malignant lesions.
+    """`ppv` and `npv` at other prevalences of malignant lesions.
 
     Args:
         target: Shape `(num_samples,)`, 0 or 1.
         probability: Shape `(num_samples,)`.
-        threshold: At or above it a sample is called malignant.
-        weights: From `draw_weights`.
-        prevalences: In (0, 1); `metrics.at_prevalence` says what is assumed.
+        threshold: Probability at or above which a sample is called malignant.
+        weights: Weights from `draw_weights`.
+        prevalences: Prevalences in (0, 1); `metrics.at_prevalence` states the assumption.
 
     Returns:
-        For each `prevalence`, and `ppv` and `npv` as `value`, `low`, `high`.
+        For each prevalence: `prevalence`, and `ppv` and `npv` as `value`, `low`, `high`.
     """
 
     def measure(weights: np.ndarray) -> np.ndarray:
@@ -191,10 +191,10 @@ def mean_roc_band(target: np.ndarray, probabilities: np.ndarray, *, weights: np.
     Args:
         target: Shape `(num_samples,)`, 0 or 1.
         probabilities: Shape `(num_networks, num_samples)`, of the same samples.
-        weights: From `draw_weights`; all networks see the same draws, and none of them is drawn.
+        weights: Weights from `draw_weights`; all networks see the same draws, networks are not drawn.
 
     Returns:
-        As `roc_band`.
+        The columns of `roc_band`.
     """
 
     def measure(weights: np.ndarray) -> np.ndarray:
@@ -243,7 +243,7 @@ def _band(
 
 
 def _sensitivity_at(positives: np.ndarray, negatives: np.ndarray) -> np.ndarray:
-    """Highest sensitivity at each false positive fraction of `GRID`, of weights by falling score."""
+    """Highest sensitivity at each false positive fraction of `GRID`; weights are ordered by falling score."""
     if positives.sum() == 0 or negatives.sum() == 0:
         return np.full(len(GRID), np.nan)
     alarmed = np.r_[0.0, np.cumsum(negatives)] / negatives.sum()
@@ -252,7 +252,7 @@ def _sensitivity_at(positives: np.ndarray, negatives: np.ndarray) -> np.ndarray:
 
 
 def _precision_at(positives: np.ndarray, negatives: np.ndarray) -> np.ndarray:
-    """Highest precision at each recall of `GRID` or above, of weights by falling score."""
+    """Highest precision at each recall of `GRID` or above; weights are ordered by falling score."""
     if positives.sum() == 0:
         return np.full(len(GRID), np.nan)
     found, alarmed = np.cumsum(positives), np.cumsum(negatives)
@@ -265,7 +265,7 @@ def _precision_at(positives: np.ndarray, negatives: np.ndarray) -> np.ndarray:
 def calibration_curve(
     target: np.ndarray, probability: np.ndarray, *, weights: np.ndarray, num_bins: int
 ) -> pd.DataFrame:
-    """How often images are malignant of which a model says so with a probability in each of equal steps.
+    """Observed malignant fraction per probability bin.
 
     Returns:
         Columns `bin_low`, `bin_high`, `num_images`, `mean_probability`, `malignant_fraction`, `low`, `high`
@@ -293,5 +293,5 @@ def calibration_curve(
 
 
 def _once(target: np.ndarray) -> np.ndarray:
-    """Weights of one draw that takes every sample once."""
+    """Weights of a single draw that takes every sample once."""
     return np.ones((1, len(target)))

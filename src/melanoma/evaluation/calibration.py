@@ -1,6 +1,7 @@
-"""From scores to probabilities: fitted on validation, never on test.
+"""Calibration of scores to probabilities; it is fitted on validation images, never on test images.
 
-Training draws both classes equally often, so that scores are too high where few lesions are malignant.
+Training draws both classes equally often, so uncalibrated scores are too high where few lesions are
+malignant.
 """
 
 import numpy as np
@@ -12,20 +13,20 @@ from melanoma.scoring.operating_point import Calibration, logit
 
 
 def fit(method: str, target: np.ndarray, score: np.ndarray) -> Calibration:
-    """The calibration that fits the validation images best.
+    """Fit a calibration on the validation images.
 
-    `temperature` and `logistic` minimise the log loss of smoothed targets, so that a split that a network
-    tells apart wholly gives no infinite slope. Source: Platt, Probabilistic outputs for support vector
-    machines, 1999; Guo et al., On calibration of modern neural networks, ICML 2017.
+    `temperature` and `logistic` minimise the log loss of smoothed targets, so that perfectly separated
+    classes do not give an infinite slope. Source: Platt, Probabilistic outputs for support vector machines,
+    1999; Guo et al., On calibration of modern neural networks, ICML 2017.
 
     Args:
-        method: Of `Calibration`.
-        target: Shape `(num_samples,)`, 0 or 1; of the validation split.
+        method: Method of `Calibration`.
+        target: Shape `(num_samples,)`, 0 or 1; labels of the validation split.
         score: Shape `(num_samples,)`, in 0..1.
 
     Returns:
-        `none` where higher scores mean benign: a calibration must not turn the order. The evidence of the
-        operating point then says so.
+        The calibration; its method is `none` if higher scores mean benign, because a calibration must not
+        reverse the order. The operating point then carries a warning.
 
     Raises:
         DataError: One class is missing.

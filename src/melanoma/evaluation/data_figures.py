@@ -1,4 +1,4 @@
-"""Pictures of a dataset for its card, by class; a function returns None where there is nothing to show."""
+"""Figures of a dataset's card, by class; a function returns None if there is nothing to show."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,9 +19,9 @@ NUM_BINS = 24
 YEARS_PER_BIN = 5
 NUM_PANELS_A_ROW = 3
 ON_LOG_SCALE = ("num_bytes", "sharpness")  # they span powers of ten
-# Their shares stand on a log scale: most images lie in the first bin, and the others are what one looks for.
+# Drawn on a log scale: most images lie in the first bin, and the other bins are of interest.
 MOSTLY_ZERO = ("clipped_fraction", "dark_border_fraction", "hair_fraction", "ink_fraction")
-HAVE_THEIR_OWN = ("width", "height")
+SHOWN_ELSEWHERE = ("width", "height")
 
 
 def draw_figures(
@@ -30,10 +30,10 @@ def draw_figures(
     """All figures that the data allow, by name: `age`, `resolution`, `quality`, `shortcuts`.
 
     Args:
-        images: As in `data.card.CardData`.
-        shortcuts: From `shortcuts.find_shortcuts`.
-        dataset: For the note under each figure.
-        is_synthetic: Whether to say so there.
+        images: Images of `data.checks.card.CardData`.
+        shortcuts: Result of `shortcuts.find_shortcuts`.
+        dataset: Name of the dataset, for the note under each figure.
+        is_synthetic: Whether the note says that the images are synthetic.
     """
     note = f"dataset {dataset}" + (", SYNTHETIC images" if is_synthetic else "")
     drawn = {
@@ -52,7 +52,7 @@ def save_figures(figures: dict[str, Figure], folder: Path) -> None:
 
 
 def age_figure(images: pd.DataFrame, *, note: str) -> Figure | None:
-    """Ages in steps of five years, as the share of each class; None when no age is known."""
+    """Histogram of ages in steps of five years, as a share of each class; None if no age is known."""
     known = images[images["age_years"].notna()]
     if known.empty:
         return None
@@ -66,7 +66,7 @@ def age_figure(images: pd.DataFrame, *, note: str) -> Figure | None:
 
 
 def resolution_figure(images: pd.DataFrame, *, note: str) -> Figure | None:
-    """Each pair of width and height, the more images the larger; None when all have the same."""
+    """Pairs of width and height with area by number of images; None if all images have the same size."""
     known = images[images["width"].notna()].assign(kind=class_of(images))
     counts = known.groupby(["width", "height", "kind"]).size().rename("images").reset_index()
     if len(counts[["width", "height"]].drop_duplicates()) < 2:
@@ -92,8 +92,8 @@ def resolution_figure(images: pd.DataFrame, *, note: str) -> Figure | None:
 
 
 def quality_figure(images: pd.DataFrame, *, note: str) -> Figure | None:
-    """One small histogram a measure, as the share of each class; None when nothing was measured."""
-    given = [name for name in QUALITY if name not in HAVE_THEIR_OWN and images[name].notna().any()]
+    """A histogram per quality measure, as a share of each class; None if nothing was measured."""
+    given = [name for name in QUALITY if name not in SHOWN_ELSEWHERE and images[name].notna().any()]
     if not given:
         return None
     num_rows = -(-len(given) // NUM_PANELS_A_ROW)
@@ -127,7 +127,7 @@ def _scale(axes: Axes, name: str, bins: np.ndarray) -> None:
 
 
 def _bins(values: np.ndarray, *, is_log: bool) -> np.ndarray:
-    """Edges over all values; where all are alike, around them. On a log scale zero counts as the least."""
+    """Bin edges over all values. On a log scale, zeros count as the smallest positive value."""
     if is_log:
         values = np.log10(values[values > 0]) if (values > 0).any() else np.zeros(1)
     edges = np.histogram_bin_edges(values, NUM_BINS)
@@ -151,7 +151,7 @@ def _draw_shares(axes: Axes, images: pd.DataFrame, column: str, *, bins: np.ndar
 
 
 def shortcuts_figure(shortcuts: Sequence[Shortcut], *, note: str) -> Figure | None:
-    """AUC and interval of each set of facts beside chance; None when none is defined."""
+    """AUC and interval of each set of facts, compared with chance; None if none is defined."""
     defined = [found for found in shortcuts if found.problem is None]
     if not defined:
         return None

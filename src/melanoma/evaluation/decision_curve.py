@@ -1,7 +1,7 @@
-"""Whether acting on a model does more good than acting on everybody or nobody.
+"""Decision curves: whether acting on a model has more net benefit than treating everybody or nobody.
 
-Net benefit at a threshold probability p: the share of true positives, less that of false positives times
-p / (1 - p), which is how many needless excisions one found melanoma is worth to who acts at p.
+Net benefit at a threshold probability p: the share of true positives minus the share of false positives times
+p / (1 - p), the odds that weigh a needless excision against a found melanoma for somebody who acts at p.
 Source: Vickers and Elkin, Decision curve analysis, Medical Decision Making 26, 2006.
 """
 
@@ -13,7 +13,7 @@ import pandas as pd
 from melanoma.evaluation.bootstrap import in_blocks, interval
 from melanoma.evaluation.metrics import divide
 
-THRESHOLDS = np.arange(1, 51) / 100  # who would act at a risk above one half is rare
+THRESHOLDS = np.arange(1, 51) / 100  # acting only at a risk above one half is rare
 
 
 def decision_curve(
@@ -24,20 +24,20 @@ def decision_curve(
     prevalences: Sequence[float],
     fitted_prevalence: float,
 ) -> pd.DataFrame:
-    """Net benefit in clinics with given shares of malignant lesions, with 95 % bands.
+    """Net benefit at given prevalences of malignant lesions, with 95 % bands.
 
-    Elsewhere the odds of every image are multiplied by the ratio of the odds of malignant lesions there and
-    where the calibration was fitted, and sensitivity and specificity are taken to hold.
+    At another prevalence, the odds of every image are multiplied by the ratio of the prior odds there and
+    those of the calibration; sensitivity and specificity are assumed to hold.
 
     Args:
         target: Shape `(num_samples,)`, 0 or 1.
         probability: Calibrated, shape `(num_samples,)`.
-        weights: From `bootstrap.draw_weights`.
-        prevalences: Of malignant lesions, each in (0, 1).
-        fitted_prevalence: Among the images that the calibration was fitted on.
+        weights: Weights from `bootstrap.draw_weights`.
+        prevalences: Prevalences of malignant lesions, each in (0, 1).
+        fitted_prevalence: Prevalence among the images that the calibration was fitted on.
 
     Returns:
-        Columns `prevalence`, `threshold_probability`, `net_benefit`, `low`, `high`, `treat_all`; to treat
+        Columns `prevalence`, `threshold_probability`, `net_benefit`, `low`, `high`, `treat_all`; treating
         nobody has net benefit 0.
     """
     parts = [
@@ -48,7 +48,7 @@ def decision_curve(
 
 
 def shift(probability: np.ndarray, fitted_prevalence: float, prevalence: float) -> np.ndarray:
-    """Probabilities after the prior odds have changed from one prevalence to another; 0 and 1 stay."""
+    """Probabilities after a change of prevalence; 0 and 1 stay."""
     ratio = (prevalence / (1 - prevalence)) / (fitted_prevalence / (1 - fitted_prevalence))
     return np.asarray(ratio * probability / (ratio * probability + 1 - probability))
 
@@ -80,7 +80,7 @@ def _at_prevalence(
 
 
 def _called_fraction(called: np.ndarray, is_in: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Share of the samples of one class that is called malignant at each threshold, `(num_draws, 50)`."""
+    """Fraction of one class that is called malignant at each threshold, `(num_draws, 50)`."""
     found = weights[:, is_in] @ called[is_in]
     total = weights[:, is_in].sum(axis=1, keepdims=True)
     return divide(found, np.broadcast_to(total, found.shape))

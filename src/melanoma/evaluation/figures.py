@@ -1,4 +1,4 @@
-"""Pictures of results; every function returns a matplotlib figure and touches no global state."""
+"""Figures of results; every function returns a matplotlib figure and changes no global state."""
 
 from typing import Any
 
@@ -16,8 +16,13 @@ CLASSES = {0: BENIGN, 1: MALIGNANT}
 CLASS_COLORS = {0: "#5b8fb9", 1: "#b23a48"}
 
 
+def test_set_note(cohort: str, *, is_synthetic: bool) -> str:
+    """The note under figures of a cohort's test set; synthetic images are named as such."""
+    return f"cohort {cohort}, test split" + (", SYNTHETIC images" if is_synthetic else "")
+
+
 def new_figure(title: str, note: str, *, width: float = 5.6, height: float = 4.6) -> Figure:
-    """An empty figure (inches) with a title; `note` and that this is no device stand under it."""
+    """An empty figure with a title; `note` and the disclaimer are written below. Sizes are in inches."""
     figure = Figure(figsize=(width, height), layout="constrained")
     figure.suptitle(title, fontsize=11)
     figure.supxlabel(f"{note} · {NOT_A_DEVICE}", fontsize=7, color="#555555")
@@ -35,11 +40,11 @@ def roc_figure(
     """ROC curves of several models in one plot.
 
     Args:
-        curves: By model: columns `false_positive_fraction` and `sensitivity`.
-        labels: By model: what the legend says.
-        bands: By model: from `bootstrap.roc_band`.
-        title: Of the figure.
-        note: Where the images come from; stands under the plot.
+        curves: Curve of each model, columns `false_positive_fraction` and `sensitivity`.
+        labels: Legend label of each model.
+        bands: Band of each model from `bootstrap.roc_band`.
+        title: Title of the figure.
+        note: Origin of the images, written below the plot.
     """
     figure = new_figure(title, note)
     axes = figure.subplots()
@@ -65,14 +70,14 @@ def _fill(axes: Axes, x: pd.Series, band: pd.DataFrame, color: str) -> None:
 
 
 def precision_figure(band: pd.DataFrame, *, prevalence: float, label: str, title: str, note: str) -> Figure:
-    """Precision by recall with its band, above the line of a model that knows nothing.
+    """Precision by recall with its band, and the line of a random model.
 
     Args:
-        band: From `bootstrap.precision_band`.
-        prevalence: Share of malignant images, in 0..1.
-        label: What the legend says of the curve.
-        title: Of the figure.
-        note: As for `roc_figure`.
+        band: Band from `bootstrap.precision_band`.
+        prevalence: Fraction of malignant images, in 0..1.
+        label: Legend label of the curve.
+        title: Title of the figure.
+        note: Origin of the images, written below the plot.
     """
     figure = new_figure(title, note)
     axes = figure.subplots()
@@ -85,12 +90,12 @@ def precision_figure(band: pd.DataFrame, *, prevalence: float, label: str, title
 
 
 def calibration_figure(curve: pd.DataFrame, *, title: str, note: str) -> Figure:
-    """How often images are malignant by what the model says, and how many images stand behind each dot.
+    """Observed malignant fraction and number of images per probability bin.
 
     Args:
-        curve: From `bootstrap.calibration_curve`.
-        title: Of the figure.
-        note: As for `roc_figure`.
+        curve: Curve from `bootstrap.calibration_curve`.
+        title: Title of the figure.
+        note: Origin of the images, written below the plot.
     """
     figure = new_figure(title, note)
     upper, lower = figure.subplots(2, 1, height_ratios=[3, 1], sharex=True)
@@ -113,14 +118,14 @@ def calibration_figure(curve: pd.DataFrame, *, title: str, note: str) -> Figure:
 def histogram_figure(
     target: np.ndarray, probability: np.ndarray, point: OperatingPoint, *, title: str, note: str
 ) -> Figure:
-    """Probabilities of benign and of malignant images, with the threshold and the band that is referred.
+    """Histograms of the probabilities of each class, with the threshold and the referral band.
 
     Args:
         target: Shape `(num_images,)`, 0 or 1.
         probability: Shape `(num_images,)`.
-        point: The operating point.
-        title: Of the figure.
-        note: As for `roc_figure`.
+        point: Operating point of the model.
+        title: Title of the figure.
+        note: Origin of the images, written below the plot.
     """
     figure = new_figure(title, note)
     steps = np.linspace(0, 1, 41)
@@ -135,12 +140,12 @@ def histogram_figure(
 
 
 def decision_figure(curve: pd.DataFrame, *, title: str, note: str) -> Figure:
-    """Net benefit of acting on the model, on everybody and on nobody, a panel a prevalence.
+    """Net benefit of the model, of treating everybody and of treating nobody, a panel per prevalence.
 
     Args:
-        curve: From `decision_curve.decision_curve`.
-        title: Of the figure.
-        note: As for `roc_figure`.
+        curve: Curve from `decision_curve.decision_curve`.
+        title: Title of the figure.
+        note: Origin of the images, written below the plot.
     """
     prevalences = [float(value) for value in curve["prevalence"].unique()]
     figure = new_figure(title, note, width=1.2 + 3.2 * len(prevalences), height=3.8)
@@ -160,13 +165,13 @@ def decision_figure(curve: pd.DataFrame, *, title: str, note: str) -> Figure:
 
 
 def slices_figure(entries: list[dict[str, Any]], *, metric: str, title: str, note: str) -> Figure:
-    """A metric of each part of the test images with its interval; counts only where they are too few.
+    """A metric of each slice of the test images with its interval; too small slices have counts only.
 
     Args:
-        entries: From `slices.measure`.
-        metric: Of `slices.MEASURED`.
-        title: Of the figure.
-        note: As for `roc_figure`.
+        entries: Entries from `slices.measure`.
+        metric: One of `slices.MEASURED`.
+        title: Title of the figure.
+        note: Origin of the images, written below the plot.
     """
     figure = new_figure(title, note, width=7.2, height=1.5 + 0.24 * len(entries))
     axes = figure.subplots()
@@ -187,12 +192,12 @@ def slices_figure(entries: list[dict[str, Any]], *, metric: str, title: str, not
 
 
 def confusion_figure(counts: dict[str, dict[str, int]], *, title: str, note: str) -> Figure:
-    """Images by truth (rows) and by the answer they get (columns).
+    """Confusion matrix of truth (rows) and decision (columns).
 
     Args:
-        counts: By truth, by decision; see `thresholds.three_way`.
-        title: Of the figure.
-        note: As for `roc_figure`.
+        counts: Number of images by truth and decision, see `thresholds.three_way`.
+        title: Title of the figure.
+        note: Origin of the images, written below the plot.
     """
     truths = [BENIGN, MALIGNANT]
     matrix = np.array([[counts[truth][answer] for answer in DECISIONS] for truth in truths])
@@ -211,9 +216,9 @@ def history_figure(history: pd.DataFrame, *, title: str, note: str) -> Figure:
     """Accuracy, loss and ranking scores by epoch, side by side.
 
     Args:
-        history: From `training.fit.train`.
-        title: Of the figure.
-        note: As for `roc_figure`.
+        history: Training history from `training.fit.train`.
+        title: Title of the figure.
+        note: Origin of the images, written below the plot.
     """
     figure = new_figure(title, note, width=9.6)
     panels = {
@@ -237,9 +242,9 @@ def seeds_figure(comparison: dict[str, Any], *, score: str, note: str) -> Figure
     """A dot for each seed and model, lines between the dots of a seed, a bar at the mean of each model.
 
     Args:
-        comparison: From `seeds.compare`.
-        score: Which of its scores.
-        note: As for `roc_figure`.
+        comparison: Result of `seeds.compare`.
+        score: Name of a score of the comparison.
+        note: Origin of the images, written below the plot.
     """
     figure = new_figure(f"{score} of the kept epochs, by seed", note, width=4.8)
     axes = figure.subplots()

@@ -9,7 +9,6 @@ from typing import Any
 
 import pandas as pd
 
-from melanoma.config.evaluation import Evaluate
 from melanoma.data.crops import Crop
 from melanoma.evaluation.bootstrap import in_words, number_in_words
 from melanoma.markdown import markdown
@@ -63,7 +62,7 @@ class Sources:
         tuning: `tuning.json`.
         licences: Columns `dataset`, `licence`, `attribution`, `images`.
         hyperparameters: Of the model.
-        evaluate: `params.yaml: evaluate`.
+        min_slice_groups: Groups of a class below which a part is not measured.
     """
 
     model: str
@@ -77,7 +76,7 @@ class Sources:
     tuning: Mapping[str, Any]
     licences: pd.DataFrame
     hyperparameters: Mapping[str, Any]
-    evaluate: Evaluate
+    min_slice_groups: int
 
 
 def write(sources: Sources) -> str:
@@ -243,10 +242,10 @@ def _slices(sources: Sources) -> str:
             for entry in sources.slices
         ]
     )
-    least = sources.evaluate.min_slice_groups
     return (
-        f"## Parts of the test images\n\n*n too small*: fewer than {least} groups of a class that the metric "
-        f"needs.\n\n{markdown(table)}"
+        "## Parts of the test images\n\n"
+        f"*n too small*: fewer than {sources.min_slice_groups} groups of a class that the metric needs.\n\n"
+        f"{markdown(table)}"
     )
 
 

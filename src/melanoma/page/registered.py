@@ -1,4 +1,4 @@
-"""What the model registry held when the page was drawn, as plain values: the page knows no registry."""
+"""The state of the model registry as plain values; the page knows no registry."""
 
 from dataclasses import dataclass
 
@@ -8,15 +8,15 @@ class Version:
     """A version of a registered model.
 
     Attributes:
-        number: Of the version.
-        aliases: That lead to it.
-        registered_at: In words, UTC.
+        number: Version number.
+        aliases: Aliases that hold this version.
+        registered_at: Date and time, UTC.
         gate: `passed`, `refused` or `not judged`.
         model: `baseline` or `tuned`.
-        test_auc: In words.
-        git_commit: Of the code that it was promoted with.
+        test_auc: AUC on the test set, rounded.
+        git_commit: Commit of the code that promoted it.
         is_synthetic: Whether it was trained on synthetic images; None where its tags do not say.
-        is_current: Whether it is the one that the headline is about.
+        is_current: Whether the headline is about this version.
     """
 
     number: int
@@ -32,16 +32,16 @@ class Version:
 
 @dataclass(frozen=True)
 class Holder:
-    """Who holds an alias, and what the ledger says of how that came.
+    """The version that holds an alias, and the ledger's entry about it.
 
     Attributes:
-        alias: For instance `staging`.
-        number: Of the version that holds it now.
-        since: In words, UTC; empty where the ledger has no such move.
-        by: Who moved it there.
-        reason: In words.
+        alias: Alias, for instance `staging`.
+        number: Version that holds it now.
+        since: Date and time, UTC; empty where the ledger has no such move.
+        by: Who moved it.
+        reason: Reason of the move.
         kind: `promote`, `release` or `rollback`.
-        warning: That alias and ledger disagree; otherwise empty.
+        warning: Disagreement of alias and ledger; otherwise empty.
     """
 
     alias: str
@@ -58,10 +58,10 @@ class Model:
     """A registered model.
 
     Attributes:
-        name: For instance `melanoma-ph2`.
-        versions: The newest first.
-        holders: By alias; an alias that no version holds is not among them.
-        num_older: Versions that are not listed.
+        name: Name, for instance `melanoma-ph2`.
+        versions: Versions, newest first.
+        holders: Aliases with a version.
+        num_older: Number of versions that are not listed.
     """
 
     name: str

@@ -1,1 +1,1 @@
-"""The model registry: versions, who moved which alias and why, and how often a test split was looked at."""
+"""The model registry: versions, moves of aliases with their reasons, and looks at test sets."""

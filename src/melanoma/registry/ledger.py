@@ -1,7 +1,7 @@
-"""What was done with registered models, in order, for ever: one run an entry in an experiment of its own.
+"""Append-only ledger of registered models: each entry is a run of the experiment `registry-ledger`.
 
-MLflow keeps no history of aliases. Entries are only ever added: a move is entered as RUNNING before the
-alias moves, and ended afterwards; an ended entry is not touched again.
+MLflow keeps no history of aliases. A move is recorded as RUNNING before the alias moves and ended afterwards;
+an ended entry is never changed.
 """
 
 import hashlib
@@ -28,15 +28,15 @@ EVIDENCE = "evidence.json"
 
 @dataclass(frozen=True)
 class Entry:
-    """One line of the ledger.
+    """An entry of the ledger.
 
     Attributes:
-        run_id: Of the run that holds it; its artifact `evidence.json` is what it rests on.
+        run_id: MLflow run of the entry; its artifact `evidence.json` holds the evidence.
         kind: `promote`, `release`, `rollback` (moves of an alias), `refusal` or `look`.
-        at: When it was entered, UTC.
-        status: `RUNNING` (a move under way, or one that a kill cut off), `FINISHED`, or `FAILED`.
-        tags: All that it says, as words.
-        ended_at: When it was ended, UTC; None while it is under way.
+        at: Time of the record, UTC.
+        status: `RUNNING` (a move in progress, or one that a kill interrupted), `FINISHED` or `FAILED`.
+        tags: Content of the entry.
+        ended_at: Time of the end, UTC; None while the entry is running.
     """
 
     run_id: str
@@ -48,22 +48,22 @@ class Entry:
 
     @property
     def alias(self) -> str:
-        """The alias that moves; empty where none does."""
+        """The alias that moves; empty for other kinds."""
         return self.tags.get("alias", "")
 
     @property
     def version(self) -> int | None:
-        """The version that it is about: of a move, the one that holds the alias afterwards."""
+        """The version concerned: after a move, it holds the alias."""
         return _number(self.tags.get("version", ""))
 
     @property
     def previous(self) -> int | None:
-        """Of a move: the version that held the alias before, if any."""
+        """The version that held the alias before a move; None if there was none."""
         return _number(self.tags.get("previous_version", ""))
 
     @property
     def host(self) -> str:
-        """The machine and user that entered it, see `here`."""
+        """Machine and user of the process that recorded the entry, see `here`."""
         return self.tags.get("host", "")
 
 
@@ -81,19 +81,19 @@ def add(
     evidence: Mapping[str, Any],
     is_over: bool = True,
 ) -> str:
-    """Enter something.
+    """Add an entry.
 
     Args:
-        name: Of the registered model.
+        name: Name of the registered model.
         kind: See `Entry`.
-        by: Who did it, a person or a script.
-        reason: In words.
-        tags: What is searched for; None becomes empty.
-        evidence: What it rests on, for JSON.
-        is_over: Otherwise the entry stays RUNNING until `end`.
+        by: Person or script.
+        reason: Reason in words.
+        tags: Searchable content; None becomes an empty text.
+        evidence: Evidence, written as JSON.
+        is_over: Whether to end the entry now; otherwise it stays RUNNING until `end`.
 
     Returns:
-        The id of its run.
+        Run id of the entry.
 
     Raises:
         TrackingError: The store does not answer, or the ledger was deleted there.
@@ -118,12 +118,12 @@ def add(
 
 
 def here() -> str:
-    """This machine and user: whose processes one lock file keeps apart."""
+    """This machine and user; a lock file excludes only their processes."""
     return f"{platform.node()} (user {os.getuid()})"
 
 
 def end(run_id: str, *, problem: str | None = None) -> None:
-    """Close an entry: FINISHED, or FAILED with the problem in words."""
+    """End an entry: FINISHED, or FAILED with the problem in words."""
     store = client()
     if problem is not None:
         store.set_tag(run_id, "problem", problem)
@@ -131,12 +131,12 @@ def end(run_id: str, *, problem: str | None = None) -> None:
 
 
 def entries(name: str | None = None, *, is_deleted: bool = False, **tags: str) -> list[Entry]:
-    """Entries of one registered model, or of all; the oldest first.
+    """Entries of a registered model, or of all models; the oldest first.
 
     Args:
-        name: Of the registered model.
-        is_deleted: Those that somebody deleted in the store, instead of the others.
-        tags: Which they must have.
+        name: Name of the registered model; None returns entries of all models.
+        is_deleted: Return entries that were deleted in the store instead of the others.
+        tags: Tags that the entries must have.
     """
     view = ViewType.DELETED_ONLY if is_deleted else ViewType.ACTIVE_ONLY
     store = client()
@@ -159,7 +159,7 @@ def _entry(run: Run) -> Entry:
 
 
 def moves(name: str, alias: str | None = None, *, status: str = FINISHED) -> list[Entry]:
-    """Moves of a model's aliases, or of one, that have this status; the oldest first."""
+    """Moves of a model's aliases with a status; the oldest first. `alias` selects one alias."""
     return [
         entry
         for entry in entries(name)
@@ -168,23 +168,23 @@ def moves(name: str, alias: str | None = None, *, status: str = FINISHED) -> lis
 
 
 def unfinished(name: str) -> list[Entry]:
-    """Moves that were entered and not ended."""
+    """Moves that were recorded but not ended."""
     return moves(name, status=RUNNING)
 
 
 def test_digest(image_ids: Iterable[str]) -> str:
-    """What a test split is recognised by, whatever the model: its images."""
+    """Identity of a test set: its images, whatever the model."""
     return hashlib.sha256("\n".join(sorted(image_ids)).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
 class Looks:
-    """How often a test split has been looked at.
+    """How often models were scored on a test set.
 
     Attributes:
-        num_looks: All of them.
-        num_models: Different models that were looked at.
-        num_choices: Looks by which a model was promoted or refused.
+        num_looks: Number of looks.
+        num_models: Number of different models.
+        num_choices: Number of looks that promoted or refused a model.
     """
 
     num_looks: int
@@ -193,21 +193,21 @@ class Looks:
 
 
 def record_look(name: str, *, test_digest: str, model_digest: str, purpose: str, run_id: str) -> None:
-    """Enter that a model was scored on a test split.
+    """Record that a model was scored on a test set.
 
     Args:
-        name: Of the registered model.
-        test_digest: From `test_digest`.
-        model_digest: Which model: the same one twice is one model, two looks.
-        purpose: `evaluate` or `promote`.
-        run_id: Of the model.
+        name: Name of the registered model.
+        test_digest: Digest of the test set, see `test_digest`.
+        model_digest: Digest of the model; the same model twice counts as one model and two looks.
+        purpose: `evaluate`, `audit` or `promote`.
+        run_id: MLflow run of the model.
     """
     tags = {"test_digest": test_digest, "model_digest": model_digest, "purpose": purpose, "run_id": run_id}
     add(name, LOOK, by=f"pipelines.{purpose}", reason=f"scored to {purpose}", tags=tags, evidence={})
 
 
 def count_looks(test_digest: str) -> Looks:
-    """Over all models and cohorts that were tested on just these images."""
+    """Looks of all models and cohorts with exactly this test set."""
     found = entries(kind=LOOK, test_digest=test_digest)
     return Looks(
         num_looks=len(found),

@@ -1,9 +1,9 @@
-"""Moving an alias so that it and the ledger agree, whatever is killed and whoever else moves.
+"""Move an alias so that it agrees with the ledger, also after kills and with several writers.
 
-A move is entered, then carried out, then its entry ended. On one machine a lock lets one process of a user
-at a time in; a move that another machine or user has under way is seen by its entry. Two that enter at the
-same instant are the limit: each sees the other's entry and gives up. So are containers of one host name that
-share no temporary folder: they take each other's moves for cut off.
+A move is recorded, carried out, and then its entry is ended. A lock file admits one process of a user and
+machine at a time; moves of other machines and users are seen by their running entries. Two limits remain:
+when two moves are recorded at the same instant, both see each other and give up; and containers with the same
+host name but without a common temporary folder take each other's moves for interrupted.
 """
 
 import hashlib
@@ -23,19 +23,19 @@ from melanoma.project import file_of
 from melanoma.registry import ledger, versions
 from melanoma.tracking import clear_errors, client
 
-WAIT_SECONDS = 900.0  # for another process of this machine: a promotion takes less than a minute
-STALE_AFTER = timedelta(minutes=15)  # a move of another machine that has not ended by then was cut off
+WAIT_SECONDS = 900.0  # for another process of this machine; a promotion takes less than a minute
+STALE_AFTER = timedelta(minutes=15)  # a move of another machine that has not ended by then was interrupted
 
 
 @contextmanager
 def exclusive(name: str, *, wait_seconds: float = WAIT_SECONDS) -> Iterator[list[ledger.Entry]]:
-    """Be the only one who changes aliases of a registered model, and first mend what a kill left behind.
+    """Exclude others from changing aliases of a registered model; interrupted moves are repaired first.
 
     Yields:
-        The entries that were mended.
+        The repaired entries.
 
     Raises:
-        TrackingError: Another process or machine is at it and does not come to an end.
+        TrackingError: Another process or machine has not finished in time.
     """
     path = _lock_path(name)
     try:
@@ -49,7 +49,7 @@ def exclusive(name: str, *, wait_seconds: float = WAIT_SECONDS) -> Iterator[list
 
 
 def _lock_path(name: str) -> Path:
-    """One for each model of each store; a folder a user, as no user may lock the files of another."""
+    """One lock per model and store, in a folder per user: users cannot lock each other's files."""
     store = client().tracking_uri
     if (file := file_of(store)) is not None:  # one file, whichever way it is named
         store = str(file.resolve())
@@ -59,25 +59,25 @@ def _lock_path(name: str) -> Path:
 
 
 def repair(name: str) -> list[ledger.Entry]:
-    """End entries of moves that were cut off: as carried out where the alias shows it, else as failed.
+    """End entries of interrupted moves: as finished if the alias has moved, else as failed.
 
     Returns:
         The entries.
 
     Raises:
-        TrackingError: A move of another machine is under way.
+        TrackingError: A move of another machine is in progress.
     """
     found = ledger.unfinished(name)
     for entry in found:
-        _require_cut_off(name, entry)
+        _require_interrupted(name, entry)
         holder = holder_of(name, entry.alias)
         is_done = holder is not None and holder == entry.version
         ledger.end(entry.run_id, problem=None if is_done else "cut off before the alias moved")
     return found
 
 
-def _require_cut_off(name: str, entry: ledger.Entry) -> None:
-    """Those of this machine and user are: the lock is ours."""
+def _require_interrupted(name: str, entry: ledger.Entry) -> None:
+    """Refuse a recent move of another machine; one of this machine was interrupted, as we hold the lock."""
     is_ours = entry.host == ledger.here()
     if not is_ours and datetime.now(UTC) - entry.at < STALE_AFTER:
         raise TrackingError(
@@ -88,7 +88,7 @@ def _require_cut_off(name: str, entry: ledger.Entry) -> None:
 
 
 def holder_of(name: str, alias: str) -> int | None:
-    """The number of the version that holds an alias now."""
+    """Number of the version that holds an alias; None if none does."""
     version = versions.find_version(name, alias)
     return None if version is None else int(version.version)
 
@@ -103,23 +103,23 @@ def move_alias(
     reason: str,
     evidence: Mapping[str, Any],
 ) -> int | None:
-    """Let `alias` point to `version` and enter it; call it inside `exclusive`.
+    """Let an alias point to a version and record the move; call it inside `exclusive`.
 
     Args:
-        name: Of the registered model.
+        name: Name of the registered model.
         alias: `staging` or `production`.
-        version: Its number.
-        kind: Of `ledger.MOVES`.
-        by: Who moves it.
-        reason: In words.
-        evidence: What it rests on.
+        version: Number of the version.
+        kind: One of `ledger.MOVES`.
+        by: Person or script.
+        reason: Reason in words.
+        evidence: Evidence for the ledger.
 
     Returns:
-        The version that held the alias before. Where `version` holds it already nothing is entered, unless
-        somebody moved it outside the ledger.
+        The version that held the alias before. If `version` already holds it, nothing is recorded, unless the
+        alias was moved outside the ledger.
 
     Raises:
-        TrackingError: The store does not answer, or somebody else moved the alias meanwhile.
+        TrackingError: The store does not answer, or somebody else moved the alias in the meantime.
     """
     previous = holder_of(name, alias)
     last = ledger.moves(name, alias)[-1:]
@@ -145,17 +145,17 @@ def move_alias(
 
 
 def rollback_targets(name: str, alias: str) -> list[int]:
-    """The versions that rollbacks of an alias lead back to, the one that holds it now last.
+    """The versions that rollbacks of an alias return to; the last one holds it now.
 
-    A rollback takes the last one away, any other move adds one.
+    A rollback removes the last version, any other move appends one.
     """
-    way: list[int] = []
+    targets: list[int] = []
     for entry in ledger.moves(name, alias):
-        if entry.kind == ledger.ROLLBACK and len(way) > 1:
-            way.pop()
+        if entry.kind == ledger.ROLLBACK and len(targets) > 1:
+            targets.pop()
             continue
-        if entry.previous != (way[-1] if way else None):  # it was moved outside the ledger in between
-            way = [] if entry.previous is None else [entry.previous]
+        if entry.previous != (targets[-1] if targets else None):  # it was moved outside the ledger in between
+            targets = [] if entry.previous is None else [entry.previous]
         if entry.version is not None:
-            way.append(entry.version)
-    return way
+            targets.append(entry.version)
+    return targets

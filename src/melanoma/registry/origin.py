@@ -1,4 +1,4 @@
-"""Where a registered version comes from, as its runs tell it."""
+"""Origin of a registered version, read from its runs."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,22 +11,22 @@ from melanoma.errors import TrackingError
 from melanoma.registry import versions
 
 SCHEME = "models:/"
-IMAGES, ENVIRONMENT = "images.csv", "environment.txt"  # laid into the run by the stage evaluate
+IMAGES, ENVIRONMENT = "images.csv", "environment.txt"  # logged by the stage evaluate
 DATA_TAG = "dvc."
 
 
 @dataclass(frozen=True)
 class Origin:
-    """What a version was made from.
+    """Origin of a version.
 
     Attributes:
         version: The version.
-        tags: Of the run that trained it.
-        params: Of that run.
+        tags: Tags of its training run.
+        params: Parameters of its training run.
         images: Columns `image_id`, `split`, `group_id`, `target`, `dataset`, `licence`, `attribution`,
             `sha256`.
         environment: Lines `name==version`, Python first.
-        best_trial: Number of the study's best trial, where the study's run knows it.
+        best_trial: Number of the best trial; None if the run of the search does not record it.
     """
 
     version: versions.Version
@@ -38,7 +38,7 @@ class Origin:
 
     @property
     def data_hashes(self) -> dict[str, str]:
-        """DVC's hash of each path of data, as it was at training."""
+        """DVC's hash of each data path at training."""
         return {
             key.removeprefix(DATA_TAG): value for key, value in self.tags.items() if key.startswith(DATA_TAG)
         }
@@ -48,7 +48,7 @@ def find(uri: str) -> versions.Version:
     """The version of `models:/<name>@<alias>` or `models:/<name>/<number>`.
 
     Raises:
-        TrackingError: It is no such address, or there is no such version.
+        TrackingError: The address is not valid, or there is no such version.
     """
     name, is_alias, alias = uri.removeprefix(SCHEME).partition("@")
     if uri.startswith(SCHEME) and is_alias:
@@ -60,21 +60,20 @@ def find(uri: str) -> versions.Version:
     if not uri.startswith(SCHEME) or not name or not number.isdecimal():
         raise TrackingError(
             f"{uri!r} is no address of a version. Expected models:/<name>@<alias> or "
-            "models:/<name>/<number>, "
-            "for instance models:/melanoma-ph2@staging."
+            "models:/<name>/<number>, for instance models:/melanoma-ph2@staging."
         )
     return versions.get_version(name, int(number))
 
 
 def trace(version: versions.Version, folder: Path) -> Origin:
-    """What the runs behind a version tell.
+    """Read the origin of a version.
 
     Args:
-        version: See `find`.
-        folder: Where to put what is downloaded.
+        version: The version.
+        folder: Folder for downloads.
 
     Raises:
-        TrackingError: A run or what lies in it is gone.
+        TrackingError: A run or one of its artifacts is gone.
     """
     run_id = version.tags.get("run_id")
     if run_id is None:
@@ -82,19 +81,21 @@ def trace(version: versions.Version, folder: Path) -> Origin:
             f"{version.name} version {version.version} has no tag run_id: promote did not make it."
         )
     run = tracking.read_run(run_id)
-    images = files.read_csv(_of_run(version, f"data/{IMAGES}", folder), dtype={"image_id": "string"})
-    listed = _of_run(version, ENVIRONMENT, folder).read_text(encoding="utf-8")
+    images = files.read_csv(
+        _download_from_run(version, f"data/{IMAGES}", folder), dtype={"image_id": "string"}
+    )
+    listed = _download_from_run(version, ENVIRONMENT, folder).read_text(encoding="utf-8")
     study = run.data.tags.get("tuning_run_id")
     best = tracking.read_run(study).data.tags.get("best.trial") if study else None
     return Origin(version, run.data.tags, run.data.params, images, listed.split(), best)
 
 
-def _of_run(version: versions.Version, name: str, folder: Path) -> Path:
+def _download_from_run(version: versions.Version, name: str, folder: Path) -> Path:
     try:
         return tracking.download_run_file(version.tags["run_id"], name, folder)
     except TrackingError as error:
         raise TrackingError(
             f"{version.name} version {version.version} cannot be traced: its run holds no {name}. Either the "
-            "version was made before the stage evaluate laid it there: run `dvc repro` for one that can. Or "
-            f"it has left the artifact store: restore it. ({error})"
+            "stage evaluate did not log it yet when the version was made: run `dvc repro` for a new version. "
+            f"Or it was removed from the artifact store: restore it. ({error})"
         ) from error

@@ -1,4 +1,4 @@
-"""Versions of registered models: found, registered, downloaded; what the gates said of them."""
+"""Versions of registered models: find, register, verify and download them; record verdicts of the gates."""
 
 import shutil
 from collections.abc import Mapping
@@ -20,25 +20,25 @@ DIGEST_TAG = "model_digest"
 PREVIOUS_TAG = "previous_version"
 NETWORK_TAG, SETTINGS_TAG = "network_sha256", "settings_sha256"
 FILE_OF_DIGEST = {NETWORK_TAG: "model.onnx", SETTINGS_TAG: "settings.json"}
-SEGMENTER_TAG, SEGMENTER_FILE = "segmenter_sha256", "segmenter.onnx"  # only of models that cut by a U-Net
+SEGMENTER_TAG, SEGMENTER_FILE = "segmenter_sha256", "segmenter.onnx"  # only if a U-Net crops the images
 
 MAX_DESCRIPTION = 4800  # characters; MLflow's tables have room for 5000
-CUT = "\n\n… the whole page is the artifact model_card.md of the run."
+CUT = "\n\n… the complete text is the artifact model_card.md of the run."
 
-Version: TypeAlias = ModelVersion  # of a registered model; callers name the type
+Version: TypeAlias = ModelVersion  # version of a registered model
 
 
 def find_version(name: str, alias: str) -> Version | None:
     """The version of registered model `name` that holds `alias`, or None.
 
     Raises:
-        TrackingError: The registry cannot tell: it fails, or refuses the name.
+        TrackingError: The registry fails, or refuses the name.
     """
     store = client()
     try:
         return store.get_model_version_by_alias(name, alias)
     except MlflowException as error:
-        # The same code says that a name is none, so the words count.
+        # A name that is not valid has the same code, so the message counts.
         is_free = error.error_code == "INVALID_PARAMETER_VALUE" and f"alias {alias} not found" in str(error)
         if is_free or error.error_code == "RESOURCE_DOES_NOT_EXIST":
             return None
@@ -48,12 +48,12 @@ def find_version(name: str, alias: str) -> Version | None:
 
 
 def register(name: str, model_uri: str, *, tags: Mapping[str, object]) -> Version:
-    """Register a logged model, or find the version that holds the same model already.
+    """Register a logged model, or find the version of the same model.
 
     Args:
-        name: Of the registered model; made when it does not exist.
-        model_uri: Of the logged model.
-        tags: Of the version; `DIGEST_TAG` says which versions are the same model.
+        name: Name of the registered model; created if it does not exist.
+        model_uri: URI of the logged model.
+        tags: Tags of the version; versions of the same model have the same `DIGEST_TAG`.
     """
     store = client()
     if not store.search_registered_models(f"name = '{name}'"):
@@ -66,7 +66,7 @@ def register(name: str, model_uri: str, *, tags: Mapping[str, object]) -> Versio
 
 
 def require_model(name: str) -> None:
-    """Raise a `TrackingError` that names those there are when there is no registered model `name`."""
+    """Raise a `TrackingError` that lists the registered models if `name` is not among them."""
     known = sorted(model.name for model in client().search_registered_models())
     if name not in known:
         raise TrackingError(f"There is no registered model {name}; there are {known}.")
@@ -76,7 +76,7 @@ def get_version(name: str, number: int) -> Version:
     """A version of a registered model.
 
     Raises:
-        TrackingError: There is none of this number; says which there are.
+        TrackingError: There is no such version; lists the existing ones.
     """
     store = client()
     try:
@@ -92,12 +92,12 @@ def get_version(name: str, number: int) -> Version:
 
 
 def require_untouched(version: Version, folder: Path) -> Path:
-    """The files of a version, below `folder`, when they are those that were registered.
+    """Download the files of a version below `folder` and verify that they are those that were registered.
 
-    A version that was registered before `FILES_TAG` existed is compared by its network and settings only.
+    Versions that were registered before `FILES_TAG` existed are verified by network and settings only.
 
     Raises:
-        TrackingError: They are gone, or their digests are not those of the version's tags.
+        TrackingError: The files are gone, or their digests differ from the version's tags.
     """
     if not FILE_OF_DIGEST.keys() <= version.tags.keys():
         raise TrackingError(
@@ -125,14 +125,14 @@ def _require_digests(version: Version, files: Path) -> None:
 
 
 def require_same_files(version: Version, files: Path) -> None:
-    """Compare all files of a version with its tag, the code that travels with the model too.
+    """Compare the digest of all files of a version, including its code, with its tag.
 
     Args:
         version: The version; one without the tag passes.
-        files: Its files, downloaded; bytecode among them is removed.
+        files: Folder of its files; bytecode is removed from it.
 
     Raises:
-        TrackingError: They have another digest, or there are none.
+        TrackingError: The digest differs, or there are no files.
     """
     if not any(files.iterdir()):
         raise TrackingError(
@@ -153,21 +153,21 @@ def require_same_files(version: Version, files: Path) -> None:
 
 
 def describe(name: str, number: int, text: str) -> None:
-    """Show a page with a version, cut where databases hold no more."""
+    """Set the description of a version, shortened to what MLflow's tables hold."""
     is_long = len(text) > MAX_DESCRIPTION
     shown = text[:MAX_DESCRIPTION] + CUT if is_long else text
     client().update_model_version(name, str(number), description=shown)
 
 
 def set_alias(name: str, alias: str, version: str) -> None:
-    """Let `alias` of `name` point to `version`."""
+    """Let an alias of a registered model point to a version."""
     client().set_registered_model_alias(name, alias, version)
 
 
 def predecessor(version: Version, champion: Version | None) -> int | None:
-    """Number of the version that `version` was first compared with; None when there was none.
+    """Number of the version that `version` was first compared with; None if there was none.
 
-    When `version` itself holds the alias, an earlier call promoted it and left the number as a tag.
+    If `version` itself holds the alias, an earlier call promoted it and left the number as a tag.
     """
     if champion is None or champion.version != version.version:
         return int(champion.version) if champion else None
@@ -176,7 +176,7 @@ def predecessor(version: Version, champion: Version | None) -> int | None:
 
 
 def note_verdict(version: Version, run: Run, reasons: list[str], *, previous: int | None) -> None:
-    """Write to version and run that the gates were passed, or the reasons why not."""
+    """Tag version and run with the verdict of the gates and its reasons."""
     verdict = {"gate": "refused" if reasons else "passed", "gate_reasons": "; ".join(reasons)}
     verdict[PREVIOUS_TAG] = "" if previous is None else str(previous)
     for key, value in verdict.items():
@@ -185,9 +185,9 @@ def note_verdict(version: Version, run: Run, reasons: list[str], *, previous: in
 
 
 def download_version(version: Version, folder: Path) -> Path:
-    """The files of a registered version, in a folder of their own below `folder`.
+    """Download the files of a version into a new folder below `folder`.
 
     Raises:
-        TrackingError: They are gone from the artifact store.
+        TrackingError: The files are gone from the artifact store.
     """
     return download(f"models:/{version.name}/{version.version}", folder / f"{version.name}-{version.version}")

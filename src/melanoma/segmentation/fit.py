@@ -139,7 +139,7 @@ def problem_digest(train_pairs: Pairs, validation: Pairs, settings: Segment, amo
     problem = {
         "settings": settings.model_dump(exclude=NOT_THE_PROBLEM),
         "augment": amounts.model_dump(),
-        "code": [fingerprint.sha256_of_file(path) for path in modules],
+        "code": [fingerprint.syntax_digest(path) for path in modules],
         "backend": [keras.backend.backend(), keras.__version__],
     }
     digest = hashlib.sha256(json.dumps(problem, sort_keys=True).encode())

@@ -1,4 +1,4 @@
-"""What the script `audit` does: opens images with masks, scores the references, draws and logs."""
+"""Stage `audit`: change the test images, score references without the lesion's form, compare and log."""
 
 import argparse
 from contextlib import suppress
@@ -9,32 +9,57 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from melanoma import schema, tracking
+from melanoma import files, schema, tracking
 from melanoma.config import Params
 from melanoma.config.evaluation import Audit
-from melanoma.data import crops, lesions, masks, tables
-from melanoma.data.packed import Packed
+from melanoma.data import crops, lesions, masks, packed, tables
 from melanoma.errors import ImageError
-from melanoma.evaluation import audit, references, sheets
+from melanoma.evaluation import audit, bootstrap, references, sheets
+from melanoma.evaluation.figures import test_set_note
 from melanoma.scoring.operating_point import OperatingPoint
 from melanoma.serving.network import Network
+from melanoma.stages import test_set_looks
 
-NUM_SHOWN = 2  # images, in all variants
-ENDS = {"": "value", "_low": "low", "_high": "high"}  # of the names of metrics
+NUM_SHOWN = 2  # images, each in all variants
+ENDS = {"": "value", "_low": "low", "_high": "high"}  # suffixes of metric names
 
 
-def describe(args: argparse.Namespace, params: Params, data: Packed) -> pd.DataFrame:
-    """Records and facts of all images, in their order."""
-    return tables.describe_images(
+def run(args: argparse.Namespace, params: Params) -> str:
+    """Write and log all findings; return the headline.
+
+    Args:
+        args: Command line of `pipelines.audit`.
+        params: Content of params.yaml.
+    """
+    data, models = packed.open_packed(args.packed), files.read_json(args.models)
+    described = tables.describe_images(
         data.index,
         accepted=args.accepted,
         facts=args.facts,
         datasets=params.members(args.cohort),
         fact_columns=[*references.NUMBERS, *references.WORDS],
     )
+    scored = _score_references(data, described, params.audit)
+    audited = _open_audited(args, models, data, described)
+    found = _measure(audited, scored, params.audit)
+    note = test_set_note(args.cohort, is_synthetic=data.is_synthetic)
+    figures = _draw(audited, found, params.audit, note=note)
+    entry = models[models["selected"]]
+    run = tracking.resume_run(entry["run_id"])  # refused before anything is written, the ledger included
+    test_set_looks.record(f"melanoma-{args.cohort}", data, entry, purpose="audit")
+    with files.atomic_folder(args.figures) as folder:
+        for name, figure in figures.items():
+            figure.savefig(folder / name, dpi=110)
+    files.write_csv(scored, args.references)
+    head = {"cohort": args.cohort, "is_synthetic": data.is_synthetic, "selected": models["selected"]}
+    files.write_json(head | found, args.out)
+    _log(run, args, found)
+    plain = bootstrap.in_words(found["variants"][audit.PLAIN]["auc_roc"])
+    colour = bootstrap.in_words(found["references"]["colour"]["auc_roc"])
+    return f"AUC {plain}, from colours alone {colour}; {len(found['warnings'])} warnings -> {args.out}"
 
 
-def score_references(data: Packed, described: pd.DataFrame, settings: Audit) -> pd.DataFrame:
+def _score_references(data: packed.Packed, described: pd.DataFrame, settings: Audit) -> pd.DataFrame:
     """The index with a column of probabilities for each of `schema.REFERENCE_NAMES`."""
     scored = {
         "colour": references.score_colours(data, settings),
@@ -44,8 +69,8 @@ def score_references(data: Packed, described: pd.DataFrame, settings: Audit) -> 
     return rows.merge(pd.DataFrame(scored), left_on="image_id", right_index=True, validate="one_to_one")
 
 
-def open_audited(
-    args: argparse.Namespace, models: dict[str, Any], data: Packed, described: pd.DataFrame
+def _open_audited(
+    args: argparse.Namespace, models: dict[str, Any], data: packed.Packed, described: pd.DataFrame
 ) -> audit.Audited:
     """The test images, their masks and the selected network."""
     cutting = None
@@ -69,7 +94,7 @@ def open_audited(
 
 
 def _masks(described: pd.DataFrame, size: int, cutting: crops.Cutting | None) -> dict[str, np.ndarray]:
-    """By image_id, cut as the images are; those without a lesion are left out: `validate` lets them pass."""
+    """Masks by image_id, cut like the images; empty ones, which `validate` accepts, are left out."""
     found = {}
     margin_fraction = 0.0 if cutting is None else cutting.crop.margin_fraction
     for image_id, path in zip(described["image_id"], described["mask_path"], strict=True):
@@ -83,8 +108,8 @@ def _masks(described: pd.DataFrame, size: int, cutting: crops.Cutting | None) ->
     return found
 
 
-def measure(audited: audit.Audited, scored: pd.DataFrame, settings: Audit) -> dict[str, Any]:
-    """What `audit.json` holds besides its head."""
+def _measure(audited: audit.Audited, scored: pd.DataFrame, settings: Audit) -> dict[str, Any]:
+    """Content of `audit.json` without its head."""
     measured = audit.measure(audited, settings)
     tested = scored[scored["split"] == schema.TEST].set_index("image_id")
     of_test = {name: tested[name] for name in schema.REFERENCE_NAMES}
@@ -99,11 +124,8 @@ def measure(audited: audit.Audited, scored: pd.DataFrame, settings: Audit) -> di
     return found | {"warnings": audit.warnings(found, max_flipped_fraction=settings.max_flipped_fraction)}
 
 
-def pictures(
-    audited: audit.Audited, found: dict[str, Any], settings: Audit, *, cohort: str, data: Packed
-) -> dict[str, Figure]:
-    """The AUCs, and a few images in each variant with what the network says of them, by file name."""
-    note = f"cohort {cohort}, test split" + (", SYNTHETIC images" if data.is_synthetic else "")
+def _draw(audited: audit.Audited, found: dict[str, Any], settings: Audit, *, note: str) -> dict[str, Figure]:
+    """The AUCs, and a few images in all variants with the network's probabilities, by file name."""
     shown, captions = [], []
     for at in sheets.fixed_choice(audited.rows, num=NUM_SHOWN):
         asked = {audit.PLAIN: audited.images[at]}
@@ -116,15 +138,15 @@ def pictures(
             f"{image_id} {name}: {share:.2f}" for name, share in zip(asked, probability, strict=True)
         ]
     return {
-        "audit.png": audit.figure(found, title="What the network goes by", note=note),
+        "audit.png": audit.figure(found, title="AUC on changed images and of references", note=note),
         "variants.png": sheets.image_sheet(
-            np.array(shown), captions, title="What the network was asked", note=note
+            np.array(shown), captions, title="Test images in all variants", note=note
         ),
     }
 
 
-def log(run: tracking.Run, args: argparse.Namespace, found: dict[str, Any]) -> None:
-    """Add what was found to the run of the model: metrics, warnings and all files, under `audit/`."""
+def _log(run: tracking.Run, args: argparse.Namespace, found: dict[str, Any]) -> None:
+    """Add the findings to the model's run: metrics, warnings, and all files under `audit/`."""
     logged: dict[str, float] = {}
     for name, entry in (found["variants"] | found["references"]).items():
         logged |= {f"audit_{name}_auc_roc{end}": entry["auc_roc"][key] for end, key in ENDS.items()}

@@ -1,8 +1,9 @@
-"""What the script `evaluate` does for one model: its pictures, its run, the model to serve."""
+"""Stage `evaluate`: measure both models of a cohort, draw the results and log the models to serve."""
 
 import argparse
 import platform
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import distributions
 from pathlib import Path
@@ -13,39 +14,81 @@ from matplotlib.figure import Figure
 
 from melanoma import files, fingerprint, schema, tracking
 from melanoma.config import Params
-from melanoma.data import tables
-from melanoma.data.packed import Packed
-from melanoma.evaluation import looks, slices
-from melanoma.evaluation.report import Report
+from melanoma.data import crops, packed, tables
+from melanoma.evaluation import report, result_figures, seeds, slices
+from melanoma.evaluation.figures import test_set_note
 from melanoma.registry.origin import ENVIRONMENT, IMAGES
 from melanoma.serving import export
 from melanoma.serving.network import Network
+from melanoma.stages import class_metrics, test_set_looks
 
 TRACED = ("image_id", "dataset", "licence", "attribution", "sha256")
+NOT_SERVED = "cut by hand-drawn masks: these models can be judged, but not served"
+Figures = dict[str, Figure]  # by file name
 
 
 @dataclass(frozen=True)
-class Stage:
-    """What all models of a cohort share."""
+class Inputs:
+    """What is common to the evaluation of both models.
+
+    Attributes:
+        args: Command line of `pipelines.evaluate`.
+        params: Content of params.yaml.
+        data: Packed cohort.
+        described: Records of its images and their sharpness.
+    """
 
     args: argparse.Namespace
     params: Params
-    data: Packed
+    data: packed.Packed
     described: pd.DataFrame
 
     @property
     def note(self) -> str:
-        """Stands under every picture."""
-        kind = ", SYNTHETIC images" if self.data.is_synthetic else ""
-        return f"cohort {self.args.cohort}, test split{kind}"
+        """Note under every figure."""
+        return test_set_note(self.args.cohort, is_synthetic=self.data.is_synthetic)
 
     def network(self, model: str) -> Path:
-        """The exported network of a model."""
+        """Path of a model's exported network."""
         return Path(getattr(self.args, model)) / "model.onnx"
 
 
-def open_stage(args: argparse.Namespace, params: Params, data: Packed) -> Stage:
-    """With all that is known of the images, in their order."""
+def run(args: argparse.Namespace, params: Params) -> str:
+    """Write and log all results; return the headline.
+
+    Args:
+        args: Command line of `pipelines.evaluate`.
+        params: Content of params.yaml.
+    """
+    inputs = _load(args, params)
+    data, run_ids = inputs.data, files.read_json(args.runs)
+    networks = {name: Network(inputs.network(name)) for name in schema.MODEL_NAMES}
+    result = report.evaluate(
+        data.index,
+        {name: data.by_image(network.score(data.images)) for name, network in networks.items()},
+        params.evaluate,
+        described=inputs.described,
+        cohort=args.cohort,
+        is_synthetic=data.is_synthetic,
+        selected=seeds.select(files.read_json(args.seeds)),
+    )
+    runs = {name: tracking.resume_run(run_id) for name, run_id in run_ids.items()}
+    figures = {name: result_figures.draw(result, name, note=inputs.note) for name in networks}
+    sheets = {name: _draw_sheets(inputs, result, name, network) for name, network in networks.items()}
+    models = {
+        name: _log(inputs, result, name, run, figures[name] | sheets[name]) for name, run in runs.items()
+    }
+    for entry in models.values():
+        test_set_looks.record(f"melanoma-{args.cohort}", data, entry, purpose="evaluate")
+    class_metrics.write(data, networks, runs, args.diagnosis, cohort=args.cohort, settings=params.evaluate)
+    files.write_json({"selected": result.selected, **models}, args.models)
+    _save(inputs, result, figures, sheets)
+    is_cut_by_mask = crops.kind_of(data.crop) == crops.MASK
+    return result.headline() + (f"; {NOT_SERVED}" if is_cut_by_mask else "")
+
+
+def _load(args: argparse.Namespace, params: Params) -> Inputs:
+    data = packed.open_packed(args.packed)
     described = tables.describe_images(
         data.index,
         accepted=args.accepted,
@@ -53,63 +96,54 @@ def open_stage(args: argparse.Namespace, params: Params, data: Packed) -> Stage:
         datasets=params.members(args.cohort),
         fact_columns=[slices.QUALITY],
     )
-    return Stage(args, params, data, described)
+    return Inputs(args, params, data, described)
 
 
-def sheets(stage: Stage, report: Report, model: str, network: Network) -> dict[str, Figure]:
-    """Sheets of test images by file name."""
-    return looks.draw_images(
-        report,
-        model,
-        stage.data.part(schema.TEST),
-        network.score,
-        num=stage.params.evaluate.num_shown,
-        note=stage.note,
-    )
+def _draw_sheets(inputs: Inputs, result: report.Report, model: str, network: Network) -> Figures:
+    """Sheets of test images."""
+    part, num_shown = inputs.data.part(schema.TEST), inputs.params.evaluate.num_shown
+    return result_figures.draw_images(result, model, part, network.score, num=num_shown, note=inputs.note)
 
 
-def log(
-    stage: Stage, report: Report, model: str, run: tracking.Run, figures: dict[str, Figure]
+def _log(
+    inputs: Inputs, result: report.Report, model: str, run: tracking.Run, figures: Figures
 ) -> dict[str, Any]:
-    """Add results, origin and the served model to the model's run; its entry of `models.json`."""
-    run.log_metrics(report.flat_metrics(model))
-    run.set_tags({"is_selected": str(model == report.selected).lower()})
+    """Add results, origin and the served model to the model's run; return its entry of `models.json`."""
+    run.log_metrics(result.flat_metrics(model))
+    run.set_tags({"is_selected": str(model == result.selected).lower()})
     for name, figure in figures.items():
         run.log_figure(figure, name)
-    _log_origin(stage, run)
-    point, network, limits = report.points[model], stage.network(model), stage.params.serve
+    _log_origin(inputs, run)
+    data, network, limits = inputs.data, inputs.network(model), inputs.params.serve
     uri = export.log_served_model(
         run.run_id,
         network=network,
-        operating_point=point,
+        operating_point=result.points[model],
         limits=limits.model_dump(),
-        is_synthetic=stage.data.is_synthetic,
-        example=export.example_image(max(stage.data.images.shape[1], limits.min_image_side)),
-        crop=stage.data.crop,
-        segmenter=stage.args.segmenter / "model.onnx",
+        is_synthetic=data.is_synthetic,
+        example=export.example_image(max(data.images.shape[1], limits.min_image_side)),
+        crop=data.crop,
+        segmenter=inputs.args.segmenter / "model.onnx",
     )
+    with tempfile.TemporaryDirectory(prefix="logged-") as folder:
+        # As the artifact store has the model: what the registry vouches for later.
+        digest_of_files = fingerprint.digest_of_files(tracking.download(uri, Path(folder)))
     return {
         "run_id": run.run_id,
         "model_uri": uri,
         "limits": limits.model_dump(),
         fingerprint.CODE_TAG: fingerprint.digest_of_code(),
-        fingerprint.FILES_TAG: _digest_of_logged(uri),
+        fingerprint.FILES_TAG: digest_of_files,
         "network_sha256": fingerprint.sha256_of_file(network),
-        "operating_point": point.to_dict(),
-        "crop": None if stage.data.crop is None else stage.data.crop.to_dict(),
+        "operating_point": result.points[model].to_dict(),
+        "crop": None if data.crop is None else data.crop.to_dict(),
     }
 
 
-def _digest_of_logged(uri: str) -> str:
-    """Digest of all files of the model that was just logged, as the artifact store has them."""
-    with tempfile.TemporaryDirectory(prefix="logged-") as folder:
-        return fingerprint.digest_of_files(tracking.download(uri, Path(folder)))
-
-
-def _log_origin(stage: Stage, run: tracking.Run) -> None:
-    """The images with their licences, and the environment: what `trace` prints."""
-    origin = stage.data.index[["image_id", "split", "group_id", "target"]].merge(
-        stage.described[list(TRACED)], on="image_id", validate="one_to_one"
+def _log_origin(inputs: Inputs, run: tracking.Run) -> None:
+    """Log the images with their licences and the installed packages, which `trace` prints."""
+    origin = inputs.data.index[["image_id", "split", "group_id", "target"]].merge(
+        inputs.described[list(TRACED)], on="image_id", validate="one_to_one"
     )
     with tempfile.TemporaryDirectory(prefix="origin-") as folder:
         path = Path(folder) / IMAGES
@@ -119,29 +153,26 @@ def _log_origin(stage: Stage, run: tracking.Run) -> None:
     run.log_text("\n".join([f"python=={platform.python_version()}", *installed, ""]), ENVIRONMENT)
 
 
-def save(
-    stage: Stage,
-    report: Report,
-    figures: dict[str, dict[str, Figure]],
-    sheets: dict[str, dict[str, Figure]],
+def _save(
+    inputs: Inputs, result: report.Report, figures: Mapping[str, Figures], sheets: Mapping[str, Figures]
 ) -> None:
-    """Write all files of the stage but `models.json`; `metrics.json` last.
+    """Write all files of the stage except `models.json`; `metrics.json` is written last.
 
-    Sheets show patients' images: they lie in a folder of their own, which DVC keeps and Git does not.
+    Sheets show images of patients, so they have a folder of their own that DVC keeps and Git does not.
     """
-    args = stage.args
+    args = inputs.args
     for pictures, path in ((figures, args.figures), (sheets, args.sheets)):
         with files.atomic_folder(path) as folder:
             for model, by_name in pictures.items():
                 for name, figure in by_name.items():
                     figure.savefig(folder / f"{model}_{name}", dpi=110)
-    files.write_csv(report.predictions, args.predictions)
+    files.write_csv(result.predictions, args.predictions)
     with files.atomic_folder(args.roc) as folder:
         for model in schema.MODEL_NAMES:
-            files.write_csv(report.curves[model]["roc"].assign(model=model), folder / f"{model}.csv")
+            files.write_csv(result.curves[model]["roc"].assign(model=model), folder / f"{model}.csv")
     with files.atomic_folder(args.curves) as folder:
-        report.save_curves(folder)
-    files.write_csv(report.confusion, args.confusion)
-    head = {"cohort": args.cohort, "is_synthetic": stage.data.is_synthetic, "split": schema.TEST}
-    files.write_json(head | report.slices, args.slices)
-    files.write_json(report.metrics, args.metrics)
+        result.save_curves(folder)
+    files.write_csv(result.confusion, args.confusion)
+    head = {"cohort": args.cohort, "is_synthetic": inputs.data.is_synthetic, "split": schema.TEST}
+    files.write_json(head | result.slices, args.slices)
+    files.write_json(result.metrics, args.metrics)

@@ -1,120 +1,142 @@
-"""What the script `page` gathers: results, cards, the study, the registry, and what is not there."""
+"""Stage `page`: gather results, data cards, the study and the registry for the HTML report."""
 
-import argparse
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from melanoma import config, files, lineage
 from melanoma.config import Params
-from melanoma.page import markup, results, study
-from melanoma.page.stages import Stage, read_stages
-from melanoma.page.write import Contents
-from melanoma.stages import standing
+from melanoma.page import markup, results
+from melanoma.page.graph import Node, read_graph
+from melanoma.page.render import Contents, Origin
+from melanoma.page.study import gather as gather_study
+from melanoma.stages import registered
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[3]
 DEFAULT, PAGE = "sample", "page"
-FIRST = "compare"  # of the study: what all the rest leads to
-DRAW_AGAIN = "make page"
-MAKE_STUDY = {  # what `make study` has active
-    "datasets": ["isic", "ph2"],
-    "cohorts": ["isic", "ph2", "joint"],
-    "study": ["isic", "ph2", "joint"],
-}
+LAST_RUN = "Results of the last run of the pipeline."
 
 
-def gather(args: argparse.Namespace, params: Params) -> Contents:
-    """All that the page shows of the active datasets and cohorts; what is not there is named."""
-    run, width = params.run, params.page.max_picture_width
-    stages = _stages(args.graph, params)
-    headlines = list(_headlines(args.headlines, run.cohorts))
-    cards = {
-        name: markup.read(args.cards / f"{name}.md", top_level=3, max_width=width)
-        for name in run.datasets
-        if (args.cards / f"{name}.md").is_file()
-    }
-    by_name = {stage.name: stage for stage in stages}
-    order = sorted(by_name, key=lambda name: name != FIRST)
-    parts = study.gather(
-        args.study,
-        items={name: by_name[name].items if by_name[name].loop else None for name in order},
-        known=list(params.cohorts),
-        max_width=width,
-    )
-    code, hashes = lineage.lineage_tags(), lineage.data_hashes()
-    lost = [name for card in cards.values() for name in card.missing]
-    return Contents(
-        drawn_at=standing.in_words(datetime.now(UTC)),
-        stages=stages,
-        headlines=headlines,
-        models={
-            found["cohort"]: standing.read(
-                found["promotion"]["registered_model"], current=found["promotion"]["version"]
-            )
-            for found in headlines
-        },
+def gather(params: Params, *, graph: Path, headlines: Path, cards: Path, study: Path | None) -> Contents:
+    """Everything that the page shows of the active datasets and cohorts.
+
+    Args:
+        params: All parameters.
+        graph: Path of `dvc.yaml`.
+        headlines: Folder with a headline for each cohort.
+        cards: Folder with a data card for each dataset.
+        study: Folder with the results of the study; None leaves it out.
+    """
+    found = read_headlines(headlines, params.run.cohorts)
+    origin = current_origin(params, graph=graph, headlines=found, note=LAST_RUN)
+    return collect(
+        origin,
+        headlines=found,
         cards=cards,
-        study_cohorts=run.study,
-        study_folder=str(args.study),
-        parts=parts,
-        commands=_commands(params, code[lineage.COMMIT_TAG]),
-        git_commit=code[lineage.COMMIT_TAG],
+        study=study,
+        max_width=params.page.max_picture_width,
+        missing=_missing_outputs(origin.graph),
+    )
+
+
+def read_headlines(folder: Path, cohorts: Iterable[str]) -> list[dict[str, Any]]:
+    """The headlines of those cohorts that have one."""
+    found = []
+    for path in (folder / f"{cohort}.json" for cohort in cohorts):
+        if path.is_file():
+            found.append(files.read_json(path))
+            with files.expect_schema(path):
+                results.describe(found[-1])
+    return found
+
+
+def current_origin(
+    params: Params, *, graph: Path, headlines: Sequence[Mapping[str, Any]], note: str
+) -> Origin:
+    """The state of code, data and registry now."""
+    run, code, hashes = params.run, lineage.lineage_tags(), lineage.data_hashes()
+    promotions = {found["cohort"]: found["promotion"] for found in headlines}
+    commit = code[lineage.COMMIT_TAG]
+    return Origin(
+        note=note,
+        drawn_at=registered.in_words(datetime.now(UTC)),
+        git_commit=commit,
         is_dirty=code[lineage.DIRTY_TAG] == "True",
+        commands=_commands(commit, datasets=run.datasets, cohorts=run.cohorts),
         raw_digests={name: hashes.get(f"data/raw/{name}", "not under DVC here") for name in run.datasets},
+        graph=read_graph(
+            config.read_yaml(graph),
+            active={"run.datasets": run.datasets, "run.cohorts": run.cohorts},
+            known=sorted({*params.ingest, *params.cohorts}),
+            root=ROOT,
+        ),
+        models={
+            cohort: registered.read(promotion["registered_model"], current=promotion["version"])
+            for cohort, promotion in promotions.items()
+        },
+    )
+
+
+def collect(
+    origin: Origin,
+    *,
+    headlines: Sequence[Mapping[str, Any]],
+    cards: Path,
+    study: Path | None,
+    max_width: int,
+    missing: Iterable[str] = (),
+) -> Contents:
+    """The contents of the page from result files.
+
+    Args:
+        origin: Where the results come from; its datasets are shown.
+        headlines: Headlines of the cohorts.
+        cards: Folder with a data card for each dataset.
+        study: Folder with the results of the study; None leaves it out.
+        max_width: Maximum width of figures in pixels.
+        missing: Missing files that are known already, a line each.
+    """
+    shown = {
+        name: markup.read(cards / f"{name}.md", top_level=3, max_width=max_width)
+        for name in origin.raw_digests
+        if (cards / f"{name}.md").is_file()
+    }
+    parts = gather_study(study, max_width=max_width) if study else []
+    return Contents(
+        origin=origin,
+        headlines=headlines,
+        cards=shown,
+        study=parts,
         missing=[
-            *_missing_outputs(stages),
-            *(f"{args.cards / name}, a picture that a data card names" for name in lost),
+            *missing,
+            *(f"{cards / name}, a figure of a data card" for card in shown.values() for name in card.missing),
             *(line for part in parts for line in part.missing),
         ],
     )
 
 
-def _stages(graph: Path, params: Params) -> list[Stage]:
-    run = params.run
-    return read_stages(
-        config.read_yaml(graph),
-        active={f"run.{name}": list(items) for name, items in run.model_dump().items()},
-        known=sorted({*params.ingest, *params.cohorts}),
-        root=ROOT,
-    )
-
-
-def _headlines(folder: Path, cohorts: list[str]) -> Iterator[dict[str, Any]]:
-    for cohort in cohorts:
-        path = folder / f"{cohort}.json"
-        if path.is_file():
-            found = files.read_json(path)
-            with files.expect_schema(path):
-                results.describe(found)
-            yield found
-
-
-def _missing_outputs(stages: list[Stage]) -> Iterator[str]:
-    """Reports that stages which run should have left, but not what the page itself will be."""
-    for stage in stages:
-        if stage.name == PAGE:
-            continue
-        for path in (path for written in stage.writes for path in stage.expand(written)):
+def _missing_outputs(nodes: Sequence[Node]) -> Iterator[str]:
+    """Reports of other stages that do not exist, and the command that writes them."""
+    for node in nodes:
+        for path in node.outputs if node.name != PAGE else []:
             if path.startswith("reports/") and not Path(path).exists():
-                yield f"{path}; it is written by dvc repro {stage.name}"
+                yield f"{path}; it is written by dvc repro {node.name}"
 
 
-def _commands(params: Params, commit: str) -> str:
-    """From a clone to this page."""
-    again = f"{DRAW_AGAIN}   # this page alone, with the registry as it is then"
+def _commands(commit: str, *, datasets: Sequence[str], cohorts: Sequence[str]) -> str:
+    """Shell commands from a clone to these results."""
     is_known = commit != lineage.UNKNOWN
-    checkout = f"git checkout {commit}" if is_known else "# git could not say which commit this page is of"
-    return "\n".join([checkout, "make install", *_run_again(params), again])
-
-
-def _run_again(params: Params) -> list[str]:
-    run = params.run
-    if run.datasets == [DEFAULT]:
-        return ["dvc repro"]
-    bring = "dvc pull                # or bring the images in: python -m pipelines.fetch, see README.md"
-    if run.model_dump() == MAKE_STUDY:
-        return [bring, "make study"]
-    settings = (f"run.{name}=[{','.join(items)}]" for name, items in run.model_dump().items())
-    return [bring, " ".join(["dvc exp run", *(f"-S {shlex.quote(setting)}" for setting in settings)])]
+    checkout = f"git checkout {commit}" if is_known else "# the commit is not known"
+    lines = [checkout, "make install"]
+    if list(datasets) == [DEFAULT]:
+        return "\n".join([*lines, "dvc repro"])
+    settings = [f"run.datasets=[{','.join(datasets)}]", f"run.cohorts=[{','.join(cohorts)}]"]
+    return "\n".join(
+        [
+            *lines,
+            "dvc pull                # or import the images with python -m pipelines.fetch, see README.md",
+            " ".join(["dvc exp run", *(f"-S {shlex.quote(setting)}" for setting in settings)]),
+        ]
+    )

@@ -1,5 +1,6 @@
-"""What the script `promote` does: registers the challenger, judges it, moves the alias or not."""
+"""Stage `promote`: register the selected model, judge it, move the alias, and write the model card."""
 
+import argparse
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,41 +9,43 @@ from typing import Any
 import pandas as pd
 
 from melanoma import files, fingerprint, lineage, schema, tracking
+from melanoma.config import Params
 from melanoma.config.evaluation import Promote
-from melanoma.data import crops
-from melanoma.data.packed import Packed
+from melanoma.data import crops, packed, tables
+from melanoma.data.groups import splits
 from melanoma.errors import TrackingError
-from melanoma.evaluation import gate
+from melanoma.evaluation import gate, headline, model_card
 from melanoma.registry import ledger, moves, versions
-from melanoma.stages import champion_scores, looks_at_test
+from melanoma.stages import champion_scores, test_set_looks
 
 BY = "pipelines.promote"
 KEY_METRICS = ("auc_roc", "specificity_at_95_sensitivity", "expected_calibration_error")
+BASELINE = schema.MODEL_NAMES[0]
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """The selected model of a cohort and what earlier stages wrote about it.
+    """The selected model of a cohort and the outputs of earlier stages about it.
 
     Attributes:
-        cohort: Its name.
+        cohort: Name of the cohort.
         model: `baseline` or `tuned`.
         entry: Its entry of `models.json`.
         metrics: Its entry of `metrics.json`.
-        data: The packed cohort.
-        predictions: Of all models.
+        data: Packed cohort.
+        predictions: Predictions of both models.
         references: Scores of the references by image.
-        slices: Of the model.
+        slices: Its entry of `slices.json`.
         assigned: Groups of all images that were ever accepted.
-        accepted: Accepted records, with `path` and `sha256` of each image.
-        num_bins: Of the expected calibration error.
+        accepted: Accepted records.
+        num_bins: Number of bins of the expected calibration error.
     """
 
     cohort: str
     model: str
     entry: dict[str, Any]
     metrics: dict[str, Any]
-    data: Packed
+    data: packed.Packed
     predictions: pd.DataFrame
     references: pd.DataFrame
     slices: list[dict[str, Any]]
@@ -52,19 +55,69 @@ class Candidate:
 
     @property
     def name(self) -> str:
-        """Of the registered model."""
+        """Name of the registered model."""
         return f"melanoma-{self.cohort}"
 
     @property
     def digest(self) -> str:
-        """Which versions are the same model: network, operating point, limits and code."""
-        return looks_at_test.model_digest(self.entry)
+        """Digest that equal models share: network, operating point, limits and code."""
+        return test_set_looks.model_digest(self.entry)
+
+
+def run(args: argparse.Namespace, params: Params) -> str:
+    """Promote or refuse the selected model, write and log all outputs; return the verdict in words.
+
+    Args:
+        args: Command line of `pipelines.promote`.
+        params: Content of params.yaml.
+    """
+    candidate = _load_candidate(args, params)
+    summary = promote(candidate, params.promote)
+    audit = files.read_json(args.audit)
+    summary["audit_warnings"] = audit["warnings"]
+    files.write_text(_model_card(args, params, candidate, summary), args.card)
+    tracking.resume_run(candidate.entry["run_id"]).log_file(args.card)
+    versions.describe(candidate.name, summary["version"], args.card.read_text(encoding="utf-8"))
+    results = headline.gather(
+        metrics=files.read_json(args.metrics),
+        models=files.read_json(args.models),
+        predictions=candidate.predictions,
+        audit=audit,
+        comparison=files.read_json(args.seeds),
+        promotion=summary,
+    )
+    files.write_json(results, args.headline)
+    files.write_json(summary, args.out)
+    return _in_words(summary)
+
+
+def _load_candidate(args: argparse.Namespace, params: Params) -> Candidate:
+    models = files.read_json(args.models)
+    model, data = models["selected"], packed.open_packed(args.packed)
+    return Candidate(
+        cohort=args.cohort,
+        model=model,
+        entry=models[model],
+        metrics=files.read_json(args.metrics)[model],
+        data=data,
+        predictions=tables.read_predictions(args.predictions, data.index),
+        references=tables.read_references(args.references, data.index),
+        slices=files.read_json(args.slices)[model],
+        assigned=splits.read_assigned(args.assigned),
+        accepted=tables.read_tables(args.accepted, params.members(args.cohort), tables.ACCEPTED_COLUMNS),
+        num_bins=params.evaluate.num_calibration_bins,
+    )
 
 
 def promote(candidate: Candidate, rules: Promote) -> dict[str, Any]:
-    """Register, judge, and move `staging` where the gates are passed; what `promotion.json` holds.
+    """Register and judge a model; give it the alias `staging` if it passes. Safe to repeat after a kill.
 
-    A second call with the same model finds its version, and goes on where a kill stopped the first.
+    Args:
+        candidate: The model.
+        rules: Section `promote` of params.yaml.
+
+    Returns:
+        Content of `promotion.json`.
     """
     run = tracking.resume_run(candidate.entry["run_id"])
     with moves.exclusive(candidate.name), tempfile.TemporaryDirectory(prefix="promote-") as folder:
@@ -75,7 +128,7 @@ def promote(candidate: Candidate, rules: Promote) -> dict[str, Any]:
         is_holder = champion is not None and champion.version == version.version
         # A holder that is judged again is not its own champion: a difference of 0 would be no evidence.
         verdict = _judge(candidate, None if is_holder else champion, rules, Path(folder))
-        verdict["looks"] = looks_at_test.record(
+        verdict["looks"] = test_set_looks.record(
             candidate.name, candidate.data, candidate.entry, purpose=ledger.CHOOSING
         )
         previous = versions.predecessor(version, champion)
@@ -92,7 +145,7 @@ def promote(candidate: Candidate, rules: Promote) -> dict[str, Any]:
         "is_synthetic": candidate.data.is_synthetic,
         "data_digest": candidate.data.digest,
         "crop": crops.kind_of(candidate.data.crop),
-        "test_digest": looks_at_test.test_digest(candidate.data),
+        "test_digest": test_set_looks.test_digest(candidate.data),
         **verdict,
     }
 
@@ -123,7 +176,7 @@ def _register(candidate: Candidate) -> versions.Version:
 
 
 def _crop_tags(candidate: Candidate) -> dict[str, str]:
-    """What is cut out of pictures; the digest of the U-Net where that cuts."""
+    """Kind of crop; for crops by a U-Net also its digest."""
     crop = candidate.data.crop
     digest = None if crop is None else crop.segmenter_sha256
     tags = {"crop": crops.kind_of(crop)}
@@ -131,7 +184,7 @@ def _crop_tags(candidate: Candidate) -> dict[str, str]:
 
 
 def _require_operating_point(candidate: Candidate, settings: Path) -> None:
-    """What is served must be what was evaluated."""
+    """Refuse a logged model that serves another operating point than the evaluated one."""
     if files.read_json(settings)["operating_point"] != candidate.entry["operating_point"]:
         raise TrackingError(
             f"The logged model {candidate.entry['model_uri']} has another operating point than models.json: "
@@ -147,7 +200,7 @@ def _judge(
 
 
 def _carry_out(candidate: Candidate, number: int, verdict: dict[str, Any]) -> None:
-    """Move the alias, or enter the refusal."""
+    """Move the alias, or record the refusal."""
     if verdict["is_passed"]:
         judged = [entry for entry in verdict["gates"] if entry["is_judged"]]
         reason = f"passed {len(judged)} gates, {len(verdict['gates']) - len(judged)} not judged"
@@ -170,3 +223,49 @@ def _carry_out(candidate: Candidate, number: int, verdict: dict[str, Any]) -> No
         tags={"alias": versions.STAGING, "version": number},
         evidence=verdict,
     )
+
+
+def _model_card(
+    args: argparse.Namespace, params: Params, candidate: Candidate, summary: dict[str, Any]
+) -> str:
+    tuning = files.read_json(args.tuning)
+    used = params.baseline.model_dump() if candidate.model == BASELINE else tuning["best"]["hyperparameters"]
+    return model_card.write(
+        model_card.Sources(
+            model=candidate.model,
+            entry=candidate.entry,
+            metrics=files.read_json(args.metrics),
+            slices=candidate.slices,
+            audit=files.read_json(args.audit),
+            promotion=files.as_json(summary),
+            split=files.read_json(args.split),
+            seeds=files.read_json(args.seeds),
+            tuning=tuning,
+            licences=_licences(args, params, candidate),
+            hyperparameters={name: value for name, value in used.items() if value is not None},
+            min_slice_groups=params.evaluate.min_slice_groups,
+        )
+    )
+
+
+def _licences(args: argparse.Namespace, params: Params, candidate: Candidate) -> pd.DataFrame:
+    """Number of images of the cohort by licence and attribution."""
+    columns = ["image_id", "licence", "attribution"]
+    records = tables.read_tables(args.accepted, params.members(args.cohort), columns)
+    records = records[records["image_id"].isin(candidate.data.index["image_id"])]
+    by = ["dataset", "licence", "attribution"]
+    return records.groupby(by, dropna=False).size().reset_index(name="images")
+
+
+def _in_words(summary: dict[str, Any]) -> str:
+    what = f"{summary['registered_model']} version {summary['version']} ({summary['model']})"
+    if summary["is_promoted"]:
+        return f"{what} holds the alias staging"
+    staging = summary["staging_version"]
+    if staging == summary["version"]:
+        return (
+            f"{what} no longer passes the gates: {'; '.join(summary['reasons'])}. It still holds the alias "
+            "staging; `python -m pipelines.rollback` with --alias staging puts its predecessor back"
+        )
+    held = "no version holds" if staging is None else f"version {staging} holds"
+    return f"{what} refused: {'; '.join(summary['reasons'])}; {held} the alias staging"

@@ -1,7 +1,7 @@
-"""What the script `trace` says of a version, and how it checks code and data.
+"""Command `trace`: print the origin of a registered version and check its code, files and data.
 
-A check has three outcomes: ok, NOT OK, and NOT KNOWN where git or a remote could not be asked. What lies
-whole in DVC's cache needs no remote.
+A check has three outcomes: ok, NOT OK, and NOT KNOWN where git or a remote could not be asked. Data that lie
+whole in DVC's cache need no remote.
 """
 
 import tempfile
@@ -9,14 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
+from rich.console import Console
 
 from melanoma.errors import MelanomaError, TrackingError
 from melanoma.fingerprint import CODE_TAG, FILES_TAG, digest_of_code
 from melanoma.lineage import COMMIT_TAG, DIRTY_TAG, PROBLEM_TAG, UNKNOWN, data_hashes, find_commit
-from melanoma.registry import versions
+from melanoma.registry import origin, versions
 from melanoma.registry.origin import Origin
 from melanoma.registry.versions import Version
-from melanoma.stages import data_versions, remotes
+from melanoma.stages import data_versions
+from melanoma.stages.data_versions import Remote
 
 SHOWN_PACKAGES = (
     "python",
@@ -31,8 +33,48 @@ SHOWN_PACKAGES = (
 )
 
 
-def describe(found: Origin, *, with_ids: bool) -> list[str]:
-    """Lines for people."""
+@dataclass(frozen=True)
+class Trace:
+    """Outcome of `run`.
+
+    Attributes:
+        images: Images of the cohort with their licences.
+        is_ok: Whether every check is ok.
+        report: The outcome in one line.
+    """
+
+    images: pd.DataFrame
+    is_ok: bool
+    report: str
+
+
+def run(uri: str, *, with_ids: bool) -> Trace:
+    """Print the origin of a version and what its checks found.
+
+    Args:
+        uri: `models:/<name>@<alias>` or `models:/<name>/<number>`.
+        with_ids: Print the id of every image.
+
+    Raises:
+        TrackingError: There is no such version, or its run is gone.
+    """
+    with tempfile.TemporaryDirectory(prefix="trace-") as folder:
+        found = origin.trace(origin.find(uri), Path(folder))
+    console = Console(highlight=False, markup=False)
+    for line in _describe(found, with_ids=with_ids):
+        console.print(line, soft_wrap=True)
+    model, data = (_check_code(found), _check_model(found.version)), _check_data(found)
+    doubts = [check for check in model if not check.is_ok]
+    for check in (*doubts, *data):
+        console.print(check.line(), soft_wrap=True)
+    num_ok = sum(check.is_ok for check in data)
+    checks = "checks of data" if doubts else "checks"
+    report = f"{num_ok} of {len(data)} {checks} ok"
+    report += "".join(f"; {check.what}: {check.problem}" for check in doubts)
+    return Trace(found.images, not doubts and bool(data) and num_ok == len(data), report)
+
+
+def _describe(found: Origin, *, with_ids: bool) -> list[str]:
     version, images, tags = found.version, found.images, found.tags
     kind = "SYNTHETIC images" if tags.get("is_synthetic") == "true" else "real images"
     packages = [line for line in found.environment if line.split("==")[0].lower() in SHOWN_PACKAGES]
@@ -67,12 +109,12 @@ def _names(attributions: pd.Series) -> str:
 
 @dataclass(frozen=True)
 class Check:
-    """Whether one path of data, or the code, is what it was at training.
+    """Whether one path of data, or the code, is the same as at training.
 
     Attributes:
-        what: Path and hash of then, or `code`.
-        problem: What is wrong, or why nobody can tell; None where all is well.
-        is_known: Whether it could be found out.
+        what: Path and hash at training, or `code`.
+        problem: What is wrong, or why that is unknown; None if nothing is wrong.
+        is_known: Whether the check could be made.
     """
 
     what: str
@@ -81,17 +123,17 @@ class Check:
 
     @property
     def is_ok(self) -> bool:
-        """It was found out that nothing is wrong."""
+        """Whether the check was made and found nothing wrong."""
         return self.problem is None
 
     def line(self) -> str:
-        """For people."""
+        """The outcome in one line."""
         outcome = "ok       " if self.is_ok else "NOT OK   " if self.is_known else "NOT KNOWN"
         return f"  {outcome} {self.what}" + (f": {self.problem}" if self.problem else "")
 
 
-def check_code(found: Origin) -> Check:
-    """Whether the run knows its commit and what was changed then, and git has that commit still."""
+def _check_code(found: Origin) -> Check:
+    """Whether the run records its commit and the state of the working tree, and git still has the commit."""
     commit, dirty = (found.tags.get(tag, UNKNOWN) for tag in (COMMIT_TAG, DIRTY_TAG))
     if UNKNOWN in (commit, dirty):
         what = "commit" if commit == UNKNOWN else "state of the working tree"
@@ -103,8 +145,8 @@ def check_code(found: Origin) -> Check:
     return Check("code", None if is_here else f"git has no commit {commit} here; fetch it: `git fetch --all`")
 
 
-def check_model(version: Version) -> Check:
-    """Whether the model's files, its code among them, are those that were registered."""
+def _check_model(version: Version) -> Check:
+    """Whether the model's files, including its code, are those that were registered."""
     what = "files of the model"
     if FILES_TAG not in version.tags:
         return Check(what, f"the version has no tag {FILES_TAG} to compare them with", is_known=False)
@@ -120,11 +162,11 @@ def check_model(version: Version) -> Check:
     return Check(what)
 
 
-def check_data(found: Origin) -> list[Check]:
-    """Each path of data of which the run has a hash: recorded now as then, and whole somewhere."""
-    then, now = found.data_hashes, data_hashes()
+def _check_data(found: Origin) -> list[Check]:
+    """Whether each path of data is recorded with the hash of the run, and whole in the cache or remote."""
+    at_training, now = found.data_hashes, data_hashes()
     version = data_versions.read_version()
-    return [_check_path(version, path, oid, now.get(path)) for path, oid in sorted(then.items())]
+    return [_check_path(version, path, oid, now.get(path)) for path, oid in sorted(at_training.items())]
 
 
 def _check_path(version: data_versions.Version, path: str, oid: str, now: str | None) -> Check:
@@ -144,7 +186,7 @@ def _check_path(version: data_versions.Version, path: str, oid: str, now: str | 
 
 
 def _is_whole_in_cache(version: data_versions.Version, oid: str) -> bool:
-    """DVC's cache holds the object and, of a folder, all of its files: no remote is needed then."""
+    """Whether DVC's cache holds the object and, for a folder, all of its files."""
     if not version.is_cached(oid):
         return False
     is_folder = oid.endswith(data_versions.FOLDER_SUFFIX)
@@ -153,14 +195,12 @@ def _is_whole_in_cache(version: data_versions.Version, oid: str) -> bool:
 
 
 def _fault(version: data_versions.Version, path: str, oid: str) -> str | None:
-    """What neither DVC's cache nor the remote holds whole, the files of a folder included."""
-    remote = remotes.connect(version)
+    """Names what neither DVC's cache nor the remote holds whole; None if there is nothing."""
+    remote = Remote(version)
     objects = {oid: path}
     faults = {} if version.is_cached(oid) else remote.find_faults([oid])
     if oid.endswith(data_versions.FOLDER_SUFFIX) and not faults:
-        is_here = version.is_cached(oid)
-        files = data_versions.read_cached_folder(version, oid) if is_here else remote.read_list(oid)
-        objects = {file["md5"]: f"{path}/{file['relpath']}" for file in files}
+        objects = {file["md5"]: f"{path}/{file['relpath']}" for file in remote.read_folder(oid)}
         faults = remote.find_faults([name for name in objects if not version.is_cached(name)])
     if not faults:
         return None

@@ -163,7 +163,7 @@ def _body_digest(body: keras.Model) -> str:
     """Of all that decides what it gives for the same image and the same warp."""
     digest = hashlib.sha256()
     for module in (vgg16, augment):
-        digest.update(fingerprint.sha256_of_file(Path(str(module.__file__))).encode())
+        digest.update(fingerprint.syntax_digest(Path(str(module.__file__))).encode())
     policy = body.layers[-1].dtype_policy.name
     for words in (keras.backend.backend(), keras.__version__, policy, body.output_shape):
         digest.update(str(words).encode())

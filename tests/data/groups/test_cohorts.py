@@ -5,13 +5,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from melanoma.config.data import Assign
 from melanoma.data.groups import cohorts, duplicates, splits
 from melanoma.errors import DataError
 from melanoma.schema import ASSIGNED_COLUMNS, PAIR_COLUMNS, SPLIT_COLUMNS
 from tests.data.toys import record, records_of
 
-SETTINGS = Assign(seed=7, train_fraction=0.6, validation_fraction=0.2, test_fraction=0.2)
+FRACTIONS = {"train": 0.6, "validation": 0.2, "test": 0.2}
 NO_COPIES = pd.DataFrame(columns=list(PAIR_COLUMNS), dtype="string")
 
 
@@ -43,8 +42,8 @@ def copies_of(*pairs: tuple[str, str], reason: str = "near duplicate") -> pd.Dat
 
 def assign(rows, copies=NO_COPIES, earlier=None, *, datasets=("a", "b")) -> tuple[pd.DataFrame, pd.DataFrame]:
     earlier = splits.no_assignment() if earlier is None else earlier
-    return cohorts.assign_sides(
-        accepted_of(*rows), copies, earlier, settings=SETTINGS, datasets=list(datasets)
+    return cohorts.assign_images(
+        accepted_of(*rows), copies, earlier, seed=7, fractions=FRACTIONS, datasets=list(datasets)
     )
 
 
@@ -56,17 +55,17 @@ def split(cohort: str, datasets: list[str], rows, copies=NO_COPIES) -> tuple[pd.
     )
 
 
-def side_of(assigned: pd.DataFrame) -> dict[str, str]:
+def split_of(assigned: pd.DataFrame) -> dict[str, str]:
     return dict(zip(assigned["image_id"], assigned["split"], strict=True))
 
 
 TWO_DATASETS = [*toy_dataset("a", 10), *toy_dataset("b", 5)]
 
 
-# ---- sides of all images ---------------------------------------------------------------------
+# ---- splits of all images --------------------------------------------------------------------
 
 
-def test_all_images_of_all_datasets_get_a_side_a_group_and_the_plan():
+def test_all_images_of_all_datasets_get_a_split_a_group_and_the_plan():
     assigned, relations = assign(TWO_DATASETS)
     assert tuple(assigned.columns) == ASSIGNED_COLUMNS
     assert assigned["image_id"].tolist() == sorted(row["image_id"] for row in TWO_DATASETS)
@@ -95,7 +94,7 @@ def test_copies_of_a_quarantined_image_are_related_through_it():
     assert "quarantined" not in group_of
 
 
-def test_copies_with_unlike_labels_are_refused():
+def test_copies_with_different_labels_are_refused():
     with pytest.raises(DataError, match=r"images/a0\.png \(0\) and images/a1\.png \(1\): near duplicate"):
         assign(toy_dataset("a"), copies_of(("a0", "a1")))
 
@@ -103,11 +102,11 @@ def test_copies_with_unlike_labels_are_refused():
 def test_added_images_move_nobody():
     before, _ = assign(toy_dataset("a", 10))
     after, _ = assign([*toy_dataset("a", 30), *toy_dataset("b", 5)], earlier=before)
-    assert side_of(before).items() <= side_of(after).items()
+    assert split_of(before).items() <= split_of(after).items()
     assert after["split"].value_counts().to_dict() == {"train": 42, "validation": 14, "test": 14}
 
 
-def test_images_that_went_keep_their_rows_and_get_their_sides_back():
+def test_images_that_went_keep_their_rows_and_get_their_splits_back():
     before, _ = assign(TWO_DATASETS)
     without, _ = assign([row for row in toy_dataset("a", 10) if row["image_id"] != "a3"], earlier=before)
     pd.testing.assert_frame_equal(without, before)
@@ -115,21 +114,21 @@ def test_images_that_went_keep_their_rows_and_get_their_sides_back():
     pd.testing.assert_frame_equal(again, before)
 
 
-def test_a_mended_label_is_taken_over_and_the_side_stays():
+def test_a_mended_label_is_taken_over_and_the_split_stays():
     before, _ = assign(toy_dataset("a"))
     after, _ = assign(toy_dataset("a", a3={"target": 0}), earlier=before)
-    assert side_of(after) == side_of(before)
+    assert split_of(after) == split_of(before)
     assert after.set_index("image_id").loc["a3", "target"] == 0
 
 
 def bridged() -> tuple[pd.DataFrame, str, str]:
-    """Sides of dataset a, and an image in train and one in test of the same class."""
+    """Splits of dataset a, and an image in train and one in test of the same class."""
     before, _ = assign(toy_dataset("a"))
     malignant = before[before["target"] == 1].groupby("split")["image_id"].first()
     return before, malignant["train"], malignant["test"]
 
 
-def test_an_image_that_ties_two_sides_withholds_the_one_until_its_ids_are_mended():
+def test_an_image_that_ties_two_splits_withholds_the_one_until_its_ids_are_mended():
     before, in_train, in_test = bridged()
     changes: dict[str, Any] = {in_train: {"patient_id": "p"}, in_test: {"lesion_id": "l"}}
     tied = [
@@ -137,7 +136,7 @@ def test_an_image_that_ties_two_sides_withholds_the_one_until_its_ids_are_mended
         record("new", dataset="a", diagnosis=None, target=1, lesion_id="l", patient_id="p"),
     ]
     after, _ = assign(tied, earlier=before)
-    assert side_of(after) == side_of(before) | {"new": "test"}
+    assert split_of(after) == split_of(before) | {"new": "test"}
     withheld = after.dropna(subset="withheld").set_index("image_id")["withheld"].to_dict()
     assert withheld == {in_train: f"its group lies in test through {in_test}"}
     without, _ = assign(tied[:-1], earlier=after)  # what was known of it is not forgotten
@@ -145,21 +144,21 @@ def test_an_image_that_ties_two_sides_withholds_the_one_until_its_ids_are_mended
     tied[-1]["patient_id"] = "other"
     mended, _ = assign(tied, earlier=after)
     assert mended["withheld"].isna().all()
-    assert side_of(mended) == side_of(after)
+    assert split_of(mended) == split_of(after)
 
 
 @pytest.mark.parametrize("tie", ["lesion_id", "patient_id", "sha256"])
-def test_a_new_image_joins_the_side_of_one_that_has_left_since(tie):
+def test_a_new_image_joins_the_split_of_one_that_has_left_since(tie):
     shared = {tie: "shared"}
     before, _ = assign(toy_dataset("a", a3=shared))
     left = [row for row in toy_dataset("a") if row["image_id"] != "a3"]
     new = record("new", dataset="a", diagnosis=None, target=0, **shared)
     after, relations = assign([*left, new], earlier=before)
-    assert side_of(after)["new"] == side_of(before)["a3"]
+    assert split_of(after)["new"] == split_of(before)["a3"]
     assert ("a3", "new") in set(zip(relations["image_id"], relations["other_image_id"], strict=True))
 
 
-def test_new_images_of_patients_whose_images_have_all_left_take_their_sides():
+def test_new_images_of_patients_whose_images_have_all_left_take_their_splits():
     patients: dict[str, Any] = {f"a{row}": {"patient_id": f"p{row}"} for row in range(20)}
     before, _ = assign(toy_dataset("a", **patients))
     new = [
@@ -167,8 +166,8 @@ def test_new_images_of_patients_whose_images_have_all_left_take_their_sides():
         for row in range(20)
     ]
     after, _ = assign(new, earlier=before)
-    sides = side_of(after)
-    assert all(sides[f"n{row}"] == sides[f"a{row}"] for row in range(20))
+    found = split_of(after)
+    assert all(found[f"n{row}"] == found[f"a{row}"] for row in range(20))
 
 
 def test_groups_with_images_of_a_dataset_that_is_switched_off_stay_together():
@@ -214,7 +213,7 @@ def test_whatever_comes_and_goes_no_image_moves_and_no_group_crosses(found):
     earlier = splits.no_assignment()
     for rows in found:
         assigned, _ = assign(rows, earlier=earlier)
-        assert side_of(earlier).items() <= side_of(assigned).items()
+        assert split_of(earlier).items() <= split_of(assigned).items()
         assert set(assigned["image_id"]) == set(earlier["image_id"]) | {row["image_id"] for row in rows}
         taken = assigned[assigned["withheld"].isna()]
         assert taken.groupby("group_id")["split"].nunique().eq(1).all()
@@ -231,7 +230,7 @@ def test_fractions_stay_near_however_images_are_added(steps):
         total += step
         earlier, _ = assign(toy_dataset("a", total), earlier=earlier)
         counts = earlier.groupby(["split", "target"]).size()
-        for split_name, fraction in splits.fractions_of(SETTINGS).items():
+        for split_name, fraction in FRACTIONS.items():
             for target in (0, 1):
                 assert abs(counts.get((split_name, target), 0) - fraction * total) < 1
 
@@ -255,7 +254,7 @@ def test_a_cohort_takes_its_datasets_with_counts():
     assert report["groups_of_several"] == report["withheld"] == []
 
 
-def test_an_image_lies_on_the_same_side_in_every_cohort():
+def test_an_image_is_in_the_same_split_in_every_cohort():
     joint, report = split("joint", ["a", "b"], TWO_DATASETS)
     assert len(joint) == 30
     assert list(report["datasets"]) == ["a", "b"]
@@ -270,13 +269,13 @@ def test_a_copy_in_another_dataset_ties_the_groups_of_both():
     assert report["groups_of_several"] == [
         {
             "group_id": "a0",
-            "split": side_of(joint)["a0"],
+            "split": split_of(joint)["a0"],
             "image_ids": ["a0", "b0"],
             "reasons": ["near duplicate"],
         }
     ]
     single, report = split("b", ["b"], TWO_DATASETS, copies)
-    assert side_of(single)["b0"] == side_of(joint)["b0"] == side_of(joint)["a0"]
+    assert split_of(single)["b0"] == split_of(joint)["b0"] == split_of(joint)["a0"]
     assert report["groups_of_several"] == []
 
 
@@ -301,7 +300,7 @@ def test_withheld_images_and_those_not_accepted_are_left_out_and_the_former_name
     ]
 
 
-def test_an_accepted_image_without_a_side_is_refused():
+def test_an_accepted_image_without_a_split_is_refused():
     assigned, relations = assign(toy_dataset("a", 10))
     for num_each, is_fine in ((10, True), (11, False)):
         accepted = accepted_of(*toy_dataset("a", num_each))
@@ -314,7 +313,7 @@ def test_an_accepted_image_without_a_side_is_refused():
         if is_fine:
             assert len(cohorts.split_cohort("a", **arguments)[0]) == 20
         else:
-            with pytest.raises(DataError, match=r"2 accepted images have no side yet: a20, a21\. Run `dvc"):
+            with pytest.raises(DataError, match=r"2 accepted images have no split yet: a20, a21\. Run `dvc"):
                 cohorts.split_cohort("a", **arguments)
 
 
@@ -362,11 +361,12 @@ def test_the_report_says_whether_any_image_of_the_cohort_may_be_synthetic(is_syn
 def real_cohorts(real_records, real_facts, params):
     labelled = real_records[real_records["target"].notna()].reset_index(drop=True)
     accepted = labelled.merge(real_facts[["image_id", "sha256"]], on="image_id")
-    assigned, relations = cohorts.assign_sides(
+    assigned, relations = cohorts.assign_images(
         accepted,
-        duplicates.find_duplicates(real_facts, params.duplicates),
+        duplicates.find_duplicates(real_facts, **params.duplicates.model_dump()),
         splits.no_assignment(),
-        settings=params.assign,
+        seed=params.assign.seed,
+        fractions=splits.fractions_of(params.assign),
         datasets=["isic", "ph2"],
     )
     return {
@@ -382,13 +382,13 @@ def real_cohorts(real_records, real_facts, params):
 
 
 @pytest.mark.real_data
-def test_no_group_of_the_real_images_crosses_and_copies_share_a_side(real_cohorts):
+def test_no_group_of_the_real_images_crosses_and_copies_share_a_split(real_cohorts):
     assigned, report = real_cohorts["joint"]
     assert len(assigned) == 2251 - 6 + 200
     assert assigned.groupby("group_id")["split"].nunique().eq(1).all()
-    side = side_of(assigned)
+    split_by_id = split_of(assigned)
     for one, other in [("ISIC_0012127", "ISIC_0012970"), ("ISIC_0012290", "ISIC_0013594")]:
-        assert side[one] == side[other]
+        assert split_by_id[one] == split_by_id[other]
     assert any("near duplicate" in group["reasons"] for group in report["groups_of_several"])
 
 

@@ -5,7 +5,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from melanoma.config.data import Duplicates
 from melanoma.data.checks import facts
 from melanoma.data.checks.facts import THUMBNAIL_SIDE
 from melanoma.data.groups import duplicates, hamming
@@ -14,7 +13,12 @@ from tests.data.known_copies import FAR_ON_ISIC, NEAR_ON_ISIC, SAME_BYTES_ON_ISI
 from tests.data.pictures import encode, textured
 from tests.execution.backends import processes
 
-SETTINGS = Duplicates(max_distance=6, min_correlation=0.72, fine_structure_sigma=2.0, known_pairs=[])
+SETTINGS: dict[str, Any] = {
+    "max_distance": 6,
+    "min_correlation": 0.72,
+    "fine_structure_sigma": 2.0,
+    "known_pairs": [],
+}
 
 
 @pytest.fixture
@@ -33,7 +37,7 @@ def inspect(tmp_path, params):
 
 
 def find(table: pd.DataFrame, **changes: Any) -> pd.DataFrame:
-    return duplicates.find_duplicates(table, SETTINGS.model_copy(update=changes))
+    return duplicates.find_duplicates(table, **SETTINGS | changes)
 
 
 def triples(pairs: pd.DataFrame) -> list[tuple[str, str, str]]:
@@ -104,7 +108,7 @@ def test_a_pair_that_a_person_found_counts_as_near_and_one_that_is_not_there_is_
     known = [["0003", "0001"], ["0002", "elsewhere"]]
     pairs = find(random_facts(5), known_pairs=known)
     assert triples(pairs) == [("0001", "0003", "near duplicate")]
-    assert pairs["distance"][0] > SETTINGS.max_distance
+    assert pairs["distance"][0] > SETTINGS["max_distance"]
 
 
 def test_copies_are_confirmed_in_whatever_block_they_are_found(monkeypatch):
@@ -184,7 +188,7 @@ def test_the_report_counts_reasons_and_names_datasets():
 
 @pytest.fixture(scope="module")
 def real_pairs(real_facts, params):
-    return duplicates.find_duplicates(real_facts, params.duplicates)
+    return duplicates.find_duplicates(real_facts, **params.duplicates.model_dump())
 
 
 @pytest.mark.real_data
@@ -199,8 +203,8 @@ def test_twenty_two_pairs_of_the_real_images_are_copies_and_none_is_of_ph2(real_
 @pytest.mark.real_data
 def test_hashes_alone_would_call_many_unlike_lesions_copies(real_facts, params, real_pairs):
     def num_pairs(min_correlation: float) -> int:
-        changed = params.duplicates.model_copy(update={"min_correlation": min_correlation})
-        return len(duplicates.find_duplicates(real_facts, changed))
+        changed = params.duplicates.model_dump() | {"min_correlation": min_correlation}
+        return len(duplicates.find_duplicates(real_facts, **changed))
 
     assert num_pairs(-1.0) > 600
     assert num_pairs(0.67) == num_pairs(0.75) == len(real_pairs)  # the threshold lies in a gap

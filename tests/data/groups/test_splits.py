@@ -31,7 +31,7 @@ def singletons(dataset: str, *, num_benign: int, num_malignant: int) -> pd.DataF
 
 
 def assign(images: pd.DataFrame, *, seed: int = 1, fractions: dict[str, float] = FRACTIONS) -> pd.DataFrame:
-    """Sides of accepted images that have none yet, unless `images` say otherwise."""
+    """Splits of accepted images that have none yet, unless `images` say otherwise."""
     defaults: dict[str, Any] = {"is_accepted": True, "split": pd.NA}
     given = images.assign(**{name: value for name, value in defaults.items() if name not in images})
     return splits.assign_splits(given, seed=seed, fractions=fractions)
@@ -162,10 +162,10 @@ def test_no_group_is_ever_split_and_the_order_of_rows_does_not_matter(images, se
     pd.testing.assert_frame_equal(assign(images.iloc[rows], seed=seed), assigned)
 
 
-# ---- sides that images have already ----------------------------------------------------------
+# ---- splits that images have already ---------------------------------------------------------
 
 
-def sides(assigned: pd.DataFrame) -> dict[str, str]:
+def splits_of(assigned: pd.DataFrame) -> dict[str, str]:
     return dict(zip(assigned["image_id"], assigned["split"], strict=True))
 
 
@@ -175,7 +175,7 @@ def withheld(assigned: pd.DataFrame) -> dict[str, str]:
 
 
 def lying(**split_of: str) -> pd.DataFrame:
-    """Benign images `<group><number>` with their sides; "" is none yet."""
+    """Benign images `<group><number>` with their splits; "" is none yet."""
     return pd.DataFrame(
         {
             "image_id": list(split_of),
@@ -187,11 +187,11 @@ def lying(**split_of: str) -> pd.DataFrame:
     )
 
 
-def test_images_keep_their_sides_and_new_ones_fill_up_what_lacks():
+def test_images_keep_their_splits_and_new_ones_fill_up_what_lacks():
     before = assign(singletons("a", num_benign=10, num_malignant=5))
     more = pd.concat([before, singletons("a", num_benign=20, num_malignant=10)])
     after = assign(more.drop_duplicates("image_id")[["image_id", "dataset", "group_id", "target", "split"]])
-    assert sides(before).items() <= sides(after).items()
+    assert splits_of(before).items() <= splits_of(after).items()
     assert counts(after, target=0) == [12, 4, 4]
     assert counts(after, target=1) == [6, 2, 2]
     assert withheld(after) == {}
@@ -203,8 +203,8 @@ def test_new_images_even_out_a_lopsided_start():
     assert counts(assign(start)) == [6, 1, 3]
 
 
-def test_a_new_member_takes_the_side_of_its_group():
-    assert sides(assign(lying(a1="validation", a2="", b1="test", b2="", b3=""))) == {
+def test_a_new_member_takes_the_split_of_its_group():
+    assert splits_of(assign(lying(a1="validation", a2="", b1="test", b2="", b3=""))) == {
         "a1": "validation",
         "a2": "validation",
         "b1": "test",
@@ -222,9 +222,9 @@ def test_a_new_member_takes_the_side_of_its_group():
         ({"a1": "test", "a2": "train", "a3": "validation", "a4": "test"}, "test", {"a2": "a1", "a3": "a1"}),
     ],
 )
-def test_a_group_on_several_sides_keeps_one_and_withholds_the_members_of_the_others(split_of, kept, held):
+def test_a_group_in_several_splits_keeps_one_and_withholds_the_members_of_the_others(split_of, kept, held):
     assigned = assign(lying(**split_of, a9=""))
-    assert sides(assigned) == {**split_of, "a9": kept}
+    assert splits_of(assigned) == {**split_of, "a9": kept}
     assert withheld(assigned) == {
         image_id: f"its group lies in {kept} through {through}" for image_id, through in held.items()
     }
@@ -240,9 +240,9 @@ def test_withheld_images_and_those_that_are_not_accepted_do_not_count():
     assert counts(counted) == [6, 2, 2]
 
 
-def test_an_image_that_is_not_accepted_keeps_its_side_and_lends_it_to_its_group():
+def test_an_image_that_is_not_accepted_keeps_its_split_and_lends_it_to_its_group():
     here = lying(a1="test", a2="").assign(is_accepted=[False, True])
-    assert sides(assign(here)) == {"a1": "test", "a2": "test"}
+    assert splits_of(assign(here)) == {"a1": "test", "a2": "test"}
 
 
 def test_a_second_time_changes_nothing():
@@ -254,13 +254,13 @@ def test_a_second_time_changes_nothing():
 # ---- the firewall ----------------------------------------------------------------------------
 
 
-def test_a_group_on_two_sides_is_refused_and_named():
+def test_a_group_in_two_splits_is_refused_and_named():
     splits.require_disjoint_groups(lying(a1="train", a2="train", b1="test"))
     with pytest.raises(DataError, match=r"1 groups cross splits, which would leak .*: b\. Run"):
         splits.require_disjoint_groups(lying(a1="train", a2="train", b1="test", b2="validation"))
 
 
-# ---- the table of sides ----------------------------------------------------------------------
+# ---- the table of assigned images -------------------------------------------------------------
 
 
 PLAN = "seed 7, 0.6/0.2/0.2"
@@ -282,23 +282,23 @@ def table(**changes: list[str]) -> pd.DataFrame:
     return pd.DataFrame(columns | changes)
 
 
-def test_the_plan_says_all_that_decides_the_sides(params):
-    assert splits.describe_plan(params.assign) == PLAN
-    third = params.assign.model_copy(update={"seed": 8, "train_fraction": 0.5, "test_fraction": 0.3})
-    assert splits.describe_plan(third) == "seed 8, 0.5/0.2/0.3"
+def test_the_plan_says_all_that_decides_the_splits(params):
+    assert splits.describe_plan(params.assign.seed, splits.fractions_of(params.assign)) == PLAN
+    others = {"train": 0.5, "validation": 0.2, "test": 0.3}
+    assert splits.describe_plan(8, others) == "seed 8, 0.5/0.2/0.3"
 
 
-def test_another_plan_forgets_no_dataset_that_is_switched_off(tmp_path, params):
+def test_another_plan_forgets_no_dataset_that_is_switched_off(tmp_path):
     write_csv(table(dataset=["one", "other"]), tmp_path / "assigned.csv")
     before = splits.read_assigned(tmp_path / "assigned.csv")
-    assert splits.take_plan(before, params.assign, datasets=["one"]).equals(before)
-    third = params.assign.model_copy(update={"seed": 8})
-    assert splits.take_plan(before, third, datasets=["one", "other"]).empty
-    with pytest.raises(DataError, match=r"would forget the sides of the images of \['other'\]"):
-        splits.take_plan(before, third, datasets=["one"])
+    assert splits.keep_plan(before, PLAN, datasets=["one"]).equals(before)
+    another = splits.describe_plan(8, FRACTIONS)
+    assert splits.keep_plan(before, another, datasets=["one", "other"]).empty
+    with pytest.raises(DataError, match=r"would forget the splits of the images of \['other'\]"):
+        splits.keep_plan(before, another, datasets=["one"])
 
 
-def test_sides_are_read_as_they_were_written(tmp_path):
+def test_splits_are_read_as_they_were_written(tmp_path):
     write_csv(table(), tmp_path / "assigned.csv")
     read = splits.read_assigned(tmp_path / "assigned.csv")
     assert tuple(read.columns) == ASSIGNED_COLUMNS
@@ -320,7 +320,7 @@ def test_sides_are_read_as_they_were_written(tmp_path):
         ({"plan": [PLAN, "seed 8, 0.6/0.2/0.2"]}, r"there are several plans \(images b\)"),
     ],
 )
-def test_a_table_of_sides_that_contradicts_itself_is_refused(tmp_path, changes, fault):
+def test_a_assignment_that_contradicts_itself_is_refused(tmp_path, changes, fault):
     path = tmp_path / "assigned.csv"
     write_csv(table(**changes), path)
     with pytest.raises(DataError, match=rf"cannot be trusted: {fault}\. Nothing .*`dvc checkout {path}`"):
@@ -336,7 +336,7 @@ def test_a_table_of_sides_that_contradicts_itself_is_refused(tmp_path, changes, 
         b"<<<<<<< HEAD\nimage_id,dataset,group_id,target,split,withheld,plan\n",
     ],
 )
-def test_what_is_no_table_of_sides_is_refused(tmp_path, content):
+def test_what_is_no_assignment_is_refused(tmp_path, content):
     (tmp_path / "assigned.csv").write_bytes(content)
     with pytest.raises(DataError, match=r"cannot be trusted: .*remove it and change"):
         splits.read_assigned(tmp_path / "assigned.csv")

@@ -68,7 +68,7 @@ def test_members_for_the_folder_itself_are_harmless(tmp_path, folder):
 )
 def test_a_member_that_leads_out_of_the_folder_is_refused(tmp_path, folder, name):
     archive = zip_of(tmp_path / "bad.zip", {"good.txt": b"good", name: b"evil"})
-    assert_refused(archive, folder, r"holds 1 members that are not allowed: .*evil\.txt \(leads out")
+    assert_refused(archive, folder, r"holds 1 members that are not allowed: .*evil\.txt' \(leads out")
 
 
 def test_a_link_is_refused(tmp_path, folder):
@@ -77,7 +77,7 @@ def test_a_link_is_refused(tmp_path, folder):
         link = zipfile.ZipInfo("link")
         link.external_attr = (stat.S_IFLNK | 0o777) << 16
         archive.writestr(link, "/etc/passwd")
-    assert_refused(tmp_path / "bad.zip", folder, r"link \(is a link\)\. Nothing was unpacked")
+    assert_refused(tmp_path / "bad.zip", folder, r"'link' \(is a link\)\. Nothing was unpacked")
 
 
 def test_an_encrypted_member_is_refused(tmp_path, folder):
@@ -86,13 +86,13 @@ def test_an_encrypted_member_is_refused(tmp_path, folder):
     content[6] |= 1  # flags in the local header
     content[content.index(b"PK\x01\x02") + 8] |= 1  # and in the directory
     path.write_bytes(content)
-    assert_refused(path, folder, r"good\.txt \(is encrypted\)")
+    assert_refused(path, folder, "is no readable zip .*encrypted, password required")
 
 
 def test_a_large_member_that_shrinks_more_than_200_times_is_refused(tmp_path, folder):
     path = zip_of(tmp_path / "bomb.zip", {"zeros.bmp": bytes(65 * MEBIBYTE)})
     assert path.stat().st_size < MEBIBYTE
-    assert_refused(path, folder, r"zeros\.bmp \(unpacks to more than 200 times its size\)")
+    assert_refused(path, folder, "would unpack to 68,157,440 bytes, more than 200 times its size")
 
 
 def test_a_small_member_may_shrink_by_any_factor(tmp_path, folder):
@@ -122,7 +122,7 @@ def test_more_members_than_allowed_are_refused(tmp_path, folder, monkeypatch):
 
 def test_the_first_five_bad_members_are_named(tmp_path, folder):
     archive = zip_of(tmp_path / "bad.zip", {f"../{number}": b"" for number in range(7)})
-    assert_refused(archive, folder, r"7 members .*\.\./4 \(leads out of the folder\) and 2 more\. Nothing")
+    assert_refused(archive, folder, r"7 members .*\.\./4' \(leads out of the folder\) and 2 more\. Nothing")
 
 
 @pytest.mark.parametrize("content", [b"", b"404 Not Found", bytes(1000), b"PK\x03\x04"])
@@ -156,34 +156,7 @@ def test_damaged_content_is_refused_however_it_is_packed(tmp_path, folder, compr
 @pytest.mark.parametrize("compression", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
 def test_methods_whose_memory_has_no_bound_are_refused(tmp_path, folder, compression):
     archive = zip_of(tmp_path / "bad.zip", {"a": b"a"}, compression=compression)
-    assert_refused(archive, folder, r"a \(is packed by a method other than deflate\)")
-
-
-@pytest.mark.parametrize(
-    ("members", "fault"),
-    [
-        ({"a" * 256: b""}, "has too long a name"),
-        ({"/".join(["a" * 200] * 6): b""}, "has too long a name"),
-        ({"ü" * 128: b""}, "has too long a name"),
-        ({"a": b"", "a/b": b""}, r"a \(is a folder too\)"),
-        ({"a": b"", "A/": b""}, r"a \(is a folder too\)"),
-        ({"a": b"1", "A": b"2"}, r"2 members .*a \(occurs twice; case does not count\), A \(occurs"),
-        ({"a/b": b"1", "a//b": b"2"}, "occurs twice"),
-        ({"a/b": b"1", "a\\b": b"2"}, "occurs twice"),
-        ({"new\nline": b""}, r"new\?line \(has no name that a file can have"),
-        ({".": b""}, "has no name that a file can have"),
-        ({"deep/NUL": b""}, "has the name of a device"),
-        ({"com1.bmp": b""}, "has the name of a device"),
-    ],
-)
-def test_names_that_some_file_system_cannot_hold_are_refused(tmp_path, folder, members, fault):
-    assert_refused(zip_of(tmp_path / "bad.zip", members), folder, fault)
-
-
-def test_names_that_only_look_like_those_are_unpacked(tmp_path, folder):
-    members = {"a" * 255: b"1", "ü.bmp": b"2", "NULL": b"3", "company.txt": b"4", "a/b": b"5", "a/c": b"6"}
-    archives.unpack_zip(zip_of(tmp_path / "good.zip", members), folder)
-    assert files_below(folder) == members
+    assert_refused(archive, folder, r"'a' \(is packed by a method other than deflate\)")
 
 
 def test_a_name_that_occurs_twice_is_refused(tmp_path, folder):
@@ -191,7 +164,8 @@ def test_a_name_that_occurs_twice_is_refused(tmp_path, folder):
         archive.writestr("a", b"first")
         with pytest.warns(UserWarning, match="Duplicate name"):
             archive.writestr("a", b"second")
-    assert_refused(tmp_path / "bad.zip", folder, r"2 members .*a \(occurs twice")
+    with pytest.raises(DataError, match=r"is no readable zip .*File exists"):
+        archives.unpack_zip(tmp_path / "bad.zip", folder)
 
 
 def test_backslashes_of_old_windows_programs_part_folders(tmp_path, folder):
@@ -200,10 +174,10 @@ def test_backslashes_of_old_windows_programs_part_folders(tmp_path, folder):
     assert (folder / "empty").is_dir()
 
 
-def test_a_name_with_a_nul_is_refused(tmp_path, folder):
-    path = zip_of(tmp_path / "bad.zip", {"good.txtX../evil": b""})
-    path.write_bytes(path.read_bytes().replace(b"good.txtX", b"good.txt\0"))
-    assert_refused(path, folder, r"good\.txt\?\.\./evil \(")
+@pytest.mark.parametrize("members", [{"a" * 256: b""}, {"a": b"", "a/b": b""}, {"a/b": b"1", "a\\b": b"2"}])
+def test_names_that_the_file_system_cannot_hold_are_refused(tmp_path, folder, members):
+    with pytest.raises(DataError, match="is no readable zip"):
+        archives.unpack_zip(zip_of(tmp_path / "bad.zip", members), folder)
 
 
 def test_a_name_in_broken_utf8_is_refused(tmp_path, folder):
@@ -218,7 +192,7 @@ def test_a_member_that_is_no_plain_file_is_refused(tmp_path, folder, kind):
         odd = zipfile.ZipInfo("odd")
         odd.external_attr = (kind | 0o644) << 16
         archive.writestr(odd, b"")
-    assert_refused(tmp_path / "bad.zip", folder, r"odd \(is no plain file\)")
+    assert_refused(tmp_path / "bad.zip", folder, r"'odd' \(is no plain file\)")
 
 
 # ---- bombs and lies --------------------------------------------------------------------------
@@ -241,14 +215,8 @@ def with_claimed_size(path: Path, num_bytes: int, *, crc: int | None = None) -> 
 def test_a_member_of_another_size_than_it_claims_is_refused(tmp_path, folder, compression, claimed):
     path = zip_of(tmp_path / "bad.zip", {"a": b"a" * 1000}, compression=compression)
     with_claimed_size(path, claimed, crc=zlib.crc32(b"a" * min(claimed, 1000)))
-    for read in (
-        lambda: archives.unpack_zip(path, folder),
-        lambda: archives.require_harmless_zip(path, max_total_bytes=2000),
-    ):
-        with pytest.raises(
-            DataError, match=r"does not unpack to the .* bytes that it claims|no readable zip"
-        ):
-            read()
+    with pytest.raises(DataError, match=r"does not unpack to the .* bytes that it claims|no readable zip"):
+        archives.unpack_zip(path, folder)
 
 
 def test_a_member_that_claims_too_little_is_stopped_while_it_is_unpacked(tmp_path, folder):
@@ -265,14 +233,6 @@ def test_many_small_members_that_shrink_more_than_200_times_together_are_refused
     del members["8"]  # 64 MiB is not yet suspicious
     archives.unpack_zip(zip_of(tmp_path / "flat.zip", members), folder)
     assert len(files_below(folder)) == 8
-
-
-def test_a_zip_for_another_library_is_judged_but_not_unpacked(tmp_path):
-    path = zip_of(tmp_path / "good.zip", {"a": bytes(1000)})
-    archives.require_harmless_zip(path, max_total_bytes=1000)
-    with pytest.raises(DataError, match="1 files of 1,000 bytes; allowed are 500,000 files and 999 bytes"):
-        archives.require_harmless_zip(path, max_total_bytes=999)
-    assert [file.name for file in tmp_path.iterdir()] == ["good.zip"]
 
 
 def test_a_full_disk_is_not_blamed_on_the_zip(tmp_path, folder, monkeypatch):

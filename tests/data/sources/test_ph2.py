@@ -9,7 +9,7 @@ import pytest
 from melanoma.data.sources import ph2, raw_folder, readers
 from melanoma.errors import DataError
 from melanoma.schema import CLINICAL_DTYPES
-from tests.data.ph2_files import NAMES, flat_folder, official_tree, picture, write_workbook
+from tests.data.ph2_files import NAMES, flat_folder, official_tree, picture
 from tests.data.pictures import write
 
 
@@ -45,20 +45,6 @@ def test_either_layout_is_read_from_a_folder_or_the_folder_around_it(tmp_path, l
     for source in (tmp_path / "around" / "PH2Dataset", tmp_path / "around"):
         with ph2.open_source(source, is_partial=False) as plan:
             assert_holds_all_three(plan, *suffixes)
-
-
-def test_the_raw_metadata_are_the_same_whichever_table_they_come_from(tmp_path):
-    metadata = {}
-    for tables in ("text", "workbook", "both"):
-        source = flat_folder(tmp_path / tables)
-        if tables != "text":
-            write_workbook(source)
-        if tables == "workbook":
-            (source / "PH2_dataset.txt").unlink()
-        with ph2.open_source(source, is_partial=False) as plan:
-            raw_folder.write_raw(plan, tmp_path / f"raw-{tables}")
-        metadata[tables] = (tmp_path / f"raw-{tables}" / "metadata.csv").read_bytes()
-    assert metadata["text"] == metadata["workbook"] == metadata["both"]
 
 
 @pytest.mark.parametrize("inside", ["", "PH2Dataset/"])
@@ -212,9 +198,17 @@ def test_a_folder_of_neither_layout_is_refused(tmp_path, missing):
     path = tmp_path / missing
     path.rename(tmp_path / "renamed")
     with (
-        pytest.raises(
-            DataError, match=r"has no PH2 layout: expected PH2_dataset\.txt or PH2_dataset\.xlsx beside"
-        ),
+        pytest.raises(DataError, match=r"has no PH2 layout: expected PH2_dataset\.txt beside images/"),
+        ph2.open_source(tmp_path, is_partial=False),
+    ):
+        pass
+
+
+def test_a_table_that_is_a_workbook_only_is_refused(tmp_path):
+    flat_folder(tmp_path)
+    (tmp_path / "PH2_dataset.txt").rename(tmp_path / "PH2_dataset.xlsx")
+    with (
+        pytest.raises(DataError, match="workbooks are not read"),
         ph2.open_source(tmp_path, is_partial=False),
     ):
         pass

@@ -11,7 +11,7 @@ from html import escape
 from html.parser import HTMLParser
 from pathlib import Path
 
-from melanoma.data.checks.rules import Outcome
+from melanoma.data.checks.validator import Outcome
 
 TABLE_TAGS = frozenset(("table", "thead", "tbody", "tr", "th", "td"))
 TEXT_TAGS = frozenset(("p", "span", "a", "strong", "em", "b", "i", "br", "hr", "pre", "code"))

@@ -8,8 +8,8 @@ from typing import Any
 import pandas as pd
 
 from melanoma.config.data import Split, Validate
-from melanoma.data.checks import check_tables, data_docs, rules
-from melanoma.data.checks.rules import Outcome
+from melanoma.data.checks import check_tables, data_docs, suites
+from melanoma.data.checks.validator import Outcome, Validator, quarantine_reasons
 from melanoma.errors import DataError, first_offenders
 from melanoma.schema import BENIGN, MALIGNANT, NOT_A_DEVICE, RECORD_COLUMNS
 
@@ -53,13 +53,13 @@ def validate(
         dataset: Its name.
         folder: An empty folder for Great Expectations to work in.
     """
-    validator = rules.Validator(Path(folder))
+    validator = Validator(Path(folder))
     found = _find_faults(validator, records, facts, limits, dataset=dataset)
-    reasons = rules.quarantine_reasons(_all(found))
+    reasons = quarantine_reasons(_all(found))
     table = check_tables.build_image_table(records, facts)
     outcome = check_tables.build_outcome_table(table, list(reasons))
     suite = f"{dataset}-outcome"
-    found[suite] = validator.run(outcome, rules.outcome_checks(limits), suite_name=suite)
+    found[suite] = validator.run(outcome, suites.outcome_checks(limits), suite_name=suite)
 
     is_accepted = outcome["is_accepted"] == 1
     accepted = table.loc[is_accepted, [*RECORD_COLUMNS, "sha256"]].reset_index(drop=True)
@@ -77,7 +77,7 @@ def validate(
 
 
 def _find_faults(
-    validator: rules.Validator,
+    validator: Validator,
     records: pd.DataFrame,
     facts: pd.DataFrame,
     limits: Validate,
@@ -87,14 +87,16 @@ def _find_faults(
     """The outcomes of all checks of columns and images, by suite."""
     columns = check_tables.build_column_table(records, facts)
     suite = f"{dataset}-columns"
-    found = {suite: validator.run(columns, rules.column_checks(limits), suite_name=suite, id_column="column")}
+    found = {
+        suite: validator.run(columns, suites.column_checks(limits), suite_name=suite, id_column="column")
+    }
     images = check_tables.build_image_table(records, facts, excluded_ids=limits.excluded_ids)
     suite = f"{dataset}-images"
-    found[suite] = validator.run(images, rules.image_checks(limits), suite_name=suite)
-    left = images["image_id"].isin(list(rules.quarantine_reasons(found[suite])))
+    found[suite] = validator.run(images, suites.image_checks(limits), suite_name=suite)
+    left = images["image_id"].isin(list(quarantine_reasons(found[suite])))
     suite = f"{dataset}-copies"
     copies = check_tables.build_copy_table(images[~left])
-    found[suite] = validator.run(copies, rules.copy_checks(limits), suite_name=suite)
+    found[suite] = validator.run(copies, suites.copy_checks(limits), suite_name=suite)
     return found
 
 
@@ -236,10 +238,10 @@ def validate_splits(
         is_synthetic: Whether any image is synthetic.
         folder: An empty folder for Great Expectations to work in.
     """
-    validator = rules.Validator(Path(folder))
+    validator = Validator(Path(folder))
     suite = f"{cohort}-splits"
     is_malignant = rows["target"].dropna() == MALIGNANT
-    judged = rules.split_checks(settings, fractions, float(is_malignant.mean()))
+    judged = suites.split_checks(settings, fractions, float(is_malignant.mean()))
     outcomes = validator.run(check_tables.build_split_table(rows), judged, suite_name=suite)
     num_failed = sum(not outcome.is_passed for outcome in outcomes)
     docs = validator.build_docs()

@@ -1,1 +1,1 @@
-"""Which images belong together, and on which side of the split they lie."""
+"""Which images belong together, and which split each group is in."""

@@ -1,45 +1,41 @@
-"""Sides of all images together, and a cohort's part of them."""
+"""The splits of all images together, and the part of them that belongs to a cohort."""
 
 from typing import Any
 
 import pandas as pd
 
-from melanoma.config.data import Assign
-from melanoma.data.groups import splits, unions
+from melanoma.data.groups import splits
+from melanoma.data.groups.relations import group_ids, relate, require_equal_labels
 from melanoma.errors import DataError, first_offenders
-from melanoma.schema import (
-    ASSIGNED_COLUMNS,
-    BENIGN,
-    MALIGNANT,
-    SPLIT_COLUMNS,
-    SPLITS,
-)
+from melanoma.schema import ASSIGNED_COLUMNS, BENIGN, MALIGNANT, SPLIT_COLUMNS, SPLITS
 
 
-def assign_sides(
+def assign_images(
     accepted: pd.DataFrame,
     copies: pd.DataFrame,
     earlier: pd.DataFrame,
     *,
-    settings: Assign,
+    seed: int,
+    fractions: dict[str, float],
     datasets: list[str],
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The side of every image that is accepted or ever was.
+    """Assign every image that is accepted, or ever was, to a split.
 
     Args:
-        accepted: Of all active datasets, columns `tables.ACCEPTED_COLUMNS` and `dataset`.
-        copies: Columns `schema.PAIR_COLUMNS`, from `duplicates`.
-        earlier: From an earlier call with these `settings`, or `splits.no_assignment()`.
-        settings: `params.yaml: assign`.
-        datasets: The active ones.
+        accepted: Accepted images of all active datasets, columns `tables.ACCEPTED_COLUMNS` and `dataset`.
+        copies: Pairs of copies, columns `schema.PAIR_COLUMNS`.
+        earlier: Result of an earlier call with this seed and these fractions, or `splits.no_assignment()`.
+        seed: Seed of the assignment.
+        fractions: Fraction of images by split; they add to 1.
+        datasets: Names of the active datasets.
 
     Returns:
         Columns `schema.ASSIGNED_COLUMNS`, and all relations (`schema.PAIR_COLUMNS`).
 
     Raises:
-        DataError: Copies with unlike labels.
+        DataError: Copies have different labels.
     """
-    unions.require_like_labels(accepted, copies)
+    require_equal_labels(accepted, copies)
     images = pd.concat(
         [
             accepted.merge(
@@ -49,17 +45,17 @@ def assign_sides(
         ],
         ignore_index=True,
     )
-    relations = unions.relate(images, copies, _groups_partly_unseen(earlier, datasets))
-    group_of = unions.group_ids(images["image_id"].tolist(), relations)
+    relations = relate(images, copies, _groups_partly_unseen(earlier, datasets))
+    group_of = group_ids(images["image_id"].tolist(), relations)
     images["group_id"] = images["image_id"].map(group_of)
-    assigned = splits.assign_splits(images, seed=settings.seed, fractions=splits.fractions_of(settings))
+    assigned = splits.assign_splits(images, seed=seed, fractions=fractions)
     splits.require_disjoint_groups(assigned[assigned["withheld"].isna()])
-    assigned["plan"] = splits.describe_plan(settings)
+    assigned["plan"] = splits.describe_plan(seed, fractions)
     return assigned[list(ASSIGNED_COLUMNS)], relations
 
 
 def _groups_partly_unseen(earlier: pd.DataFrame, datasets: list[str]) -> pd.DataFrame:
-    """Earlier groups with images of datasets that are switched off: what tied them is not known now."""
+    """Earlier groups with images of inactive datasets, whose relations are not known now."""
     is_unseen = ~earlier["dataset"].isin(datasets)
     return earlier[earlier["group_id"].isin(earlier.loc[is_unseen, "group_id"])]
 
@@ -72,25 +68,25 @@ def split_cohort(
     relations: pd.DataFrame,
     datasets: list[str],
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """The cohort's part of the assignment.
+    """The part of the assignment that belongs to a cohort.
 
     Args:
-        cohort: Its name, for messages.
-        accepted: Of its datasets, columns `tables.ACCEPTED_COLUMNS` and `dataset`.
-        assigned: Of all images that were ever accepted.
-        relations: Of all images, columns `schema.PAIR_COLUMNS`.
-        datasets: Its members.
+        cohort: Cohort name, for messages.
+        accepted: Accepted images of its datasets, columns `tables.ACCEPTED_COLUMNS` and `dataset`.
+        assigned: All images that were ever accepted, from `splits.read_assigned`.
+        relations: Relations of all images, columns `schema.PAIR_COLUMNS`.
+        datasets: Names of its datasets.
 
     Returns:
         Columns `schema.SPLIT_COLUMNS` and `sha256`, and the report.
 
     Raises:
-        DataError: An accepted image without a side; an empty cohort, one class, or too few groups.
+        DataError: An accepted image has no split, or the cohort is empty, has one class or too few groups.
     """
     unknown = accepted.loc[~accepted["image_id"].isin(assigned["image_id"]), "image_id"]
     if len(unknown):
         raise DataError(
-            f"{len(unknown)} accepted images have no side yet: {first_offenders(unknown)}. "
+            f"{len(unknown)} accepted images have no split yet: {first_offenders(unknown)}. "
             "Run `dvc repro assign`."
         )
     rows = assigned[assigned["image_id"].isin(accepted["image_id"])].sort_values(["dataset", "image_id"])
@@ -134,7 +130,7 @@ def _require_both_classes_in_each_split(rows: pd.DataFrame, cohort: str) -> None
 
 
 def summarize(taken: pd.DataFrame, withheld: pd.DataFrame, relations: pd.DataFrame) -> dict[str, Any]:
-    """Counts by split and dataset, each group of several with its reasons, each withheld image."""
+    """Counts by split and by dataset, groups of several images with their reasons, and withheld images."""
     return {
         "splits": {split: _counts(taken[taken["split"] == split]) for split in SPLITS},
         "datasets": {str(dataset): _counts(rows) for dataset, rows in taken.groupby("dataset", sort=True)},

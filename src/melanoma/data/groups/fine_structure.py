@@ -1,21 +1,21 @@
-"""How alike the fine structure of two thumbnails is: what tells copies from lesions that look alike.
+"""Correlation of the fine structure of two thumbnails, which tells copies from lesions that look alike.
 
-Hairs, dots and the ragged edge of a lesion are never the same twice; the dark blob in the middle, the dark
-corners of the microscope's field and the colours of a scanner are. So the blob and slow changes are
-removed, contrast is made equal everywhere, the rim is faded out, and what remains is correlated in the
-best of 8 orientations and of small shifts: a second scan of the same slide is never cut in the same place.
+Hairs, dots and the ragged border of a lesion are never the same twice. The dark blob in the middle, the dark
+corners of the field of view and the colours of a scanner are. So the blob and slow changes are removed,
+contrast is made equal everywhere and the rim is faded out. The rest is correlated in the best of 8
+orientations and of small shifts, because two scans of one slide are never cropped alike.
 """
 
 import numpy as np
 import scipy.fft
 from scipy.ndimage import gaussian_filter
 
-# These make up the measure: another value of one asks for another params.yaml: duplicates.min_correlation.
-CONTRAST_SIGMA = 5.0  # pixels of the thumbnail in which contrast is made equal
-NOISE = 3.0  # grey levels; contrast far below it stays low, or a flat picture would be all noise
+# These define the measure: after changing one, choose params.yaml: duplicates.min_correlation anew.
+CONTRAST_SIGMA = 5.0  # pixels of the thumbnail over which contrast is made equal
+NOISE = 3.0  # grey levels; keeps the contrast of flat pictures low, which would be noise otherwise
 RIM = 6.0  # pixels from the edge of the inscribed disc inwards
 MAX_SHIFT = 3  # pixels in each direction
-PAIRS_AT_ONCE = 256  # in memory together
+PAIRS_AT_ONCE = 256  # held in memory together
 
 
 def correlations(thumbnails: np.ndarray, rows: np.ndarray, sigma: float) -> np.ndarray:
@@ -24,7 +24,7 @@ def correlations(thumbnails: np.ndarray, rows: np.ndarray, sigma: float) -> np.n
     Args:
         thumbnails: Shape `(num_images, side, side)`, uint8.
         rows: Shape `(num_pairs, 2)`.
-        sigma: Of the blur that is taken away, in pixels of the thumbnail.
+        sigma: Sigma of the blur that is subtracted, in pixels of the thumbnail.
 
     Returns:
         Shape `(num_pairs,)`, float32, at most 1; 0 where a picture is flat.
@@ -33,14 +33,14 @@ def correlations(thumbnails: np.ndarray, rows: np.ndarray, sigma: float) -> np.n
     for start in range(0, len(rows), PAIRS_AT_ONCE):
         one, other = rows[start : start + PAIRS_AT_ONCE].T
         reached.append(_best(_fine_structure(thumbnails[one], sigma), thumbnails[other], sigma))
-    return np.concatenate(reached).clip(-1, 1)  # rounding may carry it over the ends
+    return np.concatenate(reached).clip(-1, 1)  # rounding may exceed the ends
 
 
 def _best(detail: np.ndarray, others: np.ndarray, sigma: float) -> np.ndarray:
-    """Best correlation of each of `(n, side, side)`, by Fourier transform: all shifts at once."""
+    """Best correlation of each of the `(n, side, side)` pairs over all shifts, by Fourier transform."""
     side = detail.shape[1]
     spectrum = np.conj(scipy.fft.rfft2(detail))
-    near = np.r_[: MAX_SHIFT + 1, side - MAX_SHIFT : side]  # shifts backwards are at the end
+    near = np.r_[: MAX_SHIFT + 1, side - MAX_SHIFT : side]  # negative shifts are at the end
     best = np.full(len(detail), -1, np.float32)
     for view in _orientations(_fine_structure(others, sigma)):
         surface = scipy.fft.irfft2(spectrum * scipy.fft.rfft2(view), s=(side, side))

@@ -1,13 +1,13 @@
-"""Which of many 64-bit hashes lie within a few bits of each other, without comparing all with all.
+"""Find the 64-bit hashes that lie within a few bits of each other, without comparing all pairs.
 
 Multi-index hashing (Norouzi, Punjani and Fleet, "Fast exact search in Hamming space with multi-index
 hashing", TPAMI 2014). A hash is cut into 4 chunks of 16 bits. Two hashes at most 7 bits apart have a
-chunk in which they differ in one bit or none, so it is enough to compare those that share a chunk
-after no or one flipped bit. Exact: nothing within the distance is missed.
+chunk in which they differ in at most one bit, so it is enough to compare those that share a chunk after at
+most one flipped bit. The search is exact: no pair within the distance is missed.
 
-Memory is linear in the number of hashes, as long as one takes the pairs block by block. Time is linear
-too until chunks get crowded (at 65,536 hashes there is one for each value of a chunk), and grows with the
-square from there on, with a small factor.
+Memory is linear in the number of hashes, as long as pairs are taken block by block. Time is linear too until
+chunks get crowded (at 65,536 hashes there is one for each value of a chunk), and then grows with the square
+of the number, with a small factor.
 """
 
 from collections.abc import Iterator
@@ -19,8 +19,8 @@ from tqdm import tqdm
 
 NUM_CHUNKS, CHUNK_BITS = 4, 16
 MAX_DISTANCE = 7  # the pigeonhole argument with one flipped bit holds up to here
-BLOCK = 256  # images whose neighbours are sought at once
-COMPARISONS = 2**20  # at once; with BLOCK it bounds the memory of a step
+BLOCK = 256  # images whose neighbours are searched at once
+COMPARISONS = 2**20  # comparisons at once; bounds the memory of a step together with BLOCK
 
 
 @dataclass(frozen=True)
@@ -28,10 +28,10 @@ class _Table:
     """All hashes sorted by one of their chunks.
 
     Attributes:
-        shift: Of the chunk within the hash, in bits.
-        flips: Bits to change in a chunk before looking it up, uint64: none, or also each single one;
-            empty where there is nothing to look up.
-        rows: Row of each sorted hash in the original order.
+        shift: Offset of the chunk within the hash, in bits.
+        flips: Masks to flip bits of a chunk before looking it up, uint64: 0 alone, or with each single bit;
+            empty if nothing is to be looked up.
+        rows: Original row of each sorted hash.
         hashes: Sorted by chunk, uint64.
         starts: Shape `(2**16 + 1,)`; chunk value v has the sorted places `starts[v]` to `starts[v + 1]`.
     """
@@ -44,24 +44,24 @@ class _Table:
 
 
 def neighbours(hashes: np.ndarray, max_distance: int) -> np.ndarray:
-    """All pairs of `neighbour_blocks` together, sorted: shape `(num_pairs, 2)`, int64, each pair once."""
+    """All pairs of `neighbour_blocks`, sorted: shape `(num_pairs, 2)`, int64, each pair once."""
     blocks = neighbour_blocks(hashes, max_distance)
     pairs = np.concatenate([np.empty((0, 2), np.int64), *blocks])
     return pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
 
 
 def neighbour_blocks(hashes: np.ndarray, max_distance: int) -> Iterator[np.ndarray]:
-    """Pairs of images of which one's upright hash is near the other's in any orientation.
+    """Yield pairs of images where the upright hash of one is near a hash of the other in any orientation.
 
-    They come in blocks, because all at once are as many as the square of the hashes where these crowd.
+    Pairs come in blocks, because where hashes crowd their number grows with the square of the images.
 
     Args:
         hashes: Shape `(num_images, num_orientations)`, uint64; column 0 is upright.
-        max_distance: Bits, 0 to 7.
+        max_distance: Maximum distance in bits, 0 to 7.
 
     Returns:
-        For each `BLOCK` images shape `(num_pairs, 2)`, int64 rows, the lower first, sorted; each pair
-        once over all blocks.
+        For each `BLOCK` images an array of rows, shape `(num_pairs, 2)`, int64, sorted, the lower row first.
+        A pair is in one block only.
 
     Raises:
         ValueError: `max_distance` is out of its range.
@@ -74,12 +74,12 @@ def neighbour_blocks(hashes: np.ndarray, max_distance: int) -> Iterator[np.ndarr
 
 
 def _new_pairs(tables: list[_Table], hashes: np.ndarray, *, start: int, max_distance: int) -> np.ndarray:
-    """Pairs that the images from `start` on find and those before did not."""
+    """Pairs that the images from `start` on find and earlier images did not."""
     num_images, num_orientations = hashes.shape
     queries = hashes[start : start + BLOCK]
     rows = np.repeat(np.arange(start, start + len(queries)), num_orientations)
     keys = [
-        np.unique(low * num_images + high)  # at once: many orientations may find one pair
+        np.unique(low * num_images + high)  # several orientations may find the same pair
         for table in tables
         for low, high in _look_up(table, queries.ravel(), rows, max_distance=max_distance)
     ]
@@ -90,19 +90,19 @@ def _new_pairs(tables: list[_Table], hashes: np.ndarray, *, start: int, max_dist
 
 
 def _finds(hashes: np.ndarray, rows: np.ndarray, others: np.ndarray, *, max_distance: int) -> np.ndarray:
-    """Whether each of `rows`, in any orientation, is near the upright one of `others`."""
+    """Whether each of `rows`, in any orientation, is near the upright hash of `others`."""
     upright = hashes[others, 0]
     is_near = np.zeros(len(rows), bool)
-    for orientation in hashes.T:  # one after the other, for the memory
+    for orientation in hashes.T:  # one by one, to save memory
         is_near |= np.bitwise_count(orientation[rows] ^ upright) <= max_distance
     return is_near
 
 
 def _tables(hashes: np.ndarray, max_distance: int) -> list[_Table]:
-    """The tables to look in, the most crowded last, because that one needs the fewest look-ups.
+    """The tables to look in, the most crowded last, because the last needs the fewest look-ups.
 
-    With 4 q + a bits to find, either one of the first a + 1 chunks differs in at most q bits, or one
-    of the others in at most q - 1.
+    If two hashes differ in at most 4 q + a bits, then one of the first a + 1 chunks differs in at most q
+    bits, or one of the others in at most q - 1.
     """
     shifts = [np.uint64(CHUNK_BITS * chunk) for chunk in range(NUM_CHUNKS)]
     shifts.sort(key=lambda shift: _crowding(hashes, shift))
@@ -114,7 +114,7 @@ def _tables(hashes: np.ndarray, max_distance: int) -> list[_Table]:
 
 
 def _crowding(hashes: np.ndarray, shift: np.uint64) -> int:
-    """How many comparisons a look-up of every hash takes."""
+    """Number of comparisons to look up every hash."""
     return int((np.bincount(_chunk(hashes, shift).astype(np.int64)) ** 2).sum())
 
 
@@ -133,7 +133,7 @@ def _chunk(hashes: np.ndarray, shift: np.uint64) -> np.ndarray:
 def _look_up(
     table: _Table, queries: np.ndarray, rows: np.ndarray, *, max_distance: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Rows (lower, higher) of queries and of hashes within `max_distance` that share their chunk."""
+    """Yield rows (lower, higher) of queries and hashes within `max_distance` that share their chunk."""
     values = (_chunk(queries, table.shift)[:, None] ^ table.flips).ravel()
     queries, rows = (np.repeat(each, len(table.flips)) for each in (queries, rows))
     begins = table.starts[values]

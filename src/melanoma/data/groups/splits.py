@@ -1,8 +1,8 @@
-"""Group-disjoint, stratified splits that stay as they are when images are added.
+"""Group-disjoint, stratified splits that stay the same when images are added.
 
-All active datasets are assigned together and a cohort takes its part of that one assignment, so a
-group lies on the same side in `isic`, `ph2` and `joint`. An image that once had a side never gets
-another one: models trained on one side were judged on the other.
+All active datasets are assigned together and a cohort takes its part of that assignment, so a group is in
+the same split in `isic`, `ph2` and `joint`. An image never moves to another split: it may have trained or
+tested an earlier model.
 """
 
 import hashlib
@@ -15,14 +15,14 @@ from melanoma.errors import DataError, first_offenders
 from melanoma.files import read_csv
 from melanoma.schema import ASSIGNED_COLUMNS, SPLITS, TEST, TRAIN, VALIDATION
 
-# Which side a group keeps when new relations tie images of several: the one that is the hardest to
-# replace. The others are withheld, so that nothing is trained on what it is tested with.
+# The split that a group keeps when a new relation connects images of several splits: the one that is hardest
+# to replace. Its images in other splits are withheld, so that no model is trained on what it is tested with.
 KEPT_FIRST = (TEST, VALIDATION, TRAIN)
 MAY_BE_BLANK = ("withheld", "lesion_id", "patient_id")
 
 
 def fractions_of(settings: Assign) -> dict[str, float]:
-    """Of images, by split; they add to 1."""
+    """Fraction of images by split; they add to 1."""
     return {
         TRAIN: settings.train_fraction,
         VALIDATION: settings.validation_fraction,
@@ -30,29 +30,29 @@ def fractions_of(settings: Assign) -> dict[str, float]:
     }
 
 
-def describe_plan(settings: Assign) -> str:
-    """What decides the sides of images, for instance "seed 7, 0.6/0.2/0.2"."""
-    return f"seed {settings.seed}, " + "/".join(map(str, fractions_of(settings).values()))
+def describe_plan(seed: int, fractions: dict[str, float]) -> str:
+    """What the assignment depends on besides the images, for instance "seed 7, 0.6/0.2/0.2"."""
+    return f"seed {seed}, " + "/".join(map(str, fractions.values()))
 
 
 def assign_splits(images: pd.DataFrame, *, seed: int, fractions: dict[str, float]) -> pd.DataFrame:
-    """Give every image one of train, validation, test; an image that has one keeps it.
+    """Assign every image to train, validation or test; an image that has a split keeps it.
 
-    A group with a side takes its new members along. Within each stratum (dataset, has a malignant image)
-    the other groups are taken largest first, then in an order drawn from `seed` and their names; each
-    goes to the split that lacks most images.
+    New images of a group that has a split join it. Within each stratum (dataset, has a malignant image) the
+    other groups are taken largest first, then in an order drawn from `seed` and their names. Each goes to
+    the split that lacks most images.
 
     Args:
         images: Columns `image_id`, `dataset`, `group_id`, `target` (0 or 1), `is_accepted`, `split`
-            (missing: none yet; of accepted images only). Images that are not accepted do not count.
+            (missing where not assigned yet). Images that are not accepted do not count in the fractions.
         seed: The same seed and images give the same splits.
-        fractions: Of images, by split; they add to 1.
+        fractions: Fraction of images by split; they add to 1.
 
     Returns:
-        `images` with every `split` and with `withheld`: missing, or why the image must be left out,
-        because its group lies on another side; ordered by dataset and image_id.
+        `images` with every `split` filled and with `withheld`: the reason why the image must be left out
+        because its group is in another split, missing otherwise. Ordered by dataset and image_id.
     """
-    placed = _keep_sides(images)
+    placed = _keep_splits(images)
     counted = placed[placed["is_accepted"] & placed["withheld"].isna()]
     groups = counted.groupby("group_id", sort=True).agg(
         dataset=("dataset", "min"),
@@ -69,16 +69,16 @@ def assign_splits(images: pd.DataFrame, *, seed: int, fractions: dict[str, float
     return placed.sort_values(["dataset", "image_id"]).reset_index(drop=True)
 
 
-def _keep_sides(images: pd.DataFrame) -> pd.DataFrame:
-    """`images` with the side of a group for its new members, and `withheld` for members of others."""
+def _keep_splits(images: pd.DataFrame) -> pd.DataFrame:
+    """Give new images the split of their group, and fill `withheld` for images in another one."""
     rank = images["split"].map({split: place for place, split in enumerate(KEPT_FIRST)})
     best = rank.groupby(images["group_id"]).transform("min")
-    side = best.map(dict(enumerate(KEPT_FIRST))).astype("string")
-    split = images["split"].astype("string").fillna(side)
-    is_elsewhere = (split != side).fillna(False).astype(bool)
+    kept = best.map(dict(enumerate(KEPT_FIRST))).astype("string")
+    split = images["split"].astype("string").fillna(kept)
+    is_elsewhere = (split != kept).fillna(False).astype(bool)
     inside = images[~is_elsewhere].groupby("group_id")["image_id"].min()
     through = images["group_id"].map(inside).astype("string")
-    reason = "its group lies in " + side + " through " + through
+    reason = "its group lies in " + kept + " through " + through
     return images.assign(split=split, withheld=reason.where(is_elsewhere))
 
 
@@ -87,10 +87,10 @@ def _draw(seed: int, name: str) -> str:
 
 
 def _fill(stratum: pd.DataFrame, fractions: dict[str, float]) -> dict[str, str]:
-    """Split of each group without one: always that whose count lies furthest below its share."""
+    """The split of each group that has none: always the one furthest below its number of images."""
     total = int(stratum["num_images"].sum())
-    lying = stratum.groupby("split")["num_images"].sum()
-    lacking = {split: fractions[split] * total - int(lying.get(split, 0)) for split in SPLITS}
+    present = stratum.groupby("split")["num_images"].sum()
+    lacking = {split: fractions[split] * total - int(present.get(split, 0)) for split in SPLITS}
     chosen = {}
     ordered = stratum[stratum["split"].isna()].sort_values(["num_images", "order"], ascending=[False, True])
     for group_id, num_images in ordered["num_images"].items():
@@ -101,13 +101,13 @@ def _fill(stratum: pd.DataFrame, fractions: dict[str, float]) -> dict[str, str]:
 
 
 def require_disjoint_groups(assigned: pd.DataFrame) -> None:
-    """The leakage firewall: no group may lie in two splits.
+    """Refuse an assignment that leaks: no group may be in two splits.
 
     Raises:
-        DataError: Names the first five groups that do.
+        DataError: Names the first five groups that are.
     """
-    sides = assigned.groupby("group_id")["split"].nunique()
-    crossing = sides[sides > 1].index
+    num_splits = assigned.groupby("group_id")["split"].nunique()
+    crossing = num_splits[num_splits > 1].index
     if len(crossing):
         raise DataError(
             f"{len(crossing)} groups cross splits, which would leak test images into training: "
@@ -115,35 +115,41 @@ def require_disjoint_groups(assigned: pd.DataFrame) -> None:
         )
 
 
-def take_plan(before: pd.DataFrame, settings: Assign, *, datasets: list[str]) -> pd.DataFrame:
-    """The rows of `before` that were assigned by the plan of `settings`: all or none.
+def keep_plan(before: pd.DataFrame, plan: str, *, datasets: list[str]) -> pd.DataFrame:
+    """`before` if it was assigned by `plan`, otherwise no rows.
+
+    Args:
+        before: Earlier assignment, from `read_assigned`.
+        plan: Plan of the current parameters, from `describe_plan`.
+        datasets: Names of the active datasets.
 
     Raises:
-        DataError: None, and some are of datasets that are not active, whose sides would be forgotten.
+        DataError: The plan is another one and `before` holds inactive datasets, whose splits would be lost.
     """
-    kept = before[before["plan"] == describe_plan(settings)]
+    kept = before[before["plan"] == plan]
     if kept.empty and (forgotten := sorted(set(before["dataset"]) - set(datasets))):
         raise DataError(
-            f"Another plan than {before['plan'].iloc[0]!r} would forget the sides of the images of "
+            f"Another plan than {before['plan'].iloc[0]!r} would forget the splits of the images of "
             f"{forgotten}, which are not active now. Set params.yaml: assign back, make these datasets "
-            "active too, or move the table of sides away to start anew."
+            "active too, or move the table of assigned images away to start anew."
         )
     return kept
 
 
 def no_assignment() -> pd.DataFrame:
-    """A table of sides without rows."""
+    """An assignment without rows."""
     return pd.DataFrame(columns=list(ASSIGNED_COLUMNS), dtype="string").astype({"target": "Int64"})
 
 
 def read_assigned(path: Path) -> pd.DataFrame:
-    """The sides of all images that were ever accepted, as `assign` wrote them.
+    """Read the splits of all images that were ever accepted, as stage `assign` wrote them.
 
     Returns:
-        Columns `schema.ASSIGNED_COLUMNS`; strings, `target` Int64, `MAY_BE_BLANK` missing where blank.
+        Columns `schema.ASSIGNED_COLUMNS`: strings, `target` Int64; `MAY_BE_BLANK` are missing where blank.
 
     Raises:
-        DataError: Unreadable, incomplete or contradicting itself; tells how to go back.
+        DataError: The table is unreadable, incomplete or contradicts itself. The message says how to restore
+            it.
     """
     try:
         table = read_csv(path, dtype="string", keep_default_na=False)
@@ -152,15 +158,15 @@ def read_assigned(path: Path) -> pd.DataFrame:
         fault = str(error)
     if fault:
         raise DataError(
-            f"{path} holds the side of every image and cannot be trusted: {fault} Nothing was written. "
-            f"Bring it back with `dvc checkout {path}`; to draw all anew, remove it and change assign.seed."
+            f"{path} holds the split of every image and cannot be trusted: {fault} Nothing was written. "
+            f"Restore it with `dvc checkout {path}`; to draw all anew, remove it and change assign.seed."
         )
     optional = {name: table[name].mask(table[name] == "") for name in MAY_BE_BLANK}
     return table.assign(target=table["target"].astype("Int64"), **optional)
 
 
 def _fault(table: pd.DataFrame) -> str:
-    """What is wrong with the text of a table of sides; empty when nothing is."""
+    """What is wrong with the text of an assignment; empty when nothing is."""
     if tuple(table.columns) != ASSIGNED_COLUMNS:
         return f"its columns are {list(table.columns)}, expected {list(ASSIGNED_COLUMNS)}."
     is_blank = table.drop(columns=list(MAY_BE_BLANK)) == ""

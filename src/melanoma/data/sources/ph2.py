@@ -1,8 +1,8 @@
 """PH2: 200 dermoscopic images of melanocytic lesions with a clinical table.
 
-Read from the official `PH2Dataset` tree (one folder a lesion), from a flat folder (`images/`, `masks/`),
-or from a zip of either; the table lies beside, as .txt or .xlsx (see `ph2_table`). Masks of lesions are
-kept; the tree's masks of single colour regions (`IMD003_roi/`) are left out.
+Read from the official `PH2Dataset` tree (one folder a lesion), from a flat folder (`images/`, `masks/`) or
+from a zip of either, with `PH2_dataset.txt` beside the images. Masks of lesions are kept; masks of single
+colour regions (`IMD003_roi/`) are left out.
 
 Source: T. Mendonca et al., "PH2 - A dermoscopic image database for research and benchmarking",
 EMBC 2013. For research and education only.
@@ -20,7 +20,6 @@ from melanoma.data.sources.archives import require_plain_files, unpack_zip
 from melanoma.data.sources.ph2_table import (
     TABLE_COLUMNS,
     TEXT_NAME,
-    WORKBOOK_NAME,
     has_table,
     in_words,
     read_table,
@@ -39,14 +38,14 @@ CLINICAL_COLUMN_OF = {name: name for name in TABLE_COLUMNS if name in CLINICAL_D
 
 @contextmanager
 def open_source(source: Path, *, is_partial: bool) -> Iterator[RawDataset]:
-    """What `data/raw/ph2/` is to hold; a zip is unpacked for as long as the block lasts.
+    """Open what `data/raw/ph2/` is to hold; a zip stays unpacked until the block ends.
 
     Args:
-        source: A zip, or a folder that is or contains one of the two layouts.
+        source: Zip, or folder that is or contains one of the two layouts.
         is_partial: Leave out rows of the table that have no image.
 
     Raises:
-        DataError: Neither layout, a table that cannot be read, or rows and files that do not match.
+        DataError: The source has neither layout, its table cannot be read, or rows and files do not match.
     """
     if source.is_dir():
         yield _read_folder(source, is_partial)
@@ -55,7 +54,7 @@ def open_source(source: Path, *, is_partial: bool) -> Iterator[RawDataset]:
             unpack_zip(source, Path(unpacked))
             try:
                 dataset = _read_folder(Path(unpacked), is_partial)
-            except DataError as error:  # the name of the temporary folder would tell nobody anything
+            except DataError as error:  # the name of the temporary folder says nothing to a user
                 raise DataError(str(error).replace(unpacked, str(source))) from error
             yield dataset
     else:
@@ -67,24 +66,23 @@ def _read_folder(source: Path, is_partial: bool) -> RawDataset:
     require_plain_files(top)
     table = read_table(top)
     images, masks = _flat_files(top, table) if (top / "images").is_dir() else _tree_files(top / TREE_NAME)
-    tables = [top / name for name in (TEXT_NAME, WORKBOOK_NAME)]
     dataset = join_files(table, images=images, masks=masks, source=top, is_partial=is_partial)
-    used = [*dataset.images.values(), *dataset.masks.values(), *tables]
+    used = [*dataset.images.values(), *dataset.masks.values(), top / TEXT_NAME]
     left_out = table.loc[~table["image_id"].isin(set(images)), "image_id"].tolist()
     unused = describe_unused(rows_without_an_image=left_out, files=list(unused_files(top, used)))
     return replace(dataset, remarks=unused)
 
 
 def _find_top(source: Path) -> Path:
-    """The folder that holds the table beside the images: `source` or a folder (no link) just inside it."""
+    """The folder with the table beside the images: `source` or a folder (no link) directly in it."""
     inside = sorted(path for path in source.iterdir() if path.is_dir() and not path.is_symlink())
     for folder in (source, *inside):
         has_images = (folder / "images").is_dir() or (folder / TREE_NAME).is_dir()
         if has_images and has_table(folder):
             return folder
     raise DataError(
-        f"{source} has no PH2 layout: expected {TEXT_NAME} or {WORKBOOK_NAME} beside images/ (flat) or "
-        f"beside '{TREE_NAME}/' (official PH2Dataset folder)."
+        f"{source} has no PH2 layout: expected {TEXT_NAME} beside images/ (flat) or beside '{TREE_NAME}/' "
+        "(official PH2Dataset folder)."
     )
 
 
@@ -100,7 +98,7 @@ def _tree_files(tree: Path) -> tuple[dict[str, Path], dict[str, Path]]:
     """Files of `IMD002/IMD002_Dermoscopic_Image/IMD002.bmp` and `IMD002/IMD002_lesion/IMD002_lesion.bmp`.
 
     Raises:
-        DataError: A file of another lesion than its folder's; it would replace that lesion's own.
+        DataError: A file is named after another lesion than its folder, whose own file it would replace.
     """
     images: dict[str, Path] = {}
     masks: dict[str, Path] = {}
@@ -125,12 +123,12 @@ def _tree_files(tree: Path) -> tuple[dict[str, Path], dict[str, Path]]:
 
 
 def read_records(raw_dir: Path) -> pd.DataFrame:
-    """Rows of `data/raw/ph2/metadata.csv` in the common vocabulary; see `sources.read_records`.
+    """Rows of `data/raw/ph2/metadata.csv` in the common vocabulary; see `readers.read_records`.
 
-    A blank diagnosis gives no target. All images are dermoscopic: PH2 is a database of dermoscopy.
+    A blank diagnosis gives no target. All images are dermoscopic, because PH2 is a database of dermoscopy.
 
     Raises:
-        DataError: A code outside PH2's legend.
+        DataError: A code is outside PH2's legend.
     """
     source = raw_dir / "metadata.csv"
     table = read_metadata(raw_dir, TABLE_COLUMNS)

@@ -35,7 +35,7 @@ class Stage(runs.Stage):
 
     def arms(self) -> Iterator[Arm]:
         """All networks; those of the first seed first, so that an unfinished comparison shows each crop."""
-        params, settings = self.params, self.params.crops
+        params, settings = self.params, self.params.study.crops
         for seed in settings.seeds:
             for crop, data in self.data.items():
                 yield Arm(
@@ -72,7 +72,7 @@ def find_cuttings(
         "margin_fraction": params.pack.crop_margin_fraction,
         "min_lesion_fraction": params.segment.min_lesion_fraction,
     }
-    for kind in params.crops.kinds:
+    for kind in params.study.crops.kinds:
         if kind == crops.UNET and not params.segment.train:
             continue
         if kind == crops.MASK:
@@ -114,7 +114,7 @@ def num_whole(index: pd.DataFrame, cutting: Cutting | None) -> dict[str, int]:
 
 def summarize(stage: Stage, outcome: Outcome) -> dict[str, Any]:
     """What the results file of the cohort holds."""
-    settings, predictions = stage.params.crops, outcome.predictions
+    settings, predictions = stage.params.study.crops, outcome.predictions
     compared = crop_results.compare(predictions, Draws(settings.num_bootstrap_draws, settings.seed))
     for crop, entry in compared.items():
         entry["data_digest"] = stage.data[crop].digest

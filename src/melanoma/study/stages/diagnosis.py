@@ -33,8 +33,8 @@ class Stage(runs.Stage):
     def settings(self) -> diagnosis.Settings:
         """Of intervals; a class counts as measured from as many groups on as a slice does."""
         return diagnosis.Settings(
-            num_draws=self.params.diagnosis.num_bootstrap_draws,
-            seed=self.params.diagnosis.seed,
+            num_draws=self.params.study.diagnosis.num_bootstrap_draws,
+            seed=self.params.study.diagnosis.seed,
             min_groups=self.params.evaluate.min_slice_groups,
         )
 
@@ -45,7 +45,7 @@ class Stage(runs.Stage):
 
     def arms(self) -> Iterator[Arm]:
         """All networks, but for what they tell as the baseline; those of the first seed first."""
-        params, section = self.params, self.params.diagnosis
+        params, section = self.params, self.params.study.diagnosis
         for seed in section.seeds:
             for target in diagnosis_results.TARGETS:
                 yield Arm(
@@ -91,7 +91,7 @@ def open_stage(cohort: str, params: config.Params, data: Packed) -> Stage:
 
 def summarize(stage: Stage, outcome: Outcome) -> dict[str, Any]:
     """What the results file of the cohort holds."""
-    section, index = stage.params.diagnosis, stage.data.index
+    section, index = stage.params.study.diagnosis, stage.data.index
     counts = pd.crosstab(index["diagnosis_class"], index["split"])
     is_other = (index["target"] == schema.MALIGNANT) & (index["diagnosis_class"] != schema.MELANOMA)
     counts = counts.reindex(index=list(schema.CLASSES), columns=list(schema.SPLITS), fill_value=0)

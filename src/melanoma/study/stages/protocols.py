@@ -30,22 +30,22 @@ class Stage(runs.Stage):
         data: The packed cohort.
     """
 
-    name = "study"
+    name = "protocols"
     data: Packed
 
     @cached_property
     def materials(self) -> dict[str, Material]:
         """The images under each protocol."""
-        study, params = self.params.study, self.params
+        study, params = self.params.study.protocols, self.params
         made = {schema.LEAK_FREE: protocols.leak_free(self.data)}
-        if PAPER in study.protocols:
+        if PAPER in study.compared:
             made[PAPER] = protocols.paper(
                 self.data,
                 amounts=params.augment,
                 fractions=splits.fractions_of(params.assign),
                 seed=study.seed,
             )
-        return {name: made[name] for name in study.protocols}
+        return {name: made[name] for name in study.compared}
 
     @cached_property
     def views(self) -> dict[str, dict[str, Material]]:
@@ -54,16 +54,16 @@ class Stage(runs.Stage):
         found = views.get(schema.LEAK_FREE, {}).get(TEST_VIEW)
         if found is not None and len(set(found.rows["target"])) > 1:  # else there is nothing to balance
             views[schema.LEAK_FREE][BALANCED_VIEW] = protocols.balance(
-                found, amounts=self.params.augment, seed=self.params.study.seed
+                found, amounts=self.params.augment, seed=self.params.study.protocols.seed
             )
         return views
 
     def arms(self) -> Iterator[Arm]:
         """All networks; those of the first seed first, so that an unfinished study shows each kind."""
-        study = self.params.study
+        study = self.params.study.protocols
         for seed in study.seeds:
             for kind in study.networks[self.cohort]:
-                for protocol in study.protocols:
+                for protocol in study.compared:
                     yield self._arm(kind, protocol, seed)
 
     def _arm(self, kind: StudyNetwork, protocol: str, seed: int) -> Arm:
@@ -75,8 +75,10 @@ class Stage(runs.Stage):
             seed=seed,
             data=self.data,
             arrays=Arrays(material.part(schema.TRAIN), material.part(schema.VALIDATION)),
-            recipe=runs.recipe(params, hyperparameters, patience=params.study.patience, target="malignant"),
-            num_epochs=params.study.num_epochs,
+            recipe=runs.recipe(
+                params, hyperparameters, patience=params.study.protocols.patience, target="malignant"
+            ),
+            num_epochs=params.study.protocols.num_epochs,
             tags={"protocol": protocol, "model": kind.name},
         )
 
@@ -115,7 +117,7 @@ def summarize(stage: Stage, outcome: Outcome) -> dict[str, Any]:
         stage: The study of the cohort.
         outcome: Its networks; predictions with columns `study_results.PREDICTION_COLUMNS`.
     """
-    study, predictions = stage.params.study, outcome.predictions
+    study, predictions = stage.params.study.protocols, outcome.predictions
     draws, runs = Draws(study.num_bootstrap_draws, study.seed), pd.DataFrame(outcome.runs)
     networks = {}
     for kind in study.networks[stage.cohort]:

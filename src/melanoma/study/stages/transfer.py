@@ -48,13 +48,13 @@ class Stage(runs.Stage):
         records = tables.read_tables(self.accepted, self.params.members(self.cohort), columns)
         records = records[records["image_id"].isin(index["image_id"])]
         collections = records.set_index("image_id")["source_collection"]
-        return leave_out.find(index, collections, min_images=self.params.transfer.min_images)
+        return leave_out.find(index, collections, min_images=self.params.study.transfer.min_images)
 
     def arms(self) -> Iterator[Arm]:
         """All networks; those that cost least first, and those that learn from everything before others."""
         usable = [one for one in self.sources if leave_out.why_not(self.data, one, LEARNT) is None]
         drawn = {"baseline": self.params.baseline, "tuned": self.found}
-        settings = self.params.transfer
+        settings = self.params.study.transfer
         kinds = sorted(settings.num_seeds, key=lambda kind: drawn[kind].family != "vgg16")
         for kind in kinds:
             for seed in range(settings.seed, settings.seed + settings.num_seeds[kind]):
@@ -62,7 +62,7 @@ class Stage(runs.Stage):
                     yield self._arm(source, kind, drawn[kind], seed)
 
     def _arm(self, source: Source | None, network: str, hyperparameters: Hyperparameters, seed: int) -> Arm:
-        settings, left_out = self.params.transfer, _key(source)
+        settings, left_out = self.params.study.transfer, _key(source)
         learnt = [
             self.data.part(split) if source is None else leave_out.learnt_without(self.data, source, split)
             for split in LEARNT
@@ -117,7 +117,7 @@ def _key(source: Source | None) -> str:
 
 def summarize(stage: Stage, outcome: Outcome) -> dict[str, Any]:
     """What the results file of the cohort holds."""
-    settings, predictions = stage.params.transfer, outcome.predictions
+    settings, predictions = stage.params.study.transfer, outcome.predictions
     draws = Draws(settings.num_bootstrap_draws, settings.seed)
     whole: dict[str, Repeats] = {
         str(network): stage.repeats(predictions, network, None) for network in settings.num_seeds
@@ -148,7 +148,7 @@ def _colour(stage: Stage, whole: dict[str, Repeats]) -> Repeats:
 def _row(
     stage: Stage, source: Source, predictions: pd.DataFrame, whole: dict[str, Repeats], draws: Draws
 ) -> dict[str, Any]:
-    data, settings = stage.data, stage.params.transfer
+    data, settings = stage.data, stage.params.study.transfer
     rows = data.rows_of(leave_out.images_of(data, source))
     is_tested = rows["split"] == schema.TEST
     why_not = leave_out.why_not(data, source, LEARNT)

@@ -1,0 +1,37 @@
+"""Publish the current results: copy them to `reports/published/` and write its page and the tables of README.
+
+Run by `make publish`. Refuses uncommitted changes, stale stages, and runs with uncommitted changes.
+"""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from melanoma import config, files
+from melanoma.stages import publish, published
+from pipelines import _cli
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Write the published results, or draw page and tables from them again."""
+    parser = _cli.parser(__doc__)
+    parser.add_argument("--folder", type=Path, default=Path("reports/published"), help="folder to write")
+    parser.add_argument(
+        "--redraw", action="store_true", help="only draw page and tables again, from the published files"
+    )
+    args = parser.parse_args(argv)
+
+    params = config.load(args.params)
+    if args.redraw:
+        files.write_text(published.draw(args.folder, params), args.folder / published.PAGE)
+        changed = published.fill_documents(args.folder)
+    else:
+        changed = publish.publish(params, folder=args.folder)
+    size = sum(path.stat().st_size for path in args.folder.rglob("*") if path.is_file()) / 1e6
+    names = ", ".join(path.name for path in changed) or "none"
+    _cli.say("publish", f"{size:.1f} megabytes -> {args.folder}; documents that changed: {names}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(_cli.run(main))

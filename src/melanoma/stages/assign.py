@@ -1,0 +1,76 @@
+"""Assigns every accepted image to a split, keeping the splits that images have already."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from melanoma import config, files, schema
+from melanoma.config.data import Assign
+from melanoma.data import tables
+from melanoma.data.groups import cohorts, splits
+from melanoma.errors import DataError
+
+LOCK = Path("dvc.lock")
+
+
+def assign(accepted: Path, duplicates: Path, *, relations: Path, out: Path, params: config.Params) -> str:
+    """Write the splits of all images, and the pairs of images that must stay together.
+
+    Args:
+        accepted: Folder with a table of accepted records a dataset.
+        duplicates: CSV of pairs of copies.
+        relations: CSV of related pairs to write.
+        out: CSV of assigned images; read first where it exists, then written.
+        params: Sections `assign` and `run`.
+
+    Returns:
+        A sentence about the result.
+
+    Raises:
+        DataError: An input is missing or contradicts itself, or the earlier splits would be lost.
+    """
+    datasets, fractions = params.run.datasets, splits.fractions_of(params.assign)
+    before = _read_before(out, params.assign)
+    plan = splits.describe_plan(params.assign.seed, fractions)
+    kept = splits.keep_plan(before, plan, datasets=datasets)
+    assigned, related = cohorts.assign_images(
+        tables.read_tables(accepted, datasets, tables.ACCEPTED_COLUMNS),
+        tables.read_pairs(duplicates),
+        kept,
+        seed=params.assign.seed,
+        fractions=fractions,
+        datasets=datasets,
+    )
+    files.write_csv(related, relations)
+    files.write_csv(assigned, out)
+    return f"{_sizes(assigned)}; {_changes(before, kept, assigned)}"
+
+
+def _read_before(path: Path, settings: Assign) -> pd.DataFrame:
+    """The earlier assignment; no rows where there is none, and DVC has recorded none by this plan either."""
+    if path.exists():
+        return splits.read_assigned(path)
+    lock = config.read_yaml(LOCK) if LOCK.exists() else {}
+    recorded = lock.get("stages", {}).get("assign", {}).get("params", {}).get("params.yaml", {})
+    if recorded.get("assign") == settings.model_dump():
+        raise DataError(
+            f"{path} is missing, but {LOCK} says that images are assigned already. Restore it with "
+            f"`dvc pull {path}` (or `make data-pull`); to draw all splits anew, change assign.seed."
+        )
+    return splits.no_assignment()
+
+
+def _sizes(assigned: pd.DataFrame) -> str:
+    sizes = assigned.loc[assigned["withheld"].isna(), "split"].value_counts()
+    counts = ", ".join(f"{split} {sizes.get(split, 0)}" for split in schema.SPLITS)
+    return f"{len(assigned)} images in {assigned['group_id'].nunique()} groups: {counts}"
+
+
+def _changes(before: pd.DataFrame, kept: pd.DataFrame, assigned: pd.DataFrame) -> str:
+    num_withheld = int(assigned["withheld"].notna().sum())
+    withheld = f", {num_withheld} withheld because their group is in another split" if num_withheld else ""
+    if len(kept):
+        return f"{len(kept)} kept their split, {len(assigned) - len(kept)} are new{withheld}"
+    if len(before):
+        return f"all assigned anew, because the plan was {before['plan'].iloc[0]!r}"
+    return "no image had a split before"

@@ -1,0 +1,166 @@
+"""Publishes results: copies what the project claims, and what is needed to check it, into one folder.
+
+All of it comes from one commit: uncommitted changes, stale stages and runs of uncommitted code are refused.
+"""
+
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from dvc.exceptions import DvcException
+from dvc.repo import Repo
+
+from melanoma import files, lineage, tracking
+from melanoma.config import Params
+from melanoma.errors import DataError, first_offenders
+from melanoma.fingerprint import sha256_of_file
+from melanoma.project import working_tree
+from melanoma.stages import published
+from melanoma.stages.data_check import manifest
+from melanoma.stages.page import current_origin, read_headlines
+
+GRAPH, STUDY_GRAPH = "dvc.yaml", "pipelines/study/dvc.yaml"
+REPORTS, STUDY = Path("reports"), Path("reports/study")
+COHORT_FILES = (
+    "metrics.json",
+    "audit.json",
+    "seeds.json",
+    "tuning.json",
+    "slices.json",
+    "promotion.json",
+    "segmentation.json",
+    "split.json",
+    "model_card.md",
+)
+INPUTS = ("params.yaml", "code.json", "dvc.lock")
+SPLIT_COLUMNS = ["image_id", "group_id", "split"]
+STUDY_SUFFIXES = (".json", ".csv", ".png", ".md")
+
+
+def publish(params: Params, *, folder: Path) -> list[Path]:
+    """Replace `folder` by the current results, and fill the tables of the documents.
+
+    Returns:
+        The documents that changed.
+
+    Raises:
+        DataError: The results are not those of the current commit, or a file is missing.
+    """
+    _require_clean_tree(folder)
+    has_study = STUDY.is_dir()
+    for graph in [GRAPH, *([STUDY_GRAPH] if has_study else [])]:
+        _require_current(graph)
+    sources = dict(_sources(params, with_study=has_study))
+    for source in sources.values():
+        files.require(source)
+    headlines = read_headlines(REPORTS / published.HEADLINES, params.run.cohorts)
+    runs = {
+        run_id: tracking.read_run(run_id).data.tags
+        for found in headlines
+        for run_id in found["run_ids"].values()
+    }
+    _refuse_dirty([*dirty_files(sources.values()), *_dirty_runs(runs)])
+    commit = lineage.commit_tags()[lineage.COMMIT_TAG]
+    origin = current_origin(
+        params, graph=Path(GRAPH), headlines=headlines, note=f"Published results of commit {commit[:10]}."
+    )
+    more = {
+        "commits_of_runs": {run_id: tags[lineage.COMMIT_TAG] for run_id, tags in runs.items()},
+        "requirements_lock_sha256": sha256_of_file(Path("requirements.lock")),
+    }
+    with files.atomic_folder(folder) as unfinished:
+        for name, source in sources.items():
+            (unfinished / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, unfinished / name)
+        for document in folder.glob("*.md"):
+            shutil.copyfile(document, unfinished / document.name)
+        write_data(params, unfinished)
+        published.write_origin(origin, unfinished, more)
+        files.write_text(published.draw(unfinished, params), unfinished / published.PAGE)
+    return published.fill_documents(folder)
+
+
+def write_data(params: Params, folder: Path) -> None:
+    """Write the split table of each active cohort and the manifest of each active dataset's raw data."""
+    for cohort in params.run.cohorts:
+        split = files.read_csv(Path(f"data/splits/{cohort}.csv"), dtype=str)
+        files.write_csv(split[SPLIT_COLUMNS], folder / "splits" / f"{cohort}.csv")
+    for dataset in params.run.datasets:
+        files.write_csv(manifest(Path("data/raw") / dataset), folder / "raw" / f"{dataset}.csv")
+
+
+def _sources(params: Params, *, with_study: bool) -> Iterator[tuple[str, Path]]:
+    """The files to copy: name in the published folder, and path."""
+    for cohort in params.run.cohorts:
+        for name in (*(f"{cohort}/{file}" for file in COHORT_FILES), f"{published.HEADLINES}/{cohort}.json"):
+            yield name, REPORTS / name
+    for dataset in params.run.datasets:
+        cards = REPORTS / published.CARDS
+        for path in (cards / f"{dataset}.md", *sorted((cards / dataset).glob("*.png"))):
+            yield path.relative_to(REPORTS).as_posix(), path
+        pointer = Path(f"data/raw/{dataset}.dvc")
+        if pointer.is_file():  # under another ending: DVC would take any *.dvc for its own
+            yield f"raw/{dataset}.dvc.txt", pointer
+    yield "duplicates.json", REPORTS / "duplicates.json"
+    for name in INPUTS:
+        yield name, Path(name)
+    if with_study:
+        yield "study.dvc.lock", Path(STUDY_GRAPH).with_suffix(".lock")
+        for path in sorted(STUDY.rglob("*")):
+            if path.suffix in STUDY_SUFFIXES:
+                yield path.relative_to(REPORTS).as_posix(), path
+
+
+def _require_clean_tree(folder: Path) -> None:
+    changed, problem = lineage.ask_git("status", "--porcelain", "--", ".", f":(exclude){folder}")
+    if changed is None:
+        raise DataError(f"Results are published from a commit, and git cannot say which: {problem}.")
+    if changed:
+        names = [line.split(maxsplit=1)[1] for line in changed.splitlines()]
+        raise DataError(
+            "Results are published from a clean working tree, and these files are not committed: "
+            f"{first_offenders(names)}. Commit or remove them, then publish again."
+        )
+
+
+def _require_current(graph: str) -> None:
+    """Refuse stages whose code, parameters, inputs or outputs changed since they ran."""
+    try:
+        with Repo(working_tree()) as repo:
+            stale = repo.status(targets=[graph])
+    except DvcException as error:
+        raise DataError(f"DVC cannot compare the results with {graph}: {error}") from error
+    if stale:
+        raise DataError(
+            f"The results are not those of the current code, parameters and data; stale stages of {graph}: "
+            f"{first_offenders(sorted(stale))}. Run `dvc repro {graph}`, commit dvc.lock, then publish again."
+        )
+
+
+def dirty_files(paths: Iterable[Path]) -> Iterator[str]:
+    """Those of the JSON files that say of a run that its code had uncommitted changes."""
+    for path in paths:
+        if path.suffix == ".json" and _says_dirty(files.read_json(path)):
+            yield str(path)
+
+
+def _says_dirty(content: Any) -> bool:
+    if isinstance(content, dict):
+        return str(content.get(lineage.DIRTY_TAG)) == "True" or any(map(_says_dirty, content.values()))
+    return isinstance(content, list) and any(map(_says_dirty, content))
+
+
+def _dirty_runs(runs: Mapping[str, Mapping[str, str]]) -> Iterator[str]:
+    for run_id, tags in runs.items():
+        if tags.get(lineage.DIRTY_TAG) != "False":
+            yield f"run {run_id}"
+
+
+def _refuse_dirty(offenders: list[str]) -> None:
+    if offenders:
+        raise DataError(
+            "Only results of committed code are published, and these were made with uncommitted changes: "
+            f"{first_offenders(offenders)}. Commit the changes, then run these stages again with "
+            "`dvc repro --force`."
+        )

@@ -1,0 +1,111 @@
+"""Draws the page and the tables of the documents from the published files, and from nothing else."""
+
+import dataclasses
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from pydantic import TypeAdapter
+
+from melanoma import files, lineage
+from melanoma.config import Params
+from melanoma.errors import DataError
+from melanoma.evaluation.bootstrap import in_words
+from melanoma.markdown import markdown
+from melanoma.page.render import Origin, render
+from melanoma.project import working_tree
+from melanoma.schema import MODEL_NAMES, REFERENCE_NAMES
+from melanoma.stages.page import collect, read_headlines
+
+ORIGIN, PAGE, HEADLINES, CARDS, STUDY = "origin.json", "index.html", "headlines", "data", "study"
+BLOCK = re.compile(r"(<!-- published: (\S+) -->\n).*?(<!-- /published -->)", re.DOTALL)
+RESULTS, NOTE = "results", "note"
+
+
+def write_origin(origin: Origin, folder: Path, more: Mapping[str, Any]) -> None:
+    """Write `origin.json`; `more` adds entries that the page does not show."""
+    files.write_json(dataclasses.asdict(origin) | dict(more), folder / ORIGIN)
+
+
+def read_origin(folder: Path) -> Origin:
+    """The origin of the results in `folder`."""
+    path = folder / ORIGIN
+    with files.expect_schema(path):
+        return TypeAdapter(Origin).validate_python(files.read_json(path))
+
+
+def draw(folder: Path, params: Params) -> str:
+    """The HTML report of published results.
+
+    Raises:
+        DataError: A figure is missing, or the page is too large.
+    """
+    origin = read_origin(folder)
+    contents = collect(
+        origin,
+        headlines=read_headlines(folder / HEADLINES, origin.models),
+        cards=folder / CARDS,
+        study=folder / STUDY,
+        max_width=params.page.max_picture_width,
+    )
+    if contents.missing:
+        raise DataError(f"Published results must be complete; missing: {contents.missing[:5]}.")
+    return render(contents, max_megabytes=params.page.max_megabytes)
+
+
+def documents() -> list[Path]:
+    """The Markdown documents that git tracks."""
+    listed, problem = lineage.ask_git("ls-files", "*.md")
+    if listed is None:
+        raise DataError(f"The documents cannot be listed: {problem}.")
+    paths = [working_tree() / line for line in listed.splitlines()]
+    return [path for path in paths if path.is_file()]
+
+
+def fill_documents(folder: Path) -> list[Path]:
+    """Write the blocks of all documents anew; the documents that changed."""
+    changed = []
+    for path in documents():
+        text = path.read_text(encoding="utf-8")
+        if (filled := fill(text, folder)) != text:
+            files.write_text(filled, path)
+            changed.append(path)
+    return changed
+
+
+def fill(text: str, folder: Path) -> str:
+    """`text` with new content between each `<!-- published: NAME -->` and `<!-- /published -->`.
+
+    NAME is `results` (a table with a row for each cohort), `note`, or the path of a published CSV file.
+    """
+    return BLOCK.sub(lambda block: f"{block[1]}{_content(block[2], folder)}\n{block[3]}", text)
+
+
+def _content(name: str, folder: Path) -> str:
+    if name == NOTE:
+        return f"**{read_origin(folder).note}**"
+    if name == RESULTS:
+        return results_table(read_headlines(folder / HEADLINES, read_origin(folder).models))
+    return markdown(files.read_csv(folder / name, dtype=str))
+
+
+def results_table(headlines: list[dict[str, Any]]) -> str:
+    """The results of all cohorts on their test sets, with 95 % intervals."""
+    return markdown(pd.DataFrame([_row(found) for found in headlines]))
+
+
+def _row(found: Mapping[str, Any]) -> dict[str, str]:
+    metrics, colours = found["metrics"], found["references"][REFERENCE_NAMES[0]]
+    selected = metrics[found["selected"]]
+    return {
+        "cohort": found["cohort"] + (" (SYNTHETIC)" if found["is_synthetic"] else ""),
+        "test images (malignant)": f"{found['num_images']} ({found['num_malignant']})",
+        **{model: in_words(metrics[model]["auc_roc"]) for model in MODEL_NAMES},
+        "colours": in_words(colours["auc_roc"]),
+        "selected": found["selected"],
+        "sensitivity": in_words(selected["sensitivity"]),
+        "specificity": in_words(selected["specificity"]),
+        "gates": "passed" if found["promotion"]["is_promoted"] else "refused",
+    }

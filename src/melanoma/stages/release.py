@@ -1,0 +1,51 @@
+"""Command `release`: let the alias `production` point to a version that passed all gates."""
+
+import tempfile
+from pathlib import Path
+
+from melanoma.errors import TrackingError
+from melanoma.registry import ledger, moves, versions
+
+
+def run(name: str, number: int, *, by: str, reason: str) -> str:
+    """Move the alias `production` and record the move; return a report.
+
+    Args:
+        name: Name of the registered model.
+        number: Version to release.
+        by: Person who answers for the release.
+        reason: Reason in words.
+
+    Raises:
+        TrackingError: The version has not passed the gates, or its files are not those that were registered.
+    """
+    with moves.exclusive(name):
+        version = versions.get_version(name, number)
+        _require_releasable(version)
+        previous = moves.move_alias(
+            name,
+            versions.PRODUCTION,
+            number,
+            kind=ledger.RELEASE,
+            by=by,
+            reason=reason,
+            evidence={"version_tags": dict(version.tags), "run_id": version.tags.get("run_id")},
+        )
+    if previous == number:
+        return f"{name} version {number} holds the alias production already"
+    before = "nothing" if previous is None else f"version {previous}"
+    return f"{name}: production is version {number} now, {before} before"
+
+
+def _require_releasable(version: versions.Version) -> None:
+    verdict = version.tags.get("gate")
+    if verdict != "passed":
+        problem = {
+            None: "was never judged; run `dvc repro promote`",
+            "refused": f"was refused by the gates: {version.tags.get('gate_reasons', '')}",
+        }.get(verdict, f"has the verdict {verdict!r}")
+        raise TrackingError(
+            f"{version.name} version {version.version} {problem}. Only a version that passed may be released."
+        )
+    with tempfile.TemporaryDirectory(prefix="release-") as folder:
+        versions.require_untouched(version, Path(folder))

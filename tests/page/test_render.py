@@ -1,0 +1,105 @@
+import re
+from pathlib import Path
+
+import pytest
+
+from melanoma.errors import DataError
+from melanoma.page import render
+from melanoma.page.study import Part
+from tests.page.toys import contents, headline
+
+HOSTILE = "<script>alert('x')</script>"
+
+
+def page(max_megabytes: float = 4.0, **changes) -> str:
+    return render.render(contents(**changes), max_megabytes=max_megabytes)
+
+
+def test_results_stand_there_with_intervals_verdict_and_reasons():
+    text = page()
+    assert "0.750 (0.650 to 0.850)" in text
+    assert "colours alone" in text
+    assert "melanoma-ph2 version 3 was refused: AUC below that of the colours. Version 2 holds" in text
+    assert "1,040 test images in 38 groups, 8 of them malignant" in text
+    assert "not a medical device" in text.lower()
+    assert "SYNTHETIC" not in text
+
+
+def test_synthetic_results_are_labelled_at_the_head_and_at_the_cohort():
+    text = page(headlines=[headline("sample", is_synthetic=True), headline("ph2")])
+    assert text.count(">SYNTHETIC<") == 2
+    assert "The images of sample are synthetic: a program drew them" in text
+
+
+def test_several_cohorts_stand_in_one_table_first_and_one_alone_does_not():
+    text = page(headlines=[headline("isic"), headline("ph2", selected="tuned")])
+    words = re.sub(r"<[^>]+>", " ", text)
+    assert re.search(
+        r"ph2\s+real\s+0\.750 \(0\.650 to 0\.850\)\s+0\.700 \(0\.600 to 0\.800\)\s+0\.800", words
+    )
+    assert "All cohorts:" in text
+    assert "All cohorts:" not in page()
+
+
+def test_aliases_stand_there_with_version_date_and_who_moved_them():
+    text = re.sub(r"<[^>]+>", " ", page())
+    assert re.search(r"staging\s+2\s+2026-05-17 10:05 UTC\s+A\. Name\s+promote\s+passed 5 gates", text)
+    assert re.search(r"challenger\s+3\s+-\s+not entered in the ledger", text)
+
+
+def test_a_cohort_without_a_registered_model_says_so():
+    assert "The registry holds no model of ph2." in page(origin={"models": {"ph2": None}})
+
+
+def test_without_a_study_the_page_has_no_such_section():
+    part = Part("compare", [], [], [], [])
+    assert '<a href="#study">' in page(study=[part])
+    assert "study" not in page()
+
+
+def test_what_is_missing_is_named_and_where_nothing_is_there_is_no_such_section():
+    text = page(missing=["reports/data/ph2.md; it is written by dvc repro card"])
+    assert "<li>reports/data/ph2.md; it is written by dvc repro card</li>" in text
+    assert '<a href="#missing">' in text
+    assert "Missing files" not in page()
+
+
+def test_hostile_words_of_any_report_are_only_shown():
+    found = headline(warnings=[HOSTILE], seeds=HOSTILE)
+    found["promotion"] = found["promotion"] | {"reasons": [HOSTILE]}
+    text = page(headlines=[found], missing=[HOSTILE], origin={"commands": HOSTILE, "drawn_at": HOSTILE})
+    assert HOSTILE not in text
+    assert text.count("<script>") == 1
+    assert text.count("&lt;script&gt;") >= 5
+
+
+def test_the_page_asks_for_nothing_outside_itself():
+    text = page()
+    assert "default-src 'none'" in text
+    assert not re.search(r"""(?:src|href)=["'](?!#|data:)""", text)
+    assert "@import" not in text
+    assert "url(" not in text
+
+
+def test_a_page_above_the_bound_is_refused_with_its_size_and_one_below_is_not():
+    size = len(page().encode()) / render.MEGABYTE
+    with pytest.raises(
+        DataError, match=rf"would have {size:.2f} megabytes, more than page.max_megabytes 0.01"
+    ):
+        page(max_megabytes=0.01)
+    page(max_megabytes=size)
+
+
+def test_a_page_without_any_result_can_be_drawn():
+    text = page(headlines=[], origin={"models": {}, "graph": []})
+    assert "<h1>" in text
+
+
+def test_the_script_and_the_style_are_files_of_the_package():
+    folder = Path(render.__file__).parent / render.FOLDER
+    assert {path.name for path in folder.iterdir()} == {
+        "index.html.j2",
+        "parts.html.j2",
+        "page.css",
+        "page.js",
+    }

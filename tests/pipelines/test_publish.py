@@ -1,0 +1,169 @@
+"""Publishing in a small repository of Git and DVC, with a tracking store of its own."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from melanoma import lineage, tracking
+from melanoma.stages import publish as stage
+from melanoma.stages import published
+from pipelines import _cli, publish
+from tests.imports import ROOT
+from tests.page.toys import headline
+from tests.pipelines.workspace import inside
+
+FOLDER = Path("reports/published")
+GRAPH = """stages:
+  judge:
+    cmd: cp source.json reports/duplicates.json
+    deps: [source.json]
+    outs: [reports/duplicates.json]
+"""
+FILES = {
+    "source.json": "{}",
+    "dvc.yaml": GRAPH,
+    "params.yaml": (ROOT / "params.yaml").read_text(),
+    "requirements.lock": "numpy==2\n",
+    "code.json": "{}",
+    ".gitignore": "/reports/*\n!/reports/published/\n/data/\n/mlflow.db*\n/mlruns/\n",
+    "README.md": "# Toy\n\n<!-- published: results -->\n<!-- /published -->\n",
+    "reports/published/README.md": "<!-- published: note -->\n<!-- /published -->\n",
+    "reports/published/old.json": "{}",
+    "reports/data/sample.md": "# Data card: sample\n",
+    "data/raw/sample/a.jpg": "a",
+    "data/splits/sample.csv": "image_id,dataset,group_id,target,split\nSYN_1,sample,G1,0,test\n",
+    **{f"reports/sample/{name}": "{}" for name in stage.COHORT_FILES},
+}
+
+
+def command(*words: str) -> None:
+    identity = {
+        f"GIT_{who}_{what}": "a@example.org" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")
+    }
+    subprocess.run(words, check=True, capture_output=True, env=os.environ | identity)
+
+
+def commit() -> None:
+    command("git", "add", "-A")
+    command("git", "commit", "-q", "--allow-empty", "-m", "toy")
+
+
+def run(*more: str) -> int:
+    return _cli.run(publish.main, list(more))
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory) -> Iterator[Path]:
+    """A repository with committed results of one cohort."""
+    folder = tmp_path_factory.mktemp("publish")
+    with inside(folder), pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        for name, text in FILES.items():
+            Path(name).parent.mkdir(parents=True, exist_ok=True)
+            Path(name).write_text(text)
+        command("git", "init", "-q")
+        command(sys.executable, "-m", "dvc", "init", "-q")
+        command(sys.executable, "-m", "dvc", "repro", "-q")
+        commit()
+        tags = lineage.lineage_tags()
+        run_ids = {}
+        for model in ("baseline", "tuned"):
+            with tracking.open_run(experiment="toy", name=model, tags=tags) as opened:
+                run_ids[model] = opened.run_id
+        path = Path("reports/headlines/sample.json")
+        path.parent.mkdir()
+        path.write_text(json.dumps(headline("sample", is_synthetic=True, run_ids=run_ids)))
+        yield folder
+
+
+@pytest.fixture(autouse=True)
+def clean(repository):
+    """Whatever a test changed is committed or removed again."""
+    yield
+    command("git", "reset", "-q", "--hard")
+    command("git", "clean", "-q", "-fd")
+
+
+def test_results_of_a_commit_are_published_with_what_is_needed_to_check_them(repository, capsys):
+    assert run() == 0
+    found = {path.relative_to(FOLDER).as_posix() for path in FOLDER.rglob("*") if path.is_file()}
+    assert found == {
+        *(f"sample/{name}" for name in stage.COHORT_FILES),
+        *("headlines/sample.json", "data/sample.md", "duplicates.json"),
+        *("params.yaml", "code.json", "dvc.lock"),
+        *("splits/sample.csv", "raw/sample.csv", "origin.json", "index.html", "README.md"),
+    }
+    origin = json.loads((FOLDER / "origin.json").read_text())
+    head = subprocess.run(
+        ["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True
+    ).stdout.strip()
+    assert origin["git_commit"] == head
+    assert len(origin["commits_of_runs"]) == 2
+    assert (FOLDER / "splits/sample.csv").read_text() == "image_id,group_id,split\nSYN_1,G1,test\n"
+    assert f"Published results of commit {head[:10]}." in (FOLDER / "README.md").read_text()
+    assert "| sample (SYNTHETIC) | 1040 (8) |" in Path("README.md").read_text()
+    assert "documents that changed: README.md, README.md" in capsys.readouterr().out
+
+
+def test_a_page_that_is_drawn_again_is_the_same(repository):
+    assert run() == 0
+    page = (FOLDER / published.PAGE).read_bytes()
+    assert run("--redraw") == 0
+    assert (FOLDER / published.PAGE).read_bytes() == page
+
+
+def test_published_results_that_are_not_yet_committed_can_be_published_again(repository):
+    assert run() == 0
+    command("git", "checkout", "README.md")
+    assert run() == 0
+
+
+@pytest.mark.parametrize("name", ["params.yaml", "new.txt"])
+def test_a_file_that_is_not_committed_is_refused(repository, capsys, name):
+    with Path(name).open("a") as stream:
+        stream.write("\n")
+    assert run() == 1
+    assert f"these files are not committed: {name}. Commit" in capsys.readouterr().err
+    assert (FOLDER / "old.json").exists()
+
+
+def test_results_of_a_stage_whose_input_changed_are_refused_until_it_ran_again(repository, capsys):
+    Path("source.json").write_text('{"changed": true}')
+    commit()
+    assert run() == 1
+    assert "stale stages of dvc.yaml: judge. Run `dvc repro dvc.yaml`" in capsys.readouterr().err
+    command(sys.executable, "-m", "dvc", "repro", "-q")
+    commit()
+    assert run() == 0
+
+
+def test_a_run_of_uncommitted_code_is_refused(repository, capsys):
+    run_id = json.loads(Path("reports/headlines/sample.json").read_text())["run_ids"]["tuned"]
+    store = tracking.client()
+    store.set_tag(run_id, lineage.DIRTY_TAG, "True")
+    assert run() == 1
+    assert f"made with uncommitted changes: run {run_id}. Commit" in capsys.readouterr().err
+    store.set_tag(run_id, lineage.DIRTY_TAG, "False")
+    assert run() == 0
+
+
+def test_a_report_that_names_a_run_of_uncommitted_code_is_refused(repository, capsys):
+    report = Path("reports/sample/seeds.json")
+    for value, code in (("True", 1), ("False", 0)):
+        report.write_text(json.dumps({"runs": [{"git_dirty": value}]}))
+        assert run() == code
+    assert "made with uncommitted changes: reports/sample/seeds.json" in capsys.readouterr().err
+
+
+def test_a_missing_report_is_named_and_the_published_results_stay(repository, capsys):
+    report = Path("reports/sample/audit.json")
+    report.unlink()
+    assert run() == 1
+    assert "reports/sample/audit.json does not exist" in capsys.readouterr().err
+    assert (FOLDER / "old.json").exists()
+    report.write_text("{}")
