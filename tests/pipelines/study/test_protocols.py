@@ -99,7 +99,7 @@ def test_a_study_that_is_stopped_goes_on_and_trains_nothing_twice(broken, monkey
         },
     )
     shutil.rmtree("reports/study", ignore_errors=True)
-    from melanoma.training import fit
+    from melanoma.training import callbacks, fit
 
     real, begun = fit.train, []
 
@@ -116,7 +116,8 @@ def test_a_study_that_is_stopped_goes_on_and_trains_nothing_twice(broken, monkey
     assert statuses == ["FINISHED", "KILLED", "KILLED"]  # the first network, the second one, the parent
     epochs: list[int] = []
     monkeypatch.setattr(fit, "train", real)
-    monkeypatch.setattr(fit.EpochScores, "on_epoch_begin", counting(fit.EpochScores.on_epoch_begin, epochs))
+    scoring = callbacks.EpochScores
+    monkeypatch.setattr(scoring, "on_epoch_begin", counting(scoring.on_epoch_begin, epochs))
     assert run_stage("protocols") == 0
     assert len(epochs) == 2  # of the second network alone
     assert {run.info.status for run in study_runs()} == {"FINISHED"}

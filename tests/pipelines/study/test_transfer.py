@@ -67,7 +67,7 @@ def test_each_source_is_left_out_and_tested_by_networks_that_never_saw_it(two_cl
 
 
 def test_a_transfer_that_is_stopped_goes_on_and_trains_nothing_twice(two_clinics, monkeypatch):
-    from melanoma.training import fit
+    from melanoma.training import callbacks, fit
 
     real, begun = fit.train, []
 
@@ -86,9 +86,9 @@ def test_a_transfer_that_is_stopped_goes_on_and_trains_nothing_twice(two_clinics
         epochs.append(epoch)
         return begin(self, epoch, logs)
 
-    begin = fit.EpochScores.on_epoch_begin
+    begin = callbacks.EpochScores.on_epoch_begin
     monkeypatch.setattr(fit, "train", real)
-    monkeypatch.setattr(fit.EpochScores, "on_epoch_begin", counted)
+    monkeypatch.setattr(callbacks.EpochScores, "on_epoch_begin", counted)
     assert run_stage("transfer") == 0
     assert len(epochs) == 2  # of the second and the third network alone
     assert [run["num_epochs"] for run in results()["runs"]] == [1, 1, 1]
