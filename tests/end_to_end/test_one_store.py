@@ -94,12 +94,12 @@ def test_a_relative_setting_means_the_file_of_the_project_and_an_absolute_one_wi
     assert seeds(tmp_path / "own") == {6: 1}
 
 
-def test_queued_experiments_that_run_at_once_may_be_the_first_to_make_the_store(toy):
-    (toy / "mlflow.db").unlink()
-    shutil.rmtree(toy / "mlruns")
+def test_queued_experiments_that_run_at_once_may_be_the_first_to_make_the_store(toy, tmp_path):
+    no_store = shutil.ignore_patterns("mlflow.db*", "mlruns", "tmp")
+    folder = shutil.copytree(toy, tmp_path / "copy", ignore=no_store)
     for seed in ("7", "8"):
-        run(toy, "dvc", "exp", "run", "--queue", "-n", f"q{seed}", "-S", f"seed={seed}")
-    run(toy, "dvc", "exp", "run", "--run-all", "-j", "2")
-    assert seeds(toy) == {7: 1, 8: 1}
-    run(toy, "dvc", "exp", "apply", "q7")
-    assert current_seed(toy) == "seed: 7\n"
+        run(folder, "dvc", "exp", "run", "--queue", "-n", f"q{seed}", "-S", f"seed={seed}")
+    run(folder, "dvc", "exp", "run", "--run-all", "-j", "2")
+    assert seeds(folder) == {7: 1, 8: 1}
+    run(folder, "dvc", "exp", "apply", "q7")
+    assert current_seed(folder) == "seed: 7\n"

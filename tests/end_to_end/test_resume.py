@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
+from onnx.numpy_helper import to_array
 from optuna.trial import FrozenTrial, TrialState
 
 from melanoma.training.storages import open_storage
@@ -139,9 +140,10 @@ def results(folder: Path) -> dict[str, object]:
     found: dict[str, object] = {"seeds": report(folder, "sample/seeds")}
     for model in ("baseline", "tuned"):
         history = pd.read_csv(folder / f"models/sample/{model}/history.csv").drop(columns=TIMES)
+        # Without their names: Keras counts layers over the life of a process.
         network = onnx.load(folder / f"models/sample/{model}/model.onnx").graph.initializer
         found[f"{model} history"] = history.to_dict("list")
-        found[f"{model} weights"] = sorted(weights.SerializeToString() for weights in network)
+        found[f"{model} weights"] = sorted(to_array(weights).tobytes() for weights in network)
     return found
 
 
