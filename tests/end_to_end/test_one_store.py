@@ -3,6 +3,7 @@
 import json
 import shutil
 import subprocess
+from collections import Counter
 
 import pytest
 from mlflow import MlflowClient
@@ -31,10 +32,10 @@ stages:
 """
 
 
-@pytest.fixture
-def toy(tmp_path):
-    """A project of one stage, which has run once."""
-    folder = tmp_path / "toy"
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory):
+    """A project of one stage, which has run once; each test adds experiments with seeds of its own."""
+    folder = tmp_path_factory.mktemp("toy")
     (folder / "sub").mkdir(parents=True)
     (folder / "sub" / "keep").touch()
     shutil.copytree(ROOT / "src", folder / "src", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
@@ -62,7 +63,7 @@ def seeds(folder):
     for found in runs:
         assert found.info.artifact_uri.startswith(f"{folder}/mlruns/")
         assert [file.path for file in store.list_artifacts(found.info.run_id)] == ["note.txt"]
-    return sorted(int(found.data.tags["seed"].split()[1]) for found in runs)
+    return Counter(int(found.data.tags["seed"].split()[1]) for found in runs)
 
 
 def current_seed(folder):
@@ -73,37 +74,32 @@ def current_seed(folder):
 
 
 def test_a_temporary_experiment_writes_to_the_store_of_the_project(toy):
+    before, current = seeds(toy), current_seed(toy)
     run(toy, "dvc", "exp", "run", "--temp", "-n", "t", "-S", "seed=2")
-    assert seeds(toy) == [1, 2]
-    assert current_seed(toy) == "seed: 1\n"
+    assert seeds(toy) - before == {2: 1}
+    assert current_seed(toy) == current
     run(toy, "dvc", "exp", "apply", "t")
     assert current_seed(toy) == "seed: 2\n"
     assert "up to date" in run(toy, "dvc", "repro")
 
 
-def test_queued_experiments_that_run_at_once_do_so_too(toy):
-    for seed in ("3", "4"):
-        run(toy, "dvc", "exp", "run", "--queue", "-n", f"q{seed}", "-S", f"seed={seed}")
-    run(toy, "dvc", "exp", "run", "--run-all", "-j", "2")
-    assert seeds(toy) == [1, 3, 4]
-    run(toy, "dvc", "exp", "apply", "q3")
-    assert current_seed(toy) == "seed: 3\n"
-
-
 def test_a_relative_setting_means_the_file_of_the_project_and_an_absolute_one_wins(toy, tmp_path):
+    before = seeds(toy)
     environ = ["env", "MLFLOW_TRACKING_URI=sqlite:///mlflow.db"]
     run(toy, *environ, "dvc", "exp", "run", "--temp", "-S", "seed=5")
-    assert seeds(toy) == [1, 5]
+    assert seeds(toy) - before == {5: 1}
     environ = ["env", f"MLFLOW_TRACKING_URI=sqlite:///{tmp_path}/own/mlflow.db"]
     run(toy, *environ, "dvc", "exp", "run", "--temp", "-S", "seed=6")
-    assert seeds(toy) == [1, 5]
-    assert seeds(tmp_path / "own") == [6]
+    assert seeds(toy) - before == {5: 1}
+    assert seeds(tmp_path / "own") == {6: 1}
 
 
-def test_the_first_two_experiments_of_a_project_may_make_the_store_at_once(toy):
-    (toy / "mlflow.db").unlink()
-    shutil.rmtree(toy / "mlruns")
+def test_queued_experiments_that_run_at_once_may_be_the_first_to_make_the_store(toy, tmp_path):
+    no_store = shutil.ignore_patterns("mlflow.db*", "mlruns", "tmp")
+    folder = shutil.copytree(toy, tmp_path / "copy", ignore=no_store)
     for seed in ("7", "8"):
-        run(toy, "dvc", "exp", "run", "--queue", "-n", f"q{seed}", "-S", f"seed={seed}")
-    run(toy, "dvc", "exp", "run", "--run-all", "-j", "2")
-    assert seeds(toy) == [7, 8]
+        run(folder, "dvc", "exp", "run", "--queue", "-n", f"q{seed}", "-S", f"seed={seed}")
+    run(folder, "dvc", "exp", "run", "--run-all", "-j", "2")
+    assert seeds(folder) == {7: 1, 8: 1}
+    run(folder, "dvc", "exp", "apply", "q7")
+    assert current_seed(folder) == "seed: 7\n"

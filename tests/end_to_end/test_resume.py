@@ -1,43 +1,44 @@
-"""A search that is killed, stopped, or loses a worker goes on; MLflow shows it as it went."""
+"""A `dvc repro` that is killed in the search or in training goes on; MLflow shows it as it went."""
 
-import signal
-import subprocess
-import sys
+import json
 import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-import psutil
+import numpy as np
+import onnx
+import pandas as pd
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
+from onnx.numpy_helper import to_array
 from optuna.trial import FrozenTrial, TrialState
 
 from melanoma.training.storages import open_storage
 from tests.end_to_end.clone import kill, make_clone, report, run, start
-from tests.pipelines.workspace import SMALL, change_params, command
+from tests.pipelines.workspace import SMALL, change_params
 
 pytestmark = pytest.mark.slow
 NUM_TRIALS = 5
 DEADLINE_SECONDS = 400  # a busy machine may take minutes to load TensorFlow
-TUNE: dict[str, object] = {"num_trials": NUM_TRIALS, "num_epochs": 6, "pruner": "none"}
+NUM_EPOCHS = 60  # of a tiny network: seconds, in which it can be killed
+CHANGES: dict[str, dict[str, object]] = {
+    "tune": {"num_trials": NUM_TRIALS, "num_epochs": 6, "pruner": "none"},
+    # All that has a state: dropout draws, batch norm averages, Adam remembers, a cosine counts.
+    "baseline": {"dropout": 0.3, "batch_norm": True, "weight_decay": 1e-3},
+    "train": {"num_epochs": NUM_EPOCHS, "patience": NUM_EPOCHS, "schedule": "cosine", "deterministic": True},
+}
+TIMES = ["duration_seconds", "images_per_second"]
 
 
 @pytest.fixture(scope="module")
 def packed(tmp_path_factory):
     """A clone in which all stages before `tune` have run."""
     folder = make_clone(tmp_path_factory.mktemp("resume") / "clone", SMALL)
-    change_params(folder / "params.yaml", tune=TUNE)
+    change_params(folder / "params.yaml", **CHANGES)
     run(folder, "dvc", "repro", "pack")
     return folder
-
-
-@pytest.fixture
-def clone(packed, request):
-    """The clone with a seed, and so a study, that no other test has."""
-    change_params(packed / "params.yaml", tune={"seed": sum(request.node.name.encode())})
-    return packed
 
 
 def trials(folder: Path) -> list[FrozenTrial]:
@@ -58,7 +59,7 @@ def wait_until(is_so: Callable[[], bool]) -> None:
     deadline = time.monotonic() + DEADLINE_SECONDS
     while not is_so():
         assert time.monotonic() < deadline
-        time.sleep(0.1)
+        time.sleep(0.02)
 
 
 def wait_for_an_epoch_after(folder: Path, num_wanted: int) -> None:
@@ -71,11 +72,6 @@ def wait_for_an_epoch_after(folder: Path, num_wanted: int) -> None:
             )
         )
     )
-
-
-def workers_of(process: subprocess.Popen) -> list[psutil.Process]:
-    below = psutil.Process(process.pid).children(recursive=True)
-    return [child for child in below if "melanoma.execution.worker_main" in child.cmdline()]
 
 
 def runs_by_trial(folder: Path) -> dict[int, list[Run]]:
@@ -109,14 +105,14 @@ def require_complete(folder: Path, *, num_failed: int) -> dict:
     return summary
 
 
-def test_a_killed_dvc_repro_is_completed_not_begun_again(clone):
-    process = start(clone, "dvc", "repro", "tune")
-    wait_for_an_epoch_after(clone, 2)
+def test_a_killed_dvc_repro_is_completed_not_begun_again(packed):
+    process = start(packed, "dvc", "repro", "tune")
+    wait_for_an_epoch_after(packed, 2)
     kill(process)
-    before = trials(clone)
+    before = trials(packed)
     assert sum(trial.state is TrialState.COMPLETE for trial in before) >= 2
-    run(clone, "dvc", "repro", "tune")
-    summary = require_complete(clone, num_failed=1)  # the trial that was killed
+    run(packed, "dvc", "repro", "tune")
+    summary = require_complete(packed, num_failed=1)  # the trial that was killed
     for trial in before:
         if trial.state is TrialState.COMPLETE:
             assert summary["trials"][trial.number]["value"] == trial.value
@@ -124,41 +120,57 @@ def test_a_killed_dvc_repro_is_completed_not_begun_again(clone):
     (again,) = [trial for trial in summary["trials"] if trial["repeats"] == killed["trial"]]
     assert again["hyperparameters"] == killed["hyperparameters"]
     assert again["num_epochs"] == 6
-    require_one_run_for_each_trial(clone)
-    assert runs_by_trial(clone)[killed["trial"]][0].info.status == "KILLED"
+    require_one_run_for_each_trial(packed)
+    assert runs_by_trial(packed)[killed["trial"]][0].info.status == "KILLED"
 
 
-def test_a_killed_worker_loses_only_its_trial_which_is_tried_again(clone):
-    process = start(clone, "dvc", "repro", "tune")
-    wait_for_an_epoch_after(clone, 1)
-    (lost,) = [trial for trial in trials(clone) if trial.state is TrialState.RUNNING]
-    (worker,) = workers_of(process)
-    worker.kill()
-    output = process.communicate(timeout=DEADLINE_SECONDS)[0]
-    assert process.returncode == 0, output
-    summary = require_complete(clone, num_failed=1)
-    assert summary["trials"][lost.number]["state"] == "failed"
-    assert "was killed (SIGKILL)" in summary["trials"][lost.number]["error"]
-    assert summary["trials"][lost.number + 1]["repeats"] == lost.number
-    require_one_run_for_each_trial(clone)
-    assert runs_by_trial(clone)[lost.number][0].info.status == "FAILED"
+def num_epochs_at(checkpoint: Path) -> int:
+    with checkpoint.open("rb") as stream, np.load(stream) as stored:
+        return len(json.loads(str(stored["words"]))["history"]["epoch"])
 
 
-def test_a_search_that_a_person_or_the_system_stops_ends_cleanly_and_goes_on(clone):
-    tune = [sys.executable, "-m", "pipelines.tune", *command("tune", "sample")]
-    for num_before, sign in enumerate((signal.SIGINT, signal.SIGTERM)):
-        process = start(clone, *tune)
-        wait_for_an_epoch_after(clone, num_before + 1)
-        (worker,) = workers_of(process)
-        process.send_signal(sign)
-        output = process.communicate(timeout=60)[0]
-        assert process.returncode == 130, output
-        assert "run the same command again to go on" in output
-        assert "Traceback" not in output
-        assert not worker.is_running()
-        assert TrialState.RUNNING not in {trial.state for trial in trials(clone)}
-    run(clone, *tune)
-    require_complete(clone, num_failed=2)
-    require_one_run_for_each_trial(clone)
-    statuses = Counter(found.info.status for (found,) in runs_by_trial(clone).values())
-    assert statuses == {"FINISHED": NUM_TRIALS, "KILLED": 2}
+def runs_of_training(folder: Path) -> list[Run]:
+    store = MlflowClient(f"sqlite:///{folder}/mlflow.db")
+    experiment = store.get_experiment_by_name("melanoma-sample")
+    return store.search_runs([experiment.experiment_id], "tags.stage = 'train'")
+
+
+def results(folder: Path) -> dict[str, object]:
+    """Everything that training computed: weights, the scores of each epoch, the scores of each seed."""
+    found: dict[str, object] = {"seeds": report(folder, "sample/seeds")}
+    for model in ("baseline", "tuned"):
+        history = pd.read_csv(folder / f"models/sample/{model}/history.csv").drop(columns=TIMES)
+        # Without their names: Keras counts layers over the life of a process.
+        network = onnx.load(folder / f"models/sample/{model}/model.onnx").graph.initializer
+        found[f"{model} history"] = history.to_dict("list")
+        found[f"{model} weights"] = sorted(to_array(weights).tobytes() for weights in network)
+    return found
+
+
+def test_a_killed_training_is_completed_with_the_result_of_one_without_a_break(packed):
+    run(packed, "dvc", "repro", "tune")
+    process = start(packed, "dvc", "repro", "train")
+    second = packed / "data/checkpoints/sample/baseline-seed2/state.npz"
+    wait_until(lambda: second.exists() or process.poll() is not None)
+    kill(process)
+    assert 1 <= num_epochs_at(second) < NUM_EPOCHS  # in the middle of the second of four networks
+    assert not (packed / "models/sample/runs.json").exists()
+    before = {one.info.run_id: one.info.status for one in runs_of_training(packed)}
+    assert sorted(before.values()) == ["FINISHED", "RUNNING"]
+
+    output = run(packed, "dvc", "repro", "train")
+    assert "training begins anew" not in output
+    runs = runs_of_training(packed)
+    assert [one.info.status for one in runs] == ["FINISHED"] * 4
+    assert set(before) <= {one.info.run_id for one in runs}
+    store = MlflowClient(f"sqlite:///{packed}/mlflow.db")
+    for one in runs:  # each epoch once, also the one whose scores the kill kept from the run
+        logged = store.get_metric_history(one.info.run_id, "loss")
+        assert sorted(entry.step for entry in logged) == list(range(1, NUM_EPOCHS + 1))
+    assert list((packed / "data/checkpoints").iterdir()) == []
+    assert run(packed, "git", "status", "--porcelain", "--", "models", "reports", "data").count("/.") == 0
+
+    resumed = results(packed)
+    run(packed, "dvc", "repro", "--force", "--single-item", "train@sample")
+    assert results(packed) == resumed
+    assert len(runs_of_training(packed)) == 8

@@ -1,3 +1,5 @@
+import shutil
+
 import pytest
 
 from tests.pipelines import workspace as ws
@@ -11,8 +13,17 @@ def at_workspace(workspace):
 
 
 @pytest.fixture
-def broken(workspace, tmp_path):
-    """The current folder is a copy of the workspace, to break things in."""
+def own(workspace, tmp_path):
+    """The current folder is a copy of the finished workspace with its tracking store, to change things in."""
+    folder = ws.copy_with_store(workspace, tmp_path / "own")
+    with ws.inside(folder):
+        yield folder
+
+
+@pytest.fixture
+def broken(workspace, empty_store, tmp_path):
+    """The current folder is a copy of the workspace with an empty tracking store, to break things in."""
     folder = ws.copy(workspace, tmp_path / "copy")
+    shutil.copy(empty_store, folder)
     with ws.inside(folder):
         yield folder

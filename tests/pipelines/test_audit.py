@@ -3,7 +3,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pytest
 from PIL import Image
 from sklearn.metrics import roc_auc_score
 
@@ -18,14 +17,6 @@ FILES = {"audit.json", "audit.png", "references.csv", "variants.png"}
 
 def read(name: str) -> dict:
     return json.loads(Path(f"reports/sample/{name}.json").read_text())
-
-
-@pytest.fixture
-def with_runs(broken):
-    """A copy of the workspace whose tracking store knows the runs."""
-    assert run_stage("train") == 0
-    assert run_stage("evaluate") == 0
-    return broken
 
 
 def test_the_plain_images_are_measured_as_evaluate_measures_them(at_workspace):
@@ -79,7 +70,7 @@ def test_what_was_found_is_in_the_run_of_the_selected_model(at_workspace):
     assert not [name for name in other.data.metrics if name.startswith("audit_")]
 
 
-def test_missing_broken_and_empty_masks_are_left_out_and_counted(with_runs):
+def test_missing_broken_and_empty_masks_are_left_out_and_counted(own):
     before = read("audit")["num_masks"]
     index = packed.open_packed(Path("data/packed/sample")).index
     records = files.read_parquet(Path("data/accepted/sample.parquet")).set_index("image_id")
@@ -93,7 +84,7 @@ def test_missing_broken_and_empty_masks_are_left_out_and_counted(with_runs):
     after = read("audit")
     assert after["num_masks"] == after["variants"]["lesion_black"]["num_images"] == before - 3
     assert after["variants"]["border_only"]["num_images"] == len(index[index["split"] == "test"])
-    change_params(with_runs / "params.yaml", audit={"max_flipped_fraction": 0.0})
+    change_params(own / "params.yaml", audit={"max_flipped_fraction": 0.0})
     files.write_parquet(
         records.assign(mask_path=None).astype({"mask_path": "string"}).reset_index(),
         Path("data/accepted/sample.parquet"),

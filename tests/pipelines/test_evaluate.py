@@ -9,7 +9,6 @@ from sklearn.metrics import accuracy_score, roc_auc_score
 from melanoma import schema, tracking
 from melanoma.registry import origin
 from melanoma.scoring.operating_point import OperatingPoint
-from melanoma.serving.network import Network
 from tests.pipelines.workspace import change_params, run_stage
 
 
@@ -103,14 +102,9 @@ def test_the_run_holds_its_images_with_licences_and_its_environment(at_workspace
     assert environment.startswith("python==3.")
 
 
-def test_another_operating_point_or_another_choice_needs_no_training(broken):
-    # The store is a new one, so the runs are made anew; the networks stay.
-    before = Path("models/sample/tuned/model.onnx").read_bytes()
-    assert run_stage("train") == 0
-    change_params(broken / "params.yaml", evaluate={"min_sensitivity": 0.5})
+def test_another_operating_point_or_another_choice_needs_no_training(own):
+    change_params(own / "params.yaml", evaluate={"min_sensitivity": 0.5})
     assert run_stage("evaluate") == 0
-    assert Network(Path("models/sample/tuned/model.onnx")).image_size == 48
-    assert len(before) > 0
     assert read("metrics")["tuned"]["validation"]["sensitivity"]["value"] >= 0.5
     for mean, selected in ((1.1, "tuned"), (-0.1, "baseline")):  # over seeds, which alone decides
         comparison = read("seeds") | {"same_hyperparameters": False}

@@ -7,19 +7,11 @@ import pandas as pd
 import pytest
 
 from melanoma.data import packed
-from tests.pipelines.workspace import change_params, copy_with_store, inside, run_stage
+from tests.pipelines.workspace import change_params, run_stage
 
 ACCEPTED, FACTS = Path("data/accepted/sample.parquet"), Path("data/facts/sample.parquet")
 BOXES, REPORTS = Path("data/lesions/sample.parquet"), Path("reports/sample")
 PREDICTIONS, REFERENCES = REPORTS / "predictions.csv", REPORTS / "references.csv"
-
-
-@pytest.fixture
-def own(workspace, tmp_path):
-    """The current folder is a copy of the finished workspace with its store, to change things in."""
-    folder = copy_with_store(workspace, tmp_path / "own")
-    with inside(folder):
-        yield folder
 
 
 def shuffle(path: Path, *, without: int = 0) -> pd.DataFrame:

@@ -12,7 +12,7 @@ from melanoma import fingerprint, tracking
 from melanoma.registry import ledger, versions
 from melanoma.stages import champion_scores
 from tests.imports import ROOT
-from tests.pipelines.workspace import change_params, command, copy, copy_with_store, inside, run_stage
+from tests.pipelines.workspace import change_params, command, copy_with_store, inside, run_stage
 
 NAME = "melanoma-sample"
 
@@ -21,14 +21,10 @@ def verdict() -> dict:
     return json.loads(Path("reports/sample/promotion.json").read_text())
 
 
-@pytest.fixture(scope="module")
-def evaluated(workspace, tmp_path_factory):
-    """A copy with a registry of its own that holds nothing yet; read only."""
-    folder = copy(workspace, tmp_path_factory.mktemp("evaluated") / "copy")
-    with inside(folder):
-        for stage in ("train", "evaluate", "audit"):
-            assert run_stage(stage) == 0
-    return folder
+@pytest.fixture
+def evaluated(workspace):
+    """The workspace before anything was promoted: its registry is empty; read-only."""
+    return workspace.parent / "evaluated"
 
 
 @pytest.fixture

@@ -1,5 +1,7 @@
 import json
 import os
+import runpy
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -9,12 +11,12 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from melanoma import tracking
+from melanoma import config, tracking
 from melanoma.data import packed
 from melanoma.files import write_json
 from melanoma.training.storages import open_storage
 from tests.imports import ROOT
-from tests.pipelines.workspace import change_params, run_stage, space
+from tests.pipelines.workspace import change_params, command, run_stage, space
 
 JOURNAL = "data/studies/studies.journal"
 PLOTS = {"history", "importance", "parallel_coordinates", "slice"}
@@ -132,27 +134,6 @@ def test_a_later_trial_may_become_the_best_of_the_same_run(broken):
 
 
 @pytest.mark.slow
-def test_more_trials_go_on_with_a_study_and_first_with_what_a_kill_left_running(broken):
-    assert run_stage("tune") == 0
-    before, study = tuning(), load_study()
-    trial = study.ask()
-    trial.suggest_float("learning_rate", 1e-5, 1e-2, log=True)
-    trial.suggest_int("depth", 1, 3)
-    parent = tracking.resume_run(before["run_id"])
-    tracking.start_child(parent, name="trial 3", tags={"trial": "3"}, params={})
-    change_params(broken / "params.yaml", tune={"num_trials": 4})
-    assert run_stage("tune") == 0
-    after = tuning()
-    assert (after["study"], after["run_id"]) == (before["study"], before["run_id"])
-    assert after["trials"][:3] == before["trials"]
-    assert [trial["state"] for trial in after["trials"][3:]] == ["failed", "complete"]
-    assert after["trials"][4]["repeats"] == 3
-    assert after["trials"][4]["hyperparameters"] == after["trials"][3]["hyperparameters"]
-    assert num_runs(after) == {0: 1, 1: 1, 2: 1, 3: 1, 4: 1}
-    assert runs_of(after["run_id"])[3][0].info.status == "KILLED"
-
-
-@pytest.mark.slow
 def test_two_workers_share_study_and_tracking_store(broken):
     change_params(broken / "params.yaml", tune={"seed": 5, "num_trials": 4, "num_workers": 2})
     assert run_stage("tune") == 0
@@ -195,6 +176,20 @@ def test_a_study_of_ones_own_name_is_refused_for_another_space_and_gone_on_with_
     assert "tune.space.depth.high: the study has 3, now it is 4" in message
     assert "tune.num_trials" not in message
     assert "another name in params.yaml: tune.study" in message
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_search_that_a_person_or_the_system_stops_says_how_to_go_on(number, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["tune", *command("tune", "sample")])
+    monkeypatch.setattr(config, "load", lambda path: os.kill(os.getpid(), number))
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        with pytest.raises(SystemExit) as ended:
+            runpy.run_module("pipelines.tune", run_name="__main__")
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert ended.value.code == 130
+    assert "run the same command again to go on" in capsys.readouterr().err
 
 
 def stop(*_, **__):
