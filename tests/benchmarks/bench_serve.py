@@ -39,7 +39,7 @@ from tests.benchmarks.rows import Row, Spread, as_json, describe_machine, missed
 from tests.data.pictures import encode
 from tests.data.zoo import skin
 from tests.end_to_end import clone
-from tests.serving import attacks
+from tests.serving import attacks, cropping
 
 HEIGHT, WIDTH = 560, 768
 NUM_PICTURES = 32
@@ -198,7 +198,7 @@ class Bench:
         self._size = self.network.image_size
         pixels = np.stack([load_square(picture, self._size) for picture in self.pictures])
         self._expected = self.network.score(pixels)
-        parts = [self.cutter.cut(picture, self._size) for picture in self.pictures]
+        parts = [cropping.cut(self.cutter, picture, self._size) for picture in self.pictures]
         self._expected_cut = self.network.score(np.stack([part for part in parts if part is not None]))
 
     def starting(self) -> list[Row]:

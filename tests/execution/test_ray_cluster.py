@@ -147,7 +147,7 @@ def test_a_slot_that_is_closed_starts_no_task():
             self.started += 1
 
     remote = Remote()
-    slot = ray_cluster.RaySlot(tasks.square, remote, ray_cluster.Surroundings.here())
+    slot = ray_cluster.RaySlot(tasks.square, remote, ray_cluster.WorkerEnvironment.capture())
     slot.kill()
     with pytest.raises(WorkerError, match="closed"):
         slot.run(3)

@@ -16,6 +16,7 @@ from melanoma.serving.scorer import UNCUT
 from melanoma.serving.segmenter import Cutter, Segmenter
 from melanoma.stages import segment
 from tests.pipelines.workspace import change_params, copy, copy_with_store, inside, run_stage
+from tests.serving import cropping
 
 BOXES, REPORT = Path("data/lesions/sample.parquet"), Path("reports/sample/segmentation.json")
 SEGMENTER = Path("models/sample/segmenter")
@@ -150,7 +151,7 @@ def test_the_server_would_cut_every_picture_as_it_was_packed(trained):
     found = boxes[boxes["crop"] == "unet"].set_index("image_id")["problem"].isna()
     path_of = pd.read_parquet("data/accepted/sample.parquet").set_index("image_id")["path"]
     for row, image_id in enumerate(packed.index["image_id"]):
-        part = cutter.cut(Path(path_of[image_id]).read_bytes(), 48)
+        part = cropping.cut(cutter, Path(path_of[image_id]).read_bytes(), 48)
         assert (part is not None) == found[image_id]
         if part is not None:
             np.testing.assert_array_equal(part, packed.images[row])

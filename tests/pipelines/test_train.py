@@ -161,7 +161,7 @@ def test_other_parameters_begin_anew_in_other_runs(epochs, broken, caplog):
     assert len(before) == 2
     assert len(after) == 4
     assert "RUNNING" not in after.values()
-    assert "training begins anew" in caplog.text
+    assert "training starts from the beginning" in caplog.text
     assert epochs == [1, 2, 1, 1, 2, 1, 2]
 
 

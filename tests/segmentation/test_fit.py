@@ -132,7 +132,7 @@ def test_a_split_without_masks_is_refused(train):
 
 
 def test_a_training_that_blows_up_is_stopped(train):
-    with pytest.raises(DivergenceError, match=r"training has blown up\. Lower segment\.learning_rate"):
+    with pytest.raises(DivergenceError, match=r"training has diverged\. Lower segment\.learning_rate"):
         train(learning_rate=1e30)
 
 

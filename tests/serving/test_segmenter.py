@@ -20,6 +20,7 @@ from melanoma.serving.segmenter import Cutter, Segmenter
 from melanoma.serving.settings import Settings
 from tests.data.pictures import encode
 from tests.segmenters import write_segmenter
+from tests.serving import cropping
 from tests.serving.conftest import EXPERIMENT, LIMITS, POINT
 
 SIZE = 48
@@ -65,8 +66,8 @@ def test_what_the_network_calls_lesion_is_found(network):
 
 
 def test_a_picture_without_a_lesion_is_not_cut(cutter):
-    assert cutter.cut(encode(skin(), "PNG"), 32) is None
-    assert cutter.cut(encode(skin(dark=Box(0.5, 0.5, 0.75, 0.75)), "PNG"), 32) is not None
+    assert cropping.cut(cutter, encode(skin(), "PNG"), 32) is None
+    assert cropping.cut(cutter, encode(skin(dark=Box(0.5, 0.5, 0.75, 0.75)), "PNG"), 32) is not None
 
 
 def test_what_is_no_network_is_refused(tmp_path):
@@ -83,7 +84,7 @@ def test_the_server_cuts_real_images_to_the_pixels_that_pack_writes(real_data, c
     assert opened.crop == cutter.crop
     num_cut = 0
     for row, path in enumerate(paths):
-        part = cutter.cut(path.read_bytes(), 150)
+        part = cropping.cut(cutter, path.read_bytes(), 150)
         num_cut += part is not None
         served = images.load_square(path.read_bytes(), 150) if part is None else part
         np.testing.assert_array_equal(served, opened.images[row])
@@ -163,7 +164,7 @@ def test_the_served_model_scores_the_lesion_and_says_where_it_found_none(cutting
     with_lesion = encode(skin(dark=Box(0.3, 0.3, 0.6, 0.7)), "PNG")
     without = encode(skin(), "PNG")
     answer = served.predict(pd.DataFrame({"image": [with_lesion, without]}))
-    cut = cutter.cut(with_lesion, 32)
+    cut = cropping.cut(cutter, with_lesion, 32)
     assert cut is not None
     pixels = np.stack([cut, images.load_square(without, 32)])
     expected = POINT.calibration.apply(Network(network_folder / "model.onnx").score(pixels))

@@ -57,12 +57,12 @@ def test_a_trial_draws_only_what_networks_of_its_family_have(params):
 def test_the_trial_of_a_baseline_leaves_out_what_its_family_lacks(params):
     space = Space(**(NONE | {name: ROWS[name] for name in ("family", "depth", "batch_norm")}))
     vgg16 = params.baseline.with_drawn({"family": "vgg16"})
-    assert spaces.searched(space, params.baseline) == {
+    assert spaces.baseline_params(space, params.baseline) == {
         "family": "conv_blocks",
         "depth": 3,
         "batch_norm": False,
     }
-    assert spaces.searched(space, vgg16) == {"family": "vgg16", "depth": 3}
+    assert spaces.baseline_params(space, vgg16) == {"family": "vgg16", "depth": 3}
 
 
 def test_rows_that_are_null_keep_the_baselines_value(params):
@@ -80,13 +80,13 @@ def test_a_range_on_a_log_scale_is_drawn_evenly_over_its_decades(params):
 
 def test_the_baselines_trial_has_the_values_of_what_is_searched(params):
     space = Space(**(NONE | {"depth": ROWS["depth"], "optimizer": ROWS["optimizer"]}))
-    assert spaces.searched(space, params.baseline) == {"depth": 3, "optimizer": "adam"}
+    assert spaces.baseline_params(space, params.baseline) == {"depth": 3, "optimizer": "adam"}
 
 
 def test_a_value_out_of_its_range_is_refused_and_its_neighbour_is_not(params):
-    assert spaces.complete({"depth": 5}, params.baseline).depth == 5
+    assert params.baseline.with_drawn({"depth": 5}).depth == 5
     with pytest.raises(ValidationError, match="depth"):
-        spaces.complete({"depth": 6}, params.baseline)
+        params.baseline.with_drawn({"depth": 6})
 
 
 def test_a_space_without_a_row_is_refused_and_one_row_is_enough():

@@ -25,7 +25,7 @@ def draw_warps(draws: np.ndarray, amounts: Augment, *, size: int) -> np.ndarray:
     Args:
         draws: Shape `(n, NUM_DRAWS)`, uniform in 0..1.
         amounts: `params.yaml: augment`.
-        size: In pixels.
+        size: Side of the square in pixels.
 
     Returns:
         Shape `(n, 2, 3)`: where a point `(x, y, 1)` of the picture goes. Flips come first, then rotation and

@@ -1,6 +1,6 @@
-"""Where the lesion lies in a picture, and what is cut out around it.
+"""The box around a lesion, and the square that is cropped around it.
 
-Needs numpy and SciPy only: this module travels with the served model, so that it cuts as `pack` does.
+Needs numpy and SciPy only: this module travels with the served model, which crops as `pack` does.
 """
 
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 NONE, MASK, UNET = "none", "mask", "unet"
-MIN_PROBABILITY = 0.5  # from which a pixel counts as lesion
+MIN_PROBABILITY = 0.5  # at or above it a pixel counts as lesion
 
 
 @dataclass(frozen=True)
@@ -28,12 +28,12 @@ WHOLE = Box(0.0, 0.0, 1.0, 1.0)
 
 @dataclass(frozen=True)
 class Crop:
-    """How the pictures of a cohort were cut, and how a served model must cut.
+    """Settings by which the images of a cohort were cropped and a served model must crop.
 
     Attributes:
-        kind: `mask` (by masks that people drew) or `unet` (by what a network found).
-        margin_fraction: Of the lesion's longer side, left around it on each side.
-        min_lesion_fraction: Of the picture's pixels; what is smaller is no lesion, and nothing is cut.
+        kind: `mask` (masks drawn by people) or `unet` (lesions found by a network).
+        margin_fraction: Margin on each side, as a fraction of the lesion's longer side.
+        min_lesion_fraction: Smallest lesion, as a fraction of the image; smaller ones are not cropped.
         segmenter_sha256: Hex digest of the exported network; None where there is none.
     """
 
@@ -62,11 +62,11 @@ class Crop:
 
 @dataclass(frozen=True)
 class Cutting:
-    """What is cut out of each picture of a cohort.
+    """The crop of each image of a cohort.
 
     Attributes:
-        crop: How.
-        boxes: Of lesions, by image_id; an image without one stays whole.
+        crop: Settings of the crop.
+        boxes: Box of the lesion by image_id; an image without one stays whole.
     """
 
     crop: Crop
@@ -83,10 +83,10 @@ def find_box(lesion: np.ndarray, *, min_lesion_fraction: float) -> Box | None:
 
     Args:
         lesion: Shape `(height, width)`, bool.
-        min_lesion_fraction: Of its pixels that the piece must have.
+        min_lesion_fraction: Smallest piece, as a fraction of the pixels.
 
     Returns:
-        None where no piece is so large.
+        None if no piece is that large.
     """
     piece = largest_piece(lesion)
     if not piece.any() or piece.mean() < min_lesion_fraction:
@@ -118,10 +118,10 @@ def square_around(box: Box, *, width: int, height: int, margin_fraction: float) 
     is moved inside; where it is larger than the picture, it is cut there and is no square any more.
 
     Args:
-        box: Of the lesion.
-        width: Of the upright picture, pixels.
-        height: Likewise.
-        margin_fraction: Of the longer side, on each end.
+        box: Box of the lesion.
+        width: Width of the upright picture in pixels.
+        height: Height of the upright picture in pixels.
+        margin_fraction: Margin on each side, as a fraction of the longer side.
     """
     longer = max((box.right - box.left) * width, (box.bottom - box.top) * height)
     side = longer * (1 + 2 * margin_fraction)

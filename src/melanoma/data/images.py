@@ -187,7 +187,7 @@ def load_crop(encoded: bytes, size: int, box: Box, *, margin_fraction: float) ->
     Args:
         encoded: A JPEG, PNG, BMP or WebP file.
         size: Side of the result in pixels.
-        box: Of the lesion, of the upright picture.
+        box: Box of the lesion in the upright picture.
         margin_fraction: See `crops.square_around`.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Pictures with the masks that people drew over their lesions, and the boxes around those."""
+"""Images with lesion masks drawn by people, and the boxes around lesions."""
 
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
@@ -21,18 +21,18 @@ NO_MASK = "no mask"
 OTHER_GEOMETRY = "the mask has another size than its picture"
 NO_LESION = "no lesion found"
 EDGES = ("left", "top", "right", "bottom")
-# One row an image and way (`mask`, `unet`); edges are missing where nothing is to be cut, `problem` says why.
+# One row an image and crop (`mask`, `unet`); edges are missing where there is no box, `problem` says why.
 BOX_COLUMNS = ("image_id", "crop", *EDGES, "problem", "segmenter_sha256")
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """Pictures and where their lesions are, both squashed to the same square.
+    """Images and lesion masks, both resized to the same square.
 
     Attributes:
         images: Shape `(num_images, size, size, 3)`, uint8, RGB.
         lesions: Shape `(num_images, size, size)`, bool; empty where there is no usable mask.
-        problems: Of each mask: None where it is usable, else why not.
+        problems: None for each usable mask, else the reason why it is not.
         image_ids: Shape `(num_images,)`, each once: all four describe the same images in the same order.
     """
 
@@ -238,11 +238,11 @@ def no_boxes() -> pd.DataFrame:
 
 
 def overlap(found: np.ndarray, lesions: np.ndarray) -> pd.DataFrame:
-    """How well what was found covers the lesion, by image.
+    """Overlap of found and true lesions, by image.
 
     Args:
         found: Shape `(num_images, height, width)`, bool.
-        lesions: Likewise.
+        lesions: Shape of `found`, bool: true lesions.
 
     Returns:
         Columns `dice` (twice the common area by the sum of both) and `jaccard` (the common area by that of

@@ -1,4 +1,4 @@
-"""What a lesion mask is: does it decode, does it fit its picture, how much of it is lesion."""
+"""Lesion masks: facts about a mask, and the mask as pixels."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ def inspect_mask(path: Path, picture_size: tuple[object, object]) -> dict[str, o
     A pixel brighter than half of the brightest is lesion: masks come as 0 and 1, 0 and 255, or JPEG.
 
     Args:
-        path: Of the mask; a missing or broken file becomes a `mask_problem`.
+        path: Mask file; a missing or broken file becomes a `mask_problem`.
         picture_size: Width and height of the upright picture; None where they are unknown.
     """
     try:
@@ -38,10 +38,10 @@ def load_lesion(
     """Where the lesion is, squashed as the picture is, without values in between.
 
     Args:
-        path: Of the mask, as large as its picture.
+        path: Mask file, as large as its picture.
         size: Side in pixels.
-        box: Where the picture was cut by `images.load_crop`; None: it was not.
-        margin_fraction: As there.
+        box: Box by which `images.load_crop` cropped the picture; None for a whole picture.
+        margin_fraction: Margin as in `images.load_crop`.
 
     Returns:
         Shape `(size, size)`, bool.

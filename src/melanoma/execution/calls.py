@@ -1,4 +1,4 @@
-"""How a call comes home from another process: its result or its error, pickled."""
+"""Results and errors of calls in other processes, pickled."""
 
 import pickle
 import traceback
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def answer(call: Callable[[], Any]) -> bytes:
-    """Make the call; its result, or the error that it raised with its traceback as a note."""
+    """Make the call; its pickled result, or its error with the traceback as a note."""
     try:
         return pickle.dumps((True, call()))
     except Exception as error:  # noqa: BLE001  # whatever it is, it is raised by `open_answer`
@@ -23,7 +23,7 @@ def open_answer(message: bytes) -> Any:
 
 
 def _portable(error: Exception) -> Exception:
-    """The error itself, or a `RuntimeError` that says the same if it cannot travel."""
+    """The error itself, or a `RuntimeError` with its message if it cannot be pickled."""
     trace = "".join(traceback.format_exception(error))
     try:
         pickle.loads(pickle.dumps(error))  # noqa: S301  # our own bytes

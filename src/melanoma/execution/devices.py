@@ -1,4 +1,4 @@
-"""GPUs and cores: which there are, and how processes share them; no machine-learning library is loaded."""
+"""GPUs and cores, and their sharing between processes; loads no machine-learning library."""
 
 import os
 import shutil
@@ -33,12 +33,12 @@ def num_cores() -> int:
 
 
 def thread_settings(num_threads: int) -> dict[str, str]:
-    """How many threads numerical libraries and TensorFlow start, unless the user has said so."""
+    """Number of threads of numerical libraries and TensorFlow, unless the user has set it."""
     return _unless_set({"OMP_NUM_THREADS": str(num_threads), "TF_NUM_INTRAOP_THREADS": str(num_threads)})
 
 
 def device_settings(num_sharing: int = 1) -> dict[str, str]:
-    """GPU memory is taken as it is needed, not all at the start, and by JAX up to its share."""
+    """Allocate GPU memory as needed, not all at the start, and on JAX up to a share."""
     settings = {
         "CUDA_DEVICE_ORDER": "PCI_BUS_ID",  # numbers mean the same cards as in nvidia-smi
         "TF_CPP_MIN_LOG_LEVEL": "2",
@@ -55,7 +55,7 @@ def _unless_set(settings: dict[str, str]) -> dict[str, str]:
 
 
 def _visible(allowed: str) -> list[str]:
-    """CUDA sees the devices before the first name that is none; -1 is the usual one."""
+    """CUDA sees the devices before the first invalid name, usually -1."""
     names = []
     for name in (part.strip() for part in allowed.split(",")):
         if name in ("", "-1"):

@@ -26,15 +26,15 @@ def imap(
 ) -> Iterator[Result]:
     """Yield `function(item)` of each item, in order; the first error is raised here.
 
-    Items are taken as results are: memory holds a few chunks of both, however many there are.
+    Items are taken as results are consumed: memory holds a few chunks of both.
 
     Args:
         function: Importable by name (it travels to other processes), or a `partial` of such a one.
         items: Picklable values.
-        num_items: How many those are.
+        num_items: Number of items.
         execution: `params.yaml: execution`. On Ray, `num_workers` 0 takes all CPUs of the cluster.
         description: Shown before the progress bar (hidden where output is no terminal).
-        unit: What an item is called there.
+        unit: Name of an item in the progress bar.
         initializer: Called once in each new process.
 
     Raises:

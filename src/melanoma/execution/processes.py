@@ -1,7 +1,7 @@
 """Map a function over many items in processes, with a progress bar.
 
 Processes are forked from a server that has nothing but the function loaded: a fork of this process
-would inherit the locks of its libraries' threads (OpenCV, TensorFlow, Arrow) and may wait for ever.
+would inherit the locks of threads in libraries (OpenCV, TensorFlow, Arrow) and could wait for ever.
 """
 
 import multiprocessing
@@ -28,7 +28,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 MAX_CHUNK = 16  # items that travel together
-CHUNKS_AT_HAND = 4  # for each process: enough that none waits, few enough that memory stays flat
+CHUNKS_AT_HAND = 4  # for each process: none waits, and memory use stays constant
 
 
 def imap_processes(
@@ -41,9 +41,9 @@ def imap_processes(
     unit: str = "image",
     initializer: Callable[[], object] | None = None,
 ) -> Iterator[Result]:
-    """What `mapping.imap` says, over `num_workers` processes of this machine.
+    """See `mapping.imap`; runs `num_workers` processes on this machine.
 
-    With 0 there is one for each core; with 1 all work is done in this process.
+    0 starts one for each core; with 1 all work is done in this process.
     """
     num_workers = min(num_workers or num_cores(), max(num_items, 1))
     if num_workers == 1:
@@ -85,7 +85,7 @@ def _imap_chunks(
 
 
 def _context(function: Callable[..., object]) -> BaseContext:
-    """How processes start; the server loads the module of `function` once for all of them."""
+    """Start method of processes; the server loads the module of `function` once for all of them."""
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
@@ -103,7 +103,7 @@ def _start_worker(folder: Path, initializer: Callable[[], object] | None) -> Non
 
 
 def _end_with_parent() -> None:
-    """Else a killed parent leaves workers that wait for chunks for ever: they hold their queue open."""
+    """End with the parent: otherwise workers of a killed parent would wait for ever."""
     if (parent := multiprocessing.parent_process()) is not None:
         wait([parent.sentinel])
         os._exit(1)

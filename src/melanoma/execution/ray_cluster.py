@@ -30,31 +30,31 @@ except ModuleNotFoundError as error:
         "execution.backend is ray, which is not installed here: run `uv pip install '.[ray]'`."
     ) from error
 
-PASSED_ON = ("AWS_", "JAX_", "KERAS_", "MLFLOW_", "PG", "TF_", "XLA_")  # first letters of variables
+PASSED_ON = ("AWS_", "JAX_", "KERAS_", "MLFLOW_", "PG", "TF_", "XLA_")  # prefixes of environment variables
 CONNECT_SECONDS = 5  # Ray itself would try for minutes
-LOOK_SECONDS = 0.2  # after so long a waiting slot sees that it is closed
+LOOK_SECONDS = 0.2  # interval at which a waiting slot checks whether it is closed
 CHUNK_RETRIES = 3  # of a chunk whose node or process died
 
 
 @dataclass(frozen=True)
-class Surroundings:
-    """What a process elsewhere takes over from this one, before it imports anything for its task."""
+class WorkerEnvironment:
+    """Folder, search path and environment variables of this process, applied in workers before a task."""
 
     folder: Path
     search_path: tuple[str, ...]
     environment: dict[str, str]
 
     @classmethod
-    def here(cls, **settings: str) -> "Surroundings":
-        """Those of this process, and some more environment variables."""
+    def capture(cls, **settings: str) -> "WorkerEnvironment":
+        """The environment of this process with some more environment variables."""
         passed_on = {name: value for name, value in os.environ.items() if name.startswith(PASSED_ON)}
         return cls(Path.cwd(), tuple(sys.path), settings | passed_on)
 
-    def enter(self) -> None:
-        """Take them over.
+    def apply(self) -> None:
+        """Apply it to this process.
 
         Raises:
-            ConfigError: The folder is not there.
+            ConfigError: The folder does not exist.
         """
         try:
             os.chdir(self.folder)
@@ -122,11 +122,11 @@ class RaySlot:
     `force` while results arrived; a race of the kind that ray#54798 mended elsewhere).
     """
 
-    def __init__(self, function: Callable[..., Any], remote: Any, surroundings: Surroundings) -> None:
-        """A slot for `function`, which `remote` runs in `surroundings`."""
+    def __init__(self, function: Callable[..., Any], remote: Any, environment: WorkerEnvironment) -> None:
+        """A slot for `function`, which `remote` runs in `environment`."""
         self._function = function
         self._remote = remote
-        self._surroundings = surroundings
+        self._environment = environment
         self._is_killed = Event()
 
     def run(self, task: Any) -> Any:
@@ -139,7 +139,7 @@ class RaySlot:
         while not self._is_killed.is_set():
             if running is None:
                 message = pickle.dumps((self._function, task))
-                running = self._remote.remote(self._surroundings, message)
+                running = self._remote.remote(self._environment, message)
             if ray.wait([running], timeout=LOOK_SECONDS)[0]:
                 return fetch(running)
         raise WorkerError("The workers are closed.")
@@ -179,8 +179,8 @@ def ray_slots(
         max_calls=1 if has_gpus else tasks_per_process,
     )(_call)
     settings = device_settings(workers_per_device) | thread_settings(cpus_per_task)
-    surroundings = Surroundings.here(**settings)
-    return [RaySlot(function, remote, surroundings) for _ in range(num_workers or num_slots)]
+    environment = WorkerEnvironment.capture(**settings)
+    return [RaySlot(function, remote, environment) for _ in range(num_workers or num_slots)]
 
 
 def count_slots(nodes: list[dict[str, float]], *, workers_per_device: int, cpus_per_task: int) -> int:
@@ -222,12 +222,12 @@ def imap_chunks(
     """
     num_at_hand = num_workers or CHUNKS_AT_HAND * num_cpus()
     remote = ray.remote(num_cpus=1, max_retries=CHUNK_RETRIES)(_call)
-    surroundings = Surroundings.here()
+    environment = WorkerEnvironment.capture()
     call = partial(_initialize_and_call, initializer, map_chunk)
     at_hand: deque[tuple[list[Any], Any]] = deque()
     while True:
         for chunk in islice(chunks, num_at_hand - len(at_hand)):
-            at_hand.append((chunk, remote.remote(surroundings, pickle.dumps((call, chunk)))))
+            at_hand.append((chunk, remote.remote(environment, pickle.dumps((call, chunk)))))
         if not at_hand:
             return
         yield fetch(at_hand[0][1], at_hand[0][0])
@@ -254,13 +254,13 @@ def fetch(task: Any, items: list[Any] | None = None) -> Any:
     return open_answer(message)
 
 
-def _call(surroundings: Surroundings, message: bytes) -> bytes:
+def _call(environment: WorkerEnvironment, message: bytes) -> bytes:
     """The body of every task."""
-    return answer(partial(_enter_and_call, surroundings, message))
+    return answer(partial(_apply_and_call, environment, message))
 
 
-def _enter_and_call(surroundings: Surroundings, message: bytes) -> Any:
-    surroundings.enter()
+def _apply_and_call(environment: WorkerEnvironment, message: bytes) -> Any:
+    environment.apply()
     function, argument = pickle.loads(message)  # noqa: S301  # from our driver
     return function(argument)
 

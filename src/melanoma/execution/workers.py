@@ -1,4 +1,4 @@
-"""Processes that live through several tasks, one task at a time each: one that dies loses only its own."""
+"""Workers that run one task after another; one that dies loses only its own task."""
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -76,7 +76,7 @@ def open_workers(
         execution: `params.yaml: execution`.
         num_workers: Slots; 0 takes `workers_per_device` for each GPU, or one where there is none (on a Ray
             cluster without GPUs as many as it has CPUs for).
-        workers_per_device: How many share a GPU.
+        workers_per_device: Number of workers that share a GPU.
         tasks_per_process: After so many a process is replaced, because Keras leaks memory (optuna#1178).
         cpus_per_task: What Ray sets aside for a task.
 

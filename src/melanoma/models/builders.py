@@ -1,4 +1,4 @@
-"""The table of network families; add a module, a function that hands it its parameters, and a line here."""
+"""The table of network families. A new family needs a module, a function and a line here."""
 
 from collections.abc import Callable
 

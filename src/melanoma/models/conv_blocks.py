@@ -14,8 +14,8 @@ import keras
 
 from melanoma.models import head
 
-# Of the means that inference uses. Keras' 0.99 forgets the first ones only after hundreds of steps, and an
-# epoch of a small cohort has five.
+# Momentum of the running means. The default of Keras, 0.99, forgets the first ones only after hundreds of
+# steps, and an epoch of a small cohort has five.
 NORM_MOMENTUM = 0.9
 
 

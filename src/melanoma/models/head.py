@@ -1,4 +1,4 @@
-"""The end that all networks share: from the last picture to the probability; and where it is cut off."""
+"""The dense end that all networks share, and the split of a network before it."""
 
 from typing import Any
 

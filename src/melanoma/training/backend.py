@@ -1,6 +1,6 @@
-"""What Keras computes with: its backend, the device and the memory; to be logged with every run.
+"""Backend, device and memory that Keras computes with, as logged with every run.
 
-It looks behind Keras at TensorFlow or JAX only for what Keras does not tell.
+TensorFlow or JAX are asked only for what Keras does not tell.
 """
 
 import importlib
@@ -70,7 +70,7 @@ def _describe_gpu() -> dict[str, str | int]:
 
 
 def peak_memory_mib() -> dict[str, int]:
-    """The most memory that this process has held so far.
+    """Peak memory of this process so far.
 
     Returns:
         `peak_memory_mib` of the machine's memory, the libraries included; on a GPU also
@@ -108,7 +108,7 @@ def _peak_device_bytes() -> int | None:
 
 
 def _read_lines(path: Path) -> list[tuple[str, str, str]]:
-    """The lines `key: value` of one of Linux' own files, parted; none on another system."""
+    """The lines `key: value` of a file in /proc, split; none on another system."""
     if not path.exists():
         return []
     return [line.partition(":") for line in path.read_text(encoding="utf-8").splitlines()]

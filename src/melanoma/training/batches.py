@@ -1,4 +1,4 @@
-"""Batches of training images, made beside the training step and repeatable from the seed alone."""
+"""Batches of training images, made beside the training step and reproducible from the seed alone."""
 
 import math
 from collections.abc import Callable
@@ -19,7 +19,7 @@ from melanoma.training.epochs import Epoch, Sampling
 from melanoma.training.recipe import Recipe
 from melanoma.training.resident import ResidentModel, instructions
 
-BATCHES_AHEAD = 2  # for each thread: enough that the step never waits, few enough that memory stays flat
+BATCHES_AHEAD = 2  # for each thread: the step never waits, and memory use stays constant
 
 Inputs = Any  # what a network takes: an array, or a tuple of arrays
 
@@ -76,12 +76,11 @@ def prepare(
 class Batches(keras.utils.PyDataset):
     """The batches of one epoch after another; a new one is drawn whenever Keras ends one.
 
-    To be fitted with `shuffle=False`. Before its first epoch `fit` has a look at the batches and ends that
-    look as an epoch: it trains on epochs `first_epoch + 1, first_epoch + 2, …`, resumed or not.
+    Fit with `shuffle=False`. Before its first epoch `fit` inspects the batches and ends that inspection as an
+    epoch: it trains on epochs `first_epoch + 1, first_epoch + 2, …`, resumed or not.
 
-    Threads of our own make the coming batches. Those that Keras offers (`workers`) give some batches of an
-    epoch in the next one, how many is left to chance: on JAX no training could be repeated. See also
-    keras#23283.
+    Own threads make the next batches. Those of Keras (`workers`) deliver some batches of an epoch in the next
+    one, and how many is left to chance: on JAX no training could be repeated. See also keras#23283.
     """
 
     def __init__(
@@ -96,11 +95,11 @@ class Batches(keras.utils.PyDataset):
         """Draw the first epoch.
 
         Args:
-            sampling: How epochs are drawn.
-            read: Makes the inputs of some images of an epoch; called from several threads.
-            batch_size: Images of a batch; the last of an epoch may be smaller.
-            num_threads: Batches that are made at once.
-            first_epoch: Its number.
+            sampling: Draws the images and warps of each epoch.
+            read: Makes the inputs of a batch; called from several threads.
+            batch_size: Images in a batch; the last batch of an epoch may be smaller.
+            num_threads: Number of batches made at the same time.
+            first_epoch: Number of the first epoch to draw.
         """
         super().__init__()
         self._sampling, self._read = sampling, read
@@ -140,7 +139,7 @@ class Batches(keras.utils.PyDataset):
 
 
 def _use_one_thread() -> None:
-    """OpenCV's own threads would share out each picture, which takes longer than warping it."""
+    """OpenCV would split each image between its own threads, which takes longer than warping it."""
     cv2.setNumThreads(1)
 
 
@@ -152,10 +151,10 @@ def read_augmented(part: Part, images: Epoch) -> np.ndarray:
 
 
 def read_features(views: np.ndarray, images: Epoch) -> np.ndarray:
-    """Features `(b, n)`, float32: of each image the view whose turn it is.
+    """Features `(b, n)`, float32: one view of each image.
 
     Args:
         views: Shape `(num_views, num_images, n)`.
-        images: Their rounds say whose turn it is; after the last view comes the first again.
+        images: Part of an epoch; the rounds of its images choose the view, the first again after the last.
     """
     return views[images.rounds % len(views), images.positions].astype(np.float32)

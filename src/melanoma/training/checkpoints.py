@@ -1,7 +1,7 @@
-"""The state of a training after each epoch, kept so that a killed one goes on as if it never stopped.
+"""The state of a training after each epoch, from which an interrupted training resumes without a trace.
 
-One file, written whole or not at all. It says which problem it belongs to - images, recipe, seed, number of
-epochs, code and backend - and is never gone on with for another one.
+One file, written atomically. It names the problem it belongs to - images, recipe, seed, number of epochs,
+code and backend - and is never used for another problem.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ from melanoma import files
 from melanoma.models import vgg16_weights
 from melanoma.training.recipe import Arrays, Recipe, code_digest
 
-# They change nothing, or stand in the digest by themselves.
+# These do not affect the network, or enter the digest separately.
 NOT_THE_PROBLEM = {"seed", "num_seeds", "num_epochs", "num_loader_threads", "checkpoints"}
 VARIABLES = ("network", "optimizer", "best")
 
@@ -29,10 +29,10 @@ class State:
     """A training after some of its epochs.
 
     Attributes:
-        problem: From `problem_digest`.
-        history: One row an epoch; which epoch was best and how long ago follows from it.
-        network: All variables of what is trained: weights, running means, the states of random generators.
-        optimizer: Its variables, its count of steps among them.
+        problem: Digest of the problem, see `problem_digest`.
+        history: One row an epoch.
+        network: All variables that are trained: weights, running means, states of random generators.
+        optimizer: All variables of the optimizer, including its count of steps.
         best: Weights of the best epoch.
     """
 
@@ -44,7 +44,7 @@ class State:
 
 
 def problem_digest(arrays: Arrays, recipe: Recipe, *, num_epochs: int, seed: int) -> str:
-    """Hex digest of all that decides how a network comes out."""
+    """Hex digest of everything that determines the trained network."""
     with_classes = recipe.model.target == "diagnosis"
     problem = {
         "images": [part.digest(with_classes=with_classes) for part in (arrays.train, arrays.validation)],
@@ -64,7 +64,7 @@ def problem_digest(arrays: Arrays, recipe: Recipe, *, num_epochs: int, seed: int
 
 
 def save(state: State, path: Path) -> None:
-    """Write `state` in place of what is at `path`."""
+    """Write `state` to `path`, in place of an earlier state."""
     arrays = {
         f"{kind}/{number}": array for kind in VARIABLES for number, array in enumerate(getattr(state, kind))
     }
@@ -74,9 +74,9 @@ def save(state: State, path: Path) -> None:
 
 
 def load(path: Path, problem: str) -> State | None:
-    """What `save` wrote, or None where nothing is.
+    """The state that `save` wrote; None where there is no file.
 
-    A file of another problem, or one that cannot be read, is set aside beside it, and one line says so.
+    A file of another problem, or one that cannot be read, is renamed, with a warning.
     """
     if not path.exists():
         return None
@@ -108,12 +108,15 @@ def _set_aside(path: Path, why: str) -> None:
     aside = path.with_name(f"{path.name}.aside")
     path.replace(aside)
     logging.getLogger(__name__).warning(
-        "The checkpoint %s %s: training begins anew, the old one is kept as %s.", path, why, aside.name
+        "The checkpoint %s %s: training starts from the beginning, the old checkpoint is kept as %s.",
+        path,
+        why,
+        aside.name,
     )
 
 
 def values(variables: list[keras.Variable]) -> list[np.ndarray]:
-    """Copies of variables, in memory of this machine."""
+    """Copies of variables in main memory."""
     return [np.array(variable.numpy()) for variable in variables]
 
 

@@ -1,8 +1,8 @@
-"""What is drawn for an epoch: which images, in which order, and how each is warped and coloured.
+"""Random draws of an epoch: images, their order, and the warp and colour change of each.
 
-All of it follows from the seed and the number of the epoch. An image that comes twice in an epoch is
-drawn anew each time: what becomes of image i at its k-th turn depends on (seed, epoch, i, k) alone, on
-no batch and no thread.
+All of it follows from the seed and the number of the epoch. An image that is repeated in an epoch is warped
+differently each time: the warp of image i at its k-th repetition depends on (seed, epoch, i, k) alone, not on
+batches or threads.
 """
 
 import math
@@ -14,7 +14,7 @@ from melanoma.config.training import Augment
 from melanoma.data.augment import NUM_DRAWS, draw_colours, draw_warps
 from melanoma.schema import CLASSES
 
-MAX_TURNS = 10  # of an image in an epoch, where its class is far rarer than the others
+MAX_TURNS = 10  # repetitions of an image in an epoch, where its class is far rarer than the others
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,8 @@ class Epoch:
     Attributes:
         positions: Shape `(n,)`: which images of the part.
         warps: Shape `(n, 2, 3)`, see `augment.draw_warps`.
-        colours: Shape `(n, 3, 4)`, see `augment.draw_colours`; `None`: they stay.
-        rounds: Shape `(n,)`: number of the epoch, and one more for each time the image came before in it.
+        colours: Shape `(n, 3, 4)`, see `augment.draw_colours`; None to keep colours.
+        rounds: Shape `(n,)`: number of the epoch plus the earlier repetitions of the image in it.
     """
 
     positions: np.ndarray
@@ -43,15 +43,16 @@ class Epoch:
 
 @dataclass(frozen=True)
 class Sampling:
-    """How epochs are drawn.
+    """Draws epochs from a training set.
 
     Attributes:
-        targets: Shape `(num_images,)`, 0 or 1: of the images to draw from.
+        targets: Shape `(num_images,)`, 0 or 1: targets of the images to draw from.
         image_size: Side in pixels.
         balance_classes: Draw each class equally often.
-        amounts: Of augmentation.
-        seed: Of everything.
-        classes: Shape `(num_images,)`, positions in `schema.CLASSES`: what is learnt; None: the targets are.
+        amounts: Amounts of augmentation.
+        seed: Seed of all draws.
+        classes: Shape `(num_images,)`, positions in `schema.CLASSES`: the labels to learn. None to learn the
+            targets.
     """
 
     targets: np.ndarray
@@ -73,7 +74,7 @@ class Sampling:
         return Epoch(positions, warps, draw_colours(draws, self.amounts), epoch + turns)
 
     def labels(self, positions: np.ndarray) -> np.ndarray:
-        """What is learnt of some images, float32: targets `(b,)`, or a one at the class of each, `(b, 4)`."""
+        """Labels of some images, float32: targets `(b,)`, or one-hot classes `(b, 4)`."""
         if self.classes is None:
             return self.targets[positions]
         return np.eye(len(CLASSES), dtype=np.float32)[self.classes[positions]]
@@ -86,7 +87,7 @@ class Sampling:
         return draw_balanced_classes(self.targets, self.classes, generator)
 
     def _draws(self, positions: np.ndarray, turns: np.ndarray, epoch: int) -> np.ndarray:
-        """Shape `(n, NUM_DRAWS)`, uniform in 0..1: row i of the k-th table is of image i at its k-th turn."""
+        """Shape `(n, NUM_DRAWS)`, uniform in 0..1: row i of table k is for image i at its k-th repetition."""
         draws = np.empty((len(positions), NUM_DRAWS))
         for turn in range(turns.max(initial=-1) + 1):
             table = np.random.default_rng([1, self.seed, epoch, turn]).random((len(self.targets), NUM_DRAWS))
@@ -95,7 +96,7 @@ class Sampling:
 
 
 def count_turns(positions: np.ndarray) -> np.ndarray:
-    """How often each entry has come before: `[7, 3, 7, 7]` gives `[0, 0, 1, 2]`."""
+    """Number of earlier occurrences of each entry: `[7, 3, 7, 7]` gives `[0, 0, 1, 2]`."""
     grouped = np.argsort(positions, kind="stable")
     ordered = positions[grouped]
     turns = np.empty_like(positions)
@@ -116,7 +117,7 @@ def draw_balanced(targets: np.ndarray, generator: np.random.Generator) -> np.nda
 
     Args:
         targets: Shape `(num_images,)`, 0 or 1, both present.
-        generator: Where rows are drawn from.
+        generator: Random generator.
     """
     num_malignant = len(targets) // 2  # an odd one out is benign
     drawn = [
@@ -129,17 +130,17 @@ def draw_balanced(targets: np.ndarray, generator: np.random.Generator) -> np.nda
 def draw_balanced_classes(
     targets: np.ndarray, classes: np.ndarray, generator: np.random.Generator
 ) -> np.ndarray:
-    """As many row numbers as there are rows: half malignant, half benign, the classes of each half alike.
+    """As many row numbers as there are rows: half malignant, half benign, with balanced classes in each half.
 
-    The halves stay those of `draw_balanced`, so that the melanoma score is read as that of a network with
-    one output: half of what training saw was malignant. In a half each class is drawn equally often, but no
-    row more than `MAX_TURNS` times: two images of a class would else fill a third of all epochs. What such
-    a class leaves goes to the others; the largest has no bound.
+    The halves are those of `draw_balanced`, so that the melanoma score means the same as that of a network
+    with one output: half of the training images were malignant. Within a half each class is drawn equally
+    often, but no row more than `MAX_TURNS` times: two images of a class would otherwise fill a third of all
+    epochs. The remainder goes to the other classes; the largest class has no bound.
 
     Args:
         targets: Shape `(num_images,)`, 0 or 1, both present.
         classes: Shape `(num_images,)`, whole numbers.
-        generator: Where rows are drawn from.
+        generator: Random generator.
     """
     num_malignant = len(targets) // 2
     drawn = [
@@ -152,7 +153,7 @@ def draw_balanced_classes(
 def _draw_half(
     classes: np.ndarray, half: np.ndarray, number: int, generator: np.random.Generator
 ) -> np.ndarray:
-    """`number` of the rows `half`, the rarest class first, so that the next ones share what it leaves."""
+    """Draw `number` of the rows `half`, the rarest class first; later classes share its remainder."""
     by_class = sorted((half[classes[half] == one] for one in np.unique(classes[half])), key=len)
     drawn = []
     for num_left, rows in zip(range(len(by_class), 0, -1), by_class, strict=True):

@@ -1,13 +1,13 @@
-"""What the frozen part of a network gives for each image, computed once.
+"""Features from the frozen part of a network, computed once for each image.
 
-The blocks of a frozen VGG-16 give the same for the same pixels in every epoch, and they are nearly all of its
-cost (16 images a second on two cores). So their features are computed for some warped views of each training
-image and for each validation image as it is; then the end alone is trained on them, in seconds.
+The blocks of a frozen VGG-16 give the same output for the same pixels in every epoch, at nearly all of its
+cost (16 images a second on two cores). Their features are computed for some warped views of each training
+image and for each unwarped validation image; then only the end of the network is trained on them, in seconds.
 
-They are kept in a file beside the checkpoints, one for each set of weights, found by the pixels and the warp:
-what one training computed serves every later one, of other seeds, trials, depths, parts and cohorts too. A
-view follows from the pixels of its image and its number alone, so that all trainings share the same ones. An
-image takes 3 kB a view; the file may be removed at any time.
+Features are cached in a file beside the checkpoints, one file for each set of weights, with a key of pixels
+and warp: later trainings reuse them, also with other seeds, depths, splits and cohorts. A view is determined
+by the pixels of its image and its number, so that all trainings share views. An image takes 3 kB a view; the
+file may be deleted at any time.
 """
 
 import hashlib
@@ -29,20 +29,20 @@ from melanoma.training import scores
 from melanoma.training.recipe import Arrays, Recipe
 
 FOLDER = "features"  # below train.checkpoints
-MAX_BYTES = 2**31  # of a file; one that would grow larger is begun anew, with what is wanted now
+MAX_BYTES = 2**31  # of a file; a larger one would be reduced to the features of this training
 DTYPE = np.float16  # features are standardized: rounding changes the third to fourth digit
 BATCH_SIZE = 32
-IMAGES_A_SAVE = 256  # that a kill may lose
+IMAGES_A_SAVE = 256  # an interruption loses at most so many
 
 
 @dataclass(frozen=True)
 class Features:
-    """What takes the place of the images when only the end of a network is trained.
+    """Inputs that replace the images when only the end of a network is trained.
 
     Attributes:
-        end: The part that is trained; it shares its layers with the network.
+        end: The trained part, which shares its layers with the network.
         views: Shape `(num_views, num_training_images, num_features)`, float16.
-        validation: Features `(num_images, num_features)`, float32, in place of pixels.
+        validation: Validation images with features `(num_images, num_features)`, float32, in place of pixels.
     """
 
     end: keras.Model
@@ -52,7 +52,7 @@ class Features:
 
 @dataclass(frozen=True)
 class _View:
-    """One image as the network is to see it."""
+    """One image, warped or not, as an input of the network."""
 
     key: bytes
     part: Part
@@ -67,15 +67,15 @@ class _View:
 
 
 def compute(network: keras.Model, arrays: Arrays, recipe: Recipe) -> Features | None:
-    """The features of all images that a training sees.
+    """The features of all images of a training.
 
     Args:
-        network: As `build_model` gives it.
-        arrays: Its images.
-        recipe: Which blocks are frozen; how the views of training images are warped, how many there are.
+        network: Network from `build_model`.
+        arrays: Training and validation images.
+        recipe: Training recipe: frozen blocks, number of views and amounts of augmentation.
 
     Returns:
-        None where more than the end of the network is trained.
+        None unless all but the end of the network is frozen.
     """
     if not _is_frozen(recipe):
         return None
@@ -91,12 +91,12 @@ def compute(network: keras.Model, arrays: Arrays, recipe: Recipe) -> Features | 
 
 
 def predict(network: keras.Model, part: Part, recipe: Recipe) -> np.ndarray:
-    """What `scores.predict` gives, `(n,)`; where blocks are frozen from features, which are kept.
+    """Probabilities `(n,)` as from `scores.predict`; with frozen blocks they come from cached features.
 
     Args:
-        network: Trained as `recipe` says.
+        network: Trained network.
         part: Any images.
-        recipe: How it was trained.
+        recipe: Recipe that the network was trained with.
     """
     if not _is_frozen(recipe):
         return scores.predict(network, part)
@@ -105,11 +105,11 @@ def predict(network: keras.Model, part: Part, recipe: Recipe) -> np.ndarray:
 
 
 def of_frozen_blocks(part: Part, recipe: Recipe) -> np.ndarray:
-    """The features of images as they are, `(num_images, num_features)`, float32, which are kept.
+    """The cached features of unwarped images, `(num_images, num_features)`, float32.
 
     Args:
         part: Any images.
-        recipe: Of a network whose blocks are frozen.
+        recipe: Recipe with frozen blocks.
     """
     return _look_up(_as_they_are(part), recipe).astype(np.float32)
 
@@ -140,7 +140,7 @@ def _image_keys(part: Part) -> list[bytes]:
 
 
 def _draw_views(part: Part, amounts: Augment, *, num_views: int) -> list[_View]:
-    """All images in the first view, then all in the second, and so on."""
+    """The first view of all images, then the second view of all images, and so on."""
     views, size = [], part.images.shape[1]
     keys = _image_keys(part)
     for number in range(num_views):
@@ -160,7 +160,7 @@ def _draws(key: bytes, number: int) -> np.ndarray:
 
 
 def _body_digest(body: keras.Model) -> str:
-    """Of all that decides what it gives for the same image and the same warp."""
+    """Digest of everything that determines the features of a given image and warp."""
     digest = hashlib.sha256()
     for module in (vgg16, augment):
         digest.update(fingerprint.syntax_digest(Path(str(module.__file__))).encode())
@@ -173,7 +173,7 @@ def _body_digest(body: keras.Model) -> str:
 
 
 def _look_up(views: list[_View], recipe: Recipe) -> np.ndarray:
-    """Features `(num_views, n)`, float16, of the depth of the recipe; what the file lacks is computed."""
+    """Features `(num_views, n)`, float16, at the depth of the recipe; missing ones are computed."""
     image_size = views[0].part.images.shape[1]
     body = vgg16.build_features(image_size=image_size, weights=str(recipe.model.weights))
     path = Path(recipe.train.checkpoints) / FOLDER / f"{_body_digest(body)}.npz"
@@ -182,7 +182,7 @@ def _look_up(views: list[_View], recipe: Recipe) -> np.ndarray:
 
 
 def _complete(body: keras.Model, views: list[_View], path: Path) -> dict[bytes, np.ndarray]:
-    """What the file holds, by key; what it lacks of `views` is computed and added to it."""
+    """Features by key; those of `views` that the file lacks are computed and added to it."""
     num_features = int(body.output_shape[1])
     known = _load(path, num_features)
     missing = [*{view.key: view for view in views if view.key not in known}.values()]
@@ -203,7 +203,7 @@ def _complete(body: keras.Model, views: list[_View], path: Path) -> dict[bytes, 
 
 
 def _load(path: Path, num_features: int) -> dict[bytes, np.ndarray]:
-    """What the file holds, by key; nothing where it is damaged."""
+    """Features in the file, by key; none if it is damaged."""
     if not path.exists():
         return {}
     try:
@@ -215,7 +215,7 @@ def _load(path: Path, num_features: int) -> dict[bytes, np.ndarray]:
             )
     except (OSError, EOFError, ValueError, TypeError, KeyError, zipfile.BadZipFile) as error:
         logging.getLogger(__name__).warning(
-            "%s cannot be read (%s): features are computed anew.", path, error
+            "%s cannot be read (%s): features are computed again.", path, error
         )
         return {}
     return {key.tobytes(): value for key, value in zip(keys, values, strict=True)}

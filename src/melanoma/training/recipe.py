@@ -1,4 +1,4 @@
-"""What a training is made of."""
+"""Inputs of a training: images and the recipe."""
 
 import hashlib
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from melanoma.schema import CLASSES, MELANOMA
 
 @dataclass(frozen=True)
 class Arrays:
-    """The images that are learnt from, and those by which epochs and trials are compared."""
+    """Training images, and validation images by which epochs and trials are compared."""
 
     train: Part
     validation: Part
@@ -34,7 +34,7 @@ def require_both_classes(arrays: Arrays) -> None:
 
 
 def require_diagnoses(arrays: Arrays) -> None:
-    """Raise a `TrainingError` unless classes are known, and melanoma and another one there to be learnt."""
+    """Raise a `TrainingError` unless classes are known and include melanoma and another class."""
     classes = arrays.train.classes
     if classes is None or arrays.validation.classes is None:
         raise TrainingError(
@@ -51,7 +51,11 @@ def require_diagnoses(arrays: Arrays) -> None:
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that decides how a network comes out, besides images, seed and number of epochs."""
+    """Everything that determines the trained network besides images, seed and number of epochs.
+
+    Built once from `params.yaml` and passed down whole; seed and number of epochs of `train` are not read
+    from it, because trials and the study have their own.
+    """
 
     hyperparameters: Hyperparameters
     model: Model
@@ -61,7 +65,7 @@ class Recipe:
 
 @cache
 def code_digest() -> str:
-    """Hex digest of the code that decides how a training goes: another code, another problem."""
+    """Hex digest of the code that determines a training; with other code it is another problem."""
     package = Path(melanoma.__file__).parent
     sources = [*package.glob("training/*.py"), *package.glob("models/*.py"), package / "data/augment.py"]
     digests = "".join(fingerprint.syntax_digest(source) for source in sorted(sources))

@@ -1,7 +1,7 @@
-"""Training images that lie on the device; the compiled step takes, warps and colours them there.
+"""Training images in device memory; the compiled step takes, warps and colours them there.
 
-The same draws as on the host, and the same pixels but for rounding. Needs the memory of the device for
-all images of the part: 67.5 kB each at 150 pixels.
+Draws are those of the host, and pixels differ by rounding only. All training images must fit into device
+memory: 67.5 kB each at 150 pixels.
 """
 
 from typing import Any
@@ -95,7 +95,7 @@ def colour(images: Any, matrices: Any) -> Any:
 class ResidentModel(keras.Model):
     """A network behind the images it learns from.
 
-    To be fitted only: what is evaluated and saved is `network`, whose weights it trains.
+    Only for fitting; evaluate and save `network`, whose weights it trains.
     """
 
     def __init__(self, network: keras.Model, images: np.ndarray) -> None:
@@ -109,7 +109,7 @@ class ResidentModel(keras.Model):
 
 
 def instructions(images: Epoch) -> tuple[np.ndarray, ...]:
-    """What the device needs to make a batch: the inputs of `ResidentImages`."""
+    """Inputs of `ResidentImages` for a batch."""
     linear = np.linalg.inv(images.warps[:, :, :2])
     origin = -linear @ images.warps[:, :, 2:]
     warps = np.concatenate([linear, origin], axis=2).astype(np.float32)

@@ -1,8 +1,8 @@
-"""Write a fitted network to files: `.keras` to go on with, ONNX to be served.
+"""Write a fitted network to files: `.keras` for further training, ONNX for serving.
 
-Both hold the network alone, in float32 and without the state of its training, and load on every backend.
-Keras exports ONNX through TensorFlow (its exporter for JAX is a library of its own that we do not need
-otherwise), so on another backend a child process does it; run as a script, this module is that child.
+Both hold only the network, in float32 and without training state, and load on every backend. Keras exports
+ONNX through TensorFlow (its exporter for JAX is an extra library), so on JAX a child process exports; run as
+a script, this module is that child.
 """
 
 import importlib.util
@@ -22,11 +22,11 @@ from melanoma.schema import CLASSES, MELANOMA
 def save_model(model: keras.Model, folder: Path) -> None:
     """Write `model.keras` and `model.onnx` (input `image` uint8, output probabilities float32) to `folder`.
 
-    A network of several classes gets a second output: first the probability of a melanoma, `(batch, 1)`, so
-    that whoever reads one probability finds it where it always is, then those of all classes.
+    A network of several classes gets two outputs: the probability of melanoma, `(batch, 1)`, as from a
+    network with one output, then the probabilities of all classes.
 
-    A network that was trained in mixed precision is written with its float32 weights and computes in
-    float32 from then on; its answers differ from those in training by the rounding to 16 bits.
+    A network trained in mixed precision is written with its float32 weights and then computes in float32; its
+    answers differ from those in training by the rounding to 16 bits.
 
     Raises:
         TrainingError: The ONNX export failed, or needs TensorFlow, which is not installed.

@@ -1,8 +1,8 @@
-"""How good a network is on validation after an epoch, and which epoch is the best one.
+"""Validation scores of a network after an epoch, and the choice of the best epoch.
 
-Scores by which trials and seeds are compared do not depend on how training draws its images. Loss and
-accuracy do: where training draws both classes equally often, they weigh equally here too. Else the loss
-would be lowest while the network still calls everything benign, as most images are.
+Scores that compare trials and seeds do not depend on class balancing. Loss and accuracy do: where training
+draws both classes equally often, both have the same weight here. Otherwise the loss would be lowest while the
+network still predicts the majority class, benign, everywhere.
 """
 
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from sklearn.utils.class_weight import compute_sample_weight
 
 from melanoma.data.packed import Part
 
-CLINICAL_SENSITIVITY = 0.95  # of the score that names it
+CLINICAL_SENSITIVITY = 0.95  # in `specificity_at_95_sensitivity`
 
 Score = Callable[[np.ndarray, np.ndarray], float]
 
@@ -65,8 +65,8 @@ OBJECTIVES: dict[str, Score] = {
 
 
 def predict(model: keras.Model, part: Part, *, batch_size: int = 64) -> np.ndarray:
-    """Probabilities `(n,)`, float64, of the images of a part; with several classes that of a melanoma."""
-    # The one there is, or that of a melanoma: the first of schema.CLASSES.
+    """Probabilities `(n,)`, float64, for the images of a part; with several classes those of melanoma."""
+    # The only output, or that of melanoma, the first of schema.CLASSES.
     return predict_all(model, part, batch_size=batch_size)[:, 0]
 
 
@@ -88,7 +88,7 @@ def score_validation(
     Args:
         targets: Shape `(n,)`, 1 = malignant, 0 = benign.
         probability: Shape `(n,)`, finite.
-        balance_classes: Whether loss and accuracy weigh both classes equally.
+        balance_classes: Give both classes the same weight in loss and accuracy.
     """
     weights = compute_sample_weight("balanced" if balance_classes else None, targets)
     return {
@@ -99,11 +99,11 @@ def score_validation(
 
 
 def best_epoch(history: pd.DataFrame, monitor: str) -> pd.Series:
-    """The row of `history` with the best `monitor`, the first of equals; undefined ones lose.
+    """The row of `history` with the best `monitor`, the first of equal ones; undefined scores rank last.
 
     Args:
         history: One row an epoch, not empty.
-        monitor: Its column; of `val_loss` the lowest is best, of others the highest.
+        monitor: Column to compare: the lowest `val_loss` is best, else the highest score.
     """
     sign = 1 if monitor == "val_loss" else -1
     losses = (sign * history[monitor].to_numpy(np.float64)).tolist()
@@ -111,5 +111,5 @@ def best_epoch(history: pd.DataFrame, monitor: str) -> pd.Series:
 
 
 def num_epochs_since_best(history: pd.DataFrame, monitor: str) -> int:
-    """How many epochs have passed since the best one."""
+    """Number of epochs since the best one."""
     return int(history["epoch"].iloc[-1] - best_epoch(history, monitor)["epoch"])

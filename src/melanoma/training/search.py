@@ -1,11 +1,11 @@
-"""The search: this process asks the study, workers train, this process tells the study.
+"""The hyperparameter search: this process asks the study for trials, workers train them.
 
-One process asks, so the number of trials is exact and, with one worker, a study repeats. It loads neither
-Keras nor TensorFlow. What becomes of a trial whose worker, or whose search, ended before it did:
+Only this process asks, so the number of trials is exact and, with one worker, a study is reproducible. It
+loads neither Keras nor TensorFlow. A trial whose worker, or whose search, ended early
 
-* It is marked as failed, with the reason; a trial is never gone on with, it begins anew.
-* After the death of its worker it is enqueued again once: a trial that kills its worker may do so always.
-* After an end of the search it is enqueued again, however often; the next search begins with it.
+* is marked as failed, with the reason; a trial never resumes, it is repeated from the beginning;
+* is enqueued again once if its worker died: the trial may be the cause;
+* is enqueued again, without limit, if the search ended; the next search begins with it.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -25,9 +25,9 @@ from melanoma.training.storages import storage_errors
 from melanoma.training.studies import BASELINE, ERROR, REPEATS, finished_trials, make_sampler
 
 RETRY_OF, RUN_ID = "retry_of", "run_id"
-INTERRUPTED = "The search ended before this trial did; it is tried again."
+INTERRUPTED = "The search ended before this trial did; it is repeated."
 STATES = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
-MIN_FAILURES = 3  # that stop a search, however few trials are wanted
+MIN_FAILURES = 3  # so many failed trials stop a search of fewer trials, too
 
 
 @dataclass(frozen=True)
@@ -35,12 +35,12 @@ class Asked:
     """A trial for a worker.
 
     Attributes:
-        study: Name of its study.
-        trial_id: In the storage.
-        number: In the study.
-        hyperparameters: To train with.
-        is_baseline: Then it is not pruned: every other trial is compared with it.
-        run_id: Of the tracker's run for its epochs.
+        study: Name of the study.
+        trial_id: Id in the storage.
+        number: Number in the study.
+        hyperparameters: Hyperparameters of the trial.
+        is_baseline: Whether it is the baseline, which is never pruned: every trial is compared with it.
+        run_id: MLflow run that its epochs are logged to.
     """
 
     study: str
@@ -53,12 +53,12 @@ class Asked:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a worker says of a trial.
+    """Result of a trial, from its worker.
 
     Attributes:
-        state: How it ended.
+        state: State in which the trial ended.
         value: The objective at the epoch whose weights are kept; None unless complete.
-        error: Why it failed.
+        error: Reason of a failure.
         facts: Kept with the trial: `duration_seconds`, `device` and more, JSON types.
         scores: On validation at that epoch, by name (`val_…`); empty unless complete.
         history: CSV with a row an epoch; empty when it failed.
@@ -73,16 +73,16 @@ class Outcome:
 
 
 class Runs(Protocol):
-    """A tracker that mirrors the study: one run for each trial."""
+    """MLflow runs that mirror the study, one for each trial."""
 
     def begin(self, trial: FrozenTrial) -> str:
-        """Open a run for a trial that starts; its id."""
+        """Open the run of a trial that starts; its id."""
 
     def end(self, trial: FrozenTrial) -> None:
         """End the run of a trial that has ended."""
 
     def reconcile(self, trials: Sequence[FrozenTrial]) -> None:
-        """See to it that every trial that has begun has one run, in the state of the trial."""
+        """Make sure that every started trial has one run, in the state of the trial."""
 
 
 class Workers(Protocol):
@@ -107,16 +107,15 @@ def run_trials(
 ) -> None:
     """Run trials until `tune.num_trials` have finished, counting those of earlier calls.
 
-    A trial that fails is kept as failed and does not count. Whatever ends the search, no worker and no
-    trial still runs when this returns or raises.
+    Failed trials are kept and do not count. No worker and no trial still runs when this returns or raises.
 
     Args:
-        study: From `open_study`.
-        workers: Opened when there is something to do.
-        tune: The space and the number of trials.
-        baseline: What rows of the space that are null keep.
-        runs: A run for each trial.
-        say: Takes a line about each trial that ends, where there is no terminal for a bar.
+        study: Study from `open_study`.
+        workers: Opened if there are trials to run.
+        tune: Search space and number of trials.
+        baseline: Values of hyperparameters that are not searched.
+        runs: MLflow run of each trial.
+        say: Called with a line about each trial that ends, where there is no terminal for a bar.
 
     Raises:
         TrainingError: As many trials failed as were wanted, or the storage is down.
@@ -138,7 +137,7 @@ def run_trials(
 
 
 def num_left(study: optuna.Study, tune: Tune) -> int:
-    """Trials that are still to be finished."""
+    """Number of trials still to be finished."""
     return max(tune.num_trials - len(finished_trials(study)), 0)
 
 
@@ -164,7 +163,7 @@ def _ask(
     study: optuna.Study, *, tune: Tune, baseline: Hyperparameters, runs: Runs
 ) -> tuple[optuna.Trial, Asked]:
     trials = study.get_trials(deepcopy=False)
-    # What is tried again was drawn already, so it does not move on the draws that come after.
+    # Repeated trials were drawn already, so they do not advance the later draws.
     study.sampler = make_sampler(tune, sum(REPEATS not in trial.user_attrs for trial in trials))
     trial = study.ask()
     hyperparameters = spaces.suggest(trial, tune.space, baseline)
@@ -175,7 +174,7 @@ def _ask(
 
 
 def _settle(study: optuna.Study, trial: optuna.Trial, future: Future[Outcome]) -> FrozenTrial:
-    """Tell the study how a trial ended; an error that is not the trial's own is raised."""
+    """Tell the study the result of a trial; an error that is not the trial's own is raised."""
     try:
         outcome = future.result()
     except WorkerError as error:
@@ -199,12 +198,12 @@ def _require_some_to_succeed(failed: list[FrozenTrial], study: optuna.Study, tun
         reasons = [f"trial {trial.number}: {trial.user_attrs[ERROR]}" for trial in failed]
         raise TrainingError(
             f"{len(failed)} trials of study {study.study_name} failed, as many as were wanted. Narrow "
-            f"tune.space in params.yaml, or mend what they name: {first_offenders(reasons)}"
+            f"tune.space in params.yaml, or fix what they name: {first_offenders(reasons)}"
         )
 
 
 def put_back(study: optuna.Study) -> None:
-    """Mark trials that an end of the search left running as failed, and enqueue them again."""
+    """Mark trials that an earlier search left running as failed, and enqueue them again."""
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         optuna.Trial(study, trial._trial_id).set_user_attr(ERROR, INTERRUPTED)
         _repeat(study, trial)
@@ -212,10 +211,10 @@ def put_back(study: optuna.Study) -> None:
 
 
 def _repeat(study: optuna.Study, trial: FrozenTrial, **facts: object) -> None:
-    """Enqueue a trial again, unless a kill came just after that was done."""
+    """Enqueue a trial again, unless an interruption came just after that was done."""
     if any(other.user_attrs.get(REPEATS) == trial.number for other in study.get_trials(deepcopy=False)):
         return
-    # A trial that was killed before it drew anything has what was enqueued for it, if anything.
+    # A trial that was interrupted before it drew anything has what was enqueued for it, if anything.
     params = trial.system_attrs.get("fixed_params", {}) | trial.params
     if not params:
         return
@@ -248,7 +247,7 @@ def _open_bar(study: optuna.Study, tune: Tune) -> "tqdm[NoReturn]":
 
 
 def _show(bar: "tqdm[NoReturn]", study: optuna.Study, tune: Tune) -> None:
-    """How far the study is, and its best value so far."""
+    """Show the number of finished trials and the best value so far."""
     finished = finished_trials(study)
     values = [trial.value for trial in finished if trial.state is TrialState.COMPLETE]
     if values:

@@ -1,4 +1,4 @@
-"""Where studies are kept: a journal file of this machine, or a PostgreSQL database.
+"""Storage of studies: a journal file on this machine, or a PostgreSQL database.
 
 A journal is safe for several processes of one machine. SQLite is not (optuna#820), nor is a journal on a
 network file system, so a cluster shares a database.
@@ -19,14 +19,14 @@ from sqlalchemy.exc import SQLAlchemyError
 from melanoma.errors import TrainingError
 
 CONNECT_SECONDS = 10  # a server that answers takes milliseconds; without a limit, minutes would pass
-LOCK_SECONDS = 30  # a lock as old as this was left by a kill: an entry takes milliseconds
+LOCK_SECONDS = 30  # an older lock was left by an interrupted process: an entry takes milliseconds
 
 
 def open_storage(storage: str) -> BaseStorage:
     """The storage behind `params.yaml: tune.storage`: the URL of a database, or the path of a journal.
 
     Raises:
-        TrainingError: It is down, is no storage of studies, or of a kind that several processes break.
+        TrainingError: It is down, holds no studies, or is of a kind that several processes cannot share.
     """
     return _open_database(storage) if "://" in storage else _open_journal(Path(storage).absolute())
 
@@ -56,8 +56,9 @@ def _open_database(url: str) -> RDBStorage:
 def _open_journal(path: Path) -> JournalStorage:
     """The journal at an absolute path.
 
-    Its lock is a link to it. One that a kill left is known by its age, but only where the link leads
-    somewhere; a relative one would not, and who comes next would wait for ever.
+    Its lock is a symbolic link to it. A lock left by an interrupted process is recognised by its age, but
+    only where the link has a target: a relative path would have none, and the next process would wait for
+    ever.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -72,7 +73,7 @@ def _open_journal(path: Path) -> JournalStorage:
 
 
 def _require_whole(path: Path) -> None:
-    """Raise where the last entry is broken; Optuna would pass over it and glue the next one to it."""
+    """Raise if the last entry is incomplete; Optuna would skip it and append the next one to it."""
     if not path.is_file():
         return
     with path.open("rb") as lines:
@@ -89,7 +90,7 @@ def _require_whole(path: Path) -> None:
 
 @contextmanager
 def storage_errors(storage: str) -> Iterator[None]:
-    """Turn what a database throws into an error that names it and how to mend it."""
+    """Turn database errors into one that names the database and how to fix it."""
     try:
         yield
     except (StorageInternalError, SQLAlchemyError) as error:
@@ -101,7 +102,7 @@ def storage_errors(storage: str) -> Iterator[None]:
 
 
 def _cause(error: BaseException) -> str:
-    """The first line of what lies at the bottom."""
+    """First line of the root cause."""
     while error.__cause__ is not None:
         error = error.__cause__
     lines = str(error).splitlines()

@@ -1,7 +1,7 @@
-"""Studies: where they are kept, which problem each stands for, how they draw, prune and sum up.
+"""Optuna studies: name, problem, sampler, pruner and summary.
 
-A study is found again by its name, so a killed search goes on where it stopped. It stands for one
-problem: data, space, settings and code; trials of two problems never share a study.
+A study is found again by its name, so an interrupted search resumes. It belongs to one problem - data, space,
+settings and code - and trials of two problems never share a study.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ from melanoma.errors import TrainingError
 from melanoma.training import spaces
 from melanoma.training.storages import open_storage, storage_errors
 
-NOT_OF_THE_PROBLEM = {  # of params.yaml: tune; with others, the study is the same one
+NOT_OF_THE_PROBLEM = {  # settings of params.yaml: tune that do not make it another study
     "num_trials",
     "study",
     "storage",
@@ -31,15 +31,15 @@ NOT_OF_THE_PROBLEM = {  # of params.yaml: tune; with others, the study is the sa
     "cpus_per_trial",
 }
 PROBLEM, BASELINE, REPEATS, ERROR = "problem", "is_baseline", "repeats", "error"
-IDENTITY = "study_id"  # a study that is begun anew under the name of a lost one is another study
+IDENTITY = "study_id"  # a new study under the name of a lost one is another study
 MAX_DIFFERENCES = 20  # shown of a study of another problem
 
 
 def study_name(cohort: str, problem: dict[str, Any], name: str | None) -> str:
-    """The cohort, then `name`, or else letters that are the same for the same problem only.
+    """The cohort, then `name` or, by default, a digest of the problem.
 
     Args:
-        cohort: One setting serves several cohorts.
+        cohort: Name of the cohort.
         problem: Everything that makes trials comparable, JSON types.
         name: `params.yaml: tune.study`.
     """
@@ -50,10 +50,10 @@ def study_name(cohort: str, problem: dict[str, Any], name: str | None) -> str:
 
 
 def open_study(name: str, problem: dict[str, Any], tune: Tune, *, baseline: Hyperparameters) -> optuna.Study:
-    """Create the study with the baseline as its first trial, or go on with the one that is there.
+    """Create the study with the baseline as its first trial, or open an existing one.
 
     Raises:
-        TrainingError: The storage is down or no storage; the study of this name is one of another problem.
+        TrainingError: The storage cannot be used, or the study of this name belongs to another problem.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     with storage_errors(tune.storage):
@@ -69,12 +69,13 @@ def open_study(name: str, problem: dict[str, Any], tune: Tune, *, baseline: Hype
         if IDENTITY not in study.user_attrs:
             study.set_user_attr(IDENTITY, uuid.uuid4().hex)
         if not _has_baseline(study):
-            study.enqueue_trial(spaces.searched(tune.space, baseline), user_attrs={BASELINE: True})
+            params = spaces.baseline_params(tune.space, baseline)
+            study.enqueue_trial(params, user_attrs={BASELINE: True})
     return study
 
 
 def _has_baseline(study: optuna.Study) -> bool:
-    """Whether the baseline was tried to its end or will be; not so when it failed for good."""
+    """Whether the trial of the baseline is finished, running or enqueued, not failed."""
     return any(
         trial.user_attrs.get(BASELINE) and trial.state is not TrialState.FAIL
         for trial in study.get_trials(deepcopy=False)
@@ -84,8 +85,8 @@ def _has_baseline(study: optuna.Study) -> bool:
 def trial_seed(tune: Tune) -> int:
     """The seed of all trials.
 
-    It is none that the comparison of the chosen networks uses (`train.seed` and the numbers after it): there
-    the winner would otherwise meet its own lucky draw again.
+    It differs from the seeds of the final comparison (`train.seed` and the numbers after it), where the
+    winner would otherwise profit from its lucky seed again.
     """
     return int(np.random.SeedSequence([tune.seed]).generate_state(1)[0])
 
@@ -93,8 +94,8 @@ def trial_seed(tune: Tune) -> int:
 def make_sampler(tune: Tune, number: int) -> optuna.samplers.BaseSampler:
     """The sampler for draw `number` of a study.
 
-    Each draw has a seed of its own. One seed for all would begin anew after a kill, and draw once more
-    what the study has tried; so a study that was killed draws what it would have drawn.
+    Each draw has its own seed, so that an interrupted study draws what it would have drawn. A single seed
+    would start over after an interruption and repeat earlier draws.
     """
     seed = int(np.random.SeedSequence([tune.seed, number]).generate_state(1)[0])
     with warnings.catch_warnings():
@@ -104,12 +105,12 @@ def make_sampler(tune: Tune, number: int) -> optuna.samplers.BaseSampler:
             multivariate=True,
             group=tune.space.family is not None,  # trials of another family draw other hyperparameters
             n_startup_trials=tune.num_startup_trials,
-            constant_liar=True,  # or workers would draw alike, each knowing nothing of the others' trials
+            constant_liar=True,  # or parallel workers would draw alike, without knowing the running trials
         )
 
 
 def make_pruner(tune: Tune) -> optuna.pruners.BasePruner:
-    """What gives up trials; steps are epochs, counted from 1."""
+    """The pruner of trials; steps are epochs, counted from 1."""
     match tune.pruner:
         case "median":
             return optuna.pruners.MedianPruner(
@@ -166,30 +167,30 @@ def finished_trials(study: optuna.Study) -> list[FrozenTrial]:
 
 
 def num_by_state(study: optuna.Study) -> dict[str, int]:
-    """How many trials were completed, pruned and failed."""
+    """Number of completed, pruned and failed trials."""
     states = [trial.state for trial in study.get_trials(deepcopy=False)]
     kinds = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
     return {state_name(state): states.count(state) for state in kinds}
 
 
 def state_name(state: TrialState) -> str:
-    """The state in the words of `tuning.json` and of the tracker."""
+    """Name of the state in `tuning.json` and MLflow."""
     return "failed" if state is TrialState.FAIL else state.name.lower()
 
 
 def summarize(
     study: optuna.Study, tune: Tune, baseline: Hyperparameters, *, run_ids: Mapping[int, str]
 ) -> dict[str, Any]:
-    """The best parameters and every trial that has begun, for `tuning.json`.
+    """The best hyperparameters and every finished trial, for `tuning.json`.
 
     Args:
-        study: When no trial runs.
-        tune: Names the objective.
-        baseline: Hyperparameters that a trial did not draw.
-        run_ids: The tracker's run of each trial, by number.
+        study: Study without running trials.
+        tune: Search settings.
+        baseline: Values of hyperparameters that are not searched.
+        run_ids: MLflow run id of each trial, by number.
 
     Raises:
-        TrainingError: No trial ran to its end.
+        TrainingError: No trial was completed.
     """
     trials = study.get_trials(deepcopy=False)
     completed = [trial for trial in trials if trial.state is TrialState.COMPLETE]
@@ -205,7 +206,7 @@ def summarize(
         "best": {
             "trial": best.number,
             "value": best.value,
-            "hyperparameters": spaces.complete(best.params, baseline).model_dump(),
+            "hyperparameters": baseline.with_drawn(best.params).model_dump(),
         },
         "num_finished": len(finished_trials(study)),
         "num_by_state": num_by_state(study),
@@ -222,7 +223,7 @@ def _describe(trial: FrozenTrial, baseline: Hyperparameters) -> dict[str, Any]:
     return {
         "trial": trial.number,
         "state": state_name(trial.state),
-        "hyperparameters": spaces.complete(trial.params, baseline).model_dump(),
+        "hyperparameters": baseline.with_drawn(trial.params).model_dump(),
         "value": trial.value if trial.state is TrialState.COMPLETE else None,
         "num_epochs": len(trial.intermediate_values),
         "duration_seconds": facts.get("duration_seconds"),

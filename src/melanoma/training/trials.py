@@ -1,4 +1,4 @@
-"""One trial, in the process of a worker: train, report each epoch, stop when it falls behind."""
+"""One trial in the process of a worker: train, report each epoch, stop when pruned."""
 
 from collections.abc import Callable, Mapping
 from time import perf_counter
@@ -26,17 +26,17 @@ LogEpoch = Callable[[int, Mapping[str, float]], object]
 
 
 class Report(keras.callbacks.Callback):
-    """Tells study and tracker how an epoch went; stops a trial that the pruner gives up."""
+    """Reports each epoch to study and MLflow run; stops a trial that is pruned."""
 
     def __init__(self, trial: optuna.Trial, objective: str, log_epoch: LogEpoch, *, can_prune: bool) -> None:
-        """Epochs are counted from 1 in both. A training that is at its end anyway is not pruned."""
+        """Epochs are counted from 1. A training that is over anyway is not pruned."""
         super().__init__()
         self._trial, self._objective, self._log_epoch = trial, objective, log_epoch
         self._can_prune = can_prune
         self.is_pruned = False
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Report, then ask whether to go on."""
+        """Report the epoch, then ask the pruner."""
         scores = logs or {}
         self._log_epoch(epoch + 1, scores)
         self._trial.report(scores[f"val_{self._objective}"], epoch + 1)
@@ -49,14 +49,14 @@ class Report(keras.callbacks.Callback):
 def run_trial(
     arrays: Arrays, recipe: Recipe, report: Report, *, num_epochs: int, seed: int, objective: str
 ) -> Outcome:
-    """Train once; what is wrong with these hyperparameters is an outcome, all else an error.
+    """Train once; divergence and lack of memory are a failed outcome, all else raises.
 
     Args:
-        arrays: Both parts with both classes.
-        recipe: With the hyperparameters of the trial.
-        report: New.
-        num_epochs: At most so many.
-        seed: The same in every trial of a study, so that they differ by their hyperparameters alone.
+        arrays: Training and validation images of both classes.
+        recipe: Training recipe with the hyperparameters of the trial.
+        report: Unused callback.
+        num_epochs: Maximum number of epochs.
+        seed: Seed, the same in all trials of a study, so that only hyperparameters differ.
         objective: Name of the score that trials are compared by.
     """
     started = perf_counter()
@@ -79,14 +79,14 @@ def run_trial(
 
 
 def _is_of_the_trial(error: Exception) -> bool:
-    """A loss that is no number, or too little memory: the next trial may do better."""
+    """Whether hyperparameters are the cause: divergence or lack of memory."""
     return isinstance(error, DivergenceError | MemoryError) or any(
         sign in f"{type(error).__name__}: {error}" for sign in OUT_OF_MEMORY
     )
 
 
 def _describe(error: Exception) -> str:
-    """An error of this project says what to do; of another only its first line is for people."""
+    """Message of an error; only the first line where it is an error of a library."""
     if isinstance(error, DivergenceError):
         return str(error)
     lines = str(error).splitlines() or [""]
