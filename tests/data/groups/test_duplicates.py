@@ -6,9 +6,8 @@ import pandas as pd
 import pytest
 
 from melanoma.data.checks import facts
-from melanoma.data.checks.facts import THUMBNAIL_SIDE
 from melanoma.data.groups import duplicates, hamming
-from melanoma.data.hashes import orientations
+from melanoma.data.hashes import THUMBNAIL_SIDE, orientations
 from tests.data.known_copies import FAR_ON_ISIC, NEAR_ON_ISIC, SAME_BYTES_ON_ISIC
 from tests.data.pictures import encode, textured
 from tests.execution.backends import processes
