@@ -50,11 +50,12 @@ def publish(params: Params, *, folder: Path) -> list[Path]:
     Raises:
         DataError: The results are not those of the current commit, or a file is missing.
     """
-    _write_code_digests()
     _require_clean_tree(folder)
+    _write_code_digests()
     has_study = STUDY.is_dir()
     for graph in [GRAPH, *([STUDY_GRAPH] if has_study else [])]:
         _require_current(graph)
+    _require_clean_tree(folder)  # again: the digests may have changed dvc.lock
     sources = dict(_sources(params, with_study=has_study))
     for source in sources.values():
         files.require(source)
@@ -120,7 +121,10 @@ def _write_code_digests() -> None:
     """Run the stage `code`, so that stages with changed code count as stale."""
     done = subprocess.run(
         [sys.executable, "-m", "dvc", "repro", "--quiet", "--single-item", CODE],
-        cwd=working_tree(), capture_output=True, text=True, check=False,
+        cwd=working_tree(),
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if done.returncode != 0:
         raise DataError(f"The stage {CODE} fails, see `dvc repro {CODE}`: {done.stderr.strip()}")
