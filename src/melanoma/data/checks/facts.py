@@ -65,21 +65,6 @@ _ARROW_TYPES = {
 }
 
 
-def inspect_images(
-    records: pd.DataFrame, *, root: Path, settings: Inspect, execution: Execution, description: str
-) -> pd.DataFrame:
-    """Facts of every image of `records`, in their order, as one table; see `inspect_groups`."""
-    groups = inspect_groups(
-        [records],
-        root=root,
-        settings=settings,
-        num_images=len(records),
-        execution=execution,
-        description=description,
-    )
-    return pd.concat([_table([]), *groups], ignore_index=True)
-
-
 def inspect_groups(
     records: Iterable[pd.DataFrame],
     *,
