@@ -1,4 +1,4 @@
-"""Stage `inspect`: measure what each image file of a dataset really is.
+"""Stage `inspect`: measure the facts of each image file of a dataset.
 
 Run by `dvc repro inspect`. Reads params.yaml sections `inspect` and `execution`.
 """
@@ -18,7 +18,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--records", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True, help="facts to write")
     args = parser.parse_args(argv)
-    # Not at the top: each worker process imports this file anew, and needs no tables.
+    # Not at the top: each worker process imports this file, and needs no tables.
     from melanoma import files
     from melanoma.data.checks import facts
 
@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     _cli.say(
         f"inspect@{args.dataset}",
-        f"{num_images} files measured, {num_broken} cannot be decoded wholly",
+        f"{num_images} files measured, {num_broken} cannot be decoded completely",
     )
     return 0
 

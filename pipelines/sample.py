@@ -14,21 +14,14 @@ from pipelines import _cli
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Write a raw folder."""
+    """Write the raw folder of the synthetic dataset."""
     parser = _cli.parser(__doc__)
     parser.add_argument("--out", type=Path, required=True, help="raw folder to write")
     args = parser.parse_args(argv)
 
     settings = config.load(args.params).sample
     with atomic_folder(args.out) as unfinished:
-        metadata = sample.generate(
-            unfinished,
-            seed=settings.seed,
-            num_lesions=settings.num_lesions,
-            num_second_views=settings.num_second_views,
-            malignant_fraction=settings.malignant_fraction,
-            image_size=settings.image_size,
-        )
+        metadata = sample.generate(unfinished, **settings.model_dump())
     num_faults = int(metadata["planted_fault"].fillna("").ne("").sum())
     _cli.say(
         "sample",

@@ -16,16 +16,16 @@ from pipelines import _cli
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Write the best hyperparameters, every trial and figures of the search."""
+    """Write the best hyperparameters, every trial and plots of the search."""
     parser = _cli.parser(__doc__)
     parser.add_argument("--cohort", required=True)
     parser.add_argument("--packed", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True, help="JSON summary to write")
-    parser.add_argument("--figures", type=Path, required=True, help="folder of figures to write")
+    parser.add_argument("--page", type=Path, required=True, help="HTML page with plots to write")
     args = parser.parse_args(argv)
 
     say = partial(_cli.say, f"tune@{args.cohort}")
-    outputs = tune.Outputs(args.out, args.figures)
+    outputs = tune.Outputs(args.out, args.page)
     params = config.load(args.params)
     say(tune.run(args.cohort, params, packed_folder=args.packed, outputs=outputs, say=say))
     return 0

@@ -30,6 +30,17 @@ os.environ["GX_ANALYTICS_ENABLED"] = "false"  # read when the library is importe
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).resolve().parents[1]
+SHARED = ("demo", "workspace", "study_workspace")  # fixtures that take minutes to build
+
+
+@pytest.hookimpl(trylast=True)  # when the tests are selected
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with one file for each shared folder: the other processes run other files during its build."""
+    first = {}
+    for item in items:
+        for name in set(SHARED) & set(getattr(item, "fixturenames", ())):
+            first.setdefault(name, item.path)
+    items.sort(key=lambda item: item.path not in first.values())
 
 
 @pytest.fixture(scope="session")

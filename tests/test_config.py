@@ -409,7 +409,7 @@ def test_every_depth_has_its_filters(load):
 
 
 def test_nothing_may_be_named_twice(load):
-    with pytest.raises(ConfigError, match=r"run\.datasets names something twice"):
+    with pytest.raises(ConfigError, match=r"run\.datasets must name each entry once"):
         load({"run.datasets": ["sample", "sample"]})
 
 
@@ -422,7 +422,7 @@ def test_an_image_is_no_known_copy_of_itself(load):
     pairs = [["ISIC_1", "ISIC_2"], ["ISIC_1", "ISIC_3"]]
     assert load({"duplicates.known_pairs": pairs}).duplicates.known_pairs == pairs
     with pytest.raises(
-        ConfigError, match=r"must name two images each, got .*: \['ISIC_3'\] \(in duplicates\)"
+        ConfigError, match=r"must name two images each, got .* twice: \['ISIC_3'\] \(in duplicates\)"
     ):
         load({"duplicates.known_pairs": [*pairs, ["ISIC_3", "ISIC_3"]]})
 
@@ -488,7 +488,7 @@ EITHER = {"tune.space.family": {"choices": ["conv_blocks", "vgg16"]}}
         (
             EITHER | {"model.weights": "imagenet", "model.freeze": True},
             EITHER | {"model.freeze": True},
-            "model.freeze would keep weights drawn at random; give model.weights",
+            "model.freeze would keep random weights; give model.weights",
         ),
         (
             EITHER | {"tune.space.filters": {"choices": [16, 32]}},
@@ -557,7 +557,7 @@ def test_a_folder_is_refused(tmp_path):
 @pytest.mark.parametrize("content", [b"a: [", b"a: 1\na: 2\n", b"a: \xe9\xff", b"\ta: 1"])
 def test_a_file_that_is_no_yaml_is_refused(tmp_path, content):
     (tmp_path / "params.yaml").write_bytes(content)
-    with pytest.raises(ConfigError, match=r"params\.yaml is no YAML"):
+    with pytest.raises(ConfigError, match=r"params\.yaml is not valid YAML"):
         config.load(tmp_path / "params.yaml")
 
 
@@ -572,7 +572,7 @@ def test_a_file_that_holds_no_sections_is_refused(tmp_path, content):
 
 
 def test_crops_by_a_network_need_the_network(load):
-    with pytest.raises(ConfigError, match=r"pack\.crop unet .* nobody trains; set segment\.train: true, or"):
+    with pytest.raises(ConfigError, match=r"unet requires a trained U-Net; set segment\.train: true, or"):
         load({"pack.crop": "unet"})
     params = load({"pack.crop": "unet", "segment.train": True})
     assert (params.pack.crop, params.segment.train) == ("unet", True)

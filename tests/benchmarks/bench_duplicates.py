@@ -21,8 +21,8 @@ import numpy as np
 import pandas as pd
 
 from melanoma import config
-from melanoma.data.checks import facts
 from melanoma.data.groups import duplicates, hamming
+from tests.data.inspecting import inspect_images
 from tests.data.pictures import encode, textured
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -69,7 +69,7 @@ def _find_in_pictures(folder: Path, hashes: Path) -> None:
         for seed, path in enumerate(paths):
             path.write_bytes(encode(textured(seed), "JPEG"))
     records = pd.DataFrame({"image_id": [path.stem for path in paths], "path": paths, "mask_path": None})
-    measured = facts.inspect_images(
+    measured = inspect_images(
         records, root=Path("/"), settings=params.inspect, execution=params.execution, description="inspect"
     )
     start = time.perf_counter()

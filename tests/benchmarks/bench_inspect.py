@@ -106,10 +106,10 @@ def _seconds(work: Callable[[], object]) -> float:
 
 
 def _inspect(records: pd.DataFrame, settings: Inspect) -> object:
-    from melanoma.data.checks import facts
+    from tests.data.inspecting import inspect_images
     from tests.execution.backends import processes
 
-    return facts.inspect_images(
+    return inspect_images(
         records, root=Path("/"), settings=settings, execution=processes(NUM_WORKERS), description="inspect"
     )
 

@@ -3,8 +3,8 @@
 import pandas as pd
 import pytest
 
-from melanoma.data.checks import facts
 from melanoma.data.sources import isic, ph2, readers
+from tests.data.inspecting import inspect_images
 from tests.shared import build_once
 
 
@@ -43,7 +43,7 @@ def real_facts(real_records, params, tmp_path_factory) -> pd.DataFrame:
     """Measured facts of the 2,451 real images."""
 
     def measure(folder):
-        facts.inspect_images(
+        inspect_images(
             real_records,
             root=folder,
             settings=params.inspect,

@@ -5,7 +5,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from melanoma.data.checks import facts
+from tests.data.inspecting import inspect_images
 from tests.data.zoo import build_zoo
 from tests.execution.backends import processes
 
@@ -53,7 +53,7 @@ def table(zoo, params):
             "mask_path": [specimen.mask_path and specimen.mask_path.name for specimen in zoo],
         }
     )
-    measured = facts.inspect_images(
+    measured = inspect_images(
         records, root=root, settings=params.inspect, execution=processes(2), description="zoo"
     )
     return measured.set_index("image_id")

@@ -2,7 +2,8 @@
 
 import pytest
 
-from melanoma.data.checks import contact_sheet, facts, validation
+from melanoma.data.checks import contact_sheet, validation
+from tests.data.inspecting import inspect_images
 from tests.data.toys import record, records_of
 from tests.data.zoo import build_zoo
 from tests.execution.backends import processes
@@ -29,7 +30,7 @@ def result(zoo, params, tmp_path_factory):
             for specimen in zoo
         )
     )
-    measured = facts.inspect_images(
+    measured = inspect_images(
         records, root=folder, settings=params.inspect, execution=processes(), description="zoo"
     )
     limits = params.checks.model_copy(update={"max_quarantined_fraction": 1.0} | OVEREXPOSED)

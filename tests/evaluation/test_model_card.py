@@ -97,7 +97,9 @@ def test_data_licences_training_and_operating_point_are_told(sources):
     assert "| depth | 3 |" in card
     assert "standard deviation undefined" in card
     evidence = sources.entry["operating_point"]["evidence"]
-    assert f"at least {evidence['sensitivity_lower_bound']:.3f} (exact 95 % interval, by group)" in card
+    assert (
+        f"a lower bound of {evidence['sensitivity_lower_bound']:.3f} (exact 95 % interval, by group)" in card
+    )
 
 
 def test_parts_with_too_few_images_are_counted_and_not_measured(sources):
@@ -110,7 +112,7 @@ def test_gates_looks_and_warnings_are_told(sources):
     card = model_card.write(sources)
     assert "Verdict: **refused**" in card  # five malignant groups are wanted, there are fewer
     assert "| min_malignant_groups | NO |" in card
-    assert "looked at 5 times, at 4 models, 2 times to choose" in card
+    assert "used 5 times for 4 models, 2 times to choose a model" in card
     assert "* hair: turns" in card
     passed = changed(sources, promotion=sources.promotion | {"is_promoted": True})
     assert "passed and holds the alias staging" in model_card.write(passed)
@@ -131,7 +133,7 @@ def test_undefined_values_are_called_so(sources):
 
 
 def test_the_card_says_what_part_of_a_picture_the_network_sees(sources):
-    assert "The network sees the whole picture, squashed to a square." in model_card.write(sources)
+    assert "The network sees the whole image, resized to a square." in model_card.write(sources)
     crop = {
         "kind": "unet",
         "margin_fraction": 0.15,

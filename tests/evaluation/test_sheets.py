@@ -34,18 +34,18 @@ def shown(figure) -> list[tuple[str, int]]:
 
 def test_errors_come_surest_first_on_either_side_of_the_threshold():
     # at 0.4: e is 0.55 of 0.6 into malignant, c 0.35 of 0.4 into benign, f 0.2 of 0.6, b 0.1 of 0.4
-    assert sheets.surest_errors(ROWS, threshold=0.4, num=10).tolist() == [4, 2, 5, 1]
-    assert sheets.surest_errors(ROWS, threshold=0.4, num=2).tolist() == [4, 2]
+    assert sheets.most_confident_errors(ROWS, threshold=0.4, num=10).tolist() == [4, 2, 5, 1]
+    assert sheets.most_confident_errors(ROWS, threshold=0.4, num=2).tolist() == [4, 2]
 
 
 def test_an_image_at_the_threshold_is_called_malignant():
-    assert 7 not in sheets.surest_errors(ROWS, threshold=0.4, num=10)
-    assert 7 in sheets.surest_errors(ROWS, threshold=0.41, num=10)
+    assert 7 not in sheets.most_confident_errors(ROWS, threshold=0.4, num=10)
+    assert 7 in sheets.most_confident_errors(ROWS, threshold=0.41, num=10)
 
 
 @pytest.mark.parametrize("threshold", [0.0, 1.0])
 def test_thresholds_at_the_ends_are_no_error(threshold):
-    sheets.surest_errors(ROWS, threshold=threshold, num=10)
+    sheets.most_confident_errors(ROWS, threshold=threshold, num=10)
 
 
 def test_the_error_sheet_shows_each_image_under_its_id_truth_and_probability():

@@ -42,7 +42,7 @@ def test_what_is_no_picture_is_refused_by_name(tmp_path):
 
 
 def test_a_picture_far_too_large_for_a_figure_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(pictures, "PIXELS_OF_A_FIGURE", 100 * 100)
+    monkeypatch.setattr(pictures, "MAX_PIXELS", 100 * 100)
     embed(draw_picture(tmp_path / "a.png", size=(100, 100)))
     with pytest.raises(DataError, match="101 x 100 pixels: too many for a figure"):
         embed(draw_picture(tmp_path / "b.png", size=(101, 100)))

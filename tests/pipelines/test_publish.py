@@ -19,8 +19,13 @@ from tests.pipelines.workspace import inside
 
 FOLDER = Path("reports/published")
 GRAPH = """stages:
+  code:
+    cmd: cp digests.json code.json
+    always_changed: true
+    outs: [code.json]
   judge:
     cmd: cp source.json reports/duplicates.json
+    params: [{code.json: [judge]}]
     deps: [source.json]
     outs: [reports/duplicates.json]
 """
@@ -29,8 +34,8 @@ FILES = {
     "dvc.yaml": GRAPH,
     "params.yaml": (ROOT / "params.yaml").read_text(),
     "requirements.lock": "numpy==2\n",
-    "code.json": "{}",
-    ".gitignore": "/reports/*\n!/reports/published/\n/data/\n/mlflow.db*\n/mlruns/\n",
+    "digests.json": '{"judge": "a"}',
+    ".gitignore": "/code.json\n/reports/*\n!/reports/published/\n/data/\n/mlflow.db*\n/mlruns/\n",
     "README.md": "# Toy\n\n<!-- published: results -->\n<!-- /published -->\n",
     "reports/published/README.md": "<!-- published: note -->\n<!-- /published -->\n",
     "reports/published/old.json": "{}",
@@ -110,15 +115,11 @@ def test_results_of_a_commit_are_published_with_what_is_needed_to_check_them(rep
     assert "documents that changed: README.md, README.md" in capsys.readouterr().out
 
 
-def test_a_page_that_is_drawn_again_is_the_same(repository):
+def test_a_page_that_is_drawn_again_is_the_same_and_results_can_be_published_again(repository):
     assert run() == 0
     page = (FOLDER / published.PAGE).read_bytes()
     assert run("--redraw") == 0
     assert (FOLDER / published.PAGE).read_bytes() == page
-
-
-def test_published_results_that_are_not_yet_committed_can_be_published_again(repository):
-    assert run() == 0
     command("git", "checkout", "README.md")
     assert run() == 0
 
@@ -132,8 +133,13 @@ def test_a_file_that_is_not_committed_is_refused(repository, capsys, name):
     assert (FOLDER / "old.json").exists()
 
 
-def test_results_of_a_stage_whose_input_changed_are_refused_until_it_ran_again(repository, capsys):
-    Path("source.json").write_text('{"changed": true}')
+@pytest.mark.parametrize(
+    ("name", "text"), [("source.json", '{"changed": 1}'), ("digests.json", '{"judge": "b"}')]
+)
+def test_results_of_a_stage_whose_input_or_code_changed_are_refused_until_it_ran_again(
+    repository, capsys, name, text
+):
+    Path(name).write_text(text)
     commit()
     assert run() == 1
     assert "stale stages of dvc.yaml: judge. Run `dvc repro dvc.yaml`" in capsys.readouterr().err

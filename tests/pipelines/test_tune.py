@@ -9,7 +9,6 @@ from pathlib import Path
 import optuna
 import pandas as pd
 import pytest
-from PIL import Image
 
 from melanoma import config, tracking
 from melanoma.data import packed
@@ -19,7 +18,6 @@ from tests.imports import ROOT
 from tests.pipelines.workspace import change_params, command, run_stage, space
 
 JOURNAL = "data/studies/studies.journal"
-PLOTS = {"history", "importance", "parallel_coordinates", "slice"}
 
 
 def tuning() -> dict:
@@ -99,12 +97,10 @@ def test_the_parent_names_problem_data_objective_study_and_best(at_workspace):
     assert run.params["baseline.filters"] == "4"
 
 
-def test_the_study_is_drawn_as_pictures_and_as_pages(at_workspace):
-    folder = Path("reports/sample/tuning")
-    assert {path.stem for path in folder.glob("*.png")} == PLOTS
-    assert all(min(Image.open(path).size) > 200 for path in folder.glob("*.png"))
-    names = {item.path for item in tracking.client().list_artifacts(tuning()["run_id"], "figures")}
-    assert names == {f"figures/{plot}.{kind}" for plot in PLOTS for kind in ("png", "html")}
+def test_the_search_is_drawn_on_a_page_that_its_run_holds_too(at_workspace):
+    assert "<h1>Search " in Path("reports/sample/search.html").read_text(encoding="utf-8")
+    names = {item.path for item in tracking.client().list_artifacts(tuning()["run_id"])}
+    assert names == {"search.html", "tuning.json"}
 
 
 def test_a_new_tracking_store_gets_a_run_for_every_trial(broken):

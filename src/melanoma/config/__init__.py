@@ -1,4 +1,4 @@
-"""Typed parameters: `params.yaml`, read and checked as a whole."""
+"""The typed parameters of `params.yaml`."""
 
 from melanoma.config.params import Params, load, read_yaml
 

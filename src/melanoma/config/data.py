@@ -15,7 +15,7 @@ class Run(Section):
 
 
 class Execution(Section):
-    """Where work runs, and over how many processes work on images is spread."""
+    """Where work runs, and the number of processes for work on images."""
 
     backend: Literal["processes", "ray"]
     num_workers: Annotated[int, Field(ge=0)]
@@ -54,14 +54,14 @@ class Fetch(Section):
 
 
 class Ingest(Section):
-    """What is known of a whole dataset where its rows are silent."""
+    """Licence and attribution of a dataset, for images whose rows name none."""
 
     licence: str | None
     attribution: str | None
 
 
 class Inspect(Section):
-    """How facts about pictures are measured."""
+    """How facts about images are measured."""
 
     working_size: Annotated[int, Field(ge=64)]
     clipping_level: Fraction
@@ -90,7 +90,7 @@ TableSeverity = Literal["critical", "warn"]
 
 
 class ImageChecks(Section):
-    """What the failure of a check of single images means."""
+    """Severity of each check of single images."""
 
     image_id_known: Severity
     image_id_unique: Severity
@@ -129,7 +129,7 @@ class ImageChecks(Section):
 
 
 class TableChecks(Section):
-    """What the failure of a check of a whole table means."""
+    """Severity of each check of a whole table."""
 
     columns_complete: TableSeverity
     types_fit: TableSeverity
@@ -139,7 +139,7 @@ class TableChecks(Section):
 
 
 class Validate(Section):
-    """Limits of the checks, and what a failure of each means."""
+    """Limits and severities of the checks."""
 
     min_image_side: Positive
     modes: Names
@@ -174,7 +174,7 @@ class Validate(Section):
 
 
 class Card(Section):
-    """The data card: how shortcuts are looked for."""
+    """The data card and its search for shortcuts."""
 
     seed: Seed
     num_folds: Annotated[int, Field(ge=2)]
@@ -182,7 +182,7 @@ class Card(Section):
 
 
 class Duplicates(Section):
-    """When two images count as copies of each other."""
+    """When two images are duplicates."""
 
     max_distance: Annotated[int, Field(ge=0, le=7)]
     min_correlation: Fraction
@@ -190,15 +190,15 @@ class Duplicates(Section):
     known_pairs: list[Annotated[list[str], Field(min_length=2, max_length=2)]]
 
     @model_validator(mode="after")
-    def _known_pairs_are_of_two_images(self) -> Self:
+    def _known_pairs_name_two_images(self) -> Self:
         alike = [one for one, other in self.known_pairs if one == other]
         if alike:
-            raise ValueError(f"known_pairs must name two images each, got twice the same: {alike[:5]}")
+            raise ValueError(f"known_pairs must name two images each, got the same image twice: {alike[:5]}")
         return self
 
 
 class Assign(Section):
-    """Group-disjoint, stratified sides for all active datasets together."""
+    """The group-disjoint, stratified split of all active datasets together."""
 
     seed: Seed
     train_fraction: OpenFraction
@@ -214,14 +214,14 @@ class Assign(Section):
 
 
 class Split(Section):
-    """Bounds of the check of a cohort's splits."""
+    """Limits for the splits of a cohort."""
 
     max_fraction_deviation: Fraction
     max_prevalence_deviation: Fraction
 
 
 class Pack(Section):
-    """The size of the images that networks see, and what part of a picture that is."""
+    """Size of the packed images, and how they are cropped."""
 
     image_size: Annotated[int, Field(ge=32)]
     crop: Literal["none", "mask", "unet"]

@@ -8,7 +8,7 @@ from melanoma.config.types import Fraction, OpenFraction, Positive, Section, See
 
 
 class Evaluate(Section):
-    """Intervals, calibration, the operating point, slices, pictures."""
+    """Intervals, calibration, operating point, slices and figures."""
 
     seed: Seed
     num_bootstrap_draws: Annotated[int, Field(ge=100)]
@@ -24,14 +24,14 @@ class Evaluate(Section):
     num_shown: Positive
 
     @model_validator(mode="after")
-    def _check(self) -> Self:
+    def _age_bands_rise(self) -> Self:
         if self.age_bands != sorted(set(self.age_bands)):
             raise ValueError(f"age_bands must rise, got {self.age_bands}")
         return self
 
 
 class Audit(Section):
-    """Whether the network looks at the lesion or at something else."""
+    """The search for shortcuts: does the network use the lesion, or something else?"""
 
     seed: Seed
     num_bootstrap_draws: Annotated[int, Field(ge=100)]
@@ -42,7 +42,7 @@ class Audit(Section):
 
 
 class Promote(Section):
-    """The gates between a trained model and the alias `staging`; null = this gate is off."""
+    """Gates between a trained model and the alias `staging`; null turns a gate off."""
 
     seed: Seed
     num_bootstrap_draws: Annotated[int, Field(ge=100)]
@@ -57,7 +57,7 @@ class Promote(Section):
 
 
 class Page(Section):
-    """Bounds of the page with all results."""
+    """Limits of the page with all results."""
 
     max_picture_width: Annotated[int, Field(ge=200, le=4000)]
     max_megabytes: Annotated[float, Field(gt=0)]

@@ -1,7 +1,7 @@
-"""Typed parameters: `params.yaml` read whole, checked whole, handed out by section.
+"""Read `params.yaml` and check it as a whole.
 
-The file is the only place of a value; there are no defaults here. It is read with the YAML 1.2 rules
-that DVC uses, so code and DVC agree on what `3e-4` is.
+The file is the only place of a value; there are no defaults here. It is read with the YAML 1.2 rules of DVC,
+so that both agree on what `3e-4` is. Nothing here changes a value, so digests of code leave this module out.
 """
 
 from collections.abc import Iterator, Mapping
@@ -33,7 +33,7 @@ from melanoma.config.training import Augment, Choices, Hyperparameters, Model, S
 from melanoma.config.types import Name, Names, Section
 from melanoma.errors import ConfigError
 
-# Settings of `model` that only one family of networks has; null or false is off.
+# Settings of `model` that only one family of networks has; null or false turns them off.
 FAMILY_OF_OPTION = {"weights": "vgg16", "freeze": "vgg16"}
 
 
@@ -47,7 +47,7 @@ class Params(Section):
     fetch: Fetch
     ingest: dict[str, Ingest]
     inspect: Inspect
-    # Under its own name it would hide a method of pydantic's.
+    # A field `validate` would hide a method of pydantic.
     checks: Annotated[Validate, Field(alias="validate")]
     card: Card
     duplicates: Duplicates
@@ -93,12 +93,12 @@ class Params(Section):
         return self
 
     @model_validator(mode="after")
-    def _the_space_is_legal_and_holds_the_baseline(self) -> Self:
+    def _the_search_space_contains_the_baseline(self) -> Self:
         self.tune.space.require_legal(self.baseline)
         return self
 
     @model_validator(mode="after")
-    def _a_family_knows_its_options(self) -> Self:
+    def _some_network_has_the_options_of_model(self) -> Self:
         studied = {network.family for _, network in self.study.networks()}
         families = [*self.tune.space.families(self.baseline), *studied]
         for option, owner in FAMILY_OF_OPTION.items():
@@ -109,14 +109,14 @@ class Params(Section):
                     f"study.cohorts use only {families[0]} it must be off, got {value!r}"
                 )
         if self.model.freeze and self.model.weights is None:
-            raise ValueError("model.freeze would keep weights drawn at random; give model.weights")
+            raise ValueError("model.freeze would keep random weights; give model.weights")
         return self
 
     @model_validator(mode="after")
-    def _a_crop_by_network_has_its_network(self) -> Self:
+    def _the_segmenter_of_a_crop_is_trained(self) -> Self:
         if self.pack.crop == "unet" and not self.segment.train:
             raise ValueError(
-                "pack.crop unet cuts by a U-Net that nobody trains; set segment.train: true, or pack.crop to "
+                "pack.crop: unet requires a trained U-Net; set segment.train: true, or pack.crop to "
                 "none or mask"
             )
         return self
@@ -135,7 +135,7 @@ class Params(Section):
         return self
 
     def _depths_of_conv_blocks(self) -> Iterator[tuple[str, int]]:
-        """The most blocks that each section names; vgg16 pads, and every image is large enough for it."""
+        """Maximum number of blocks by section; vgg16 pads its images, so it is not checked."""
         if "conv_blocks" in self.tune.space.families(self.baseline):
             yield "tune.space.depth", self._max_depth()
         for cohort, network in self.study.networks():
@@ -155,11 +155,11 @@ class Params(Section):
         return self
 
     @model_validator(mode="after")
-    def _a_cluster_shares_its_study(self) -> Self:
+    def _a_cluster_has_a_shared_database(self) -> Self:
         if self.execution.backend == "ray" and not self.tune.storage.startswith("postgresql"):
             raise ValueError(
                 "execution.backend ray needs a database in tune.storage, for instance "
-                f"postgresql://user@host/studies; the nodes share no file, got {self.tune.storage!r}"
+                f"postgresql://user@host/studies, because its nodes share no files; got {self.tune.storage!r}"
             )
         return self
 
@@ -185,18 +185,18 @@ class Params(Section):
 
 def _require_known(key: str, names: list[str], known: Mapping[str, object]) -> None:
     if len(set(names)) < len(names):
-        raise ValueError(f"{key} names something twice, got {names}")
+        raise ValueError(f"{key} must name each entry once, got {names}")
     unknown = sorted(set(names) - set(known))
     if unknown:
         raise ValueError(f"{key} names {unknown}; known are {sorted(known)}")
 
 
 def load(path: Path) -> Params:
-    """Read and check the whole of `path`.
+    """Read and check a parameter file.
 
     Raises:
-        ConfigError: Missing or unreadable file, unknown or missing key, wrong type, value out of
-            range; the message names every offending key.
+        ConfigError: The file is missing or unreadable, a key is unknown or missing, or a value has the wrong
+            type or is out of range; the message names every offending key.
     """
     try:
         return Params.model_validate(read_yaml(path))
@@ -208,7 +208,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file.
 
     Raises:
-        ConfigError: Missing, unreadable, no YAML or no mapping.
+        ConfigError: The file is missing or unreadable, or it is not YAML or not a mapping.
     """
     try:
         content = YAML(typ="safe", pure=True).load(path)
@@ -217,7 +217,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise ConfigError(f"{path} cannot be read ({error.strerror}).") from error
     except YAMLError as error:
-        raise ConfigError(f"{path} is no YAML: {error}") from error
+        raise ConfigError(f"{path} is not valid YAML: {error}") from error
     if not isinstance(content, dict):
         raise ConfigError(f"{path} must be a mapping of sections, got {type(content).__name__}.")
     return content

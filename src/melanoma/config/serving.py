@@ -8,7 +8,7 @@ from melanoma.config.types import Positive, Section
 
 
 class Serve(Section):
-    """What the served model refuses, and how much its server takes at once."""
+    """Limits of the served model, and of its server for all requests together."""
 
     max_rows: Positive
     max_request_megabytes: Positive
@@ -26,13 +26,13 @@ class Serve(Section):
     max_connections: Positive
 
     @model_validator(mode="after")
-    def _server_takes_a_request(self) -> Self:
-        """Also while smaller requests hold their part of a budget."""
+    def _server_has_room_for_two_requests(self) -> Self:
+        """So that the largest request is admitted while smaller ones are being answered."""
         for unit in ("megabytes", "megapixels"):
-            of_server, of_request = (getattr(self, f"max_{one}_{unit}") for one in ("server", "request"))
-            if of_server < 2 * of_request:
+            server, request = (getattr(self, f"max_{one}_{unit}") for one in ("server", "request"))
+            if server < 2 * request:
                 raise ValueError(
-                    f"max_server_{unit} {of_server} is less than twice max_request_{unit} {of_request}: "
+                    f"max_server_{unit} {server} is less than twice max_request_{unit} {request}: "
                     "a server could then refuse a request that it allows"
                 )
         return self

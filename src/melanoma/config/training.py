@@ -15,7 +15,7 @@ Monitor = Literal[
 
 
 class Augment(Section):
-    """Random warps and, where wanted, other colours of training images."""
+    """Random warps and optional colour changes of training images."""
 
     rotation_degrees: Annotated[float, Field(ge=0, le=360)]
     horizontal_shift_fraction: Fraction
@@ -28,14 +28,14 @@ class Augment(Section):
     hue_degrees: Annotated[float, Field(ge=0, le=180)]
 
 
-# What only one family of networks has.
+# Hyperparameters that only one family of networks has.
 FAMILY_OF_HYPERPARAMETER = dict.fromkeys(
     ("filters", "batch_norm", "residual", "global_pooling"), "conv_blocks"
 )
 
 
 class Hyperparameters(Section):
-    """All that may differ from trial to trial; null is what the family of the network does not have."""
+    """Everything that may differ between trials; null where the family does not have it."""
 
     family: Family
     learning_rate: Annotated[float, Field(gt=0, lt=1)]
@@ -52,18 +52,18 @@ class Hyperparameters(Section):
     augment_strength: Fraction
 
     def with_drawn(self, drawn: dict[str, Any]) -> "Hyperparameters":
-        """These, but for what was drawn; what the drawn family does not have is null.
+        """A copy with the drawn values; null where the drawn family does not have a hyperparameter.
 
         Raises:
-            ValidationError: A value out of its range, or the drawn family lacks one.
+            ValidationError: A value is out of range, or the drawn family needs one that is missing.
         """
         family = drawn.get("family", self.family)
         kept = {name: value if has(family, name) else None for name, value in self}
         return Hyperparameters.model_validate(kept | drawn)
 
     @model_validator(mode="after")
-    def _has_what_its_family_has(self) -> Self:
-        """Two networks are equal however the file names what neither has, so that is made null."""
+    def _fits_its_family(self) -> Self:
+        """Equal networks compare equal: what the family does not have is set to null."""
         for name, owner in FAMILY_OF_HYPERPARAMETER.items():
             value = getattr(self, name)
             if owner == self.family and value is None:
@@ -73,7 +73,7 @@ class Hyperparameters(Section):
                     f"{name} is an option of {owner}; with family {self.family} it must be off, got True"
                 )
             if owner != self.family:
-                self.__dict__[name] = None  # frozen for everybody else
+                self.__dict__[name] = None  # the section is frozen
         return self
 
 
@@ -83,7 +83,7 @@ def has(family: str, name: str) -> bool:
 
 
 class FloatRange(Section):
-    """Real numbers between two bounds, both among them."""
+    """Real numbers between two bounds, inclusive."""
 
     low: float
     high: float
@@ -103,7 +103,7 @@ class FloatRange(Section):
 
 
 class IntRange(Section):
-    """Whole numbers between two bounds, both among them."""
+    """Whole numbers between two bounds, inclusive."""
 
     low: int
     high: int
@@ -120,7 +120,7 @@ class IntRange(Section):
 
 
 class Choices(Section):
-    """A few values."""
+    """A list of values."""
 
     choices: Annotated[list[bool | int | float | str], Field(min_length=1)]
 
@@ -130,7 +130,7 @@ class Choices(Section):
 
 
 def _kind(row: object) -> str:
-    """Which of the two a row is meant to be, so that an error speaks of that one only."""
+    """Whether a row is a range or a list of choices, so that an error names that kind only."""
     has_choices = isinstance(row, Choices) or (isinstance(row, dict) and "choices" in row)
     return "choices" if has_choices else "range"
 
@@ -144,7 +144,7 @@ IntRow = Annotated[
 
 
 class Space(Section):
-    """What a study searches; a row that is null keeps the baseline's value."""
+    """The search space; a row that is null keeps the baseline's value."""
 
     family: Choices | None  # first: what else is drawn depends on it
     learning_rate: FloatRow | None
@@ -161,7 +161,7 @@ class Space(Section):
     augment_strength: FloatRow | None
 
     def rows(self, family: str | None = None) -> dict[str, FloatRange | IntRange | Choices]:
-        """The hyperparameters that are searched, in a fixed order; those of one family, if it is given."""
+        """The searched hyperparameters in a fixed order, optionally of one family only."""
         named = {name: getattr(self, name) for name in type(self).model_fields}
         return {
             name: row
@@ -196,7 +196,7 @@ class Space(Section):
                 )
 
     def _require_legal_values(self, family: str, baseline: Hyperparameters) -> None:
-        """Both ends and every choice of each row that trials of this family draw."""
+        """Check both ends, or all choices, of each row that trials of this family draw."""
         ends = {
             name: row.choices if isinstance(row, Choices) else [row.low, row.high]
             for name, row in self.rows(family).items()
@@ -222,7 +222,7 @@ def _require_legal(name: str, drawn: dict[str, Any], baseline: Hyperparameters) 
 
 
 class Model(Section):
-    """What all networks of a study share."""
+    """Settings that all networks share."""
 
     target: Target
     filter_multiples: Annotated[list[Positive], Field(min_length=5, max_length=5)]
@@ -232,7 +232,7 @@ class Model(Section):
 
 
 class Segment(Section):
-    """Where the lesion is: boxes from masks and, where it is trained, from a small U-Net."""
+    """Boxes around lesions, from masks and optionally from a small U-Net."""
 
     train: bool
     seed: Seed
@@ -247,7 +247,7 @@ class Segment(Section):
     num_bootstrap_draws: Annotated[int, Field(ge=100)]
 
     @model_validator(mode="after")
-    def _the_picture_can_be_halved(self) -> Self:
+    def _image_size_can_be_halved(self) -> Self:
         if self.image_size % 2**self.depth:
             raise ValueError(
                 f"image_size must be a multiple of {2**self.depth} to be halved {self.depth} times, got "
@@ -257,7 +257,7 @@ class Segment(Section):
 
 
 class Train(Section):
-    """Fitting of the baseline and of the tuned network; trials are fitted alike."""
+    """Training of the baseline, the tuned network and the trials."""
 
     seed: Seed
     num_seeds: Positive
@@ -278,7 +278,7 @@ class Train(Section):
 
 
 class Tune(Section):
-    """The study around the baseline."""
+    """The hyperparameter search around the baseline."""
 
     seed: Seed
     num_trials: Positive

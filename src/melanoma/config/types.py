@@ -1,4 +1,4 @@
-"""Types that sections of `params.yaml` share."""
+"""Types that several sections of `params.yaml` use."""
 
 from typing import Annotated
 

@@ -1,11 +1,11 @@
-"""Pictures with a part taken away or something added that is not the lesion, at the size networks see.
+"""Removes the lesion from a picture, or adds artefacts such as hair, to test what a network looks at.
 
-They ask a network what it looks at. What is drawn depends on the image's id alone, so that it is the same for
-every model. Hair, rulers and corners are drawn by the functions that draw them in the synthetic dataset; a
-network trained there has met them, so there they turn less.
+Pictures have the size that networks see. What is drawn depends on the image id alone, so that it is the same
+for every model. The synthetic dataset draws hair, rulers and corners with the same functions, so a network
+trained on it reacts less to them.
 
-Gives up: anatomy. Sizes are shares of the side and a hair is one pixel wide, about a tenth of a millimetre
-of skin at 150 px. The picture was squashed to a square; what is drawn round would be upright an ellipse.
+Sizes are fractions of the picture's side. A hair is one pixel wide, about a tenth of a millimetre of skin at
+150 px.
 """
 
 import hashlib
@@ -15,44 +15,44 @@ from functools import partial
 import cv2
 import numpy as np
 
-# Of the side, added around a mask: people draw the border inside the last of the pigment.
+# Margin around a mask, as a fraction of the side: people draw borders inside the outermost pigment.
 LESION_MARGIN_FRACTION = 0.02
 PEN_COLOURS = np.array(((0.30, 0.16, 0.52), (0.13, 0.22, 0.58), (0.10, 0.38, 0.34)))  # violet, blue, green
 
 
 def generator_of(image_id: str) -> np.random.Generator:
-    """The same draws for the same image, whatever comes before it."""
+    """A generator that depends on the image id alone."""
     return np.random.default_rng(int(hashlib.sha256(image_id.encode()).hexdigest()[:16], 16))
 
 
 def blacked(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """The lesion in black. That is a dark blob of the lesion's size and outline: not nothing to look at.
+    """Paint the lesion black. Its size and outline stay visible.
 
     Args:
         image: Shape `(size, size, 3)`, uint8; not changed.
-        mask: Shape `(size, size)`, bool: the lesion; `LESION_MARGIN_FRACTION` around it goes too.
+        mask: Lesion, shape `(size, size)`, bool; a margin of `LESION_MARGIN_FRACTION` is painted too.
     """
     return np.where(_widened(mask)[..., None], np.uint8(0), image)
 
 
 def filled(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """The lesion in the mean colour of the skin around it: no dark blob, but a flat one of its size.
+    """Paint the lesion in the mean colour of the skin around it.
 
     Args:
         image: Shape `(size, size, 3)`, uint8; not changed.
-        mask: As for `blacked`; where it is all, the mean of all is taken.
+        mask: As for `blacked`; if it covers everything, the mean of the whole picture is used.
     """
     return _flattened(image, _widened(mask))
 
 
 def border_only(image: np.ndarray, *, border_fraction: float) -> np.ndarray:
-    """A frame of the picture; its middle takes the mean colour of the frame, the same square in every image.
+    """Keep a frame of the picture and paint the middle in the mean colour of the frame.
 
-    A lesion that reaches the frame is still seen there.
+    A lesion that reaches the frame stays visible there.
 
     Args:
         image: Shape `(size, size, 3)`, uint8; not changed.
-        border_fraction: Width of the frame, of the side; at least a pixel of each side stays.
+        border_fraction: Width of the frame as a fraction of the side; at least one pixel.
     """
     size = len(image)
     width = max(1, round(border_fraction * size))
@@ -62,26 +62,26 @@ def border_only(image: np.ndarray, *, border_fraction: float) -> np.ndarray:
 
 
 def lay_over(image: np.ndarray, artefact: str, image_id: str) -> np.ndarray:
-    """The picture under one of `ARTEFACTS`, the image's own by its id.
+    """Draw one of `ARTEFACTS` on the picture.
 
     Args:
         image: Shape `(size, size, 3)`, uint8; not changed.
-        artefact: Its name.
-        image_id: Decides alone what is drawn.
+        artefact: Name of the artefact.
+        image_id: Image id, which determines what is drawn.
     """
     picture = ARTEFACTS[artefact](generator_of(f"{artefact} {image_id}"), image.astype(np.float32) / 255)
     return np.round(np.clip(picture, 0, 1) * 255).astype(np.uint8)
 
 
 def _widened(mask: np.ndarray) -> np.ndarray:
-    """The mask with a margin on all sides."""
+    """The mask with a margin."""
     margin = round(LESION_MARGIN_FRACTION * len(mask))
     square = np.ones((2 * margin + 1, 2 * margin + 1), dtype=np.uint8)
     return cv2.dilate(mask.astype(np.uint8), square).astype(bool)
 
 
 def _flattened(image: np.ndarray, covered: np.ndarray) -> np.ndarray:
-    """What is covered in the mean colour of what is not."""
+    """Paint the covered part in the mean colour of the rest."""
     seen = image.reshape(-1, 3) if covered.all() else image[~covered]
     return np.where(covered[..., None], seen.mean(0).round().astype(np.uint8), image)
 
@@ -90,7 +90,7 @@ def _flattened(image: np.ndarray, covered: np.ndarray) -> np.ndarray:
 
 
 def add_hair(rng: np.random.Generator, picture: np.ndarray, *, fewest: int = 3) -> np.ndarray:
-    """Thin curved hairs, dark or fair, roughly along one direction; `fewest` or up to 22 more."""
+    """Draw `fewest` to `fewest + 22` thin curved hairs, dark or fair, roughly along one direction."""
     size = len(picture)
     strands = np.zeros((size, size), dtype=np.float32)
     along = rng.uniform(0, np.pi)
@@ -110,7 +110,7 @@ def add_hair(rng: np.random.Generator, picture: np.ndarray, *, fewest: int = 3) 
 
 
 def add_ruler(rng: np.random.Generator, picture: np.ndarray) -> np.ndarray:
-    """Millimetre scale near an edge, at any turn."""
+    """Draw a millimetre scale near an edge, in any direction."""
     size = len(picture)
     ink = np.zeros((size, size), dtype=np.float32)
     angle = rng.uniform(0, 2 * np.pi)
@@ -137,13 +137,13 @@ def _draw_line(canvas: np.ndarray, start: np.ndarray, end: np.ndarray, thickness
 def darken_corners(
     rng: np.random.Generator, picture: np.ndarray, *, widest: float = 1.22, faintest: float = 0.5
 ) -> np.ndarray:
-    """Shadow of a round lens, from a faint fall-off to black corners.
+    """Draw the shadow of a round lens, from a faint fall-off to black corners.
 
     Args:
-        rng: Source of its place, size, softness and darkness.
-        picture: Not changed.
-        widest: Radius that the view has at most, of half the side; at least it has 0.24 less.
-        faintest: Share of the light that is lost at least where the shadow is full.
+        rng: Decides position, size, softness and darkness.
+        picture: Shape `(size, size, 3)`, float in [0, 1]; not changed.
+        widest: Maximum radius of the view as a fraction of half the side; the minimum is 0.24 less.
+        faintest: Minimum fraction of light that is lost in full shadow.
     """
     axis = np.linspace(-1, 1, len(picture))
     centre = rng.normal(0, 0.05, size=2)
@@ -154,7 +154,7 @@ def darken_corners(
 
 
 def add_ink(rng: np.random.Generator, picture: np.ndarray) -> np.ndarray:
-    """Strokes of a surgical pen around the middle; the skin shows through them."""
+    """Draw translucent strokes of a surgical pen around the middle."""
     size = len(picture)
     strokes = np.zeros((size, size), dtype=np.float32)
     for angle in rng.uniform(0, 2 * np.pi) + np.sort(rng.uniform(0, 2 * np.pi, int(rng.integers(2, 5)))):
@@ -169,7 +169,7 @@ def add_ink(rng: np.random.Generator, picture: np.ndarray) -> np.ndarray:
     return picture * (1 - strokes + ink * strokes)
 
 
-# Stronger than in the synthetic dataset: what is asked about must be seen in every image.
+# Stronger than in the synthetic dataset, so that they are visible in every image.
 ARTEFACTS: dict[str, Callable[[np.random.Generator, np.ndarray], np.ndarray]] = {
     "hair": partial(add_hair, fewest=12),
     "ruler": add_ruler,

@@ -1,18 +1,17 @@
-"""Refuse files whose pixels are not all there, and files that cost far more than their pixels.
+"""Refuses files with missing pixels, and files that cost far more than their pixels.
 
-libjpeg fills missing pixels with grey and only warns; Pillow drops these warnings, so a JPEG that was cut and
-closed with an end marker decodes without an error. Pillow does not compare the checksums of a PNG's pixels
-either. This module travels with the served model, and training reads its images through it too.
+libjpeg fills missing pixels with grey and only warns, and Pillow drops these warnings: a JPEG that was cut
+and closed with an end marker decodes without an error. Pillow does not check the checksums of PNG pixels
+either. This module is served with the model, and training reads its images through it too.
 
-A JPEG of one scan is decoded without its end marker, with a few fill bytes in its place, because the decoder
-reads up to 8 bytes ahead. It then ends exactly where the pixels end: with data missing it asks for more, and
-with data left over it never reads the last bytes. Where a JPEG has several scans or restart markers, each
-part is tried in a similar way before the pixels are decoded, and the scans must hold every coefficient to its
-last bit.
+A JPEG of one scan is decoded with a few fill bytes instead of its end marker, because the decoder reads up to
+8 bytes ahead. With data missing the decoder asks for more; with data left over it never reads the last bytes.
+If a JPEG has several scans or restart markers, each part is tested in a similar way before the pixels are
+decoded, and the scans must hold every coefficient to its last bit.
 
-What cannot be seen: up to about 10 missing bytes at the very end of a part (part of a block of 8 x 8 pixels),
-changed bytes after which the decoder still finds the end in its place, and in a JPEG of several scans data
-that are left over. A JPEG has no checksums.
+Not detected: up to about 10 missing bytes at the end of a part (part of a block of 8 x 8 pixels), changed
+bytes after which the decoder still ends in the right place, and left-over data in a JPEG of several scans. A
+JPEG has no checksums.
 """
 
 import io
@@ -28,16 +27,16 @@ from PIL import Image, JpegImagePlugin
 from melanoma.data.signatures import JPEG_FRAMES, JPEG_MARKER, JPEG_SCAN, MAX_SEGMENTS, PNG_START
 from melanoma.errors import ImageError
 
-MAX_SCANS = 32  # of a JPEG; encoders write 1 or about 10, and each takes time for all pixels
-SEQUENTIAL = (0xC0, 0xC1)  # frames whose scans hold whole coefficients
+MAX_SCANS = 32  # per JPEG; encoders write 1 or about 10, and each costs time for all pixels
+SEQUENTIAL = (0xC0, 0xC1)  # frames whose scans hold complete coefficients
 PROGRESSIVE = 0xC2
 END, TEMPORARY, START = 0xD9, 0x01, 0xD8
-NUM_AHEAD = 8  # bytes that libjpeg reads beyond those that it needs
-# Of 34 patterns tried on real images this one hides the fewest missing bytes: it seldom ends a block.
+NUM_AHEAD = 8  # bytes that libjpeg reads ahead
+# Of 34 patterns tried on real images this one hides the fewest missing bytes, because it seldom ends a block.
 FILL = b"\x55" * NUM_AHEAD
-ONES = b"\xff\x00"  # one byte of ones, which is no code: a block takes more than two of them
+ONES = b"\xff\x00"  # one byte of ones, which is no code; a block needs more than two of them
 RESTART = re.compile(rb"\xff[\xd0-\xd7]")
-NUM_LAST = 8  # bytes of a scan that must be needed; some cameras add a few that are not
+NUM_LAST = 8  # bytes at the end of a scan that must be read; some cameras add a few extra ones
 BMP_COMPRESSIONS = {1: "RLE8", 2: "RLE4", 4: "JPEG", 5: "PNG"}
 
 
@@ -46,11 +45,11 @@ class Scan:
     """A pass over the pixels of a JPEG.
 
     Attributes:
-        components: Colour components that it holds, by their numbers.
+        components: Numbers of its colour components.
         first: First coefficient, 0..63.
-        last: Last coefficient.
-        low_bit: Lowest bit of the coefficients that is known after it; 0 when they are complete.
-        parts: Positions behind the data before each restart marker, and behind all data.
+        last: Last coefficient, 0..63.
+        low_bit: Lowest bit of the coefficients that is known after it; 0 if they are complete.
+        parts: End positions of the data before each restart marker, and of all data.
     """
 
     components: bytes
@@ -62,7 +61,7 @@ class Scan:
 
 @dataclass(frozen=True)
 class Layout:
-    """The order of a JPEG: the kind of its frame, the numbers of its components, and its scans."""
+    """The structure of a JPEG: kind of frame, numbers of components, and scans."""
 
     frame: int
     components: bytes
@@ -70,7 +69,7 @@ class Layout:
 
     @property
     def is_one_scan(self) -> bool:
-        """Whether the first scan holds all pixels; the decoder then reads no other."""
+        """Whether the first scan holds all pixels, so that the decoder reads no other."""
         return self.frame in SEQUENTIAL and len(self.scans[0].components) == len(self.components)
 
 
@@ -78,11 +77,11 @@ def load_jpeg(image: Image.Image) -> None:
     """Decode the pixels of an opened JPEG, which may be drafted.
 
     Args:
-        image: Opened by Pillow from a buffer in memory, of format JPEG or MPO.
+        image: Image of format JPEG or MPO that Pillow opened from a buffer in memory.
 
     Raises:
         ImageError: Pixels are missing, data are left over, or there are too many scans.
-        Exception: Of any type, from Pillow, for other damage.
+        Exception: Pillow raises errors of any type for other damage.
     """
     encoded = image.fp.getvalue()  # type: ignore[attr-defined]
     layout = read_layout(encoded)
@@ -100,7 +99,7 @@ def load_jpeg(image: Image.Image) -> None:
 
 
 class _OneScan(io.BytesIO):
-    """A JPEG without its end marker, which hands out its last bytes in a read of their own."""
+    """A JPEG without its end marker, whose last bytes come in a separate read."""
 
     def __init__(self, encoded: bytes, end: int) -> None:
         super().__init__(b"".join((memoryview(encoded)[:end], FILL)))
@@ -112,7 +111,7 @@ class _OneScan(io.BytesIO):
         return self.tell() > self._last
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """Never across the beginning of the last bytes."""
+        """Read at most up to the beginning of the last bytes."""
         left = self._last - self.tell()
         is_short = size is not None and 0 <= size <= left
         return super().read(size if left <= 0 or is_short else left)
@@ -122,7 +121,7 @@ class _OneScan(io.BytesIO):
 
 
 def read_layout(encoded: bytes) -> Layout:
-    """Walk the segments of a JPEG up to its end marker, without decoding anything.
+    """Walk the segments of a JPEG up to its end marker without decoding.
 
     Raises:
         ImageError: There is no end marker, no pixels, more than `MAX_SCANS` scans or `MAX_SEGMENTS` other
@@ -186,7 +185,7 @@ def _checked(frames: list[tuple[int, bytes]], scans: list[Scan]) -> Layout:
 
 
 def _is_complete(layout: Layout) -> bool:
-    """Whether the scans hold each coefficient of each component to its last bit."""
+    """Whether the scans hold every coefficient of every component to its last bit."""
     low_bits = {component: np.full(64, 15) for component in layout.components}
     for scan in layout.scans:
         for component in scan.components:
@@ -200,10 +199,10 @@ def _is_complete(layout: Layout) -> bool:
 
 
 def _require_parts(encoded: bytes, ends: Sequence[int]) -> None:
-    """Refuse a part whose data end before its pixels do.
+    """Refuse a part whose data end before its pixels.
 
-    Behind a complete part the decoder looks for a marker and takes whatever comes before it; within one it
-    takes what a block needs. So the decoder is asked, after each part, whether it takes all that it is given.
+    After a complete part the decoder looks for a marker and consumes everything before it; within a part it
+    consumes what a block needs. So it is tested after each part whether it consumes all that it is given.
     """
     if not ends:
         return
@@ -226,7 +225,7 @@ def _require_parts(encoded: bytes, ends: Sequence[int]) -> None:
 
 
 def _feed(decoder: Any, data: bytes) -> bytes:
-    """What the decoder did not take."""
+    """Return the bytes that the decoder did not consume."""
     num_taken, _ = decoder.decode(data)
     if num_taken < 0:
         raise ImageError("its parts are damaged")
@@ -237,11 +236,7 @@ def _feed(decoder: Any, data: bytes) -> bytes:
 
 
 def require_checksums(encoded: bytes) -> None:
-    """Refuse a PNG with a part whose checksum is wrong.
-
-    Raises:
-        ImageError: It names the chunk.
-    """
+    """Raise an `ImageError` that names the chunk of a PNG whose checksum is wrong."""
     position = len(PNG_START)
     view = memoryview(encoded)
     while position + 12 <= len(encoded):  # length, name, content, checksum
@@ -256,11 +251,7 @@ def require_checksums(encoded: bytes) -> None:
 
 
 def require_uncompressed(encoded: bytes) -> None:
-    """Refuse a BMP whose pixels are compressed: a few bytes of it may stand for any number of pixels.
-
-    Raises:
-        ImageError: It names the compression.
-    """
+    """Raise an `ImageError` for a BMP with compressed pixels, which may be any number of them."""
     compression = int.from_bytes(encoded[30:34], "little") if encoded[14:18] != b"\x0c\0\0\0" else 0
     if compression in BMP_COMPRESSIONS:
         kind = BMP_COMPRESSIONS[compression]

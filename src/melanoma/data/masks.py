@@ -1,4 +1,4 @@
-"""Lesion masks: facts about a mask, and the mask as pixels."""
+"""Inspects and loads lesion masks."""
 
 from pathlib import Path
 
@@ -10,13 +10,13 @@ from melanoma.errors import ImageError
 
 
 def inspect_mask(path: Path, picture_size: tuple[object, object]) -> dict[str, object]:
-    """Facts of a mask, by the names of `facts.FACT_DTYPES`; absent where they cannot be known.
+    """Facts of a mask, by names of `facts.FACT_DTYPES`; facts that cannot be measured are absent.
 
-    A pixel brighter than half of the brightest is lesion: masks come as 0 and 1, 0 and 255, or JPEG.
+    Pixels brighter than half of the maximum are lesion, because masks come as 0 and 1, 0 and 255, or JPEG.
 
     Args:
-        path: Mask file; a missing or broken file becomes a `mask_problem`.
-        picture_size: Width and height of the upright picture; None where they are unknown.
+        path: Path of the mask; a missing or broken file gives a `mask_problem`.
+        picture_size: Width and height of the upright picture; None if unknown.
     """
     try:
         mask = images.upright_grey(images.open_image(images.read_bytes(path)))
@@ -35,19 +35,19 @@ def inspect_mask(path: Path, picture_size: tuple[object, object]) -> dict[str, o
 def load_lesion(
     path: Path, size: int, *, box: crops.Box | None = None, margin_fraction: float = 0.0
 ) -> np.ndarray:
-    """Where the lesion is, squashed as the picture is, without values in between.
+    """Load the lesion mask, resized like its picture.
 
     Args:
-        path: Mask file, as large as its picture.
-        size: Side in pixels.
-        box: Box by which `images.load_crop` cropped the picture; None for a whole picture.
-        margin_fraction: Margin as in `images.load_crop`.
+        path: Path of the mask, which has the size of its picture.
+        size: Height and width of the result in pixels.
+        box: Box of the lesion if the picture was cropped by `images.load_crop`; None if it was not.
+        margin_fraction: Margin of that crop.
 
     Returns:
         Shape `(size, size)`, bool.
 
     Raises:
-        ImageError: Missing or broken.
+        ImageError: The mask is missing or broken.
     """
     mask = images.upright_grey(images.open_image(images.read_bytes(path)))
     edges = None

@@ -1,11 +1,10 @@
-"""Whether a picture could be dermoscopy at all: bounds on simple facts, for the served model.
+"""Refuses pictures that cannot be dermoscopy, by bounds on simple facts; used by the served model.
 
-Needs numpy and Pillow only: this module travels with the served model. The facts are measured on a
-thumbnail. Each bound lies beyond the most extreme of the 2,492 real images at hand (ISIC, PH2 and ISIC
-originals), so that none of them is refused; they were chosen on these images, so that is a
-lower bound of the refusals elsewhere. What is caught: plain areas, pages of text, windows of
-programs, grey photographs and scans, blue sky, green plants, noise. What is not: any warm-coloured
-photograph, a face, a hand, a table of wood. This is no proof that a picture shows a lesion.
+This module is served with the model and needs numpy and Pillow only. Facts are measured on a thumbnail. Each
+bound is beyond the most extreme of 2,492 real images (ISIC and PH2), so none of them is refused; elsewhere
+more may be, because the bounds were chosen on these images. Refused are plain areas, pages of text,
+screenshots, grey photographs and scans, blue sky, green plants and noise. Warm-coloured photographs are not
+refused: a face, a hand, a wooden table. Passing does not prove that a picture shows a lesion.
 """
 
 from dataclasses import asdict, dataclass
@@ -15,10 +14,10 @@ import numpy as np
 from melanoma.data.images import resize_square
 from melanoma.errors import ImageError
 
-SIDE = 64  # of the thumbnail, pixels
+SIDE = 64  # pixels of the thumbnail
 GREY = (0.299, 0.587, 0.114)
 
-# Bounds; after each the most extreme of the real images.
+# Bounds, each with the most extreme value of the real images.
 MIN_CONTRAST = 0.01  # 0.019
 MIN_SATURATION = 0.015  # 0.028
 MIN_RED_OVER_BLUE = -0.34  # -0.297
@@ -29,15 +28,15 @@ MAX_ONE_COLOUR_FRACTION = 0.5  # 0.36
 
 @dataclass(frozen=True)
 class Look:
-    """Facts of a picture's thumbnail; colours are 0..1.
+    """Facts of the thumbnail of a picture; colours are in 0..1.
 
     Attributes:
         contrast: Standard deviation of grey.
-        saturation: Mean of (largest - smallest channel) / largest channel; 0 where a pixel is black.
+        saturation: Mean of (largest - smallest channel) / largest channel; 0 for black pixels.
         red_over_blue: Mean of red - blue.
         red_over_green: Mean of red - green.
-        smoothness: Correlation of the grey of neighbours; 0 where there is no contrast.
-        one_colour_fraction: Share of the pixels that have the most frequent colour, exactly.
+        smoothness: Correlation of grey between neighbouring pixels; 0 without contrast.
+        one_colour_fraction: Fraction of pixels with exactly the most frequent colour.
     """
 
     contrast: float
@@ -49,7 +48,7 @@ class Look:
 
 
 def look(pixels: np.ndarray) -> Look:
-    """Facts of a picture `(height, width, 3)`, uint8."""
+    """Measure the facts of a picture, shape `(height, width, 3)`, uint8."""
     thumbnail = resize_square(pixels, SIDE)
     red, green, blue = np.ascontiguousarray(thumbnail.transpose(2, 0, 1)) / 255
     grey = GREY[0] * red + GREY[1] * green + GREY[2] * blue
@@ -73,7 +72,7 @@ def require_plausible(pixels: np.ndarray) -> None:
         pixels: Shape `(height, width, 3)`, uint8.
 
     Raises:
-        ImageError: The fact that lies out of bounds, in words.
+        ImageError: A fact is out of bounds; the message names it.
     """
     reason = _first_reason(look(pixels))
     if reason is not None:
@@ -81,7 +80,7 @@ def require_plausible(pixels: np.ndarray) -> None:
 
 
 def _first_reason(seen: Look) -> str | None:
-    """What lies out of bounds, with its value."""
+    """The first fact that is out of bounds, in words with its value."""
     too_low = {
         "contrast": (MIN_CONTRAST, "it is almost of one brightness"),
         "saturation": (MIN_SATURATION, "it has no colours"),

@@ -1,19 +1,19 @@
-"""What the first bytes of a file say: its format and how many pixels it stores.
+"""Reads the format and the number of pixels from the first bytes of a file.
 
-Needs nothing but Python: this module travels with the served model, and reads a header in microseconds, so
-that the pixels of a request can be counted before anything is decoded.
+This module is served with the model and needs only Python. It reads a header in microseconds, so that the
+server counts the pixels of a request before it decodes anything.
 """
 
 import re
 from typing import Literal
 
 JPEG_START, PNG_START = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
-# A marker that ends a JPEG's coded pixels, where 0xff else stands before a zero, before a restart marker
-# (d0 to d7), or as a fill byte.
+# A marker that ends the coded pixels of a JPEG. Within them 0xff is followed by zero, by a restart marker (d0
+# to d7), or by another fill byte.
 JPEG_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # markers that hold the picture's size
 JPEG_SCAN = 0xDA
-MAX_SEGMENTS = 4096  # of a JPEG before its pixels; a 24-megapixel picture of a camera has about 30
+MAX_SEGMENTS = 4096  # before the pixels of a JPEG; a 24-megapixel picture of a camera has about 30
 
 OTHER_FORMATS = (
     (re.compile(rb"....ftyp(heic|heix|hevc|hevx|heim|heis|mif1|msf1)", re.DOTALL), "HEIC"),
@@ -30,7 +30,7 @@ OTHER_FORMATS = (
     (re.compile(rb"PK\x03\x04"), "ZIP"),
     (re.compile(rb"data:|/9j/|iVBORw0KGgo|Qk[0-3]|UklGR"), "base64 text"),
 )
-CURES = {
+REMEDIES = {
     "base64 text": "decode it once more, for instance with base64.b64decode",
     "gzip": "decompress it first",
     "ZIP": "unpack it first",
@@ -38,7 +38,7 @@ CURES = {
 
 
 def format_of(encoded: bytes) -> str | None:
-    """The format that the first bytes show, of those that are decoded; None for all else."""
+    """The format by the first bytes, if it is one that is decoded; None otherwise."""
     if encoded.startswith(JPEG_START):
         return "JPEG"
     if encoded.startswith(PNG_START):
@@ -51,15 +51,15 @@ def format_of(encoded: bytes) -> str | None:
 
 
 def advice(encoded: bytes) -> str:
-    """What bytes of another format look like and what to do, to be appended to a message; may be empty."""
+    """For bytes of another format, what they look like and what to do; the end of a message, may be empty."""
     for pattern, name in OTHER_FORMATS:
         if pattern.match(encoded):
-            return f" (they look like {name}: {CURES.get(name, 'convert it to JPEG or PNG')})"
+            return f" (they look like {name}: {REMEDIES.get(name, 'convert it to JPEG or PNG')})"
     return ""
 
 
 def stored_size(encoded: bytes) -> tuple[int, int] | None:
-    """Width and height in pixels as stored, before an orientation of EXIF; None where no header is found."""
+    """Width and height in pixels as stored, without EXIF orientation; None if no header is found."""
     match format_of(encoded):
         case "JPEG":
             return _jpeg_size(encoded)
@@ -76,12 +76,12 @@ def stored_size(encoded: bytes) -> tuple[int, int] | None:
 def _pair(
     encoded: bytes, start: int, size: int, order: Literal["little", "big"], *, signed: bool = False
 ) -> tuple[int, int] | None:
-    """Two neighbouring integers of `size` bytes; None where the file ends before them."""
+    """Two adjacent integers of `size` bytes; None if the file ends before them."""
     if len(encoded) < start + 2 * size:
         return None
     first = int.from_bytes(encoded[start : start + size], order, signed=signed)
     second = int.from_bytes(encoded[start + size : start + 2 * size], order, signed=signed)
-    return abs(first), abs(second)  # the height of a BMP is negative where its rows start at the top
+    return abs(first), abs(second)  # the height of a BMP is negative if its rows start at the top
 
 
 def _jpeg_size(encoded: bytes) -> tuple[int, int] | None:

@@ -1,4 +1,4 @@
-"""Reading what earlier stages wrote for several datasets."""
+"""Reads tables of earlier stages: one of several datasets, predictions, and pairs of images."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,10 +30,10 @@ ROWS_AT_ONCE = 100_000
 
 
 def read_tables(folder: Path, datasets: list[str], columns: Sequence[str]) -> pd.DataFrame:
-    """`columns` of the tables `<dataset>.parquet` of `folder`, one below the other, with `dataset`.
+    """Concatenate the tables `<dataset>.parquet` in `folder`, with `columns` and `dataset`.
 
     Raises:
-        DataError: A table is missing or lacks a column, or two datasets use one image_id.
+        DataError: A table is missing or lacks a column, or two datasets use the same image_id.
     """
     tables = [
         rows.assign(dataset=name)
@@ -54,17 +54,17 @@ def read_tables(folder: Path, datasets: list[str], columns: Sequence[str]) -> pd
 def describe_images(
     index: pd.DataFrame, *, accepted: Path, facts: Path, datasets: list[str], fact_columns: Sequence[str]
 ) -> pd.DataFrame:
-    """What is known of each image: its record and facts of its file, in the order of `index`.
+    """The record and facts of each image, in the order of `index`.
 
     Args:
-        index: Column `image_id`.
+        index: Images, column `image_id`.
         accepted: Folder of the tables of accepted records.
         facts: Folder of the tables of facts.
-        datasets: Of the cohort.
-        fact_columns: Of the facts, besides `image_id`.
+        datasets: Names of the datasets of the cohort.
+        fact_columns: Columns of facts, besides `image_id`.
 
     Raises:
-        DataError: A table is missing, or an image is in none of them.
+        DataError: A table is missing, or an image is in no table.
     """
     records = read_tables(accepted, datasets, [*RECORD_COLUMNS, "sha256"])
     measured = read_tables(facts, datasets, ["image_id", *fact_columns]).drop(columns="dataset")
@@ -79,17 +79,17 @@ def describe_images(
 
 
 def read_predictions(path: Path, index: pd.DataFrame) -> pd.DataFrame:
-    """What `evaluate` wrote of every model, columns `schema.PREDICTION_COLUMNS`.
+    """Read the predictions of all models that stage `evaluate` wrote.
 
     Args:
-        path: The CSV, its rows in any order.
+        path: CSV with rows in any order.
         index: Index of the packed cohort, columns `schema.SPLIT_COLUMNS`.
 
     Returns:
-        The rows of one model after the other, each in the order of `index`.
+        Columns `schema.PREDICTION_COLUMNS`, one model after the other, each in the order of `index`.
 
     Raises:
-        DataError: A model lacks an image of the cohort, has others or one twice, or an image has another
+        DataError: A model lacks an image of the cohort, has another one or one twice, or an image has another
             target, group or split than in the cohort.
     """
     table = _read_scores(path, PREDICTION_COLUMNS)
@@ -101,13 +101,13 @@ def read_predictions(path: Path, index: pd.DataFrame) -> pd.DataFrame:
 
 
 def read_references(path: Path, index: pd.DataFrame) -> pd.DataFrame:
-    """What `audit` wrote of the references, by image; arguments and errors as for `read_predictions`."""
+    """Read the scores of the references that stage `audit` wrote; see `read_predictions`."""
     columns = (*SPLIT_COLUMNS, *REFERENCE_NAMES)
     return _of_cohort(_read_scores(path, columns), index, f"The scores of references in {path}")
 
 
 def _read_scores(path: Path, columns: Sequence[str]) -> pd.DataFrame:
-    """Ids and names as text, whatever they look like; a blank score is missing."""
+    """Read ids and names as text, and blank scores as missing."""
     numbers = ["target", "score", "probability", *REFERENCE_NAMES]
     text = {name: "string" for name in columns if name not in numbers}
     blanks = {name: [""] for name in numbers}
@@ -130,7 +130,7 @@ def _of_cohort(rows: pd.DataFrame, index: pd.DataFrame, what: str) -> pd.DataFra
 
 
 def read_pairs(path: Path) -> pd.DataFrame:
-    """Pairs of images with their reasons, columns `schema.PAIR_COLUMNS`.
+    """Read pairs of images with their reasons, columns `schema.PAIR_COLUMNS`.
 
     Raises:
         DataError: The file is missing, unreadable or lacks a column.

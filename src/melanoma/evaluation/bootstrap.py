@@ -72,6 +72,30 @@ def described(value: float, draws: np.ndarray) -> dict[str, float]:
     return {"value": float(value), "low": low, "high": high}
 
 
+def with_interval(measure: Callable[[np.ndarray], np.ndarray], weights: np.ndarray) -> dict[str, float]:
+    """A metric as `value`, `low`, `high`.
+
+    Args:
+        measure: Function from weights `(num, num_samples)` to values `(num,)`.
+        weights: Weights from `draw_weights`.
+    """
+    return described(measure(np.ones((1, weights.shape[1])))[0], in_blocks(measure, weights))
+
+
+def band(
+    measure: Callable[[np.ndarray], np.ndarray], weights: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Values of a curve with the lower and upper ends of its pointwise 95 % band.
+
+    Args:
+        measure: Function from weights `(num, num_samples)` to curves `(num, num_points)`.
+        weights: Weights from `draw_weights`.
+    """
+    draws = in_blocks(measure, weights)
+    low, high = np.array([interval(column) for column in draws.T]).T
+    return measure(np.ones((1, weights.shape[1])))[0], low, high
+
+
 def in_words(entry: Mapping[str, float | None]) -> str:
     """`0.895 (0.749 to 0.993)`; nan, or null in JSON, is `undefined`."""
     value, low, high = (number_in_words(entry[name]) for name in ("value", "low", "high"))
@@ -107,7 +131,7 @@ def metrics_with_intervals(
         )
         return np.stack([computed[name] for name in METRICS], axis=1)
 
-    values, draws = measure(_once(target))[0], in_blocks(measure, weights)
+    values, draws = measure(np.ones((1, len(target))))[0], in_blocks(measure, weights)
     return {name: described(values[at], draws[:, at]) for at, name in enumerate(METRICS)}
 
 
@@ -136,7 +160,7 @@ def difference(
         ]
         return of_each[0] - of_each[1]
 
-    return described(measure(_once(target))[0], in_blocks(measure, weights))
+    return with_interval(measure, weights)
 
 
 def restated(
@@ -165,7 +189,7 @@ def restated(
         found = confusion_metrics(counts)
         return np.stack([found["sensitivity"], found["specificity"]], axis=1)
 
-    value, draws = measure(_once(target))[0], in_blocks(measure, weights)
+    value, draws = measure(np.ones((1, len(target))))[0], in_blocks(measure, weights)
     rows = []
     for prevalence in prevalences:
         at = at_prevalence(value[:1], value[1:], prevalence)
@@ -182,7 +206,7 @@ def roc_band(target: np.ndarray, probability: np.ndarray, *, weights: np.ndarray
         Columns `false_positive_fraction`, `sensitivity` (the highest at no more false positives), `low`,
         `high`; nan where a class is absent.
     """
-    return _band(target, probability, weights, ("false_positive_fraction", "sensitivity"), _sensitivity_at)
+    return mean_roc_band(target, probability[None], weights=weights)
 
 
 def mean_roc_band(target: np.ndarray, probabilities: np.ndarray, *, weights: np.ndarray) -> pd.DataFrame:
@@ -204,16 +228,8 @@ def mean_roc_band(target: np.ndarray, probabilities: np.ndarray, *, weights: np.
             curves.append([_sensitivity_at(*row) for row in zip(positives, negatives, strict=True)])
         return np.mean(curves, axis=0)
 
-    draws = in_blocks(measure, weights)
-    ends = np.array([interval(draws[:, at]) for at in range(len(GRID))])
-    return pd.DataFrame(
-        {
-            "false_positive_fraction": GRID,
-            "sensitivity": measure(_once(target))[0],
-            "low": ends[:, 0],
-            "high": ends[:, 1],
-        }
-    )
+    value, low, high = band(measure, weights)
+    return pd.DataFrame({"false_positive_fraction": GRID, "sensitivity": value, "low": low, "high": high})
 
 
 def precision_band(target: np.ndarray, probability: np.ndarray, *, weights: np.ndarray) -> pd.DataFrame:
@@ -222,24 +238,13 @@ def precision_band(target: np.ndarray, probability: np.ndarray, *, weights: np.n
     Returns:
         Columns `recall`, `precision` (the highest at no less recall), `low`, `high`.
     """
-    return _band(target, probability, weights, ("recall", "precision"), _precision_at)
 
-
-def _band(
-    target: np.ndarray,
-    probability: np.ndarray,
-    weights: np.ndarray,
-    names: tuple[str, str],
-    curve: Callable[[np.ndarray, np.ndarray], np.ndarray],
-) -> pd.DataFrame:
     def measure(weights: np.ndarray) -> np.ndarray:
         positives, negatives = weights_by_score(target, probability, weights)
-        return np.stack([curve(*row) for row in zip(positives, negatives, strict=True)])
+        return np.stack([_precision_at(*row) for row in zip(positives, negatives, strict=True)])
 
-    draws = in_blocks(measure, weights)
-    ends = np.array([interval(draws[:, at]) for at in range(len(GRID))])
-    value = measure(_once(target))[0]
-    return pd.DataFrame({names[0]: GRID, names[1]: value, "low": ends[:, 0], "high": ends[:, 1]})
+    value, low, high = band(measure, weights)
+    return pd.DataFrame({"recall": GRID, "precision": value, "low": low, "high": high})
 
 
 def _sensitivity_at(positives: np.ndarray, negatives: np.ndarray) -> np.ndarray:
@@ -276,8 +281,7 @@ def calibration_curve(
     def share(weights: np.ndarray) -> np.ndarray:
         return divide(weights @ (is_in * target[:, None]), weights @ is_in)
 
-    draws = in_blocks(share, weights)
-    ends = np.array([interval(draws[:, at]) for at in range(num_bins)])
+    value, low, high = band(share, weights)
     num_images = is_in.sum(0)
     return pd.DataFrame(
         {
@@ -285,13 +289,8 @@ def calibration_curve(
             "bin_high": np.arange(1, num_bins + 1) / num_bins,
             "num_images": num_images,
             "mean_probability": divide(probability @ is_in, num_images),
-            "malignant_fraction": share(_once(target))[0],
-            "low": ends[:, 0],
-            "high": ends[:, 1],
+            "malignant_fraction": value,
+            "low": low,
+            "high": high,
         }
     )
-
-
-def _once(target: np.ndarray) -> np.ndarray:
-    """Weights of a single draw that takes every sample once."""
-    return np.ones((1, len(target)))

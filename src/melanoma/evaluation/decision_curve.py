@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from melanoma.evaluation.bootstrap import in_blocks, interval
+from melanoma.evaluation.bootstrap import band
 from melanoma.evaluation.metrics import divide
 
 THRESHOLDS = np.arange(1, 51) / 100  # acting only at a risk above one half is rare
@@ -65,15 +65,14 @@ def _at_prevalence(
         alarmed = _called_fraction(called, ~is_malignant, weights)
         return np.asarray(sensitivity * prevalence - alarmed * (1 - prevalence) * odds)
 
-    draws = in_blocks(net_benefit, weights)
-    ends = np.array([interval(draws[:, at]) for at in range(len(THRESHOLDS))])
+    value, low, high = band(net_benefit, weights)
     return pd.DataFrame(
         {
             "prevalence": prevalence,
             "threshold_probability": THRESHOLDS,
-            "net_benefit": net_benefit(np.ones((1, len(target))))[0],
-            "low": ends[:, 0],
-            "high": ends[:, 1],
+            "net_benefit": value,
+            "low": low,
+            "high": high,
             "treat_all": prevalence - (1 - prevalence) * odds,
         }
     )

@@ -1,11 +1,11 @@
-"""Several classes: each against the rest, their plain means (macro) and who is taken for whom.
+"""Metrics of several classes: each class against the rest, macro averages and the confusion matrix.
 
-The answer is the class with the highest probability. Values are means over networks of one kind, one a seed;
-an interval takes up both chances, as in `repeats`: a draw takes as many groups, and as many networks, as
-there are, each with replacement.
+The predicted class has the highest probability. Values are means over networks of one kind, one per seed.
+Intervals include both sources of chance: a draw takes as many groups and as many networks as there are, each
+with replacement.
 
-What rests on too few groups, of the class or of the rest, is not measured: the class is nan, and the macro
-metrics are those of the classes that remain, which they name. The mean of fewer than two classes is nan.
+A class with too few groups, of its own or of the rest, is nan; the macro averages are over the other classes,
+which they name. The mean of fewer than two classes is nan.
 """
 
 from dataclasses import dataclass
@@ -25,10 +25,10 @@ NUM = len(CLASSES)
 
 @dataclass(frozen=True)
 class Answers:
-    """What networks of one kind say of the same test images.
+    """Predictions of networks of one kind for the same test images.
 
     Attributes:
-        classes: Shape `(num_images,)`, positions in `schema.CLASSES`: the truth.
+        classes: Shape `(num_images,)`, true classes as positions in `schema.CLASSES`.
         group_ids: Shape `(num_images,)`.
         probabilities: Shape `(num_networks, num_images, 4)`, rows over the classes add to 1.
     """
@@ -40,7 +40,7 @@ class Answers:
 
 @dataclass(frozen=True)
 class Settings:
-    """How intervals are drawn, and with how few groups a class is not measured."""
+    """Draws of the intervals, and the smallest number of groups of a measured class."""
 
     num_draws: int
     seed: int
@@ -48,12 +48,12 @@ class Settings:
 
 
 def measure(answers: Answers, settings: Settings) -> dict[str, Any]:
-    """All metrics as `value`, `low`, `high` (95 % interval) and `by_seed`, its value by network.
+    """All metrics as `value`, `low`, `high` (95 % interval) and `by_seed`, the value of each network.
 
     Returns:
         `num_images`, `num_groups`; `accuracy`; `per_class` by name: `num_images`, `num_groups`,
-        `is_too_small` and `PER_CLASS`; `macro`: `classes` (those that are measured) and `MACRO`;
-        `confusion`: `counts` (mean over networks, by truth, by answer) and `shares` of each truth.
+        `is_too_small` and `PER_CLASS`; `macro`: `classes` (the measured ones) and `MACRO`;
+        `confusion`: `counts` (mean over networks, by truth and prediction) and `shares` of each truth.
     """
     counts, measured = _class_counts(answers), _is_measured(answers, settings)
     once = np.ones((1, len(answers.classes)))
@@ -89,7 +89,7 @@ def measure(answers: Answers, settings: Settings) -> dict[str, Any]:
 
 
 def flat_metrics(measured: dict[str, Any]) -> dict[str, float]:
-    """`macro_sensitivity`, `nevus_auc_roc`, …: under the names of MLflow, without intervals."""
+    """`macro_sensitivity`, `nevus_auc_roc`, …: values by name of the MLflow metric, without intervals."""
     flat = {f"macro_{name}": measured["macro"][name]["value"] for name in MACRO}
     for of_class, entry in measured["per_class"].items():
         if not entry["is_too_small"]:
@@ -107,14 +107,14 @@ def _class_counts(answers: Answers) -> list[dict[str, int]]:
 
 
 def _is_measured(answers: Answers, settings: Settings) -> np.ndarray:
-    """Shape `(4,)`, bool: whether a class and the rest have enough groups each."""
+    """Whether each class and its rest have enough groups, shape `(4,)`, bool."""
     sides = [(answers.classes == at, answers.classes != at) for at in range(NUM)]
     least = [min(len(np.unique(answers.group_ids[side])) for side in both) for both in sides]
     return np.array(least) >= settings.min_groups
 
 
 def _drawn(answers: Answers, settings: Settings, measured: np.ndarray) -> dict[str, np.ndarray]:
-    """Each metric by draw, shape `(num_draws,)`: its mean over the networks of the draw."""
+    """Each metric by draw, shape `(num_draws,)`: the mean over the networks of the draw."""
     weights = bootstrap.draw_weights(answers.group_ids, num_draws=settings.num_draws, seed=settings.seed)
     num_networks = len(answers.probabilities)
     generator = np.random.default_rng([settings.seed, 1])
@@ -131,15 +131,16 @@ def _drawn(answers: Answers, settings: Settings, measured: np.ndarray) -> dict[s
 def _by_network(answers: Answers, weights: np.ndarray, measured: np.ndarray) -> dict[str, np.ndarray]:
     """Each metric by its name, shape `(num_networks, num_draws)`."""
     found = [
-        _of_network(answers.classes, probability, weights, measured) for probability in answers.probabilities
+        _metrics_of_network(answers.classes, probability, weights, measured)
+        for probability in answers.probabilities
     ]
     return {name: np.stack([metrics[name] for metrics in found]) for name in found[0]}
 
 
-def _of_network(
+def _metrics_of_network(
     classes: np.ndarray, probability: np.ndarray, weights: np.ndarray, measured: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """Each metric by its name, shape `(num_draws,)`; nan of classes that are not measured."""
+    """Each metric by its name, shape `(num_draws,)`; nan for classes that are not measured."""
     counts = confusion_counts(classes, probability.argmax(1), weights=weights)  # (num_draws, truth, called)
     diagonal = np.diagonal(counts, axis1=1, axis2=2)
     of_truth, of_called = counts.sum(2), counts.sum(1)
@@ -170,11 +171,11 @@ def _of_network(
 
 
 def confusion_counts(classes: np.ndarray, called: np.ndarray, *, weights: np.ndarray) -> np.ndarray:
-    """How often each class is taken for each, shape `(num_draws, 4, 4)`: truth by answer.
+    """Confusion matrix of truth by prediction, shape `(num_draws, 4, 4)`.
 
     Args:
-        classes: Shape `(num_images,)`, positions in `schema.CLASSES`: the truth.
-        called: Likewise: the answer.
+        classes: Shape `(num_images,)`, true classes as positions in `schema.CLASSES`.
+        called: Shape `(num_images,)`, predicted classes.
         weights: Shape `(num_draws, num_images)`.
     """
     cells = np.eye(NUM * NUM)[classes * NUM + called]
@@ -186,7 +187,7 @@ def auc_one_against_rest(is_class: np.ndarray, probability: np.ndarray, weights:
 
     Args:
         is_class: Shape `(num_images,)`, bool.
-        probability: Shape `(num_images,)`, of this class.
+        probability: Shape `(num_images,)`, probability of this class.
         weights: Shape `(num_draws, num_images)`.
     """
     positives, negatives = weights_by_score(is_class.astype(int), probability, weights)
@@ -198,10 +199,10 @@ def auc_one_against_rest(is_class: np.ndarray, probability: np.ndarray, weights:
 def roc_bands(answers: Answers, settings: Settings) -> dict[str, pd.DataFrame]:
     """The ROC curve of each measured class against the rest, mean over networks, with its 95 % band.
 
-    The band is of groups alone, the networks stay; intervals of `measure` are of both, and wider.
+    The band draws groups only; the intervals of `measure` also draw networks and are wider.
 
     Returns:
-        By class: columns `false_positive_fraction`, `sensitivity`, `low`, `high`, as `bootstrap.roc_band`.
+        By class: columns `false_positive_fraction`, `sensitivity`, `low`, `high`, see `bootstrap.roc_band`.
     """
     weights = bootstrap.draw_weights(answers.group_ids, num_draws=settings.num_draws, seed=settings.seed)
     return {

@@ -1,4 +1,4 @@
-"""Tables and pictures of what `diagnosis.measure` found."""
+"""Tables and figures of the results of `diagnosis.measure`."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ from melanoma.schema import CLASSES, MELANOMA, NEVUS, OTHER, SEBORRHEIC_KERATOSI
 TOO_SMALL = "n too small"
 COLORS = {MELANOMA: "#b23a48", NEVUS: "#5b8fb9", SEBORRHEIC_KERATOSIS: "#c98a1b", OTHER: "#6c757d"}
 STYLES = {MELANOMA: "-", NEVUS: "--", SEBORRHEIC_KERATOSIS: "-.", OTHER: ":"}
-NAMES = {  # of columns, for people
+NAMES = {  # column titles
     "sensitivity": "sensitivity",
     "specificity": "specificity",
     "ppv": "ppv",
@@ -24,7 +24,7 @@ NAMES = {  # of columns, for people
 
 
 def class_table(measured: dict[str, Any]) -> pd.DataFrame:
-    """A row a class and one of their mean: images, groups, metrics with 95 % intervals in words."""
+    """A row per class and one for the macro average: images, groups, metrics with 95 % intervals."""
     rows = [
         {"class": name, "test images": entry["num_images"], "groups": entry["num_groups"]}
         | {
@@ -43,7 +43,7 @@ def class_table(measured: dict[str, Any]) -> pd.DataFrame:
 
 
 def confusion_table(measured: dict[str, Any]) -> pd.DataFrame:
-    """A row a truth: images by answer (mean over networks) and the share of each with its 95 % interval."""
+    """A row per true class: images by prediction (mean over networks) and shares with 95 % intervals."""
     rows = []
     for truth, counts in measured["confusion"]["counts"].items():
         shares = measured["confusion"]["shares"][truth]
@@ -57,7 +57,7 @@ def confusion_table(measured: dict[str, Any]) -> pd.DataFrame:
 
 
 def headline(measured: dict[str, Any]) -> str:
-    """One line: the macro metrics with intervals, and of which classes they are."""
+    """The macro averages with intervals, and their classes, in one line."""
     macro = measured["macro"]
     parts = [f"{NAMES[name]} {in_words(macro[name])}" for name in MACRO]
     return f"macro over {', '.join(macro['classes']) or 'no class'}: {'; '.join(parts)}"
@@ -67,10 +67,10 @@ def roc_figure(bands: dict[str, pd.DataFrame], measured: dict[str, Any], *, titl
     """The ROC curve of each class against the rest, with its band and its AUC.
 
     Args:
-        bands: From `diagnosis.roc_bands`.
-        measured: From `diagnosis.measure`.
-        title: Of the figure.
-        note: Where the images come from; stands under the plot.
+        bands: Bands from `diagnosis.roc_bands`.
+        measured: Result of `diagnosis.measure`.
+        title: Title of the figure.
+        note: Origin of the images, written below the plot.
     """
     figure = new_figure(title, note)
     axes = figure.subplots()
@@ -88,12 +88,12 @@ def roc_figure(bands: dict[str, pd.DataFrame], measured: dict[str, Any], *, titl
 
 
 def confusion_figure(measured: dict[str, Any], *, title: str, note: str) -> Figure:
-    """Images by truth (rows) and answer (columns): how many, and which share of the row; shade is the share.
+    """Confusion matrix of truth (rows) and prediction (columns): counts and shares of the row.
 
     Args:
-        measured: From `diagnosis.measure`.
-        title: Of the figure.
-        note: As for `roc_figure`.
+        measured: Result of `diagnosis.measure`.
+        title: Title of the figure.
+        note: Origin of the images, written below the plot.
     """
     counts = np.array(
         [[row[called] for called in CLASSES] for row in measured["confusion"]["counts"].values()]

@@ -1,7 +1,7 @@
-"""Whether a challenger may take the alias `staging`: declared gates, each with its figures and in words.
+"""Promotion gates: whether a challenger may take the alias `staging`, with the evidence of each gate.
 
-A gate that cannot be judged is not passed. Only the one on parts of the images does not refuse then: small
-splits have no part with enough images, and the verdict names it as not judged.
+A gate that cannot be judged is not passed. The gate on slices is the exception: small splits have no slice
+with enough images, so the verdict reports it as not judged and does not refuse.
 """
 
 import math
@@ -22,17 +22,17 @@ ROUNDING = 1e-9  # keeps 0.98 - 1 = -0.020000000000000018 from failing a drop of
 
 @dataclass(frozen=True)
 class Contest:
-    """Probabilities of challenger and champion on the same images, in neither one's training groups.
+    """Probabilities of challenger and champion on the same images, outside both models' training groups.
 
     Attributes:
         target: Shape `(num_images,)`, 0 or 1.
         group_ids: Shape `(num_images,)`.
         challenger: Calibrated probabilities, shape `(num_images,)`.
-        champion: Likewise, with its own calibration; `None` when no model holds the alias yet.
-        colour: Likewise, of the reference that sees colours only.
-        slices: Of the challenger, from `slices.measure`.
-        num_bins: Of the expected calibration error.
-        crop: What was cut out of the challenger's pictures: `none`, `mask` or `unet`.
+        champion: Probabilities of the champion with its own calibration; None if no model holds the alias.
+        colour: Probabilities of the reference that sees colours only.
+        slices: Slices of the challenger from `slices.measure`.
+        num_bins: Number of bins of the expected calibration error.
+        crop: Kind of crop of the challenger's images: `none`, `mask` or `unet`.
     """
 
     target: np.ndarray
@@ -46,22 +46,22 @@ class Contest:
 
     @property
     def is_defined(self) -> bool:
-        """Whether every probability is a number."""
+        """Whether every probability is finite."""
         scored = (self.challenger, self.colour, *(() if self.champion is None else (self.champion,)))
         return all(bool(np.isfinite(probability).all()) for probability in scored)
 
 
 @dataclass(frozen=True)
 class Gate:
-    """One rule and what came out.
+    """Outcome of one gate.
 
     Attributes:
-        name: As in params.yaml.
-        is_passed: Whether it lets the challenger through.
-        bound: What params.yaml asks for.
-        measured: What was found: a number, or `value`, `low`, `high`.
-        words: The same in a sentence.
-        is_judged: False where there was nothing to judge by: neither passed nor a reason to refuse.
+        name: Name in params.yaml.
+        is_passed: Whether the challenger passed.
+        bound: Bound in params.yaml.
+        measured: Measured value: a number, or `value`, `low`, `high`.
+        words: The outcome in a sentence.
+        is_judged: False if there was nothing to judge; the gate is then no reason to refuse.
     """
 
     name: str
@@ -72,17 +72,17 @@ class Gate:
     is_judged: bool = True
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """The outcome as a JSON object."""
         return dict(vars(self))
 
 
 def judge(contest: Contest, rules: Promote) -> dict[str, Any]:
-    """Apply every gate of `params.yaml: promote` that is on.
+    """Apply every enabled gate of `params.yaml: promote`.
 
     Returns:
-        `is_passed`, `reasons` (in words, of the gates that failed), `gates`, `num_images`, `num_groups`,
-        `num_malignant_groups`, `primary_metric`, `challenger` and, where there is one, `champion` (by
-        metric `value`, `low`, `high`) and `challenger_minus_champion`, paired.
+        `is_passed`, `reasons` (sentences of the failed gates), `gates`, `num_images`, `num_groups`,
+        `num_malignant_groups`, `primary_metric`, `challenger` and, if there is one, `champion` (by metric
+        `value`, `low`, `high`) and the paired `challenger_minus_champion`.
     """
     num_malignant_groups = len(set(contest.group_ids[contest.target == 1]))
     gates = [_enough_groups(num_malignant_groups, len(contest.target), rules)]
@@ -110,7 +110,7 @@ def judge(contest: Contest, rules: Promote) -> dict[str, Any]:
 
 
 def _measure(contest: Contest, rules: Promote) -> dict[str, Any]:
-    """Intervals of each model and of their differences, all from the same draws of groups."""
+    """Intervals of each model and of their differences, from the same draws of groups."""
     weights = draw_weights(contest.group_ids, num_draws=rules.num_bootstrap_draws, seed=rules.seed)
 
     def alone(probability: np.ndarray) -> dict[str, dict[str, float]]:
@@ -178,7 +178,7 @@ def _better_than_chance(auc: dict[str, float], rules: Promote) -> Gate:
 
 
 def _better_than_colour(measured: dict[str, Any]) -> Gate:
-    """By the difference itself: of few images an interval would rule out nothing."""
+    """Judge by the difference itself: with few images, its interval would exclude nothing."""
     lead, colour = measured["challenger_minus_colour"]["auc_roc"], measured["colour"]["auc_roc"]
     words = (
         f"AUC {in_words(measured['challenger']['auc_roc'])}, a logistic regression on colours alone "
@@ -201,7 +201,7 @@ def _calibrated(error: dict[str, float], bound: float) -> Gate:
 
 
 def _no_slice_below(slices: Sequence[Mapping[str, Any]], bound: float) -> Gate:
-    """Parts with too few groups have no AUC and are not judged; how many were is said."""
+    """Judge the worst slice; slices with too few groups have no AUC and are left out."""
     judged = [
         entry for entry in slices if not entry["is_too_small"] and _is_number(entry["auc_roc"]["value"])
     ]
@@ -218,5 +218,5 @@ def _no_slice_below(slices: Sequence[Mapping[str, Any]], bound: float) -> Gate:
 
 
 def _is_number(value: float | None) -> bool:
-    """JSON has null for what is not defined."""
+    """Whether a value is defined; JSON has null for undefined values."""
     return value is not None and not math.isnan(value)

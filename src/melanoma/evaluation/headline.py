@@ -1,4 +1,4 @@
-"""What a cohort came to, in one small file: for the summary in the terminal and for the page."""
+"""The main results of a cohort in one small file, for the summary in the terminal and the page."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -35,15 +35,15 @@ def gather(
     comparison: Mapping[str, Any],
     promotion: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """All that is shown of a cohort elsewhere, for JSON.
+    """Gather the results of a cohort that are shown elsewhere, as a JSON object.
 
     Args:
-        metrics: `metrics.json`.
-        models: `models.json`.
-        predictions: Of all models and splits, columns `schema.PREDICTION_COLUMNS`.
-        audit: `audit.json`.
-        comparison: `seeds.json`.
-        promotion: `promotion.json`.
+        metrics: Content of `metrics.json`.
+        models: Content of `models.json`.
+        predictions: Predictions of all models and splits, columns `schema.PREDICTION_COLUMNS`.
+        audit: Content of `audit.json`.
+        comparison: Content of `seeds.json`.
+        promotion: Content of `promotion.json`.
     """
     selected = metrics["selected"]
     test = metrics[selected][TEST]
@@ -70,7 +70,7 @@ def gather(
 
 
 def _roc(predictions: pd.DataFrame, model: str) -> dict[str, str]:
-    """The corners of the curve on test, each axis as words: a number a line would make a long file."""
+    """Corners of the ROC curve on test, each axis as one text: a number per line would make a long file."""
     rows = predictions[(predictions["model"] == model) & (predictions["split"] == TEST)]
     curve = roc_curve(rows["target"].to_numpy(), rows["probability"].to_numpy())
     points = np.stack([curve["false_positive_fraction"], curve["sensitivity"]])
@@ -82,7 +82,7 @@ def _roc(predictions: pd.DataFrame, model: str) -> dict[str, str]:
 
 
 def _corners(points: np.ndarray) -> np.ndarray:
-    """Which points of a line `(2, num)` are its ends or turn it: the others lie on a straight piece."""
+    """Which points of a polyline `(2, num)` are its ends or corners; the others lie on straight segments."""
     steps = np.diff(points)
     turns = steps[0, :-1] * steps[1, 1:] != steps[1, :-1] * steps[0, 1:]
     return np.r_[True, turns, True]

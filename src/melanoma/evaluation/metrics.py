@@ -1,8 +1,8 @@
 """Metrics of a binary classifier, for one or many weightings of the samples at once.
 
-Every function takes `weights` of shape `(num_draws, num_samples)`: how often each sample counts in
-each draw. One row of ones gives the plain metric; the rows of a bootstrap give its distribution by
-matrix products, without a loop over draws. Undefined (nothing to divide by) is nan, never 0 or 1.
+Every function takes `weights` of shape `(num_draws, num_samples)`: how often each sample counts in each draw.
+One row of ones gives the plain metric; the rows of a bootstrap give its distribution by matrix products,
+without a loop over draws. Undefined values (0 / 0) are nan, never 0 or 1.
 """
 
 import numpy as np
@@ -24,7 +24,7 @@ METRICS = (
     "expected_calibration_error",
 )
 THRESHOLD_FREE = METRICS[METRICS.index("auc_roc") :]
-NUM_BINS = 10  # of the expected calibration error, where nobody asks for others
+NUM_BINS = 10  # default of the expected calibration error
 PARTIAL_FROM = 0.8  # sensitivity
 CLINICAL_SENSITIVITY = 0.95
 
@@ -42,9 +42,9 @@ def compute_metrics(
     Args:
         target: Shape `(num_samples,)`, 1 malignant, 0 benign.
         probability: Shape `(num_samples,)`, in 0..1.
-        threshold: A sample is called malignant when its probability is at least this.
+        threshold: Probability at or above which a sample is called malignant.
         weights: Shape `(num_draws, num_samples)`, not negative.
-        num_bins: Equal steps of probability, of the expected calibration error.
+        num_bins: Number of equal probability bins of the expected calibration error.
     """
     counts = confusion_counts(target, probability >= threshold, weights=weights)
     return (
@@ -58,12 +58,12 @@ def compute_metrics(
 def at_prevalence(
     sensitivity: np.ndarray, specificity: np.ndarray, prevalence: float
 ) -> dict[str, np.ndarray]:
-    """`ppv` and `npv` where another share of lesions is malignant, by Bayes' rule; nan where undefined.
+    """`ppv` and `npv` at another prevalence, by Bayes' rule; nan where undefined.
 
     Args:
-        sensitivity: Any shape, in 0..1; it and the specificity are taken to hold there too.
-        specificity: Likewise.
-        prevalence: Share of malignant lesions, in (0, 1).
+        sensitivity: Sensitivity, any shape, in 0..1; assumed to hold at that prevalence.
+        specificity: Specificity, same shape, in 0..1; assumed to hold as well.
+        prevalence: Fraction of malignant lesions, in (0, 1).
     """
     tp, fn = sensitivity * prevalence, (1 - sensitivity) * prevalence
     tn, fp = specificity * (1 - prevalence), (1 - specificity) * (1 - prevalence)
@@ -75,7 +75,7 @@ def confusion_counts(target: np.ndarray, called: np.ndarray, *, weights: np.ndar
 
     Args:
         target: Shape `(num_samples,)`, 1 malignant, 0 benign.
-        called: Shape `(num_samples,)`, bool: called malignant.
+        called: Shape `(num_samples,)`, bool, whether a sample is called malignant.
         weights: Shape `(num_draws, num_samples)`.
     """
     malignant = target == 1
@@ -88,13 +88,13 @@ def confusion_counts(target: np.ndarray, called: np.ndarray, *, weights: np.ndar
 
 
 def divide(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
-    """Elementwise quotient of two arrays of one shape, nan where the denominator is zero."""
+    """Elementwise quotient of two arrays of the same shape; nan where the denominator is zero."""
     undefined = np.full(np.shape(numerator), np.nan)
     return np.divide(numerator, denominator, out=undefined, where=np.asarray(denominator) > 0)
 
 
 def confusion_metrics(counts: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """What follows from `confusion_counts`; undefined is nan."""
+    """Metrics that follow from `confusion_counts`; undefined ones are nan."""
     tp, fn = counts["true_positives"], counts["false_negatives"]
     fp, tn = counts["false_positives"], counts["true_negatives"]
     sensitivity, specificity = divide(tp, tp + fn), divide(tn, tn + fp)
@@ -112,11 +112,11 @@ def confusion_metrics(counts: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 def _ranking_metrics(
     target: np.ndarray, probability: np.ndarray, weights: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """What depends on the order of the scores alone.
+    """Metrics that depend only on the order of the scores.
 
-    The area under the ROC curve (ties count half); average precision (a step function, as sklearn); the
+    The area under the ROC curve (ties count half); average precision (a step function, as in sklearn); the
     area under the ROC curve above a sensitivity of 0.8, in 0..0.2 (as in the ISIC 2024 challenge); the
-    highest specificity at a threshold that finds 95 % of the malignant.
+    highest specificity at a sensitivity of at least 95 %.
     """
     positives, negatives = weights_by_score(target, probability, weights)
     found, alarmed = np.cumsum(positives, axis=1), np.cumsum(negatives, axis=1)
@@ -127,7 +127,7 @@ def _ranking_metrics(
     gained = np.where(positives > 0, positives * precision, 0).sum(1)
     # A segment of the curve rises from found - positives to found; the part of it above the bound counts.
     above = np.clip(found - PARTIAL_FROM * num_positives[:, None], 0, positives)
-    # In that part the curve lies, on average, this far from the right: halfway through what is left of it.
+    # Mean distance of that part from the right end: it is halfway through the rest of the segment.
     share = divide(above, positives)
     right = num_negatives[:, None] - alarmed + negatives * np.nan_to_num(share) / 2
     # The small term keeps 0.95 * 20 = 19.000000000000004 from asking for 20 of 20.
@@ -149,7 +149,7 @@ def _ranking_metrics(
 def weights_by_score(
     target: np.ndarray, probability: np.ndarray, weights: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Weight of malignant and of benign samples at each different score, highest score first.
+    """Weights of malignant and benign samples at each distinct score, highest score first.
 
     Returns:
         Two arrays of shape `(num_draws, num_scores)`.
@@ -177,14 +177,14 @@ def _probability_metrics(
 
 
 def calibration_bins(probability: np.ndarray, num_bins: int) -> np.ndarray:
-    """The bin `0..num_bins - 1` of each probability: equal steps, closed below; 1 is in the last."""
+    """The bin `0..num_bins - 1` of each probability: equal steps, closed below; 1 is in the last bin."""
     return np.minimum((probability * num_bins).astype(np.int64), num_bins - 1)
 
 
 def _calibration_error(
     target: np.ndarray, probability: np.ndarray, weights: np.ndarray, num_bins: int
 ) -> np.ndarray:
-    """Mean distance of probability and share of malignant in bins, weighted by how many samples they hold.
+    """Mean distance of probability and malignant fraction over bins, weighted by their number of samples.
 
     Source: Naeini et al., Obtaining well calibrated probabilities using Bayesian binning, AAAI 2015.
     """

@@ -1,6 +1,6 @@
-"""The model card: what a model is, what it was judged by and what is open, filled from files only.
+"""The model card: use, data, evaluation, limits and open points of a model, filled from files only.
 
-Follows Mitchell et al., Model cards for model reporting, FAT* 2019. What no file tells is shown as open.
+Follows Mitchell et al., Model cards for model reporting, FAT* 2019. What no file records is shown as open.
 """
 
 from collections.abc import Mapping
@@ -31,38 +31,45 @@ SHOWN = (
     "log_loss",
     "expected_calibration_error",
 )
-SEEN = ("sensitivity", "sensitivity_lower_bound", "specificity")  # of the evidence of an operating point
+SEEN = (
+    "sensitivity",
+    "sensitivity_lower_bound",
+    "specificity",
+)  # fields of the evidence of an operating point
 SHOWN_OF_SLICES = ("auc_roc", "sensitivity", "specificity")
 LIMITS = """\
-* It was judged on images of the same collections it was trained on. In another clinic, with other cameras and
-  other people, it may do worse. This card does not measure that; the stage `transfer`, where it was run,
-  tells how networks of this kind fared on sources that they never saw.
-* Validation images chose the epoch, the calibration, the threshold and the band to refer: figures on them are
-  optimistic.
-* Intervals say how far a figure moves with other lesions of the same kind, with model and threshold held
-  fixed. Where none is missed, a bootstrap shows 1.000 to 1.000; its lower end is rather 1 - 3/n, n being the
-  groups of that class.
-* A probability is calibrated to the share of malignant images among the validation images; where fewer
-  lesions are malignant it is too high."""
+* The model was evaluated on images of the collections it was trained on. In another clinic, with other
+cameras
+  and other patients, it may perform worse. This card does not measure that; the study's stage `transfer`, if
+  it was run, reports how networks of this kind perform on unseen sources.
+* The epoch, the calibration, the threshold and the referral band were chosen on validation images: results on
+  them are optimistic.
+* Intervals show the variation over other lesions of the same kind, for a fixed model and threshold. If no
+image
+  is missed, a bootstrap interval is 1.000 to 1.000; its lower end is rather 1 - 3/n for n groups of the
+  class.
+* Probabilities are calibrated to the prevalence among the validation images; where fewer lesions are
+malignant
+  they are too high."""
 
 
 @dataclass(frozen=True)
 class Sources:
-    """What the card is filled from; each as its stage wrote it.
+    """Contents of the files that fill the card.
 
     Attributes:
         model: `baseline` or `tuned`.
-        entry: Its entry of `models.json`.
-        metrics: `metrics.json`.
-        slices: Its entries of `slices.json`.
-        audit: `audit.json`.
-        promotion: What `promotion.json` holds.
-        split: `split.json`.
-        seeds: `seeds.json`.
-        tuning: `tuning.json`.
+        entry: Entry of the model in `models.json`.
+        metrics: Content of `metrics.json`.
+        slices: Entries of the model in `slices.json`.
+        audit: Content of `audit.json`.
+        promotion: Content of `promotion.json`.
+        split: Content of `split.json`.
+        seeds: Content of `seeds.json`.
+        tuning: Content of `tuning.json`.
         licences: Columns `dataset`, `licence`, `attribution`, `images`.
-        hyperparameters: Of the model.
-        min_slice_groups: Groups of a class below which a part is not measured.
+        hyperparameters: Hyperparameters of the model.
+        min_slice_groups: Smallest number of groups of a class in a measured slice.
     """
 
     model: str
@@ -94,7 +101,7 @@ def write(sources: Sources) -> str:
         _audit(sources),
         _verdict(sources),
         _limits(sources),
-        _again(sources),
+        _reproduce(sources),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -103,9 +110,9 @@ def _head(sources: Sources) -> str:
     promotion = sources.promotion
     title = f"# {promotion['registered_model']}, version {promotion['version']}"
     kind = (
-        "**Trained and judged on SYNTHETIC images: it knows nothing about skin.**"
+        "**Trained and evaluated on SYNTHETIC images: it knows nothing about skin.**"
         if sources.metrics["is_synthetic"]
-        else "Trained and judged on real images."
+        else "Trained and evaluated on real images."
     )
     return f"{title}\n\n{kind} {NOT_A_DEVICE.capitalize()}."
 
@@ -115,8 +122,8 @@ def _use() -> str:
         "## Use\n\n"
         "Intended: research on dermoscopic images, comparison of methods, tests of this platform.\n\n"
         "Not intended: any decision about a person; photographs without a dermatoscope; lesions of kinds "
-        "that the training images do not show. `refer` means that a person must look; `benign` does not mean "
-        "that nobody need."
+        "that the training images do not show. `refer` means that a person must review the image; `benign` "
+        "does not mean that no review is needed."
     )
 
 
@@ -142,9 +149,7 @@ def _data(sources: Sources) -> str:
 
 def _crop(sources: Sources) -> str:
     crop = Crop.from_dict(sources.entry["crop"])
-    return (
-        f"The network sees {'the whole picture' if crop is None else crop.in_words()}, squashed to a square."
-    )
+    return f"The network sees {'the whole image' if crop is None else crop.in_words()}, resized to a square."
 
 
 def _training(sources: Sources) -> str:
@@ -171,9 +176,9 @@ def _operating_point(sources: Sources) -> str:
     found = {name: number_in_words(seen[name]) for name in SEEN}
     return (
         f"## Operating point\n\nChosen on {seen['num_images']} validation images, {seen['num_malignant']} of "
-        f"them malignant, in {seen['num_malignant_groups']} groups; test images played no part. Calibration: "
+        f"them malignant, in {seen['num_malignant_groups']} groups; test images were not used. Calibration: "
         f"{method}.\n\n"
-        f"* Threshold {threshold}: sensitivity {found['sensitivity']}, of which the data show at least "
+        f"* Threshold {threshold}: sensitivity {found['sensitivity']}, with a lower bound of "
         f"{found['sensitivity_lower_bound']} (exact 95 % interval, by group); specificity "
         f"{found['specificity']}.\n"
         f"* Referred to a person from {low} to {high}: {seen['referred_fraction']:.0%} of the validation "
@@ -212,11 +217,7 @@ def _restated(sources: Sources) -> str:
             for row in rows
         ]
     )
-    return (
-        "## In clinics with other shares of malignant lesions\n\nIf sensitivity and specificity held "
-        "there:\n\n"
-        f"{markdown(table)}"
-    )
+    return f"## At other prevalences\n\nIf sensitivity and specificity stay the same:\n\n{markdown(table)}"
 
 
 def _three_way(sources: Sources) -> str:
@@ -227,29 +228,29 @@ def _three_way(sources: Sources) -> str:
         "false_alarm_fraction": "answered malignant, of benign images",
     }
     lines = [f"* {words}: {in_words(outcome[name])}" for name, words in names.items()]
-    return "## With the band to refer, on test\n\n" + "\n".join(lines)
+    return "## With the referral band, on test\n\n" + "\n".join(lines)
 
 
 def _slices(sources: Sources) -> str:
     table = pd.DataFrame(
         [
             {
-                "part": f"{entry['slice']}: {entry['value']}",
+                "slice": f"{entry['slice']}: {entry['value']}",
                 "images": entry["num_images"],
                 "malignant": entry["num_malignant"],
-                **{name: _of_slice(entry[name]) for name in SHOWN_OF_SLICES},
+                **{name: _slice_cell(entry[name]) for name in SHOWN_OF_SLICES},
             }
             for entry in sources.slices
         ]
     )
     return (
-        "## Parts of the test images\n\n"
+        "## Slices of the test set\n\n"
         f"*n too small*: fewer than {sources.min_slice_groups} groups of a class that the metric needs.\n\n"
         f"{markdown(table)}"
     )
 
 
-def _of_slice(entry: Mapping[str, float | None]) -> str:
+def _slice_cell(entry: Mapping[str, float | None]) -> str:
     return "n too small" if entry["value"] is None else in_words(entry)
 
 
@@ -260,8 +261,8 @@ def _audit(sources: Sources) -> str:
                 "images": name,
                 "number": entry["num_images"],
                 "AUC": in_words(entry["auc_roc"]),
-                "mean change of probability": entry["mean_probability_change"],
-                "decisions that turn": f"{entry['flipped_fraction']:.0%}",
+                "mean probability change": entry["mean_probability_change"],
+                "flipped decisions": f"{entry['flipped_fraction']:.0%}",
             }
             for name, entry in sources.audit["variants"].items()
         ]
@@ -271,13 +272,14 @@ def _audit(sources: Sources) -> str:
             {
                 "logistic regression on": name,
                 "AUC": in_words(entry["auc_roc"]),
-                "network minus it": in_words(entry["selected_minus_reference"]),
+                "network minus reference": in_words(entry["selected_minus_reference"]),
             }
             for name, entry in sources.audit["references"].items()
         ]
     )
     warnings = "\n".join(f"* {text}" for text in sources.audit["warnings"]) or "No warning."
-    return f"## Does it look at the lesion?\n\n{markdown(variants)}\n\n{markdown(references)}\n\n{warnings}"
+    tables = f"{markdown(variants)}\n\n{markdown(references)}"
+    return f"## Does the network look at the lesion?\n\n{tables}\n\n{warnings}"
 
 
 def _verdict(sources: Sources) -> str:
@@ -292,14 +294,14 @@ def _verdict(sources: Sources) -> str:
     looks = promotion["looks"]
     return (
         f"## Gates\n\nVerdict: **{said}**.\n\n{markdown(table)}\n\n{_champion(promotion)}"
-        f"These test images have been looked at {looks['num_looks']} times, at {looks['num_models']} models, "
-        f"{looks['num_choices']} times to choose; looks of the study's stages are not among them. The more "
-        "often, the more optimistic are figures on them."
+        f"This test set has been used {looks['num_looks']} times for {looks['num_models']} models, "
+        f"{looks['num_choices']} times to choose a model; uses by the study are not counted. Results on a "
+        "test set become more optimistic with each use."
     )
 
 
 def _champion(promotion: Mapping[str, Any]) -> str:
-    """Which code scored the champion, where there was one to compare with."""
+    """Which code scored the champion, if there was one."""
     if "champion_scored_by" not in promotion:
         return ""
     refused = len(promotion["refused_by_champion"])
@@ -318,24 +320,24 @@ def _limits(sources: Sources) -> str:
     malignant = sources.metrics[sources.model][TEST]["num_malignant"]
     if malignant:
         lines.append(
-            f"* The test split has {malignant} malignant images: one more or less that is found moves the "
+            f"* The test set has {malignant} malignant images: each one that is found or missed changes the "
             f"sensitivity by {1 / malignant:.3f}."
         )
     lines += [
-        f"* {OPEN}: this network on images of a clinic that no training image comes from.",
+        f"* {OPEN}: performance on images of a clinic that no training image comes from.",
         f"* {OPEN}: skin tone, where the data do not record it."
         if not any(entry["slice"] == "skin_type" for entry in sources.slices)
-        else "* Skin type is recorded; see the parts above.",
+        else "* Skin type is recorded; see the slices above.",
         f"* {OPEN}: comparison with dermatologists on the same images.",
     ]
     return "## Limits and open points\n\n" + "\n".join(lines)
 
 
-def _again(sources: Sources) -> str:
+def _reproduce(sources: Sources) -> str:
     name = sources.promotion["registered_model"]
     return (
-        "## Again\n\n"
-        "`dvc repro` makes it anew; `python -m pipelines.trace "
+        "## Reproduce\n\n"
+        "`dvc repro` trains it again; `python -m pipelines.trace "
         f"models:/{name}/{sources.promotion['version']}` prints "
-        "the images, hashes, commit and environment it came from and checks them."
+        "its images, hashes, commit and environment, and checks them."
     )

@@ -1,4 +1,4 @@
-"""How well found lesions cover drawn ones: Dice and Jaccard with 95 % intervals by groups."""
+"""Overlap of predicted and drawn lesions: Dice and Jaccard with 95 % intervals over groups."""
 
 from typing import Any
 
@@ -13,13 +13,13 @@ OVERLAPS = ("dice", "jaccard")
 
 
 def summarize(table: pd.DataFrame, *, num_draws: int, seed: int) -> dict[str, Any]:
-    """By split, and within it by dataset.
+    """Summarise the overlap by split, and within a split by dataset.
 
     Args:
-        table: One row an image: `split`, `dataset`, `group_id`, `dice`, `jaccard` (nan without a usable mask)
-            and `is_found`, whether there is a box.
-        num_draws: Of the bootstrap.
-        seed: Of its draws.
+        table: One row per image: `split`, `dataset`, `group_id`, `dice`, `jaccard` (nan without a usable
+            mask) and `is_found`, whether there is a box.
+        num_draws: Number of bootstrap draws.
+        seed: Seed of the draws.
 
     Returns:
         By split `num_images`, `num_with_mask`, `num_nothing_found` (of all images), the mean `dice` and

@@ -1,7 +1,7 @@
-"""What can be told without the form of the lesion: logistic regressions on colours and on facts of the file.
+"""Reference models that do not see the form of the lesion: logistic regressions on colours and on file facts.
 
-A network that does no better than these has learnt no dermoscopy. They are fitted on training images; their
-penalty is chosen by cross-validation by group among these.
+A network that is not better than these has learnt no dermoscopy. They are fitted on training images; their
+penalty is chosen among training images by cross-validation over groups.
 """
 
 import cv2
@@ -33,14 +33,14 @@ WORDS = ("format", "mode")
 
 
 def colour_histograms(images: np.ndarray, *, num_bins: int) -> np.ndarray:
-    """How often each channel takes values of equal steps; where a pixel lies plays no part.
+    """Histogram of each channel; positions of pixels are ignored.
 
-    In RGB and in HSV: on training images of PH2 and of ISIC 2017, cross-validated, both together told more
-    than RGB alone (AUC 0.96 and 0.93, 0.59 and 0.58).
+    RGB and HSV together are better than RGB alone: cross-validated on training images, the AUC is 0.96
+    against 0.93 for PH2 and 0.59 against 0.58 for ISIC 2017.
 
     Args:
         images: Shape `(num_images, size, size, 3)`, uint8, RGB.
-        num_bins: Steps a channel, at most 256.
+        num_bins: Number of bins per channel, at most 256.
 
     Returns:
         Shape `(num_images, 6 * num_bins)`: red, green, blue, hue, saturation, value; each sixth adds to 1.
@@ -59,8 +59,8 @@ def score_colours(data: Packed, settings: Audit) -> pd.Series:
     """Probabilities of a logistic regression on colour histograms, by image_id.
 
     Args:
-        data: The images with their splits and targets.
-        settings: `params.yaml: audit`.
+        data: Packed cohort.
+        settings: Section `audit` of params.yaml.
     """
     return fit_and_score(StandardScaler(), colours_of(data, settings), data.index, settings)
 
@@ -74,16 +74,16 @@ def colours_of(data: Packed, settings: Audit) -> pd.DataFrame:
 def score_file_facts(facts: pd.DataFrame, index: pd.DataFrame, settings: Audit) -> pd.Series:
     """Probabilities of a logistic regression on `NUMBERS` and `WORDS`, by image_id.
 
-    Numbers count within their dataset: where one has files fifty times as large, a regression on the plain
-    numbers would see little but the dataset.
+    Features are standardised per dataset: if the files of one dataset are fifty times as large, a regression
+    on the plain numbers would see little but the dataset.
 
     Args:
-        facts: `image_id` and these columns, of the images of `index`; missing values are allowed.
+        facts: `image_id` and these columns for the images of `index`; missing values are allowed.
         index: Columns `schema.SPLIT_COLUMNS`.
-        settings: `params.yaml: audit`.
+        settings: Section `audit` of params.yaml.
 
     Raises:
-        DataError: The facts are of other images.
+        DataError: The facts belong to other images.
     """
     facts = align(facts.set_index("image_id"), index["image_id"], what="The facts of files")
     numbers = _within_datasets(facts[list(NUMBERS)].astype("Float64").astype(float), index)
@@ -96,7 +96,7 @@ def score_file_facts(facts: pd.DataFrame, index: pd.DataFrame, settings: Audit) 
 
 
 def _within_datasets(numbers: pd.DataFrame, index: pd.DataFrame) -> pd.DataFrame:
-    """Numbers less their mean over the training images of their dataset, in standard deviations of these."""
+    """Standardise numbers with mean and standard deviation of the training images of their dataset."""
     dataset = index["dataset"].to_numpy()
     is_train = (index["split"] == TRAIN).to_numpy()
     of_training = numbers[is_train].groupby(dataset[is_train])
@@ -106,22 +106,22 @@ def _within_datasets(numbers: pd.DataFrame, index: pd.DataFrame) -> pd.DataFrame
 
 
 def fit_and_score(prepare: object, features: pd.DataFrame, index: pd.DataFrame, settings: Audit) -> pd.Series:
-    """Scores of all images by a regression that has seen the training images only.
+    """Scores of all images by a regression that is fitted on the training images.
 
     Args:
-        prepare: A transformer of scikit-learn for the features.
-        features: A row an image, indexed by image_id. Where all are numbers, the regression gets an array.
+        prepare: Transformer of scikit-learn for the features.
+        features: A row per image, indexed by image_id.
         index: Columns `schema.SPLIT_COLUMNS`, of the same images.
-        settings: `params.yaml: audit`.
+        settings: Section `audit` of params.yaml.
 
     Returns:
         Probabilities by image_id, in the order of `index`.
 
     Raises:
-        DataError: The features are of other images.
+        DataError: The features belong to other images.
     """
     features = align(features, index["image_id"], what="The features")
-    # Columns of words are prepared by their names; numbers alone go in as an array.
+    # Text columns are selected by name; numbers alone are passed as an array.
     has_words = any(pd.api.types.is_object_dtype(dtype) for dtype in features.dtypes)
     given = features if has_words else np.ascontiguousarray(features.to_numpy())
     is_train = (index["split"] == TRAIN).to_numpy()
@@ -129,7 +129,7 @@ def fit_and_score(prepare: object, features: pd.DataFrame, index: pd.DataFrame, 
     groups = index["group_id"].to_numpy()[is_train]
     regression = LogisticRegression(class_weight="balanced", max_iter=5000)
     model = Pipeline([("prepare", prepare), ("classify", regression)])
-    # Not more folds than groups of the rarer class: every fold has both. One group alone cannot be left out.
+    # At most as many folds as groups of the rarer class, so that every fold has both classes.
     num_folds = min(settings.num_folds, *(len(set(groups[target == label])) for label in (0, 1)))
     with threadpool_limits(1):  # small matrices: threads would wait more than work
         if num_folds > 1:

@@ -1,4 +1,4 @@
-"""All that is said about the models of a cohort, put together from its scores."""
+"""Evaluation of the models of a cohort, computed from their scores."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +15,8 @@ from melanoma.schema import PREDICTION_COLUMNS, TEST, TRAIN, VALIDATION, align
 from melanoma.scoring.operating_point import BENIGN, MALIGNANT, OperatingPoint
 
 MEASURED_SPLITS = (VALIDATION, TEST)
-SHIFTED = ("logistic", "isotonic")  # calibrations that take up how many images are malignant
-BALANCED = 0.5  # share of malignant images in training, by which the scores of the others go
+SHIFTED = ("logistic", "isotonic")  # calibrations that adapt to the prevalence of the validation images
+BALANCED = 0.5  # prevalence in training, which the scores of other calibrations reflect
 
 
 @dataclass(frozen=True)
@@ -24,14 +24,14 @@ class Report:
     """The evaluation of a cohort.
 
     Attributes:
-        metrics: What `metrics.json` holds.
-        points: The operating point of each model.
-        selected: The model to promote; chosen beforehand, see `seeds.select`.
-        slices: By model: the test split in parts, see `slices.measure`.
-        predictions: One row an image and model, columns `schema.PREDICTION_COLUMNS`; all splits.
-        curves: By model, by name: `roc` (points), `roc_band`, `precision_band`, `calibration` and
-            `decision`, all on test.
-        confusion: One row an image of test of the selected model; columns `truth`, `decision` (of three).
+        metrics: Content of `metrics.json`.
+        points: Operating point of each model.
+        selected: Model to promote, see `seeds.select`.
+        slices: Slices of the test set by model, see `slices.measure`.
+        predictions: One row per image and model, columns `schema.PREDICTION_COLUMNS`; all splits.
+        curves: Curves on test by model and name: `roc` (points), `roc_band`, `precision_band`, `calibration`
+            and `decision`.
+        confusion: One row per test image of the selected model; columns `truth`, `decision` (one of three).
     """
 
     metrics: dict[str, Any]
@@ -43,7 +43,7 @@ class Report:
     confusion: pd.DataFrame
 
     def flat_metrics(self, model: str) -> dict[str, float]:
-        """`test_auc_roc`, `test_auc_roc_low`, …: metrics of one model under the names of MLflow."""
+        """`test_auc_roc`, `test_auc_roc_low`, …: metrics of one model by name of the MLflow metric."""
         flat = {"threshold": self.points[model].threshold}
         for split in MEASURED_SPLITS:
             measured = self.metrics[model][split]
@@ -56,14 +56,14 @@ class Report:
         return flat
 
     def save_curves(self, folder: Path) -> None:
-        """Write every curve but the points of ROC as CSV, `<model>_<name>`."""
+        """Write every curve except the points of ROC as `<model>_<name>.csv`."""
         for model, by_name in self.curves.items():
             for name, curve in by_name.items():
                 if name != "roc":
                     write_csv(curve, folder / f"{model}_{name}.csv")
 
     def headline(self) -> str:
-        """One line: AUC of both models on test, with intervals, and which was selected."""
+        """AUC of both models on test with intervals, and the selected model, in one line."""
         parts = [
             f"{model} {bootstrap.in_words(self.metrics[model][TEST]['auc_roc'])}" for model in self.points
         ]
@@ -84,19 +84,19 @@ def evaluate(
     is_synthetic: bool,
     selected: str,
 ) -> Report:
-    """Measure models on validation and test, each at the operating point it gets on validation.
+    """Evaluate models on validation and test at the operating points chosen on validation.
 
     Args:
-        index: One row an image, columns `schema.SPLIT_COLUMNS`.
-        scores: By model: what its network says, indexed by image_id.
-        settings: `params.yaml: evaluate`.
-        described: `image_id` and what `slices.label` reads, of the same images.
-        cohort: For the head.
-        is_synthetic: Whether to say so.
-        selected: The model to promote, chosen without the test split.
+        index: One row per image, columns `schema.SPLIT_COLUMNS`.
+        scores: Scores of each model, indexed by image_id.
+        settings: Section `evaluate` of params.yaml.
+        described: `image_id` and the columns that `slices.label` reads, of the same images.
+        cohort: Name of the cohort.
+        is_synthetic: Whether the images are synthetic.
+        selected: Model to promote, chosen without the test set.
 
     Raises:
-        DataError: Scores or descriptions are of other images.
+        DataError: Scores or descriptions belong to other images.
     """
     image_ids = index["image_id"]
     # From here on every array and `described` have the order of `index`.
@@ -121,7 +121,7 @@ def evaluate(
 
 
 def _operating_point(index: pd.DataFrame, score: np.ndarray, settings: Evaluate) -> OperatingPoint:
-    """Calibration, threshold and band to refer: of the validation split alone."""
+    """Calibration, threshold and referral band, chosen on the validation split."""
     is_in = (index["split"] == VALIDATION).to_numpy()
     target = index["target"].to_numpy()[is_in]
     fitted = calibration.fit(settings.calibration, target, score[is_in])
@@ -165,7 +165,7 @@ def _describe_point(point: OperatingPoint) -> dict[str, Any]:
 def _draws(
     index: pd.DataFrame, split: str, settings: Evaluate
 ) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
-    """The rows of a split, where they lie, and how often each counts in each draw of groups."""
+    """The rows of a split, a mask of them, and their weights in each draw of groups."""
     is_in = (index["split"] == split).to_numpy()
     rows = index[is_in]
     weights = bootstrap.draw_weights(

@@ -1,4 +1,4 @@
-"""All pictures of a model's results on the test images."""
+"""All figures of a model's results on the test images."""
 
 from typing import Any
 
@@ -14,12 +14,12 @@ from melanoma.schema import TEST
 
 
 def draw(report: Report, model: str, *, note: str) -> dict[str, Figure]:
-    """Curves, histograms and slices of one model by file name.
+    """Draw curves, histograms and slices of one model; figures by file name.
 
     Args:
         report: The evaluation.
-        model: Of `schema.MODEL_NAMES`.
-        note: Where the images come from.
+        model: One of `schema.MODEL_NAMES`.
+        note: Origin of the images.
     """
     measured, curves, point = report.metrics[model][TEST], report.curves[model], report.points[model]
     rows = test_rows(report, model)
@@ -43,7 +43,7 @@ def draw(report: Report, model: str, *, note: str) -> dict[str, Figure]:
             note=note,
         ),
         "confusion.png": figures.confusion_figure(
-            measured["three_way"]["counts"], title=f"{model}: truth and answer", note=note
+            measured["three_way"]["counts"], title=f"{model}: truth and decision", note=note
         ),
         "calibration.png": figures.calibration_figure(
             curves["calibration"], title=f"{model}: {error}", note=note
@@ -57,7 +57,7 @@ def draw(report: Report, model: str, *, note: str) -> dict[str, Figure]:
         "slices.png": figures.slices_figure(
             report.slices[model],
             metric="auc_roc",
-            title=f"{model}: AUC in parts of the test images",
+            title=f"{model}: AUC in slices of the test set",
             note=note,
         ),
     }
@@ -66,29 +66,29 @@ def draw(report: Report, model: str, *, note: str) -> dict[str, Figure]:
 def draw_images(
     report: Report, model: str, part: Part, score: Score, *, num: int, note: str
 ) -> dict[str, Figure]:
-    """Sheets of the surest errors and of where the network looks, by file name.
+    """Draw the most confident errors and occlusion maps; figures by file name.
 
     Args:
         report: The evaluation.
-        model: Of `schema.MODEL_NAMES`.
-        part: The images of the test split, in any order.
-        score: The network.
-        num: Images on a sheet, at most.
-        note: Where the images come from.
+        model: One of `schema.MODEL_NAMES`.
+        part: Images of the test split, in any order.
+        score: Function of the network from images to scores.
+        num: Maximum number of images on a sheet.
+        note: Origin of the images.
     """
     rows, point = test_rows(report, model), report.points[model]
     shared: dict[str, Any] = {"num": num, "note": note}
     return {
         "errors.png": sheets.error_sheet(
-            rows, part, threshold=point.threshold, title=f"{model}: the errors it is surest of", **shared
+            rows, part, threshold=point.threshold, title=f"{model}: most confident errors", **shared
         ),
         "explanations.png": sheets.explanation_sheet(
-            rows, part, score, title=f"{model}: where it looks, by occlusion", **shared
+            rows, part, score, title=f"{model}: occlusion sensitivity", **shared
         ),
     }
 
 
 def test_rows(report: Report, model: str) -> pd.DataFrame:
-    """Predictions of one model on test."""
+    """Predictions of one model for the test set."""
     found = report.predictions
     return found[(found["model"] == model) & (found["split"] == TEST)]

@@ -1,8 +1,7 @@
-"""The baseline and the tuned network over several seeds, so that a lucky seed is not called progress.
+"""Compare the baseline and the tuned network over several seeds, so that a lucky seed is not called progress.
 
-All scores are those of the kept epochs on validation; the test split plays no part. Spread is the standard
-deviation over seeds of networks trained on the same images: it says nothing of other patients, which is what
-the bootstrap of `report` is for.
+All scores are those of the kept epochs on validation; the test set is not used. Spread is the standard
+deviation over seeds of networks trained on the same images; for other patients see the bootstrap of `report`.
 """
 
 import math
@@ -16,16 +15,16 @@ from melanoma.errors import DataError
 from melanoma.schema import MODEL_NAMES
 
 SELECTING = "val_auc_roc"
-LEVEL = 0.95  # of the interval of a difference
+LEVEL = 0.95  # confidence level of the interval of a difference
 
 
 def compare(scores: pd.DataFrame, *, same_hyperparameters: bool) -> dict[str, Any]:
-    """What `seeds.json` holds: each score by model, and the paired difference of the models.
+    """Content of `seeds.json`: each score by model, and the paired difference of the models.
 
     Args:
-        scores: One row a network: `model` (of `MODEL_NAMES`), `seed` (both models have the same ones; the
-            first is that of the networks that are kept), and its scores, columns `val_…`.
-        same_hyperparameters: Whether the study found nothing better than the baseline.
+        scores: One row per network: `model` (one of `MODEL_NAMES`), `seed` (the same for both models; the
+            first is the seed of the networks that are kept), and its scores, columns `val_…`.
+        same_hyperparameters: Whether the search found nothing better than the baseline.
 
     Returns:
         `seeds`, `kept_seed`, `same_hyperparameters`; by model and score `by_seed`, `mean`,
@@ -34,7 +33,7 @@ def compare(scores: pd.DataFrame, *, same_hyperparameters: bool) -> dict[str, An
         interval of one seed are nan.
 
     Raises:
-        DataError: The models have not the same seeds, each once.
+        DataError: The models do not have the same seeds, each once.
     """
     names = [name for name in scores.columns if name.startswith("val_")]
     by_model = {model: scores[scores["model"] == model].set_index("seed")[names] for model in MODEL_NAMES}
@@ -73,7 +72,7 @@ def _describe_difference(differences: pd.Series) -> dict[str, Any]:
 
 
 def _t_interval(values: np.ndarray) -> tuple[float, float]:
-    """Of the mean, for values of a normal distribution of unknown spread; nan for fewer than two."""
+    """Interval of the mean of normally distributed values; nan for fewer than two values."""
     if len(values) < 2:
         return math.nan, math.nan
     margin = stats.t.ppf((1 + LEVEL) / 2, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values))
@@ -81,9 +80,9 @@ def _t_interval(values: np.ndarray) -> tuple[float, float]:
 
 
 def select(comparison: dict[str, Any]) -> str:
-    """The model to promote: the higher mean of AUC on validation; the baseline on a tie.
+    """The model to promote: the one with the higher mean AUC on validation.
 
-    Networks with the same hyperparameters are no two models: then it is the baseline.
+    It is the baseline on a tie, and if both models have the same hyperparameters.
     """
     mean = {model: comparison[model][SELECTING]["mean"] for model in MODEL_NAMES}
     is_better = mean["tuned"] > mean["baseline"] and not comparison["same_hyperparameters"]
@@ -91,7 +90,7 @@ def select(comparison: dict[str, Any]) -> str:
 
 
 def flat_metrics(comparison: dict[str, Any], model: str) -> dict[str, float]:
-    """`seeds_val_auc_roc_mean`, …: mean and spread of one model under the names of MLflow."""
+    """`seeds_val_auc_roc_mean`, …: mean and spread of one model by name of the MLflow metric."""
     return {
         f"seeds_{name}_{statistic}": described[statistic]
         for name, described in comparison[model].items()
@@ -100,7 +99,7 @@ def flat_metrics(comparison: dict[str, Any], model: str) -> dict[str, float]:
 
 
 def headline(comparison: dict[str, Any]) -> str:
-    """One line: mean and spread of AUC on validation of both models, and their difference."""
+    """Mean and spread of the validation AUC of both models, and their difference, in one line."""
     seeds = comparison["seeds"]
     parts = [_in_words(model, comparison[model][SELECTING]) for model in MODEL_NAMES]
     difference = comparison["tuned_minus_baseline"][SELECTING]
@@ -115,5 +114,5 @@ def headline(comparison: dict[str, Any]) -> str:
 
 def _in_words(model: str, score: dict[str, Any]) -> str:
     spread = score["standard_deviation"]
-    is_known = spread is not None and not math.isnan(spread)  # null, where it comes from a file
+    is_known = spread is not None and not math.isnan(spread)  # null if it was read from a file
     return f"{model} {score['mean']:.3f}" + (f" (standard deviation {spread:.3f})" if is_known else "")

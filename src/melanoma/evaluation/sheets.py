@@ -1,6 +1,6 @@
-"""Pictures of single images: the errors a model is surest of, and where it looks.
+"""Sheets of single images: the most confident errors of a model, and occlusion maps.
 
-They show what is not ours to pass on: they stay in the run and in DVC, and are not committed.
+They show images that may not be passed on, so they stay in the run and in DVC and are not committed.
 """
 
 import hashlib
@@ -17,22 +17,22 @@ from melanoma.scoring.occlusion import occlusion_map, overlay
 from melanoma.scoring.operating_point import BENIGN, MALIGNANT
 
 NUM_COLUMNS = 4
-NUM_STEPS = 8  # of the occlusion maps, along each side
+NUM_STEPS = 8  # covers along each side of an occlusion map
 Score = Callable[[np.ndarray], np.ndarray]  # images `(n, size, size, 3)` uint8 to scores `(n,)`
 TRUTHS = {0: BENIGN, 1: MALIGNANT}
 
 
-def surest_errors(rows: pd.DataFrame, *, threshold: float, num: int) -> np.ndarray:
-    """Positions of the images on the wrong side of the threshold, those farthest from it first.
+def most_confident_errors(rows: pd.DataFrame, *, threshold: float, num: int) -> np.ndarray:
+    """Positions of the misclassified images, those farthest from the threshold first.
 
     Args:
         rows: Columns `target` and `probability`.
-        threshold: The operating point.
-        num: At most so many.
+        threshold: Threshold of the operating point.
+        num: Maximum number of positions.
     """
     probability = rows["probability"].to_numpy()
     is_wrong = (probability >= threshold) != (rows["target"].to_numpy() == 1)
-    # How far into its side, 0 at the threshold and 1 at the end: below and above are not equally wide.
+    # Distance relative to the side: 0 at the threshold, 1 at the end. The sides are not equally wide.
     room = np.where(probability >= threshold, 1 - threshold, threshold)
     farness = np.abs(probability - threshold) / np.maximum(room, 1e-12)
     order = np.argsort(-farness, kind="stable")
@@ -40,11 +40,11 @@ def surest_errors(rows: pd.DataFrame, *, threshold: float, num: int) -> np.ndarr
 
 
 def fixed_choice(rows: pd.DataFrame, *, num: int) -> np.ndarray:
-    """Positions of images that do not depend on any model: by the hash of their ids, half of each class.
+    """Positions of images chosen by the hash of their ids, independent of any model, half of each class.
 
     Args:
         rows: Columns `image_id` and `target`.
-        num: At most so many; fewer where a class has fewer than its half.
+        num: Maximum number of positions; fewer if a class is too small.
     """
     hashed = np.array([hashlib.sha256(name.encode()).hexdigest() for name in rows["image_id"]])
     order = np.argsort(hashed)
@@ -53,13 +53,13 @@ def fixed_choice(rows: pd.DataFrame, *, num: int) -> np.ndarray:
 
 
 def image_sheet(images: np.ndarray, captions: Sequence[str], *, title: str, note: str) -> Figure:
-    """Images in rows of four, each under its caption; says so when there is none.
+    """Images in rows of four, each with its caption; without images, a note.
 
     Args:
         images: Shape `(num_images, height, width, 3)`, uint8.
-        captions: One an image.
-        title: Of the sheet.
-        note: Where the images come from.
+        captions: One caption per image.
+        title: Title of the sheet.
+        note: Origin of the images.
     """
     num_rows = max(1, -(-len(images) // NUM_COLUMNS))
     figure = new_figure(title, note, width=8.4, height=0.9 + 2.5 * num_rows)
@@ -82,17 +82,17 @@ def _show(axes: Axes, image: np.ndarray, caption: str) -> None:
 def error_sheet(
     rows: pd.DataFrame, part: Part, *, threshold: float, num: int, title: str, note: str
 ) -> Figure:
-    """The errors a model is surest of, with ids, truth and probability.
+    """The most confident errors of a model, with ids, truth and probability.
 
     Args:
         rows: Columns `image_id`, `target`, `probability`.
-        part: The images, found by image_id.
-        threshold: The operating point.
-        num: At most so many.
-        title: Of the sheet.
-        note: Where the images come from.
+        part: Images, looked up by image_id.
+        threshold: Threshold of the operating point.
+        num: Maximum number of images.
+        title: Title of the sheet.
+        note: Origin of the images.
     """
-    chosen = surest_errors(rows, threshold=threshold, num=num)
+    chosen = most_confident_errors(rows, threshold=threshold, num=num)
     images = part.pictures(rows["image_id"].iloc[chosen])
     return image_sheet(images, _captions(rows, chosen), title=title, note=note)
 
@@ -100,15 +100,15 @@ def error_sheet(
 def explanation_sheet(
     rows: pd.DataFrame, part: Part, score: Score, *, num: int, title: str, note: str
 ) -> Figure:
-    """A fixed choice of images, each beside where the network looks.
+    """A fixed choice of images, each beside its occlusion map.
 
     Args:
         rows: Columns `image_id`, `target`, `probability`.
-        part: The images, found by image_id.
-        score: The network.
-        num: At most so many.
-        title: Of the sheet.
-        note: Where the images come from.
+        part: Images, looked up by image_id.
+        score: Function of the network from images to scores.
+        num: Maximum number of images.
+        title: Title of the sheet.
+        note: Origin of the images.
     """
     chosen = fixed_choice(rows, num=num)
     images, captions = part.pictures(rows["image_id"].iloc[chosen]), _captions(rows, chosen)

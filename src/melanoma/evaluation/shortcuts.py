@@ -1,8 +1,8 @@
-"""How well the label can be told without looking at the lesion: from where, when and how a picture was made.
+"""Shortcuts: how well the label can be predicted from the origin of an image, without looking at the lesion.
 
-What tells it here can be learnt by a network instead of the disease, and will not hold in another
-clinic. Each set of facts is judged by gradient-boosted trees, cross-validated by group, so that no
-copy or second view of an image is known to the trees that judge it.
+A network can learn such facts instead of the disease, and they will not hold in another clinic. Each set of
+facts is evaluated with gradient-boosted trees, cross-validated over groups, so that no copy or second view of
+an image is in the training folds.
 """
 
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ from threadpoolctl import threadpool_limits
 from melanoma.evaluation import bootstrap, metrics
 
 CATEGORIES = ("source_collection", "sex", "anatom_site", "format", "mode")
-MAX_CATEGORIES = 200  # the trees take at most 255; rarer ones count as missing
+MAX_CATEGORIES = 200  # the trees accept at most 255; rarer ones count as missing
 BATCH_CELLS = 20_000_000  # draws times images at once: 160 MB
 CHANCE = 0.5
 LEARNT_INSTEAD = "a network may learn it instead of the lesion"
@@ -26,12 +26,12 @@ LEARNT_INSTEAD = "a network may learn it instead of the lesion"
 
 @dataclass(frozen=True)
 class FactSet:
-    """Facts that are judged together.
+    """Facts that are evaluated together.
 
     Attributes:
-        name: For people.
-        columns: Of records and facts.
-        meaning: What follows when they tell the label.
+        name: Name in reports.
+        columns: Columns of records and facts.
+        meaning: Consequence if they predict the label.
     """
 
     name: str
@@ -76,15 +76,15 @@ FACT_SETS = (
 
 @dataclass(frozen=True)
 class Shortcut:
-    """How well one set of facts tells malignant from benign.
+    """How well one set of facts predicts the label.
 
     Attributes:
-        facts: What was judged.
-        columns: Those of its columns that have more than one value.
-        auc_roc: Out of fold; nan where it is not defined.
-        low: Of the 95 % interval from draws of groups.
-        high: Likewise.
-        problem: Why it is not defined.
+        facts: The set of facts.
+        columns: Its columns that have more than one value.
+        auc_roc: Out-of-fold AUC; nan if undefined.
+        low: Lower end of the 95 % interval over groups.
+        high: Upper end of that interval.
+        problem: Why the AUC is undefined; None otherwise.
     """
 
     facts: FactSet
@@ -95,7 +95,7 @@ class Shortcut:
     problem: str | None = None
 
     def in_words(self) -> str:
-        """One sentence for a reader who knows no statistics."""
+        """The result in one sentence without statistical terms."""
         name = self.facts.name
         if self.problem is not None:
             return f"From {name} alone: not defined, {self.problem}."
@@ -110,7 +110,7 @@ class Shortcut:
 
 
 def headline(found: list[Shortcut]) -> str:
-    """One line: what tells the label best without the lesion."""
+    """The set of facts that predicts the label best, in one line."""
     defined = [shortcut for shortcut in found if shortcut.problem is None]
     if not defined:
         return "shortcuts are not defined"
@@ -120,14 +120,14 @@ def headline(found: list[Shortcut]) -> str:
 def find_shortcuts(
     images: pd.DataFrame, *, seed: int, num_folds: int, num_bootstrap_draws: int
 ) -> list[Shortcut]:
-    """Judge each of `FACT_SETS`.
+    """Evaluate each of `FACT_SETS`.
 
     Args:
-        images: One row an image: `target`, `group_id` and the columns of the sets; absent ones count
-            as all missing. Rows without a target are left out.
-        seed: Of folds, trees and draws.
-        num_folds: Of the cross-validation by group.
-        num_bootstrap_draws: Draws of groups for the intervals.
+        images: One row per image: `target`, `group_id` and the columns of the sets; absent columns count as
+            missing values. Rows without a target are ignored.
+        seed: Seed of folds, trees and draws.
+        num_folds: Number of folds of the cross-validation over groups.
+        num_bootstrap_draws: Number of draws of the intervals.
     """
     labelled = images[images["target"].notna()]
     problem = _problem_of_labels(labelled, num_folds)
@@ -158,7 +158,7 @@ def _problem_of_labels(images: pd.DataFrame, num_folds: int) -> str | None:
 
 
 def _features(images: pd.DataFrame, columns: tuple[str, ...]) -> pd.DataFrame:
-    """Columns with more than one value (missing is one): numbers as float, words as categories."""
+    """Columns with more than one value (missing counts as one): numbers as float, texts as categories."""
     features: dict[str, object] = {}
     for column in columns:
         if column not in images or images[column].nunique(dropna=False) < 2:
@@ -175,17 +175,17 @@ def _features(images: pd.DataFrame, columns: tuple[str, ...]) -> pd.DataFrame:
 def out_of_fold_ranks(
     features: pd.DataFrame, target: np.ndarray, group_ids: np.ndarray, *, num_folds: int, seed: int
 ) -> np.ndarray:
-    """How malignant each image looks to trees that have seen no image of its group.
+    """Rank of each image by trees that were fitted without its group.
 
-    Scores are ranked within their fold: trees of different folds differ in their mean by chance, and
-    pooled as they are, facts that tell nothing would come out worse than chance.
+    Scores are ranked within their fold: the mean of trees differs between folds by chance, so pooled raw
+    scores of uninformative facts would be worse than chance.
 
     Args:
         features: Shape `(num_samples, num_columns)`; numbers or categories, missing allowed.
         target: Shape `(num_samples,)`, 0 or 1.
         group_ids: Shape `(num_samples,)`.
-        num_folds: Each class needs at least as many groups.
-        seed: Of folds and trees.
+        num_folds: Number of folds; each class needs at least as many groups.
+        seed: Seed of folds and trees.
 
     Returns:
         Shape `(num_samples,)`, in (0, 1]; ties share the mean of their ranks.
@@ -194,7 +194,7 @@ def out_of_fold_ranks(
     folds = StratifiedGroupKFold(num_folds, shuffle=True, random_state=seed)
     for known, unknown in folds.split(features, target, group_ids):
         trees = HistGradientBoostingClassifier(categorical_features="from_dtype", random_state=seed)
-        # On so little data threads wait more than they work; beside other processes, seconds become a minute.
+        # With so little data, threads mostly wait: beside other processes, seconds become a minute.
         with threadpool_limits(1):
             trees.fit(features.iloc[known], target[known])
             score = trees.predict_proba(features.iloc[unknown])[:, 1]
@@ -213,7 +213,7 @@ def _interval(
 
 
 def _batches(num_draws: int, num_images: int, seed: int) -> Iterator[tuple[int, int]]:
-    """How many draws to make at once, each batch with a seed of its own: memory stays bounded."""
+    """Sizes and seeds of batches of draws; they bound the memory."""
     size = max(1, min(num_draws, BATCH_CELLS // num_images))
     starts = range(0, num_draws, size)
     seeds = np.random.SeedSequence(seed).generate_state(len(starts))

@@ -1,7 +1,7 @@
-"""The metrics in parts of the test images: where a model is worse than it looks on all of them.
+"""Metrics of slices of the test set: they show where a model is worse than on the whole.
 
-Counts are always given. What rests on fewer groups than declared is not measured: a sensitivity of five
-images would be read as one.
+Counts are always given. A metric with fewer groups than declared is not measured: a sensitivity of five
+images would be taken at face value.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from melanoma.config.evaluation import Evaluate
 from melanoma.evaluation import bootstrap
 
 NOT_RECORDED = "not recorded"
-# What each metric needs enough groups with: malignant, benign images.
+# Whether each metric needs enough malignant and enough benign groups.
 MEASURED = {
     "auc_roc": (True, True),
     "average_precision": (True, True),
@@ -30,16 +30,16 @@ NUM_QUARTERS = 4
 
 
 def label(images: pd.DataFrame, *, is_train: np.ndarray, age_bands: Sequence[int]) -> pd.DataFrame:
-    """Which part each image belongs to, a column for each way to part them.
+    """Assign each image to slices, a column per way to slice.
 
     Args:
         images: Columns of records, and `sharpness` of the facts.
-        is_train: Shape `(num_images,)`, bool, in the order of `images`: the quartiles of quality are those of
-            the training images.
-        age_bands: Years at which one band ends and the next begins, rising.
+        is_train: Shape `(num_images,)`, bool, in the order of `images`; quartiles of quality are those of the
+            training images.
+        age_bands: Bounds between age bands in years, rising.
 
     Returns:
-        Columns of words; `skin_type` only where any image has one recorded.
+        Columns of texts; `skin_type` only if it is recorded for any image.
     """
     labels = {name: images[name].astype("string").fillna(NOT_RECORDED) for name in RECORDED}
     labels["age"] = _age_bands(images["age_years"], age_bands)
@@ -58,7 +58,7 @@ def _age_bands(ages: pd.Series, bands: Sequence[int]) -> pd.Series:
 
 
 def _quarters(quality: pd.Series, is_train: np.ndarray) -> pd.Series:
-    """The quarter of the training images' sharpness that each image falls into."""
+    """Quarter of each image in the distribution of the training images' sharpness."""
     edges = np.quantile(quality[is_train].dropna(), np.arange(1, NUM_QUARTERS) / NUM_QUARTERS)
     names = ["quarter 1 (blurred most)", "quarter 2", "quarter 3", "quarter 4 (sharpest)"]
     where = np.searchsorted(edges, quality.to_numpy(), side="right")
@@ -74,19 +74,19 @@ def measure(
     threshold: float,
     settings: Evaluate,
 ) -> list[dict[str, Any]]:
-    """One entry a part, in the order of the columns of `labels` and of their words.
+    """Measure each slice, in the order of the columns of `labels` and of their values.
 
     Args:
         images: Columns `target` and `group_id`.
-        labels: From `label`, of the same images in the same order, as `report.evaluate` gives them.
-        probability: Calibrated, likewise.
-        threshold: The operating point.
-        settings: Seed, draws, bins and the least number of groups of each class.
+        labels: Slices from `label`, of the same images in the same order.
+        probability: Calibrated probabilities in the same order.
+        threshold: Threshold of the operating point.
+        settings: Section `evaluate` of params.yaml.
 
     Returns:
-        `slice`, `value`, `num_images`, `num_groups`, `num_malignant`, `is_too_small` (nothing that needs a
-        class could be measured), `prevalence`, `mean_probability`, and `MEASURED`, each as `value`,
-        `low`, `high`, or nan for all three where too few groups stand behind it.
+        By slice: `slice`, `value`, `num_images`, `num_groups`, `num_malignant`, `is_too_small` (no metric
+        that needs a class could be measured), `prevalence`, `mean_probability`, and `MEASURED`, each as
+        `value`, `low`, `high`; all three are nan if there are too few groups.
     """
     entries = []
     for name in labels.columns:

@@ -8,7 +8,8 @@ from scipy.stats import binomtest
 
 from melanoma.config.evaluation import Evaluate
 from melanoma.errors import DataError
-from melanoma.evaluation.bootstrap import described, in_blocks
+from melanoma.evaluation.bootstrap import with_interval
+from melanoma.evaluation.metrics import divide
 from melanoma.scoring.operating_point import BENIGN, DECISIONS, MALIGNANT, REFER, Calibration, OperatingPoint
 
 
@@ -20,22 +21,21 @@ def choose(
     calibration: Calibration,
     settings: Evaluate,
 ) -> OperatingPoint:
-    """Threshold and band to refer, with what was seen there.
+    """Choose threshold and referral band, with their evidence on validation.
 
-    The threshold is the highest that finds `min_sensitivity` of the malignant images. Below the band lies
-    what even `refer_min_sensitivity` allows to call benign, above it what `refer_min_specificity` allows to
-    call malignant. A band that holds more than `max_referred_fraction` of the images is narrowed from
-    above, and from below where that is not enough.
+    The threshold is the highest with a sensitivity of at least `min_sensitivity`. The band begins at the
+    threshold for `refer_min_sensitivity` and ends at the one for `refer_min_specificity`. A band that holds
+    more than `max_referred_fraction` of the images is narrowed from above, and then from below.
 
     Args:
-        target: Shape `(num_samples,)`, 0 or 1; of the validation split.
-        probability: Calibrated, shape `(num_samples,)`.
+        target: Shape `(num_samples,)`, 0 or 1; labels of the validation split.
+        probability: Calibrated probabilities, shape `(num_samples,)`.
         group_ids: Shape `(num_samples,)`.
-        calibration: Is stored with the rest.
-        settings: `params.yaml: evaluate`.
+        calibration: Calibration of the probabilities, stored with the operating point.
+        settings: Section `evaluate` of params.yaml.
 
     Raises:
-        DataError: No malignant or no benign image.
+        DataError: There is no malignant or no benign image.
     """
     threshold = threshold_for_sensitivity(target, probability, min_sensitivity=settings.min_sensitivity)
     low = threshold_for_sensitivity(target, probability, min_sensitivity=settings.refer_min_sensitivity)
@@ -50,7 +50,7 @@ def choose(
 
 
 def _warnings(calibration: Calibration, settings: Evaluate, *, is_narrowed: bool) -> list[str]:
-    """What did not come out as it was asked for."""
+    """Settings that could not be met, as sentences."""
     warnings = []
     if calibration.method != settings.calibration:
         warnings.append(
@@ -65,7 +65,7 @@ def _warnings(calibration: Calibration, settings: Evaluate, *, is_narrowed: bool
 
 
 def _threshold_for_specificity(target: np.ndarray, probability: np.ndarray, least: float) -> float:
-    """The lowest threshold below which at least `least` of the benign images lie."""
+    """The lowest threshold with a specificity of at least `least`."""
     benign = np.sort(probability[target == 0])
     if len(benign) == 0:
         raise DataError("The validation split has no benign image: no band to refer can be chosen.")
@@ -76,7 +76,7 @@ def _threshold_for_specificity(target: np.ndarray, probability: np.ndarray, leas
 def _narrowed(
     probability: np.ndarray, low: float, threshold: float, high: float, num_allowed: int
 ) -> tuple[float, float]:
-    """The ends of a band around the threshold that holds at most `num_allowed` of the images."""
+    """Ends of a band around the threshold with at most `num_allowed` images."""
     inside = np.sort(probability[(probability >= low) & (probability < high)])
     if len(inside) <= num_allowed:
         return low, high
@@ -92,10 +92,10 @@ def _narrowed(
 def _evidence(
     target: np.ndarray, probability: np.ndarray, group_ids: np.ndarray, point: OperatingPoint
 ) -> dict[str, Any]:
-    """What was seen on validation; the bound of sensitivity is exact (Clopper and Pearson, 95 %), by group.
+    """Results on validation, with an exact lower bound of sensitivity over groups (Clopper-Pearson, 95 %).
 
-    A group counts as found when all its malignant images are. A bootstrap would say 1.00 to 1.00 where
-    none is missed.
+    A group counts as found if all its malignant images are. If none is missed, a bootstrap interval would be
+    1.00 to 1.00.
     """
     is_malignant, called = target == 1, probability >= point.threshold
     groups = set(group_ids[is_malignant])
@@ -116,12 +116,12 @@ def _evidence(
 
 
 def three_way(target: np.ndarray, decision: np.ndarray, *, weights: np.ndarray) -> dict[str, Any]:
-    """What becomes of images where some are referred to a person.
+    """Outcomes of the three-way decision.
 
     Args:
         target: Shape `(num_samples,)`, 0 or 1.
-        decision: Shape `(num_samples,)`, of `DECISIONS`.
-        weights: From `bootstrap.draw_weights`.
+        decision: Shape `(num_samples,)`, values of `DECISIONS`.
+        weights: Weights from `bootstrap.draw_weights`.
 
     Returns:
         `counts` by truth and decision; `referred_fraction` of all images, `missed_fraction` of malignant
@@ -143,31 +143,29 @@ def three_way(target: np.ndarray, decision: np.ndarray, *, weights: np.ndarray) 
 
 
 def _share(hit: np.ndarray, of: np.ndarray, weights: np.ndarray) -> dict[str, float]:
-    """How many of the samples in `of` are hit, with its interval."""
+    """Fraction of the samples in `of` that are hit, with its interval."""
 
     def measure(weights: np.ndarray) -> np.ndarray:
-        total = weights @ of
-        undefined = np.full(total.shape, np.nan)
-        return np.divide(weights @ (hit & of), total, out=undefined, where=total > 0)
+        return divide(weights @ (hit & of), weights @ of)
 
-    return described(measure(np.ones((1, len(hit))))[0], in_blocks(measure, weights))
+    return with_interval(measure, weights)
 
 
 def threshold_for_sensitivity(
     target: np.ndarray, probability: np.ndarray, *, min_sensitivity: float
 ) -> float:
-    """The highest threshold at which at least `min_sensitivity` of the malignant images are found.
+    """The highest threshold with a sensitivity of at least `min_sensitivity`.
 
     Args:
-        target: Shape `(num_samples,)`, 1 malignant, 0 benign; of the validation split, never of test.
+        target: Shape `(num_samples,)`, 1 malignant, 0 benign; labels of the validation split, never of test.
         probability: Shape `(num_samples,)`, in 0..1.
         min_sensitivity: In (0, 1].
 
     Returns:
-        A probability; images at or above it are called malignant.
+        Probability at or above which images are called malignant.
 
     Raises:
-        DataError: No malignant image.
+        DataError: There is no malignant image.
 
     Example:
         >>> threshold_for_sensitivity(

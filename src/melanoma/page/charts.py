@@ -1,4 +1,4 @@
-"""Small charts of the headline as coordinates for SVG: drawn with the page's own colours, light or dark."""
+"""Coordinates of the small SVG charts, which the page draws in its own colours, light or dark."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -9,13 +9,13 @@ from melanoma.evaluation.bootstrap import in_words
 from melanoma.schema import MODEL_NAMES
 
 BAR_WIDTH = 200.0
-SIDE = 220.0  # of the square of a ROC curve
-LEAST = 0.5  # of an axis of AUC, unless an interval reaches below chance
+SIDE = 220.0  # side of the square with the ROC curves
+CHANCE = 0.5  # AUC; the axis begins here unless an interval reaches below
 
 
 @dataclass(frozen=True)
 class Bar:
-    """A value with its interval, in units of the drawing; None where it is undefined."""
+    """An AUC with its interval, in units of the drawing; None where it is undefined."""
 
     name: str
     words: str
@@ -30,9 +30,9 @@ class Bars:
     """Bars on one axis.
 
     Attributes:
-        bars: From above.
-        chance: Where an AUC of 0.5 lies.
-        ends: Of the axis, in words.
+        bars: Bars from top to bottom.
+        chance: Position of an AUC of 0.5.
+        ends: Labels of both ends of the axis.
     """
 
     bars: list[Bar]
@@ -41,20 +41,20 @@ class Bars:
 
 
 def auc_bars(headline: Mapping[str, Any], *, names: Mapping[str, str]) -> Bars:
-    """The AUC of both models and of the references, on an axis that ends at 1.
+    """The AUC of both models and of the references on one axis that ends at 1.
 
     Args:
-        headline: See `evaluation.headline`.
-        names: What to call models and references; those without a name are left out.
+        headline: Headline of a cohort, see `evaluation.headline`.
+        names: Labels of models and references; those without a label are left out.
     """
     found = {model: headline["metrics"][model]["auc_roc"] for model in MODEL_NAMES}
     found |= {name: entry["auc_roc"] for name, entry in headline["references"].items()}
     shown = {name: entry for name, entry in found.items() if name in names}
     lows = [entry["low"] for entry in shown.values() if entry["low"] is not None]
-    least = min([LEAST, *(int(low * 10) / 10 for low in lows)])
+    start = min([CHANCE, *(int(low * 10) / 10 for low in lows)])
 
     def place(value: float | None) -> float | None:
-        return None if value is None else round((value - least) / (1 - least) * BAR_WIDTH, 1)
+        return None if value is None else round((value - start) / (1 - start) * BAR_WIDTH, 1)
 
     return Bars(
         bars=[
@@ -66,8 +66,8 @@ def auc_bars(headline: Mapping[str, Any], *, names: Mapping[str, str]) -> Bars:
             )
             for name, entry in shown.items()
         ],
-        chance=round((LEAST - least) / (1 - least) * BAR_WIDTH, 1),
-        ends=(f"{least:.1f}", "1.0"),
+        chance=round((CHANCE - start) / (1 - start) * BAR_WIDTH, 1),
+        ends=(f"{start:.1f}", "1.0"),
     )
 
 
@@ -75,7 +75,7 @@ def roc_path(curve: Mapping[str, str]) -> str:
     """The attribute `d` of a ROC curve in a square of `SIDE`; empty where it is undefined.
 
     Args:
-        curve: Both axes as words, as in the headline.
+        curve: Coordinates of both axes as text, as in the headline.
     """
     points = list(
         zip(_numbers(curve["false_positive_fraction"]), _numbers(curve["sensitivity"]), strict=True)

@@ -1,7 +1,7 @@
-"""Markdown of reports as parts of the page: HTML in it is shown, not obeyed.
+"""Markdown reports as parts of the page: HTML in them is escaped.
 
-Headings move down, so that the page keeps one first heading and skips no level; tables become tables of the
-page; pictures come along, or are named as missing.
+Headings move down, so that the page has one first-level heading and skips no level. Tables become tables of
+the page. Figures are embedded, or named as missing.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,7 +23,7 @@ PARSER = MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethrou
 
 @dataclass(frozen=True)
 class Piece:
-    """A part of a document: running HTML, or tables in a row, or pictures in a row; the others are empty."""
+    """A part of a document: HTML, or adjacent tables, or adjacent figures; the other attributes are empty."""
 
     html: Markup = field(default_factory=Markup)
     tables: tuple[Table, ...] = ()
@@ -32,13 +32,13 @@ class Piece:
 
 @dataclass(frozen=True)
 class Document:
-    """A page in Markdown.
+    """A document in Markdown.
 
     Attributes:
-        title: Its first heading, which is not among the pieces; empty where there is none.
-        pieces: In order.
-        shown: Pictures among the pieces, as it names them.
-        missing: Pictures that it names and that are not here.
+        title: First heading, which is not among the pieces; empty where there is none.
+        pieces: Pieces in order.
+        shown: Figures among the pieces, as the document names them.
+        missing: Figures that the document names and that do not exist.
     """
 
     title: str
@@ -53,13 +53,13 @@ def read(
     """The document in a Markdown file.
 
     Args:
-        path: Its pictures are looked for from its folder on, and nowhere above it.
-        top_level: Of its second-level headings on the page.
-        max_width: Of pictures, in pixels.
-        captions: `caption` and `alt` by file name of a picture; one without has the words of the document.
+        path: Markdown file; figures are read from its folder and subfolders only.
+        top_level: Level on the page of its second-level headings.
+        max_width: Maximum width of figures in pixels.
+        captions: `caption` and `alt` by file name; a figure without them has its text in the document.
 
     Raises:
-        DataError: It is not in UTF-8.
+        DataError: The file is not in UTF-8.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -79,8 +79,8 @@ def read(
         elif (images := _images(block)) is not None:
             for image in images:
                 source = unquote(str(image.attrs["src"]))
-                said = (captions or {}).get(source, {"caption": image.content})
-                picture = _embed(path.parent, source, said, max_width=max_width)
+                words = (captions or {}).get(source, {"caption": image.content})
+                picture = _embed(path.parent, source, words, max_width=max_width)
                 pieces += [Piece(pictures=(picture,))] if picture else []
                 (shown if picture else missing).append(source)
         else:
@@ -91,7 +91,7 @@ def read(
 
 
 def _joined(pieces: Sequence[Piece]) -> list[Piece]:
-    """What follows what is like it becomes one piece."""
+    """Adjacent pieces of the same kind as one piece."""
     joined: list[Piece] = []
     for piece in pieces:
         before = joined[-1] if joined else None
@@ -115,7 +115,7 @@ def _take_title(tokens: list[Token]) -> tuple[str, list[Token]]:
 
 
 def _blocks(tokens: list[Token]) -> Iterator[list[Token]]:
-    """Runs of tokens that open and close at the top of the document."""
+    """The tokens of each top-level block."""
     block: list[Token] = []
     for token in tokens:
         block.append(token)
@@ -125,7 +125,7 @@ def _blocks(tokens: list[Token]) -> Iterator[list[Token]]:
 
 
 def _lower(block: list[Token], before: int, *, top_level: int) -> int:
-    """Move a heading down, at most one level below the one before it; its level."""
+    """Move a heading down, at most one level below the one before it, and return its level."""
     wanted = top_level + max(0, int(block[0].tag[1]) - 2)
     level = min(wanted, before + 1, DEEPEST)
     for token in (block[0], block[-1]):
@@ -145,30 +145,30 @@ def _table(block: list[Token], heading: str) -> Table:
 
 
 def _text(inline: Token) -> str:
-    """What a reader sees of a line, without marks."""
+    """The text of a line without markup."""
     kinds = {"softbreak": " ", "hardbreak": " "}
     return "".join(kinds.get(token.type, token.content) for token in inline.children or [])
 
 
 def _images(block: list[Token]) -> list[Token] | None:
-    """The pictures of a paragraph that holds nothing else."""
+    """The images of a paragraph that holds nothing else; None for other blocks."""
     if [token.type for token in block] != ["paragraph_open", "inline", "paragraph_close"]:
         return None
     children = [token for token in block[1].children or [] if token.type != "softbreak"]
     return children if children and all(token.type == "image" for token in children) else None
 
 
-def _embed(folder: Path, source: str, said: Mapping[str, str], *, max_width: int) -> Picture | None:
-    """None where the picture is not below `folder`: nothing else is read, and nothing is fetched."""
+def _embed(folder: Path, source: str, words: Mapping[str, str], *, max_width: int) -> Picture | None:
+    """The figure; None unless it lies below `folder`, because nothing else is read or fetched."""
     path = (folder / source).resolve()
     if not path.is_relative_to(folder.resolve()) or not path.is_file():
         return None
-    alt = said.get("alt") or said["caption"] or f"Picture {path.name}, not described"
-    return embed(path, caption=said["caption"], alt=alt, max_width=max_width)
+    alt = words.get("alt") or words["caption"] or f"Picture {path.name}, not described"
+    return embed(path, caption=words["caption"], alt=alt, max_width=max_width)
 
 
 def _drop_images(block: list[Token], missing: list[str]) -> None:
-    """Pictures in running text become their words: the page loads nothing."""
+    """Replace images in running text by their text, because the page loads nothing."""
     for token in block:
         for child in token.children or []:
             if child.type == "image":

@@ -1,4 +1,4 @@
-"""Pictures inside the page: bounded in width, as small as they go without loss."""
+"""Figures embedded in the page, limited in width and compressed without loss."""
 
 import base64
 import io
@@ -9,19 +9,19 @@ from PIL import Image, UnidentifiedImageError
 
 from melanoma.errors import DataError
 
-PIXELS_OF_A_FIGURE = 40_000_000  # more is no figure but a bomb or a mistake
+MAX_PIXELS = 40_000_000  # a larger file is a decompression bomb or a mistake
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture that travels inside the page.
+    """A figure embedded in the page.
 
     Attributes:
         uri: `data:image/webp;base64,…`.
-        width: Pixels, as drawn here.
-        height: Pixels.
-        caption: Shown below it.
-        alt: Read out instead of it.
+        width: Width in pixels.
+        height: Height in pixels.
+        caption: Caption shown below it.
+        alt: Alternative text for screen readers.
     """
 
     uri: str
@@ -32,14 +32,14 @@ class Picture:
 
 
 def embed(path: Path, *, caption: str, alt: str, max_width: int) -> Picture:
-    """The picture at `path`, shrunk to at most `max_width` pixels, as lossless WebP.
+    """The image at `path` as lossless WebP, at most `max_width` pixels wide.
 
     Raises:
-        DataError: It is no picture, or far too large for a figure.
+        DataError: The file is no image, or has more than `MAX_PIXELS`.
     """
     try:
         with Image.open(path) as opened:
-            if opened.width * opened.height > PIXELS_OF_A_FIGURE:
+            if opened.width * opened.height > MAX_PIXELS:
                 raise DataError(f"{path} has {opened.width} x {opened.height} pixels: too many for a figure.")
             picture = opened.convert("RGBA" if "A" in opened.getbands() else "RGB")
     except (UnidentifiedImageError, OSError) as error:

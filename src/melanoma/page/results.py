@@ -1,4 +1,4 @@
-"""A cohort's headline in the words and tables of the page."""
+"""The headline of a cohort as sentences and tables."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,7 +14,7 @@ NAMES = {
     **{model: model for model in MODEL_NAMES},
     **dict(zip(REFERENCE_NAMES, ("colours alone", "file facts alone"), strict=True)),
 }
-METRIC_IN_WORDS = {
+METRIC_NAMES = {
     "auc_roc": "AUC",
     "partial_auc_above_80_sensitivity": "partial AUC above a sensitivity of 0.80 (at most 0.20)",
     "specificity_at_95_sensitivity": "specificity at a sensitivity of 0.95",
@@ -24,7 +24,7 @@ METRIC_IN_WORDS = {
 
 
 def describe(headline: Mapping[str, Any]) -> dict[str, Any]:
-    """What the template shows of a cohort; see `evaluation.headline.gather`."""
+    """What the template shows of a cohort, from its headline (`evaluation.headline.gather`)."""
     promotion = headline["promotion"]
     return {
         "cohort": headline["cohort"],
@@ -47,7 +47,7 @@ def describe(headline: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def overview(headlines: Sequence[Mapping[str, Any]]) -> Table:
-    """A row a cohort: what it came to."""
+    """A row for each cohort."""
     titles = ["cohort", "images", "AUC of the baseline", "AUC of the selected", "colours alone", "verdict"]
     rows = [
         [
@@ -84,21 +84,21 @@ def _verdict(promotion: Mapping[str, Any]) -> str:
 
 
 def _answers(headline: Mapping[str, Any]) -> str:
-    """What the selected model answers on test, at the operating point chosen on validation."""
+    """Decisions of the selected model on the test set, at the operating point chosen on validation."""
     answers, found = headline["three_way"], headline["metrics"][headline["selected"]]
     missed = answers["counts"]["malignant"]["benign"]
     return (
         f"At the threshold chosen on validation: sensitivity {in_words(found['sensitivity'])}, specificity "
         f"{in_words(found['specificity'])}. Referred to a person: "
         f"{in_words(answers['referred_fraction'])} of the images; {missed} of {headline['num_malignant']} "
-        "malignant ones were called benign."
+        "malignant images were called benign."
     )
 
 
 def _metrics_table(headline: Mapping[str, Any]) -> Table:
     rows = [
         [
-            METRIC_IN_WORDS.get(name, name.replace("_", " ")),
+            METRIC_NAMES.get(name, name.replace("_", " ")),
             *(in_words(headline["metrics"][model][name]) for model in MODEL_NAMES),
         ]
         for name in SHOWN

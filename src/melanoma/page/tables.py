@@ -1,4 +1,4 @@
-"""Tables of the page: every cell with the value that it is sorted by."""
+"""Tables of the page: each cell with the value by which it is sorted."""
 
 import csv
 import re
@@ -17,7 +17,7 @@ BLANK = {"", "-", "–", "—", "nan", "none", "null", "undefined", "not judged"
 
 @dataclass(frozen=True)
 class Cell:
-    """What is shown, and the number that it is sorted by; None in cells without one."""
+    """Text, and the number by which it is sorted; None in cells without one."""
 
     text: str
     value: float | None = None
@@ -25,7 +25,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Column:
-    """The head of a column, and whether all of its cells are numbers or blank."""
+    """Title, and whether all cells are numbers or blank."""
 
     title: str
     is_numeric: bool
@@ -33,7 +33,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """A table of texts; rows are as long as there are columns."""
+    """A table of texts; each row has a cell for each column."""
 
     caption: str
     columns: list[Column]
@@ -41,16 +41,16 @@ class Table:
 
 
 def make(caption: str, titles: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
-    """A table from texts; a column is numeric when its cells are numbers or blank, and one is a number.
+    """A table from texts. A column is numeric if its cells are numbers or blank and at least one is a number.
 
     Raises:
-        DataError: A row has another number of cells than there are titles.
+        DataError: A row has more or fewer cells than there are titles.
     """
     texts = [[_shortened(text.strip()) for text in row] for row in rows]
     unlike = [number for number, row in enumerate(texts, start=1) if len(row) != len(titles)]
     if unlike:
         raise DataError(
-            f"{caption}: rows {unlike[:5]} have not the {len(titles)} cells of the head. Mend them."
+            f"{caption}: rows {unlike[:5]} have not the {len(titles)} cells of the head. Correct them."
         )
     values = [[number_in(text) for text in row] for row in texts]
     columns = [
@@ -68,10 +68,10 @@ def make(caption: str, titles: Sequence[str], rows: Iterable[Sequence[str]]) -> 
 
 
 def read_csv(path: Path, caption: str) -> Table:
-    """The table in a CSV file with a head; cells are shown as they stand there.
+    """The table in a CSV file with a header row; cells are shown as they are.
 
     Raises:
-        DataError: It is empty, no text in UTF-8, or its rows are of unlike length.
+        DataError: The file is empty or no CSV in UTF-8, or its rows differ in length.
     """
     try:
         with path.open(encoding="utf-8", newline="") as stream:
@@ -87,7 +87,7 @@ def read_csv(path: Path, caption: str) -> Table:
 
 
 def number_in(text: str) -> float | None:
-    """The number at the front of a cell that is a number, with unit, spread or interval; otherwise None.
+    """The number in a cell that holds a number, perhaps with unit, spread or interval; otherwise None.
 
     >>> number_in("1,345"), number_in("-0.12 (-0.20 to 0.01)"), number_in("30 epochs")
     (1345.0, -0.12, None)
@@ -102,5 +102,5 @@ def _is_numeric(texts: Sequence[str], values: Sequence[float | None]) -> bool:
 
 
 def _shortened(text: str) -> str:
-    """Digits that pandas writes and nobody reads are left out."""
+    """Long decimal fractions with four significant digits."""
     return f"{float(text):.4g}" if LONG_FRACTION.match(text) else text

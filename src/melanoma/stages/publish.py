@@ -4,6 +4,8 @@ All of it comes from one commit: uncommitted changes, stale stages and runs of u
 """
 
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from melanoma.stages import published
 from melanoma.stages.data_check import manifest
 from melanoma.stages.page import current_origin, read_headlines
 
+CODE = "code"
 GRAPH, STUDY_GRAPH = "dvc.yaml", "pipelines/study/dvc.yaml"
 REPORTS, STUDY = Path("reports"), Path("reports/study")
 COHORT_FILES = (
@@ -48,9 +51,11 @@ def publish(params: Params, *, folder: Path) -> list[Path]:
         DataError: The results are not those of the current commit, or a file is missing.
     """
     _require_clean_tree(folder)
+    _write_code_digests()
     has_study = STUDY.is_dir()
     for graph in [GRAPH, *([STUDY_GRAPH] if has_study else [])]:
         _require_current(graph)
+    _require_clean_tree(folder)  # again: the digests may have changed dvc.lock
     sources = dict(_sources(params, with_study=has_study))
     for source in sources.values():
         files.require(source)
@@ -112,6 +117,19 @@ def _sources(params: Params, *, with_study: bool) -> Iterator[tuple[str, Path]]:
                 yield path.relative_to(REPORTS).as_posix(), path
 
 
+def _write_code_digests() -> None:
+    """Run the stage `code`, so that stages with changed code count as stale."""
+    done = subprocess.run(
+        [sys.executable, "-m", "dvc", "repro", "--quiet", "--single-item", CODE],
+        cwd=working_tree(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise DataError(f"The stage {CODE} fails, see `dvc repro {CODE}`: {done.stderr.strip()}")
+
+
 def _require_clean_tree(folder: Path) -> None:
     changed, problem = lineage.ask_git("status", "--porcelain", "--", ".", f":(exclude){folder}")
     if changed is None:
@@ -128,13 +146,14 @@ def _require_current(graph: str) -> None:
     """Refuse stages whose code, parameters, inputs or outputs changed since they ran."""
     try:
         with Repo(working_tree()) as repo:
-            stale = repo.status(targets=[graph])
+            status = repo.status(targets=[graph])
     except DvcException as error:
         raise DataError(f"DVC cannot compare the results with {graph}: {error}") from error
+    stale = sorted(name for name, reasons in status.items() if reasons != ["always changed"])
     if stale:
         raise DataError(
             f"The results are not those of the current code, parameters and data; stale stages of {graph}: "
-            f"{first_offenders(sorted(stale))}. Run `dvc repro {graph}`, commit dvc.lock, then publish again."
+            f"{first_offenders(stale)}. Run `dvc repro {graph}`, commit dvc.lock, then publish again."
         )
 
 

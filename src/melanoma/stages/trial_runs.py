@@ -8,7 +8,7 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from melanoma import tracking
+from melanoma import files, tracking
 from melanoma.config.training import Hyperparameters
 from melanoma.evaluation import search_figures
 from melanoma.stages import experiments
@@ -101,9 +101,9 @@ def _status(trial: FrozenTrial) -> str:
 
 
 def log_study(
-    parent: tracking.Run, study: optuna.Study, summary: Mapping[str, Any], *, note: str, folder: Path
+    parent: tracking.Run, study: optuna.Study, summary: Mapping[str, Any], *, note: str, page: Path
 ) -> None:
-    """Log what came out of a study to its run; pictures of it are saved in `folder` too."""
+    """Log the results of a study to its run, and write a page with its plots to `page`."""
     objective, best = summary["objective"], summary["best"]
     parent.log_metrics({f"best_val_{objective}": best["value"]})
     parent.log_metrics({f"num_{state}": number for state, number in summary["num_by_state"].items()})
@@ -113,8 +113,5 @@ def log_study(
     parent.set_tags({"best.trial": best["trial"]})
     facts = study.best_trial.user_attrs
     parent.set_tags({name: facts[name] for name in MACHINE if name in facts})
-    for name, figure in search_figures.study_figures(study, objective=objective, note=note).items():
-        figure.savefig(folder / f"{name}.png", dpi=110)
-        parent.log_figure(figure, f"{name}.png")
-    for name, page in search_figures.study_pages(study, objective=objective, note=note).items():
-        parent.log_text(page, f"figures/{name}.html")
+    files.write_text(search_figures.search_page(study, objective=objective, note=note), page)
+    parent.log_file(page)

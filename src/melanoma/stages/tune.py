@@ -24,10 +24,10 @@ NOT_OF_A_TRIAL = {"seed", "num_epochs", "num_seeds", "input", "num_loader_thread
 
 @dataclass(frozen=True)
 class Outputs:
-    """Paths that the stage writes: a JSON summary and a folder of figures."""
+    """Paths that the stage writes: a JSON summary and an HTML page with plots."""
 
     summary: Path
-    figures: Path
+    page: Path
 
 
 def run(
@@ -77,8 +77,7 @@ def run(
 def _write(
     study: optuna.Study, summary: dict[str, Any], parent: tracking.Run, outputs: Outputs, *, note: str
 ) -> None:
-    with files.atomic_folder(outputs.figures) as folder:
-        trial_runs.log_study(parent, study, summary, note=note, folder=folder)
+    trial_runs.log_study(parent, study, summary, note=note, page=outputs.page)
     files.write_json(summary, outputs.summary)
     parent.log_file(outputs.summary)
 

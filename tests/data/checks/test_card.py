@@ -37,8 +37,8 @@ def test_facts_that_were_not_measured_are_missing():
     assert "## Files and picture quality" in page(data)
 
 
-def test_accepted_images_without_a_side_are_refused_and_named():
-    with pytest.raises(DataError, match=r"2 accepted images of toy have no side: a, c\. Run `dvc repro"):
+def test_accepted_images_without_a_split_are_refused_and_named():
+    with pytest.raises(DataError, match=r"2 accepted images of toy have no split: a, c\. Run `dvc repro"):
         gathered(assigned=ASSIGNED[~ASSIGNED["image_id"].isin(["a", "c"])])
 
 

@@ -7,6 +7,7 @@ from melanoma import files
 from melanoma.data.checks import facts
 from melanoma.data.checks.facts import FACT_DTYPES
 from melanoma.errors import DataError
+from tests.data.inspecting import inspect_images
 from tests.data.pictures import encode, textured, write
 from tests.execution.backends import processes
 
@@ -14,7 +15,7 @@ from tests.execution.backends import processes
 @pytest.fixture
 def inspect_all(params):
     def inspect_all(paths: list[Path], *, num_workers: int = 1) -> pd.DataFrame:
-        return facts.inspect_images(
+        return inspect_images(
             records_of(paths),
             root=paths[0].parent,
             settings=params.inspect,
@@ -50,7 +51,7 @@ def test_one_process_and_two_give_equal_frames(tmp_path, inspect_all):
 
 
 def test_no_records_have_no_facts(params):
-    table = facts.inspect_images(
+    table = inspect_images(
         records_of([]), root=Path(), settings=params.inspect, execution=processes(), description="test"
     )
     assert table.empty
@@ -63,7 +64,7 @@ def test_paths_and_mask_paths_are_relative_to_the_root(tmp_path, params):
     records = pd.DataFrame(
         {"image_id": ["a", "b"], "path": ["images/a.png"] * 2, "mask_path": ["masks/a.png", None]}
     )
-    table = facts.inspect_images(
+    table = inspect_images(
         records, root=tmp_path, settings=params.inspect, execution=processes(), description="test"
     )
     assert table["decodes"].all()

@@ -5,10 +5,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from melanoma.data.checks import facts
-from melanoma.data.checks.facts import THUMBNAIL_SIDE
 from melanoma.data.groups import duplicates, hamming
-from melanoma.data.hashes import orientations
+from melanoma.data.hashes import THUMBNAIL_SIDE, orientations
+from tests.data.inspecting import inspect_images
 from tests.data.known_copies import FAR_ON_ISIC, NEAR_ON_ISIC, SAME_BYTES_ON_ISIC
 from tests.data.pictures import encode, textured
 from tests.execution.backends import processes
@@ -29,7 +28,7 @@ def inspect(tmp_path, params):
         for name, encoded in files.items():
             (tmp_path / name).write_bytes(encoded)
         records = pd.DataFrame({"image_id": list(files), "path": list(files), "mask_path": None})
-        return facts.inspect_images(
+        return inspect_images(
             records, root=tmp_path, settings=params.inspect, execution=processes(), description="test"
         )
 

@@ -2,9 +2,8 @@ import cv2
 import numpy as np
 import pytest
 
-from melanoma.data.checks.facts import THUMBNAIL_SIDE
 from melanoma.data.groups import fine_structure
-from melanoma.data.hashes import orientations
+from melanoma.data.hashes import THUMBNAIL_SIDE, orientations
 from tests.data.pictures import textured
 
 SIGMA = 2.0

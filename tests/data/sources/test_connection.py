@@ -45,7 +45,7 @@ def test_an_answer_is_asked_for_once(archive):
     "fault",
     [*(status(code) for code in (408, 429, 500, 502, 503, 504)), cut_in_the_middle, hang_up],
 )
-def test_a_fault_that_may_pass_is_tried_again(archive, fault):
+def test_a_fault_that_is_transient_is_tried_again(archive, fault):
     archive.faults[PATH] = [fault, fault]
     assert get(archive)["isic_id"] == "ISIC_0000001"
     assert archive.requests[PATH] == 3

@@ -99,7 +99,7 @@ def test_a_next_page_on_another_host_is_refused(archive, host):
 @pytest.mark.parametrize(
     ("code", "hint"),
     [
-        (400, "Mend --query"),
+        (400, "Correct --query"),
         (401, "only people with a login may see"),
         (403, "only people with a login may see"),
         (404, "Check fetch.api_url"),

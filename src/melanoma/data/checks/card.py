@@ -1,7 +1,4 @@
-"""The data card: what a dataset holds, in a page that people read before they trust a model made of it.
-
-It describes the accepted images, and beside them what was quarantined; it chooses nothing.
-"""
+"""Writes the data card: a page about the accepted and quarantined images of a dataset."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,20 +16,20 @@ FEW_GROUPS = (
 )
 NOT_A_DEVICE = "Research software, not a medical device. This page is no advice on any person."
 PLACE_COLUMNS = ("image_id", "dataset", "group_id", "split", "withheld")
-# Hashes and thumbnails are large and say nothing to a reader.
+# Hashes and thumbnails are large and mean nothing to a reader.
 FACT_COLUMNS = tuple(column for column, dtype in FACT_DTYPES.items() if dtype != "object")
 
 
 @dataclass(frozen=True)
 class CardData:
-    """What the card is about.
+    """The data behind a card.
 
     Attributes:
-        dataset: Its name.
-        num_records: Images before any left.
-        images: The accepted ones: columns of records and facts, `group_id`, `split`, `withheld` and
-            `is_shared` (its group holds images of other datasets too).
-        quarantined: Those that left, with their `reasons`.
+        dataset: Dataset name.
+        num_records: Number of images before quarantine.
+        images: Accepted images: columns of records and facts, `group_id`, `split`, `withheld` and `is_shared`
+            (whether the group holds images of other datasets too).
+        quarantined: Quarantined images with their `reasons`.
     """
 
     dataset: str
@@ -42,12 +39,12 @@ class CardData:
 
     @property
     def num_synthetic(self) -> int:
-        """Images that a program drew."""
+        """Number of synthetic images."""
         return int(self.images["is_synthetic"].fillna(False).sum())
 
     @property
     def open_images(self) -> pd.DataFrame:
-        """Images of training and validation: what may be looked at to find shortcuts."""
+        """Images of training and validation, in which shortcuts may be searched."""
         return self.images[(self.images["split"] != TEST) & self.images["withheld"].isna()]
 
 
@@ -72,7 +69,7 @@ def gather(
             accepted are left out.
 
     Raises:
-        DataError: A column is absent, or accepted images have no side.
+        DataError: A column is absent, or accepted images have no split.
     """
     require_columns(assigned, PLACE_COLUMNS, "the table of assigned images")
     require_columns(quarantined, ("image_id", "reasons"), "the quarantine table")
@@ -83,7 +80,7 @@ def gather(
     ]
     if lost := sorted(set(accepted["image_id"]) - set(places["image_id"])):
         raise DataError(
-            f"{len(lost)} accepted images of {dataset} have no side: {first_offenders(lost)}. "
+            f"{len(lost)} accepted images of {dataset} have no split: {first_offenders(lost)}. "
             "Run `dvc repro assign`."
         )
     readable = facts.reindex(columns=list(FACT_COLUMNS)).astype(
@@ -95,12 +92,12 @@ def gather(
 
 
 def write_card(data: CardData, *, shortcuts: Sequence[str], figures: Mapping[str, str]) -> str:
-    """The page, in Markdown.
+    """The card in Markdown.
 
     Args:
-        data: From `gather`.
-        shortcuts: Sentences on what tells the label without the lesion.
-        figures: Link by name: `age`, `quality`, `resolution`, `shortcuts`; absent ones are left out.
+        data: Result of `gather`.
+        shortcuts: Sentences about what predicts the label without the lesion.
+        figures: Link by name (`age`, `quality`, `resolution`, `shortcuts`); absent ones are left out.
     """
     sections = [
         _head(data),

@@ -1,4 +1,4 @@
-"""The counts and distributions of a data card, as frames whose columns are headings for people."""
+"""The tables of a data card, as frames whose columns are headings for readers."""
 
 import numpy as np
 import pandas as pd
@@ -8,10 +8,10 @@ from melanoma.schema import BENIGN, MALIGNANT, RECORD_COLUMNS, SPLITS
 CLASS_NAMES = {BENIGN: "benign", MALIGNANT: "malignant"}
 NO_LABEL = "no label"
 NOT_GIVEN = "not given"
-MAX_ROWS = 15  # of a table of values; the rest is one row
+MAX_ROWS = 15  # rows of a table of values; further values share one row
 MAX_IDS = 10
 
-# What is measured, with its unit for people.
+# Measures, with the unit for readers.
 AGE = {"age_years": "age (years)"}
 QUALITY = {
     "width": "width (pixels)",
@@ -30,16 +30,16 @@ QUALITY = {
 
 
 def class_of(images: pd.DataFrame) -> pd.Series:
-    """`benign`, `malignant` or `no label` for each image."""
+    """`benign`, `malignant` or `no label` of each image."""
     return images["target"].map(CLASS_NAMES).astype("object").fillna(NO_LABEL)
 
 
 def counts_by_class(values: pd.Series, classes: pd.Series) -> pd.DataFrame:
-    """How often each value occurs, most frequent first; from the 16th on together in one row.
+    """Count the values by class, most frequent first; further values than `MAX_ROWS` share one row.
 
     Args:
-        values: One an image (or several images' rows more than once); missing ones count as a value.
-        classes: From `class_of`, with the same index.
+        values: Values of images, whose name becomes a heading; a missing one counts as a value.
+        classes: Result of `class_of`, with the same index.
     """
     names = values.astype("string").fillna(NOT_GIVEN).rename("value")
     counts = pd.crosstab(names, classes)
@@ -77,7 +77,7 @@ def sizes(images: pd.DataFrame) -> pd.Series:
 
 
 def measures_by_class(images: pd.DataFrame, measures: dict[str, str]) -> pd.DataFrame:
-    """Spread of each of `measures` (title by column) that some image has; medians of both classes too."""
+    """Distribution of each of `measures` (title by column) that is not missing, with medians by class."""
     classes = class_of(images)
     rows = []
     for column, title in measures.items():
@@ -106,7 +106,7 @@ def _median(values: pd.Series) -> float:
 
 
 def missing_values(records: pd.DataFrame) -> pd.DataFrame:
-    """The columns of records in which something is missing."""
+    """The columns of records with missing values."""
     missing = records[list(RECORD_COLUMNS)].isna().sum()
     missing = missing[missing > 0]
     return pd.DataFrame(
@@ -119,7 +119,7 @@ def missing_values(records: pd.DataFrame) -> pd.DataFrame:
 
 
 def quarantine_reasons(quarantined: pd.DataFrame) -> pd.DataFrame:
-    """How many images left for each reason, and the first of them; an image may have several."""
+    """Number of quarantined images by reason, and the first of them; an image may have several reasons."""
     reasons = quarantined.assign(reason=quarantined["reasons"].str.split("; ")).explode("reason")
     rows = [
         {"reason": reason, "images": len(ids), "image ids": _first_ids(ids.tolist())}
@@ -135,7 +135,7 @@ def _first_ids(ids: list[str]) -> str:
 
 
 def group_sizes(images: pd.DataFrame) -> pd.DataFrame:
-    """How many groups there are of each size, and the first images of some."""
+    """Number of groups by size, with an example."""
     members = images.groupby("group_id")["image_id"].agg(list)
     rows = [
         {
@@ -151,7 +151,7 @@ def group_sizes(images: pd.DataFrame) -> pd.DataFrame:
 
 
 def splits_by_class(images: pd.DataFrame) -> pd.DataFrame:
-    """Images and groups of each split, and of those withheld by reason."""
+    """Images and groups by split, and withheld ones by reason."""
     parts = {split: images[(images["split"] == split) & images["withheld"].isna()] for split in SPLITS}
     parts |= {
         f"withheld: {reason}": images[images["withheld"] == reason]

@@ -1,7 +1,7 @@
-"""The tables that checks judge: one row an image (or a column), everything a check needs in one column.
+"""Builds the tables that are checked: one row an image (or a column of a table), one column a check.
 
-Great Expectations judges columns; what holds between rows (copies, lesions, groups) is counted here
-first, so that a rule of one column can judge it.
+Great Expectations checks columns. Relations between rows (copies, lesions, groups) are counted here, so that
+a rule of one column can check them.
 """
 
 from collections.abc import Collection, Mapping
@@ -11,8 +11,8 @@ import pandas as pd
 from melanoma.data.checks.facts import FACT_DTYPES, require_facts
 from melanoma.schema import BENIGN, DERMOSCOPIC, MALIGNANT, RECORD_DTYPES, SPLIT_COLUMNS, SPLITS
 
-# Diagnoses, in lower case and in the words of the ISIC Archive, whose target is beyond doubt; others are
-# not compared with it: actinic keratosis and atypical melanocytic proliferations stand between the two.
+# Diagnoses with a certain target, in lower case and in the words of the ISIC Archive. Others are not checked:
+# actinic keratosis and atypical melanocytic proliferations are neither.
 TARGET_OF_DIAGNOSIS = dict.fromkeys(
     (
         "melanoma",
@@ -56,10 +56,7 @@ TARGET_OF_DIAGNOSIS = dict.fromkeys(
 
 
 def build_column_table(records: pd.DataFrame, facts: pd.DataFrame) -> pd.DataFrame:
-    """One row a column that records and facts must have: `column`, `declared_type`, `found_type`.
-
-    `found_type` is missing where the column is absent.
-    """
+    """One row a column of records and facts: `column`, `declared_type`, `found_type` (missing if absent)."""
     rows = [
         {
             "column": f"{table}.{name}",
@@ -75,23 +72,23 @@ def build_column_table(records: pd.DataFrame, facts: pd.DataFrame) -> pd.DataFra
 def build_image_table(
     records: pd.DataFrame, facts: pd.DataFrame, *, excluded_ids: Collection[str] = ()
 ) -> pd.DataFrame:
-    """One row a record: the record, its facts, and how it fits other rows.
+    """One row a record: the record, its facts, and how it relates to other rows.
 
-    Added: `smaller_side` (pixels), `label_fits_diagnosis`, `patients_of_lesion` (count) and
-    `labels_of_copies` (count of different labels among files with the same bytes or pixels). Columns
-    that are absent or of a type that cannot be converted are missing throughout.
+    Added columns: `smaller_side` (pixels), `label_fits_diagnosis`, `patients_of_lesion` (count) and
+    `labels_of_copies` (number of different labels among files with the same bytes or pixels). Columns that
+    are absent or cannot be converted are missing in all rows.
 
     Args:
         records: Columns `schema.RECORD_COLUMNS`.
-        facts: Of the same images.
-        excluded_ids: Images that a user takes out; their labels count in no copy, and they have 0.
+        facts: Facts of the same images.
+        excluded_ids: Images that a user excludes; they do not count as copies.
 
     Raises:
-        DataError: An image has no facts; without them no check would see it.
+        DataError: An image has no facts, so that it could not be checked.
     """
     records, facts = _conform(records, RECORD_DTYPES), _conform(facts, FACT_DTYPES)
     require_facts(records, facts)
-    # An id that occurs twice is for a check to report, not for the merge.
+    # A check reports an id that occurs twice; the merge must not fail.
     facts = facts.drop(columns=["phashes", "thumbnail"]).drop_duplicates("image_id")
     table = records.merge(facts, on="image_id", how="left", validate="many_to_one")
     expected = table["diagnosis"].str.strip().str.lower().map(TARGET_OF_DIAGNOSIS).astype("Int64")
@@ -116,16 +113,16 @@ def _conform(frame: pd.DataFrame, dtypes: Mapping[str, str]) -> pd.DataFrame:
 
 
 def _count_within(table: pd.DataFrame, key: str, value: str) -> pd.Series:
-    """Number of different known values of `value` among the rows that share `key`; 0 without key."""
+    """Number of different values of `value` among rows with the same `key`; 0 if `key` is missing."""
     counts = table.groupby(key)[value].nunique()
     return table[key].map(counts).fillna(0).astype("int64")
 
 
 def build_copy_table(images: pd.DataFrame) -> pd.DataFrame:
-    """`images` with `is_repeated_file`: an earlier row has the same label and the same bytes or pixels.
+    """Add `is_repeated_file`: an earlier row has the same label and the same bytes or pixels.
 
-    To be given the rows that nothing else takes out: a copy must not leave for the sake of a first one
-    that leaves too.
+    Args:
+        images: Rows that pass all other checks. A copy of a quarantined image must stay.
     """
     is_repeated = pd.Series(False, index=images.index)
     for key in ("sha256", "pixels_sha256"):
@@ -134,10 +131,11 @@ def build_copy_table(images: pd.DataFrame) -> pd.DataFrame:
 
 
 def build_outcome_table(images: pd.DataFrame, quarantined: list[str]) -> pd.DataFrame:
-    """What became of each image: `is_accepted`, `is_quarantined`, `accepted_malignant` as 1.0 or 0.0.
+    """The outcome of each image: `is_accepted`, `is_quarantined`, `accepted_malignant` as 1.0 or 0.0.
 
-    `accepted_malignant` is missing where the image was not accepted, `is_quarantined` where an image of
-    another type than dermoscopic was: however many of them a source holds, its other images may be good.
+    `accepted_malignant` is missing for images that are not accepted. `is_quarantined` is missing for
+    quarantined images of another type than dermoscopic: many of them say nothing about the other images of a
+    source.
     """
     is_quarantined = images["image_id"].isin(quarantined)
     is_malignant = (images["target"] == MALIGNANT).fillna(False).astype("float64")
@@ -153,13 +151,14 @@ def build_outcome_table(images: pd.DataFrame, quarantined: list[str]) -> pd.Data
 
 
 def build_split_table(rows: pd.DataFrame) -> pd.DataFrame:
-    """One row an image of a cohort, with what the checks of splits judge.
+    """One row an image of a cohort, with the columns that the checks of splits need.
 
-    Added: `sides_of_group` and `sides_of_bytes` (counts; 0 where group or digest are unknown), and for
-    each split `is_<split>` (1.0 or 0.0) and `malignant_in_<split>` (1.0 or 0.0, missing elsewhere).
+    Added columns: `sides_of_group` and `sides_of_bytes` (number of splits; 0 if group or digest are unknown),
+    and for each split `is_<split>` (1.0 or 0.0) and `malignant_in_<split>` (1.0 or 0.0, missing in other
+    splits).
 
     Args:
-        rows: `schema.SPLIT_COLUMNS` and, where known, `sha256`.
+        rows: Columns `schema.SPLIT_COLUMNS` and, where known, `sha256`.
     """
     table = rows.reindex(columns=[*SPLIT_COLUMNS, "sha256"]).reset_index(drop=True)
     is_malignant = (table["target"] == MALIGNANT).fillna(False).astype("float64")

@@ -1,7 +1,7 @@
-"""One picture of what was quarantined, by reason: people would rather look than read.
+"""Draws the contact sheet of quarantined images by reason.
 
-An image stands under its first reason only; its caption tells of further ones. At most
-`MAX_TILES` images a reason are shown, so the sheet stays small whatever happened to a dataset.
+An image is shown under its first reason; its caption names further ones. At most `MAX_TILES` images a reason
+are shown, so that the sheet stays small.
 """
 
 from collections.abc import Iterator
@@ -29,23 +29,24 @@ PAPER, INK, FAINT, EMPTY = "white", "#1c2733", "#5c6770", "#e6eaee"
 
 @dataclass(frozen=True)
 class Tile:
-    """One image of the sheet: what stands in it and under it."""
+    """One image of the sheet, and the lines of its caption."""
 
     path: Path
     lines: list[str]
 
 
 def draw(quarantined: pd.DataFrame, *, root: Path, title: str, note: str) -> Image.Image:
-    """Thumbnails under headings, one heading a reason; says so when there is nothing to show.
+    """Draw thumbnails under headings, one heading a reason.
 
     Args:
-        quarantined: `image_id`, `path` (relative to `root`) and `reasons` (joined by `; `).
-        root: The top of the repository.
-        title: Of the sheet.
-        note: Where the images come from; stands under the title.
+        quarantined: Columns `image_id`, `path` (relative to `root`) and `reasons` (joined by `; `); may be
+            empty.
+        root: Folder to which the paths are relative.
+        title: Title of the sheet.
+        note: Line under the title about the origin of the images.
 
     Returns:
-        RGB, `WIDTH` pixels wide. A file that cannot be shown is a grey tile that says why.
+        RGB image, `WIDTH` pixels wide. A file that cannot be shown is a grey tile with the reason.
     """
     groups = _groups(quarantined, root)
     heights = [HEADING_HEIGHT + _num_rows(tiles) * (TILE_HEIGHT + GAP) for _, tiles in groups]
@@ -66,7 +67,7 @@ def draw(quarantined: pd.DataFrame, *, root: Path, title: str, note: str) -> Ima
 
 
 def _groups(quarantined: pd.DataFrame, root: Path) -> list[tuple[str, list[Tile]]]:
-    """Headings and tiles by first reason, in the order of the alphabet and of the ids."""
+    """Headings and tiles by first reason, in alphabetical order of reasons and ids."""
     rows = quarantined.sort_values("image_id")
     first = rows["reasons"].str.split("; ").str[0]
     return [
@@ -93,7 +94,7 @@ def _num_rows(tiles: list[Tile]) -> int:
 
 
 def _corners(top: int) -> Iterator[tuple[int, int]]:
-    """Left upper corners of the tiles of a group, row by row."""
+    """Yield the upper left corners of the tiles of a group, row by row."""
     for number in range(MAX_TILES):
         row, column = divmod(number, NUM_COLUMNS)
         yield GAP + column * (TILE_SIDE + GAP), top + row * (TILE_HEIGHT + GAP)
@@ -109,7 +110,7 @@ def _paste(sheet: Image.Image, tile: Tile, corner: tuple[int, int]) -> None:
 
 
 def _thumbnail(path: Path) -> Image.Image:
-    """The picture within a square, its sides in proportion; or the reason why it cannot be shown."""
+    """The picture in a square, with its aspect ratio; or the reason why it cannot be shown."""
     try:
         pixels: np.ndarray = images.decode(images.read_bytes(path), min_side=TILE_SIDE)
     except ImageError as error:
@@ -134,7 +135,7 @@ def _placeholder(problem: str) -> Image.Image:
 
 
 def _shortened(line: str, font: ImageFont.FreeTypeFont) -> str:
-    """`line`, with its middle left out where it is wider than a tile."""
+    """`line`, without its middle if it is wider than a tile."""
     shown = line
     while font.getlength(shown) > TILE_SIDE and len(shown) > 3:
         half = (len(shown) - 2) // 2
@@ -143,5 +144,5 @@ def _shortened(line: str, font: ImageFont.FreeTypeFont) -> str:
 
 
 def _font(size: int) -> ImageFont.FreeTypeFont:
-    """A typeface that comes with matplotlib, so that every machine draws the same letters."""
+    """A font that comes with matplotlib, so that all machines draw the same."""
     return ImageFont.truetype(Path(mpl.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf", size)

@@ -1,8 +1,8 @@
-"""Data Docs that need no network: the pages of Great Expectations, rewritten, under an index of our own.
+"""Rewrites the Data Docs of Great Expectations so that they need no network, with an index of our own.
 
-As they come, the pages load scripts, styles, fonts and pictures from other machines, fill the index by
-script, and do not escape values of the table. Here only what shows text is kept; a policy in each page
-forbids browsers everything else. Given up: sorting and filtering by script.
+The original pages load scripts, styles, fonts and pictures from other hosts, fill the index by script and do
+not escape values of the table. Only text is kept, and a policy in each page forbids browsers everything else.
+Sorting and filtering by script are lost.
 """
 
 import re
@@ -53,7 +53,7 @@ PAGE = """<!DOCTYPE html>
 
 
 class _Kept(HTMLParser):
-    """Collects what of a page may stay: `KEPT_TAGS` with `KEPT_ATTRIBUTES`, and text."""
+    """Collects the text of a page and its `KEPT_TAGS` with `KEPT_ATTRIBUTES`."""
 
     def __init__(self) -> None:
         super().__init__(convert_charrefs=True)
@@ -80,7 +80,7 @@ class _Kept(HTMLParser):
 
 def _attribute(name: str, value: str) -> str:
     if name == "href":
-        # Pages lie one folder deep here, so every way up is one step; links to elsewhere lead nowhere.
+        # Pages are one folder deep here, so every way up is one step; other links are dropped.
         value = re.sub(r"^(\.\./)+", "../", value)
         if not re.match(r"(#|\.\./)[\w./# -]*$", value):
             return ""
@@ -88,14 +88,14 @@ def _attribute(name: str, value: str) -> str:
 
 
 def finish(folder: Path, found: dict[str, list[Outcome]], *, title: str, summary: str, note: str) -> None:
-    """Rewrite the site in `folder` so that it can be read by `file://` and without a network.
+    """Rewrite the site in `folder` so that it can be opened as files, without a network.
 
     Args:
-        folder: Of the site as Great Expectations wrote it.
-        found: The outcomes of each suite, by its name; the index lists them with all failing ids.
-        title: Of the index.
-        summary: One line under the title.
-        note: Where the images come from; stands on every page.
+        folder: Folder of the site as Great Expectations wrote it.
+        found: Outcomes by name of the suite; the index lists them with all failing ids.
+        title: Title of the index.
+        summary: Line under the title.
+        note: Note on every page about the origin of the images.
     """
     shutil.rmtree(folder / "static", ignore_errors=True)
     for suite in found:

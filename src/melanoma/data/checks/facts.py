@@ -1,7 +1,7 @@
-"""What each image file really is: measured from its bytes, one row an image.
+"""Facts of each image file, measured from its bytes, one row an image.
 
-A file that cannot be read or decoded becomes a row that says so (`decodes` false, `problem` the
-reason, measures missing), never an exception.
+A file that cannot be read or decoded gives a row with `decodes` false, the reason in `problem` and missing
+measures, never an exception.
 """
 
 from collections.abc import Iterable, Iterator
@@ -14,59 +14,47 @@ import pyarrow as pa
 
 from melanoma.config.data import Execution, Inspect
 from melanoma.data.checks.inspection import ImageFile, inspect_file, use_one_thread
-from melanoma.data.hashes import THUMBNAIL_SIDE
 from melanoma.errors import DataError, first_offenders
 from melanoma.execution.mapping import imap
 
-__all__ = [
-    "FACT_DTYPES",
-    "NEEDED_COLUMNS",
-    "ROWS_AT_HAND",
-    "THUMBNAIL_SIDE",
-    "arrow_schema",
-    "inspect_groups",
-    "inspect_images",
-    "require_facts",
-]
-
-ROWS_AT_HAND = 512  # of facts, before they are handed on: about 2 MB
-NEEDED_COLUMNS = ("image_id", "path", "mask_path")  # of records
+ROWS_AT_HAND = 512  # rows of facts in memory, about 2 MB
+NEEDED_COLUMNS = ("image_id", "path", "mask_path")  # columns of records
 
 FACT_DTYPES = {
     "image_id": "string",
     "decodes": "boolean",
-    "is_truncated": "boolean",  # it ends before its format says; missing of formats that are not decoded
-    "problem": "string",  # why it does not decode
+    "is_truncated": "boolean",  # the file ends too early; missing for formats that are not decoded
+    "problem": "string",  # why the image does not decode
     "format": "string",  # by content, not by file name
     "extension_fits": "boolean",  # the file name ends as files of this format do
-    "exif_orientation": "Int64",  # 1 to 8; missing where the file says nothing
+    "exif_orientation": "Int64",  # 1 to 8; missing if not stated
     "mode": "string",  # Pillow's name
-    "bit_depth": "Int64",  # bits a channel
+    "bit_depth": "Int64",  # bits per channel
     "num_frames": "Int64",  # more than 1 in an animation
-    "width": "Int64",  # pixels, of the upright picture
+    "width": "Int64",  # pixels of the upright picture
     "height": "Int64",
     "num_bytes": "Int64",
-    "sha256": "string",  # of the file
-    "pixels_sha256": "string",  # of the decoded RGB pixels and their shape
-    # Measured on the picture resized to the working size, so that they compare across resolutions:
+    "sha256": "string",  # digest of the file
+    "pixels_sha256": "string",  # digest of the decoded RGB pixels and their shape
+    # Measured on the picture resized to the working size, so that resolutions are comparable:
     "sharpness": "Float64",  # variance of the Laplacian of grey
     "brightness": "Float64",  # mean grey, 0..1
     "contrast": "Float64",  # standard deviation of grey, 0..1
     "saturation": "Float64",  # mean of HSV saturation, 0..1
-    "clipped_fraction": "Float64",  # of pixels with a channel at its upper end
-    "dark_border_fraction": "Float64",  # of pixels in dark areas that touch the edge
-    "hair_fraction": "Float64",  # of pixels under thin dark lines: hairs and ruler marks
-    "ink_fraction": "Float64",  # of pixels in colours that skin has not: pen marks, coloured plasters
-    "phashes": "object",  # 8 perceptual hashes as 64-bit integers, one an orientation
+    "clipped_fraction": "Float64",  # fraction of pixels with a saturated channel
+    "dark_border_fraction": "Float64",  # fraction of pixels in dark areas that touch the edge
+    "hair_fraction": "Float64",  # fraction of pixels on thin dark lines: hairs and ruler marks
+    "ink_fraction": "Float64",  # fraction of pixels in colours that skin does not have: pen, plasters
+    "phashes": "object",  # 8 perceptual hashes as 64-bit integers, one per orientation
     "thumbnail": "object",  # THUMBNAIL_SIDE x THUMBNAIL_SIDE grey bytes
-    "mask_decodes": "boolean",  # missing, as all below, where the record names no mask
-    "mask_problem": "string",  # why it does not decode
+    "mask_decodes": "boolean",  # missing like the facts below if there is no mask
+    "mask_problem": "string",  # why the mask does not decode
     "mask_fits": "boolean",  # the mask has the width and height of the picture
-    "lesion_fraction": "Float64",  # of the mask's pixels that are lesion
+    "lesion_fraction": "Float64",  # fraction of the mask that is lesion
 }
 
 
-# The same for files: of a group of rows, all values of a column may be missing.
+# Types in files, stated because all values of a column may be missing in a row group.
 _ARROW_TYPES = {
     "string": pa.large_string(),
     "boolean": pa.bool_(),
@@ -75,21 +63,6 @@ _ARROW_TYPES = {
     "phashes": pa.list_(pa.int64()),
     "thumbnail": pa.binary(),
 }
-
-
-def inspect_images(
-    records: pd.DataFrame, *, root: Path, settings: Inspect, execution: Execution, description: str
-) -> pd.DataFrame:
-    """Facts of every image of `records`, in their order, as one table; see `inspect_groups`."""
-    groups = inspect_groups(
-        [records],
-        root=root,
-        settings=settings,
-        num_images=len(records),
-        execution=execution,
-        description=description,
-    )
-    return pd.concat([_table([]), *groups], ignore_index=True)
 
 
 def inspect_groups(
@@ -101,18 +74,16 @@ def inspect_groups(
     execution: Execution,
     description: str,
 ) -> Iterator[pd.DataFrame]:
-    """Yield the facts of every image, a few hundred rows at a time.
-
-    Memory holds these rows and no more, however many images there are.
+    """Yield the facts of every image, a few hundred rows at a time, to bound the memory.
 
     Args:
-        records: Tables one below the other, with the columns `image_id`, `path` and `mask_path`
-            (missing: no mask). Paths are relative to `root`.
-        root: The top of the repository.
+        records: Parts of one table with the columns `image_id`, `path` and `mask_path` (missing if there is
+            no mask).
+        root: Folder to which the paths are relative.
         settings: Working size and thresholds.
-        num_images: How many rows `records` have.
-        execution: Where the work is done.
-        description: Of the progress bar.
+        num_images: Number of rows of all `records`.
+        execution: Where the work runs.
+        description: Label of the progress bar.
 
     Yields:
         Columns and types of `FACT_DTYPES`.
@@ -146,11 +117,7 @@ def _table(rows: list[dict[str, object]]) -> pd.DataFrame:
 
 
 def require_facts(records: pd.DataFrame, facts: pd.DataFrame) -> None:
-    """Every image of `records` must have been inspected; facts of further images do no harm.
-
-    Raises:
-        DataError: Some have no facts; names the first five.
-    """
+    """Raise a `DataError` that names the images of `records` without facts, if there are any."""
     unknown = records.loc[~records["image_id"].isin(facts["image_id"]), "image_id"]
     if len(unknown):
         raise DataError(

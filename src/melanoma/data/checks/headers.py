@@ -1,13 +1,13 @@
-"""What a file says of itself, before any pixel is decoded: its format, size, depth, frames and end.
+"""Facts from the header of a file, without decoding pixels: format, size, depth, frames and truncation.
 
-Read from more formats than are decoded, and from pictures too large to be: a GIF or a bomb that is
-refused is still described.
+More formats are described than decoded, and pictures of any size: a GIF or a decompression bomb that is
+refused still gets its facts.
 """
 
 import io
 from pathlib import Path
 
-# Loaded here, once, for all forked processes: else each would load every format that Pillow has.
+# Loaded once for all forked processes, each of which would load all formats of Pillow otherwise.
 from PIL import (
     BmpImagePlugin,  # noqa: F401
     GifImagePlugin,  # noqa: F401
@@ -36,14 +36,14 @@ EXTENSIONS = {  # by Pillow's name of the format
     "TIFF": {".tif", ".tiff"},
     "JPEG2000": {".jp2", ".j2k", ".jpx"},
 }
-BITS_OF_MODES = {"1": 1, "I": 32, "F": 32}  # by Pillow's name of the mode; 8 of most others
-LYING = range(5, 9)  # values of the EXIF orientation that swap width and height
+BITS_OF_MODES = {"1": 1, "I": 32, "F": 32}  # by Pillow's name of the mode; 8 for most others
+LYING = range(5, 9)  # EXIF orientations that swap width and height
 
 JPEG_END, PNG_END = b"\xff\xd9", b"IEND\xae\x42\x60\x82"
 
 
 def open_header(encoded: bytes) -> Image.Image:
-    """Open an image of any of `DESCRIBED_FORMATS`, however large; to be described, not decoded.
+    """Open an image of `DESCRIBED_FORMATS`, of any size, to describe it without decoding.
 
     Raises:
         ImageError: The bytes are no image.
@@ -61,12 +61,12 @@ def open_header(encoded: bytes) -> Image.Image:
 
 
 def describe(image: Image.Image, encoded: bytes, path: Path) -> dict[str, object]:
-    """Facts of an opened image, by the names of `facts.FACT_DTYPES`; width and height are upright.
+    """Facts of an opened image, by names of `facts.FACT_DTYPES`; width and height are upright.
 
     Args:
-        image: Opened from `encoded` by `open_header`.
-        encoded: The whole file.
-        path: Of the file; only its name is looked at.
+        image: Image opened by `open_header`.
+        encoded: All bytes of the file.
+        path: Path of the file, of which only the suffix is used.
     """
     orientation = _exif_orientation(image)
     size = (image.width, image.height)
@@ -84,7 +84,7 @@ def describe(image: Image.Image, encoded: bytes, path: Path) -> dict[str, object
 
 
 def describe_bytes(encoded: bytes, path: Path) -> dict[str, object]:
-    """The same of a file that may not be opened: what its first bytes and its end show."""
+    """Facts that the first and last bytes show, even if the file cannot be opened."""
     shown = format_of(encoded)
     if shown is None:
         return {}
@@ -100,9 +100,9 @@ def _extension_fits(image_format: str, path: Path) -> bool:
 
 
 def _exif_orientation(image: Image.Image) -> int | None:
-    """1 to 8; None where the file says nothing or something else. Of a PNG, known once it is loaded."""
+    """1 to 8, or None if absent or invalid; that of a PNG is complete after decoding only."""
     if image.format == "PNG" and "exif" not in image.info:
-        return None  # Pillow would decode the picture to look behind it
+        return None  # Pillow would decode the picture to read further
     try:
         orientation = image.getexif().get(images.ORIENTATION_TAG)
     except Exception:  # noqa: BLE001  # as above
@@ -118,15 +118,12 @@ def _bit_depth(image: Image.Image, encoded: bytes) -> int:
     return BITS_OF_MODES.get(image.mode, 8)
 
 
-# ---- is the end there? -----------------------------------------------------------------------
-
-
 def is_truncated(encoded: bytes) -> bool | None:
-    """Whether a file ends before its format says; None where the format is not one that is decoded.
+    """Whether a file ends too early; None for formats that are not decoded.
 
-    A JPEG needs its end-of-image marker, a PNG its IEND chunk; BMP and WebP hold their length. The
-    segments and chunks are walked, because thumbnails have ends of their own. A damaged file leads
-    the walk astray: when its very last bytes are the end of its format, it is not truncated.
+    A JPEG needs its end-of-image marker, a PNG its IEND chunk; BMP and WebP hold their length. Segments and
+    chunks are walked, because thumbnails have their own ends. Damage can mislead the walk, so a file that
+    ends with the end marker of its format is not truncated either.
     """
     match format_of(encoded):
         case "JPEG":

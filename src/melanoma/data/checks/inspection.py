@@ -1,6 +1,6 @@
-"""Inspect one file: the work that travels to other processes.
+"""Inspects one file, in a worker process.
 
-Imports little, because each of them pays for it.
+This module imports little, because each worker pays for it.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ from melanoma.errors import ImageError
 
 @dataclass(frozen=True)
 class ImageFile:
-    """One file to inspect."""
+    """One image to inspect, with its mask if it has one."""
 
     image_id: str
     path: Path
@@ -33,15 +33,15 @@ class ImageFile:
 
 
 def use_one_thread() -> None:
-    """In a worker: each core has a worker of its own."""
+    """Let OpenCV use one thread, as each core has its own worker."""
     cv2.setNumThreads(1)
 
 
 def inspect_file(file: ImageFile, *, settings: Inspect) -> dict[str, object]:
-    """The facts of one file, by the names of `FACT_DTYPES`; absent where they cannot be known."""
+    """The facts of one file, by names of `FACT_DTYPES`; facts that cannot be measured are absent."""
     facts: dict[str, object] = {"image_id": file.image_id, "decodes": False}
     try:
-        for found in _look_closer(file.path, settings):
+        for found in _measure_file(file.path, settings):
             facts |= found
     except ImageError as error:
         facts["problem"] = str(error)
@@ -50,8 +50,8 @@ def inspect_file(file: ImageFile, *, settings: Inspect) -> dict[str, object]:
     return facts
 
 
-def _look_closer(path: Path, settings: Inspect) -> Iterator[dict[str, object]]:
-    """Yield what is found, until an `ImageError` says why no more can be."""
+def _measure_file(path: Path, settings: Inspect) -> Iterator[dict[str, object]]:
+    """Yield facts until an `ImageError` says why the next ones cannot be measured."""
     encoded = images.read_bytes(path)
     yield {"num_bytes": len(encoded), "sha256": hashlib.sha256(encoded).hexdigest()}
     yield headers.describe_bytes(encoded, path)
@@ -59,12 +59,12 @@ def _look_closer(path: Path, settings: Inspect) -> Iterator[dict[str, object]]:
     yield headers.describe(image, encoded, path)
     images.require_usable(image)
     pixels = images.upright_rgb(image)
-    # Once more: a PNG may tell its orientation behind its pixels.
+    # Once more, because the orientation of a PNG may follow its pixels.
     yield {"decodes": True} | headers.describe(image, encoded, path)
-    yield _measure(pixels, settings)
+    yield _measure_pixels(pixels, settings)
 
 
-def _measure(pixels: np.ndarray, settings: Inspect) -> dict[str, object]:
+def _measure_pixels(pixels: np.ndarray, settings: Inspect) -> dict[str, object]:
     digest = hashlib.sha256(str(pixels.shape).encode())
     digest.update(np.ascontiguousarray(pixels).data)
     working = _squash(pixels, settings.working_size)
@@ -78,10 +78,10 @@ def _measure(pixels: np.ndarray, settings: Inspect) -> dict[str, object]:
 
 
 def _squash(pixels: np.ndarray, size: int) -> np.ndarray:
-    """The picture as a square of `size`, each of its pixels a mean over an area.
+    """Resize the picture to a square of `size` by averaging areas.
 
-    Halves come first while twice the size remains: exact halves are many times faster. An odd last
-    row or column is then left out.
+    It is halved while at least twice the size remains, because exact halves are many times faster. An odd
+    last row or column is left out then.
     """
     while min(pixels.shape[:2]) >= 4 * size:
         height, width = (length // 2 for length in pixels.shape[:2])

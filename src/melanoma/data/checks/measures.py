@@ -1,7 +1,7 @@
 """Measures of a picture: sharpness, exposure, colour, dark borders, hairs and ink.
 
-All are taken on the picture squashed to one working size, so that they compare across resolutions.
-Estimates, made to sort pictures: dark pigment in threads may count as hair, blue pigment as ink.
+All are taken at one working size, so that resolutions are comparable. They are estimates: threads of dark
+pigment may count as hair, blue pigment as ink.
 """
 
 import math
@@ -11,16 +11,16 @@ import numpy as np
 
 from melanoma.config.data import Inspect
 
-NUM_DIRECTIONS = 8  # in which straight pieces of hair are sought
+NUM_DIRECTIONS = 8  # of straight pieces of hair
 
 
 def measure(working: np.ndarray, grey: np.ndarray, settings: Inspect) -> dict[str, float]:
-    """All measures, by the names of `facts.FACT_DTYPES`.
+    """All measures, by names of `facts.FACT_DTYPES`.
 
     Args:
         working: The picture at working size, `(side, side, 3)`, uint8, RGB.
         grey: The same in grey, `(side, side)`, uint8.
-        settings: Thresholds; see params.yaml.
+        settings: Thresholds, section `inspect` of params.yaml.
     """
     border = dark_border(grey, settings)
     mean, deviation = (float(value.item()) for value in cv2.meanStdDev(grey))
@@ -38,19 +38,19 @@ def measure(working: np.ndarray, grey: np.ndarray, settings: Inspect) -> dict[st
 
 
 def sharpness(grey: np.ndarray) -> float:
-    """Variance of the Laplacian; 0 of a plain picture.
+    """Variance of the Laplacian; 0 for a plain picture.
 
     Source: Pech-Pacheco et al., Diatom autofocusing in brightfield microscopy, ICPR 2000.
     """
-    # 16 bits hold the values of a Laplacian of bytes, and are faster than floats.
+    # 16 bits are enough for a Laplacian of bytes, and faster than floats.
     _, deviation = cv2.meanStdDev(cv2.Laplacian(grey, cv2.CV_16S))
     return float(deviation.item() ** 2)
 
 
 def dark_border(grey: np.ndarray, settings: Inspect) -> np.ndarray:
-    """Where dark areas touch the edge: the view of the dermatoscope, or a black frame.
+    """Mask of dark areas that touch the edge: the view of the dermatoscope, or a black frame.
 
-    What is no wider than a hair is cut off first; else hairs would join dark lesions to the edge.
+    Parts no wider than a hair are removed first, because hairs would connect dark lesions to the edge.
 
     Returns:
         Shape of `grey`, bool.
@@ -64,11 +64,11 @@ def dark_border(grey: np.ndarray, settings: Inspect) -> np.ndarray:
 
 
 def hairs(grey: np.ndarray, settings: Inspect) -> np.ndarray:
-    """Where thin, dark, straight pieces lie: hairs, ruler marks, lines of a pen.
+    """Mask of thin, dark, straight pieces: hairs, ruler marks, lines of a pen.
 
-    The black-hat transform keeps what is darker than its surroundings and thinner than the kernel; of
-    that, straight pieces of the least length stay, so that grain and most pigment networks go.
-    Source of the idea: Lee et al., DullRazor, Computers in Biology and Medicine 27, 1997.
+    The black-hat transform keeps what is darker than its surroundings and thinner than the kernel. Only
+    straight pieces of the minimum length are kept, which removes grain and most pigment networks.
+    Idea: Lee et al., DullRazor, Computers in Biology and Medicine 27, 1997.
 
     Returns:
         Shape of `grey`, bool.
@@ -84,7 +84,7 @@ def hairs(grey: np.ndarray, settings: Inspect) -> np.ndarray:
 
 
 def lines(length: int) -> list[np.ndarray]:
-    """Kernels with a line of `length` pixels through their middle, one a direction."""
+    """Kernels with a line of `length` pixels through the middle, one per direction."""
     reach = length // 2
     kernels = []
     for number in range(NUM_DIRECTIONS):
@@ -96,14 +96,14 @@ def lines(length: int) -> list[np.ndarray]:
 
 
 def ink(working: np.ndarray, hsv: np.ndarray, settings: Inspect) -> np.ndarray:
-    """Where colours are that skin has not, green to violet: pen marks, coloured plasters.
+    """Mask of colours that skin does not have, green to violet: pen marks, coloured plasters.
 
-    They must also lie far from the middle colour of the picture: a camera's blue cast is no ink.
+    They must also be far from the median colour of the picture: the blue cast of a camera is no ink.
 
     Args:
         working: Shape `(side, side, 3)`, uint8, RGB.
         hsv: The same as OpenCV's HSV: hue in half degrees, saturation and value in 0..255.
-        settings: Thresholds; see params.yaml.
+        settings: Thresholds, section `inspect` of params.yaml.
 
     Returns:
         Shape `(side, side)`, bool.
@@ -116,7 +116,7 @@ def ink(working: np.ndarray, hsv: np.ndarray, settings: Inspect) -> np.ndarray:
     marked = cv2.inRange(hsv, lowest, (settings.ink_max_hue_degrees / 2, 255, 255)) > 0
     if marked.any():
         ordered = np.sort(_chroma(working[::4, ::4].reshape(-1, 3)), axis=0)
-        middle = ordered[len(ordered) // 2]  # np.median would load much in each process
+        middle = ordered[len(ordered) // 2]  # np.median would import much in each worker
         distance = np.linalg.norm(_chroma(working[marked]) - middle, axis=1)
         marked[marked] = distance >= settings.ink_min_colour_distance
     return marked

@@ -48,7 +48,7 @@ def _judged(rules: Rules, severities: ImageChecks | TableChecks) -> list[Check]:
 
 
 def column_checks(limits: Validate) -> list[Check]:
-    """The checks of `check_tables.build_column_table`; rows are named by `column`."""
+    """The checks of `check_tables.build_column_table`, whose id is `column`."""
     rules: Rules = {
         "columns_complete": _known("found_type"),
         "types_fit": gxe.ExpectColumnPairValuesToBeEqual(
@@ -62,7 +62,7 @@ def column_checks(limits: Validate) -> list[Check]:
 
 
 def image_checks(limits: Validate) -> list[Check]:
-    """The checks of `check_tables.build_image_table`; the most telling reason comes first."""
+    """The checks of `check_tables.build_image_table`, the most informative reason first."""
     excluded = gxe.ExpectColumnValuesToNotBeInSet(
         column="image_id", value_set=limits.excluded_ids, description="image_id not in validate.excluded_ids"
     )
@@ -82,7 +82,7 @@ def image_checks(limits: Validate) -> list[Check]:
 
 def _file_rules(limits: Validate) -> Rules:
     return {
-        # These two are why such a file does not decode, so they come before the plain fact.
+        # These two explain why a file does not decode, so they come before `unreadable`.
         "truncated": _only("is_truncated", False),
         "animated": _between("num_frames", None, 1.0),
         "unreadable": _only("decodes", True),
@@ -129,7 +129,7 @@ def copy_checks(limits: Validate) -> list[Check]:
 
 
 def outcome_checks(limits: Validate) -> list[Check]:
-    """The checks of `check_tables.build_outcome_table`: what is left must be enough, of both classes."""
+    """The checks of `check_tables.build_outcome_table`: enough images of both classes must be left."""
     rules: Rules = {
         "enough_images": gxe.ExpectColumnSumToBeBetween(
             column="is_accepted",
@@ -150,12 +150,12 @@ def outcome_checks(limits: Validate) -> list[Check]:
 
 
 def split_checks(settings: Split, fractions: dict[str, float], prevalence: float) -> list[Check]:
-    """The checks of `check_tables.build_split_table`; all of them are critical.
+    """The checks of `check_tables.build_split_table`; all are critical.
 
     Args:
-        settings: `params.yaml: split`.
-        fractions: Wanted share of images by split.
-        prevalence: Share of malignant images in the cohort.
+        settings: Section `split` of params.yaml.
+        fractions: Expected fraction of images by split.
+        prevalence: Fraction of malignant images in the cohort.
     """
     rules: Rules = {
         "image_id_known": _known("image_id"),

@@ -1,4 +1,4 @@
-"""Judge datasets and splits by their checks: what is accepted, what leaves and why, what stops the graph."""
+"""Runs the checks of datasets and splits: what is accepted, quarantined, or stops the graph."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -16,15 +16,15 @@ from melanoma.schema import BENIGN, MALIGNANT, NOT_A_DEVICE, RECORD_COLUMNS
 
 @dataclass(frozen=True)
 class Validation:
-    """The verdict on a dataset.
+    """The result for a dataset.
 
     Attributes:
         accepted: Records that passed, with `sha256` of the file.
-        quarantined: `image_id`, `path`, `reasons` (joined by `; `, the most telling first), `problem`
-            of files that left.
-        report: What `reports/validation/<dataset>.json` holds.
+        quarantined: `image_id`, `path`, `reasons` (joined by `; `, the most informative first) and `problem`
+            of the other records.
+        report: Content of `reports/validation/<dataset>.json`.
         failures: A sentence for each critical check that failed.
-        docs: Folder of the Data Docs, in the temporary project; readable without a network.
+        docs: Folder of the Data Docs, in the temporary project.
     """
 
     accepted: pd.DataFrame
@@ -35,23 +35,23 @@ class Validation:
 
 
 def origin_note(is_synthetic: bool) -> str:
-    """What must stand on everything that shows these data."""
+    """The note on everything that shows these images."""
     return ("SYNTHETIC images, not real ones · " if is_synthetic else "") + NOT_A_DEVICE
 
 
 def validate(
     records: pd.DataFrame, facts: pd.DataFrame, limits: Validate, *, dataset: str, folder: str
 ) -> Validation:
-    """Run all checks.
+    """Run all checks of a dataset.
 
-    Copies are judged last, among the rows that nothing else takes out: of several, one stays.
+    Copies are checked last, among the rows that pass everything else, so that one of several stays.
 
     Args:
-        records: Of one dataset, columns `schema.RECORD_COLUMNS`.
-        facts: Of the same images.
-        limits: `params.yaml: validate`.
-        dataset: Its name.
-        folder: An empty folder for Great Expectations to work in.
+        records: Records of the dataset, columns `schema.RECORD_COLUMNS`.
+        facts: Facts of the same images.
+        limits: Section `validate` of params.yaml.
+        dataset: Dataset name.
+        folder: An empty folder in which Great Expectations works.
     """
     validator = Validator(Path(folder))
     found = _find_faults(validator, records, facts, limits, dataset=dataset)
@@ -111,7 +111,7 @@ def _all(found: dict[str, list[Outcome]]) -> list[Outcome]:
 
 
 def _sentences(outcomes: list[Outcome], severity: str) -> list[str]:
-    """What of `severity` failed: the check with its first failing ids, or with what was observed."""
+    """The failed checks of `severity`, each with its first failing ids or with what was observed."""
     return [
         f"{outcome.name}: "
         + (
@@ -165,7 +165,7 @@ def _report(
 
 
 def headline(report: dict[str, Any]) -> str:
-    """One line: how many passed, how many left and for which reasons, what else was noticed."""
+    """One line: counts of accepted and quarantined images, reasons and warnings."""
     reasons = Counter(why[0] for why in report["quarantined"].values())
     noticed = {
         entry["check"]: max(entry["num_failing"], 1)
@@ -183,7 +183,7 @@ def _in_brackets(counts: dict[str, int]) -> str:
 
 
 def metrics(report: dict[str, Any]) -> dict[str, float]:
-    """The counts of the report, and `num_failing.<check>` for every check."""
+    """The counts of the report, and `num_failing.<check>` of every check."""
     counts = {name: float(value) for name, value in report.items() if name.startswith("num_")}
     return counts | {
         f"num_failing.{entry['check']}": float(entry["num_failing"]) for entry in report["checks"]
@@ -191,27 +191,23 @@ def metrics(report: dict[str, Any]) -> dict[str, float]:
 
 
 def require_passed(result: Validation, report: Path) -> None:
-    """Stop the graph when a critical check failed.
-
-    Raises:
-        DataError: Names the failed checks; `report` holds all of them.
-    """
+    """Raise a `DataError` that names the critical checks that failed, if there are any."""
     if result.failures:
         raise DataError(
             f"dataset {result.report['dataset']!r} fails {len(result.failures)} critical checks:\n  "
             + "\n  ".join(result.failures)
-            + f"\nSee {report}. Mend the data, or the limits in params.yaml: validate."
+            + f"\nSee {report}. Correct the data, or the limits in params.yaml: validate."
         )
 
 
 @dataclass(frozen=True)
 class SplitValidation:
-    """The verdict on the splits of a cohort.
+    """The result for the splits of a cohort.
 
     Attributes:
         report: One entry a check, as `checks` in the report of a dataset.
-        failures: A sentence for each check that failed; all of them are critical.
-        docs: Folder of the Data Docs, in the temporary project; readable without a network.
+        failures: A sentence for each check that failed; all are critical.
+        docs: Folder of the Data Docs, in the temporary project.
     """
 
     report: list[dict[str, Any]]
@@ -228,21 +224,21 @@ def validate_splits(
     is_synthetic: bool,
     folder: str,
 ) -> SplitValidation:
-    """Judge the splits of a cohort.
+    """Run all checks of the splits of a cohort.
 
     Args:
-        rows: `schema.SPLIT_COLUMNS` and, where known, `sha256`.
-        settings: `params.yaml: split`.
-        fractions: Wanted share of images by split.
-        cohort: Its name.
+        rows: Columns `schema.SPLIT_COLUMNS` and, where known, `sha256`.
+        settings: Section `split` of params.yaml.
+        fractions: Expected fraction of images by split.
+        cohort: Cohort name.
         is_synthetic: Whether any image is synthetic.
-        folder: An empty folder for Great Expectations to work in.
+        folder: An empty folder in which Great Expectations works.
     """
     validator = Validator(Path(folder))
     suite = f"{cohort}-splits"
     is_malignant = rows["target"].dropna() == MALIGNANT
-    judged = suites.split_checks(settings, fractions, float(is_malignant.mean()))
-    outcomes = validator.run(check_tables.build_split_table(rows), judged, suite_name=suite)
+    checks = suites.split_checks(settings, fractions, float(is_malignant.mean()))
+    outcomes = validator.run(check_tables.build_split_table(rows), checks, suite_name=suite)
     num_failed = sum(not outcome.is_passed for outcome in outcomes)
     docs = validator.build_docs()
     data_docs.finish(

@@ -14,7 +14,7 @@ from melanoma.errors import DataError
 
 @dataclass(frozen=True)
 class Check:
-    """One named expectation, which describes itself in words, and what its failure means."""
+    """A named expectation, whose description is the rule in words, and the severity of its failure."""
 
     name: str
     severity: Severity
@@ -23,15 +23,15 @@ class Check:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one check found.
+    """The result of a check.
 
     Attributes:
-        name: Of the check.
-        severity: What its failure means.
+        name: Name of the check.
+        severity: Severity of its failure.
         is_passed: Whether all rows, or the table, pass.
         expected: The rule in words.
-        observed: For a rule of single rows the failing values by id, otherwise the value of the table.
-        failing_ids: Sorted.
+        observed: Failing values by id for a rule of single rows, otherwise the value of the table.
+        failing_ids: Sorted ids of failing rows.
     """
 
     name: str
@@ -43,7 +43,7 @@ class Outcome:
 
 
 class Validator:
-    """Runs suites of checks over tables and builds their Data Docs; keeps a context while it lives."""
+    """Runs suites of checks over tables and builds their Data Docs, in one Great Expectations context."""
 
     def __init__(self, folder: Path) -> None:
         """Open a Great Expectations project in the empty `folder`."""
@@ -54,7 +54,7 @@ class Validator:
     def run(
         self, table: pd.DataFrame, checks: list[Check], *, suite_name: str, id_column: str = "image_id"
     ) -> list[Outcome]:
-        """Judge `table` by `checks`, in their order; failing rows are named by their `id_column`."""
+        """Run `checks` on `table`, in their order; failing rows are named by `id_column`."""
         suite = self._context.suites.add(gx.ExpectationSuite(name=suite_name))
         expected = {check.name: str(check.expectation.description) for check in checks}
         for check in checks:
@@ -84,7 +84,7 @@ class Validator:
         ]
 
     def build_docs(self) -> Path:
-        """Write the Data Docs of all runs so far; the folder of the site."""
+        """Write the Data Docs of all runs so far, and return the folder of the site."""
         self._context.build_data_docs()
         root = Path(str(self._context.root_directory))
         return root / "uncommitted" / "data_docs" / "local_site"
@@ -119,13 +119,13 @@ def _outcome(check: Check, item, expected: str, *, id_column: str) -> Outcome:  
 
 
 def _value(row: dict[str, object]) -> object:
-    """The judged value of a failing row; all of them where a rule compares columns."""
+    """The value of a failing row, or all values if the rule compares columns."""
     values = list(row.values())
     return values[0] if len(values) == 1 else values or None
 
 
 def quarantine_reasons(outcomes: list[Outcome]) -> dict[str, list[str]]:
-    """The reasons of each image that must leave, in the order of the checks."""
+    """The reasons of each quarantined image, in the order of the checks."""
     reasons: dict[str, list[str]] = {}
     for outcome in outcomes:
         if outcome.severity == "quarantine":

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from melanoma.data.checks.facts import THUMBNAIL_SIDE
 from melanoma.data.groups import fine_structure, hamming
+from melanoma.data.hashes import THUMBNAIL_SIDE
 
 FACT_COLUMNS = ["image_id", "decodes", "sha256", "pixels_sha256", "phashes", "thumbnail"]
 

@@ -1,7 +1,7 @@
-"""One GET at a time over HTTP, tried again after faults that may pass; one session a thread.
+"""HTTP GET requests that are repeated after transient faults, with one session a thread.
 
-The loop is our own because the body counts too: a transfer that is cut, a size that differs, a picture
-that does not decode. How often to try and how long to wait is urllib3's `Retry`, which knows Retry-After.
+The loop is our own because faults of the body count too: a cut transfer, another size, a picture that does
+not decode. urllib3's `Retry` counts the retries and computes the waits, and obeys Retry-After.
 """
 
 import json
@@ -18,38 +18,35 @@ from melanoma.errors import DataError
 
 T = TypeVar("T")
 
-PASSING_STATUSES = (408, 429, 500, 502, 503, 504)
+TRANSIENT_STATUSES = (408, 429, 500, 502, 503, 504)
 CHUNK_BYTES = 1 << 16
 MAX_JSON_BYTES = 1 << 26  # a page of 100 records has about 0.2 MB
 
 
 class DownloadError(DataError):
-    """A request that did not end well; the message is the reason, without the URL.
+    """A failed request; the message is the reason, without the URL.
 
     Attributes:
-        may_pass: The same request may end better later.
-        response: What the server answered; `None` when it did not.
+        is_transient: Whether the same request may succeed later.
+        response: Answer of the server; `None` if there was none.
+        status: HTTP status of the answer; `None` if there was none.
     """
 
     def __init__(
-        self, reason: str, *, may_pass: bool = False, response: requests.Response | None = None
+        self, reason: str, *, is_transient: bool = False, response: requests.Response | None = None
     ) -> None:
-        """`reason` is for people; see the class for the rest."""
+        """See the class; `reason` is the message."""
         super().__init__(reason)
-        self.may_pass = may_pass
+        self.is_transient = is_transient
         self.response = response
-
-    @property
-    def status(self) -> int | None:
-        """The HTTP status, if there was an answer."""
-        return None if self.response is None else self.response.status_code
+        self.status = None if response is None else response.status_code
 
 
 class Connection:
-    """GET requests under the limits of `fetch` in params.yaml; may be shared by threads."""
+    """GET requests with the retries, waits and timeout of section `fetch`; may be shared by threads."""
 
     def __init__(self, settings: Fetch) -> None:
-        """No connection is opened before the first `get`."""
+        """Open nothing yet."""
         self.settings = settings
         self._local = threading.local()  # sessions of requests are not safe to share
 
@@ -61,57 +58,51 @@ class Connection:
         max_bytes: int,
         follow_redirects: bool = False,
     ) -> T:
-        """What `accept` makes of the body and its content type.
+        """Get `url` and return what `accept` makes of the body and its content type.
 
         Args:
             url: An http or https address.
-            accept: Raises a `DownloadError` for a body that is not what was asked for.
-            max_bytes: A longer body is a fault; no more is read.
-            follow_redirects: Also to other hosts.
+            accept: Raises a `DownloadError` if the body is not what was asked for.
+            max_bytes: Maximum length of the body; no more is read.
+            follow_redirects: Whether to follow redirects, to other hosts too.
 
         Raises:
-            DownloadError: The last fault, when it cannot pass or all tries are used up.
+            DownloadError: The last fault, if it is not transient or no retries are left.
         """
-        retries = self._retries()
+        settings = self.settings
+        retries = Retry(
+            total=settings.num_retries,
+            backoff_factor=settings.backoff_seconds,
+            backoff_max=settings.max_wait_seconds,
+            retry_after_max=settings.max_wait_seconds,  # a server may ask for hours
+        )
         while True:
             try:
                 return accept(*self._read(url, max_bytes, follow_redirects))
             except DownloadError as error:
-                if not error.may_pass:
+                if not error.is_transient:
                     raise
                 fault = error
-            retries = self._count_down(retries, fault)
+            try:
+                retries = retries.increment("GET", error=fault)
+            except MaxRetryError:
+                num_tries = settings.num_retries + 1
+                raise DownloadError(f"{fault} (tried {num_tries} times)", response=fault.response) from None
             retries.sleep(None if fault.response is None else fault.response.raw)
 
     def get_json(self, url: str) -> Any:
-        """The body of `url` as JSON; redirects are not followed.
-
-        Raises:
-            DownloadError: As for `get`, and for a body that is no JSON.
-        """
+        """Get `url` as JSON without following redirects; errors as for `get`, or the body is no JSON."""
         return self.get(url, _parse_json, max_bytes=MAX_JSON_BYTES)
-
-    def _retries(self) -> Retry:
-        return Retry(
-            total=self.settings.num_retries,
-            backoff_factor=self.settings.backoff_seconds,
-            backoff_max=self.settings.max_wait_seconds,
-            retry_after_max=self.settings.max_wait_seconds,  # a server may ask for hours
-        )
-
-    def _count_down(self, retries: Retry, fault: DownloadError) -> Retry:
-        try:
-            return retries.increment("GET", error=fault)
-        except MaxRetryError:
-            num_tries = self.settings.num_retries + 1
-            raise DownloadError(f"{fault} (tried {num_tries} times)", response=fault.response) from None
 
     def _read(self, url: str, max_bytes: int, follow_redirects: bool) -> tuple[bytes, str]:
         try:
             with self._session().get(
                 url, stream=True, timeout=self.settings.timeout_seconds, allow_redirects=follow_redirects
             ) as response:
-                _require_success(response)
+                if response.status_code != 200:
+                    is_transient = response.status_code in TRANSIENT_STATUSES
+                    reason = f"HTTP {response.status_code} {response.reason}"
+                    raise DownloadError(reason, is_transient=is_transient, response=response)
                 return _read_body(response, max_bytes), response.headers.get("Content-Type", "no known type")
         except (
             requests.ConnectionError,
@@ -119,7 +110,7 @@ class Connection:
             requests.exceptions.ChunkedEncodingError,
             requests.exceptions.ContentDecodingError,
         ) as error:
-            raise DownloadError(_cause(error), may_pass=True) from error
+            raise DownloadError(_cause(error), is_transient=True) from error
         except requests.RequestException as error:
             raise DownloadError(str(error)) from error
 
@@ -129,20 +120,12 @@ class Connection:
         return self._local.session
 
 
-def _require_success(response: requests.Response) -> None:
-    status = response.status_code
-    if status != 200:
-        raise DownloadError(
-            f"HTTP {status} {response.reason}", may_pass=status in PASSING_STATUSES, response=response
-        )
-
-
 def _read_body(response: requests.Response, max_bytes: int) -> bytes:
     body = bytearray()
     for chunk in response.iter_content(CHUNK_BYTES):
         body += chunk
         if len(body) > max_bytes:
-            raise DownloadError(f"more than {max_bytes} bytes came", may_pass=True)
+            raise DownloadError(f"more than {max_bytes} bytes came", is_transient=True)
     return bytes(body)
 
 

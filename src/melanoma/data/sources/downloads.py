@@ -1,8 +1,11 @@
-"""Many pictures at once into a staging folder: verified one by one, kept when the process is killed.
+"""Downloads of many pictures into a staging folder: each is verified, and kept if the process is killed.
 
-A file under its final name was verified whole before it got that name. `SHA256SUMS` (the format of the
-program sha256sum) says what it was, so a later call can tell an intact file from a damaged one. The
-archive's own client is content with an equal name and size.
+A file gets its final name after it was verified. `SHA256SUMS` (in the format of the program sha256sum) holds
+its digest, so that a later call tells an intact file from a damaged one.
+
+isic-cli 12.4, the official client, was tried against `tests/data/archive_server.py` and cannot replace this.
+It accepts web pages, truncated pictures and damaged files of the right size, reports success when downloads
+fail or URLs have expired, writes outside of its folder for a hostile id, and cannot be interrupted.
 """
 
 import hashlib
@@ -29,7 +32,7 @@ SUFFIX_OF_FORMAT = {"JPEG": ".jpg", "MPO": ".jpg", "PNG": ".png", "BMP": ".bmp",
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A picture that is to be downloaded. `image_id` becomes part of a path: check it before."""
+    """A picture to download. `image_id` becomes part of a path: check it before."""
 
     image_id: str
     url: str
@@ -38,7 +41,7 @@ class RemoteFile:
 
 @dataclass(frozen=True)
 class StoredFile:
-    """A picture on this machine, and the hex digest of what it was when it came."""
+    """A downloaded picture, and the hex digest of the bytes that came."""
 
     path: Path
     sha256: str
@@ -46,7 +49,7 @@ class StoredFile:
 
 @dataclass(frozen=True)
 class Downloads:
-    """What came of a list of pictures: each image_id is in exactly one of `files` and `failures`."""
+    """Result of `download_all`: each image_id is in exactly one of `files` and `failures`."""
 
     files: dict[str, StoredFile]
     failures: dict[str, str]  # reason by image_id
@@ -65,65 +68,47 @@ def download_all(
     known: Mapping[str, StoredFile],
     renew: Renew,
 ) -> Downloads:
-    """Bring every picture of `wanted` here, unless it lies here intact already.
+    """Download every picture of `wanted` that is not here intact already.
 
     Args:
-        wanted: Unlike image ids.
-        staging: Its `images/` receives the files; what it holds from an earlier call is used.
-        connection: Says how many pictures are under way at once.
-        known: Files that lie elsewhere, by image_id.
-        renew: Gives a picture's address anew when its signed URL has expired; may raise `DownloadError`.
+        wanted: Pictures with distinct image ids.
+        staging: Folder whose `images/` receives the files. Files of an earlier call are used.
+        connection: Its settings hold the number of parallel downloads.
+        known: Files elsewhere by image_id, used where intact.
+        renew: Returns a picture with a fresh signed URL; may raise `DownloadError`.
 
     Raises:
         DataError: `staging` cannot be written.
     """
+    fetch_one = partial(_fetch_one, folder=staging / "images", connection=connection, renew=renew)
+    failures: dict[str, str] = {}
     try:
-        return _download_all(wanted, staging, connection=connection, known=known, renew=renew)
+        (staging / "images").mkdir(parents=True, exist_ok=True)
+        staged = read_manifest(staging)
+        files = dict(_intact(wanted, {**known, **staged}))
+        _write_manifest(staging, [file for image_id, file in files.items() if staged.get(image_id) == file])
+        missing = [remote for remote in wanted if remote.image_id not in files]
+        progress = tqdm(desc="download", unit="image", total=len(wanted), initial=len(files), disable=None)
+        # Threads of this pool are daemons: an interrupted process ends without waiting for their transfers.
+        with (
+            progress,
+            ThreadPool(connection.settings.num_connections) as pool,
+            (staging / MANIFEST_NAME).open("a", encoding="utf-8") as manifest,
+        ):
+            for image_id, file, reason in pool.imap_unordered(fetch_one, missing):
+                progress.update()
+                if file is None:
+                    failures[image_id] = reason
+                    continue
+                files[image_id] = file
+                manifest.write(_manifest_line(file))
+                manifest.flush()
     except OSError as error:
         raise DataError(
             f"{staging} cannot be written ({error.strerror}). Make room, then run the same command again: "
             "what has come is kept."
         ) from error
-
-
-def _download_all(
-    wanted: Sequence[RemoteFile],
-    staging: Path,
-    *,
-    connection: Connection,
-    known: Mapping[str, StoredFile],
-    renew: Renew,
-) -> Downloads:
-    (staging / "images").mkdir(parents=True, exist_ok=True)
-    staged = read_manifest(staging)
-    files = dict(_intact(wanted, {**known, **staged}))
-    _write_manifest(staging, [file for image_id, file in files.items() if staged.get(image_id) == file])
-    failures: dict[str, str] = {}
-    missing = [remote for remote in wanted if remote.image_id not in files]
-    fetch_one = partial(_fetch_one, folder=staging / "images", connection=connection, renew=renew)
-    # Threads of this pool are daemons: an interrupted process ends without waiting for their transfers.
-    with (
-        ThreadPool(connection.settings.num_connections) as pool,
-        (staging / MANIFEST_NAME).open("a", encoding="utf-8") as manifest,
-    ):
-        outcomes = pool.imap_unordered(fetch_one, missing)
-        for image_id, file, reason in _with_progress(outcomes, wanted, missing):
-            if file is None:
-                failures[image_id] = reason
-                continue
-            files[image_id] = file
-            manifest.write(_manifest_line(file))
-            manifest.flush()
     return Downloads(files=files, failures=failures, num_new=len(missing) - len(failures))
-
-
-def _with_progress(
-    outcomes: Iterator[Outcome], wanted: Sequence[RemoteFile], missing: Sequence[RemoteFile]
-) -> Iterator[Outcome]:
-    num_here = len(wanted) - len(missing)
-    yield from tqdm(
-        outcomes, desc="download", unit="image", total=len(wanted), initial=num_here, disable=None
-    )
 
 
 def _fetch_one(remote: RemoteFile, *, folder: Path, connection: Connection, renew: Renew) -> Outcome:
@@ -135,7 +120,7 @@ def _fetch_one(remote: RemoteFile, *, folder: Path, connection: Connection, rene
 
 
 def _read(remote: RemoteFile, connection: Connection, renew: Renew) -> bytes:
-    """The verified bytes; an expired URL is renewed once."""
+    """The verified bytes. An expired URL is renewed once."""
     try:
         return _read_verified(remote, connection)
     except DownloadError as error:
@@ -153,37 +138,39 @@ def _read_verified(remote: RemoteFile, connection: Connection) -> bytes:
         remote.url,
         partial(_require_picture, num_bytes=remote.num_bytes),
         max_bytes=remote.num_bytes,
-        follow_redirects=True,  # files lie on other hosts than the API
+        follow_redirects=True,  # files are on other hosts than the API
     )
 
 
 def _require_picture(content: bytes, content_type: str, *, num_bytes: int) -> bytes:
-    """`content`, if it has the announced size and decodes to its end.
+    """Return `content` if it has the announced size and decodes completely.
 
-    A JPEG is decoded at an eighth of its size: all its bytes are read, and it takes a fifth of the time
+    A JPEG is decoded at an eighth of its size, which still reads all its bytes but takes a fifth of the time
     and a sixtieth of the memory.
     """
     if len(content) != num_bytes:
         raise DownloadError(
-            f"{len(content)} bytes of {content_type} came, {num_bytes} were announced", may_pass=True
+            f"{len(content)} bytes of {content_type} came, {num_bytes} were announced", is_transient=True
         )
-    with _telling_type(content_type, may_pass=False):  # the archive's file is so, however often it comes
+    with _naming_type(content_type, is_transient=False):  # a retry cannot help
         images.open_image(content)
-    with _telling_type(content_type, may_pass=True):
+    with _naming_type(content_type, is_transient=True):
         images.decode(content, min_side=1)
     return content
 
 
 @contextmanager
-def _telling_type(content_type: str, *, may_pass: bool) -> Iterator[None]:
+def _naming_type(content_type: str, *, is_transient: bool) -> Iterator[None]:
     try:
         yield
     except ImageError as error:
-        raise DownloadError(f"{error}; the server calls it {content_type}", may_pass=may_pass) from error
+        raise DownloadError(
+            f"{error}; the server calls it {content_type}", is_transient=is_transient
+        ) from error
 
 
 def _store(content: bytes, image_id: str, folder: Path) -> StoredFile:
-    """Write under a name of our own: of what the server says only the bytes count."""
+    """Write `content`; the suffix follows its format, whatever the server says."""
     suffix = SUFFIX_OF_FORMAT[str(images.open_image(content).format)]
     path = folder / f"{image_id}{suffix}"
     with atomic_file(path) as unfinished:
@@ -194,20 +181,20 @@ def _store(content: bytes, image_id: str, folder: Path) -> StoredFile:
 def _intact(
     wanted: Sequence[RemoteFile], known: Mapping[str, StoredFile]
 ) -> Iterator[tuple[str, StoredFile]]:
-    """The files that lie here with the announced size and the bytes that they came with."""
+    """Yield the files that still have the announced size and the digest that they came with."""
     here = [(remote, known[remote.image_id]) for remote in wanted if remote.image_id in known]
-    for remote, file in tqdm(here, desc="verify what is here", unit="image", disable=None):
+    for remote, file in tqdm(here, desc="verify files", unit="image", disable=None):
         has_size = file.path.is_file() and file.path.stat().st_size == remote.num_bytes
         if has_size and sha256_of_file(file.path) == file.sha256:
             yield remote.image_id, file
 
 
 def read_manifest(staging: Path) -> dict[str, StoredFile]:
-    """The files that earlier calls left in `staging`, by image_id; a line that was cut short is ignored."""
+    """Files of earlier calls in `staging`, by image_id; a line that was cut short is ignored."""
     manifest = staging / MANIFEST_NAME
     text = manifest.read_text(encoding="utf-8", errors="replace") if manifest.is_file() else ""
     pairs = [line.split("  ", 1) for line in text.splitlines()]
-    # The name alone counts, so a manifest that was tampered with cannot lead out of the folder.
+    # Only the name counts, so a manifest that was tampered with cannot lead out of the folder.
     names = [(Path(pair[1]).name, pair[0]) for pair in pairs if len(pair) == 2]
     return {Path(name).stem: StoredFile(staging / "images" / name, sha256) for name, sha256 in names}
 

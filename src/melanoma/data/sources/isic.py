@@ -1,7 +1,7 @@
-"""ISIC Archive: a metadata CSV as the archive exports it, with a folder of images and one of masks.
+"""ISIC Archive: a metadata CSV as the archive exports it, a folder of images and optionally one of masks.
 
-Older records name the label in `benign_malignant` and the diagnosis in `diagnosis`; newer ones have a path
-of up to five names from `diagnosis_1` (Benign, Malignant, Indeterminate) to the most specific one.
+Older records have the label in `benign_malignant` and the diagnosis in `diagnosis`. Newer ones have a path of
+up to five names, from `diagnosis_1` (Benign, Malignant, Indeterminate) to the most specific `diagnosis_5`.
 """
 
 from collections.abc import Iterator
@@ -20,8 +20,8 @@ from melanoma.schema import DERMOSCOPIC
 
 LABEL_COLUMNS = ("benign_malignant", "diagnosis_1")
 DIAGNOSIS_PATH = ("diagnosis_5", "diagnosis_4", "diagnosis_3", "diagnosis_2", "diagnosis_1")
-# Names in the path that are beyond doubt what an older record calls by one word. Nevus sebaceus and
-# its like are no melanocytic nevi and have other names.
+# Names in the path that clearly mean what older records call by one word. Nevus sebaceus and the like are no
+# melanocytic nevi and have other names.
 DIAGNOSIS_OF_NAME = {
     "malignant melanocytic proliferations (melanoma)": "melanoma",
     "melanoma in situ": "melanoma",
@@ -42,12 +42,12 @@ RECORD_COLUMN_OF = {
     "copyright_license": "licence",
     "attribution": "attribution",
 }
-# The first of these columns that has a value counts.
+# The first of these columns that has a value is used.
 RECORD_COLUMN_FROM = {
     "anatom_site": ("anatom_site_general", "anatom_site_1"),
     "source_collection": ("attribution_collection", "collections"),
 }
-# The columns that are read, and how.
+# The columns that are read, and the rule for each.
 RULES = {
     "diagnosis": translation.DIAGNOSIS,
     **dict.fromkeys(DIAGNOSIS_PATH, translation.TEXT),
@@ -64,7 +64,7 @@ RULES = {
     **dict.fromkeys(RECORD_COLUMN_FROM["source_collection"], translation.TEXT),
 }
 KNOWN_COLUMNS = ("isic_id", *RULES)
-# What other datasets call these columns. They are not read: their words may mean something else.
+# Names of these columns in other datasets. Such columns are only reported, because their words may differ.
 SYNONYMS = {
     **dict.fromkeys(("image_id", "image", "image_name", "name", "id", "filename"), "isic_id"),
     **dict.fromkeys(("label", "target", "class", "malignant", "melanoma"), "benign_malignant"),
@@ -82,7 +82,7 @@ SYNONYMS = {
 
 
 def open_source(metadata: Path, images: Path, masks: Path | None, *, is_partial: bool) -> RawDataset:
-    """What `data/raw/isic/` is to hold: cells as the source has them, of which each can be translated.
+    """Open what `data/raw/isic/` is to hold; its cells stay as they are in the source.
 
     Args:
         metadata: CSV with at least `isic_id` and `benign_malignant` or `diagnosis_1`.
@@ -91,7 +91,7 @@ def open_source(metadata: Path, images: Path, masks: Path | None, *, is_partial:
         is_partial: Leave out rows that have no image.
 
     Raises:
-        DataError: Missing columns, cells that cannot be read, or rows and files that do not match.
+        DataError: A column is missing, a cell cannot be translated, or rows and files do not match.
     """
     source = read_table(metadata, KNOWN_COLUMNS)
     _require_columns(source.rows, metadata)
@@ -129,7 +129,7 @@ def _masks_of(image_ids: set[str], images: Path, folder: Path | None) -> dict[st
 
 
 def _require_columns(table: pd.DataFrame, source: Path) -> None:
-    """Raise a `DataError` that names the columns which look like the missing ones."""
+    """Raise a `DataError` if a required column is missing; it names columns that look like it."""
     if "isic_id" not in table:
         lacking = "the columns ['isic_id']"
     elif not set(LABEL_COLUMNS) & set(table.columns):
@@ -144,12 +144,12 @@ def _require_columns(table: pd.DataFrame, source: Path) -> None:
 
 
 def unreadable(table: pd.DataFrame) -> list[Unreadable]:
-    """The cells of a table with the archive's columns and `image_id` that cannot be translated."""
+    """The cells that cannot be translated, of a table with `image_id` and the archive's columns."""
     return translation.translate(table, RULES)[1]
 
 
 def describe_image_types(table: pd.DataFrame) -> Iterator[str]:
-    """How many images are not dermoscopic, and of how many it is not stated, where there are any."""
+    """Say how many images are not dermoscopic, and how many do not state their type."""
     stated = table.reindex(columns=["image_id", "image_type"])
     types = translation.translate(stated, {"image_type": translation.IMAGE_TYPE})[0]["image_type"]
     if num_others := int((types.notna() & (types != DERMOSCOPIC)).sum()):
@@ -159,7 +159,7 @@ def describe_image_types(table: pd.DataFrame) -> Iterator[str]:
 
 
 def read_records(raw_dir: Path) -> pd.DataFrame:
-    """Rows of `data/raw/isic/metadata.csv` in the common vocabulary; see `sources.read_records`.
+    """Rows of `data/raw/isic/metadata.csv` in the common vocabulary; see `readers.read_records`.
 
     Raises:
         DataError: A cell cannot be translated.
@@ -181,12 +181,12 @@ def read_records(raw_dir: Path) -> pd.DataFrame:
 
 
 def _first_known(table: pd.DataFrame, columns: tuple[str, ...]) -> pd.Series:
-    """The first value of each row that is not missing; all missing where no column is there."""
+    """The first value of each row that is not missing; absent columns are ignored."""
     return table.reindex(columns=list(columns)).astype("string").bfill(axis=1).iloc[:, 0]
 
 
 def _target(table: pd.DataFrame) -> pd.Series:
-    """1, 0, or missing: where nothing clear is said, and where the two label columns contradict."""
+    """1 or 0; missing where the label is unclear, or where the two label columns contradict each other."""
     labels = table.reindex(columns=list(LABEL_COLUMNS)).astype("string")
     old, new = (labels[name] for name in LABEL_COLUMNS)
     agreed = old.fillna(new).mask((old != new).fillna(False))
@@ -194,7 +194,7 @@ def _target(table: pd.DataFrame) -> pd.Series:
 
 
 def _diagnosis(table: pd.DataFrame) -> pd.Series:
-    """`diagnosis`, else the word for a name in the path, else its most specific name in small letters."""
+    """`diagnosis`, else the word for a name in the path, else the most specific name in lower case."""
     path = table.reindex(columns=list(DIAGNOSIS_PATH)).astype("string").apply(lambda name: name.str.lower())
     words = path.apply(lambda name: name.map(DIAGNOSIS_OF_NAME)).assign(diagnosis=table.get("diagnosis"))
     word = _first_known(words, ("diagnosis", *DIAGNOSIS_PATH))

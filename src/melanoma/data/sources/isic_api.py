@@ -1,9 +1,8 @@
-"""The ISIC Archive's public API: searches read to their last page, and records as rows of a table.
+"""The public API of the ISIC Archive: searches over all pages, and records as rows of a table.
 
-`GET images/search/?query=…&collections=…&limit=…` answers `{count, next, results}`, with `count` on the
-first page only; `GET images/<isic_id>/` answers one record with a fresh signed URL. Nothing that the
-server says is trusted: records are checked against types, ids against their pattern, and `next` is
-followed on the same host only.
+`GET images/search/?query=…&collections=…&limit=…` answers `{count, next, results}`, with `count` on the first
+page only. `GET images/<isic_id>/` answers one record with a fresh signed URL. The server is not trusted:
+types and ids are checked, and `next` is followed on the same host only.
 """
 
 from collections import Counter
@@ -25,15 +24,15 @@ from melanoma.errors import DataError
 from melanoma.schema import DERMOSCOPIC
 
 LICENCES = ("CC-0", "CC-BY", "CC-BY-NC")
-MAX_FILE_BYTES = 4 * MAX_PIXELS  # more than the largest picture that is read has without compression
-# Columns that are written here, whatever a record calls its own.
+MAX_FILE_BYTES = 4 * MAX_PIXELS  # more than an uncompressed picture of the maximum size has
+# Columns that this module writes; values of a record with these names are ignored.
 LEADING_COLUMNS = ("image_id", "attribution", "copyright_license", "collections")
 RESERVED_COLUMNS = (*LEADING_COLUMNS, "isic_id", "image_file", "mask_file", "file_sha256")
 
 LATER = "Run the same command later: what has come is kept."
 CHECK_ADDRESS = "Check fetch.api_url in params.yaml."
 HINT_OF_STATUS = {
-    400: "Mend --query.",
+    400: "Correct --query.",
     401: "Leave out collections that only people with a login may see.",
     403: "Leave out collections that only people with a login may see.",
     404: CHECK_ADDRESS,
@@ -43,20 +42,20 @@ HINT_OF_STATUS = {
 
 
 class ArchiveFile(BaseModel):
-    """Where a file lies and how long it is."""
+    """Address and size of a file."""
 
     url: Annotated[str, Field(pattern="^https?://")]
     size: Annotated[int, Field(gt=0, le=MAX_FILE_BYTES)]
 
 
 class Files(BaseModel):
-    """Of the files of an image only the full one is wanted."""
+    """Files of an image; thumbnails are ignored."""
 
     full: ArchiveFile
 
 
 class Metadata(BaseModel):
-    """Values by name; which names there are differs from record to record."""
+    """Values by name; the names differ from record to record."""
 
     acquisition: dict[str, Any] = {}
     clinical: dict[str, Any] = {}
@@ -83,16 +82,17 @@ class Page(BaseModel):
 
 @dataclass(frozen=True)
 class Selection:
-    """Which images are wanted: public ones that fit all of this, without those of another type.
+    """Which images to download: public ones that match all attributes.
 
-    An image whose type is stated and not dermoscopic would be quarantined by `validate`, so it is not
-    downloaded; one whose type is not stated is.
+    Images of a stated type other than dermoscopic are left out, because `validate` would quarantine them. An
+    unstated type is accepted.
 
     Attributes:
-        query: In the archive's search language; blank = any.
-        collections: Ids; an image of any of them fits; none = the whole archive.
-        licences: Of `LICENCES`; none = any.
-        limit: Take the first so many; `None` = all.
+        query: Query in the archive's search language; blank matches all.
+        collections: Collection ids, of which an image must be in at least one; none matches the whole
+            archive.
+        licences: Names from `LICENCES`; none matches all.
+        limit: Maximum number of images; `None` is no limit.
     """
 
     query: str = ""
@@ -103,14 +103,14 @@ class Selection:
 
 @dataclass
 class Findings:
-    """What a selection came to.
+    """The images that match a selection.
 
     Attributes:
-        images: The images to take, by id.
-        collections: Which of the selected collections each of them was found in.
-        left_out: Number of images by the reason why they are not taken.
+        images: Images to download, by id.
+        collections: The selected collections in which each image was found, by id.
+        left_out: Number of images that are not downloaded, by reason.
         failures: Reason by id of records that cannot be used.
-        num_unlisted: Images that the archive counts, but lists on no page.
+        num_unlisted: Number of images that the archive counts but lists on no page.
     """
 
     images: dict[str, ArchiveImage] = field(default_factory=dict)
@@ -121,23 +121,23 @@ class Findings:
 
 
 class Search:
-    """The records of one search, each once, page after page, and how many were announced."""
+    """Iterates over the records of one search, each once, page by page."""
 
     def __init__(self, connection: Connection, query: str, collection: int | None) -> None:
-        """Nothing is asked before the first record is taken."""
+        """Request nothing before the first record is taken."""
         self._connection = connection
         self._url = _search_url(connection.settings.api_url, query, collection, connection.settings.page_size)
         self._seen: set[str] = set()
         self._count = 0
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        """Raises a `DataError` that names the page which cannot be read."""
+        """Yield the records; raise a `DataError` that names the page which cannot be read."""
         url: str | None = self._url
         with tqdm(desc="search", unit="image", disable=None) as progress:
             while url:
                 page = _read_page(self._connection, url)
                 self._count = progress.total = self._count or page.count or 0
-                # Pages change while they are read: an image may come twice.
+                # The archive may change meanwhile, so that an image comes twice.
                 new = {str(record.get("isic_id")): record for record in page.results}
                 new = {isic_id: record for isic_id, record in new.items() if isic_id not in self._seen}
                 if page.next and not new:
@@ -149,18 +149,18 @@ class Search:
 
     @property
     def num_unlisted(self) -> int:
-        """Images that were announced and did not come, once all pages are read."""
+        """Number of announced images that did not come, once all pages are read."""
         return max(0, self._count - len(self._seen))
 
 
 def find_images(connection: Connection, selection: Selection) -> Findings:
-    """The records of all images that `selection` asks for.
+    """Find all images that match `selection`.
 
-    Each collection is searched by itself, because a record does not say which ones it is part of. With a
-    limit, reading stops as soon as enough are found.
+    Each collection is searched separately, because a record does not name its collections. With a limit,
+    reading stops as soon as enough images are found.
 
     Raises:
-        DataError: A page cannot be read, is no page of this API, or leads elsewhere.
+        DataError: A page cannot be read, is no page of this API, or names a next page on another host.
     """
     findings = Findings()
     for collection in selection.collections or (None,):
@@ -186,7 +186,7 @@ def _sort_in(
     try:
         image = ArchiveImage.model_validate(record)
     except ValidationError as error:
-        shown = ascii(isic_id)[1:-1][:40]  # it may be anything, and is printed
+        shown = ascii(isic_id)[1:-1][:40]  # may be anything, and is printed
         findings.failures[shown] = f"record unusable ({_first_fault(error)})"
         return
     if reason := _reason_to_leave_out(image, licences):
@@ -227,7 +227,7 @@ def _read_page(connection: Connection, url: str) -> Page:
 
 
 def _next_url(following: str | None, url: str, api_url: str) -> str | None:
-    """The address of the next page; on the same host, or we would send people's queries anywhere."""
+    """Address of the next page, on the same host only: a query must not be sent to other hosts."""
     if following is None:
         return None
     following = urljoin(url, following)
@@ -245,15 +245,15 @@ def _first_fault(error: ValidationError) -> str:
 
 
 def remote_file(image: ArchiveImage) -> RemoteFile:
-    """Where the picture of a record lies."""
+    """The picture of a record."""
     return RemoteFile(image.isic_id, image.files.full.url, image.files.full.size)
 
 
 def renew(connection: Connection, isic_id: str) -> RemoteFile:
-    """A fresh signed URL of one image.
+    """Ask for a fresh signed URL of an image.
 
     Raises:
-        DownloadError: No such record, or the record of another image.
+        DownloadError: The record does not exist, or is that of another image.
     """
     record = connection.get_json(urljoin(connection.settings.api_url, f"images/{isic_id}/"))
     try:
@@ -266,9 +266,9 @@ def renew(connection: Connection, isic_id: str) -> RemoteFile:
 
 
 def tabulate(findings: Findings) -> pd.DataFrame:
-    """One row an image, ordered by id; columns as in the archive's CSV export, all strings.
+    """One row an image, ordered by id, with the columns of the archive's CSV export as strings.
 
-    `collections` names those of the selected collections that the image was found in.
+    Column `collections` names the selected collections in which the image was found.
     """
     rows = [_flatten(image, findings.collections[isic_id]) for isic_id, image in findings.images.items()]
     others = sorted({name for row in rows for name in row} - set(LEADING_COLUMNS))

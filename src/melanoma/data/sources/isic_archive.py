@@ -1,7 +1,7 @@
-"""From a selection of the ISIC Archive to what `data/raw/isic/` is to hold.
+"""Downloads a selection of the ISIC Archive for `data/raw/isic/`.
 
-Finished files stay in a staging folder beside the raw folder until that is written, so a call that was
-ended at any point goes on where it stopped. What the raw folder holds already is used too.
+Finished files stay in a staging folder beside the raw folder until that is written, so an interrupted call
+resumes. Intact images of the raw folder are not downloaded again.
 """
 
 import shutil
@@ -30,19 +30,19 @@ def open_archive(
     """Download the images of `selection` for a block that writes them to `out`.
 
     Args:
-        selection: Which images.
-        out: The raw folder; intact images in it are not downloaded again.
+        selection: Which images to download.
+        out: Raw folder; intact images in it are not downloaded again.
         settings: Section `fetch` of params.yaml.
-        is_partial: Run the block even when images are missing.
+        is_partial: Run the block even if images are missing.
 
     Raises:
-        DataError: `out` must not be replaced; the search failed or found nothing; or images are
-            missing: before the block, or after it when `is_partial`.
+        DataError: `out` must not be replaced, the search fails or finds nothing, or images are missing. The
+            last is raised before the block, or after it if `is_partial`.
     """
     require_replaceable(out)  # before hours of downloads
     connection = Connection(settings)
     findings = isic_api.find_images(connection, selection)
-    _set_unreadable_aside(findings)
+    _drop_unreadable(findings)
     if not findings.images:
         raise DataError(f"No image of {settings.api_url} fits. {_describe_findings(findings)}.")
     staging = out.parent / f".{out.name}.fetch"
@@ -65,8 +65,8 @@ def open_archive(
         raise DataError(f"{complaint} {out} is written without them.")
 
 
-def _set_unreadable_aside(findings: Findings) -> None:
-    """Count images whose record cannot be translated as failures, before they are downloaded."""
+def _drop_unreadable(findings: Findings) -> None:
+    """Count images whose record cannot be translated as failures, so that they are not downloaded."""
     for cell in isic.unreadable(isic_api.tabulate(findings)):
         findings.images.pop(cell.image_id, None)
         findings.failures[cell.image_id] = (
@@ -97,7 +97,7 @@ def _describe_findings(findings: Findings) -> str:
 
 
 def _complaint(findings: Findings, downloads: Downloads, staging: Path) -> str:
-    """What is missing and why, in words; blank when nothing is. All of it is written to a table."""
+    """What is missing and why, blank if nothing is; the staging folder gets a table of it."""
     failures = {**findings.failures, **downloads.failures}
     reasons = pd.DataFrame({"isic_id": list(failures), "reason": list(failures.values())})
     write_csv(reasons.sort_values("isic_id"), staging / "failures.csv")
@@ -119,7 +119,7 @@ def _complaint(findings: Findings, downloads: Downloads, staging: Path) -> str:
 
 
 def _files_of(out: Path) -> dict[str, StoredFile]:
-    """The images of an earlier download, by image_id; none where that left no table that can be read."""
+    """The images of an earlier download by image_id; none if its table cannot be read."""
     try:
         table = read_metadata(out)
     except DataError:

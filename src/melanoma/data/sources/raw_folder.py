@@ -1,4 +1,4 @@
-"""Writing `data/raw/<dataset>/`: whole or not at all, and not again when nothing changed."""
+"""Reads and writes `data/raw/<dataset>/`: completely or not at all, and only if something changed."""
 
 import filecmp
 import shutil
@@ -22,14 +22,14 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 
 @dataclass(frozen=True)
 class RawDataset:
-    """What a raw folder is to hold.
+    """The content of a raw folder.
 
     Attributes:
-        metadata: One row an image; columns `image_id`, `image_file`, `mask_file` (missing where there
-            is no mask) and whatever the source says.
-        images: Source file by its name in `images/`.
-        masks: Source file by its name in `masks/`.
-        remarks: What a person should know of how it came about; blank = nothing.
+        metadata: One row an image; columns `image_id`, `image_file`, `mask_file` (missing without a mask) and
+            those of the source.
+        images: Source file by name in `images/`.
+        masks: Source file by name in `masks/`.
+        remarks: What a user should know about it; may be blank.
     """
 
     metadata: pd.DataFrame
@@ -39,13 +39,13 @@ class RawDataset:
 
 
 def index_files(folder: Path) -> dict[str, Path]:
-    """The image files directly in `folder`, by stem, ignoring hidden files.
+    """The image files directly in `folder`, by stem; hidden files are ignored.
 
     Raises:
-        DataError: No such folder, or two files with one stem.
+        DataError: The folder does not exist, or two files have the same stem.
     """
     if not folder.is_dir():
-        raise DataError(f"{folder} is no folder; expected one with image files in it.")
+        raise DataError(f"{folder} is no folder; expected a folder with image files.")
     by_stem: dict[str, Path] = {}
     for file in sorted(folder.iterdir()):
         if file.suffix.lower() not in IMAGE_SUFFIXES or file.name.startswith(".") or file.is_dir():
@@ -68,15 +68,16 @@ def join_files(
     """Match rows to files by `image_id`.
 
     Args:
-        metadata: Column `image_id`, strings.
+        metadata: Rows with a column `image_id` of strings.
         images: Source file by image_id.
-        masks: Source file by image_id; an image may lack one.
-        source: Named in errors.
+        masks: Source file by image_id; an image may have none.
+        source: Name of the source for errors.
         is_partial: Leave out rows without a file instead of refusing them.
         others: Names of files that are not read, for errors.
 
     Raises:
-        DataError: No rows, an id twice, a row without a file, or a file without a row.
+        DataError: There are no rows, an id is missing or occurs twice, a row has no file, or a file has no
+            row.
     """
     if is_partial:
         metadata = metadata[metadata["image_id"].isin(set(images))]
@@ -121,10 +122,10 @@ def _require_equal_sets(
 
 
 def read_metadata(raw_dir: Path, known: Collection[str] = ()) -> pd.DataFrame:
-    """`metadata.csv` of a raw folder, strings; the index is the number of the row.
+    """Read `metadata.csv` of a raw folder as strings; the index is the row number in the file.
 
     Args:
-        raw_dir: The folder.
+        raw_dir: Raw folder.
         known: Names of columns besides `RAW_COLUMNS`, see `read_table`.
 
     Raises:
@@ -137,12 +138,12 @@ def read_metadata(raw_dir: Path, known: Collection[str] = ()) -> pd.DataFrame:
 
 
 def add_to(out: Path, dataset: RawDataset) -> RawDataset:
-    """What `out` holds, and the images of `dataset` that it does not hold.
+    """Add the new images of `dataset` to the content of `out`.
 
-    An image that is in both stays as it is, with its row and its mask; the columns of both are kept.
+    An image that is in both keeps the file, row and mask of `out`. The columns of both are kept.
 
     Raises:
-        DataError: `out` is no whole raw folder, or an image in both has unlike bytes.
+        DataError: `out` is no complete raw folder, or the bytes of an image in both differ.
     """
     if not out.exists():
         return dataset
@@ -154,7 +155,7 @@ def add_to(out: Path, dataset: RawDataset) -> RawDataset:
     if lost := sorted(image_id for image_id, file in file_there.items() if not file.is_file()):
         raise DataError(
             f"{out}/metadata.csv names {len(lost)} images that are not there: {first_offenders(lost)}. "
-            f"Bring them back with `dvc checkout {out}`, or run without --add."
+            f"Restore them with `dvc checkout {out}`, or run without --add."
         )
     is_known = dataset.metadata["image_id"].isin(set(file_there))
     _require_equal_bytes(dataset, dataset.metadata[is_known], file_there, out)
@@ -176,7 +177,7 @@ def add_to(out: Path, dataset: RawDataset) -> RawDataset:
 
 
 def _describe_kept(given: pd.DataFrame, there: pd.DataFrame) -> str:
-    """Images whose given row, or mask, says something that the row which is there does not say."""
+    """Name the images whose given row or mask says something that the present row does not."""
     old, new = (table.set_index("image_id").astype("string") for table in (there, given))
     new = new.drop(columns=["image_file", "file_sha256"], errors="ignore")  # their bytes are the same
     is_other = new.notna() & (new != old.reindex(index=new.index, columns=new.columns)).fillna(True)
@@ -202,13 +203,13 @@ def _require_equal_bytes(
 
 
 def write_raw(dataset: RawDataset, out: Path) -> bool:
-    """Write `images/`, `masks/` and `metadata.csv` to `out`, replacing what is there.
+    """Write `images/`, `masks/` and `metadata.csv` to `out`, replacing its content.
 
     Returns:
-        False, with nothing touched, when `out` holds exactly this already.
+        False if `out` holds exactly this already; nothing is written then.
 
     Raises:
-        DataError: `out` is a file, or holds something that this function never wrote.
+        DataError: `out` is a file, or holds anything that is not part of a raw folder.
     """
     require_replaceable(out)
     if _holds_already(dataset, out):
@@ -223,7 +224,7 @@ def write_raw(dataset: RawDataset, out: Path) -> bool:
 
 
 def require_replaceable(out: Path) -> None:
-    """Raise a `DataError` unless `out` is a raw folder or nothing: what else lies there would be lost."""
+    """Raise a `DataError` if `out` holds anything that is not part of a raw folder: it would be lost."""
     if out.is_file():
         raise DataError(f"{out} is a file; expected the name of a raw folder to write.")
     there = {path.name for path in out.iterdir()} if out.is_dir() else set()
@@ -235,29 +236,29 @@ def require_replaceable(out: Path) -> None:
 
 
 def require_apart(source: Path, out: Path) -> None:
-    """Raise a `DataError` when one folder lies in the other: replacing `out` would destroy `source`."""
+    """Raise a `DataError` if one folder is inside the other: replacing `out` would destroy `source`."""
     inner, outer = source.resolve(), out.resolve()
     if inner.is_relative_to(outer) or outer.is_relative_to(inner):
         raise DataError(f"{source} and {out} lie in one another; move the source out of {out} first.")
 
 
 def put_under_dvc(folder: Path) -> None:
-    """Write the `.dvc` file of a raw folder.
+    """Run `dvc add` on a raw folder.
 
     Raises:
-        DataError: Not in a repository, or DVC fails for another reason; the folder itself stays.
+        DataError: DVC fails, for instance outside of a repository. The folder itself stays.
     """
     done = subprocess.run(
         [sys.executable, "-m", "dvc", "add", str(folder)], capture_output=True, text=True, check=False
     )
     if done.returncode:
         answer = (done.stderr + done.stdout).strip()
-        cure = "Run from the top of the repository, or with --no-dvc outside of one."
+        hint = "Run from the top of the repository, or with --no-dvc outside of one."
         if "not a git repository" in answer:
-            cure = (
+            hint = (
                 "In a project without git, run `dvc config core.no_scm true` once, then this command again."
             )
-        raise DataError(f"{folder} is written, but `dvc add {folder}` failed: {answer}\n{cure}")
+        raise DataError(f"{folder} is written, but `dvc add {folder}` failed: {answer}\n{hint}")
 
 
 def _folders(dataset: RawDataset, out: Path) -> dict[Path, dict[str, Path]]:

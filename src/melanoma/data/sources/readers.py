@@ -1,6 +1,6 @@
-"""From `data/raw/<dataset>/` to records in the common schema: one table of readers, one set of rules.
+"""Reads `data/raw/<dataset>/` as records in the common schema, with one reader a dataset.
 
-A raw folder holds `images/`, optionally `masks/`, and `metadata.csv` whose columns `image_file` and
+A raw folder holds `images/`, optionally `masks/`, and `metadata.csv`, whose columns `image_file` and
 `mask_file` name the files. Every row has its image and every image its row.
 """
 
@@ -28,13 +28,13 @@ def read_records(
 
     Args:
         dataset: A name of `READERS`.
-        raw_dir: The dataset's raw folder; paths in the records start with it as given.
-        licence: Where a row names none; `None` leaves it blank.
-        attribution: Likewise.
+        raw_dir: Raw folder of the dataset; paths in the records start with it as given.
+        licence: Licence of rows that name none; `None` leaves it blank.
+        attribution: Attribution of rows that name none; `None` leaves it blank.
 
     Raises:
-        DataError: Unknown dataset, missing folder, a row without a file, a file without a row, or
-            rows that do not fit the schema.
+        DataError: The dataset is unknown, its folder is missing, a row has no file, a file has no row, or a
+            row does not fit the schema.
     """
     if dataset not in READERS:
         raise DataError(f"No reader for dataset {dataset!r}; there are {sorted(READERS)}.")
@@ -47,15 +47,10 @@ def read_records(
     path = (raw_dir / "images").as_posix() + "/" + rows["image_file"].astype("string")
     mask_path = (raw_dir / "masks").as_posix() + "/" + rows["mask_file"].astype("string")
     rows = rows.assign(dataset=dataset, path=path, mask_path=mask_path)
-    return conform_records(_with_defaults(rows, licence=licence, attribution=attribution))
-
-
-def _with_defaults(rows: pd.DataFrame, *, licence: str | None, attribution: str | None) -> pd.DataFrame:
-    rows = rows.copy()
     for column, default in (("licence", licence), ("attribution", attribution)):
         if default is not None:
             rows[column] = rows[column].fillna(default) if column in rows else default
-    return rows
+    return conform_records(rows)
 
 
 def _require_matching_files(named: pd.Series, folder: Path, raw_dir: Path) -> None:

@@ -1,13 +1,12 @@
-"""The embedded data set `sample`: synthetic pictures that look like dermoscopy, made from a seed.
+"""The dataset `sample`: synthetic pictures that look like dermoscopy, generated from a seed.
 
-It exists so that the whole platform runs without a download, an account or a patient. Lesions
-belong to patients, some lesions are seen twice, and six pictures carry a planted fault that the
-checks downstream must find. `sample_render` draws; this module decides what is drawn and writes it.
+With it the whole platform runs without a download, an account or a patient. Lesions belong to patients, some
+lesions have two views, and six pictures have a planted fault that later checks must find. This module decides
+what is drawn and writes it; `sample_render` draws.
 
-The number in an image id says what the image is: a lesion's first view has the number of the
-lesion, its second view that plus 10 000, a planted fault 20 000 and more. So an image is the same
-however many others are made with it. Bytes repeat on the same machine with the same library
-versions; another processor or another JPEG encoder may round otherwise.
+The number in an image id is that of the lesion for a first view, plus 10,000 for a second view; planted
+faults are numbered from 20,001 on. So an image does not depend on how many others are generated. Bytes are
+reproducible on the same machine with the same library versions.
 """
 
 import shutil
@@ -25,15 +24,12 @@ from melanoma.schema import DERMOSCOPIC
 SECOND_VIEW_OFFSET = 10_000
 FAULT_OFFSET = 20_000
 FAULTS = ("blurred", "truncated", "duplicate", "near_duplicate", "blank_label", "too_small")
-# Which lesion's first view is shown again.
+# The lesion whose first view is copied, by fault.
 COPIED_LESIONS = {"duplicate": 4, "near_duplicate": 8}
-MIN_LESIONS = 10
-MIN_IMAGE_SIZE = 160
 TOO_SMALL_SIZE = 120
 LABEL_BLOCK = 10
 
-# First word of every random stream after the seed: a lesion, a photograph and a patient with the
-# same number must not share their draws.
+# Second word of every random seed: a lesion, a view and a patient of the same number must not share draws.
 LESION_STREAM, VIEW_STREAM, PATIENT_STREAM, LABEL_STREAM, RECORD_STREAM = range(5)
 
 SITES = (
@@ -51,23 +47,6 @@ RULES = {
     "sex": translation.SEX,
 }
 ATTRIBUTION = "synthetic image made by melanoma.data.sample; shows no patient"
-RECORD_COLUMNS = [
-    "image_id",
-    "diagnosis",
-    "target",
-    "lesion_id",
-    "patient_id",
-    "age_years",
-    "sex",
-    "anatom_site",
-    "image_type",
-    "source_collection",
-    "licence",
-    "attribution",
-    "image_file",
-    "mask_file",
-    "is_synthetic",
-]
 
 
 def generate(
@@ -79,26 +58,22 @@ def generate(
     malignant_fraction: float,
     image_size: int,
 ) -> pd.DataFrame:
-    """Write the synthetic data set: `images/`, `masks/` and `metadata.csv`.
+    """Write the synthetic dataset: `images/`, `masks/` and `metadata.csv`.
+
+    `config.data.Sample` checks the ranges of the arguments.
 
     Args:
-        out_dir: An empty folder; the caller sees to it that half a data set is never taken for one.
-        seed: Not negative. The same arguments give the same bytes on the same machine.
-        num_lesions: 10 to 9999. One image each.
-        num_second_views: 0 to `num_lesions`. This many lesions, the first ones, get a second image.
-        malignant_fraction: Fraction in (0, 1) of the lesions, met to within one lesion in every
-            whole block of 10.
-        image_size: Height and width in pixels, at least 160.
+        out_dir: An empty folder.
+        seed: The same arguments give the same bytes on the same machine.
+        num_lesions: Number of lesions, one image each.
+        num_second_views: Number of lesions, from the first on, that get a second image.
+        malignant_fraction: Fraction of malignant lesions, met to within one lesion in every block of 10.
+        image_size: Height and width in pixels.
 
     Returns:
-        The metadata as written: `num_lesions + num_second_views + 6` rows, one for each image, the
-        last six with `planted_fault` set. `image_file` and `mask_file` are names within `images/`
-        and `masks/`.
-
-    Raises:
-        ValueError: An argument is out of its range.
+        The metadata as written, `num_lesions + num_second_views + 6` rows, the last six with `planted_fault`.
+        `image_file` and `mask_file` are names in `images/` and `masks/`.
     """
-    _check_arguments(seed, num_lesions, num_second_views, malignant_fraction, image_size)
     lesions = range(1, num_lesions + 1)
     numbers = [
         *lesions,
@@ -117,56 +92,18 @@ def generate(
 
 
 def read_records(raw_dir: Path) -> pd.DataFrame:
-    """Read `metadata.csv` of a generated data set in the vocabulary of the project.
+    """Rows of `metadata.csv` in the common vocabulary; see `readers.read_records`.
 
-    Args:
-        raw_dir: The folder that `generate` wrote.
-
-    Returns:
-        One row for each image, columns `RECORD_COLUMNS`. `target` is 1 for malignant, 0 for benign
-        and `<NA>` where the label is blank; `age_years` is a float in years, `nan` where unknown.
-        `image_type` is dermoscopic, as that is what is drawn. Planted faults are kept and not
-        marked: to find them is the work of the checks.
+    Planted faults stay: the checks must find them.
     """
     metadata, bad = translation.translate(read_metadata(raw_dir), RULES)
     translation.require_readable(bad, raw_dir / "metadata.csv")
-    records = metadata.assign(
+    return metadata.assign(
         target=metadata["benign_malignant"].map(translation.TARGET_OF_LABEL).astype("Int64"),
         age_years=metadata["age_years"].astype(float),
         image_type=DERMOSCOPIC,
         is_synthetic=(metadata["is_synthetic"] == "True").astype(bool),
     )
-    return records[RECORD_COLUMNS]
-
-
-def _check_arguments(
-    seed: int, num_lesions: int, num_second_views: int, malignant_fraction: float, image_size: int
-) -> None:
-    rules = (
-        ("seed", seed, "0 or more", seed >= 0),
-        (
-            "num_lesions",
-            num_lesions,
-            f"{MIN_LESIONS} to {SECOND_VIEW_OFFSET - 1}",
-            MIN_LESIONS <= num_lesions < SECOND_VIEW_OFFSET,
-        ),
-        (
-            "num_second_views",
-            num_second_views,
-            f"0 to num_lesions ({num_lesions})",
-            0 <= num_second_views <= num_lesions,
-        ),
-        (
-            "malignant_fraction",
-            malignant_fraction,
-            "more than 0 and less than 1",
-            0 < malignant_fraction < 1,
-        ),
-        ("image_size", image_size, f"{MIN_IMAGE_SIZE} or more", image_size >= MIN_IMAGE_SIZE),
-    )
-    for name, received, expected, is_met in rules:
-        if not is_met:
-            raise ValueError(f"{name}: expected {expected}, received {received!r}")
 
 
 def _metadata_row(seed: int, number: int, malignant_fraction: float) -> dict[str, object]:
@@ -175,7 +112,7 @@ def _metadata_row(seed: int, number: int, malignant_fraction: float) -> dict[str
     lesion = COPIED_LESIONS.get(fault, number % SECOND_VIEW_OFFSET if not fault else number)
     is_malignant = _is_malignant(seed, lesion, malignant_fraction)
     patient = _patient_number(seed, lesion)
-    # A hidden copy is only a fault when the identifiers do not give it away.
+    # A copy is only a fault if its ids do not give it away.
     shown_lesion, shown_patient = (number, number) if fault in COPIED_LESIONS else (lesion, patient)
     is_blank = fault == "blank_label"
     rng = np.random.default_rng([seed, RECORD_STREAM, lesion])
@@ -206,11 +143,11 @@ def _planted_fault(number: int) -> str:
 
 
 def _is_malignant(seed: int, lesion: int, malignant_fraction: float) -> bool:
-    """Label of a lesion, dealt within its block of 10 so that short data sets hold the fraction."""
+    """Label of a lesion, drawn within its block of 10 so that small datasets meet the fraction too."""
     block, place = divmod(lesion - 1, LABEL_BLOCK)
-    # The difference of two rounded totals, not a rounded share: 0.25 gives 2, 3, 2, 3, ... in turn.
-    due, dealt = ((block + n) * LABEL_BLOCK * malignant_fraction for n in (1, 0))
-    num_malignant = int(due + 0.5) - int(dealt + 0.5)
+    # The difference of two rounded totals, not a rounded fraction: 0.25 gives 2, 3, 2, 3, ...
+    with_block, without = ((block + n) * LABEL_BLOCK * malignant_fraction for n in (1, 0))
+    num_malignant = int(with_block + 0.5) - int(without + 0.5)
     order = np.random.default_rng([seed, LABEL_STREAM, block]).permutation(LABEL_BLOCK)
     return bool(order[place] < num_malignant)
 
@@ -224,7 +161,7 @@ def _patient_number(seed: int, lesion: int) -> int:
 
 
 def _patient_facts(seed: int, patient: int) -> dict[str, object]:
-    """Age and sex, drawn without looking at the label; a few are unknown, as in every archive."""
+    """Age and sex, independent of the label; a few are unknown, as in every archive."""
     rng = np.random.default_rng([seed, PATIENT_STREAM, patient, 1])
     age_years = int(np.clip(rng.normal(52, 16), 15, 90)) // 5 * 5
     sex = str(rng.choice(("female", "male")))
@@ -235,13 +172,13 @@ def _patient_facts(seed: int, patient: int) -> dict[str, object]:
 
 
 def _skin_tone(seed: int, patient: int) -> float:
-    """Place on `sample_render.SKIN_TONES`, one for a patient; paler ones are commoner."""
+    """Position on `sample_render.SKIN_TONES` of a patient; pale ones are more frequent."""
     rng = np.random.default_rng([seed, PATIENT_STREAM, patient, 2])
     return float(5 * rng.beta(1.3, 1.9))
 
 
 def _write_image(out_dir: Path, seed: int, number: int, *, row: dict[str, object], image_size: int) -> None:
-    """Write the image and the mask of one metadata row, with its fault if it has one."""
+    """Write the image and the mask of a row, with its fault if it has one."""
     image_path = out_dir / "images" / str(row["image_file"])
     mask_path = out_dir / "masks" / str(row["mask_file"])
     fault = str(row["planted_fault"])
@@ -268,7 +205,7 @@ def _write_image(out_dir: Path, seed: int, number: int, *, row: dict[str, object
 
 
 def _draw(seed: int, number: int, *, is_malignant: bool, image_size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Draw one photograph; both views of a lesion start from the same lesion stream."""
+    """Draw one view; both views of a lesion start from the same random stream."""
     lesion = number if number > FAULT_OFFSET else number % SECOND_VIEW_OFFSET
     lesion_rng = np.random.default_rng([seed, LESION_STREAM, lesion])
     traits = sample_render.draw_traits(lesion_rng, is_malignant=is_malignant)
@@ -282,13 +219,13 @@ def _draw(seed: int, number: int, *, is_malignant: bool, image_size: int) -> tup
 
 
 def _copy_turned(source: Path, target: Path) -> None:
-    """Copy a picture a quarter turn round, encoded anew: other bytes, the same content."""
+    """Copy a picture rotated by a quarter turn and encoded anew."""
     turned = cv2.rotate(cv2.imread(str(source), cv2.IMREAD_UNCHANGED), cv2.ROTATE_90_CLOCKWISE)
     target.write_bytes(_encoded(turned, target.suffix, quality=80))
 
 
 def _encoded(pixels: np.ndarray, suffix: str, *, quality: int = 95) -> bytes:
-    """Encode as JPEG or PNG; `quality` is for JPEG, and `cv2` wants blue first."""
+    """Encode BGR pixels as JPEG (with `quality`) or PNG."""
     options = [cv2.IMWRITE_JPEG_QUALITY, quality] if suffix == ".jpg" else []
     is_encoded, encoded = cv2.imencode(suffix, pixels, options)
     if not is_encoded:

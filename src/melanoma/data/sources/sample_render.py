@@ -1,14 +1,13 @@
-"""Draw one synthetic dermoscopy picture: a pigmented lesion, the skin around it, the lens above it.
+"""Draws one synthetic dermoscopy picture: a pigmented lesion, the skin around it and the lens.
 
-The label acts through four traits alone (asymmetry, border irregularity, patchiness, texture
-atypia), whose distributions overlap; size, skin, light, hair, ruler and lens are drawn without
-looking at it. Pigment is ranked before it is coloured, so the label moves where a shade lies and
-hardly how much of it there is: a patchy lesion is slightly darker, more varied in hue and more
-often veiled, and a model that only counts colours is meant to fare badly.
+The label acts only through four traits (asymmetry, border irregularity, patchiness, texture atypia), whose
+distributions overlap. Size, skin, light, hair, ruler and lens do not depend on it. Pigment is ranked before
+it is coloured, so the label changes where a shade is and hardly its amount: a model that only counts colours
+should do badly.
 
-Gives up: anatomy. Nothing here is a model of real skin, and no figure measured on these pictures
-says anything about patients. Angles are in radians, lengths in lesion units: the lesion canvas
-spans [-1, 1] in both directions, whatever its size in pixels.
+This is no model of real skin, and results on these pictures say nothing about patients. Angles are in
+radians. Lengths are in lesion units: the canvas spans [-1, 1] in both directions, whatever its size in
+pixels.
 """
 
 from dataclasses import dataclass
@@ -18,8 +17,7 @@ import numpy as np
 
 from melanoma.data import artefacts
 
-# Red, green, blue in [0, 1] under white light, palest to darkest: six steps in the manner of the
-# Fitzpatrick scale, chosen by eye.
+# RGB in [0, 1] under white light, palest to darkest: six steps like the Fitzpatrick scale, chosen by eye.
 SKIN_TONES = np.array(
     [
         (0.93, 0.80, 0.75),
@@ -31,14 +29,14 @@ SKIN_TONES = np.array(
     ]
 )
 VEIL_COLOUR = np.array((0.50, 0.54, 0.60), dtype=np.float32)
-# Half the distance between the labels, in deviations of the disorder behind all four traits. Even a
-# perfect reader of the disorder would stay at an AUC of 0.98, a small network well below.
+# Half the distance between the labels, in standard deviations of the disorder behind all four traits.
+# Somebody who knew the disorder would reach an AUC of 0.98; a small network stays well below.
 LABEL_SHIFT = 1.4
 
 
 @dataclass(frozen=True)
 class Traits:
-    """What the label acts on, each in [0, 1]; 0 looks orderly, 1 looks disorderly."""
+    """The traits that depend on the label, each in [0, 1]; 0 is orderly, 1 disorderly."""
 
     asymmetry: float
     irregularity: float
@@ -48,11 +46,12 @@ class Traits:
 
 @dataclass(frozen=True)
 class LesionLayers:
-    """A lesion without its surroundings, on a square canvas.
+    """A lesion without its surroundings, on a square canvas; all arrays are float32 in [0, 1].
 
-    `tint` is what the skin colour is multiplied by, shape `(size, size, 3)`, 1 outside the lesion;
-    `veil` is the share of whitish blue laid over it, shape `(size, size)`; `cover` is the coverage,
-    shape `(size, size)`, at least 0.5 inside the drawn border. All float32 in [0, 1].
+    Attributes:
+        tint: Factor of the skin colour, shape `(size, size, 3)`, 1 outside of the lesion.
+        veil: Opacity of the whitish blue veil, shape `(size, size)`.
+        cover: Coverage by the lesion, shape `(size, size)`, at least 0.5 inside its border.
     """
 
     tint: np.ndarray
@@ -61,22 +60,13 @@ class LesionLayers:
 
 
 def draw_traits(rng: np.random.Generator, *, is_malignant: bool) -> Traits:
-    """Draw the four structural traits of a lesion; the two labels overlap."""
+    """Draw the traits of a lesion; those of the two labels overlap."""
     disorder = rng.normal(LABEL_SHIFT if is_malignant else -LABEL_SHIFT, 1)
     return Traits(*_sigmoid(1.5 * (disorder + rng.normal(0, 0.5, size=4))))
 
 
 def render_lesion(rng: np.random.Generator, traits: Traits, *, size: int) -> LesionLayers:
-    """Draw a lesion from its traits.
-
-    Args:
-        rng: Source of everything about the lesion that is not a trait.
-        traits: The structural traits.
-        size: Height and width of the canvas in pixels.
-
-    Returns:
-        The layers, to be placed on skin by `render_view`.
-    """
+    """Draw a lesion from its traits, on a canvas of `size` pixels; `rng` decides everything else."""
     axis = np.linspace(-1, 1, size, dtype=np.float32)
     x, y = np.meshgrid(axis, axis)
     theta = np.arctan2(y, x)
@@ -102,9 +92,9 @@ def render_view(
     """Photograph a lesion once: framing, skin, hair, ruler, light, lens and camera.
 
     Args:
-        rng: Source of everything that differs between two photographs of one lesion.
+        rng: Decides everything that differs between two photographs of a lesion.
         lesion: From `render_lesion`.
-        skin_tone: Place on `SKIN_TONES`, in [0, 5]; between two steps is allowed.
+        skin_tone: Position on `SKIN_TONES`, in [0, 5]; fractions are interpolated.
         image_size: Height and width of the photograph in pixels.
 
     Returns:
@@ -130,7 +120,7 @@ def render_view(
 
 
 def _border_radius(rng: np.random.Generator, traits: Traits, theta: np.ndarray) -> np.ndarray:
-    """Distance of the border from the middle in each direction; the mean area ignores traits."""
+    """Distance of the border from the middle by direction; the area does not depend on traits."""
     angles = np.linspace(-np.pi, np.pi, 721)
     stretch = rng.uniform(0.0, 0.2)
     shape = 1 + stretch * np.cos(2 * angles + rng.uniform(0, 2 * np.pi))
@@ -145,7 +135,7 @@ def _border_radius(rng: np.random.Generator, traits: Traits, theta: np.ndarray) 
 
 
 def _orderly_layout(rng: np.random.Generator, reach: np.ndarray) -> np.ndarray:
-    """Shade that depends on the distance from the border alone: dark middle, dark rim or a ring."""
+    """Shade by distance from the border alone: dark middle, dark rim or a ring."""
     profile = rng.choice(3)
     if profile == 0:
         layout = -reach
@@ -167,7 +157,7 @@ def _patchy_layout(rng: np.random.Generator, x: np.ndarray, y: np.ndarray) -> np
 
 
 def _texture(rng: np.random.Generator, traits: Traits, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Network, globules or cloudiness; atypia makes it coarser, bent and uneven."""
+    """Network, globules or clouds; atypia makes them coarser, bent and uneven."""
     size = len(x)
     kind = rng.choice(3, p=(0.5, 0.3, 0.2))
     if kind == 0:
@@ -196,7 +186,7 @@ def _network(rng: np.random.Generator, traits: Traits, x: np.ndarray, y: np.ndar
 
 
 def _globules(rng: np.random.Generator, traits: Traits, size: int) -> np.ndarray:
-    """Round dark clods; atypia makes them fewer, larger and unlike one another."""
+    """Round dark clods; atypia makes them fewer, larger and more varied."""
     num_globules = int(900 - 650 * traits.atypia)
     places = rng.uniform(0, size, size=(num_globules, 2))
     spread = 0.15 + 0.45 * traits.atypia
@@ -217,7 +207,7 @@ def _streaks(rng: np.random.Generator, theta: np.ndarray, reach: np.ndarray) -> 
 
 
 def _ranked(field: np.ndarray, *, inside: np.ndarray) -> np.ndarray:
-    """Replace values by their rank in [0, 1] among those inside: one histogram for all lesions."""
+    """Replace values by their rank in [0, 1] inside the lesion, so that all lesions have one histogram."""
     share = np.linspace(0, 1, 101)
     return np.interp(field, np.quantile(field[inside], share), share).astype(np.float32)
 
@@ -236,7 +226,7 @@ def _tint(
     hue: np.ndarray,
     cover: np.ndarray,
 ) -> np.ndarray:
-    """Colour of the pigment as light is absorbed by it: tan where thin, near black where thick."""
+    """Colour of the pigment by absorption of light: tan where thin, almost black where thick."""
     thin = rng.uniform(0.2, 0.45)
     thick = thin + rng.uniform(0.8, 1.5) + 0.2 * traits.patchiness
     density = thin + (thick - thin) * pigment ** rng.uniform(0.9, 1.6)
@@ -318,18 +308,18 @@ def _expose(rng: np.random.Generator, picture: np.ndarray) -> np.ndarray:
 
 
 def _noise(rng: np.random.Generator, size: int, *, cells: int) -> np.ndarray:
-    """Smooth noise with mean about 0 and deviation 1; `cells` bumps from edge to edge."""
+    """Smooth noise with mean 0 and standard deviation 1; `cells` bumps from edge to edge."""
     coarse = rng.normal(size=(cells + 3, cells + 3)).astype(np.float32)
     return _standard(cv2.resize(coarse, (size, size), interpolation=cv2.INTER_CUBIC))
 
 
 def _standard(field: np.ndarray) -> np.ndarray:
-    """Shift and scale a field to mean 0 and deviation 1."""
+    """Shift and scale a field to mean 0 and standard deviation 1."""
     return (field - field.mean()) / (field.std() + 1e-6)
 
 
 def _mix(orderly: np.ndarray, patchy: np.ndarray, share: float) -> np.ndarray:
-    """Blend two standard fields so that the blend keeps deviation 1, whatever the share."""
+    """Blend two standard fields so that the result has standard deviation 1 for every share."""
     return np.sqrt(1 - share) * orderly + np.sqrt(share) * patchy
 
 

@@ -1,4 +1,4 @@
-"""Which of the files that a user gives are used, and which are not."""
+"""Finds the masks among a user's files, and the files that are not used."""
 
 import os
 import re
@@ -9,20 +9,20 @@ from pathlib import Path
 from melanoma.data.sources.raw_folder import IMAGE_SUFFIXES, index_files
 from melanoma.errors import DataError, first_offenders
 
-# What stands between the parts of a name, and what a mask is called in public datasets.
+# Separators and suffixes in names of masks in public datasets.
 MASK_NAME = re.compile(r"(?P<rest>.+)[_ -](?:segmentation|mask|lesion)", re.IGNORECASE)
 MASK_PATTERNS = "<image_id>, <image_id>_segmentation, <image_id>_mask or <image_id>_lesion"
 
 
 def fit_masks(folder: Path, image_ids: Collection[str]) -> dict[str, Path]:
-    """The masks directly in `folder` by image_id: those whose name is one of `MASK_PATTERNS` in any case.
+    """The masks directly in `folder`, by image_id.
 
     Args:
-        folder: Of masks; those of other images are left out, see `unused_files`.
-        image_ids: Images of the rows.
+        folder: Folder of masks named after `MASK_PATTERNS`, case-insensitively. Other files are left out.
+        image_ids: Image ids of the rows.
 
     Raises:
-        DataError: Two masks of one image, or a mask whose name fits two images.
+        DataError: An image has two masks, or the name of a mask fits two images.
     """
     masks: dict[str, Path] = {}
     doubled, unclear = [], []
@@ -54,7 +54,7 @@ def _possible_ids(stem: str) -> Iterator[str]:
 
 
 def require_fitting_masks(folder: Path, masks: Collection[Path]) -> None:
-    """Raise a `DataError` when `folder` holds files, and none of them is one of `masks`."""
+    """Raise a `DataError` if `folder` holds files but `masks` is empty."""
     unused = list(unused_files(folder, masks))
     if unused and not masks:
         raise DataError(
@@ -65,7 +65,7 @@ def require_fitting_masks(folder: Path, masks: Collection[Path]) -> None:
 
 
 def unused_files(folder: Path, used: Collection[Path]) -> Iterator[str]:
-    """Names of files below `folder` that are not among `used`; what is hidden does not count."""
+    """Yield the names of files below `folder` that are not in `used`; hidden ones are ignored."""
     resolved = cache(os.path.realpath)
     taken = {(resolved(file.parent), file.name) for file in used}
     for at, folders, names in os.walk(folder):
@@ -76,7 +76,7 @@ def unused_files(folder: Path, used: Collection[Path]) -> Iterator[str]:
 
 
 def describe_unused(**names_by_kind: Collection[str]) -> str:
-    """What is not used, by kind with underscores for spaces, in words; blank when all is used."""
+    """Describe what is not used, by kind (with underscores for spaces); blank if everything is used."""
     kinds = [
         f"{len(names)} {kind.replace('_', ' ')} ({first_offenders(names)})"
         for kind, names in names_by_kind.items()

@@ -1,7 +1,7 @@
-"""Tables as people save them, read as strings: any usual encoding, separator and line end.
+"""Reads tables as people save them: any usual encoding, separator and line end.
 
-Cells and headers lose the spaces around them, and a blank cell is missing. What the words in the cells
-mean is up to `translation`.
+All cells are strings without surrounding spaces; a blank cell is missing. `translation` gives the words their
+meaning.
 """
 
 import codecs
@@ -20,7 +20,7 @@ from melanoma.errors import DataError, first_offenders
 from melanoma.files import require
 
 SEPARATORS = (",", ";", "\t", "|")
-# UTF-32 comes first: its mark starts with that of UTF-16.
+# UTF-32 is tried first, because its mark starts with that of UTF-16.
 ENCODING_OF_MARK = {
     codecs.BOM_UTF8: "utf-8-sig",
     codecs.BOM_UTF32_LE: "utf-32",
@@ -29,8 +29,8 @@ ENCODING_OF_MARK = {
     codecs.BOM_UTF16_BE: "utf-16",
 }
 WINDOWS = "cp1252"
-HIDDEN = dict.fromkeys(map(ord, "\ufeff\u200b\u2060"))  # marks without a width; `strip` leaves them
-MIN_SIMILARITY = 0.85  # of a header to a known one, for `similar_columns`
+HIDDEN = dict.fromkeys(map(ord, "\ufeff\u200b\u2060"))  # characters without a width, which `strip` leaves
+MIN_SIMILARITY = 0.85  # of two headers, for `similar_columns`
 
 
 @dataclass(frozen=True)
@@ -38,9 +38,8 @@ class SourceTable:
     """A table and how it was read.
 
     Attributes:
-        rows: Strings, blank cells missing; the index is the number of the row in the file, where the
-            header is row 1.
-        remark: What a person should know of how it was read; mostly blank.
+        rows: Strings, blank cells missing; the index is the row number in the file, the header being row 1.
+        remark: What a user should know about how it was read; usually blank.
     """
 
     rows: pd.DataFrame
@@ -53,12 +52,12 @@ def read_table(path: Path, known: Collection[str]) -> SourceTable:
     Args:
         path: Text in UTF-8, UTF-16 or UTF-32 with or without a mark, or in Windows-1252, separated by commas,
             semicolons, tabs or bars.
-        known: Names that columns may have. A header that differs in case, spaces or hyphens only gets
-            such a name; the separator is the one that finds most of them.
+        known: Known names of columns. A header that differs from one in case, spaces or hyphens only is
+            renamed to it. The separator that gives most known names is used.
 
     Raises:
-        DataError: The file is missing or no text; a row has more or fewer cells than the header; two
-            columns have one name.
+        DataError: The file is missing or no text, a row has more or fewer cells than the header, or two
+            columns have the same name.
     """
     require(path)
     try:
@@ -70,10 +69,10 @@ def read_table(path: Path, known: Collection[str]) -> SourceTable:
 
 
 def decode(content: bytes, source: object) -> tuple[str, str]:
-    """The text, and a remark where its encoding had to be guessed.
+    """The text, and a remark if its encoding had to be guessed.
 
     Raises:
-        DataError: No text in a known encoding.
+        DataError: The content is no text in a known encoding.
     """
     encoding = _encoding(content)
     if encoding == WINDOWS and not content.decode("utf-8", errors="ignore").isascii():
@@ -96,7 +95,7 @@ def _encoding(content: bytes) -> str:
     for mark, encoding in ENCODING_OF_MARK.items():
         if content.startswith(mark):
             return encoding
-    if b"\0" in content:  # most letters of these tables have a zero byte in UTF-16
+    if b"\0" in content:  # most letters have a zero byte in UTF-16
         return "utf-16-le" if content[1:2] == b"\0" else "utf-16-be" if content[:1] == b"\0" else "utf-8"
     try:
         content.decode("utf-8")
@@ -127,7 +126,7 @@ def _parse(text: str, known: Collection[str], source: Path) -> pd.DataFrame:
 
 
 def _lines(text: str) -> io.StringIO:
-    """Lines that end as on Unix, Windows or an old Mac; newlines within cells stay as they are."""
+    """The lines, which end as on Unix, Windows or an old Mac; newlines in cells stay."""
     return io.StringIO(text, newline="")
 
 
@@ -143,7 +142,7 @@ def _plain(name: str) -> str:
 
 
 def _names(cells: list[str], known: Collection[str], source: Path) -> list[str]:
-    """The headers; one without a name is called after its place, and blank ones at the end are left out."""
+    """The headers. A blank one is named after its position; blank ones at the end are left out."""
     while cells and not cells[-1].strip():
         cells = cells[:-1]
     names = [
@@ -158,7 +157,7 @@ def _names(cells: list[str], known: Collection[str], source: Path) -> list[str]:
 
 
 def _equal_rows(rows: Mapping[int, list[str]], num_cells: int, source: Path) -> list[list[str]]:
-    """The cells of each row without blank ones beyond the header."""
+    """The cells of each row, without blank ones beyond the header."""
     odd = [
         f"row {number} ({len(cells)} cells)"
         for number, cells in rows.items()
@@ -176,16 +175,16 @@ def _equal_rows(rows: Mapping[int, list[str]], num_cells: int, source: Path) -> 
 def similar_columns(
     table: pd.DataFrame, known: Collection[str], synonyms: Mapping[str, str]
 ) -> Iterator[str]:
-    """Columns that are not read, but look like a known one that says nothing, such as `age (age_approx?)`.
+    """Yield columns that are not read but look like a known one without values: `age (age_approx?)`.
 
     Args:
         table: Table of a source.
         known: Names of columns that are read.
-        synonyms: Known name by a usual other name in small letters.
+        synonyms: Known name by another usual name in lower case.
     """
-    silent = [name for name in known if name not in table or table[name].isna().all()]
+    empty = [name for name in known if name not in table or table[name].isna().all()]
     for name in table.columns.difference(list(known), sort=False):
-        close = difflib.get_close_matches(_plain(name), silent, n=1, cutoff=MIN_SIMILARITY)
+        close = difflib.get_close_matches(_plain(name), empty, n=1, cutoff=MIN_SIMILARITY)
         meant = synonyms.get(_plain(name)) or (close[0] if close else None)
-        if meant in silent:
+        if meant in empty:
             yield f"{name} ({meant}?)"

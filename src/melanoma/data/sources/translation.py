@@ -1,8 +1,7 @@
-"""What the words of a source mean: one translation into the words of `schema`, for all readers.
+"""Translates the words of a source into those of `schema`, for all readers.
 
-A word that means "not known" becomes a blank, in every column but ids of images. A column with a closed
-vocabulary (age, sex, label, skin type) holds nothing else afterwards: a word that has no translation is
-named by `require_readable`.
+A word that means "not known" becomes missing, in every column except image ids. A column with a closed
+vocabulary (age, sex, label, skin type) holds only its words afterwards; `require_readable` names other words.
 """
 
 import re
@@ -14,7 +13,7 @@ import pandas as pd
 from melanoma.errors import DataError, first_offenders
 from melanoma.schema import BENIGN, CLASS_OF_DIAGNOSIS, DERMOSCOPIC, FEMALE, MALE, MALIGNANT
 
-# In small letters. Two letters that may be a person's initials are not among them, but for pandas' NA.
+# In lower case. Two letters that may be a person's initials are not included, except pandas' NA.
 UNKNOWN_WORDS = frozenset(
     (
         *("", "-", "--", "---", "–", "—", "?", "??", ".", "*", "/"),
@@ -25,7 +24,7 @@ UNKNOWN_WORDS = frozenset(
         *("not provided", "not determined"),
     )
 )
-MAX_READABLE_AGE_YEARS = 150.0  # more is a typing error; what is plausible is judged by `validate`
+MAX_READABLE_AGE_YEARS = 150.0  # more is a typing error; `validate` judges what is plausible
 AGE = re.compile(
     r"(?:>=?|≥|~)? ?(?P<years>[0-9]{1,3}(?:[.,][0-9]+)?)"
     r"(?: ?(?:\+|y|y/o|yo|yrs?\.?|years?|old|(?:and|or) (?:over|older|above|more)))*"
@@ -38,7 +37,7 @@ SKIN_TYPES = ("I", "II", "III", "IV", "V", "VI")
 LICENCE_OF_WORD = {"cc-0": "CC-0", "cc0": "CC-0", "cc-by": "CC-BY", "cc-by-nc": "CC-BY-NC"}
 DERMOSCOPIC_WORDS = ("dermoscopic", "dermoscopy", "dermatoscopic", "dermatoscopy")
 TARGET_OF_LABEL = {"malignant": MALIGNANT, "benign": BENIGN}
-# Labels of the archive that are neither: such a row stays, without a target, and is quarantined.
+# Labels of the archive that are neither: such a row gets no target and is quarantined.
 UNCLEAR_LABELS = ("indeterminate", "indeterminate/benign", "indeterminate/malignant")
 LABELS = (*TARGET_OF_LABEL, *UNCLEAR_LABELS)
 
@@ -48,9 +47,9 @@ class Rule:
     """How the cells of a column are read.
 
     Attributes:
-        expected: What they may say, in words.
-        read: The value of a cell that is given in small letters, with single spaces; None where it has none.
-        is_open: Whether a cell without a value stays as it is; otherwise it cannot be read.
+        expected: Description of legal cells.
+        read: Returns the value of a cell, given in lower case with single spaces, or None.
+        is_open: Whether a cell without a value stays as it is; otherwise it is unreadable.
         dtype: Type of the values.
     """
 
@@ -62,7 +61,7 @@ class Rule:
 
 @dataclass(frozen=True)
 class Unreadable:
-    """A cell that cannot be translated; `row` is its number in the source."""
+    """A cell that cannot be translated; `row` is its row number in the source."""
 
     column: str
     cell: str
@@ -71,7 +70,7 @@ class Unreadable:
     expected: str
 
     def __str__(self) -> str:
-        """The cell, and where it stands."""
+        """The cell and its place."""
         return f"{self.column} {self.cell!r} (row {self.row}, {self.image_id})"
 
 
@@ -96,7 +95,7 @@ AGE_YEARS = Rule(
 SEX = Rule("female, male, f or m", SEX_OF_WORD.get)
 SKIN_TYPE = Rule("I to VI or 1 to 6", _skin_type)
 LABEL = Rule(", ".join(LABELS), {label: label for label in LABELS}.get)
-# Columns without a closed vocabulary: words that other parts know get their usual spelling.
+# Columns without a closed vocabulary: known words get their usual spelling.
 TEXT = Rule("text", lambda _: None, is_open=True)
 SITE = Rule("a site of the body", str, is_open=True)
 DIAGNOSIS = Rule("a diagnosis", {word: word for word in CLASS_OF_DIAGNOSIS}.get, is_open=True)
@@ -105,10 +104,10 @@ IMAGE_TYPE = Rule(DERMOSCOPIC, _image_type, is_open=True)
 
 
 def value_of(cell: str, rule: Rule) -> object:
-    """What a cell says; None where it says that it is not known.
+    """The value of a cell; None if it means "not known".
 
     Raises:
-        ValueError: It cannot be read.
+        ValueError: The cell is unreadable.
     """
     word = " ".join(cell.lower().split())
     if word in UNKNOWN_WORDS:
@@ -123,11 +122,11 @@ def translate(table: pd.DataFrame, rules: Mapping[str, Rule]) -> tuple[pd.DataFr
     """Translate the columns of a table that have a rule.
 
     Args:
-        table: Strings; column `image_id`; the index is the number of the row in the source.
-        rules: By column; rules of absent columns are not needed.
+        table: Strings with a column `image_id`; the index is the row number in the source.
+        rules: Rule by column; rules of absent columns are ignored.
 
     Returns:
-        The table, in which cells that cannot be read are missing, and these cells.
+        The table, in which unreadable cells are missing, and the unreadable cells.
     """
     translated, unreadable = table.copy(), []
     for column, rule in rules.items():
@@ -142,7 +141,7 @@ def translate(table: pd.DataFrame, rules: Mapping[str, Rule]) -> tuple[pd.DataFr
 
 
 def _translate(cells: pd.Series, rule: Rule) -> tuple[pd.Series, pd.Series]:
-    """The values of a column, and which of its cells cannot be read."""
+    """The values of a column, and a mask of its unreadable cells."""
     values, unreadable = {}, []
     for cell in cells.dropna().unique():
         try:
@@ -154,7 +153,7 @@ def _translate(cells: pd.Series, rule: Rule) -> tuple[pd.Series, pd.Series]:
 
 
 def require_readable(unreadable: Iterable[Unreadable], source: object) -> None:
-    """Raise a `DataError` that names the first cells, where they stand, and how to correct them."""
+    """Raise a `DataError` that names the first unreadable cells, their places and what is expected."""
     cells = list(unreadable)
     if cells:
         expected = {cell.column: cell.expected for cell in cells}
