@@ -49,7 +49,7 @@ test: lint ## Run linters and all tests that are not marked slow, on all cores (
 	$(PYTEST) -m "not slow"
 
 .PHONY: test-slow
-test-slow: .venv/.installed-dev ## Run the slow tests only: real servers, browser, clusters, fresh clones
+test-slow: .venv/.installed-dev ## Run the slow tests only: real servers, clusters, fresh clones
 	$(PYTEST) -m slow
 
 .PHONY: test-all

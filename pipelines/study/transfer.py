@@ -1,7 +1,8 @@
 """Stage `transfer`: leave one source out: networks tested on a clinic or collection that they never saw.
 
 Run by `make study`, or by `dvc repro pipelines/study/dvc.yaml:transfer`; a killed one goes on where it
-stopped. Reads params.yaml sections `transfer`, `cohorts`, `baseline`, `model`, `augment`, `train` and `audit`.
+stopped. Reads params.yaml sections `transfer`, `cohorts`, `baseline`, `model`, `augment`, `train` and
+`audit`.
 """
 
 import argparse

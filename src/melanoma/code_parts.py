@@ -41,18 +41,7 @@ RESULT_LIBRARIES = {
 # These move, store, check or draw values, and change none of them.
 OTHER_LIBRARIES = {
     *("boto3", "botocore", "dvc", "fastapi", "filelock", "h5py", "jinja2", "markdown_it", "markupsafe"),
-    *(
-        "matplotlib",
-        "mlflow",
-        "openpyxl",
-        "psutil",
-        "pyarrow",
-        "pydantic",
-        "ray",
-        "requests",
-        "rich",
-        "ruamel",
-    ),
+    *("matplotlib", "mlflow", "psutil", "pyarrow", "pydantic", "ray", "requests", "rich", "ruamel"),
     *("sqlalchemy", "threadpoolctl", "tqdm", "urllib3", "yaml"),
 }
 
