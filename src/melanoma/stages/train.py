@@ -48,15 +48,6 @@ class Outputs:
     curves: Path
 
 
-@dataclass(frozen=True)
-class Network:
-    """One network to train: the `baseline` or the `tuned` model with one seed."""
-
-    model: str
-    seed: int
-    recipe: Recipe
-
-
 def run(cohort: str, params: Params, *, inputs: Inputs, outputs: Outputs) -> str:
     """Train all networks of a cohort and write the outputs; the headline of the comparison over seeds."""
     data = packed.open_packed(inputs.packed)
@@ -66,21 +57,15 @@ def run(cohort: str, params: Params, *, inputs: Inputs, outputs: Outputs) -> str
     checkpoints = Path(params.train.checkpoints) / cohort
     training = CohortTraining(cohort, data, tags, checkpoints, inputs, outputs)
     with files.exclusive_lock(checkpoints / "lock", f"the networks of cohort {cohort}"):
-        rows = training.train(planned(params, best))
+        recipes = {
+            model: Recipe(hyperparameters, params.model, params.augment, params.train)
+            for model, hyperparameters in (("baseline", params.baseline), ("tuned", best))
+        }
+        rows = training.train(recipes)
         comparison = seeds.compare(rows, same_hyperparameters=best == params.baseline)
         training.write(comparison)
         resumable_training.remove_checkpoints(checkpoints, experiments.experiment(cohort))
     return seeds.headline(comparison)
-
-
-def planned(params: Params, best: Hyperparameters) -> list[Network]:
-    """All networks of a cohort, the first seed of each model before its other seeds."""
-    first = params.train.seed
-    return [
-        Network(model, seed, Recipe(hyperparameters, params.model, params.augment, params.train))
-        for model, hyperparameters in (("baseline", params.baseline), ("tuned", best))
-        for seed in range(first, first + params.train.num_seeds)
-    ]
 
 
 @dataclass
@@ -110,31 +95,38 @@ class CohortTraining:
     runs: dict[str, str] = field(default_factory=dict)
     curves: dict[str, Figure] = field(default_factory=dict)
 
-    def train(self, networks: list[Network]) -> pd.DataFrame:
-        """Train every network and write those that are kept.
+    def train(self, recipes: dict[str, Recipe]) -> pd.DataFrame:
+        """Train each model with every seed and write the networks that are kept.
+
+        Args:
+            recipes: Training recipe of the `baseline` and of the `tuned` model.
 
         Returns:
             One row a network: `model`, `seed` and its validation scores at the kept epoch.
         """
         rows = []
-        for network in networks:
-            with resumable_training.train(self._job(network), self.checkpoints) as (result, run):
-                rows.append({"model": network.model, "seed": network.seed, **result.best_scores})
-                title = f"{network.model}, seed {network.seed}"
-                figure = figures.history_figure(result.history, title=title, note=self._note)
-                run.log_figure(figure, "history.png")
-                if network.model not in self.runs:
-                    self.runs[network.model] = run.run_id
-                    self.curves[network.model] = figure
-                    self._keep(network, result, run)
+        for model, recipe in recipes.items():
+            first = recipe.train.seed
+            for seed in range(first, first + recipe.train.num_seeds):
+                job = self._job(model, recipe, seed)
+                with resumable_training.train(job, self.checkpoints) as (result, run):
+                    rows.append({"model": model, "seed": seed, **result.best_scores})
+                    self._log(model, seed, result, run)
         return pd.DataFrame(rows)
+
+    def _log(self, model: str, seed: int, result: Trained, run: Run) -> None:
+        """Log the learning curves; keep the network of the model's first seed."""
+        figure = figures.history_figure(result.history, title=f"{model}, seed {seed}", note=self._note)
+        run.log_figure(figure, "history.png")
+        if model not in self.runs:
+            self.runs[model] = run.run_id
+            self.curves[model] = figure
+            self._keep(model, result, run)
 
     def write(self, comparison: dict[str, Any]) -> None:
         """Write figures, run ids and the comparison over seeds, and log the comparison to the kept runs."""
-        outputs, seeds_figure = (
-            self.outputs,
-            figures.seeds_figure(comparison, score=seeds.SELECTING, note=self._note),
-        )
+        outputs = self.outputs
+        seeds_figure = figures.seeds_figure(comparison, score=seeds.SELECTING, note=self._note)
         with files.atomic_folder(outputs.curves) as folder:
             for name, figure in (self.curves | {"seeds": seeds_figure}).items():
                 figure.savefig(folder / f"{name}.png", dpi=110)
@@ -151,27 +143,27 @@ class CohortTraining:
     def _note(self) -> str:
         return experiments.data_note(self.cohort, self.data)
 
-    def _job(self, network: Network) -> TrainingJob:
+    def _job(self, model: str, recipe: Recipe, seed: int) -> TrainingJob:
         """The training of a network; its run is shown below the run of the model's first seed."""
-        recipe, seed, parent_id = network.recipe, network.seed, self.runs.get(network.model)
+        parent_id = self.runs.get(model)
         described = experiments.describe_problem(recipe, self.data)
         described["train"] |= {"seed": seed, "num_epochs": recipe.train.num_epochs}
         return TrainingJob(
-            name=f"{network.model}-seed{seed}",
-            run_name=network.model if parent_id is None else f"{network.model} seed {seed}",
+            name=f"{model}-seed{seed}",
+            run_name=model if parent_id is None else f"{model} seed {seed}",
             experiment=experiments.experiment(self.cohort),
             arrays=experiments.arrays(self.data),
             recipe=recipe,
             num_epochs=recipe.train.num_epochs,
             seed=seed,
-            tags=self.tags | {"model": network.model, "seed": str(seed)},
+            tags=self.tags | {"model": model, "seed": str(seed)},
             described=recipe.hyperparameters.model_dump(exclude_none=True) | described,
             parent_id=parent_id,
         )
 
-    def _keep(self, network: Network, result: Trained, run: Run) -> None:
+    def _keep(self, model: str, result: Trained, run: Run) -> None:
         """Write `model.keras`, `model.onnx` and `history.csv`, and log the images that were learned from."""
-        with files.atomic_folder(getattr(self.outputs, network.model)) as folder:
+        with files.atomic_folder(getattr(self.outputs, model)) as folder:
             saving.save_model(result.model, folder)
             files.write_csv(result.history, folder / "history.csv")
         run.log_file(self.inputs.packed / packed.INDEX, "data")

@@ -53,8 +53,8 @@ def require_diagnoses(arrays: Arrays) -> None:
 class Recipe:
     """Everything that determines the trained network besides images, seed and number of epochs.
 
-    Built once from `params.yaml` and passed down whole; seed and number of epochs of `train` are not read
-    from it, because trials and the study have their own.
+    Built once from `params.yaml` and passed down whole. Seed and number of epochs are passed beside it,
+    because trials and the study have other ones than `train`.
     """
 
     hyperparameters: Hyperparameters
