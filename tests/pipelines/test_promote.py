@@ -224,8 +224,7 @@ def give_champion_other_code(change) -> versions.Version:
     """Change the code that travels with the champion, as if other code had logged and registered it."""
     champion = versions.find_version(NAME, versions.STAGING)
     store = tracking.client()
-    logged = store.get_logged_model(champion.model_id)
-    folder = Path(logged.artifact_location.removeprefix("file://"))
+    folder = Path(store.get_model_version_download_uri(NAME, champion.version).removeprefix("file://"))
     code = fingerprint.travelling_code(folder)
     change(code)
     tags = {
