@@ -17,12 +17,12 @@ def test_every_table_and_picture_has_a_caption_and_a_text_for_those_who_do_not_s
 
 def test_the_printed_figures_stand_in_the_tables(at_workspace):
     table = pd.read_csv(OUT / "table_1.csv")
-    printed = table[table["whose"] == "the paper"]
+    printed = table[table["source"] == "the paper"]
     assert printed["F1"].tolist() == [0.8448, 0.8981, 0.9717, 0.9161, 0.8349]
 
 
 def test_what_was_not_studied_is_left_out_and_what_was_is_there(at_workspace):
-    assert set(pd.read_csv(OUT / "table_2.csv")["whose"]) == {"the paper"}  # of isic, ph2 and joint
+    assert set(pd.read_csv(OUT / "table_2.csv")["source"]) == {"the paper"}  # of isic, ph2 and joint
     protocols = pd.read_csv(OUT / "protocols.csv")
     assert set(protocols["dataset"]) == {"sample"}
     assert (OUT / "roc_sample.png").exists()
@@ -32,7 +32,7 @@ def test_the_page_says_what_it_is_of(at_workspace):
     page = (OUT / "page.md").read_text()
     assert "`sample`: **synthetic images**" in page
     assert "not a medical device" in page
-    assert "## Where the paper contradicts itself" in page
+    assert "## Contradictions within the paper" in page
 
 
 def test_without_results_the_published_figures_stand_alone(broken):
@@ -40,7 +40,7 @@ def test_without_results_the_published_figures_stand_alone(broken):
         if path.name != "paper.json":
             path.unlink()
     assert run_stage("compare") == 0
-    assert "No cohort was studied yet" in (OUT / "page.md").read_text()
+    assert "There are no results for any cohort yet" in (OUT / "page.md").read_text()
     assert not list(OUT.glob("*.png"))
 
 
