@@ -8,6 +8,9 @@ from melanoma import files, tracking
 from melanoma.files import read_json
 from tests.pipelines.workspace import change_params, run_stage
 
+pytestmark = pytest.mark.slow  # trains networks
+
+STAGE = "crops"
 RESULTS, FOLDER = Path("reports/study/crops/sample.json"), Path("reports/study/crops/sample")
 PREDICTIONS = Path("data/study/crops/sample.parquet")
 
