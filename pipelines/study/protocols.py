@@ -1,18 +1,17 @@
-"""Stage `protocols`: the paper, rebuilt: networks under its own protocol and under one without leakage.
+"""Stage `protocols`: train the paper's networks under its own protocol, which leaks, and a leak-free one.
 
-Run by `make study`, or by `dvc repro pipelines/study/dvc.yaml:study`; a killed one goes on
-where it stopped. Reads params.yaml sections `study`, `baseline`, `model`, `augment`, `assign` and `train`.
+Run by `make study`, or by `dvc repro pipelines/study/dvc.yaml:protocols`; interrupted runs resume. Reads
+sections `study.protocols`, `baseline`, `model`, `augment`, `assign` and `train` of params.yaml.
 """
 
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from melanoma import config, files
+from melanoma import config
 from melanoma.data import packed
-from melanoma.study import results as study_results
-from melanoma.study import runs
-from melanoma.study.stages import protocols
+from melanoma.study import experiment
+from melanoma.study.stages.protocols import ProtocolExperiment
 from pipelines import _cli
 
 
@@ -20,22 +19,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Write results with intervals, histories, ROC curves and every prediction."""
     parser = _cli.parser(__doc__)
     parser.add_argument("--cohort", required=True)
-    parser.add_argument("--packed", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True, help="JSON of results to write")
-    parser.add_argument("--history", type=Path, required=True, help="CSV of all epochs to write")
-    parser.add_argument("--roc", type=Path, required=True, help="CSV of ROC curves to write")
-    parser.add_argument("--predictions", type=Path, required=True, help="table to write")
+    parser.add_argument("--packed", type=Path, required=True, help="folder of the packed cohort")
+    parser.add_argument("--out", type=Path, required=True, help="JSON file of results to write")
+    parser.add_argument("--history", type=Path, required=True, help="CSV file of all epochs to write")
+    parser.add_argument("--roc", type=Path, required=True, help="CSV file of ROC curves to write")
+    parser.add_argument("--predictions", type=Path, required=True, help="table of predictions to write")
     args = parser.parse_args(argv)
 
-    params = config.load(args.params)
-    stage = protocols.Stage(args.cohort, params, packed.open_packed(args.packed))
-    with runs.trained(stage) as (outcome, parent):
-        results = protocols.summarize(stage, outcome)
-        files.write_parquet(outcome.predictions, args.predictions)
-        files.write_csv(outcome.history, args.history)
-        files.write_csv(study_results.roc_points(outcome.predictions), args.roc)
-        files.write_json(results, args.out)
-        parent.log_file(args.out, stage.name)
+    params, data = config.load(args.params), packed.open_packed(args.packed)
+    networks = ProtocolExperiment(args.cohort, params, data, args.history, args.roc)
+    results = experiment.run(networks, results_path=args.out, predictions_path=args.predictions)
+    _cli.say(networks.label, f"{len(results['networks'])} kinds of networks -> {args.out}")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""The errors a user can cause and mend; `pipelines._cli.run` turns them into one message and exit code 1."""
+"""Errors that a user can cause and fix; `pipelines._cli.run` turns them into a message and exit code 1."""
 
 from collections.abc import Iterable
 
@@ -6,7 +6,7 @@ NUM_OFFENDERS_SHOWN = 5
 
 
 class MelanomaError(Exception):
-    """Base of all errors that say what happened, what was expected and how to mend it."""
+    """Base of all errors; a message says what happened, what was expected and how to fix it."""
 
 
 class ConfigError(MelanomaError):
@@ -18,19 +18,19 @@ class DataError(MelanomaError):
 
 
 class ImageError(MelanomaError):
-    """Bytes that cannot be used as a picture; the message is the reason, in a user's words."""
+    """Bytes that cannot be used as an image; the message is the reason."""
 
 
 class WorkerError(MelanomaError):
-    """A process elsewhere ended before its work did."""
+    """A worker process ended before its work was done."""
 
 
 class TrainingError(MelanomaError):
-    """Training or search cannot go on with these data or parameters."""
+    """Training or search cannot continue with these data or parameters."""
 
 
 class DivergenceError(TrainingError):
-    """A training's loss is no longer a number: other hyperparameters may do better."""
+    """The loss of a training is nan; other hyperparameters may work."""
 
 
 class TrackingError(MelanomaError):
@@ -38,7 +38,7 @@ class TrackingError(MelanomaError):
 
 
 class StorageError(MelanomaError):
-    """The object store is down, refuses, or does not hold the bytes that it should."""
+    """The object store does not answer, refuses, or does not hold the expected bytes."""
 
 
 def first_offenders(offenders: Iterable[object]) -> str:

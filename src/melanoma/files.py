@@ -1,8 +1,8 @@
-"""Reading and writing files: every write is whole or not at all.
+"""Read and write files; every write is atomic.
 
-A path under its final name is complete: writers work beside it and rename at the end, so a killed
-stage leaves no half-written output behind. New files and folders get the permissions that the user's
-umask allows, also where they are copies: `tempfile` and `shutil.copytree` would give other ones.
+Writers work beside the final path and rename at the end, so a killed stage leaves no partial output behind.
+New files and folders get the permissions of the user's umask, unlike those of `tempfile` and
+`shutil.copytree`.
 """
 
 import hashlib
@@ -47,10 +47,10 @@ def exclusive_lock(path: Path, what: str) -> Iterator[None]:
 
 
 def plain_name(text: str, *, max_length: int = 100) -> str:
-    """`text` as the name of a file or a folder; whatever it says, it leads nowhere else.
+    """A safe name of a file or folder for any text; it cannot lead to another folder.
 
-    Letters of other alphabets, blanks and separators become underscores. A digest then keeps apart what would
-    be the same name, as it does where the name is cut to `max_length`.
+    Letters of other alphabets, blanks and separators become underscores. A changed or shortened name gets a
+    digest of the text, so that different texts have different names.
     """
     plain = re.sub(r"[^A-Za-z0-9_.-]", "_", text).lstrip(".")
     if plain and plain == text and len(plain) <= max_length:
@@ -61,7 +61,7 @@ def plain_name(text: str, *, max_length: int = 100) -> str:
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
-    """A temporary path in the folder of `path` that becomes `path` when the block ends well."""
+    """Yield a temporary path that becomes `path` when the block ends without an error."""
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = _unfinished(path, path.suffix)
     unfinished.touch(exist_ok=False)
@@ -74,9 +74,9 @@ def atomic_file(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """An empty temporary folder beside `path` that replaces `path` when the block ends well.
+    """Yield an empty temporary folder that replaces `path` when the block ends without an error.
 
-    Where `path` is a link to a folder, that folder is replaced and the link stays.
+    If `path` is a link to a folder, the folder is replaced and the link stays.
     """
     path = path.resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -90,7 +90,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 
 def _unfinished(path: Path, suffix: str = "") -> Path:
-    """A hidden path beside `path` that nobody else uses."""
+    """A unique hidden path beside `path`."""
     return path.with_name(f".{path.name}.{secrets.token_hex(4)}{suffix}")
 
 
@@ -110,7 +110,7 @@ def _swap_in(new: Path, path: Path) -> None:
 
 
 def write_json(content: dict[str, Any], path: Path) -> None:
-    """Write a JSON object with nan written as null (JSON has no nan; null = undefined)."""
+    """Write a JSON object; nan, which JSON does not have, becomes null."""
     with atomic_file(path) as unfinished:
         text = json.dumps(_nan_to_none(content), indent=2, allow_nan=False, ensure_ascii=False)
         unfinished.write_text(text + "\n", encoding="utf-8")
@@ -127,7 +127,7 @@ def _nan_to_none(value: Any) -> Any:
 
 
 def as_json(content: dict[str, Any]) -> dict[str, Any]:
-    """`content` as `read_json` would give it back: nan is None."""
+    """`content` as `read_json` would return it: nan is None."""
     converted: dict[str, Any] = _nan_to_none(content)
     return converted
 
@@ -136,7 +136,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object; null stays None.
 
     Raises:
-        DataError: The file is missing, no JSON, or holds something else.
+        DataError: The file is missing, is not JSON, or does not hold an object.
     """
     require(path)
     try:
@@ -168,7 +168,7 @@ def expect_schema(path: Path) -> Iterator[None]:
 
 
 def sha256_of_json(content: Any) -> str:
-    """Hex digest of what a JSON object says, whatever the order of its keys."""
+    """Hex digest of a JSON object, independent of the order of its keys."""
     text = json.dumps(content, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -180,7 +180,7 @@ def write_text(text: str, path: Path) -> None:
 
 
 def write_csv(frame: pd.DataFrame, path: Path) -> None:
-    """Write `frame` without its index; Unix newlines, blanks for missing values."""
+    """Write `frame` without its index, with Unix newlines and blanks for missing values."""
     with atomic_file(path) as unfinished:
         frame.to_csv(unfinished, index=False, lineterminator="\n")
 
@@ -205,12 +205,12 @@ def read_parquet(path: Path) -> pd.DataFrame:
 
 
 def write_parquet_groups(frames: Iterable[pd.DataFrame], path: Path, schema: pa.Schema) -> None:
-    """Write `frames` one below the other, each as a row group; only one is held in memory.
+    """Write `frames` as row groups of one file; one frame is in memory at a time.
 
     Args:
-        frames: All with the columns of `schema`; their indices are left out.
-        path: Is complete, or untouched when a frame cannot be made or written.
-        schema: The first frame alone may not show the type of a column: all its values may be missing.
+        frames: Frames with the columns of `schema`; their indices are not written.
+        path: Output file; it stays unchanged if a frame cannot be made or written.
+        schema: Types of the columns, which a frame with missing values only does not show.
     """
     with atomic_file(path) as unfinished, pq.ParquetWriter(unfinished, schema) as writer:
         for frame in frames:
@@ -218,10 +218,10 @@ def write_parquet_groups(frames: Iterable[pd.DataFrame], path: Path, schema: pa.
 
 
 def read_parquet_groups(path: Path, columns: Sequence[str], *, size: int) -> Iterator[pd.DataFrame]:
-    """Yield `columns` of what `write_parquet` wrote, at most `size` rows at a time.
+    """Yield `columns` of a Parquet file, at most `size` rows at a time.
 
     Raises:
-        DataError: The file is missing, no Parquet, or lacks a column.
+        DataError: The file is missing, is not Parquet, or lacks a column.
     """
     with _open_parquet(path) as table:
         missing = [column for column in columns if column not in table.schema_arrow.names]
@@ -232,10 +232,10 @@ def read_parquet_groups(path: Path, columns: Sequence[str], *, size: int) -> Ite
 
 
 def num_parquet_rows(path: Path) -> int:
-    """Rows of a Parquet file, read from its footer.
+    """Number of rows of a Parquet file, read from its footer.
 
     Raises:
-        DataError: The file is missing or no Parquet.
+        DataError: The file is missing or is not Parquet.
     """
     with _open_parquet(path) as table:
         return int(table.metadata.num_rows)
@@ -254,12 +254,10 @@ def _no_parquet(path: Path, error: Exception) -> DataError:
 
 
 def read_csv(path: Path, **options: Any) -> pd.DataFrame:
-    """Read a CSV that `write_csv` wrote, with pandas' `options`.
-
-    Only a blank cell is missing: an image may be called NA.
+    """Read a CSV with pandas' `options`. Only blank cells are missing: an image may be called NA.
 
     Raises:
-        DataError: The file is missing, empty or no CSV.
+        DataError: The file is missing, empty or not CSV.
     """
     require(path)
     if "keep_default_na" not in options:
@@ -272,7 +270,7 @@ def read_csv(path: Path, **options: Any) -> pd.DataFrame:
 
 
 def require(path: Path) -> None:
-    """Raise a `DataError` that says how to make `path` when it does not exist."""
+    """Raise a `DataError` that says how to create `path` if it does not exist."""
     if not path.exists():
         raise DataError(
             f"{path} does not exist. It is written by an earlier step: run `dvc repro`; for "
@@ -281,7 +279,7 @@ def require(path: Path) -> None:
 
 
 def copy_folder(source: Path, path: Path) -> None:
-    """Copy the folder `source` to `path`, replacing what is there; permissions are not copied."""
+    """Copy the folder `source` to `path` and replace an existing one; permissions are not copied."""
     with atomic_folder(path) as unfinished:
         _copy_into(source, unfinished)
 

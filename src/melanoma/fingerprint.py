@@ -1,8 +1,8 @@
-"""Digests of code, and of what makes a served model: the code that decides, and all of its files.
+"""Digests of code, and of a served model: of the code that computes its answers, and of all its files.
 
-Digests of code are over syntax trees: a changed comment, docstring or line break leaves them. This module
-travels with the model. The model's own folder cannot vouch for itself, so the registry keeps both digests as
-tags of the version.
+Digests of code are computed over syntax trees: changed comments, docstrings and line breaks do not count.
+This module travels with the model. A model's folder cannot vouch for itself, so the registry keeps both
+digests as tags of the version.
 """
 
 import ast
@@ -12,10 +12,10 @@ from pathlib import Path
 
 import melanoma
 
-FILES_TAG, CODE_TAG = "files_sha256", "code_sha256"  # of a registered version
-CODE_FOLDER = "code"  # of an MLflow model: what `code_paths` copied
-BYTECODE = "__pycache__"  # written by Python next to the code when it is imported
-# MLflow writes this file anew whenever it loads a registered version.
+FILES_TAG, CODE_TAG = "files_sha256", "code_sha256"  # tags of a registered version
+CODE_FOLDER = "code"  # in an MLflow model: the copy of `code_paths`
+BYTECODE = "__pycache__"  # written by Python beside imported code
+# MLflow rewrites this file whenever it loads a registered version.
 REGISTERED_META = "registered_model_meta"
 # All modules of the package that the scorer imports; a test compares them with its import statements.
 DECIDING_FOLDERS = ("scoring", "serving")
@@ -35,8 +35,8 @@ def digest_of_code(package: Path | None = None) -> str:
     """Hex digest of the code that turns a request into an answer.
 
     Args:
-        package: Folder of a `melanoma` package, for instance the one that travels with a model. By default
-            the package that this process has imported.
+        package: Folder of a `melanoma` package, for instance the one that travels with a model. Default: the
+            package that this process has imported.
     """
     package = package or Path(melanoma.__file__).parent
     modules = [path for folder in DECIDING_FOLDERS for path in package.joinpath(folder).glob("*.py")]
@@ -100,8 +100,7 @@ def travelling_code(model: Path) -> Path:
 def digest_of_files(model: Path) -> str:
     """Hex digest over names and bytes of all files of an MLflow model.
 
-    Left out are `registered_model_meta`, which MLflow rewrites at each load, and the bytecode that Python
-    writes beside the code.
+    Excluded are `registered_model_meta`, which MLflow rewrites at each load, and Python's bytecode.
     """
     files = [
         path

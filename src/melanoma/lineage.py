@@ -1,6 +1,6 @@
-"""What a run is made from: the commit of the code and DVC's hashes of the data.
+"""Lineage of a run: the commit of the code and DVC's hashes of the data.
 
-Git that cannot be asked is no clean tree: the commit is then `unknown`, with the reason in git's own words.
+If git cannot be asked, the tree does not count as clean: the commit is `unknown`, with git's own reason.
 """
 
 import subprocess
@@ -19,10 +19,9 @@ COMMIT_TAG, DIRTY_TAG, PROBLEM_TAG = "git_commit", "git_dirty", "git_problem"
 
 
 def lineage_tags() -> dict[str, str]:
-    """Tags of a run: git commit, whether the tree was dirty, DVC hashes of all data.
+    """Tags of a run: git commit, whether the tree was dirty, and the DVC hash of each data path.
 
-    DVC writes its locks while it runs, so a changed lock does not make the tree dirty. Hashes come from
-    `dvc.lock` and `data/raw/*.dvc`: of raw folders, records, splits, packed cohorts.
+    DVC writes its locks while it runs, so a changed lock does not make the tree dirty.
     """
     data = {f"dvc.{path}": digest for path, digest in data_hashes().items() if path.startswith("data/")}
     changed, problem = ask_git("status", "--porcelain", "--untracked-files=no", "--", ":/", *NOT_THE_LOCKS)
@@ -31,13 +30,13 @@ def lineage_tags() -> dict[str, str]:
 
 
 def commit_tags() -> dict[str, str]:
-    """The tag `git_commit`; where git cannot tell it, `unknown` and the tag `git_problem`."""
+    """The tag `git_commit`; if git cannot be asked, `unknown`, and the reason as `git_problem`."""
     commit, problem = ask_git("rev-parse", "HEAD")
     return {COMMIT_TAG: commit} if commit else {COMMIT_TAG: UNKNOWN, PROBLEM_TAG: problem}
 
 
 def find_commit(commit: str) -> tuple[bool | None, str]:
-    """Whether git has a commit here; None and the reason where it cannot be asked."""
+    """Whether git has a commit; None and the reason if git cannot be asked."""
     head, problem = ask_git("rev-parse", "HEAD")
     if head is None:
         return None, problem
@@ -45,10 +44,10 @@ def find_commit(commit: str) -> tuple[bool | None, str]:
 
 
 def ask_git(*arguments: str) -> tuple[str | None, str]:
-    """What git answers about the working tree.
+    """Ask git about the working tree.
 
     Returns:
-        The answer and an empty text; or None and the reason, which is also printed once a process.
+        The answer and an empty text; or None and the reason, which is also printed once per process.
     """
     answer, problem = _run_git(*arguments)
     return answer, problem if answer is not None else _warned(problem)
@@ -59,7 +58,7 @@ def _run_git(*arguments: str) -> tuple[str | None, str]:
         done = subprocess.run(
             ["git", *arguments], cwd=working_tree(), capture_output=True, text=True, check=False
         )
-    except OSError as error:  # no git on this machine, or it may not be run
+    except OSError as error:  # git is not installed or not executable
         return None, f"git cannot be run: {error.strerror or error}"
     if done.returncode != 0:
         return None, " ".join(done.stderr.split()) or f"git ended with {done.returncode}"
@@ -77,7 +76,7 @@ def _warned(problem: str) -> str:
 
 
 def data_hashes() -> dict[str, str]:
-    """DVC's hash of each output that `dvc.lock` and `data/raw/*.dvc` record, by path."""
+    """DVC's hash of each output in `dvc.lock` and `data/raw/*.dvc`, by path."""
     yaml, top = YAML(typ="safe", pure=True), working_tree()
     outs: list[dict[str, Any]] = []
     lock = top / "dvc.lock"

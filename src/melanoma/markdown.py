@@ -1,18 +1,18 @@
-"""Tables in Markdown, whatever the cells hold."""
+"""Tables in Markdown with any cell content."""
 
 import numbers
 from typing import Any
 
 import pandas as pd
 
-# Metadata are foreign text: what could end a cell, start a tag or a link is written so that it shows.
+# Metadata are untrusted text: characters that could end a cell or start a tag or link are escaped.
 ESCAPES = str.maketrans(
     {"<": "&lt;", ">": "&gt;", "&": "&amp;", **{letter: f"\\{letter}" for letter in "\\`*[]|"}}
 )
 
 
 def markdown(frame: pd.DataFrame) -> str:
-    """`frame` as a table; numbers to the right, missing ones and nan as a dash.
+    """`frame` as a table with numbers aligned to the right and a dash for missing values.
 
     >>> print(markdown(pd.DataFrame({"sex": ["female"], "images": [1200]})))
     | sex | images |

@@ -1,7 +1,7 @@
-"""Where the project lies, and the address of its tracking store.
+"""The project's top folder and the address of its tracking store.
 
-A project has one store, wherever a command runs: a relative SQLite address is resolved from the project's
-top, from any subfolder, below `mlflow run` and in the copies in which DVC runs experiments. Knows no MLflow.
+A project has one store, wherever a command runs: a relative SQLite address is resolved from the project's top
+folder, also in subfolders, below `mlflow run` and in DVC's copies for experiments. Does not import MLflow.
 """
 
 import os
@@ -14,17 +14,17 @@ from urllib.parse import unquote
 
 import psutil
 
-STORE = "mlflow.db"  # the name that MLflow gives it, too
+STORE = "mlflow.db"  # also MLflow's default
 DEFAULT_URI = f"sqlite:///{STORE}"
-MARKS = (".dvc", "MLproject")  # what only the top of a project holds
-EXPERIMENTS = (".dvc", "tmp", "exps")  # below it `dvc exp run --temp` and `--queue` work on copies
+MARKS = (".dvc", "MLproject")  # found only in the top folder of a project
+EXPERIMENTS = (".dvc", "tmp", "exps")  # `dvc exp run --temp` and `--queue` work on copies below it
 SQLITE = re.compile(r"(sqlite(?:\+\w+)?:///)(?!:memory:|file:)([^?]+)(\?.*)?")
 
 
 def working_tree() -> Path:
-    """The nearest folder that is the top of a project, from the current one upwards.
+    """The top folder of the project around the current folder.
 
-    Outside of every project it is the project of the script that runs, and else the current folder.
+    Outside of any project it is the project of the running script, or else the current folder.
     """
     here = Path.cwd()
     script = getattr(sys.modules["__main__"], "__file__", None)
@@ -36,18 +36,18 @@ def working_tree() -> Path:
 
 
 def project_top() -> Path:
-    """The top of the project, also from the copies in which DVC runs queued and temporary experiments."""
+    """The top folder of the project, also in DVC's copies for queued and temporary experiments."""
     tree = working_tree()
     parts = tree.parts
     for at in range(1, len(parts) - len(EXPERIMENTS) + 1):
         if parts[at : at + len(EXPERIMENTS)] == EXPERIMENTS:
             return Path(*parts[:at])
-    root = os.environ.get("DVC_ROOT")  # where .dvc/tmp is a link: DVC names the project in an experiment
+    root = os.environ.get("DVC_ROOT")  # if .dvc/tmp is a link; DVC sets it in experiments
     return Path(root) if root and "DVC_EXP_NAME" in os.environ else tree
 
 
 def tracking_uri() -> str:
-    """`MLFLOW_TRACKING_URI`, or the project's own store; a relative SQLite address begins at its top."""
+    """`MLFLOW_TRACKING_URI`, or the project's own store; relative SQLite paths start at the top folder."""
     uri = os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_URI
     match = SQLITE.fullmatch(uri)
     if match is None:
@@ -59,16 +59,16 @@ def tracking_uri() -> str:
 
 
 def _unquoted(path: str) -> str:
-    """`mlflow run` hands down `/a%20b/mlflow.db` for the folder `a b`; SQLite would take that literally."""
+    """Undo the quoting of `mlflow run`: it passes `/a%20b/mlflow.db` for the folder `a b`."""
     plain = unquote(path)
     is_quoted = plain != path and Path(plain).parent.is_dir() and not Path(path).is_file()
     return plain if is_quoted else path
 
 
 def _is_default_of_mlflow_run(path: Path) -> bool:
-    """Whether nobody chose `path`: `mlflow run` made it from its own current folder and handed it down.
+    """Whether `path` is a default that `mlflow run` derived from its current folder, not a user's choice.
 
-    A project that `mlflow run` fetched into a temporary folder keeps it: that folder is no place for a store.
+    It is kept for a project that `mlflow run` fetched into a temporary folder, which must not hold a store.
     """
     if "MLFLOW_RUN_ID" not in os.environ or _is_fetched(project_top()):
         return False
@@ -81,20 +81,20 @@ def _is_default_of_mlflow_run(path: Path) -> bool:
 
 
 def _is_fetched(top: Path) -> bool:
-    """Whether `mlflow run` cloned the project just now, into a temporary folder as Python names them."""
+    """Whether `mlflow run` has just cloned the project into a temporary folder of Python."""
     temporary = Path(tempfile.gettempdir()).resolve()
     inside = top.relative_to(temporary).parts[:1] if top.is_relative_to(temporary) else ()
     return any(re.fullmatch(r"tmp\w{8}", name) for name in inside) and not (top / STORE).exists()
 
 
 def file_of(uri: str) -> Path | None:
-    """The file of a SQLite store; None of any other."""
+    """The file of a SQLite store; None for other stores."""
     match = SQLITE.fullmatch(uri)
     return Path(match[2]) if match else None
 
 
 def cache_of_main_worktree(tree: Path) -> Path | None:
-    """DVC's cache of the main checkout, where `tree` is a git worktree that has none of its own yet."""
+    """DVC's cache of the main checkout if `tree` is a git worktree with an empty cache, else None."""
     pointer, own = tree / ".git", tree / ".dvc" / "cache"
     if not pointer.is_file() or any(path.is_file() for path in own.rglob("*")):
         return None
@@ -107,7 +107,7 @@ def cache_of_main_worktree(tree: Path) -> Path | None:
 
 
 def how_to_share(cache: Path) -> str:
-    """What to do in a git worktree so that DVC finds what the main checkout has."""
+    """How to use the main checkout's DVC cache in a git worktree."""
     return (
         f"this is a git worktree, whose DVC cache is empty. To use that of the main checkout: `dvc cache dir "
         f"--local {cache}`, then `dvc checkout`."

@@ -119,7 +119,7 @@ def diagnosis_classes(diagnosis: pd.Series) -> pd.Series:
     """The class of each diagnosis, of `CLASSES`; a blank and every other word is `other`.
 
     Args:
-        diagnosis: Of records, in words.
+        diagnosis: Diagnoses of records, as text.
 
     Example:
         >>> diagnosis_classes(pd.Series(["melanoma", "atypical nevus", None, "dermatofibroma"])).tolist()

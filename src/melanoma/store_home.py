@@ -1,8 +1,8 @@
-"""Whether a SQLite tracking store still lies where it was made, and how it is let to another place.
+"""Detect that a SQLite tracking store was moved or copied, and relocate it.
 
-MLflow writes the folders of artifacts into its store as absolute paths. A store that was moved or copied
-would therefore serve nothing, or write into the project that it came from. The table `melanoma_home` of the
-file says where it was made. Knows no MLflow: the check is cheap and comes before MLflow opens the file.
+MLflow stores artifact folders as absolute paths. A moved or copied store would therefore not find its
+artifacts, or write into the project that it came from. The table `melanoma_home` records the folder of the
+store. Does not import MLflow: the check is cheap and runs before MLflow opens the file.
 """
 
 import os
@@ -22,31 +22,31 @@ from filelock import FileLock
 
 from melanoma.errors import TrackingError, first_offenders
 
-ARTIFACTS = "mlruns"  # beside the file
-ARTIFACT_ROOT = "_MLFLOW_SERVER_ARTIFACT_ROOT"  # without it MLflow takes `./mlruns` of the current folder
-WAIT_SECONDS = 20.0  # for another process that writes, as MLflow waits
-# Where MLflow keeps the places of artifacts, by table.
+ARTIFACTS = "mlruns"  # folder beside the file
+ARTIFACT_ROOT = "_MLFLOW_SERVER_ARTIFACT_ROOT"  # by default MLflow uses `./mlruns` of the current folder
+WAIT_SECONDS = 20.0  # wait for another writer, like MLflow
+# Columns with artifact locations, by table of MLflow.
 PLACES = {
     "experiments": ("artifact_location",),
     "runs": ("artifact_uri",),
     "logged_models": ("artifact_location",),
     "model_versions": ("source", "storage_location"),
 }
-HOLDERS = ("runs", "logged_models", "model_versions")  # a store without rows there holds nothing yet
-_threads = threading.Lock()  # the environment is that of all threads
-# Names of tables and columns in queries below come from these two, or from SQLite itself: hence `noqa: S608`.
+HOLDERS = ("runs", "logged_models", "model_versions")  # tables; a store without rows in them is empty
+_threads = threading.Lock()  # environment variables are shared by all threads
+# Table and column names in the queries below are from these constants or from SQLite: hence `noqa: S608`.
 
 
 @contextmanager
 def opening(file: Path) -> Iterator[None]:
-    """While MLflow opens the store: it is at home, made by one process only, its artifacts beside it.
+    """Wrap MLflow's opening of a store: refuse a moved one, let one process create it, set its artifacts.
 
     Raises:
         TrackingError: See `require_at_home`.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
     require_at_home(file)
-    with _alone(file), _threads:
+    with _creation_lock(file), _threads:
         before = os.environ.get(ARTIFACT_ROOT)
         os.environ[ARTIFACT_ROOT] = before or str(file.parent / ARTIFACTS)
         try:
@@ -57,25 +57,25 @@ def opening(file: Path) -> Iterator[None]:
     record_home(file)
 
 
-def _alone(file: Path) -> AbstractContextManager[object]:
-    """Who finds no whole store makes its tables, which two processes must not do at once."""
-    if not os.access(file.parent, os.W_OK) or (file.is_file() and _is_noted(file)):
+def _creation_lock(file: Path) -> AbstractContextManager[object]:
+    """A lock if the store has to be created, which two processes must not do at once."""
+    if not os.access(file.parent, os.W_OK) or (file.is_file() and _has_home(file)):
         return nullcontext()
     return FileLock(f"{file}.lock")
 
 
-def _is_noted(file: Path) -> bool:
+def _has_home(file: Path) -> bool:
     with _opened(file) as store:
         return _home(store) is not None
 
 
 def require_at_home(file: Path) -> None:
-    """Refuse a store that was moved or copied since it was made; nothing is written then.
+    """Refuse a store that was moved or copied, without writing to it.
 
-    A store that holds no run and no model yet is let to its new place, as nothing can be lost.
+    An empty store is relocated at once, as nothing can be lost.
 
     Raises:
-        TrackingError: Its artifacts are named at another place. Says which command lets it go on here.
+        TrackingError: The store names artifacts in another folder; names the command that relocates it.
     """
     if not file.is_file():
         return
@@ -96,7 +96,7 @@ def require_at_home(file: Path) -> None:
 
 
 def record_home(file: Path) -> None:
-    """Note in the store where it lies, unless that is noted already or the file is read-only."""
+    """Record the folder of the store in it, unless it is recorded already or the file is read-only."""
     with _opened(file) as store, suppress(sqlite3.OperationalError):
         if _home(store) != _folder(file):
             with store:
@@ -105,13 +105,13 @@ def record_home(file: Path) -> None:
 
 @dataclass(frozen=True)
 class Relocation:
-    """What `relocate` changed, or would change.
+    """Changes that `relocate` made, or would make.
 
     Attributes:
-        old: Folders of the project that the store named.
-        num_changed: Paths, by `table.column`.
-        num_lost: Folders of models that lie neither at the old nor at the new place.
-        backup: Copy of the file as it was; None of a dry run, or where nothing changed.
+        old: Previous project folders that the store named.
+        num_changed: Number of changed paths by `table.column`.
+        num_lost: Number of model folders that exist neither in the old nor in the new place.
+        backup: Copy of the file before the change; None for a dry run or without changes.
     """
 
     old: list[Path]
@@ -121,14 +121,14 @@ class Relocation:
 
 
 def relocate(file: Path, *, is_dry_run: bool) -> Relocation:
-    """Let a store that was moved or copied name the artifacts beside it, in one transaction.
+    """Let a moved or copied store name the artifacts beside it, in one transaction.
 
     Args:
         file: File of the SQLite store.
-        is_dry_run: Change nothing.
+        is_dry_run: Whether to change nothing.
 
     Raises:
-        TrackingError: Artifacts lie at the old place only, or the file cannot be read or written.
+        TrackingError: Artifacts exist only in the old place, or the file cannot be read or written.
     """
     with _opened(file) as store:
         old = foreign_folders(store, file)
@@ -151,10 +151,10 @@ def _require_nothing_left(moves: dict[Path, Path], file: Path) -> None:
 
 
 def foreign_folders(store: sqlite3.Connection, file: Path) -> list[Path]:
-    """The folders of projects, other than that of `file`, in which the store names artifacts.
+    """Previous project folders in which the store names artifacts.
 
-    Where the store has a note of its home, that is the only one, and none where it is at home: artifacts
-    elsewhere were then chosen. A store without a note is judged by what lies in the folders that it names.
+    A store with a recorded home has at most that folder; artifacts elsewhere were chosen by the user. A store
+    without a recorded home is judged by the content of the folders that it names.
     """
     here, home = _folder(file), _home(store)
     if home == here:
@@ -167,26 +167,26 @@ def foreign_folders(store: sqlite3.Connection, file: Path) -> list[Path]:
 
 
 def _is_of(path: Path, old: Path, here: Path) -> bool:
-    """Whether `path` belongs to the old place; of two places inside each other, to the inner one."""
+    """Whether `path` belongs to the old place; for nested places the inner one counts."""
     if here.is_relative_to(old) and path.is_relative_to(here):
         return False
     return path.is_relative_to(old)
 
 
 def _left_folder(path: Path, file: Path) -> Path | None:
-    """The project that `path` of artifacts belonged to, where it is another place of this one."""
+    """The previous folder of this project that an artifact path belongs to, or None."""
     if ARTIFACTS not in path.parts:
         return None
     at = len(path.parts) - 1 - path.parts[::-1].index(ARTIFACTS)
     folder, rest = Path(*path.parts[:at]), Path(*path.parts[at:])
-    if len(rest.parts) < 3:  # of an experiment: its number is that of others too; ids of runs are unique
+    if len(rest.parts) < 3:  # of an experiment, whose number other stores use too; run ids are unique
         return None
     is_here = (_folder(file) / rest).exists()
     return folder if is_here or _is_named(path, folder / file.name) else None
 
 
 def _is_named(path: Path, other: Path) -> bool:
-    """Whether another store, if there is one, names the same folder: then one is a copy of the other."""
+    """Whether another store exists and names the same path: then one is a copy of the other."""
     if not other.is_file():
         return False
     with _opened(other) as store:
@@ -227,7 +227,7 @@ def _tables(store: sqlite3.Connection) -> set[str]:
 
 
 def _columns(store: sqlite3.Connection) -> list[tuple[str, str]]:
-    """Table and column of all places of artifacts that this version of MLflow's tables has."""
+    """Tables and columns with artifact locations that exist in this version of MLflow."""
     present = _tables(store) & PLACES.keys()
     return [
         (table, column)
@@ -247,7 +247,7 @@ def _is_empty(store: sqlite3.Connection) -> bool:
 
 
 def _local_paths(store: sqlite3.Connection) -> list[Path]:
-    """All different local folders that the store names, in their order."""
+    """All local folders that the store names, sorted."""
     values = {
         value
         for table, column in _columns(store)
@@ -257,7 +257,7 @@ def _local_paths(store: sqlite3.Connection) -> list[Path]:
 
 
 def _local_path(value: object) -> Path | None:
-    """The folder that a place of artifacts names: an absolute path or a `file:` address."""
+    """Local folder of an artifact location: an absolute path or a `file:` address; else None."""
     if not isinstance(value, str):
         return None
     if value.startswith("file:"):
@@ -266,7 +266,7 @@ def _local_path(value: object) -> Path | None:
 
 
 def _moved(path: Path, file: Path, old: list[Path]) -> Path:
-    """`path`, below the folder of `file` where it was below one of the old ones."""
+    """`path` after the move: below the folder of `file` if it was below one of the old folders."""
     here = _folder(file)
     for folder in old:
         if _is_of(path, folder, here):
@@ -275,7 +275,7 @@ def _moved(path: Path, file: Path, old: list[Path]) -> Path:
 
 
 def _relocated(value: Any, file: Path, old: list[Path]) -> Any:
-    """A place of artifacts as the store shall name it, in the form that it has."""
+    """An artifact location after the move, in its original form."""
     path = _local_path(value)
     if path is None or (new := _moved(path, file, old)) == path:
         return value
@@ -284,7 +284,7 @@ def _relocated(value: Any, file: Path, old: list[Path]) -> Any:
 
 
 def _count(store: sqlite3.Connection, file: Path, old: list[Path]) -> dict[str, int]:
-    """How many values of each column would change."""
+    """Number of values of each column that would change."""
     counted = {}
     for table, column in _columns(store):
         values = [value for (value,) in store.execute(f"SELECT {column} FROM {table}")]  # noqa: S608
@@ -293,7 +293,7 @@ def _count(store: sqlite3.Connection, file: Path, old: list[Path]) -> dict[str, 
 
 
 def _rewrite(store: sqlite3.Connection, file: Path, old: list[Path]) -> dict[str, int]:
-    """Change all places of artifacts and note the new home, whole or not at all."""
+    """Change all artifact locations and record the new home, in one transaction."""
     store.create_function("relocated", 1, lambda value: _relocated(value, file, old), deterministic=True)
     with store:
         store.execute("BEGIN IMMEDIATE")

@@ -1,7 +1,7 @@
-"""Whether the server of a tracking store answers, asked before MLflow does, which would try for minutes.
+"""Check that the server of a tracking store answers before MLflow asks, which would retry for minutes.
 
-Only the first question of a process is asked so: a training under way survives a short outage, as MLflow's
-own patience holds for it. What the answer is does not matter here, that there is one does.
+The check runs once per process: a running training survives a short outage with MLflow's own retries. Any
+answer counts, whatever it says.
 """
 
 import os
@@ -12,23 +12,23 @@ import requests
 import sqlalchemy
 from sqlalchemy.exc import SQLAlchemyError
 
-ANSWER_SECONDS = 4.0  # with the imports of a script, 10 s in all
+ANSWER_SECONDS = 4.0  # 10 s in all with the imports of a script
 NUM_RETRIES = 1
 DATABASES = ("postgresql", "mysql", "mssql")
-DOWN = (502, 503, 504)  # what a proxy answers for a server that is down
+DOWN = (502, 503, 504)  # answers of a proxy whose server is down
 _answered: set[str] = set()
 
 
 def require_answer(uri: str) -> None:
-    """Raise where the server at `uri` does not answer soon; files and other stores are not asked.
+    """Raise if the server at `uri` does not answer soon; files and other stores are not checked.
 
     Args:
-        uri: Address of the store. The limits of this module are replaced by MLFLOW_HTTP_REQUEST_TIMEOUT and
-            MLFLOW_HTTP_REQUEST_MAX_RETRIES.
+        uri: Address of the store. MLFLOW_HTTP_REQUEST_TIMEOUT and MLFLOW_HTTP_REQUEST_MAX_RETRIES replace the
+            limits of this module.
 
     Raises:
-        OSError: There is no answer; says why.
-        SQLAlchemyError: The same of a database.
+        OSError: A server does not answer.
+        SQLAlchemyError: A database does not answer.
     """
     scheme = uri.partition(":")[0].partition("+")[0]
     if uri in _answered or scheme not in ("http", "https", *DATABASES):
@@ -42,7 +42,7 @@ def require_answer(uri: str) -> None:
 
 
 def _within(seconds: float, ask: Callable[[], None]) -> None:
-    """Ask in a thread: looking up a name, and a database that accepts and says nothing, know no limit."""
+    """Ask in a thread: name lookups, and databases that accept but do not answer, have no time limit."""
     outcome: list[Exception | None] = []
 
     def question() -> None:
@@ -66,7 +66,7 @@ def _ask_server(uri: str, seconds: float, tries: int) -> None:
         try:
             status = requests.get(f"{uri.rstrip('/')}/health", timeout=seconds).status_code
         except requests.exceptions.SSLError:
-            return  # it answers; MLflow knows which certificates to trust, and says so where it does not
+            return  # it answers; MLflow reports untrusted certificates itself
         except requests.ConnectionError:
             if not left:
                 raise

@@ -1,8 +1,8 @@
-"""MLflow: runs and their artifacts. Called by `registry` and `pipelines` only.
+"""MLflow runs and their artifacts.
 
-The store is `MLFLOW_TRACKING_URI`, or `mlflow.db` at the project's top with artifacts in `mlruns` beside it
-(see `project`). Runs are always addressed by an explicit id: the active run of MLflow is global to a process,
-and under `mlflow run` every stage would inherit one run and log into it.
+The store is `MLFLOW_TRACKING_URI`, or `mlflow.db` in the project's top folder with artifacts in `mlruns`
+beside it (see `project`). Runs are always addressed by id: MLflow's active run is global to a process, and
+under `mlflow run` every stage would inherit one run and log into it.
 """
 
 import os
@@ -28,19 +28,18 @@ from melanoma.errors import TrackingError
 
 PARENT_TAG = "mlflow.parentRunId"
 NAME_TAG = "mlflow.runName"
-# Without it the UI of MLflow 3 takes an experiment for one of language models and hides its runs.
+# Without it, MLflow 3 shows an experiment as one of language models and hides its runs.
 SHOWN_AS = {"mlflow.experimentKind": "custom_model_development"}
-REFERRING_TAGS = ("run_id", "tuning_run_id", PARENT_TAG)  # name another run
-PAGE = 1000  # runs that the store gives at a time
-RUNNING, FINISHED, FAILED, KILLED = "RUNNING", "FINISHED", "FAILED", "KILLED"  # what a run can be
+REFERRING_TAGS = ("run_id", "tuning_run_id", PARENT_TAG)  # tags that name another run
+PAGE = 1000  # runs per request
+RUNNING, FINISHED, FAILED, KILLED = "RUNNING", "FINISHED", "FAILED", "KILLED"  # status of a run
 
 
 def client() -> MlflowClient:
-    """A client of the configured store; also points the rest of MLflow there.
+    """A client of the configured store, which becomes the default store of MLflow.
 
     Raises:
-        TrackingError: The store does not answer (a server is given up after seconds at the first question),
-            or it was moved or copied.
+        TrackingError: The store does not answer within seconds, or it was moved or copied.
     """
     uri = project.tracking_uri()
     file = project.file_of(uri)
@@ -59,14 +58,14 @@ def client() -> MlflowClient:
 
 
 @contextmanager
-def clear_errors(what: str) -> Iterator[None]:
-    """That the store refuses, or goes away, becomes a `TrackingError` that says what was being done."""
+def explain_errors(what: str) -> Iterator[None]:
+    """Turn errors of the store into a `TrackingError` that says what was being done."""
     try:
         yield
     except (MlflowException, SQLAlchemyError) as error:
         raise TrackingError(
             f"The tracking store failed while {what}: {error}. Run the same command again when it answers: "
-            "what was left half done is mended then."
+            "unfinished work is repaired then."
         ) from error
 
 
@@ -75,14 +74,14 @@ class Run:
     """A run that is open for writing.
 
     Attributes:
-        run_id: Its id in the store.
+        run_id: Id of the run.
     """
 
     run_id: str
     _client: MlflowClient = field(repr=False)
 
     def log_epoch(self, epoch: int, scores: Mapping[str, float]) -> None:
-        """Metrics of one epoch (step = epoch, from 1)."""
+        """Log metrics of one epoch; the step is the epoch, counted from 1."""
         self.log_metrics(scores, step=epoch)
 
     def log_missing_epochs(self, history: pd.DataFrame) -> None:
@@ -97,7 +96,7 @@ class Run:
                 self.log_epoch(int(row["epoch"]), {str(name): row[name] for name in row if name != "epoch"})
 
     def log_metrics(self, values: Mapping[str, float], *, step: int = 0) -> None:
-        """Finite metrics; undefined ones are left out, as MLflow stores none."""
+        """Log finite metrics; undefined ones are skipped, as MLflow cannot store them."""
         now = get_current_time_millis()
         metrics = [
             Metric(name, float(value), now, step)
@@ -107,36 +106,36 @@ class Run:
         self._client.log_batch(self.run_id, metrics=metrics)
 
     def logged_steps(self, name: str) -> set[int]:
-        """The steps at which metric `name` has been logged."""
+        """Steps at which a metric was logged."""
         return {metric.step for metric in self._client.get_metric_history(self.run_id, name)}
 
     def log_params(self, values: Mapping[str, object]) -> None:
-        """Parameters, nested mappings flattened with dots."""
+        """Log parameters; nested mappings are flattened with dots."""
         params = [Param(name, str(value)) for name, value in _flatten(values).items()]
         self._client.log_batch(self.run_id, params=params)
 
     def set_tags(self, values: Mapping[str, object]) -> None:
-        """Tags; an existing one is replaced."""
+        """Set tags; existing ones are replaced."""
         self._client.log_batch(self.run_id, tags=[RunTag(k, str(v)) for k, v in values.items()])
 
     def log_figure(self, figure: Figure, name: str) -> None:
-        """A picture under `figures/`."""
+        """Log a figure below `figures/`."""
         self._client.log_figure(self.run_id, figure, f"figures/{name}")
 
     def log_text(self, text: str, name: str) -> None:
-        """A text, for instance a page, as the artifact `name`."""
+        """Log a text as the artifact `name`."""
         self._client.log_text(self.run_id, text, name)
 
     def log_file(self, path: Path, folder: str | None = None) -> None:
-        """A copy of `path` as an artifact."""
+        """Log a file as an artifact."""
         self._client.log_artifact(self.run_id, str(path), folder)
 
     def log_folder(self, path: Path, folder: str) -> None:
-        """A copy of all files below `path` as artifacts below `folder`."""
+        """Log all files below `path` as artifacts below `folder`."""
         self._client.log_artifacts(self.run_id, str(path), folder)
 
     def end(self, status: str) -> None:
-        """Close a run that `start_child` opened: `FINISHED`, `FAILED` or `KILLED`."""
+        """End a run of `start_child` as `FINISHED`, `FAILED` or `KILLED`."""
         self._client.set_terminated(self.run_id, status)
 
 
@@ -160,31 +159,31 @@ def open_run(
     parent_id: str | None = None,
     run_id: str | None = None,
 ) -> Iterator[Run]:
-    """Open a run; it ends FINISHED, KILLED, or FAILED with the error as tag `error`.
+    """Open a run; it ends as FINISHED, KILLED, or FAILED with the error as tag `error`.
 
     Args:
-        experiment: Made when it does not exist.
-        name: Shown in the UI.
-        tags: Searchable, for instance `{"cohort": "ph2"}`.
-        params: Logged at once, nested mappings flattened with dots.
-        parent_id: The run under which this one is shown.
-        run_id: Go on with this run when the store has it, instead of making a new one. One that was deleted
-            stays deleted: whoever did that did not want it, and says so on stderr.
+        experiment: Name of the experiment; created if it does not exist.
+        name: Name of the run.
+        tags: Searchable tags, for instance `{"cohort": "ph2"}`.
+        params: Parameters; nested mappings are flattened with dots.
+        parent_id: Id of the parent run.
+        run_id: Run to continue if the store has it. A deleted run stays deleted: a warning is printed and a
+            new run takes its place.
     """
     store = client()
     all_tags = {NAME_TAG: name, **tags, **({PARENT_TAG: parent_id} if parent_id else {})}
     if under := os.environ.get("MLFLOW_RUN_ID"):
-        all_tags["project_run_id"] = under  # the run of `mlflow run`, which stays its own
+        all_tags["project_run_id"] = under  # the run of `mlflow run`, which stays separate
     if run_id is None or not _is_active(store, run_id):
         if run_id is not None:
             print(f"warning: run {run_id} was deleted or is gone; a new one takes its place", file=sys.stderr)
-        # With its tags at once: a kill between two calls would leave a run that nobody finds again.
+        # The tags are set at once: a kill between two calls would leave a run that nobody finds again.
         made = store.create_run(
             experiment_id(store, experiment), tags={name: str(value) for name, value in all_tags.items()}
         )
         run_id = str(made.info.run_id)
     elif "error" in store.get_run(run_id).data.tags:
-        store.delete_tag(run_id, "error")  # of an interruption that is now mended
+        store.delete_tag(run_id, "error")  # of an earlier interruption
     run = Run(run_id, store)
     store.update_run(run_id, status=RUNNING)
     run.set_tags(all_tags)
@@ -214,10 +213,10 @@ def _is_active(store: MlflowClient, run_id: str) -> bool:
 
 
 def experiment_id(store: MlflowClient, name: str) -> str:
-    """The id of an experiment, which is made when it does not exist.
+    """Id of an experiment, which is created if it does not exist.
 
     Raises:
-        TrackingError: It was deleted.
+        TrackingError: The experiment was deleted.
     """
     found = store.get_experiment_by_name(name)
     if found is None:
@@ -237,12 +236,12 @@ def experiment_id(store: MlflowClient, name: str) -> str:
 
 @dataclass(frozen=True)
 class Child:
-    """A run below another, as the store has it.
+    """A child run.
 
     Attributes:
-        run: For adding to it.
+        run: The run, open for writing.
         status: `RUNNING`, `FINISHED`, `FAILED` or `KILLED`.
-        tags: All of its tags.
+        tags: Tags of the run.
     """
 
     run: Run
@@ -251,9 +250,9 @@ class Child:
 
 
 def start_child(parent: Run, *, name: str, tags: Mapping[str, object], params: Mapping[str, object]) -> Run:
-    """Make a run below `parent` that stays open until `Run.end`, whichever process calls it.
+    """Create a child run that stays open until `Run.end`, which any process may call.
 
-    It has its tags from the first moment, so that it is found by them even when a kill follows at once.
+    Its tags are set with its creation, so that it is found by them even if a kill follows at once.
     """
     store = client()
     experiment = store.get_run(parent.run_id).info.experiment_id
@@ -265,7 +264,7 @@ def start_child(parent: Run, *, name: str, tags: Mapping[str, object], params: M
 
 
 def children(parent: Run) -> list[Child]:
-    """All runs below `parent`, whatever their status; the newest first."""
+    """All child runs with any status; the newest first."""
     store = client()
     experiment = store.get_run(parent.run_id).info.experiment_id
     found: list[Child] = []
@@ -279,9 +278,9 @@ def children(parent: Run) -> list[Child]:
 
 
 def find_run(experiment: str, *, tag: str, value: str) -> str | None:
-    """The id of the run of `experiment` whose `tag` has this value, or None.
+    """Id of the run whose `tag` has this value, or None.
 
-    A run that was deleted is not found, which is said on stderr with how to restore it.
+    For a deleted run, a warning with the command that restores it is printed.
     """
     store = client()
     found = store.get_experiment_by_name(experiment)
@@ -297,20 +296,20 @@ def find_run(experiment: str, *, tag: str, value: str) -> str | None:
 
 
 def end_abandoned_run(run_id: str) -> None:
-    """Mark a run that a kill left running as killed; another one stays as it is."""
+    """Mark a run that a kill left RUNNING as KILLED; other runs stay unchanged."""
     store = client()
     if store.get_run(run_id).info.status == RUNNING:
         store.set_terminated(run_id, KILLED)
 
 
 def resume_run(run_id: str) -> Run:
-    """A run that was opened elsewhere, for adding to it.
+    """Open an existing run for writing.
 
     Raises:
-        TrackingError: It was deleted, is gone for good, or belongs to another store: which, and the cure.
+        TrackingError: The run was deleted, is gone for good, or belongs to another store.
     """
     store = client()
-    with clear_errors(f"run {run_id} was looked up"):
+    with explain_errors(f"run {run_id} was looked up"):
         found = _get_run(store, run_id)
         if found is None:
             raise TrackingError(_absent(store, run_id))
@@ -320,7 +319,7 @@ def resume_run(run_id: str) -> Run:
 
 
 def _deleted(store: MlflowClient, run: MlflowRun) -> str:
-    """That a run can be brought back, and how."""
+    """Message about a deleted run, with the command that restores it."""
     experiment = store.get_experiment(run.info.experiment_id)
     is_whole = experiment.lifecycle_stage != "active"
     what = f"experiments restore --experiment-id {experiment.experiment_id}"
@@ -333,7 +332,7 @@ def _deleted(store: MlflowClient, run: MlflowRun) -> str:
 
 
 def _absent(store: MlflowClient, run_id: str) -> str:
-    """Whether a run that the store does not have was removed from it for good, or was never there."""
+    """Message about a run that was removed from the store for good or was never there."""
     if _is_referred_to(store, run_id):
         return (
             f"Run {run_id} is gone from the tracking store {store.tracking_uri}, which still refers to it: "
@@ -348,7 +347,7 @@ def _absent(store: MlflowClient, run_id: str) -> str:
 
 
 def _is_referred_to(store: MlflowClient, run_id: str) -> bool:
-    """Whether other runs (its trials, entries of the ledger) or registered versions name a run."""
+    """Whether other runs (trials, entries of the ledger) or registered versions name a run."""
     experiments = [found.experiment_id for found in store.search_experiments(view_type=ViewType.ALL)]
     return any(
         store.search_runs(experiments, f"tags.`{tag}` = '{run_id}'", ViewType.ALL, max_results=1)
@@ -357,7 +356,7 @@ def _is_referred_to(store: MlflowClient, run_id: str) -> bool:
 
 
 def read_run(run_id: str) -> MlflowRun:
-    """A run as the store has it.
+    """Read a run.
 
     Raises:
         TrackingError: See `resume_run`.
@@ -366,21 +365,21 @@ def read_run(run_id: str) -> MlflowRun:
 
 
 def download_run_file(run_id: str, name: str, folder: Path) -> Path:
-    """An artifact of a run, below `folder`.
+    """Download an artifact of a run to `folder`.
 
     Raises:
-        TrackingError: It is gone from the artifact store.
+        TrackingError: The artifact is gone.
     """
     return download(f"runs:/{run_id}/{name}", folder)
 
 
 def download(uri: str, folder: Path) -> Path:
-    """What lies at `uri` in the artifact store, below `folder`.
+    """Download the artifact at `uri` to `folder`.
 
     Raises:
-        TrackingError: It is gone.
+        TrackingError: The artifact is gone.
     """
-    client()  # points MLflow to the configured store
+    client()  # sets the configured store
     try:
         return Path(mlflow.artifacts.download_artifacts(uri, dst_path=str(folder)))
     except (MlflowException, OSError) as error:

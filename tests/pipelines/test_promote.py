@@ -21,7 +21,7 @@ def verdict() -> dict:
     return json.loads(Path("reports/sample/promotion.json").read_text())
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def evaluated(workspace):
     """The workspace before anything was promoted: its registry is empty; read-only."""
     return workspace.parent / "evaluated"
@@ -31,6 +31,27 @@ def evaluated(workspace):
 def fresh(evaluated, tmp_path):
     """The current folder is a copy of that, to break things in."""
     folder = copy_with_store(evaluated, tmp_path / "fresh")
+    with inside(folder):
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def with_challenger(evaluated, tmp_path_factory):
+    """Version 1 holds `staging`; another version of the same network is evaluated and audited; read-only."""
+    folder = copy_with_store(evaluated, tmp_path_factory.mktemp("with_challenger") / "copy")
+    with inside(folder):
+        assert run_stage("promote") == 0
+        # Another operating point makes another version, whose scores have the same order.
+        change_params(folder / "params.yaml", evaluate={"min_sensitivity": 0.5})
+        for stage in ("evaluate", "audit"):
+            assert run_stage(stage) == 0
+    return folder
+
+
+@pytest.fixture
+def challenged(with_challenger, tmp_path):
+    """The current folder is a copy of that, to break things in."""
+    folder = copy_with_store(with_challenger, tmp_path / "challenged")
     with inside(folder):
         yield folder
 
@@ -72,17 +93,8 @@ def change_scores(model: str, probability) -> None:
     predictions.to_csv("reports/sample/predictions.csv", index=False)
 
 
-def another_version(folder: Path) -> None:
-    """Evaluate anew with another operating point: another model, whose probabilities are the same."""
-    change_params(folder / "params.yaml", evaluate={"min_sensitivity": 0.5})
-    for stage in ("evaluate", "audit"):
-        assert run_stage(stage) == 0
-
-
-def test_a_worse_challenger_is_refused_and_the_champion_stays(fresh, capsys):
-    assert run_stage("promote") == 0
+def test_a_worse_challenger_is_refused_and_the_champion_stays(challenged, capsys):
     champion = versions.find_version(NAME, versions.STAGING)
-    another_version(fresh)
     # wrong about every image: AUC 0
     change_scores(verdict()["model"], lambda rows: 1.0 - rows["target"])
     assert run_stage("promote") == 0
@@ -101,12 +113,12 @@ def test_a_worse_challenger_is_refused_and_the_champion_stays(fresh, capsys):
     assert "minus the champion's" in refusal.tags["reason"]
 
 
-def test_another_version_that_is_not_worse_takes_the_alias_and_the_ledger_knows_both(fresh):
-    assert run_stage("promote") == 0
-    another_version(fresh)
+def test_another_version_that_is_not_worse_takes_the_alias_and_the_ledger_knows_both(challenged):
     assert run_stage("promote") == 0
     assert verdict()["is_promoted"]
     assert verdict()["challenger_minus_champion"]["auc_roc"]["value"] == 0  # the order of scores is the same
+    assert verdict()["champion_scored_by"] == champion_scores.SAME_CODE
+    assert verdict()["challenger"]["auc_roc"] == verdict()["champion"]["auc_roc"]
     moves = ledger.moves(NAME, versions.STAGING)
     assert [(entry.previous, entry.version) for entry in moves] == [(None, 1), (1, 2)]
     assert all(entry.status == tracking.FINISHED for entry in moves)
@@ -208,16 +220,21 @@ def test_the_model_card_is_written_and_hangs_on_run_and_version(at_workspace):
     assert "model_card.md" in {file.path for file in tracking.client().list_artifacts(run_id)}
 
 
-def give_other_code(change) -> None:
-    """Let the code that travels with the selected model be another, as if other code had logged it."""
-    models = json.loads(Path("reports/sample/models.json").read_text())
-    entry = models[models["selected"]]
-    logged = tracking.client().get_logged_model(entry["model_uri"].removeprefix("models:/"))
-    folder = Path(logged.artifact_location.removeprefix("file://"))
-    change(fingerprint.travelling_code(folder))
-    entry[fingerprint.FILES_TAG] = fingerprint.digest_of_files(folder)
-    entry[fingerprint.CODE_TAG] = fingerprint.digest_of_code(fingerprint.travelling_code(folder))
-    Path("reports/sample/models.json").write_text(json.dumps(models))
+def give_champion_other_code(change) -> versions.Version:
+    """Change the code that travels with the champion, as if other code had logged and registered it."""
+    champion = versions.find_version(NAME, versions.STAGING)
+    store = tracking.client()
+    folder = Path(store.get_model_version_download_uri(NAME, champion.version).removeprefix("file://"))
+    code = fingerprint.travelling_code(folder)
+    change(code)
+    tags = {
+        fingerprint.FILES_TAG: fingerprint.digest_of_files(folder),
+        fingerprint.CODE_TAG: fingerprint.digest_of_code(code),
+    }
+    assert tags[fingerprint.CODE_TAG] != fingerprint.digest_of_code()
+    for tag, digest in tags.items():
+        store.set_model_version_tag(NAME, champion.version, tag, digest)
+    return champion
 
 
 def turn_scores(code: Path) -> None:
@@ -233,12 +250,8 @@ def break_code(code: Path) -> None:
     (code / "schema.py").write_text("raise SystemExit('this code needs an older Python')\n")
 
 
-def test_a_champion_is_scored_by_its_own_code(fresh):
-    give_other_code(turn_scores)
-    assert run_stage("promote") == 0
-    code = versions.find_version(NAME, versions.STAGING).tags[fingerprint.CODE_TAG]
-    assert code != fingerprint.digest_of_code()
-    another_version(fresh)
+def test_a_champion_is_scored_by_its_own_code(challenged):
+    give_champion_other_code(turn_scores)
     assert run_stage("promote") == 0
     result = verdict()
     assert result["champion_scored_by"] == champion_scores.OWN_CODE
@@ -248,30 +261,17 @@ def test_a_champion_is_scored_by_its_own_code(fresh):
     assert champion != challenger
 
 
-def test_a_champion_of_the_same_code_is_scored_here(fresh):
-    assert run_stage("promote") == 0
-    another_version(fresh)
-    assert run_stage("promote") == 0
-    assert verdict()["champion_scored_by"] == champion_scores.SAME_CODE
-    assert verdict()["challenger"]["auc_roc"] == verdict()["champion"]["auc_roc"]
-
-
-def test_a_champion_whose_code_cannot_be_run_is_refused_and_nothing_moves(fresh, capsys):
-    give_other_code(break_code)
-    assert run_stage("promote") == 0
-    holder = versions.find_version(NAME, versions.STAGING).version
-    another_version(fresh)
+def test_a_champion_whose_code_cannot_be_run_is_refused_and_nothing_moves(challenged, capsys):
+    champion = give_champion_other_code(break_code)
     assert run_stage("promote") == 1
     message = capsys.readouterr().err
     assert "cannot be compared with the challenger" in message
     assert "this code needs an older Python" in message
-    assert versions.find_version(NAME, versions.STAGING).version == holder
+    assert versions.find_version(NAME, versions.STAGING).version == champion.version
 
 
-def test_an_image_that_was_changed_since_is_not_given_to_a_champion_of_other_code(fresh, capsys):
-    give_other_code(turn_scores)
-    assert run_stage("promote") == 0
-    another_version(fresh)
+def test_an_image_that_was_changed_since_is_not_given_to_a_champion_of_other_code(challenged, capsys):
+    give_champion_other_code(turn_scores)
     splits = pd.read_csv("data/splits/sample.csv", dtype="string")
     accepted = pd.read_parquet("data/accepted/sample.parquet").set_index("image_id")
     path = Path(accepted.loc[splits.loc[splits["split"] == "test", "image_id"].iloc[0], "path"])
@@ -280,12 +280,10 @@ def test_an_image_that_was_changed_since_is_not_given_to_a_champion_of_other_cod
     assert f"1 test images are not there as they were validated: {path}" in capsys.readouterr().err
 
 
-def test_a_champion_that_takes_images_of_another_size_is_compared_on_the_image_files(fresh):
-    assert run_stage("promote") == 0
-    change_params(fresh / "params.yaml", pack={"image_size": 40})
-    for stage in ("pack", "tune", "train", "evaluate", "audit"):
+def test_a_champion_that_takes_images_of_another_size_is_compared_on_the_image_files(challenged):
+    change_params(challenged / "params.yaml", pack={"image_size": 40})
+    for stage in ("pack", "promote"):
         assert run_stage(stage) == 0
-    assert run_stage("promote") == 0
     assert verdict()["champion_scored_by"] == champion_scores.SAME_CODE
     assert verdict()["num_images"] > 0
     champion = verdict()["champion"]["auc_roc"]["value"]
@@ -293,25 +291,26 @@ def test_a_champion_that_takes_images_of_another_size_is_compared_on_the_image_f
     assert champion == pytest.approx(first)
 
 
-def test_images_that_the_champion_learned_from_do_not_count(fresh):
-    assert run_stage("promote") == 0
+def test_images_that_the_champion_learned_from_do_not_count(challenged):
     num_before = verdict()["num_images"]
-    splits = pd.read_csv("data/splits/sample.csv")
-    splits["split"] = splits["split"].map({"train": "test", "test": "train", "validation": "validation"})
-    splits.to_csv("data/splits/sample.csv", index=False)
-    for stage in ("pack", "tune", "train", "evaluate", "audit"):
+    sides = {"train": "test", "test": "train", "validation": "validation"}
+    for table in (
+        "data/splits/sample.csv",
+        "reports/sample/predictions.csv",
+        "reports/sample/references.csv",
+    ):
+        rows = pd.read_csv(table)
+        rows.assign(split=rows["split"].map(sides)).to_csv(table, index=False)
+    for stage in ("pack", "promote"):
         assert run_stage(stage) == 0
-    assert run_stage("promote") == 0
     assert num_before > 0
     assert verdict()["num_images"] == 0
     assert not verdict()["is_promoted"]
 
 
-def test_images_that_a_withheld_one_of_the_champion_is_related_to_do_not_count(fresh):
+def test_images_that_a_withheld_one_of_the_champion_is_related_to_do_not_count(challenged):
     """The champion trained on an image that has since been tied to a test image."""
-    assert run_stage("promote") == 0
     num_before = verdict()["num_images"]
-    another_version(fresh)
     assigned = pd.read_csv("data/groups/assigned.csv", dtype="string")
     group = assigned[assigned["split"] == "test"].groupby("group_id").filter(lambda rows: len(rows) == 1)
     learned = assigned.index[assigned["split"] == "train"][0]

@@ -35,7 +35,6 @@ STAGE_ORDER = (
     "promote",
     "page",
 )
-STUDY_STAGE_ORDER = ("paper", "protocols", "diagnosis", "crops", "transfer", "resplit", "compare")
 GRAPHS = (ROOT / "dvc.yaml", ROOT / "pipelines" / "study" / "dvc.yaml")
 
 

@@ -5,9 +5,9 @@ from sklearn.metrics import roc_auc_score
 
 from melanoma.errors import DataError
 from melanoma.study import crop_results
-from melanoma.study.repeats import Draws
+from melanoma.study.repeats import Bootstrap
 
-DRAWS = Draws(200, 1)
+SETTINGS = Bootstrap(200, 1)
 
 
 def scored(crop: str, seed: int, *, shift: float) -> pd.DataFrame:
@@ -38,7 +38,7 @@ def predictions():
 
 @pytest.fixture(scope="module")
 def compared(predictions):
-    compared = crop_results.compare(predictions, DRAWS)
+    compared = crop_results.compare(predictions, SETTINGS)
     for crop, num_whole in (("none", 24), ("mask", 3)):
         compared[crop]["num_whole"] = {"train": num_whole, "validation": 1, "test": 0}
     return compared
@@ -61,44 +61,48 @@ def test_a_difference_is_that_of_the_two_means_with_an_interval_around_it(compar
 
 def test_the_order_of_images_does_not_matter(predictions, compared):
     shuffled = predictions.sample(frac=1, random_state=3)
-    again = crop_results.compare(shuffled.sort_values("crop", ascending=False, kind="stable"), DRAWS)
+    again = crop_results.compare(shuffled.sort_values("crop", ascending=False, kind="stable"), SETTINGS)
     assert again["mask"]["minus_none"] == compared["mask"]["minus_none"]
 
 
 def test_a_crop_whose_networks_were_asked_about_other_images_is_refused(predictions):
     lacking = predictions.drop(predictions.index[(predictions["crop"] == "mask")][0])
     with pytest.raises(DataError, match=r"rows are of other images \(i00\)"):
-        crop_results.compare(lacking, DRAWS)
+        crop_results.compare(lacking, SETTINGS)
     fewer = predictions[predictions["image_id"] != "i00"]
-    assert crop_results.compare(fewer, DRAWS)["mask"]["metrics"]["auc_roc"]["value"] > 0.9
+    assert crop_results.compare(fewer, SETTINGS)["mask"]["metrics"]["auc_roc"]["value"] > 0.9
 
 
 @pytest.mark.parametrize(
     ("low", "high", "said"),
-    [(0.01, 0.2, "it helps"), (-0.2, -0.01, "it harms"), (-0.1, 0.1, "no difference is shown")],
+    [
+        (0.01, 0.2, "significantly better"),
+        (-0.2, -0.01, "significantly worse"),
+        (-0.1, 0.1, "not significant"),
+    ],
 )
 def test_a_sentence_says_what_the_interval_says(low, high, said):
     lead = {"auc_roc": {"value": (low + high) / 2, "low": low, "high": high}}
     entry = {"minus_none": lead, "metrics": {"auc_roc": {"by_seed": [0.7, 0.6, 0.8]}}}
-    assert said in crop_results.in_a_sentence("unet", entry)
-    assert "spread" not in crop_results.in_a_sentence("unet", entry)
+    assert said in crop_results.finding("unet", entry)
+    assert "spread" not in crop_results.finding("unet", entry)
     of_one = entry | {"metrics": {"auc_roc": {"by_seed": [0.7]}}}
-    assert "fewer than 3 networks of each kind" in crop_results.in_a_sentence("unet", of_one)
+    assert "fewer than 3 networks of each kind" in crop_results.finding("unet", of_one)
 
 
 def test_the_table_has_a_row_a_crop_with_intervals_in_words(compared):
     table = crop_results.table(compared)
     assert table["crop"].tolist() == ["none", "mask"]
     assert table.loc[0, "auc_roc minus none"] == ""
-    assert table["stayed whole, train"].tolist() == [24, 3]
+    assert table["not cropped, train"].tolist() == [24, 3]
     assert table["auc_roc"].str.fullmatch(r"0\.\d{3} \(0\.\d{3} to [01]\.\d{3}\)").all()
 
 
 def test_the_figure_shows_every_network_and_every_interval(compared):
     left, right = crop_results.figure(compared, note="toy").axes
     assert [text.get_text() for text in left.get_yticklabels()] == [
-        "whole picture",
-        "lesion by a person's mask",
+        "whole image",
+        "lesion, by a manual mask",
     ]
     assert sum(np.shape(dots.get_offsets())[0] for dots in left.collections) == 4
     assert len(right.lines) == 3  # zero, and the interval of one difference with its value

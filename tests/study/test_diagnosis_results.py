@@ -77,21 +77,25 @@ def test_the_difference_is_that_of_the_means_and_is_put_into_words(results):
     change = score["diagnosis_minus_malignant"]["auc_roc"]
     expected = score["diagnosis"]["auc_roc"]["value"] - score["malignant"]["auc_roc"]["value"]
     assert change["value"] == pytest.approx(expected)
-    assert "is better when the other classes are learnt too" in diagnosis_results.finding(results)
+    assert "improves significantly when the other classes are learnt too" in diagnosis_results.finding(
+        results
+    )
     worse = describe(both(3.0, 0.2))
-    assert "is worse when the other classes are learnt too" in diagnosis_results.finding(worse)
+    assert "gets significantly worse when the other classes are learnt too" in diagnosis_results.finding(
+        worse
+    )
     same = describe(both(1.0, 1.0))
     assert same["melanoma_score"]["diagnosis_minus_malignant"]["auc_roc"]["value"] == pytest.approx(0)
-    assert "neither shown to gain nor to lose" in diagnosis_results.finding(same)
+    assert "does not change significantly" in diagnosis_results.finding(same)
 
 
 def test_one_network_is_measured_without_intervals():
     rows = predict(skill=1.0, trained_for="diagnosis", seed=1)
-    found = diagnosis_results.measure_once(rows, SETTINGS)
+    found = diagnosis_results.measure_single(rows, SETTINGS)
     assert found["auc_roc"] == pytest.approx(roc_auc_score(rows["target"], rows["probability"]))
     assert found["melanoma_auc_roc"] == pytest.approx(found["auc_roc"])
     assert 0 < found["macro_sensitivity"] < 1
-    of_two = diagnosis_results.measure_once(predict(skill=1.0, trained_for="malignant", seed=1), SETTINGS)
+    of_two = diagnosis_results.measure_single(predict(skill=1.0, trained_for="malignant", seed=1), SETTINGS)
     assert not [name for name in of_two if name.startswith("macro")]
 
 
@@ -147,7 +151,7 @@ def test_where_no_class_has_enough_images_there_are_no_curves_and_no_caption_of_
 def test_without_images_of_both_kinds_nothing_is_said_of_the_score():
     benign = both(0.2, 3.0)
     benign = benign[benign["target"] == 0]
-    assert diagnosis_results.finding(describe(benign)).startswith("Nothing can be said of the melanoma score")
+    assert diagnosis_results.finding(describe(benign)).startswith("The melanoma score cannot be compared")
 
 
 def test_few_networks_are_said(results):
@@ -157,10 +161,13 @@ def test_few_networks_are_said(results):
 
 
 def test_malignant_images_that_are_learnt_as_another_class_are_counted(results):
-    assert "malignant images are called" not in diagnosis_results.captions(results)["images.csv"]["caption"]
+    assert (
+        "malignant images have a diagnosis"
+        not in diagnosis_results.captions(results)["images.csv"]["caption"]
+    )
     some = results | {"num_malignant_of_other_classes": {"train": 4, "validation": 0, "test": 1}}
     assert (
-        "5 malignant images are called no melanoma"
+        "5 malignant images have a diagnosis other than melanoma"
         in diagnosis_results.captions(some)["images.csv"]["caption"]
     )
 
@@ -168,7 +175,7 @@ def test_malignant_images_that_are_learnt_as_another_class_are_counted(results):
 def test_each_image_keeps_its_answers_whatever_the_order_of_the_predictions():
     predictions = both(0.2, 3.0)
     shuffled = predictions.sample(frac=1, random_state=4)
-    answers, mixed = (diagnosis_results.as_answers(rows) for rows in (predictions, shuffled))
+    answers, mixed = (diagnosis_results.to_answers(rows) for rows in (predictions, shuffled))
     names = shuffled.loc[(shuffled["trained_for"] == "diagnosis") & (shuffled["seed"] == 1), "image_id"]
     order = [int(name.split("_")[1]) for name in names]
     np.testing.assert_array_equal(mixed.probabilities, answers.probabilities[:, order])

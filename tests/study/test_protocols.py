@@ -32,7 +32,7 @@ def amounts(params):
     return params.augment
 
 
-def drawn(data: Packed, amounts, seed: int = 1) -> protocols.Material:
+def drawn(data: Packed, amounts, seed: int = 1) -> protocols.SplitImages:
     return protocols.paper(data, amounts=amounts, fractions=FRACTIONS, seed=seed)
 
 
@@ -41,7 +41,7 @@ def test_leak_free_takes_the_sides_as_they_are():
     material = protocols.leak_free(data)
     assert material.rows["split"].tolist() == data.index["split"].tolist()
     assert not material.rows["is_copy"].any()
-    assert not material.of("test")["has_relative"].any()
+    assert not material.rows_of("test")["has_relative"].any()
     np.testing.assert_array_equal(
         material.part("test").take(slice(None)), data.part("test").take(slice(None))
     )
@@ -91,11 +91,11 @@ def test_a_copy_is_its_original_warped(amounts):
 def test_copies_lie_on_other_sides_than_their_originals_and_are_counted_as_relatives(amounts):
     material = drawn(cohort(160, 40, size=8), amounts)
     for split in ("train", "validation", "test"):
-        rows = material.of(split)
+        rows = material.rows_of(split)
         elsewhere = set(material.rows.loc[material.rows["split"] != split, "image_id"])
         assert rows["has_relative"].tolist() == rows["image_id"].isin(elsewhere).tolist()
         assert protocols.describe(material)[split]["num_with_relative"] == rows["has_relative"].sum() > 0
-    tested = material.of("test")
+    tested = material.rows_of("test")
     assert tested.loc[tested["target"] == 1, "has_relative"].mean() > 0.5
     assert not tested.loc[tested["target"] == 0, "has_relative"].any()
 
@@ -103,7 +103,7 @@ def test_copies_lie_on_other_sides_than_their_originals_and_are_counted_as_relat
 def test_a_relative_is_any_image_of_the_group_not_only_a_copy(amounts):
     data = cohort(16, 4)
     data.index["group_id"] = "one"
-    assert drawn(data, amounts).of("test")["has_relative"].all()
+    assert drawn(data, amounts).rows_of("test")["has_relative"].all()
 
 
 def test_the_same_seed_gives_the_same_images_and_another_one_others(amounts):
@@ -116,8 +116,8 @@ def test_the_same_seed_gives_the_same_images_and_another_one_others(amounts):
 
 def test_a_balanced_test_keeps_its_side_and_its_number(amounts):
     tested = protocols.leak_free(cohort(80, 20))
-    rows = tested.of("test").reset_index(drop=True)[list(protocols.ROW_COLUMNS)]
-    alone = protocols.Material(tested.part("test").take(slice(None)), rows)
+    rows = tested.rows_of("test").reset_index(drop=True)[list(protocols.ROW_COLUMNS)]
+    alone = protocols.SplitImages(tested.part("test").take(slice(None)), rows)
     balanced = protocols.balance(alone, amounts=amounts, seed=1)
     assert balanced.rows["split"].eq("test").all()
     assert len(balanced.rows) == len(alone.rows)
@@ -145,6 +145,6 @@ def test_every_picture_has_an_identity_of_its_own_and_keeps_it(amounts):
     by_id = dict(zip(rows["picture_id"], material.images, strict=True))
     for split in ("train", "validation", "test"):
         part = material.part(split)
-        assert part.image_ids.tolist() == material.of(split)["picture_id"].tolist()
+        assert part.image_ids.tolist() == material.rows_of(split)["picture_id"].tolist()
         for picture_id, pixels in zip(part.image_ids, part.take(slice(None)), strict=True):
             np.testing.assert_array_equal(pixels, by_id[picture_id])

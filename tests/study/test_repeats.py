@@ -8,37 +8,41 @@ from sklearn.metrics import log_loss, roc_auc_score
 from melanoma.errors import DataError
 from melanoma.evaluation import bootstrap
 from melanoma.study import repeats
-from melanoma.study.repeats import Draws, Repeats
+from melanoma.study.repeats import Bootstrap, SeedPredictions
 
-DRAWS = Draws(num_draws=400, seed=3)
+SETTINGS = Bootstrap(num_draws=400, seed=3)
 TARGET = np.array([1, 1, 0, 0])
 ALONE = np.array(["a", "b", "c", "d"])
 RIGHT, HALF_RIGHT = [0.9, 0.8, 0.2, 0.1], [0.9, 0.2, 0.8, 0.1]
 
 
-def of(*probabilities: list[float], target=TARGET, groups=ALONE) -> Repeats:
-    return Repeats(target, groups, np.array(probabilities), image_ids=np.arange(len(target)).astype(str))
+def of(*probabilities: list[float], target=TARGET, groups=ALONE) -> SeedPredictions:
+    return SeedPredictions(
+        target, groups, np.array(probabilities), image_ids=np.arange(len(target)).astype(str)
+    )
 
 
-def noisy(num_networks: int, *, num_images: int = 60, strength: float = 0.5, seed: int = 0) -> Repeats:
+def noisy(
+    num_networks: int, *, num_images: int = 60, strength: float = 0.5, seed: int = 0
+) -> SeedPredictions:
     generator = np.random.default_rng(seed)
     target = np.arange(num_images) % 2
     probabilities = np.clip(
         0.5 + strength * (target - 0.5) + generator.normal(0, 0.2, (num_networks, num_images)), 0, 1
     )
     names = np.arange(num_images).astype(str)
-    return Repeats(target, names, probabilities, image_ids=names)
+    return SeedPredictions(target, names, probabilities, image_ids=names)
 
 
 def test_the_value_is_the_mean_over_the_networks():
-    accuracy = repeats.measure(of(RIGHT, HALF_RIGHT), DRAWS)["accuracy"]
+    accuracy = repeats.measure(of(RIGHT, HALF_RIGHT), SETTINGS)["accuracy"]
     assert accuracy["by_seed"] == [4 / 4, 2 / 4]
     assert accuracy["value"] == 3 / 4
 
 
 def test_metrics_of_each_network_are_those_of_scikit_learn():
     kind = noisy(3)
-    found = repeats.measure(kind, DRAWS)
+    found = repeats.measure(kind, SETTINGS)
     for at, probability in enumerate(kind.probabilities):
         assert found["auc_roc"]["by_seed"][at] == pytest.approx(roc_auc_score(kind.target, probability))
         assert found["log_loss"]["by_seed"][at] == pytest.approx(log_loss(kind.target, probability))
@@ -50,14 +54,14 @@ def test_of_one_network_the_interval_is_that_of_the_bootstrap_over_groups():
     alone = bootstrap.metrics_with_intervals(
         kind.target, kind.probabilities[0], threshold=0.5, weights=weights
     )
-    found = repeats.measure(kind, DRAWS)
+    found = repeats.measure(kind, SETTINGS)
     for name, entry in alone.items():
         assert {key: found[name][key] for key in entry} == pytest.approx(entry)
 
 
 def test_networks_that_disagree_widen_the_interval():
-    agreeing = repeats.measure(of(RIGHT, RIGHT), DRAWS)["accuracy"]
-    disagreeing = repeats.measure(of(RIGHT, HALF_RIGHT), DRAWS)["accuracy"]
+    agreeing = repeats.measure(of(RIGHT, RIGHT), SETTINGS)["accuracy"]
+    disagreeing = repeats.measure(of(RIGHT, HALF_RIGHT), SETTINGS)["accuracy"]
     assert (agreeing["low"], agreeing["high"]) == (1, 1)
     assert disagreeing["low"] < 3 / 4 < disagreeing["high"]
 
@@ -67,30 +71,30 @@ def test_images_of_a_group_are_drawn_together_and_widen_the_interval():
     target = np.r_[np.ones(40), np.zeros(40)].astype(int)
     probability = np.r_[np.repeat([0.9, 0.9, 0.1, 0.1], 10), np.full(40, 0.1)][None, :]
     names = np.arange(80).astype(str)
-    by_lesion = Repeats(target, np.arange(80) // 10, probability, image_ids=names)
-    by_image = Repeats(target, np.arange(80), probability, image_ids=names)
-    wide, narrow = (repeats.measure(kind, DRAWS)["sensitivity"] for kind in (by_lesion, by_image))
+    by_lesion = SeedPredictions(target, np.arange(80) // 10, probability, image_ids=names)
+    by_image = SeedPredictions(target, np.arange(80), probability, image_ids=names)
+    wide, narrow = (repeats.measure(kind, SETTINGS)["sensitivity"] for kind in (by_lesion, by_image))
     assert wide["value"] == narrow["value"] == 1 / 2
     assert wide["high"] - wide["low"] > 2 * (narrow["high"] - narrow["low"])
 
 
 def test_a_kind_does_not_differ_from_itself():
     kind = noisy(3)
-    for entry in repeats.paired_difference(kind, kind, DRAWS).values():
+    for entry in repeats.paired_difference(kind, kind, SETTINGS).values():
         assert (entry["value"], entry["low"], entry["high"]) == (0, 0, 0)
 
 
 def test_a_paired_difference_is_narrower_than_one_of_images_apart():
     good, bad = noisy(2, strength=0.6, seed=1), noisy(2, strength=0.4, seed=1)
-    paired = repeats.paired_difference(good, bad, DRAWS)["auc_roc"]
-    apart = repeats.difference(good, bad, DRAWS)["auc_roc"]
+    paired = repeats.paired_difference(good, bad, SETTINGS)["auc_roc"]
+    apart = repeats.difference(good, bad, SETTINGS)["auc_roc"]
     assert paired["value"] == pytest.approx(apart["value"])
     assert paired["high"] - paired["low"] < apart["high"] - apart["low"]
 
 
 def test_a_difference_needs_no_like_images():
-    found = repeats.difference(of(RIGHT, RIGHT), noisy(3), DRAWS)["accuracy"]
-    assert found["value"] == pytest.approx(1 - repeats.measure(noisy(3), DRAWS)["accuracy"]["value"])
+    found = repeats.difference(of(RIGHT, RIGHT), noisy(3), SETTINGS)["accuracy"]
+    assert found["value"] == pytest.approx(1 - repeats.measure(noisy(3), SETTINGS)["accuracy"]["value"])
 
 
 @pytest.mark.parametrize(
@@ -103,19 +107,19 @@ def test_a_difference_needs_no_like_images():
 )
 def test_a_paired_difference_of_other_images_or_other_numbers_is_refused(other, complaint):
     with pytest.raises(ValueError, match=complaint):
-        repeats.paired_difference(of(RIGHT, HALF_RIGHT), other, DRAWS)
-    repeats.paired_difference(of(RIGHT, HALF_RIGHT), of(RIGHT, RIGHT), DRAWS)
+        repeats.paired_difference(of(RIGHT, HALF_RIGHT), other, SETTINGS)
+    repeats.paired_difference(of(RIGHT, HALF_RIGHT), of(RIGHT, RIGHT), SETTINGS)
 
 
 def test_what_is_undefined_is_nan():
-    found = repeats.measure(of([0.9, 0.1], target=np.array([1, 1]), groups=ALONE[:2]), DRAWS)
+    found = repeats.measure(of([0.9, 0.1], target=np.array([1, 1]), groups=ALONE[:2]), SETTINGS)
     assert np.isnan(found["specificity"]["value"])
     assert np.isnan(found["auc_roc"]["low"])
 
 
 def test_a_part_of_the_images_is_measured_alone():
     part = of(RIGHT, HALF_RIGHT).take(np.array([True, False, True, False]))
-    assert repeats.measure(part, DRAWS)["accuracy"]["by_seed"] == [1, 1 / 2]
+    assert repeats.measure(part, SETTINGS)["accuracy"]["by_seed"] == [1, 1 / 2]
 
 
 # ---- networks are paired image by image ------------------------------------------------------
@@ -143,7 +147,7 @@ def predictions(num_images: int = 12) -> pd.DataFrame:
 def test_each_image_keeps_its_probabilities_whatever_the_order_and_the_rest_of_the_rows(order, kept):
     rows = predictions()
     names = {f"i{number:02}" for number in kept}
-    found = repeats.of_rows(rows.iloc[order][lambda part: part["image_id"].isin(names)])
+    found = repeats.from_rows(rows.iloc[order][lambda part: part["image_id"].isin(names)])
     assert set(found.image_ids) == names
     expected = rows.pivot_table(index="seed", columns="image_id", values="probability")
     np.testing.assert_array_equal(found.probabilities, expected[list(found.image_ids)])
@@ -154,12 +158,14 @@ def test_each_image_keeps_its_probabilities_whatever_the_order_and_the_rest_of_t
 
 def test_images_are_paired_by_their_ids_in_a_difference():
     rows = predictions()
-    one = repeats.of_rows(rows)
-    other = repeats.of_rows(rows.assign(probability=1 - rows["probability"]).sample(frac=1, random_state=5))
+    one = repeats.from_rows(rows)
+    other = repeats.from_rows(rows.assign(probability=1 - rows["probability"]).sample(frac=1, random_state=5))
     assert one.image_ids.tolist() != other.image_ids.tolist()
-    ordered = other.pick(one.image_ids)
+    ordered = other.select(one.image_ids)
     np.testing.assert_array_equal(ordered.probabilities, 1 - one.probabilities)
-    assert repeats.paired_difference(one, other, DRAWS) == repeats.paired_difference(one, ordered, DRAWS)
+    assert repeats.paired_difference(one, other, SETTINGS) == repeats.paired_difference(
+        one, ordered, SETTINGS
+    )
 
 
 @pytest.mark.parametrize(
@@ -174,14 +180,14 @@ def test_images_are_paired_by_their_ids_in_a_difference():
     ids=["first network lacks one", "another lacks one", "twice", "another target", "another group"],
 )
 def test_networks_that_were_asked_about_other_images_are_refused(change, complaint):
-    repeats.of_rows(predictions())
+    repeats.from_rows(predictions())
     with pytest.raises(DataError, match=complaint):
-        repeats.of_rows(change(predictions()))
+        repeats.from_rows(change(predictions()))
 
 
 def test_images_that_the_networks_were_not_asked_about_are_refused_by_name():
-    kind = repeats.of_rows(predictions())
+    kind = repeats.from_rows(predictions())
     with pytest.raises(DataError, match="1 of 2 images have no prediction of these networks: unknown"):
-        kind.pick(np.array(["i00", "unknown"]))
+        kind.select(np.array(["i00", "unknown"]))
     with pytest.raises(DataError, match=r"seed 1 .* 11 rows are of other images \(i01"):
-        repeats.of_rows(predictions(), image_ids=["i00"])
+        repeats.from_rows(predictions(), image_ids=["i00"])

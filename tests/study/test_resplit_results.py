@@ -47,7 +47,7 @@ def features(index: pd.DataFrame, *, strength: float) -> pd.DataFrame:
 
 def results(**others: object) -> dict:
     methods = {
-        kind: resplit_results.compare(0.8, np.array([0.6, 0.7, 0.8])) for kind in resplit_results.WORDS
+        kind: resplit_results.compare(0.8, np.array([0.6, 0.7, 0.8])) for kind in resplit_results.NAMES
     }
     given = {"cohort": "joint", "is_synthetic": False, "num_splits": 3, "num_images": 100}
     given |= {"methods": methods, "correlation": float("nan")}
@@ -70,15 +70,15 @@ def test_other_sides_keep_rows_and_groups_and_differ_by_seed(index):
 
 
 def test_the_split_that_is_judged_is_none_of_the_others(index):
-    assert resplit_results.other_seeds(index, seed=1, num=4, fractions=FRACTIONS) == [1, 2, 3, 4]
+    assert resplit_results.find_seeds(index, seed=1, num=4, fractions=FRACTIONS) == [1, 2, 3, 4]
     judged = resplit_results.redraw(index, seed=2, fractions=FRACTIONS)
-    assert resplit_results.other_seeds(judged, seed=1, num=4, fractions=FRACTIONS) == [1, 3, 4, 5]
+    assert resplit_results.find_seeds(judged, seed=1, num=4, fractions=FRACTIONS) == [1, 3, 4, 5]
 
 
 def test_too_few_groups_for_so_many_splits_are_refused(index):
     few = index[index["group_id"].isin(sorted(set(index["group_id"]))[:3])].reset_index(drop=True)
     with pytest.raises(DataError, match="the images have too few groups"):
-        resplit_results.other_seeds(few, seed=1, num=50, fractions=FRACTIONS)
+        resplit_results.find_seeds(few, seed=1, num=50, fractions=FRACTIONS)
 
 
 def test_each_draw_is_fitted_on_its_own_training_images_and_tested_on_its_own_test_images(index):
@@ -140,7 +140,7 @@ def test_a_test_side_is_told_from_others_by_mean_spread_and_place():
     found = resplit_results.compare(0.75, np.array([0.6, 0.7, 0.8, np.nan]))
     assert found["mean"] == pytest.approx(0.7)
     assert found["sd"] == pytest.approx(0.1)
-    assert found["flatters"] == pytest.approx(0.05)
+    assert found["overestimate"] == pytest.approx(0.05)
     assert found["share_below"] == pytest.approx(2 / 3)
     assert (found["low"], found["high"]) == pytest.approx((0.605, 0.795))
     assert found["num_defined"] == 3
@@ -164,9 +164,9 @@ def test_whether_splits_are_easy_for_both_methods_is_told():
 @pytest.mark.parametrize(
     ("here", "others", "undefined"),
     [
-        (0.7, [np.nan, np.nan], ("mean", "sd", "low", "high", "flatters", "share_below")),
+        (0.7, [np.nan, np.nan], ("mean", "sd", "low", "high", "overestimate", "share_below")),
         (0.7, [0.6, np.nan], ("sd",)),
-        (np.nan, [0.6, 0.7], ("here", "flatters", "share_below")),
+        (np.nan, [0.6, 0.7], ("here", "overestimate", "share_below")),
     ],
 )
 def test_what_cannot_be_told_is_undefined(here, others, undefined):
@@ -177,9 +177,9 @@ def test_what_cannot_be_told_is_undefined(here, others, undefined):
 def test_table_figure_and_words_tell_the_same():
     given = results()
     table = resplit_results.table(given)
-    assert table["method"].tolist() == list(resplit_results.WORDS.values())
+    assert table["method"].tolist() == list(resplit_results.NAMES.values())
     assert table.iloc[0].tolist()[1:] == ["0.800", "0.700", "0.100", "0.605 to 0.795", "67"]
-    assert "AUC 0.800 on this test side, on 3 others 0.700 (sd 0.100)" in resplit_results.finding(given)
+    assert "AUC 0.800 on this test set, 0.700 on 3 others (sd 0.100)" in resplit_results.finding(given)
     picture = resplit_results.figure(given, title="t", note="n")
     dots, mean, here = picture.axes[0].get_lines()[:3]
     assert dots.get_xdata().tolist() == [0.6, 0.7, 0.8]

@@ -240,7 +240,7 @@ def figure(found: Mapping[str, Any], *, title: str, note: str) -> Figure:
     """Draw the AUCs of plain images, variants, lesion area and references with their intervals.
 
     Args:
-        found: As for `warnings`.
+        found: Results, see `warnings`.
         title: Title of the figure.
         note: Origin of the images.
     """

@@ -21,7 +21,7 @@ from melanoma.errors import TrackingError
 from melanoma.fingerprint import FILES_TAG
 from melanoma.project import file_of
 from melanoma.registry import ledger, versions
-from melanoma.tracking import clear_errors, client
+from melanoma.tracking import client, explain_errors
 
 WAIT_SECONDS = 900.0  # for another process of this machine; a promotion takes less than a minute
 STALE_AFTER = timedelta(minutes=15)  # a move of another machine that has not ended by then was interrupted
@@ -39,7 +39,7 @@ def exclusive(name: str, *, wait_seconds: float = WAIT_SECONDS) -> Iterator[list
     """
     path = _lock_path(name)
     try:
-        with FileLock(path, timeout=wait_seconds), clear_errors(f"aliases of {name} were changed"):
+        with FileLock(path, timeout=wait_seconds), explain_errors(f"aliases of {name} were changed"):
             yield repair(name)
     except Timeout as error:
         raise TrackingError(

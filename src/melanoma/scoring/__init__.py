@@ -1,1 +1,1 @@
-"""What turns an image into a decision: shared by evaluation and the served model; numpy only."""
+"""From scores to decisions and occlusion maps: shared by evaluation and the served model; numpy only."""

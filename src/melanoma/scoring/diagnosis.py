@@ -1,4 +1,4 @@
-"""Probabilities by class beside the calibrated probability of a melanoma. Needs numpy only: it is served."""
+"""Class probabilities that agree with the calibrated probability of a melanoma; needs numpy only."""
 
 import numpy as np
 
@@ -8,10 +8,10 @@ POSITION = CLASSES.index(MELANOMA)
 
 
 def beside_probability(softmax: np.ndarray, probability: np.ndarray) -> np.ndarray:
-    """The classes' probabilities, made to agree with the calibrated one of a melanoma.
+    """Adjust class probabilities to the calibrated probability of a melanoma.
 
-    The melanoma column becomes `probability`; the other classes share what is left as they share it in the
-    softmax, and equally where that has nothing for them. Whether their shares are calibrated was not asked.
+    The melanoma column becomes `probability`; the other classes share the rest in proportion to the softmax,
+    or equally if their softmax is 0. Their probabilities are not calibrated.
 
     Args:
         softmax: Shape `(n, 4)`, over `schema.CLASSES`; rows add to 1.

@@ -1,12 +1,12 @@
-"""Where a network looks: cover the image bit by bit and see how far its score falls.
+"""Occlusion sensitivity: how far the score falls when a part of the image is covered.
 
-Occlusion sensitivity, Zeiler and Fergus, "Visualizing and Understanding Convolutional Networks", ECCV
-2014, section 4.2. It asks nothing of the network but scores. It shows what the score hangs on, not why,
-and not that the reason is a good one.
+Source: Zeiler and Fergus, "Visualizing and Understanding Convolutional Networks", ECCV 2014, section 4.2. It
+needs only scores of the network. It shows which parts the score depends on, not why.
 
-A cover has the image's mean colour, so that it takes colour and structure away alike (a blurred patch
-of a dark lesion stays dark), and soft edges, because a hard edge is a structure of its own. It is still
-no natural picture: small changes mean little.
+A cover has the image's mean colour, so that it removes colour and structure alike (a blurred patch of a dark
+lesion stays dark), and soft edges, because a hard edge is a structure of its own. A covered image is still
+not
+natural: small changes mean little.
 
 Needs numpy and Pillow only: this module travels with the served model.
 """
@@ -16,26 +16,26 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image
 
-COVER_STEPS = 1.5  # half the width of a cover, in steps: neighbouring covers overlap, so the map is smooth
-FAINTEST_FULL_SCALE = 0.05  # where no score changes by more, colours stay pale: noise must not glow
-STRONGEST_COLOUR = 0.85  # of the ramp's last colour in a mix with the grey picture
+COVER_STEPS = 1.5  # half the width of a cover in steps: neighbouring covers overlap, so the map is smooth
+FAINTEST_FULL_SCALE = 0.05  # smallest change at full colour, so that noise stays pale
+STRONGEST_COLOUR = 0.85  # opacity of the last colour over the grey image
 # Orange to red where the score falls, light to dark blue where it rises: apart for colour-blind people
 # too (after ColorBrewer's PuOr and RdBu), from pale to dark, so that strength can be read in print.
 FALLS = np.array([[254, 224, 182], [241, 131, 40], [165, 15, 21]], dtype=np.float64)
 RISES = np.array([[209, 229, 240], [67, 147, 195], [5, 48, 97]], dtype=np.float64)
-OUTLINE = 255  # grey of the line around what lies above half of the full scale
+OUTLINE = 255  # grey level of the line around changes above half of the full scale
 
 
 def occlusion_map(
     image: np.ndarray, score: Callable[[np.ndarray], np.ndarray], *, num_steps: int
 ) -> np.ndarray:
-    """How far the score falls when a place is covered; negative where it rises.
+    """How far the score falls when each place is covered; negative if it rises.
 
     Args:
         image: Shape `(height, width, 3)`, uint8, RGB; any size.
-        score: From images `(n, height, width, 3)`, uint8, to scores `(n,)`. It is called `num_steps + 1`
-            times, with one image and then with `num_steps` at once.
-        num_steps: Covers along each side; the smallest thing that is seen is about a step wide.
+        score: Function from images `(n, height, width, 3)`, uint8, to scores `(n,)`. It is called with one
+            image and then `num_steps` times with `num_steps` images.
+        num_steps: Number of covers along each side; structures smaller than a step are not resolved.
 
     Returns:
         Shape `(height, width)`, float64, in units of the score: at each pixel the mean fall over the
@@ -66,14 +66,14 @@ def _covered(image: np.ndarray, fill: np.ndarray, row: np.ndarray, columns: np.n
 
 
 def overlay(image: np.ndarray, saliency: np.ndarray) -> np.ndarray:
-    """The picture in grey, with colour where the score hangs on it.
+    """The image in grey with the occlusion map in colour.
 
-    Orange to red: covering it makes the score fall. Blue: the score rises. A white line runs around what
-    reaches half of the full scale, which is the largest change, at least `FAINTEST_FULL_SCALE`.
+    Orange to red: covering makes the score fall. Blue: the score rises. A white line surrounds changes above
+    half of the full scale, which is the largest change, at least `FAINTEST_FULL_SCALE`.
 
     Args:
         image: Shape `(height, width, 3)`, uint8, RGB.
-        saliency: From `occlusion_map`; stretched where it has another size than the image. nan counts as 0.
+        saliency: Map from `occlusion_map`; resized to the image; nan counts as 0.
 
     Returns:
         Shape `(height, width, 3)`, uint8, RGB.
@@ -88,13 +88,13 @@ def overlay(image: np.ndarray, saliency: np.ndarray) -> np.ndarray:
 
 
 def _stretched(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """`values` as floats of `size` (width, height), linear between its pixels."""
+    """`values` resized to `size` (width, height) with bilinear interpolation."""
     picture = Image.fromarray(values.astype(np.float32))
     return np.asarray(picture.resize(size, Image.Resampling.BILINEAR), dtype=np.float64)
 
 
 def _colours(strength: np.ndarray) -> np.ndarray:
-    """The ramp's colour of each strength in -1..1, `(height, width, 3)`."""
+    """Colour of each strength in -1..1, `(height, width, 3)`."""
     places = np.linspace(0, 1, len(FALLS))
     falls = [np.interp(strength, places, channel) for channel in FALLS.T]
     rises = [np.interp(-strength, places, channel) for channel in RISES.T]
@@ -102,7 +102,7 @@ def _colours(strength: np.ndarray) -> np.ndarray:
 
 
 def _outline(inside: np.ndarray) -> np.ndarray:
-    """Pixels inside that have a neighbour outside; what lies beyond the picture is no neighbour."""
+    """Pixels inside that have a neighbour outside; the border of the image does not count."""
     padded = np.pad(inside, 1, mode="edge")
     all_neighbours = padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
     return np.asarray(inside & ~all_neighbours)

@@ -1,6 +1,6 @@
-"""From a network's score to a calibrated probability and a decision: chosen on validation, served.
+"""Operating point of a network: calibration, threshold and referral band.
 
-Needs numpy only: this module travels with the served model. How the numbers are chosen stands in
+Needs numpy only: this module travels with the served model. The values are chosen on validation by
 `evaluation.calibration` and `evaluation.thresholds`.
 """
 
@@ -27,10 +27,10 @@ class Calibration:
 
     Attributes:
         method: `none`, `temperature`, `logistic` or `isotonic`.
-        slope: Of the logit: 1 / temperature. Not of `isotonic`.
-        intercept: Of the logit; 0 of `temperature`.
-        scores: Knots of `isotonic`, rising; between them the map is linear, beyond them it is flat.
-        probabilities: At the knots, not falling.
+        slope: Slope of the logit, 1 / temperature; not used by `isotonic`.
+        intercept: Intercept of the logit; 0 for `temperature`.
+        scores: Rising knots of `isotonic`; the map is linear between them and constant outside.
+        probabilities: Probabilities at the knots, not falling.
     """
 
     method: str = "none"
@@ -40,7 +40,7 @@ class Calibration:
     probabilities: tuple[float, ...] = ()
 
     def apply(self, score: np.ndarray) -> np.ndarray:
-        """Probabilities in 0..1, float64, of scores of any shape in 0..1; the order never turns."""
+        """Probabilities, float64 in 0..1, of scores of any shape in 0..1; the order is kept."""
         if self.method == "none":
             return np.asarray(score, dtype=np.float64)
         if self.method == "isotonic":
@@ -50,16 +50,16 @@ class Calibration:
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """From a score to a decision.
+    """Calibration, threshold and referral band.
 
     Attributes:
-        calibration: From score to probability.
-        threshold: A probability; at or above it an image counts as malignant where only two answers are
-            asked for. All metrics of decisions are taken there.
-        refer_from: Below it the answer is benign; not above `threshold`.
-        refer_to: From it on the answer is malignant; not below `threshold`. Between the two it is `refer`:
-            a person must look. Both equal to `threshold`: never.
-        evidence: What was seen on validation, for people: see `evaluation.thresholds`.
+        calibration: Calibration from score to probability.
+        threshold: Probability at or above which an image counts as malignant in a two-way decision; metrics
+            of decisions are computed there.
+        refer_from: Lower end of the referral band, at most `threshold`; below it the decision is `benign`.
+        refer_to: Upper end of the band, at least `threshold`; from it on the decision is `malignant`. Within
+            the band it is `refer`: a person must review the image. The band is empty if both are equal.
+        evidence: Results on validation, see `evaluation.thresholds`.
     """
 
     calibration: Calibration
@@ -69,22 +69,22 @@ class OperatingPoint:
     evidence: Mapping[str, Any] = field(default_factory=dict)
 
     def decide(self, probability: np.ndarray, threshold: float | None = None) -> np.ndarray:
-        """`benign`, `refer` or `malignant` of each probability; what is no number is referred.
+        """Decide `benign`, `refer` or `malignant` for each probability; nan is referred.
 
         Args:
-            probability: Calibrated, any shape.
-            threshold: Asks for two answers at another threshold: nothing is referred then.
+            probability: Calibrated probabilities, any shape.
+            threshold: Threshold of a two-way decision, in which nothing is referred.
         """
         low, high = (self.refer_from, self.refer_to) if threshold is None else (threshold, threshold)
         return np.select([probability >= high, probability < low], [MALIGNANT, BENIGN], REFER)
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON; `from_dict` reads it back."""
+        """The operating point as a JSON object."""
         return asdict(self) | {"evidence": dict(self.evidence)}
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> "OperatingPoint":
-        """What `to_dict` wrote, perhaps through JSON."""
+        """Read the result of `to_dict`."""
         calibration = dict(content["calibration"])
         knots = {name: tuple(calibration[name]) for name in ("scores", "probabilities")}
         return cls(**(dict(content) | {"calibration": Calibration(**(calibration | knots))}))

@@ -1,4 +1,4 @@
-"""What a server takes at once: budgets that all requests share, and the end of a request's work."""
+"""Admission control of a server: budgets shared by all requests, and the end of a request's work."""
 
 import threading
 import time
@@ -15,28 +15,28 @@ class WorkEnded(MelanomaError):  # noqa: N818  # a state of the request, not a f
 
 
 class Work:
-    """The work for one request. It ends at a deadline, or earlier when nobody waits for the answer."""
+    """The work for one request. It ends at a deadline, or earlier if nobody waits for the answer."""
 
     def __init__(self, seconds: float) -> None:
-        """End after this time at the latest."""
+        """Start the work with a time limit."""
         self.started = time.monotonic()
         self._deadline = self.started + seconds
         self._ended = threading.Event()
 
     @property
     def seconds_left(self) -> float:
-        """Until the deadline; negative after it."""
+        """Seconds until the deadline; negative after it."""
         return self._deadline - time.monotonic()
 
     def end(self) -> None:
-        """Nobody waits for the answer any more."""
+        """End the work because nobody waits for the answer."""
         self._ended.set()
 
     def require_wanted(self) -> None:
-        """Raise where the work has ended.
+        """Raise if the work has ended.
 
         Raises:
-            WorkEnded: It has.
+            WorkEnded: The deadline has passed, or nobody waits.
         """
         if self._ended.is_set() or self.seconds_left < 0:
             raise WorkEnded("nobody waits for this answer any more")
@@ -46,12 +46,12 @@ class Budget:
     """An amount that all requests of a server share. Used by one thread, the event loop's."""
 
     def __init__(self, most: int, *, small: int) -> None:
-        """`most` in all; a share of up to `small` may use the part that larger shares may not."""
+        """Set the total `most`; only shares up to `small` may use the part reserved for small requests."""
         self._most, self._small = most, small
         self.taken = 0
 
     def share(self) -> "Share":
-        """A request's part of it, empty at first; a context manager that gives it back."""
+        """An empty share of the budget; a context manager that returns it."""
         return Share(self)
 
     def fits(self, amount: int, *, held: int) -> bool:
@@ -61,14 +61,14 @@ class Budget:
 
 
 class Share:
-    """What one request holds of a budget."""
+    """Part of a budget that one request holds."""
 
     def __init__(self, budget: Budget) -> None:
-        """Nothing yet."""
+        """Start with an empty share."""
         self._budget, self.held = budget, 0
 
     def take(self, amount: int) -> bool:
-        """Take more, or give some back; False, and nothing taken, where the budget has no more."""
+        """Take more, or return some; False without a change if the budget is exhausted."""
         if amount > 0 and not self._budget.fits(amount, held=self.held):
             return False
         self.held += amount
@@ -76,11 +76,11 @@ class Share:
         return True
 
     def __enter__(self) -> Self:
-        """Itself."""
+        """Return the share."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Give all of it back."""
+        """Return all of it to the budget."""
         self.take(-self.held)

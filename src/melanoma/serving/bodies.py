@@ -1,4 +1,4 @@
-"""Read the body of a request with limits: in bytes, in time, and in what all requests hold together."""
+"""Read the body of a request within limits of bytes, of time, and of the bytes of all requests."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -12,7 +12,7 @@ Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
 
-class ClientGone(Exception):  # noqa: N818  # nothing went wrong here
+class ClientGone(Exception):  # noqa: N818  # not an error of the server
     """The client left before its request was complete."""
 
 
@@ -20,7 +20,7 @@ def require_readable(scope: Scope, *, most: int) -> None:
     """Refuse a body by the headers of its request, before it is read.
 
     Args:
-        scope: Of ASGI.
+        scope: ASGI scope of the request.
         most: Largest body in bytes.
 
     Raises:
@@ -58,12 +58,12 @@ async def read_body(receive: Receive, share: Share, *, most: int) -> bytearray:
     """The whole body.
 
     Args:
-        receive: Of ASGI.
+        receive: ASGI callable for the next message.
         share: Share of the server's byte budget; holds the bytes of the body afterwards.
         most: Largest body in bytes.
 
     Raises:
-        RequestError: 413 for a larger one, 503 where the server has no more bytes to give.
+        RequestError: 413 for a larger body, 503 if the byte budget is exhausted.
         ClientGone: The client left.
     """
     body = bytearray()
@@ -82,12 +82,12 @@ async def read_body(receive: Receive, share: Share, *, most: int) -> bytearray:
 
 
 def full(reason: str = "the server has too much work", *, closes: bool = False) -> RequestError:
-    """The refusal of a request that could be taken later."""
+    """The refusal of a request that may be repeated later."""
     message = f"{reason}; send the request again a little later"
     return RequestError(message, HTTPStatus.SERVICE_UNAVAILABLE, closes=closes)
 
 
 async def wait_until_gone(receive: Receive) -> None:
-    """Return when the client of a request whose body was read has left."""
+    """Wait until the client of a request whose body was read has left."""
     while (await receive())["type"] != "http.disconnect":
         await asyncio.sleep(0)

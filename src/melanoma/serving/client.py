@@ -1,4 +1,4 @@
-"""Ask a served model over HTTP. Does not travel with it."""
+"""HTTP client of a served model. It does not travel with the model."""
 
 import base64
 import hashlib
@@ -14,7 +14,7 @@ DIGEST = "image_sha256"  # in each row of an answer
 
 
 def request_body(images: Mapping[str, bytes]) -> dict[str, Any]:
-    """What to post, as JSON, to have images scored that are given by image_id."""
+    """JSON body of a request that scores images, given by image_id."""
     data = [[image_id, base64.b64encode(encoded).decode()] for image_id, encoded in images.items()]
     return {"dataframe_split": {"columns": ["image_id", "image"], "data": data}}
 
@@ -25,12 +25,12 @@ def post_images(
     """Post encoded images to `/invocations`.
 
     Args:
-        url: Of the server, for instance http://127.0.0.1:5001.
-        images: By image_id.
-        params: `threshold`, `explain`.
+        url: Address of the server, for instance http://127.0.0.1:5001.
+        images: Encoded images by image_id.
+        params: Parameters `threshold` and `explain`.
 
     Raises:
-        TrackingError: Nobody answers there.
+        TrackingError: The server does not answer.
     """
     body = request_body(images) | ({"params": dict(params)} if params else {})
     try:
@@ -43,10 +43,10 @@ def post_images(
 
 
 def score_images(url: str, images: Mapping[str, bytes]) -> Sequence[Mapping[str, Any]]:
-    """The answers, a row an image, in their order.
+    """Score images; the answers have one row per image, in their order.
 
     Raises:
-        TrackingError: The server refuses, or answers other images.
+        TrackingError: The server refuses, or its answers belong to other images.
     """
     response = post_images(url, images)
     if not response.ok:
@@ -66,9 +66,9 @@ def score_images(url: str, images: Mapping[str, bytes]) -> Sequence[Mapping[str,
 
 
 def _is_about(row: Mapping[str, Any], digests: Mapping[str, str]) -> bool:
-    """Whether an answer names the digest of the image that was posted with its id.
+    """Whether an answer has the digest of the image that was posted with its id.
 
-    Models that were logged before answers had a digest name none.
+    Models that were logged before answers had a digest return none.
     """
     expected = digests.get(row["image_id"])
     return bool(row.get(DIGEST, expected) == expected)

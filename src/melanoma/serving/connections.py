@@ -1,9 +1,9 @@
-"""Close connections that hold a place and ask nothing: uvicorn (0.54) waits for them without end.
+"""Close idle connections: uvicorn (0.54) keeps them open without a limit.
 
-A connection that sends no request, half of one, or does not take its answer stays open for ever, and a
+A connection that sends no request or half of one, or does not read its answer, stays open for ever, and a
 server that shuts down waits for it. A model cannot configure the server that loads it, but its code runs in
-the server's process, and two methods of uvicorn's protocol class are extended here: one to know the
-connections, one to know that the server was told to stop.
+the server's process. Two methods of uvicorn's protocol class are extended here: one to know the connections,
+one to know that the server was told to stop.
 """
 
 import asyncio
@@ -17,8 +17,8 @@ PROTOCOLS = {
     "uvicorn.protocols.http.httptools_impl": "HttpToolsProtocol",
 }
 LOOK_SECONDS = 0.5
-# After a refusal the rest of the body is read and dropped for a while: a client that still sends would find
-# the connection broken, and not see the refusal.
+# After a refusal, the rest of the body is read and dropped for a while: otherwise a client that still sends
+# would find the connection broken and not see the refusal.
 LINGER_SECONDS = 3.0
 BUSY_ANSWER = (
     b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
@@ -31,18 +31,18 @@ class Connections:
     def __init__(
         self, *, most: int, idle_seconds: float, busy_seconds: float, stop: Callable[[], None]
     ) -> None:
-        """Limits.
+        """Set the limits.
 
         Args:
             most: Largest number of connections.
-            idle_seconds: How long a connection may stay without a request in work: while it sends the
-                headers, between two requests, and while the client takes its answer.
-            busy_seconds: How long a request may stay in work; a safeguard behind the request's own deadline.
-            stop: Called when the server was told to stop.
+            idle_seconds: Longest time of a connection without a request in progress: while it sends the
+                headers, between two requests, and while the client reads its answer.
+            busy_seconds: Longest time of a request in progress; a safeguard behind its own deadline.
+            stop: Function to call when the server was told to stop.
         """
         self._most, self._stop = most, stop
         self._idle_seconds, self._busy_seconds = idle_seconds, busy_seconds
-        self._seen: dict[Any, tuple[Any, float]] = {}  # by connection: its state, and since when
+        self._seen: dict[Any, tuple[Any, float]] = {}  # state of each connection and its start
 
     def extend_uvicorn(self) -> None:
         """Watch all connections that are opened from now on."""
@@ -79,7 +79,7 @@ class Connections:
         self._seen.pop(oldest)
 
     async def watch(self) -> None:
-        """Close what has waited too long, until cancelled."""
+        """Close connections that exceed a limit, until cancelled."""
         while True:
             await asyncio.sleep(LOOK_SECONDS)
             self._look(time.monotonic())
@@ -94,7 +94,7 @@ class Connections:
                 connection.transport.abort()
 
     def _seconds_of(self, connection: Any) -> float:
-        """How long its state may last."""
+        """Longest time of the connection's current state."""
         if not _is_idle(connection):
             return self._busy_seconds
         is_unread = connection.cycle is not None and connection.cycle.more_body
@@ -106,5 +106,5 @@ def _is_idle(connection: Any) -> bool:
 
 
 def _state(connection: Any) -> Any:
-    """Changes with each request, and when its answer was sent."""
+    """State of a connection: it changes with each request, and when an answer was sent."""
     return connection.cycle, _is_idle(connection)

@@ -1,10 +1,11 @@
-"""The program of a decoder process: jobs come in through standard input, a socket, and squares go back.
+"""Program of a decoder process: it receives jobs through standard input, a socket, and returns pixels.
 
-A message is the length of a JSON object, the object, and bytes whose number it names. Nothing is unpickled on
-either side, so that a decoder that a hostile image took over cannot reach the server through its answers.
+A message is the length of a JSON object, the object, and as many bytes as the object says. Nothing is
+unpickled on either side, so that a decoder that was taken over by a hostile image cannot attack the server
+with its answers.
 
-Memory and processor time of a job are limited here, by the operating system: a decoder that exceeds them is
-killed. It ends when the server does, because its standard input ends.
+The operating system limits memory and processor time of a job and kills a decoder that exceeds them. A
+decoder ends with the server, because its standard input ends.
 """
 
 import json
@@ -25,11 +26,11 @@ LENGTH = struct.Struct("<I")
 
 
 def main(memory_bytes: int, job_seconds: int, niceness: int) -> None:
-    """Answer job after job until the server closes its end."""
+    """Answer jobs until the server closes the connection."""
     os.nice(niceness)
     resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    signal.signal(signal.SIGPROF, signal.SIG_DFL)  # which kills
+    signal.signal(signal.SIGPROF, signal.SIG_DFL)  # kills the process
     with socket.socket(fileno=0) as connection:
         while (message := receive(connection)) is not None:
             signal.setitimer(signal.ITIMER_PROF, job_seconds)
@@ -56,7 +57,7 @@ def send(connection: socket.socket, fields: dict[str, object], content: bytes) -
 
 
 def receive(connection: socket.socket) -> tuple[dict[str, object], bytes] | None:
-    """The next message; None when the other side is gone."""
+    """The next message; None if the other side has closed the connection."""
     try:
         (length,) = LENGTH.unpack(_exactly(connection, LENGTH.size))
         fields = json.loads(_exactly(connection, length))

@@ -1,8 +1,8 @@
-"""A server's decoder processes: decoding that can be stopped, and that cannot take the server's memory.
+"""Decoder processes of a server: decoding can be stopped, and cannot exhaust the server's memory.
 
-A thread that decodes cannot be stopped; a process can be killed. So each decoder is a process of its own,
-with limits on its memory and on the processor time of a job, and the server kills it when the answer is no
-longer wanted. A killed decoder is replaced at once.
+A decoding thread cannot be stopped, but a process can be killed. So each decoder is a separate process with
+limits on its memory and on the processor time of a job, and the server kills it when the answer is no longer
+wanted. A killed decoder is replaced at once.
 """
 
 import logging
@@ -30,11 +30,17 @@ from melanoma.serving.decoding import Job
 
 PROGRAM = "melanoma.serving.decoder_main"
 BASE_BYTES = 768 * 2**20  # address space of Python, numpy and Pillow, and of the largest encoded image
-BYTES_PER_PIXEL = (
-    24  # coefficients of a progressive JPEG, its pixels, and copies that are turned and converted
-)
-KEPT = ("HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PATH", "TMPDIR", "VIRTUAL_ENV")  # no credentials
-LOOK_SECONDS = 0.05  # how often a waiting thread looks whether the answer is still wanted
+BYTES_PER_PIXEL = 24  # coefficients of a progressive JPEG, its pixels, and rotated and converted copies
+KEPT = (
+    "HOME",
+    "LANG",
+    "LC_ALL",
+    "LD_LIBRARY_PATH",
+    "PATH",
+    "TMPDIR",
+    "VIRTUAL_ENV",
+)  # environment variables of a decoder; no credentials
+LOOK_SECONDS = 0.05  # interval at which a waiting thread checks whether the answer is still wanted
 GONE = "the decoder was ended: the image takes too much memory or time, or it is damaged"
 _log = logging.getLogger(__name__)
 
@@ -43,7 +49,7 @@ class Decoder:
     """One decoder process; used by one thread at a time."""
 
     def __init__(self, *, memory_bytes: int, job_seconds: int, niceness: int) -> None:
-        """Start the process; it is ready about 0.3 s later, and may be asked before."""
+        """Start the process; it is ready after about 0.3 s, and may be asked before."""
         ours, theirs = socket.socketpair()
         limits = map(str, (memory_bytes, job_seconds, niceness))
         with theirs:
@@ -57,12 +63,12 @@ class Decoder:
         self._connection = ours
 
     def ask(self, job: Job, work: Work) -> np.ndarray | ImageError:
-        """The answer to a job.
+        """Send a job and wait for its answer.
 
         Raises:
             WorkEnded: The answer is no longer wanted. The process has to be closed.
             OSError: The process is gone.
-            EOFError: Likewise.
+            EOFError: The process has closed its connection.
         """
         fields = asdict(job) | {"box": None if job.box is None else list(asdict(job.box).values())}
         del fields["encoded"]
@@ -97,23 +103,23 @@ class Decoder:
 
 
 def _environment() -> dict[str, str]:
-    """What a decoder needs: the code that travels with the model, and no threads of numpy."""
+    """Environment of a decoder: the code that travels with the model, and no threads of numpy."""
     kept = {name: os.environ[name] for name in KEPT if name in os.environ}
     code = str(Path(melanoma.__file__).parents[1])
     return kept | {"PYTHONPATH": code, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 
 
 class DecoderPool:
-    """Decoders that several requests share; safe to use from several threads."""
+    """Decoders shared by all requests; safe to use from several threads."""
 
     def __init__(self, num_decoders: int, *, max_pixels: int, job_seconds: int, niceness: int = 0) -> None:
-        """Start no decoder yet.
+        """Configure the pool; decoders are started later.
 
         Args:
             num_decoders: Number of processes.
             max_pixels: Largest image in pixels; bounds the memory of a process.
-            job_seconds: Processor time of one image.
-            niceness: Added to that of this process.
+            job_seconds: Maximum processor time of one image.
+            niceness: Increment of the niceness of this process.
         """
         memory_bytes = BASE_BYTES + BYTES_PER_PIXEL * max_pixels
         self._options: dict[str, Any] = {
@@ -129,7 +135,7 @@ class DecoderPool:
         self.decoders: set[Decoder] = set()
 
     def start(self) -> None:
-        """Start the decoders, unless they are started; else the first job does, and waits for them."""
+        """Start the decoders if they are not running; otherwise the first job starts them."""
         with self._starting:
             for _ in range(self.num_decoders - len(self.decoders)):
                 self._add()
@@ -140,7 +146,7 @@ class DecoderPool:
         self._idle.put(decoder)
 
     def squares(self, jobs: Sequence[Job], work: Work) -> list[np.ndarray | ImageError]:
-        """See `Decoding`; a few jobs at a time, so that requests take turns.
+        """Decode jobs, see `Decoding`; a few at a time, so that requests take turns.
 
         Raises:
             WorkEnded: The answer is no longer wanted; its decoders were killed.
@@ -188,7 +194,7 @@ class DecoderPool:
                 return
 
     def close(self) -> None:
-        """Kill all decoders; jobs that wait for one end with an error."""
+        """Kill all decoders; waiting jobs end with an error."""
         self._is_closed = True
         self._threads.shutdown(wait=False, cancel_futures=True)
         for decoder in list(self.decoders):

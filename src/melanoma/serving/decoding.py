@@ -1,4 +1,4 @@
-"""What is decoded for a request, and where: in this process, or in the decoder processes of a server.
+"""Decode the images of a request, in this process or in the decoder processes of a server.
 
 Both ways call `decode`, so the pixels are the same.
 """
@@ -15,7 +15,7 @@ from melanoma.data import images
 from melanoma.data.crops import Box
 from melanoma.errors import ImageError
 
-# Pillow decodes outside of Python's lock. A pool without work has no threads yet.
+# Pillow releases Python's lock while it decodes. A pool without work has no threads yet.
 _POOL = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="decode")
 
 
@@ -45,7 +45,7 @@ class Decoding(Protocol):
         """Pixels `(size, size, 3)`, uint8, of each job in order, or why there are none."""
 
     def require_wanted(self) -> None:
-        """Raise an error when the answer to this request is no longer wanted."""
+        """Raise an error if the answer to this request is no longer wanted."""
 
 
 class InProcess:
@@ -56,7 +56,7 @@ class InProcess:
         return list(_POOL.map(decode_or_refuse, jobs) if len(jobs) > 1 else map(decode_or_refuse, jobs))
 
     def require_wanted(self) -> None:
-        """Always wanted."""
+        """Do nothing: the answer is always wanted."""
 
 
 IN_PROCESS = InProcess()
@@ -66,10 +66,10 @@ def decode(job: Job) -> np.ndarray:
     """The pixels of a job, `(size, size, 3)`, uint8.
 
     Raises:
-        ImageError: See `images.decode`; or more than `job.max_pixels` pixels.
+        ImageError: The image cannot be decoded (see `images.decode`), or has too many pixels.
     """
     width, height = images.open_image(job.encoded).size
-    if width * height > job.max_pixels:  # where our reading of the header and Pillow's differ
+    if width * height > job.max_pixels:  # in case our reading of the header differs from Pillow's
         raise ImageError(f"the image has {width} x {height} pixels, more than {job.max_pixels:,}")
     if job.box is None:
         return images.load_square(job.encoded, job.size)
@@ -77,7 +77,7 @@ def decode(job: Job) -> np.ndarray:
 
 
 def decode_or_refuse(job: Job) -> np.ndarray | ImageError:
-    """The same, with a refusal returned instead of raised."""
+    """The pixels of a job, or the reason for a refusal as a value."""
     try:
         return decode(job)
     except ImageError as error:

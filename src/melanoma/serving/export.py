@@ -1,4 +1,4 @@
-"""Put network, operating point and the code of the scorer into an MLflow model."""
+"""Export network, operating point and the code of the scorer as an MLflow model."""
 
 import io
 import shutil
@@ -26,7 +26,7 @@ from melanoma.serving import model_code
 from melanoma.serving.scorer import SETTINGS_DIGEST
 from melanoma.serving.settings import Settings
 
-# Loading needs no more than this: neither TensorFlow nor this repository.
+# All that loading needs; neither TensorFlow nor this repository.
 PACKAGES = ("mlflow", "numpy", "onnxruntime", "pandas", "pillow", "scipy")
 
 SEGMENTER_FILE = "segmenter.onnx"
@@ -48,11 +48,11 @@ SIGNATURE = ModelSignature(
             ColSpec(DataType.string, "model_version"),
             ColSpec(DataType.string, "verification"),
             ColSpec(DataType.string, "note"),
-            # Of models that were trained to tell classes apart.
+            # Only for networks of several classes.
             ColSpec(
                 Object([Property(name, DataType.double) for name in CLASSES]), "diagnosis", required=False
             ),
-            ColSpec(DataType.string, "saliency", required=False),  # base64 of a PNG, where asked for
+            ColSpec(DataType.string, "saliency", required=False),  # base64 of a PNG, on request
         ]
     ),
     params=ParamSchema(
@@ -78,20 +78,20 @@ def log_served_model(
     """Log the served model to a run.
 
     Args:
-        run_id: Of the run that trained the network.
-        network: `model.onnx`.
-        operating_point: How its scores become decisions.
-        limits: Section `serve` of params.yaml: what is refused before it is scored.
-        is_synthetic: The network was trained on drawn images only; every answer says so.
-        example: An encoded image, kept as the input example: synthetic, never a patient's.
-        crop: What was cut out of the network's images; None: they were whole.
-        segmenter: `model.onnx` of the U-Net; travels along where `crop` is by it.
+        run_id: Run that trained the network.
+        network: Path of `model.onnx`.
+        operating_point: Operating point of the network.
+        limits: Section `serve` of params.yaml: limits of requests.
+        is_synthetic: Whether the network was trained on synthetic images only; every answer then says so.
+        example: Encoded image of the input example; synthetic, never of a patient.
+        crop: Crop of the network's images; None if they are whole.
+        segmenter: Path of the U-Net's `model.onnx`; included if `crop` uses it.
 
     Returns:
-        Its model URI, for registering and serving.
+        URI of the model, for registering and serving.
 
     Raises:
-        TrackingError: The segmenter is not the one that the network's images were cut by.
+        TrackingError: The segmenter is not the one that cropped the network's images.
     """
     settings = Settings(operating_point, run_id, limits, is_synthetic, sha256_of_file(network), crop)
     with tempfile.TemporaryDirectory() as folder, mlflow.start_run(run_id=run_id):
@@ -99,7 +99,7 @@ def log_served_model(
         write_json(settings.to_dict(), path)
         artifacts = {"network": str(network), "settings": str(path)}
         if crop is not None and crop.kind == UNET:
-            artifacts["segmenter"] = str(_taken_along(segmenter, crop, Path(folder)))
+            artifacts["segmenter"] = str(_copy_segmenter(segmenter, crop, Path(folder)))
         logged = mlflow.pyfunc.log_model(
             name="served",
             python_model=model_code.__file__,
@@ -113,8 +113,8 @@ def log_served_model(
     return str(logged.model_uri)
 
 
-def _taken_along(segmenter: Path | None, crop: Crop, folder: Path) -> Path:
-    """A copy of the segmenter under a name that is not the network's."""
+def _copy_segmenter(segmenter: Path | None, crop: Crop, folder: Path) -> Path:
+    """Copy the segmenter under its own name: the network is called `model.onnx` as well."""
     found = None if segmenter is None else sha256_of_file(segmenter)
     if segmenter is None or found != crop.segmenter_sha256:
         raise TrackingError(
@@ -126,10 +126,10 @@ def _taken_along(segmenter: Path | None, crop: Crop, folder: Path) -> Path:
 
 
 def example_image(size: int) -> bytes:
-    """A drawn disc on a shaded ground as PNG: an input example that shows no patient."""
+    """A drawn disc on a shaded background as PNG, for the input example."""
     rows, columns = np.mgrid[:size, :size] - size / 2
     is_inside = rows**2 + columns**2 < (size / 4) ** 2
-    shade = 30 * (rows + columns) / size  # one colour all over would be refused
+    shade = 30 * (rows + columns) / size  # a uniform image would be refused
     pixels = np.where(is_inside[..., None], [120, 80, 60], [215, 180, 160]) + shade[..., None]
     stream = io.BytesIO()
     Image.fromarray(pixels.astype(np.uint8)).save(stream, "PNG")

@@ -1,4 +1,4 @@
-"""Score files with the served model in this process: the same code and the same answers as over HTTP."""
+"""Score files with a served model in this process, with the same code and answers as over HTTP."""
 
 import os
 import re
@@ -31,7 +31,7 @@ def load_model(uri: str) -> Any:
     """The served model.
 
     Raises:
-        TrackingError: There is none, or its files are not those that were logged.
+        TrackingError: There is no such model, or its files are not those that were logged.
     """
     try:
         return mlflow.pyfunc.load_model(uri)
@@ -43,10 +43,10 @@ def load_model(uri: str) -> Any:
 
 
 def list_files(folder: Path) -> list[Path]:
-    """All files below `folder`, relative to it, sorted; hidden ones are left out.
+    """All files below `folder` except hidden ones, relative to it and sorted.
 
     Raises:
-        DataError: It is no folder, or holds no files.
+        DataError: `folder` is not a folder, or holds no files.
     """
     if not folder.is_dir():
         raise DataError(f"{folder} is no folder. Name one that holds images.")
@@ -62,7 +62,7 @@ def list_files(folder: Path) -> list[Path]:
 
 
 def score_files(model: Any, folder: Path, names: Sequence[Path]) -> Iterator[list[dict[str, Any]]]:
-    """Yield the rows of a few files at a time, with the keys `COLUMNS`.
+    """Yield rows with the keys `COLUMNS`, a few files at a time.
 
     A file that cannot be scored gets its reason as `problem` and no answer.
     """
@@ -92,10 +92,10 @@ def _read(folder: Path, names: Sequence[Path]) -> tuple[dict[Path, bytes], dict[
 
 
 def _score(model: Any, images: dict[Path, bytes]) -> dict[Path, dict[str, Any]]:
-    """By file: its answer, or its `problem`. One bad file refuses a batch: then each is asked alone."""
+    """Answer or `problem` by file. One bad file refuses a whole batch; then each file is scored alone."""
     if not images:
         return {}
-    asked = pd.DataFrame({"image": pd.Series(images, dtype=object)})  # the index tells which file a row is of
+    asked = pd.DataFrame({"image": pd.Series(images, dtype=object)})  # the index identifies the file of a row
     try:
         answer = model.predict(asked)
     except MlflowException as error:

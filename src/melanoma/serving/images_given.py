@@ -1,4 +1,4 @@
-"""Images that Python code passes to `predict`: bytes are taken; for others the message says what to pass."""
+"""Check the images that Python code passes to `predict`; the message says what to pass instead."""
 
 import math
 import re
@@ -20,7 +20,7 @@ OF_BASE64 = (
     f"is base64 text; {WANTED}, base64.b64decode(text). `mlflow models predict` decodes base64 only in JSON: "
     "use -t json"
 )
-# What else may be passed by mistake, in the order in which it is looked up.
+# Types that may be passed by mistake, in order of the lookup.
 OF_TYPE: tuple[tuple[type | tuple[type, ...], str], ...] = (
     ((str, PathLike), f"is a text or a path; {WANTED}, pathlib.Path(path).read_bytes()"),
     (Image.Image, f"is a PIL image; {WANTED}, or encode it: {ENCODE}"),
@@ -32,11 +32,10 @@ def require_bytes(images: Iterable[object]) -> list[bytes]:
     """The images as `bytes`.
 
     Args:
-        images: Each bytes, bytearray or memoryview of an image file.
+        images: Contents of image files, each bytes, bytearray or memoryview.
 
     Raises:
-        MlflowException: Answered as 400. Names the first five rows that hold something else, what it is and
-            what to pass instead.
+        MlflowException: Status 400; names the first five rows with another type, and what to pass instead.
     """
     given, taken, refused = list(images), [], []
     for number, image in enumerate(given):
@@ -53,7 +52,7 @@ def require_bytes(images: Iterable[object]) -> list[bytes]:
 
 
 def _instead(image: object) -> str:
-    """What an image is instead of bytes, and what to pass."""
+    """Describe a value that is not bytes, and what to pass instead."""
     if image is None or image is pd.NA or (isinstance(image, float) and math.isnan(image)):
         return f"is missing; {WANTED}"
     if isinstance(image, str) and BASE64.fullmatch(image):

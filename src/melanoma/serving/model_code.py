@@ -1,4 +1,4 @@
-"""What MLflow runs to make the served model: a model from code, not a pickled object."""
+"""Script that MLflow runs to create the served model: a model from code, not a pickled object."""
 
 from mlflow.models import set_model
 

@@ -9,8 +9,8 @@ from melanoma.errors import TrackingError
 from melanoma.schema import CLASSES
 from melanoma.serving.sessions import open_session
 
-# Images at once. More are no faster on a CPU, and the runtime keeps the memory of the largest batch that
-# each thread ever ran: after six threads at once 110 MB with 4 images of 150 x 150, 1,510 MB with 64.
+# Larger batches are no faster on a CPU, and the runtime keeps the memory of the largest batch of each thread:
+# with six threads 110 MB for 4 images of 150 x 150, 1,510 MB for 64.
 BATCH_SIZE = 4
 
 
@@ -21,7 +21,7 @@ class Network:
         """Load the network.
 
         Raises:
-            TrackingError: The file is missing or no network.
+            TrackingError: The file is missing or is not a network.
         """
         self._session = open_session(path)
         (self._input,) = self._session.get_inputs()
@@ -54,7 +54,7 @@ class Network:
 
     @property
     def tells_classes(self) -> bool:
-        """Whether the network was trained to tell `schema.CLASSES` apart."""
+        """Whether the network was trained with `schema.CLASSES` as targets."""
         return self._classes is not None
 
     def score_classes(
@@ -67,7 +67,7 @@ class Network:
         """The softmax over `schema.CLASSES`, `(n, 4)` float64; its melanoma column is what `score` gives.
 
         Raises:
-            TrackingError: The network knows malignant and benign only.
+            TrackingError: The network has the classes malignant and benign only.
         """
         if self._classes is None:
             raise TrackingError("This network tells no classes apart: it was trained with target malignant.")

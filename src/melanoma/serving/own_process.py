@@ -1,8 +1,7 @@
-"""A model that answers with the code that travels with it, in a process of its own.
+"""Run a model with its own code in a separate process.
 
-A process imports the package `melanoma` once. Where that is other code than the model's own, for instance
-inside this project's scripts or when a notebook loads two models, the answers would be those of the wrong
-code.
+A process imports the package `melanoma` once. If that code differs from the code that travels with the model,
+for instance in this project's scripts or if a notebook loads two models, the answers would be wrong.
 """
 
 import base64
@@ -22,16 +21,16 @@ from mlflow.protos.databricks_pb2 import ErrorCode
 from melanoma.errors import TrackingError
 
 MAIN = Path(__file__).with_name("own_process_main.py")
-IS_INSIDE = "MELANOMA_OWN_PROCESS"  # set in that process, which must not start another one
-END_SECONDS = 5.0  # that a process which has closed its output gets to end
-LOG_BYTES = 2000  # of what a process that ended has said
+IS_INSIDE = "MELANOMA_OWN_PROCESS"  # set in that process, so that it does not start another one
+END_SECONDS = 5.0  # for a process that has closed its output to end
+LOG_BYTES = 2000  # of the log of a process that ended
 
 
 class OwnProcess:
-    """A loaded model in a process that has imported nothing but the model's own code."""
+    """A model in a process that has imported only the model's own code."""
 
     def __init__(self, model: Path) -> None:
-        """Start the process; it ends with this one, or when this object is given up.
+        """Start the process; it ends with this process or with this object.
 
         Raises:
             TrackingError: The process cannot load the model.
@@ -51,7 +50,7 @@ class OwnProcess:
     def predict(
         self, images: Sequence[bytes], image_ids: Sequence[str | None], params: Mapping[str, Any]
     ) -> dict[str, list[Any]]:
-        """Columns of the answer, a row an image, in the order of `images`.
+        """Columns of the answer, one row per image, in the order of `images`.
 
         Raises:
             MlflowException: The model refuses a row or a parameter.
@@ -99,7 +98,7 @@ class OwnProcess:
         )
 
     def __del__(self) -> None:
-        """The process ends when its input is closed."""
+        """Close the input of the process, which ends it."""
         process = getattr(self, "_process", None)
         if process is not None:
             for stream in (process.stdin, process.stdout):

@@ -1,7 +1,7 @@
-"""What `own_process` starts: loads a model, whose own code is imported, and answers line by line.
+"""Program of `own_process`: load a model with its own code and answer requests.
 
-Run as `python -P own_process_main.py MODEL_FOLDER`. It must import nothing of this package before the model
-is loaded. Each question is a line of JSON on standard input, each reply one on standard output.
+Run as `python -P own_process_main.py MODEL_FOLDER`. It must not import this package before the model is
+loaded. A request is a line of JSON on standard input, an answer is a line on standard output.
 """
 
 import base64
@@ -36,7 +36,7 @@ def _reply(model: Any, asked: dict[str, Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    # Whatever a library prints goes to standard error, so that answers alone go to standard output.
+    # Output of libraries goes to standard error; only answers go to standard output.
     replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     main(sys.argv[1], replies)

@@ -1,4 +1,4 @@
-"""What may be posted to the served model: checked before anything is decoded.
+"""Parse and check requests to the served model before anything is decoded.
 
 MLflow's scoring server answers some faults with a stack trace, with the whole body, or not at all (see
 `server`), so the body is parsed here. Parsing holds Python's lock, so brackets and commas are counted first:
@@ -24,36 +24,36 @@ SPLIT, RECORDS = "dataframe_split", "dataframe_records"
 EXAMPLE = '{"dataframe_split": {"columns": ["image"], "data": [["<base64 of an image file>"]]}}'
 MEGABYTE = 2**20
 MEGAPIXEL = 1_000_000
-ROW_BYTES = 1024  # of the body beside the image: its id, quotes and commas
+ROW_BYTES = 1024  # per row beside the image: its id, quotes and commas
 MAX_ID_LENGTH = 256  # characters of an image_id
-FEW_MARKS = 500_000  # brackets, colons and commas that are parsed in any case: 50 ms and 50 MB at most
-ROW_MARKS = MAX_ID_LENGTH + 32  # of a row, those within its id included
+FEW_MARKS = 500_000  # brackets, colons and commas that are always parsed: at most 50 ms and 50 MB
+ROW_MARKS = MAX_ID_LENGTH + 32  # per row, including those in its id
 DATA_URL = re.compile(r"data:[^,]{0,200};base64,", re.IGNORECASE)
 URL_SAFE = str.maketrans("-_", "+/")
 FORBIDDEN = {"Cc", "Cs", "Zl", "Zp"}  # categories of characters: control, half of a pair, line separators
 
 
 class RequestError(MelanomaError):
-    """A request that is refused; `status` is the HTTP status of the answer.
+    """A refused request; `status` is the HTTP status of the answer.
 
-    `closes` says that the connection is closed with it, because the rest of the request cannot be told from
-    the next one.
+    `closes` means that the connection is closed as well, because the rest of the request cannot be separated
+    from the next one.
     """
 
     def __init__(self, message: str, status: int = 400, *, closes: bool = False) -> None:
-        """A refusal in words for whoever posted."""
+        """Create a refusal with a message for the client."""
         super().__init__(message)
         self.status, self.closes = status, closes
 
 
 @dataclass(frozen=True)
 class Posted:
-    """A request that may be scored.
+    """A valid request.
 
     Attributes:
-        images: The encoded files.
-        image_ids: Of each; None where it has none.
-        params: Of `PARAMS`, those that were given, each of its type or None.
+        images: Encoded images.
+        image_ids: Id of each image, or None.
+        params: The given parameters of `PARAMS`; each has its type or is None.
     """
 
     images: Sequence[bytes]
@@ -70,11 +70,11 @@ def parse(body: bytes | bytearray, limits: Mapping[str, int]) -> Posted:
     """Images and parameters of a request.
 
     Args:
-        body: JSON as it was posted.
+        body: JSON body.
         limits: See `settings.Settings`.
 
     Raises:
-        RequestError: What is wrong, what is expected, and the first five bad rows by their number.
+        RequestError: The request is not valid; names the first five bad rows by number.
     """
     _require_few_marks(body, limits["max_rows"])
     content = _read_json(body)
@@ -118,7 +118,7 @@ def _read_json(body: bytes | bytearray) -> dict[str, Any]:
 
 
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object; a key that stands twice could be read in two ways."""
+    """Build an object; a duplicate key would be ambiguous."""
     content = dict(pairs)
     if len(content) < len(pairs):
         counts = Counter(name for name, _ in pairs)
@@ -146,7 +146,7 @@ def _params(content: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _rows(content: Mapping[str, Any], max_rows: int) -> list[dict[str, Any]]:
-    """A mapping a row, each with the known columns only."""
+    """One mapping per row, with known columns only."""
     rows = _split_rows(content[SPLIT], max_rows) if SPLIT in content else content[RECORDS]
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise RequestError(f'"{RECORDS}" must be a list of objects')
@@ -186,7 +186,7 @@ def _require_columns(names: Collection[str], place: str) -> None:
 
 
 def _shown(names: Collection[str]) -> str:
-    """Names that somebody else chose, cut to a length that can be read."""
+    """Names from the client, shortened to a readable length."""
     return first_offenders(name[:40] for name in sorted(names))
 
 
@@ -211,7 +211,7 @@ def require_affordable(images: Sequence[bytes], limits: Mapping[str, int]) -> in
         limits: See `settings.Settings`.
 
     Returns:
-        The pixels that all claim to store together. One without a header counts 0; decoding refuses it.
+        Total number of pixels by the headers. An image without a header counts 0; decoding refuses it.
 
     Raises:
         RequestError: Too many bytes or pixels together, or an image with too many or too few pixels.
@@ -245,7 +245,7 @@ def _bad_size(size: tuple[int, int] | None, limits: Mapping[str, int]) -> str | 
 
 
 def _decoded(text: Any) -> bytes:
-    """Bytes of base64: as a data URL or not, of either alphabet, with or without padding and white space."""
+    """Bytes of base64, optionally as a data URL; either alphabet, padding and white space are optional."""
     if not isinstance(text, str):
         raise RequestError(f"image must be base64 of an image file, got {type(text).__name__}")
     prefix = DATA_URL.match(text)

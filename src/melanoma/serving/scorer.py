@@ -1,7 +1,7 @@
-"""The served model: encoded images in, probability and decision out.
+"""The served model: it maps encoded images to probabilities and decisions.
 
-A pyfunc that needs ONNX Runtime, Pillow, numpy, pandas and mlflow, and SciPy where it cuts; no TensorFlow.
-Its code travels with the model (see `export`).
+An MLflow pyfunc that needs ONNX Runtime, Pillow, numpy, pandas and mlflow, and SciPy if it crops; no
+TensorFlow. Its code travels with the model (see `export`).
 """
 
 import base64
@@ -50,12 +50,12 @@ class MelanomaScorer(PythonModel):
     def load_context(self, context: PythonModelContext) -> None:
         """Load network, operating point and limits from the model's artifacts.
 
-        Where this process has imported other code than the model's own, the model is loaded by a process of
-        its own, which then answers.
+        If this process has imported other code than the model's own, the model is loaded in a separate
+        process, which then answers.
 
         Raises:
             TrackingError: The files are not those that were registered or logged, the model's own code
-                cannot be run, or the model was made for pictures that are cut by hand-drawn masks.
+                cannot be run, or the model needs images that are cropped with hand-drawn masks.
         """
         network, settings = (Path(context.artifacts[name]) for name in ("network", "settings"))
         model = _model_folder(network)
@@ -80,21 +80,21 @@ class MelanomaScorer(PythonModel):
         model_input: pd.DataFrame,
         params: dict[str, Any] | None = None,
     ) -> pd.DataFrame:
-        """Score every row, or refuse all with the reasons of the bad ones.
+        """Score all rows, or refuse the request with the reasons of the bad rows.
 
         Args:
             context: Not used after loading.
             model_input: Column `image` (bytes, bytearray or memoryview of an image file), optionally
                 `image_id`.
-            params: `threshold`, a probability, asks for two answers at that threshold; None does not.
-                `explain` asks for a picture of where the score falls when a place is covered.
+            params: `threshold`, a probability, replaces the three-way decision by two answers at that
+                threshold; `explain` requests an occlusion map.
 
         Returns:
             A row for each row of `model_input`, with its index. Columns `image_id`, `image_sha256` (of the
             bytes), `probability` (calibrated, 0..1), `decision` (benign, refer, malignant), `threshold`,
             `model_version`, `verification` (see `verification.Verification`), `note`; of a model that was
-            trained to tell classes apart also `diagnosis`, the probability of each class by its name; where
-            asked for, `saliency` (base64 of a PNG).
+            trained with several classes also `diagnosis`, the probability of each class by its name; on
+            request `saliency` (base64 of a PNG).
 
         Raises:
             MlflowException: Answered as 400: rows that are no usable images, by number and reason; no
@@ -117,11 +117,11 @@ class MelanomaScorer(PythonModel):
         *,
         decoding: Decoding = IN_PROCESS,
     ) -> dict[str, list[Any]]:
-        """What `predict` answers, as columns of plain values.
+        """Columns of the answer of `predict`, as plain values.
 
         Args:
             images: Encoded images.
-            image_ids: The id of each; None where it has none.
+            image_ids: Id of each image, or None.
             params: See `predict`.
             decoding: Where the images are decoded, and whether the answer is still wanted.
 
@@ -156,7 +156,7 @@ class MelanomaScorer(PythonModel):
         return columns
 
     def _explain(self, image: np.ndarray, wanted: Callable[[], None]) -> str:
-        """Base64 of a PNG that shows what the score hangs on."""
+        """Base64 of a PNG with the occlusion map of an image."""
         num_steps = self._settings.limits["num_occlusion_steps"]
         score = partial(self._network.score, before_each=wanted)
         saliency = occlusion_map(image, score, num_steps=num_steps)
@@ -166,7 +166,7 @@ class MelanomaScorer(PythonModel):
 
 
 def _by_class(probabilities: np.ndarray) -> list[dict[str, float]]:
-    """The probability of each class by its name, an object an image."""
+    """Probability of each class by its name, one object per image."""
     return [dict(zip(schema.CLASSES, row, strict=True)) for row in probabilities.tolist()]
 
 
@@ -185,7 +185,7 @@ def _require_count(num_rows: int, max_rows: int) -> None:
 
 
 def _open_own_process(model: Path) -> OwnProcess | None:
-    """A process with the model's own code; None where this process has imported the same code."""
+    """A process with the model's own code; None if this process has imported the same code."""
     own, here = digest_of_code(travelling_code(model)), digest_of_code()
     if own == here:
         return None
@@ -198,7 +198,7 @@ def _open_own_process(model: Path) -> OwnProcess | None:
 
 
 def _open_cutter(crop: crops.Crop | None, artifacts: Mapping[str, str]) -> Cutter | None:
-    """What cuts pictures before they are scored; None where they stay whole."""
+    """Cutter of the images; None if they stay whole."""
     if crop is None:
         return None
     if crop.kind == crops.MASK:
@@ -218,7 +218,7 @@ def _decode(
     cutter: Cutter | None,
     decoding: Decoding,
 ) -> tuple[np.ndarray, list[bool]]:
-    """Pixels `(n, size, size, 3)` uint8 of encoded images, and which stayed whole against the rule."""
+    """Pixels `(n, size, size, 3)`, uint8, and whether each image stayed whole because no lesion was found."""
     _require_affordable(encoded, limits)
     job = partial(Job, max_pixels=limits["max_image_megapixels"] * MEGAPIXEL)
     if cutter is None:
@@ -255,7 +255,7 @@ def _plausible(pixels: np.ndarray | ImageError) -> np.ndarray | ImageError:
 
 
 def _require_all(loaded: Iterable[Taken | ImageError]) -> list[Taken]:
-    """What was taken of each row, or a refusal with the first bad ones."""
+    """The values of all rows, or a refusal with the first bad rows."""
     rows = list(loaded)
     refused = [f"row {number}: {one}" for number, one in enumerate(rows) if isinstance(one, ImageError)]
     if refused:
@@ -264,10 +264,10 @@ def _require_all(loaded: Iterable[Taken | ImageError]) -> list[Taken]:
 
 
 def _refusal(message: str) -> MlflowException:
-    """Answered by the scoring server as 400 with this message; a plain error would show its trace."""
+    """Error that the scoring server answers with status 400; other errors would show a stack trace."""
     return MlflowException(message, error_code=INVALID_PARAMETER_VALUE)
 
 
 def _model_folder(artifact: Path) -> Path:
-    """The folder of the MLflow model that `artifact` lies in."""
+    """Folder of the MLflow model that contains an artifact."""
     return next(folder for folder in artifact.parents if (folder / "MLmodel").exists())

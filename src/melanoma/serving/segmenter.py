@@ -1,4 +1,4 @@
-"""Find the lesion with an exported U-Net and cut it out: one code for the boxes of `pack` and the server."""
+"""Find and cut out the lesion with an exported U-Net; the stage `pack` and the server share this code."""
 
 from pathlib import Path
 
@@ -15,9 +15,9 @@ class Segmenter:
         """Load the network.
 
         Raises:
-            TrackingError: The file is missing or no network.
+            TrackingError: The file is missing or is not a network.
         """
-        self._session = open_session(path, waits_busily=False)  # pictures are decoded between two runs
+        self._session = open_session(path, waits_busily=False)  # images are decoded between two runs
         (self._input,) = self._session.get_inputs()
 
     @property
@@ -43,7 +43,7 @@ class Cutter:
     """Cuts pictures as the stages `segment` and `pack` do together."""
 
     def __init__(self, segmenter: Segmenter, crop: Crop) -> None:
-        """By what is cut, and how."""
+        """Set network and crop."""
         self.segmenter, self.crop = segmenter, crop
 
     def find_box(self, picture: np.ndarray) -> Box | None:

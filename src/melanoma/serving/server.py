@@ -1,16 +1,16 @@
-"""Let MLflow's scoring server answer every fault of a request with its reason, and stay up under any load.
+"""Let MLflow's scoring server answer every bad request with a reason, and stay up under any load.
 
-As it comes (3.17), `mlflow models serve` answers some faults with a stack trace or with the whole body, drops
-parameters that it does not know, reads a body of any size into memory, and goes on with work after it has
-answered 504. A model cannot see a request. But its code is loaded in the server's process before the server
-makes its application: `fastapi.FastAPI` is replaced here, for that one call, by an application that answers
+By default (3.17), `mlflow models serve` answers some faults with a stack trace or with the whole body, drops
+unknown parameters, reads a body of any size into memory, and continues work after it has answered 504. A
+model cannot see a request. But its code is loaded in the server's process before the server makes its
+application: `fastapi.FastAPI` is replaced here, for that one call, by an application that answers
 `/invocations`, `/ping` and `/health` itself. The rest stays MLflow's; `/docs` and `/openapi.json` are off.
 
 A request passes these limits, in this order: its headers (`bodies`), its body in bytes and seconds, a parse
 in a thread (`posted`), its pixels by the headers of its images, and its place in a lane. The lane `quick` is
 for small requests, `slow` for all others; each has its own threads and its own decoder processes
-(`decoders`), so that small requests do not wait for large ones. Where a lane or a budget is full, the answer
-is 503 with Retry-After at once. The work ends at the deadline of the request and when its client leaves.
+(`decoders`), so that small requests do not wait for large ones. If a lane or a budget is full, the answer is
+503 with Retry-After at once. The work ends at the deadline of the request or when its client leaves.
 
 A stop (SIGTERM to the server) refuses new connections, ends unfinished uploads after a second, and answers
 all requests that were read, each before its deadline: `request_seconds` at most.
@@ -42,33 +42,35 @@ SERVER = "mlflow.pyfunc.scoring_server"
 MODEL_PATH = "__pyfunc_model_path__"  # set by `mlflow models serve` for its server, and nowhere else
 SMALL_BYTES = MEGABYTE  # a body of a few images
 QUICK_PIXELS, QUICK_ROWS = 4 * MEGAPIXEL, 8  # largest request of the lane `quick`
-NUM_THREADS = 4  # of a lane; more at once are no faster, and take memory
+NUM_THREADS = 4  # per lane; more are no faster and need memory
 STUCK_SECONDS = 10  # a request of the lane `quick` takes well below a second
-GRACE_SECONDS = 2.0  # in which work that was told to end ends
-UPLOAD_SECONDS = 1.0  # of an unfinished upload, from a stop on
+GRACE_SECONDS = 2.0  # for work to end after it was told to
+UPLOAD_SECONDS = 1.0  # for unfinished uploads after a stop
 RETRY_SECONDS = 1
 ERROR_CODES = {500: "INTERNAL_ERROR", 503: "TEMPORARILY_UNAVAILABLE", 504: "DEADLINE_EXCEEDED"}
 _log = logging.getLogger(__name__)
 
-Answer = Callable[..., Mapping[str, Sequence[Any]]]  # of images, ids and parameters: see `scorer`
+Answer = Callable[
+    ..., Mapping[str, Sequence[Any]]
+]  # from images, ids and parameters to columns, see `scorer`
 Send = Callable[[dict[str, Any]], Any]
 
 
 def guard(limits: Mapping[str, int], answer: Answer) -> None:
-    """Answer requests here when this process is MLflow's scoring server; else do nothing.
+    """Answer requests here if this process is MLflow's scoring server; else do nothing.
 
     Args:
         limits: See `settings.Settings`.
-        answer: Scores what may be scored.
+        answer: Function that scores a valid request.
     """
     if not is_scoring_server():
         return
-    import fastapi  # noqa: PLC0415  # a notebook does without it
+    import fastapi  # noqa: PLC0415  # not installed for notebooks
 
     original = fastapi.FastAPI
 
     class Application(original):  # type: ignore[valid-type, misc]
-        """What MLflow makes its routes on."""
+        """Application to which MLflow adds its routes."""
 
         def __init__(self) -> None:
             fastapi.FastAPI = original  # type: ignore[misc]
@@ -87,33 +89,33 @@ def is_scoring_server() -> bool:
 
 
 class Lane:
-    """Threads and decoders for requests of one kind, and the work that they have."""
+    """Threads and decoders for requests of one kind, and their work."""
 
     def __init__(self, pool: DecoderPool, *, most: int, name: str) -> None:
-        """At most `most` requests at once."""
+        """Allow at most `most` requests at once."""
         self.pool, self._most = pool, most
         self.threads = ThreadPoolExecutor(NUM_THREADS, thread_name_prefix=name)
         self.works: set[Work] = set()
 
     @property
     def is_full(self) -> bool:
-        """Whether it takes no more requests."""
+        """Whether the lane accepts no more requests."""
         return len(self.works) >= self._most
 
     def has_waited(self, seconds: float) -> bool:
-        """Whether a request is in work for longer than this."""
+        """Whether a request has been in progress for longer than `seconds`."""
         return any(time.monotonic() - work.started > seconds for work in self.works)
 
 
 class Front:
-    """The application in front of MLflow's. All of its state belongs to the event loop."""
+    """Application in front of MLflow's; its state belongs to the event loop."""
 
     def __init__(self, limits: Mapping[str, int], answer: Answer, behind: Callable[..., Any]) -> None:
-        """Start the decoders of the lane `quick`; the others start when they are needed.
+        """Start the decoders of the lane `quick`; the others start on demand.
 
         Args:
             limits: See `settings.Settings`.
-            answer: Scores what may be scored.
+            answer: Function that scores a valid request.
             behind: MLflow's application.
         """
         self._limits, self._answer, self._behind = limits, answer, behind
@@ -142,7 +144,7 @@ class Front:
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request, or run from start to stop."""
+        """Answer one request, or handle start and stop of the server."""
         path = scope.get("path", "").removeprefix(scope.get("root_path", ""))
         match (scope["type"], scope.get("method"), path):
             case ("lifespan", _, _):
@@ -155,7 +157,7 @@ class Front:
                 await self._behind(scope, receive, send)
 
     async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self._connections.extend_uvicorn()  # not before: uvicorn loads its protocol after the application
+        self._connections.extend_uvicorn()  # only now: uvicorn loads its protocol after the application
         watching = asyncio.create_task(self._connections.watch())
         try:
             await self._behind(scope, receive, send)
@@ -164,7 +166,7 @@ class Front:
             self.close()
 
     def close(self) -> None:
-        """End the decoders and take no more work."""
+        """End the decoders and accept no more work."""
         for lane in (self._quick, self._slow):
             lane.pool.close()
             lane.threads.shutdown(wait=False, cancel_futures=True)
@@ -210,7 +212,7 @@ class Front:
 
         Raises:
             RequestError: The request is refused, with the status of the answer.
-            ClientGone: Nobody waits for the answer.
+            ClientGone: The client has left.
         """
         most = posted.max_body_bytes(self._limits)
         bodies.require_readable(scope, most=most)
@@ -219,7 +221,7 @@ class Front:
         with ExitStack() as stack:
             num_bytes = stack.enter_context(self._bytes.share())
             body = await self._read(receive, num_bytes, work, most=most)
-            # From here on the work holds what it took, also when nobody waits for it any more.
+            # From here on the work keeps its shares, even if the client leaves.
             answering = asyncio.create_task(self._parse_and_answer(body, num_bytes, work, stack.pop_all()))
         self._answering.add(answering)
         answering.add_done_callback(self._forget)
@@ -228,7 +230,7 @@ class Front:
     def _forget(self, answering: asyncio.Task[bytes]) -> None:
         self._answering.discard(answering)
         if not answering.cancelled():
-            answering.exception()  # else asyncio would report it for work that nobody waited for
+            answering.exception()  # else asyncio would report errors of work that nobody waited for
 
     async def _read(self, receive: Receive, share: Share, work: Work, *, most: int) -> bytearray:
         upload = asyncio.timeout(work.seconds_left)
@@ -265,7 +267,7 @@ class Front:
     async def _parse_and_answer(
         self, body: bytearray, num_bytes: Share, work: Work, held: ExitStack
     ) -> bytes:
-        """Parse the body, find a place for it, and answer in a thread; give back what it held."""
+        """Parse the body, choose its lane and answer in a thread; return all shares afterwards."""
         loop = asyncio.get_running_loop()
         with held:
             request, pixels = await loop.run_in_executor(self._parsers, _parse, body, self._limits, work)
@@ -288,7 +290,7 @@ class Front:
 
 
 def _parse(body: bytearray, limits: Mapping[str, int], work: Work) -> tuple[Posted, int]:
-    """A request and the pixels of its images."""
+    """The request and the number of pixels of its images."""
     work.require_wanted()
     request = posted.parse(body, limits)
     return request, posted.require_affordable(request.images, limits)
@@ -308,7 +310,7 @@ def _answer(answer: Answer, request: Posted, decoding: PoolDecoding) -> bytes:
         if error.get_http_status_code() < HTTPStatus.INTERNAL_SERVER_ERROR:
             raise RequestError(str(error), error.get_http_status_code()) from error
         _log.exception("a request could not be answered")
-    except Exception:  # whatever it is, its trace belongs into the log and not into the answer
+    except Exception:  # the stack trace belongs into the log, not into the answer
         _log.exception("a request could not be answered")
     raise RequestError("see the log of the server", HTTPStatus.INTERNAL_SERVER_ERROR)
 
@@ -317,7 +319,7 @@ def _answer(answer: Answer, request: Posted, decoding: PoolDecoding) -> bytes:
 
 
 def _refusal(status: int, message: str) -> bytes:
-    """In the form of MLflow's own errors."""
+    """Body of an error in MLflow's format."""
     code = ERROR_CODES.get(status, "BAD_REQUEST")
     return json.dumps({"error_code": code, "message": message}).encode()
 

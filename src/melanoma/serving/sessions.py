@@ -12,11 +12,11 @@ def open_session(path: Path, *, waits_busily: bool = True) -> ort.InferenceSessi
 
     Args:
         path: The file.
-        waits_busily: Its threads keep their cores for a while after a run, which makes a next one quicker and
-            takes the cores from other work in between.
+        waits_busily: Whether its threads keep their cores for a while after a run, which makes the next run
+            faster but takes the cores from other work.
 
     Raises:
-        TrackingError: The file is missing or no network.
+        TrackingError: The file is missing or is not a network.
     """
     options = ort.SessionOptions()
     options.add_session_config_entry("session.intra_op.allow_spinning", str(int(waits_busily)))

@@ -1,4 +1,4 @@
-"""What travels with the network: written by `export`, read by the scorer."""
+"""Settings of a served model: written by `export`, read by the scorer."""
 
 import json
 from collections.abc import Mapping
@@ -14,15 +14,15 @@ from melanoma.scoring.operating_point import OperatingPoint
 
 @dataclass(frozen=True)
 class Settings:
-    """What the scorer needs beside the network.
+    """Settings of the scorer.
 
     Attributes:
-        operating_point: From scores to decisions.
-        run_id: Of the run that trained the network.
-        limits: `serve` of params.yaml.
-        is_synthetic: The network was trained on drawn images only.
-        network_sha256: Hex digest of the network that was logged.
-        crop: What is cut out of a picture before it is scored; None: it stays whole.
+        operating_point: Operating point of the network.
+        run_id: Run that trained the network.
+        limits: Section `serve` of params.yaml.
+        is_synthetic: Whether the network was trained on synthetic images only.
+        network_sha256: Hex digest of the logged network.
+        crop: Crop of the images; None if they stay whole.
     """
 
     operating_point: OperatingPoint
@@ -42,7 +42,7 @@ class Settings:
         """The content of `settings.json`."""
         content = json.loads(path.read_text(encoding="utf-8"))
         point = OperatingPoint.from_dict(content["operating_point"])
-        crop = Crop.from_dict(content.get("crop"))  # models of before have none
+        crop = Crop.from_dict(content.get("crop"))  # absent in older models
         return cls(**(content | {"operating_point": point, "crop": crop}))
 
 
@@ -50,7 +50,7 @@ def require_untouched(path: Path, sha256: str, *, what: str) -> None:
     """Refuse a file that is not the one that was logged.
 
     Raises:
-        TrackingError: Its bytes have another digest.
+        TrackingError: The file has another digest.
     """
     found = sha256_of_file(path)
     if found != sha256:

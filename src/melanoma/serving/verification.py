@@ -1,7 +1,7 @@
-"""Whether a model that is being loaded is the version that was registered.
+"""Verify that a loaded model is the version that was registered.
 
-Travels with the model. A model's folder cannot vouch for itself: whoever can change a file can change a
-digest beside it. So the digest of all files is kept as a tag of the registered version and is compared here.
+This module travels with the model. A model's folder cannot vouch for itself: whoever can change a file can
+change a digest beside it. So the digest of all files is kept as a tag of the registered version.
 """
 
 import os
@@ -21,17 +21,17 @@ from melanoma.fingerprint import FILES_TAG, REGISTERED_META, digest_of_files
 VERIFIED = "verified"
 NOT_VERIFIED = "not verified"
 SQLITE = "sqlite:///"
-# MLflow waits up to 120 seconds and repeats a request seven times; a model is not to be kept waiting so long.
+# MLflow waits up to 120 seconds and retries seven times; that is too long for loading a model.
 PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "5"}
 UNKNOWN_VERSION = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 
 
 @dataclass(frozen=True)
 class Verification:
-    """What is known about the origin of a loaded model.
+    """Verified origin of a loaded model.
 
     Attributes:
-        version: Number of the registered version; None where the registry did not confirm that it exists.
+        version: Number of the registered version; None if the registry did not confirm it.
         words: `verified`, or `not verified` with the reason. Part of every answer.
     """
 
@@ -69,7 +69,7 @@ def verify(model: Path) -> Verification:
 
 
 def _registered_as(model: Path) -> tuple[str | None, str | None]:
-    """Name and version that MLflow wrote into the folder; None where it was not loaded from a registry."""
+    """Name and version that MLflow wrote into the folder; None if the model is not from a registry."""
     meta = model / REGISTERED_META
     if not meta.is_file():
         return None, None
@@ -79,7 +79,7 @@ def _registered_as(model: Path) -> tuple[str | None, str | None]:
 
 
 def _tags_of(name: str, number: str, model: Path) -> dict[str, str] | None:
-    """Tags of a registered version; None where the registry does not answer."""
+    """Tags of a registered version; None if the registry does not answer."""
     uri = mlflow.get_registry_uri()
     if uri.startswith(SQLITE) and not Path(uri.removeprefix(SQLITE)).is_file():
         return None  # asking would create an empty store
@@ -100,7 +100,7 @@ def _tags_of(name: str, number: str, model: Path) -> dict[str, str] | None:
 
 @contextmanager
 def _short_patience() -> Iterator[None]:
-    """Let MLflow give up after seconds, unless the environment says otherwise."""
+    """Let MLflow give up after seconds, unless the environment sets other limits."""
     added = {key: value for key, value in PATIENCE.items() if key not in os.environ}
     os.environ.update(added)
     try:

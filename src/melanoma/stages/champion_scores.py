@@ -1,4 +1,4 @@
-"""What `promote` needs of the model that holds the alias: its scores on images it never trained on."""
+"""Part of the stage `promote`: score the champion on test images that it has not learned from."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,16 +26,16 @@ OWN_CODE = "its own code, in a process of its own"
 def prepare_contest(
     candidate: "Candidate", champion: versions.Version | None, folder: Path
 ) -> tuple[Contest, dict[str, Any]]:
-    """Both models' scores on the challenger's test images that the champion has not learned from.
+    """Collect both models' scores on the challenger's test images that the champion has not learned from.
 
     Args:
         candidate: The challenger.
-        champion: The version that holds the alias, if any.
-        folder: Where to put what is downloaded.
+        champion: Version that holds the alias; None if there is none.
+        folder: Folder for downloads.
 
     Returns:
-        The contest, and how the champion was scored: `champion_scored_by` and `refused_by_champion`, the ids
-        of images that the champion refuses and that are therefore left out for both.
+        The contest, and how the champion was scored: `champion_scored_by`, and in `refused_by_champion` the
+        ids of images that the champion refuses and that are excluded for both models.
 
     Raises:
         TrackingError: The champion's files are gone or changed, or it cannot be run.
@@ -67,11 +67,11 @@ def prepare_contest(
 def _without_known(
     rows: pd.DataFrame, champion: versions.Version, assigned: pd.DataFrame, folder: Path
 ) -> pd.DataFrame:
-    """The rows whose groups the champion was neither trained on nor chosen by."""
+    """Rows of groups that were neither in the champion's training nor in its validation split."""
     index = tracking.download_run_file(champion.tags["run_id"], f"data/{packed.INDEX}", folder)
     learned = files.read_parquet(index)
     seen = learned.loc[learned["split"] != schema.TEST, "image_id"]
-    # Also through images that are no longer in the cohort: withheld, quarantined, switched off.
+    # Images that left the cohort (withheld, quarantined, inactive dataset) count as well.
     groups = assigned.loc[assigned["image_id"].isin(seen), "group_id"]
     return rows[~(rows["image_id"].isin(seen) | rows["group_id"].isin(groups))]
 
@@ -79,7 +79,7 @@ def _without_known(
 def _score(
     champion: versions.Version, champion_files: Path, candidate: "Candidate", rows: pd.DataFrame
 ) -> tuple[pd.Series, dict[str, Any]]:
-    """Probabilities by image_id with the champion's own calibration, and how they came about."""
+    """Calibrated probabilities of the champion by image_id, and how they were computed."""
     artifacts = champion_files / "artifacts"
     settings, network = Settings.read(artifacts / "settings.json"), Network(artifacts / "model.onnx")
     data = candidate.data
@@ -100,7 +100,7 @@ def _score(
 def _score_files(
     champion: versions.Version, champion_files: Path, accepted: pd.DataFrame, rows: pd.DataFrame
 ) -> pd.DataFrame:
-    """What the champion answers to the image files, as it would on the server; a row an image_id."""
+    """Answers of the champion to the image files, as on a server; one row per image_id."""
     sources = accepted.set_index("image_id").loc[rows["image_id"], ["path", "sha256"]]
     changed = [
         path

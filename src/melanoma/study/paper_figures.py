@@ -1,7 +1,4 @@
-"""The published figures, and whether they agree with each other: arithmetic on what is printed, no network.
-
-All of it comes from one file, `paper_figures.yaml`.
-"""
+"""The published figures from `paper_figures.yaml`, and whether they agree with each other."""
 
 from importlib import resources
 from pathlib import Path
@@ -15,39 +12,39 @@ from melanoma.evaluation.metrics import confusion_metrics
 SHOWN = ("accuracy", "sensitivity", "specificity", "ppv")
 COUNTS = ("true_positives", "false_negatives", "false_positives", "true_negatives")
 
-# What a printed column is taken for. Exchanged, all is as if truth and prediction had changed places; the
-# paper's conclusions describe specificity as what is here the negative predictive value.
+# The metric that each printed column is read as. `exchanged` is what follows if true and predicted classes
+# were swapped; the paper's conclusions describe specificity as what is called negative predictive value here.
 READINGS = {
     "as_printed": {name: name for name in SHOWN},
     "exchanged": {"accuracy": "accuracy", "sensitivity": "ppv", "specificity": "npv", "ppv": "sensitivity"},
 }
-MIN_FITTING = 3  # figures of four; matrices that fit fewer are too many to tell anything
+MIN_FITTING = 3  # of four figures; too many matrices fit fewer
 
-ON_TEST_IMAGES = "Table I was measured on the same images as Table II and the matrices"
+ON_TEST_IMAGES = "Table I was measured on the same images as Table II and the confusion matrices"
 NO_COPIES = (
-    "no augmented image was tested, though the paper balances by augmentation, and PH2 has as many melanomas "
-    "as its authors say, for the paper does not"
+    "no augmented image was tested, although the paper balances by augmentation, and PH2 has the number of "
+    "melanomas that its authors state, which the paper does not mention"
 )
 
 
 def load() -> dict[str, Any]:
-    """What `paper_figures.yaml` holds."""
+    """The content of `paper_figures.yaml`."""
     with resources.as_file(resources.files("melanoma.study") / "paper_figures.yaml") as path:
         return read_yaml(Path(path))
 
 
 def check(published: dict[str, Any], *, tolerance: float) -> dict[str, Any]:
-    """Every claim beside what follows from another one.
+    """Check every claim against what follows from other printed figures.
 
     Args:
         published: From `load`.
-        tolerance: Between two figures that agree; some are cut off, not rounded, so one of the last digit.
+        tolerance: Maximum difference of two figures that agree: one unit of the last digit, because some are
+            truncated instead of rounded.
 
     Returns:
-        `checks`: a list of `topic`, `claim`, `says`, `follows`, `agrees` and `assumes` (what we add to the
-        paper so that the one follows from the other; empty where nothing); `fitting_counts`: by cohort, the
-        confusion matrices of the test set's size that Table II could come from (`fitting_counts`);
-        `stated_counts`: by cohort, those of the stated classes that fit it best (`stated_counts`).
+        `checks`: a list of `topic`, `claim`, `says`, `follows`, `agrees` and `assumes` (an assumption of ours
+        that the check needs, or empty). By cohort, `fitting_counts`: the confusion matrices of the test set's
+        size that Table II could come from; and `stated_counts`: see the function of this name.
     """
     checks = [
         *_kinds_of_data(published),
@@ -69,24 +66,24 @@ def check(published: dict[str, Any], *, tolerance: float) -> dict[str, Any]:
 
 
 def repeats_isic(published: dict[str, Any]) -> bool:
-    """Whether Table III prints the figures that Table II prints of ISIC, where both have the column."""
+    """Whether Tables II and III print the same figures for ISIC in the columns that both have."""
     row = published["table_3"]["conv_blocks_3"]
     return all(row[name] == says for name, says in published["table_2"]["isic"].items() if name in row)
 
 
-def of_matrix(counts: dict[str, int]) -> dict[str, float]:
+def metrics_of(counts: dict[str, int]) -> dict[str, float]:
     """Metrics of a confusion matrix with the keys `COUNTS`."""
     found = confusion_metrics({name: np.array([float(counts[name])]) for name in COUNTS})
     return {name: float(value[0]) for name, value in found.items()}
 
 
 def fitting_counts(row: dict[str, float], num_images: int, *, tolerance: float) -> list[dict[str, int]]:
-    """All confusion matrices of `num_images` that give these four figures.
+    """All confusion matrices of `num_images` images that give these four figures.
 
     Args:
         row: `accuracy`, `sensitivity`, `specificity` and `ppv`.
-        num_images: Of the test set.
-        tolerance: Of each figure.
+        num_images: Size of the test set.
+        tolerance: Maximum difference of each figure.
     """
     found = []
     for num_malignant in range(1, num_images):
@@ -94,7 +91,7 @@ def fitting_counts(row: dict[str, float], num_images: int, *, tolerance: float) 
         for tp in _near(row["sensitivity"], num_malignant, tolerance):
             for tn in _near(row["specificity"], num_benign, tolerance):
                 counts = dict(zip(COUNTS, (tp, num_malignant - tp, num_benign - tn, tn), strict=True))
-                metrics = of_matrix(counts)
+                metrics = metrics_of(counts)
                 if all(abs(metrics[name] - row[name]) <= tolerance for name in SHOWN):
                     found.append(counts)
     return found
@@ -103,16 +100,16 @@ def fitting_counts(row: dict[str, float], num_images: int, *, tolerance: float) 
 def stated_counts(
     row: dict[str, float], stated: dict[str, int], *, tolerance: float
 ) -> dict[str, dict[str, Any]]:
-    """The confusion matrices of a test set of these classes that fit most of four figures.
+    """The confusion matrices with the stated class counts that fit the most of four figures.
 
     Args:
         row: `accuracy`, `sensitivity`, `specificity` and `ppv`, as printed.
-        stated: `num_malignant` and `num_benign`.
-        tolerance: Of each figure.
+        stated: `num_malignant` and `num_benign` of the test set.
+        tolerance: Maximum difference of each figure.
 
     Returns:
-        By each of `READINGS`: `num_fitting`, the most figures that any matrix gives, 0 to 4; `counts`, all
-        matrices that give as many, by `tp` and then `tn`, or none where they are fewer than `MIN_FITTING`.
+        For each of `READINGS`: `num_fitting`, the most figures that any matrix gives, 0 to 4; and `counts`,
+        all matrices that give that many, or none if `num_fitting` is below `MIN_FITTING`.
     """
     num_malignant, num_benign = stated["num_malignant"], stated["num_benign"]
     tp, tn = np.divmod(np.arange((num_malignant + 1) * (num_benign + 1)), num_benign + 1)
@@ -130,7 +127,7 @@ def stated_counts(
 
 
 def _near(share: float, total: int, tolerance: float) -> list[int]:
-    """Whole numbers of `total` that are this share of it."""
+    """The counts whose fraction of `total` is `share`."""
     guesses = {int(share * total), int(share * total) + 1}
     return sorted(count for count in guesses if count <= total and abs(count / total - share) <= tolerance)
 
@@ -149,17 +146,17 @@ def _entry(
 
 
 def _kinds_of_data(published: dict[str, Any]) -> list[dict[str, Any]]:
-    """One measurement has one kind of data."""
+    """The same figures must have been measured on the same kind of data."""
     says, follows = published["kinds"]["table_2"], published["kinds"]["table_3"]
     agrees = says == follows or not repeats_isic(published)
-    claim = "kind of data of the same figures of isic: by the title of Table II, and by that of Table III"
+    claim = "kind of data of the same figures of isic, by the titles of Table II and of Table III"
     return [_entry("titles of tables", claim, says, follows, agrees=agrees)]
 
 
 def _tables_against_matrices(published: dict[str, Any], tolerance: float) -> list[dict[str, Any]]:
     rows = []
     for cohort, counts in published["confusion"].items():
-        follows = of_matrix(counts)
+        follows = metrics_of(counts)
         for name in SHOWN:
             says = published["table_2"][cohort][name]
             agrees = abs(says - follows[name]) <= tolerance
@@ -172,13 +169,13 @@ def _tables_against_matrices(published: dict[str, Any], tolerance: float) -> lis
 
 
 def _tables_with(published: dict[str, Any], cohort: str, name: str) -> list[str]:
-    """The tables that print this figure of Table II."""
+    """The tables that print this figure."""
     in_table_3 = cohort == "isic" and name in published["table_3"]["conv_blocks_3"]
     return ["table_2", "table_3"] if in_table_3 and repeats_isic(published) else ["table_2"]
 
 
 def _same_images(kinds: dict[str, str], tables: list[str]) -> str:
-    """Nothing where one of the tables has the kind of data of the matrices, else that assumption."""
+    """The assumption that tables and matrices use the same images; empty if the titles say so."""
     if kinds["confusion"] in [kinds[table] for table in tables]:
         return ""
     return (
@@ -195,7 +192,7 @@ def _matrices_against_text(published: dict[str, Any]) -> list[dict[str, Any]]:
             ("num_benign", ("false_positives", "true_negatives")),
         ):
             says, placed = published["stated"][cohort][name], sum(counts[part] for part in parts)
-            claim = f"{name} of the test set of {cohort}: entered, and placed in the matrix"
+            claim = f"{name} of the test set of {cohort}: stated, and in the confusion matrix"
             rows.append(_entry("image counts", claim, says, placed, agrees=says == placed))
     return rows
 
@@ -206,12 +203,12 @@ def _f1_scores(published: dict[str, Any], tolerance: float) -> list[dict[str, An
         follows = 2 * row["ppv"] * row["sensitivity"] / (row["ppv"] + row["sensitivity"])
         agrees = abs(row["f1_score"] - follows) <= tolerance
         claim = f"F1 at depth {row['depth']}: printed, and from precision and recall"
-        rows.append(_entry("Table I in itself", claim, row["f1_score"], follows, agrees=agrees))
+        rows.append(_entry("Table I", claim, row["f1_score"], follows, agrees=agrees))
     return rows
 
 
 def _table_1_against_table_2(published: dict[str, Any], tolerance: float) -> list[dict[str, Any]]:
-    """The same network on the same data stands in both; and shares of 20 images are twentieths."""
+    """Both tables contain the same network on the same data; and fractions of 20 images are twentieths."""
     three, ph2 = published["table_1"][2], published["table_2"]["ph2"]
     num_malignant = published["stated"]["ph2"]["num_malignant"]
     rows = []
@@ -223,9 +220,8 @@ def _table_1_against_table_2(published: dict[str, Any], tolerance: float) -> lis
     for row in published["table_1"]:
         nearest = round(row["sensitivity"] * num_malignant) / num_malignant
         agrees = abs(row["sensitivity"] - nearest) <= tolerance
-        claim = (
-            f"sensitivity at depth {row['depth']}: printed, and the nearest share of {num_malignant} images"
-        )
+        printed = f"sensitivity at depth {row['depth']}: printed"
+        claim = f"{printed}, and the nearest fraction of {num_malignant} images"
         topic, says = "Table I against the test set", row["sensitivity"]
         rows.append(_entry(topic, claim, says, nearest, agrees=agrees, assumes=ON_TEST_IMAGES))
     return rows
@@ -237,14 +233,14 @@ def _image_counts(published: dict[str, Any]) -> list[dict[str, Any]]:
     rows = []
     for cohort, images in data.items():
         says, follows = sum(stated[cohort].values()), share * images["num_images"]
-        claim = f"test images of {cohort}: entered, and {share:.0%} of its images"
+        claim = f"test images of {cohort}: stated, and {share:.0%} of its images"
         rows.append(_entry("image counts", claim, says, follows, agrees=says == round(follows)))
     together = data["isic"]["num_images"] + data["ph2"]["num_images"]
     in_abstract = published["abstract"]["num_images"]
     claim = "images of both datasets: in the abstract, and the sum of the datasets"
     rows.append(_entry("image counts", claim, in_abstract, together, agrees=in_abstract == together))
     says, available = stated["ph2"]["num_malignant"], share * published["ph2_num_malignant"]
-    claim = f"malignant test images of ph2: entered, and {share:.0%} of the melanomas that PH2 has"
+    claim = f"malignant test images of ph2: stated, and {share:.0%} of the melanomas that PH2 has"
     agrees = says == round(available)
     rows.append(_entry("image counts", claim, says, available, agrees=agrees, assumes=NO_COPIES))
     return rows

@@ -1,12 +1,14 @@
-"""Two ways from the images of a cohort to those that are learnt from and tested with.
+"""Two protocols: how the images of a cohort are turned into training, validation and test sets.
 
-`leak_free` is the platform's own: the sides that `assign` gave, groups kept apart, the test as it was found.
+`leak_free` is the platform's own protocol: the splits that `assign` gave, groups kept together, the test set
+unchanged.
 
-`paper` is that of the published system, as far as it tells: classes balanced by augmentation over the whole
-set, then split at random, so that the test is balanced too. The total stays what it was: its test sets of
-530, 40 and 570 images are a fifth of 2,650, 200 and 2,850. So the larger class loses images and the smaller
-one is filled up with warped copies. A copy may then lie on another side than its original: this is the leak
-that the study measures, and the only place where it is made.
+`paper` is the protocol of the published system, as far as the paper describes it: classes are balanced by
+augmentation over the whole dataset, which is then split at random, so that the test set is balanced too. The
+total stays the same: the published test sets of 530, 40 and 570 images are a fifth of 2,650, 200 and 2,850.
+Therefore the larger class loses images and the smaller one is filled up with warped copies. A copy may end up
+in another split than its original. This is the leak that the study measures, and the only place that makes
+it.
 """
 
 from dataclasses import dataclass
@@ -24,21 +26,20 @@ ROW_COLUMNS = ("picture_id", "image_id", "group_id", "target", "split", "is_copy
 
 
 @dataclass(frozen=True)
-class Material:
-    """Images with their sides under a protocol.
+class SplitImages:
+    """Images and their splits under a protocol.
 
     Attributes:
         images: Shape `(num_images, size, size, 3)`, uint8, RGB.
-        rows: Row i describes image i: `picture_id` (each once: the image_id, of a warped copy with `#` and a
-            number behind it), `image_id` (of a copy: of its original), `group_id`, `target`, `split`,
-            `is_copy`.
+        rows: Row i describes image i, columns `ROW_COLUMNS`. A warped copy has the `image_id` of its
+            original; `picture_id` is unique: the image_id, for copies followed by `#` and a number.
     """
 
     images: np.ndarray
     rows: pd.DataFrame
 
     def part(self, split: str) -> Part:
-        """The images of one side."""
+        """The images of one split."""
         at = np.flatnonzero(self.rows["split"] == split)
         return Part(
             self.images,
@@ -47,27 +48,28 @@ class Material:
             image_ids=self.rows["picture_id"].to_numpy()[at],
         )
 
-    def of(self, split: str) -> pd.DataFrame:
-        """The rows of one side, with `has_relative`: another image of its group lies on another side."""
+    def rows_of(self, split: str) -> pd.DataFrame:
+        """The rows of one split, with `has_relative`: another image of its group is in another split."""
         is_mine = self.rows["split"] == split
         elsewhere = self.rows.loc[~is_mine, "group_id"]
         return self.rows[is_mine].assign(has_relative=self.rows.loc[is_mine, "group_id"].isin(elsewhere))
 
 
-def leak_free(data: Packed) -> Material:
-    """The cohort as it was split."""
+def leak_free(data: Packed) -> SplitImages:
+    """The cohort with the platform's splits."""
     rows = data.index.assign(picture_id=data.index["image_id"], is_copy=False)
-    return Material(data.images, rows[list(ROW_COLUMNS)])
+    return SplitImages(data.images, rows[list(ROW_COLUMNS)])
 
 
-def paper(data: Packed, *, amounts: Augment, fractions: dict[str, float], seed: int) -> Material:
-    """Balanced over the whole set, then split at random: leaks by design, for the study alone.
+def paper(data: Packed, *, amounts: Augment, fractions: dict[str, float], seed: int) -> SplitImages:
+    """The cohort balanced as a whole, then split at random; leaks by design, for the study only.
 
     Args:
-        data: The cohort; its sides are not looked at.
-        amounts: Of the warps of copies.
-        fractions: Of images, by split; they add to 1. Each class is split alike, so the test is balanced too.
-        seed: Of the draws.
+        data: The cohort; its own splits are ignored.
+        amounts: Amounts of augmentation of the copies.
+        fractions: Fraction of images by split, with sum 1. Each class is split alike, which balances the test
+            set too.
+        seed: Random seed.
     """
     balanced = balance(leak_free(data), amounts=amounts, seed=seed)
     generator = np.random.default_rng([seed, 1])
@@ -78,24 +80,24 @@ def paper(data: Packed, *, amounts: Augment, fractions: dict[str, float], seed: 
         split[at] = TRAIN
         split[at[:num_test]] = TEST
         split[at[num_test : num_test + num_validation]] = VALIDATION
-    return Material(balanced.images, balanced.rows.assign(split=split))
+    return SplitImages(balanced.images, balanced.rows.assign(split=split))
 
 
-def balance(material: Material, *, amounts: Augment, seed: int) -> Material:
-    """As many images as before, half of them malignant (an odd one is benign); sides are kept.
+def balance(original: SplitImages, *, amounts: Augment, seed: int) -> SplitImages:
+    """As many images as before, half of them malignant (an odd one is benign); splits are kept.
 
-    The larger class loses images at random; each image of the smaller one is copied equally often, give or
-    take one, and every copy is warped.
+    The larger class loses images at random. All images of the smaller class are copied equally often, plus or
+    minus one, and every copy is warped.
 
     Args:
-        material: Of both classes; of one class it is given back as it is.
-        amounts: Of the warps.
-        seed: Of the draws.
+        original: Images of both classes; images of a single class are returned unchanged.
+        amounts: Amounts of augmentation of the copies.
+        seed: Random seed.
     """
     generator = np.random.default_rng([seed, 0])
-    target = material.rows["target"].to_numpy()
+    target = original.rows["target"].to_numpy()
     if len(np.unique(target)) < 2:
-        return material
+        return original
     num_malignant = len(target) // 2
     kept, copied = [], []
     for value, wanted in ((BENIGN, len(target) - num_malignant), (MALIGNANT, num_malignant)):
@@ -103,20 +105,20 @@ def balance(material: Material, *, amounts: Augment, seed: int) -> Material:
         kept.append(mine[:wanted])
         copied.append(np.resize(mine, max(0, wanted - len(mine))))
     originals, sources = np.sort(np.concatenate(kept)), np.sort(np.concatenate(copied))
-    copies = _warp(material.images, sources, amounts, generator)
-    copied_rows = material.rows.iloc[sources]
+    copies = _warp(original.images, sources, amounts, generator)
+    copied_rows = original.rows.iloc[sources]
     number = copied_rows.groupby("picture_id").cumcount() + 1
     copied_rows = copied_rows.assign(
         picture_id=copied_rows["picture_id"] + "#" + number.astype(str), is_copy=True
     )
-    rows = pd.concat([material.rows.iloc[originals], copied_rows], ignore_index=True)
-    return Material(np.concatenate([material.images[originals], copies]), rows)
+    rows = pd.concat([original.rows.iloc[originals], copied_rows], ignore_index=True)
+    return SplitImages(np.concatenate([original.images[originals], copies]), rows)
 
 
 def _warp(
     images: np.ndarray, sources: np.ndarray, amounts: Augment, generator: np.random.Generator
 ) -> np.ndarray:
-    """Warped copies `(len(sources), size, size, 3)` of the images at `sources`."""
+    """Warped copies of the images at `sources`, shape `(len(sources), size, size, 3)`."""
     warps = draw_warps(generator.random((len(sources), NUM_DRAWS)), amounts, size=images.shape[1])
     copies = np.empty((len(sources), *images.shape[1:]), np.uint8)
     for at, (source, warp) in enumerate(zip(sources, warps, strict=True)):
@@ -124,11 +126,12 @@ def _warp(
     return copies
 
 
-def describe(material: Material) -> dict[str, dict[str, int]]:
-    """By side: `num_images`, `num_malignant`, `num_copies`, `num_groups` and `num_with_relative`.
+def describe(split_images: SplitImages) -> dict[str, dict[str, int]]:
+    """By split: `num_images`, `num_malignant`, `num_copies`, `num_groups` and `num_with_relative`.
 
-    The last are images of which another of the same group lies on another side.
+    The last counts images of which another image of the same group is in another split.
     """
+    rows_of = {split: split_images.rows_of(split) for split in (TRAIN, VALIDATION, TEST)}
     return {
         split: {
             "num_images": len(rows),
@@ -137,5 +140,5 @@ def describe(material: Material) -> dict[str, dict[str, int]]:
             "num_groups": int(rows["group_id"].nunique()),
             "num_with_relative": int(rows["has_relative"].sum()),
         }
-        for split, rows in ((split, material.of(split)) for split in (TRAIN, VALIDATION, TEST))
+        for split, rows in rows_of.items()
     }

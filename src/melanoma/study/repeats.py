@@ -1,8 +1,8 @@
-"""Metrics of a kind of network that was trained several times, and differences of two kinds.
+"""Metrics of networks that were trained with several seeds, and differences between two kinds of networks.
 
-The value is the mean over the networks, one for each seed. Its interval takes up both sources of chance: a
-draw takes as many groups of test images, and as many networks, as there are, each with replacement. Few
-networks make for a coarse idea of the second; of one network nothing is known of it.
+The value is the mean over the networks, one per seed. Its interval reflects both sources of chance: each
+bootstrap draw takes as many groups of test images, and as many networks, as there are, with replacement. With
+few networks the spread between networks is only roughly known; with one network it is unknown.
 """
 
 from collections.abc import Iterable
@@ -17,19 +17,19 @@ from melanoma.evaluation import bootstrap
 from melanoma.evaluation.metrics import METRICS, compute_metrics
 from melanoma.schema import align
 
-PAPER_THRESHOLD = 0.5  # of a sigmoid, where nobody chose another
-MIN_NETWORKS = 3  # of a kind, to say something of their spread
+PAPER_THRESHOLD = 0.5  # the usual threshold of a sigmoid
+MIN_NETWORKS = 3  # of a kind; with fewer their spread is hardly known
 
 
 @dataclass(frozen=True)
-class Repeats:
-    """What networks of one kind say of the same test images.
+class SeedPredictions:
+    """Predictions of networks of one kind, trained with different seeds, on the same test images.
 
     Attributes:
         target: Shape `(num_images,)`, 1 malignant, 0 benign.
         group_ids: Shape `(num_images,)`.
-        probabilities: Shape `(num_networks, num_images)`, in 0..1; row i is of the i-th seed.
-        image_ids: Shape `(num_images,)`, each once; all arrays have its order. `of_rows` builds them so.
+        probabilities: Shape `(num_networks, num_images)`, in 0..1; row i belongs to the i-th seed.
+        image_ids: Shape `(num_images,)`, unique; the order of all arrays.
     """
 
     target: np.ndarray
@@ -37,20 +37,20 @@ class Repeats:
     probabilities: np.ndarray
     image_ids: np.ndarray = field(kw_only=True)
 
-    def take(self, chosen: np.ndarray) -> "Repeats":
-        """The images at `chosen`: positions, or shape `(num_images,)`, bool."""
-        return Repeats(
+    def take(self, chosen: np.ndarray) -> "SeedPredictions":
+        """The images at `chosen`: positions, or a boolean mask of shape `(num_images,)`."""
+        return SeedPredictions(
             self.target[chosen],
             self.group_ids[chosen],
             self.probabilities[:, chosen],
             image_ids=self.image_ids[chosen],
         )
 
-    def pick(self, image_ids: np.ndarray) -> "Repeats":
-        """The images with these ids, in their order.
+    def select(self, image_ids: np.ndarray) -> "SeedPredictions":
+        """The images with these ids, in this order.
 
         Raises:
-            DataError: The networks were not asked about one of them.
+            DataError: There is no prediction for one of them.
         """
         positions = pd.Index(self.image_ids).get_indexer(pd.Index(image_ids))
         missing = np.asarray(image_ids)[positions < 0]
@@ -61,25 +61,28 @@ class Repeats:
             )
         return self.take(positions)
 
+    def replace(self, probabilities: np.ndarray) -> "SeedPredictions":
+        """Other probabilities for the same images."""
+        return SeedPredictions(self.target, self.group_ids, probabilities, image_ids=self.image_ids)
 
-def by_seed(
+
+def split_by_seed(
     rows: pd.DataFrame, *, image: str = "image_id", image_ids: Iterable[str] | None = None
 ) -> list[pd.DataFrame]:
-    """The rows of each network, by rising seed: all with the same images in the same order.
-
-    The order of `rows` does not matter.
+    """The rows of each network, by increasing seed, all with the same images in the same order.
 
     Args:
-        rows: Columns `seed`, `image`, `target`, `group_id` and others; a row a network and image.
+        rows: One row per network and image, in any order; columns `seed`, `image`, `target`, `group_id` and
+            others.
         image: The column that identifies an image.
-        image_ids: The images of every network, in their order; default: those of the first seed.
+        image_ids: The images of every network, in the wanted order; by default those of the first seed.
 
     Returns:
-        A frame a network, indexed by `image`.
+        One frame per network, indexed by `image`.
 
     Raises:
-        DataError: A network lacks an image, has another one or has one twice, or two networks have another
-            target or group for an image.
+        DataError: A network has missing, unknown or repeated images, or two networks disagree about the
+            target or group of an image.
     """
     found: list[pd.DataFrame] = []
     for seed, part in rows.groupby("seed", sort=True):
@@ -97,13 +100,13 @@ def by_seed(
     return found
 
 
-def of_rows(
+def from_rows(
     rows: pd.DataFrame, *, image: str = "image_id", image_ids: Iterable[str] | None = None
-) -> Repeats:
-    """The networks of one kind; arguments and errors as for `by_seed`, with the column `probability`."""
-    parts = by_seed(rows, image=image, image_ids=image_ids)
+) -> SeedPredictions:
+    """Predictions of one kind of network; see `split_by_seed`, with the additional column `probability`."""
+    parts = split_by_seed(rows, image=image, image_ids=image_ids)
     first = parts[0]
-    return Repeats(
+    return SeedPredictions(
         first["target"].to_numpy(),
         first["group_id"].to_numpy(),
         np.stack([part["probability"].to_numpy() for part in parts]),
@@ -112,13 +115,13 @@ def of_rows(
 
 
 @dataclass(frozen=True)
-class Draws:
-    """How a bootstrap is drawn.
+class Bootstrap:
+    """Settings of a bootstrap.
 
     Attributes:
-        num_draws: How often.
-        seed: Of the draws.
-        threshold: A network calls malignant what has at least this probability.
+        num_draws: Number of draws.
+        seed: Random seed of the draws.
+        threshold: A prediction is malignant from this probability on.
     """
 
     num_draws: int
@@ -126,18 +129,18 @@ class Draws:
     threshold: float = PAPER_THRESHOLD
 
 
-def warn_of_few(num_networks: int) -> str:
-    """What a finding adds where so few networks of each kind were trained; else nothing."""
+def note_few_networks(num_networks: int) -> str:
+    """A remark to append to a finding that rests on few networks of each kind; else empty."""
     if num_networks >= MIN_NETWORKS:
         return ""
     return f" (fewer than {MIN_NETWORKS} networks of each kind: their spread is hardly known)"
 
 
-def measure_once(rows: pd.DataFrame) -> dict[str, float]:
-    """Each metric of one network, without intervals; called malignant from `PAPER_THRESHOLD` on.
+def measure_single(rows: pd.DataFrame) -> dict[str, float]:
+    """Each metric of one network at `PAPER_THRESHOLD`, without intervals.
 
     Args:
-        rows: A row an image, columns `target` and `probability`.
+        rows: One row per image, columns `target` and `probability`.
     """
     found = compute_metrics(
         rows["target"].to_numpy(),
@@ -148,10 +151,10 @@ def measure_once(rows: pd.DataFrame) -> dict[str, float]:
     return {name: float(value[0]) for name, value in found.items()}
 
 
-def measure(repeats: Repeats, draws: Draws) -> dict[str, dict[str, Any]]:
-    """Each of `metrics.METRICS`: `value`, `low`, `high` (95 % interval) and `by_seed`, by network."""
-    values = _values(repeats, draws)
-    drawn = _drawn(repeats, draws)
+def measure(predictions: SeedPredictions, settings: Bootstrap) -> dict[str, dict[str, Any]]:
+    """For each of `metrics.METRICS`: `value`, `low`, `high` (95 % interval) and the list `by_seed`."""
+    values = _values(predictions, settings)
+    drawn = _drawn(predictions, settings)
     return {
         name: bootstrap.described(values[name].mean(), drawn[name])
         | {"by_seed": [float(value) for value in values[name]]}
@@ -159,18 +162,19 @@ def measure(repeats: Repeats, draws: Draws) -> dict[str, dict[str, Any]]:
     }
 
 
-def paired_difference(first: Repeats, second: Repeats, draws: Draws) -> dict[str, dict[str, float]]:
+def paired_difference(
+    first: SeedPredictions, second: SeedPredictions, settings: Bootstrap
+) -> dict[str, dict[str, float]]:
     """Each metric of `first` minus that of `second` on the same images, with its paired 95 % interval.
 
-    Images are paired by their ids.
-
-    Both see the same draws of groups; networks are drawn in pairs, the i-th of each, as they share a seed.
+    Images are paired by their ids and see the same draws of groups; networks are drawn in pairs, the i-th of
+    each kind, because they share a seed.
 
     Raises:
-        ValueError: Other images, or another number of networks.
+        ValueError: The images or the numbers of networks differ.
     """
     if set(first.image_ids) == set(second.image_ids):
-        second = second.pick(first.image_ids)
+        second = second.select(first.image_ids)
     if not (
         np.array_equal(first.image_ids, second.image_ids)
         and np.array_equal(first.target, second.target)
@@ -182,16 +186,19 @@ def paired_difference(first: Repeats, second: Repeats, draws: Draws) -> dict[str
             "a paired difference needs as many networks of each kind, got "
             f"{len(first.probabilities)} and {len(second.probabilities)}"
         )
-    return _difference(first, second, draws, draws)
+    return _difference(first, second, settings, settings)
 
 
-def difference(first: Repeats, second: Repeats, draws: Draws) -> dict[str, dict[str, float]]:
-    """Each metric of `first` minus that of `second`, on images of their own, with its 95 % interval."""
-    return _difference(first, second, draws, Draws(draws.num_draws, draws.seed + 1, draws.threshold))
+def difference(
+    first: SeedPredictions, second: SeedPredictions, settings: Bootstrap
+) -> dict[str, dict[str, float]]:
+    """Each metric of `first` minus that of `second` on different images, with its 95 % interval."""
+    independent = Bootstrap(settings.num_draws, settings.seed + 1, settings.threshold)
+    return _difference(first, second, settings, independent)
 
 
 def _difference(
-    first: Repeats, second: Repeats, of_first: Draws, of_second: Draws
+    first: SeedPredictions, second: SeedPredictions, of_first: Bootstrap, of_second: Bootstrap
 ) -> dict[str, dict[str, float]]:
     values = [_values(first, of_first), _values(second, of_second)]
     drawn = [_drawn(first, of_first), _drawn(second, of_second)]
@@ -203,32 +210,34 @@ def _difference(
     }
 
 
-def _values(repeats: Repeats, draws: Draws) -> dict[str, np.ndarray]:
-    """Each metric by network, shape `(num_networks,)`, all images once."""
-    once = np.ones((1, len(repeats.target)))
+def _values(predictions: SeedPredictions, settings: Bootstrap) -> dict[str, np.ndarray]:
+    """Each metric by network, shape `(num_networks,)`, on all images."""
+    once = np.ones((1, len(predictions.target)))
     found = [
-        compute_metrics(repeats.target, probability, threshold=draws.threshold, weights=once)
-        for probability in repeats.probabilities
+        compute_metrics(predictions.target, probability, threshold=settings.threshold, weights=once)
+        for probability in predictions.probabilities
     ]
     return {name: np.array([metrics[name][0] for metrics in found]) for name in METRICS}
 
 
-def _drawn(repeats: Repeats, draws: Draws) -> dict[str, np.ndarray]:
+def _drawn(predictions: SeedPredictions, settings: Bootstrap) -> dict[str, np.ndarray]:
     """Each metric by draw, shape `(num_draws,)`: its mean over the networks of the draw."""
-    weights = bootstrap.draw_weights(repeats.group_ids, num_draws=draws.num_draws, seed=draws.seed)
-    num_networks = len(repeats.probabilities)
-    chosen = np.random.default_rng([draws.seed, 1]).integers(
-        num_networks, size=(draws.num_draws, num_networks)
+    weights = bootstrap.draw_weights(predictions.group_ids, num_draws=settings.num_draws, seed=settings.seed)
+    num_networks = len(predictions.probabilities)
+    chosen = np.random.default_rng([settings.seed, 1]).integers(
+        num_networks, size=(settings.num_draws, num_networks)
     )
 
     def of_network(probability: np.ndarray) -> np.ndarray:
         def all_metrics(weights: np.ndarray) -> np.ndarray:
-            found = compute_metrics(repeats.target, probability, threshold=draws.threshold, weights=weights)
+            found = compute_metrics(
+                predictions.target, probability, threshold=settings.threshold, weights=weights
+            )
             return np.stack([found[name] for name in METRICS], axis=1)
 
         return bootstrap.in_blocks(all_metrics, weights)
 
-    by_network = np.stack([of_network(probability) for probability in repeats.probabilities])
-    # Shape (num_networks, num_draws, num_metrics); a draw takes the mean over its networks.
-    mean = by_network[chosen, np.arange(draws.num_draws)[:, None]].mean(axis=1)  # (num_draws, num_metrics)
+    by_network = np.stack([of_network(probability) for probability in predictions.probabilities])
+    # Shape (num_networks, num_draws, num_metrics); each draw takes the mean over its networks.
+    mean = by_network[chosen, np.arange(settings.num_draws)[:, None]].mean(axis=1)
     return {name: mean[:, at] for at, name in enumerate(METRICS)}

@@ -1,35 +1,33 @@
-from pathlib import Path
+"""Each test module runs the stage of its constant `STAGE` once, in a copy of the workspace."""
+
+import shutil
 
 import pytest
 
 from tests.pipelines import workspace as ws
-from tests.shared import build_once
 
 
-@pytest.fixture(scope="session")
-def study_workspace(workspace, tmp_path_factory) -> Path:
-    """A copy of the workspace in which every stage of the study has run once; read-only."""
-
-    def run_study(folder: Path) -> None:
-        ws.copy_with_store(workspace, folder)
-        ws.change_params(folder / "params.yaml", **ws.SMALL_STUDY)
-        with ws.inside(folder):
-            for stage in ws.STUDY_STAGE_ORDER:
-                assert ws.run_stage(stage) == 0, stage
-
-    return build_once(tmp_path_factory, "study-workspace", run_study)
+@pytest.fixture(scope="module")
+def finished(request, workspace, tmp_path_factory):
+    """A copy of the workspace in which the stage of this module has run once; read-only."""
+    folder = ws.copy_with_store(workspace, tmp_path_factory.mktemp("study") / "finished")
+    ws.change_params(folder / "params.yaml", **ws.SMALL_STUDY)
+    with ws.inside(folder):
+        assert ws.run_stage(request.module.STAGE) == 0
+    return folder
 
 
 @pytest.fixture
-def at_workspace(study_workspace):
-    """The current folder is the finished workspace of the study."""
-    with ws.inside(study_workspace):
-        yield study_workspace
+def at_workspace(finished):
+    """The current folder is the finished copy."""
+    with ws.inside(finished):
+        yield finished
 
 
 @pytest.fixture
-def broken(study_workspace, tmp_path):
-    """The current folder is a copy of the workspace of the study, to break things in."""
-    folder = ws.copy(study_workspace, tmp_path / "copy")
+def broken(finished, empty_store, tmp_path):
+    """The current folder is a copy of the finished copy with an empty tracking store, to break things in."""
+    folder = ws.copy(finished, tmp_path / "copy")
+    shutil.copy(empty_store, folder)
     with ws.inside(folder):
         yield folder

@@ -9,6 +9,7 @@ import pytest
 from melanoma import tracking
 from tests.pipelines.workspace import change_params, run_stage, space
 
+STAGE = "resplit"
 OUT = Path("reports/study/resplit")
 
 
@@ -27,14 +28,14 @@ def results() -> dict:
     return json.loads((OUT / "sample.json").read_text())
 
 
-def test_this_test_side_is_held_against_others(at_workspace):
+def test_the_test_set_is_compared_with_others(at_workspace):
     found = results()
     assert found["is_synthetic"] is True
     assert list(found["methods"]) == ["colours"]  # the search found no frozen blocks
     colours = found["methods"]["colours"]
     assert len(colours["others"]) == found["num_splits"] == 3
     assert colours["mean"] == pytest.approx(np.mean(colours["others"]))
-    # The same regression that `audit` tells of.
+    # The same regression that `audit` reports.
     audited = json.loads(Path("reports/sample/audit.json").read_text())
     assert colours["here"] == pytest.approx(audited["references"]["colour"]["auc_roc"]["value"])
     assert len(pd.read_csv(OUT / "sample/resplit.csv")) == 1
@@ -52,7 +53,7 @@ def test_it_has_one_run_under_that_of_the_study(at_workspace):
     assert run.data.params["num_splits"] == "3"
 
 
-def test_no_side_of_an_image_is_changed_and_again_it_comes_out_the_same(broken):
+def test_no_split_is_changed_and_a_second_run_gives_the_same_results(broken):
     kept = [Path("data/groups/assigned.csv"), Path("data/splits/sample.csv"), OUT / "sample.json"]
     before = [path.read_bytes() for path in kept]
     assert run_stage("resplit") == 0

@@ -7,6 +7,9 @@ import pytest
 from melanoma import tracking
 from tests.pipelines.workspace import change_params, run_stage
 
+pytestmark = pytest.mark.slow  # trains networks
+
+STAGE = "transfer"
 OUT = Path("reports/study/transfer")
 ACCEPTED = Path("data/accepted/sample.parquet")
 

@@ -1,7 +1,7 @@
-"""Leave one source out: networks that never saw an image of one clinic or archive collection.
+"""Leave one source out: networks that were not trained on any image of one clinic or archive collection.
 
-A source is a dataset of the cohort, or a collection within one. Who leaves one out leaves out every image of
-every group that touches it: a lesion that two collections show would otherwise be learnt from after all.
+A source is a dataset of the cohort, or a collection within one. Leaving a source out removes every image of
+every group that touches it; otherwise a lesion shown by two collections would be trained on after all.
 """
 
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ class Source:
     """Images that come from one place.
 
     Attributes:
-        name: Of the dataset or the collection.
+        name: Name of the dataset or collection.
         kind: `dataset` or `collection`.
         image_ids: The source's images in the cohort.
     """
@@ -31,22 +31,23 @@ class Source:
 
     @property
     def key(self) -> str:
-        """Kind and name: a collection may be called like a dataset."""
+        """Kind and name, because a collection may have the name of a dataset."""
         return f"{self.kind} {self.name}"
 
     def holds(self, image_ids: pd.Series | np.ndarray) -> np.ndarray:
-        """Which of some images are of this source, bool, in their order."""
+        """Boolean mask of the images that belong to this source."""
         return pd.Index(image_ids).isin(self.image_ids)
 
 
-def find(index: pd.DataFrame, collections: pd.Series, *, min_images: int) -> list[Source]:
-    """The sources of a cohort, the datasets first.
+def find_sources(index: pd.DataFrame, collections: pd.Series, *, min_images: int) -> list[Source]:
+    """The sources of a cohort, datasets first.
+
+    The whole cohort is not a source. A collection that equals a dataset is listed once, as the dataset.
 
     Args:
         index: Index of the cohort, columns `image_id` and `dataset`.
-        collections: The `source_collection` of each of its images, by image_id; null where none is named.
-        min_images: Fewer make no source. What makes up the whole cohort is none either, and a collection
-            that is all of a dataset stands there once, as the dataset.
+        collections: The `source_collection` of each image, by image_id; null where unknown.
+        min_images: Minimum number of images of a source.
     """
     found: list[Source] = []
     named = align(collections, index["image_id"], what="The source collections")
@@ -60,15 +61,15 @@ def find(index: pd.DataFrame, collections: pd.Series, *, min_images: int) -> lis
     return found
 
 
-def learnt_without(data: Packed, source: Source, split: str) -> Part:
-    """The images of one side of which no group touches `source`."""
+def part_without(data: Packed, source: Source, split: str) -> Part:
+    """The images of a split whose groups do not touch `source`."""
     touched = data.index["group_id"].isin(_rows(data, source)["group_id"])
     rows = np.flatnonzero((data.index["split"] == split) & ~touched)
     return data.at(rows)
 
 
-def images_of(data: Packed, source: Source) -> Part:
-    """All images of `source`, of every side."""
+def part_of(data: Packed, source: Source) -> Part:
+    """All images of `source`, of every split."""
     return data.at(np.flatnonzero(source.holds(data.index["image_id"])))
 
 
@@ -76,14 +77,14 @@ def _rows(data: Packed, source: Source) -> pd.DataFrame:
     return data.index[source.holds(data.index["image_id"])]
 
 
-def why_not(data: Packed, source: Source, splits: tuple[str, ...]) -> str | None:
-    """Why nothing can be said about `source`; None when something can."""
+def reason_unusable(data: Packed, source: Source, splits: tuple[str, ...]) -> str | None:
+    """Why nothing can be measured on `source`, or None if it can be left out."""
     target = _rows(data, source)["target"]
     if len(set(target)) < 2:
         only = "benign" if target.iloc[0] == BENIGN else "malignant"
         return f"all its images are {only}"
     for split in splits:
-        left = learnt_without(data, source, split).targets
+        left = part_without(data, source, split).targets
         if set(left) != {BENIGN, MALIGNANT}:
-            return f"without it the {split} side has {len(left)} images of one class or none"
+            return f"without it the {split} split has {len(left)} images of fewer than two classes"
     return None

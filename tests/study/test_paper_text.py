@@ -1,11 +1,11 @@
 import pytest
 
 from melanoma.study import paper_figures
-from melanoma.study.paper_words import contradictions, figures
+from melanoma.study.paper_text import contradictions, format_figures
 
 FIGURES = paper_figures.load()
 NOWHERE = {"accuracy": 0.5, "sensitivity": 0.99, "specificity": 0.99, "ppv": 0.01}
-EXCHANGED = "columns of sensitivity and precision are probably exchanged"
+EXCHANGED = "columns for sensitivity and precision are therefore probably exchanged"
 
 
 def text(**table_2: dict) -> str:
@@ -15,7 +15,7 @@ def text(**table_2: dict) -> str:
 
 
 def figures_of(*counts: int) -> dict:
-    found = paper_figures.of_matrix(dict(zip(paper_figures.COUNTS, counts, strict=True)))
+    found = paper_figures.metrics_of(dict(zip(paper_figures.COUNTS, counts, strict=True)))
     return {name: found[name] for name in paper_figures.SHOWN}
 
 
@@ -27,16 +27,20 @@ def paragraph(section: str, cohort: str) -> str:
 def test_checks_that_fail_are_counted_apart_by_what_is_assumed():
     section = text()
     assert "22 of 36 checks fail: a printed figure does not follow" in section
-    assert "6 fail with nothing assumed by us:" in section
-    assert "8 more fail only if we assume that Table II (training, by its title)" in section
-    assert "7 more fail only if we assume that Table I was measured on the same images" in section
-    assert "1 more fails only if we assume that no augmented image was tested" in section
+    assert "6 fail without any assumption of ours:" in section
+    assert "8 more fail under the assumption that Table II (training, by its title)" in section
+    assert "7 more fail under the assumption that Table I was measured on the same images" in section
+    assert "1 more fails under the assumption that no augmented image was tested" in section
     assert section.count("\n* ") == 22
 
 
 def test_what_is_not_assumed_comes_first():
     section = text()
-    assert section.index("285 against 283") < section.index("if we assume") < section.index("20 against 8")
+    assert (
+        section.index("285 against 283")
+        < section.index("under the assumption")
+        < section.index("20 against 8")
+    )
 
 
 def test_a_single_failing_check_fails_and_none_has_no_list():
@@ -45,9 +49,9 @@ def test_a_single_failing_check_fails_and_none_has_no_list():
     others = [entry | {"agrees": True} for entry in others]
     section = contradictions(checked | {"checks": [first, *others]})
     assert "1 of 36 checks fails" in section
-    assert "1 fails with nothing assumed by us:" in section
+    assert "1 fails without any assumption of ours:" in section
     section = contradictions(checked | {"checks": others})
-    assert "0 fail with nothing assumed by us." in section
+    assert "0 fail without any assumption of ours." in section
     assert "\n* " not in section
 
 
@@ -62,34 +66,40 @@ def test_a_single_failing_check_fails_and_none_has_no_list():
     ],
 )
 def test_figures_that_differ_have_digits_enough_to_see_it(says, follows, shown):
-    assert figures({"says": says, "follows": follows, "agrees": False}) == shown
+    assert format_figures({"says": says, "follows": follows, "agrees": False}) == shown
 
 
 def test_figures_that_agree_have_four_decimals():
-    assert figures({"says": 0.97, "follows": 0.970011, "agrees": True}) == ("0.9700", "0.9700")
+    assert format_figures({"says": 0.97, "follows": 0.970011, "agrees": True}) == ("0.9700", "0.9700")
 
 
 def test_the_matrix_that_fits_with_columns_exchanged_is_told_and_whether_it_is_the_printed_one():
     of_isic, of_ph2, of_joint = (paragraph(text(), cohort) for cohort in ("isic", "ph2", "joint"))
-    assert "As printed, no confusion matrix gives more than 1 of the 4 figures." in of_isic
-    assert "alone gives 4 of the 4 figures: 258 malignant images found and 7 missed" in of_isic
+    assert "as printed, no confusion matrix gives more than 1 of the 4 figures;" in of_isic
+    assert (
+        "exactly one confusion matrix gives 4 of the 4 figures (258 true positives, 7 false negatives"
+        in of_isic
+    )
     assert "it is not the paper's own" in of_isic
     assert "it is the paper's own" in of_ph2
-    assert "alone gives 3 of the 4 figures: 270 malignant images found and 15 missed" in of_joint
+    assert (
+        "exactly one confusion matrix gives 3 of the 4 figures (270 true positives, 15 false negatives"
+        in of_joint
+    )
     assert "no confusion matrix of 570 images gives all four" in of_joint
 
 
 def test_a_matrix_of_other_numbers_contradicts_the_stated_ones():
     found = paragraph(text(), "ph2")
-    assert "19 malignant images found and 2 missed, 18 benign ones let go and 1 not" in found
-    assert "contradicts the stated numbers: it has 21 malignant and 19 benign" in found
+    assert "19 true positives, 2 false negatives, 18 true negatives, 1 false positives" in found
+    assert "contradicts the stated counts: 21 malignant and 19 benign images" in found
 
 
 def test_exchanged_columns_are_concluded_for_the_real_tables():
     section = text()
-    assert f"{EXCHANGED} in Table II, and in Table III, whose row of isic has the same figures" in section
+    assert f"{EXCHANGED} in Table II and in Table III, whose row for isic has the same figures" in section
     assert "what is called specificity is the negative predictive value" in section
-    assert "all four figures of isic and ph2 fit the stated images only so" in section
+    assert "all four figures of isic and ph2 fit the stated class counts only in this reading" in section
     assert "ph2 has a sensitivity of 0.9500 and a precision of 0.9047" in section
 
 
@@ -109,15 +119,15 @@ def test_where_nothing_fits_nothing_is_concluded():
 def test_where_a_row_fits_as_printed_nothing_is_concluded():
     section = text(isic=figures_of(262, 3, 7, 258))
     found = paragraph(section, "isic")
-    assert "As printed, one confusion matrix alone gives 4 of the 4 figures: 262 malignant" in found
-    assert "it is the paper's own matrix. With the columns exchanged, no confusion matrix" in found
-    assert "which are the stated numbers" in found
+    assert "as printed, exactly one confusion matrix gives 4 of the 4 figures (262 true positives" in found
+    assert "it is the paper's own matrix; with the columns exchanged, no confusion matrix" in found
+    assert "which has the stated class counts" in found
     assert EXCHANGED not in section
 
 
 def test_a_row_that_fits_either_way_speaks_for_neither():
     section = text(joint=figures_of(280, 5, 5, 280))
-    assert f"{EXCHANGED} in Table II, and in Table III" in section
+    assert f"{EXCHANGED} in Table II and in Table III" in section
     assert "all four figures of isic and ph2 fit" in section
 
 
@@ -127,6 +137,6 @@ def test_several_matrices_are_all_told():
     both = {"num_fitting": 3, "counts": [own, FIGURES["confusion"]["joint"]]}
     found = checked["stated_counts"] | {"ph2": {"as_printed": both, "exchanged": both}}
     section = paragraph(contradictions(checked | {"stated_counts": found}), "ph2")
-    assert "2 confusion matrices give 3 of the 4 figures: 19 malignant" in section
-    assert "or 280 malignant" in section
+    assert "2 confusion matrices give 3 of the 4 figures (19 true positives" in section
+    assert "or 280 true positives" in section
     assert "the paper's own is among them" in section

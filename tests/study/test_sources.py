@@ -4,7 +4,7 @@ import pytest
 
 from melanoma.data.packed import Packed
 from melanoma.errors import DataError
-from melanoma.study import leave_out
+from melanoma.study import sources
 
 # Dataset, collection, group, target, split. Group g2 touches two collections.
 ROWS = [
@@ -35,13 +35,13 @@ def collections(index: pd.DataFrame) -> pd.Series:
     return index.set_index("image_id")["collection"]
 
 
-def sources(data: Packed, min_images: int = 1) -> dict[str, leave_out.Source]:
-    found = leave_out.find(data.index, collections(data.index), min_images=min_images)
+def found_in(data: Packed, min_images: int = 1) -> dict[str, sources.Source]:
+    found = sources.find_sources(data.index, collections(data.index), min_images=min_images)
     return {source.name: source for source in found}
 
 
 def test_datasets_and_collections_are_sources_and_one_that_is_both_stands_there_once(data):
-    found = sources(data)
+    found = found_in(data)
     assert [(one.name, one.kind) for one in found.values()] == [
         ("isic", "dataset"),
         ("ph2", "dataset"),
@@ -52,55 +52,55 @@ def test_datasets_and_collections_are_sources_and_one_that_is_both_stands_there_
 
 
 def test_a_source_of_few_images_is_none_and_one_more_image_makes_it_one(data):
-    assert set(sources(data, 3)) == {"isic", "B"}
-    assert set(sources(data, 2)) == {"isic", "ph2", "A", "B"}
+    assert set(found_in(data, 3)) == {"isic", "B"}
+    assert set(found_in(data, 2)) == {"isic", "ph2", "A", "B"}
 
 
 def test_what_makes_up_the_whole_cohort_is_no_source(data):
     alone = data.index.assign(dataset="isic", collection="A")
-    assert leave_out.find(alone, collections(alone), min_images=1) == []
+    assert sources.find_sources(alone, collections(alone), min_images=1) == []
 
 
 def test_groups_that_touch_the_source_are_not_learnt_from_either(data):
-    part = leave_out.learnt_without(data, sources(data)["A"], "train")
+    part = sources.part_without(data, found_in(data)["A"], "train")
     assert part.rows.tolist() == [3, 4, 8]  # not row 2: its group shows in A too
     assert part.targets.tolist() == [0, 1, 0]
-    assert leave_out.learnt_without(data, sources(data)["ph2"], "validation").rows.tolist() == [7]
+    assert sources.part_without(data, found_in(data)["ph2"], "validation").rows.tolist() == [7]
 
 
 def test_all_images_of_the_source_are_tested(data):
-    part = leave_out.images_of(data, sources(data)["B"])
+    part = sources.part_of(data, found_in(data)["B"])
     assert part.take(slice(None))[:, 0, 0, 0].tolist() == [2, 3, 4, 5, 6]
     assert data.rows_of(part)["split"].tolist() == ["train"] * 3 + ["test"] * 2
 
 
 def test_a_source_of_one_class_or_without_which_nothing_can_be_learnt_says_so(data):
-    assert leave_out.why_not(data, sources(data)["A"], ("train",)) is None
-    assert leave_out.why_not(data, sources(data)["isic"], ("train",)) == (
-        "without it the train side has 1 images of one class or none"
+    assert sources.reason_unusable(data, found_in(data)["A"], ("train",)) is None
+    assert sources.reason_unusable(data, found_in(data)["isic"], ("train",)) == (
+        "without it the train split has 1 images of fewer than two classes"
     )
     benign = data.index.assign(target=[0] * 8 + [0, 0])
     one_class = Packed(data.images, benign, "digest", is_synthetic=True)
-    assert leave_out.why_not(one_class, sources(data)["ph2"], ()) == "all its images are benign"
+    assert sources.reason_unusable(one_class, found_in(data)["ph2"], ()) == "all its images are benign"
     malignant = Packed(data.images, data.index.assign(target=1), "digest", is_synthetic=True)
-    assert leave_out.why_not(malignant, sources(data)["ph2"], ()) == "all its images are malignant"
+    assert sources.reason_unusable(malignant, found_in(data)["ph2"], ()) == "all its images are malignant"
 
 
 def test_a_collection_that_is_called_like_a_dataset_is_another_source(data):
     renamed = collections(data.index).replace({"A": "isic"})
-    found = leave_out.find(data.index, renamed, min_images=1)
+    found = sources.find_sources(data.index, renamed, min_images=1)
     assert {"dataset isic", "collection isic"} <= {source.key for source in found}
     assert len({source.key for source in found}) == len(found)
 
 
 def test_a_source_has_the_same_images_whatever_the_order_of_the_collections(data):
     shuffled = collections(data.index).sample(frac=1, random_state=1)
-    found = leave_out.find(data.index, shuffled, min_images=1)
-    assert found == list(sources(data).values())
-    part = leave_out.images_of(data, sources(data)["B"])
+    found = sources.find_sources(data.index, shuffled, min_images=1)
+    assert found == list(found_in(data).values())
+    part = sources.part_of(data, found_in(data)["B"])
     assert part.image_ids.tolist() == ["i2", "i3", "i4", "i5", "i6"]
 
 
 def test_collections_of_other_images_are_refused(data):
     with pytest.raises(DataError, match=r"The source collections .* 1 images have no row \(i4\)"):
-        leave_out.find(data.index, collections(data.index).drop("i4"), min_images=1)
+        sources.find_sources(data.index, collections(data.index).drop("i4"), min_images=1)

@@ -1,4 +1,4 @@
-"""Pictures of the study: both protocols side by side, a thin line for each seed."""
+"""Figures of the comparison with the paper: both protocols side by side, a thin line for each seed."""
 
 from typing import Any
 
@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 
 from melanoma.evaluation import bootstrap
 from melanoma.evaluation.figures import new_figure
-from melanoma.study.results import TEST_VIEW
-from melanoma.study.tables import NAMES, PRINTED
+from melanoma.study.comparison_tables import NAMES, PRINTED
+from melanoma.study.protocol_results import TEST_VIEW
 
 COLORS = {"paper": "#b23a48", "leak_free": "#0b6e99"}
 PRINTED_COLOR = "#333333"
@@ -20,10 +20,10 @@ def roc_figure(curves: pd.DataFrame, entry: dict[str, Any], *, title: str, note:
     """ROC curves of one kind of network under each protocol.
 
     Args:
-        curves: Its rows of `study_results.roc_points`.
-        entry: The network's entry of the results file; its intervals stand in the legend.
-        title: Of the figure.
-        note: Where the images come from; stands under the plot.
+        curves: The network's rows of `protocol_results.roc_points`.
+        entry: The network's entry in the results file; its intervals are shown in the legend.
+        title: Title of the figure.
+        note: Text under the plot that says where the images come from.
     """
     figure = new_figure(title, note)
     axes = figure.subplots()
@@ -40,19 +40,19 @@ def roc_figure(curves: pd.DataFrame, entry: dict[str, Any], *, title: str, note:
                 drawstyle="steps-post",
                 label=label,
             )
-            label = "_nolegend_"  # one line a seed, one label a protocol
+            label = "_nolegend_"  # one line per seed, one label per protocol
     axes.set(xlabel="1 - specificity", ylabel="sensitivity", xlim=(0, 1), ylim=(0, 1.01))
     axes.legend(loc="lower right", fontsize=7)
     return figure
 
 
 def history_figure(history: pd.DataFrame, *, title: str, note: str) -> Figure:
-    """Accuracy and loss by epoch under each protocol: training dotted, the first seed stronger than others.
+    """Accuracy and loss by epoch under each protocol: training dotted, the first seed emphasised.
 
     Args:
-        history: Of one kind of network: `protocol`, `seed`, `epoch`, `loss`, `accuracy`, `val_loss`,
-            `val_accuracy`.
-        title: Of the figure.
+        history: Rows of one kind of network, columns `protocol`, `seed`, `epoch`, `loss`, `accuracy`,
+            `val_loss` and `val_accuracy`.
+        title: Title of the figure.
         note: As for `roc_figure`.
     """
     figure = new_figure(title, note, width=8.4, height=4.0)
@@ -81,8 +81,8 @@ def depth_figure(table: list[dict[str, float]], networks: dict[str, Any], *, tit
 
     Args:
         table: Table I as printed.
-        networks: Of PH2's results.
-        title: Of the figure.
+        networks: `networks` of PH2's results.
+        title: Title of the figure.
         note: As for `roc_figure`.
     """
     figure = new_figure(title, note, width=10.4, height=3.8)
@@ -99,7 +99,7 @@ def depth_figure(table: list[dict[str, float]], networks: dict[str, Any], *, tit
 
 
 def _by_depth(axes: Axes, networks: dict[str, Any], protocol: str, metric: str, *, shift: float) -> None:
-    """Values with 95 % intervals, a little aside so that two protocols do not hide each other."""
+    """Values with 95 % intervals, shifted so that the protocols do not hide each other."""
     found = [
         (entry["depth"], entry["protocols"][protocol]["views"][TEST_VIEW][metric])
         for entry in networks.values()

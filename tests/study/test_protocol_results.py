@@ -3,10 +3,10 @@ import pandas as pd
 import pytest
 
 from melanoma.errors import DataError
-from melanoma.study import results
-from melanoma.study.repeats import Draws
+from melanoma.study import protocol_results
+from melanoma.study.repeats import Bootstrap
 
-DRAWS = Draws(num_draws=100, seed=1)
+SETTINGS = Bootstrap(num_draws=100, seed=1)
 
 
 def rows(protocol: str, view: str, seed: int, probability: list[float], **columns: object) -> pd.DataFrame:
@@ -47,7 +47,7 @@ def predictions() -> pd.DataFrame:
 
 
 def test_each_protocol_is_measured_and_the_difference_is_the_paper_less_ours(predictions):
-    found = results.of_network(predictions, DRAWS)
+    found = protocol_results.measure_network(predictions, SETTINGS)
     views = {name: entry["views"]["test"] for name, entry in found["protocols"].items()}
     assert views["paper"]["accuracy"]["value"] == 1
     assert views["leak_free"]["accuracy"]["by_seed"] == [1, 0]
@@ -55,7 +55,7 @@ def test_each_protocol_is_measured_and_the_difference_is_the_paper_less_ours(pre
 
 
 def test_a_leaking_test_is_measured_in_parts(predictions):
-    views = results.of_network(predictions, DRAWS)["protocols"]["paper"]["views"]
+    views = protocol_results.measure_network(predictions, SETTINGS)["protocols"]["paper"]["views"]
     assert {name: view["num_images"] for name, view in views.items()} == {
         "test": 4,
         "test_without_copies": 3,
@@ -66,12 +66,12 @@ def test_a_leaking_test_is_measured_in_parts(predictions):
 
 
 def test_a_test_without_relatives_has_no_parts(predictions):
-    views = results.of_network(predictions, DRAWS)["protocols"]["leak_free"]["views"]
+    views = protocol_results.measure_network(predictions, SETTINGS)["protocols"]["leak_free"]["views"]
     assert list(views) == ["test"]
 
 
 def test_confusion_is_counted_for_each_seed(predictions):
-    confusion = results.of_network(predictions, DRAWS)["protocols"]["leak_free"]["confusion"]
+    confusion = protocol_results.measure_network(predictions, SETTINGS)["protocols"]["leak_free"]["confusion"]
     assert confusion["1"] == {
         "true_positives": 2,
         "false_negatives": 0,
@@ -83,11 +83,11 @@ def test_confusion_is_counted_for_each_seed(predictions):
 
 def test_one_protocol_alone_has_no_difference(predictions):
     alone = predictions[predictions["protocol"] == "leak_free"]
-    assert "paper_minus_leak_free" not in results.of_network(alone, DRAWS)
+    assert "paper_minus_leak_free" not in protocol_results.measure_network(alone, SETTINGS)
 
 
 def test_roc_curves_lie_on_a_grid_and_end_at_one(predictions):
-    points = results.roc_points(predictions)
+    points = protocol_results.roc_points(predictions)
     assert set(points.groupby(["protocol", "seed"]).size()) == {101}
     wrong = points[(points["protocol"] == "leak_free") & (points["seed"] == 2)]
     assert wrong["sensitivity"].iloc[0] == 0
@@ -104,7 +104,7 @@ def test_images_of_a_lesion_are_one_group_of_its_class():
             ),
         ]
     )
-    view = results.of_network(several, DRAWS)["protocols"]["leak_free"]["views"]["test"]
+    view = protocol_results.measure_network(several, SETTINGS)["protocols"]["leak_free"]["views"]["test"]
     assert (view["num_images"], view["num_malignant"]) == (8, 4)
     assert (view["num_malignant_groups"], view["num_benign_groups"]) == (2, 3)
 
@@ -118,10 +118,10 @@ def test_another_network_is_held_against_the_published_one_on_the_same_images():
             rows("leak_free", "test", 1, RIGHT, **other),  # the published one was not trained so
         ]
     )
-    found = results.minus_main(predictions, "vgg16_5", DRAWS)
+    found = protocol_results.difference_from_main(predictions, "vgg16_5", SETTINGS)
     assert list(found) == ["paper"]
     assert found["paper"]["accuracy"]["value"] == 1  # all right less all wrong
-    assert results.minus_main(predictions, "conv_blocks_3", DRAWS) == {}
+    assert protocol_results.difference_from_main(predictions, "conv_blocks_3", SETTINGS) == {}
 
 
 def test_the_order_of_the_predictions_does_not_matter_and_copies_are_told_apart():
@@ -142,18 +142,18 @@ def test_the_order_of_the_predictions_does_not_matter_and_copies_are_told_apart(
             rows("leak_free", "test", 2, WRONG),
         ]
     )
-    found = results.of_network(predictions, DRAWS)
+    found = protocol_results.measure_network(predictions, SETTINGS)
     for seed in range(5):
         shuffled = predictions.sample(frac=1, random_state=seed)
-        again = results.of_network(shuffled, DRAWS)
+        again = protocol_results.measure_network(shuffled, SETTINGS)
         for protocol, entry in found["protocols"].items():
             for name, view in entry["views"].items():
                 assert again["protocols"][protocol]["views"][name]["accuracy"] == view["accuracy"]
-        kind = results.as_repeats(shuffled[shuffled["protocol"] == "paper"])
+        kind = protocol_results.to_seed_predictions(shuffled[shuffled["protocol"] == "paper"])
         first, second = (dict(zip(kind.image_ids, row, strict=True)) for row in kind.probabilities)
         assert (first["a#2"], second["a#2"]) == (0.1, 0.9)
 
 
 def test_a_network_that_was_asked_about_other_pictures_is_refused(predictions):
     with pytest.raises(DataError, match=r"seed 2 .* 1 images have no row \(a\)"):
-        results.of_network(predictions.reset_index(drop=True).drop(4), DRAWS)
+        protocol_results.measure_network(predictions.reset_index(drop=True).drop(4), SETTINGS)

@@ -1,7 +1,7 @@
-"""The published tables beside ours, under both protocols; no number is typed, they come from result files.
+"""The published tables beside ours under both protocols. All numbers come from result files.
 
-`results` is always by cohort: what `study` wrote, as JSON has it (null = undefined). Tables I to III have a
-row for what the paper printed and one for each protocol; what was not trained is left out.
+`results` is the output of the stage `protocols` by cohort, as in JSON (null = undefined). Tables I to III
+have one row with the paper's figures and one per protocol; networks that were not trained are left out.
 """
 
 from collections.abc import Iterable
@@ -13,13 +13,13 @@ import pandas as pd
 from melanoma.evaluation import bootstrap
 from melanoma.evaluation.bootstrap import number_in_words
 from melanoma.study.paper_figures import COUNTS
-from melanoma.study.paper_words import figures
-from melanoma.study.results import BALANCED_VIEW, MAIN_NETWORK, TEST_VIEW
+from melanoma.study.paper_text import format_figures
+from melanoma.study.protocol_results import BALANCED_VIEW, MAIN_NETWORK, TEST_VIEW
 
 Results = dict[str, dict[str, Any]]
 
 PRINTED = "the paper"
-NAMES = {"paper": "ours, protocol of the paper", "leak_free": "ours, leak-free"}
+NAMES = {"paper": "ours, paper's protocol", "leak_free": "ours, leak-free"}
 COMPARED = {MAIN_NETWORK: "three blocks", "vgg16_5": "VGG-16"}
 HEADINGS = {
     "accuracy": "accuracy",
@@ -31,9 +31,9 @@ HEADINGS = {
     "auc_roc": "AUC",
 }
 ORDER = ("isic", "ph2", "joint")
-MIN_GROUPS = 5  # of images of each class that a metric needs; with fewer it is not shown
+MIN_GROUPS = 5  # groups with an image of each class that a metric needs; with fewer it is not shown
 TOO_FEW = "n too small"
-NEEDS = {  # which classes; the others need any
+NEEDS = {  # classes that a metric needs; other metrics need images of any class
     "sensitivity": ("malignant",),
     "specificity": ("benign",),
     "ppv": ("malignant", "benign"),
@@ -43,7 +43,7 @@ NEEDS = {  # which classes; the others need any
 
 
 def ordered(results: Results) -> list[str]:
-    """The cohorts that were studied: those of the paper in its order, then others."""
+    """The cohorts: those of the paper in its order, then others."""
     return [cohort for cohort in ORDER if cohort in results] + sorted(set(results) - set(ORDER))
 
 
@@ -81,9 +81,9 @@ def table_3(published: dict[str, Any], results: Results) -> pd.DataFrame:
 def _beside(
     printed: dict[str, float], result: dict[str, Any] | None, network: str, metrics: Iterable[str]
 ) -> list[dict[str, Any]]:
-    """The printed row, and a row a protocol under which the network was trained."""
+    """The printed row, and one row per protocol under which the network was trained."""
     cells = {name: f"{printed[name]:.4f}" if name in printed else "" for name in metrics}
-    rows: list[dict[str, Any]] = [{"whose": PRINTED, "test images": "", **cells}]
+    rows: list[dict[str, Any]] = [{"source": PRINTED, "test images": "", **cells}]
     if result is None or network not in result["networks"]:
         return rows
     found = result["networks"][network]["protocols"]
@@ -91,7 +91,7 @@ def _beside(
         if protocol in found:
             view = found[protocol]["views"][TEST_VIEW]
             ours = {metric: bootstrap.in_words(view[metric]) for metric in metrics}
-            rows.append({"whose": name, "test images": _count(view), **ours})
+            rows.append({"source": name, "test images": _count(view), **ours})
     return rows
 
 
@@ -100,16 +100,16 @@ def _count(view: dict[str, Any]) -> str:
 
 
 def _table(rows: list[dict[str, Any]], first: str, metrics: Iterable[str]) -> pd.DataFrame:
-    table = pd.DataFrame(rows, columns=[first, "whose", "test images", *metrics])
+    table = pd.DataFrame(rows, columns=[first, "source", "test images", *metrics])
     return table.rename(columns=HEADINGS)
 
 
 def confusion(published: dict[str, Any], results: Results) -> pd.DataFrame:
-    """Confusion matrices: the paper's, and ours of the first seed's network, called malignant from 0.5 on."""
+    """Confusion matrices: the paper's, and those of our first seed's network at the threshold 0.5."""
     rows = []
     for cohort in [*published["confusion"], *(name for name in ordered(results) if name not in ORDER)]:
         if cohort in published["confusion"]:
-            rows.append({"dataset": cohort, "whose": PRINTED, **published["confusion"][cohort]})
+            rows.append({"dataset": cohort, "source": PRINTED, **published["confusion"][cohort]})
         result = results.get(cohort)
         if result is None or MAIN_NETWORK not in result["networks"]:
             continue
@@ -117,24 +117,24 @@ def confusion(published: dict[str, Any], results: Results) -> pd.DataFrame:
         for protocol, whose in NAMES.items():
             if protocol in found:
                 first = found[protocol]["confusion"][str(result["seeds"][0])]
-                rows.append({"dataset": cohort, "whose": whose, **first})
-    table = pd.DataFrame(rows, columns=["dataset", "whose", *COUNTS])
+                rows.append({"dataset": cohort, "source": whose, **first})
+    table = pd.DataFrame(rows, columns=["dataset", "source", *COUNTS])
     return table.rename(columns={name: name.replace("_", " ") for name in COUNTS})
 
 
-WITH_RELATIVE = "with a relative on another side"
+WITH_RELATIVE = "with a relative in another split"
 VIEWS = {
-    (TEST_VIEW, "paper"): "test of the paper's protocol",
+    (TEST_VIEW, "paper"): "test set of the paper's protocol",
     (f"{TEST_VIEW}_with_relatives", "paper"): f"of it, images {WITH_RELATIVE}",
-    (f"{TEST_VIEW}_without_relatives", "paper"): "of it, images without one",
-    (f"{TEST_VIEW}_without_copies", "paper"): "of it, images as they were found",
-    (BALANCED_VIEW, "leak_free"): "leak-free test, balanced by copies afterwards",
-    (TEST_VIEW, "leak_free"): "leak-free test, as found",
+    (f"{TEST_VIEW}_without_relatives", "paper"): "of it, images without such a relative",
+    (f"{TEST_VIEW}_without_copies", "paper"): "of it, original images",
+    (BALANCED_VIEW, "leak_free"): "leak-free test set, balanced by copies afterwards",
+    (TEST_VIEW, "leak_free"): "leak-free test set",
 }
 
 
 def protocols(results: Results) -> pd.DataFrame:
-    """What the protocol adds: each network on each test, and the paper's protocol less the leak-free one."""
+    """The effect of the protocol: each network on each test set, and the differences between protocols."""
     metrics = ("accuracy", "sensitivity", "specificity", "ppv", "f1_score", "auc_roc")
     rows = []
     for cohort in ordered(results):
@@ -143,25 +143,25 @@ def protocols(results: Results) -> pd.DataFrame:
             for (view, protocol), name in VIEWS.items():
                 measured = entry["protocols"].get(protocol, {"views": {}})["views"].get(view)
                 if measured is not None:
-                    cells = {metric: in_words(measured, metric) for metric in metrics}
+                    cells = {metric: format_metric(measured, metric) for metric in metrics}
                     rows.append({**head, "tested on": name, "test images": _count(measured), **cells})
             for view, difference in entry.get("paper_minus_leak_free", {}).items():
-                name = f"difference: paper's less {VIEWS[view, 'leak_free']}"
+                name = f"difference: paper's minus {VIEWS[view, 'leak_free']}"
                 cells = {metric: bootstrap.in_words(difference[metric]) for metric in metrics}
                 rows.append({**head, "tested on": name, "test images": "", **cells})
     table = pd.DataFrame(rows, columns=["dataset", "network", "tested on", "test images", *metrics])
     return table.rename(columns=HEADINGS)
 
 
-def in_words(view: dict[str, Any], metric: str) -> str:
-    """A metric of a view with its interval, unless it rests on too few groups of images."""
+def format_metric(view: dict[str, Any], metric: str) -> str:
+    """A metric of a view with its interval, or `TOO_FEW` if it rests on too few groups of images."""
     if any(view[f"num_{kind}_groups"] < MIN_GROUPS for kind in NEEDS.get(metric, ())):
         return TOO_FEW
     return bootstrap.in_words(view[metric])
 
 
 def validation(results: Results) -> pd.DataFrame:
-    """Which epochs were kept by the validation side, and how well the networks did on it and on test."""
+    """The epochs that were kept, and the AUC of the networks on the validation and test sets."""
     rows = []
     for cohort in ordered(results):
         for network, entry in results[cohort]["networks"].items():
@@ -175,9 +175,9 @@ def validation(results: Results) -> pd.DataFrame:
                     {
                         "dataset": cohort,
                         "network": network,
-                        "whose": name,
+                        "source": name,
                         "epochs kept": _listed(run["best_epoch"] for run in runs),
-                        "AUC on validation": number_in_words(on_validation(found)),
+                        "AUC on validation": number_in_words(validation_auc(found)),
                         "of each network": _listed(number_in_words(run["best_val_auc_roc"]) for run in runs),
                         "AUC on test, of each network": _listed(map(number_in_words, on_test)),
                     }
@@ -185,8 +185,8 @@ def validation(results: Results) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def on_validation(found: dict[str, Any]) -> float:
-    """Mean AUC on validation of the networks of a kind and protocol, each at the epoch that was kept."""
+def validation_auc(found: dict[str, Any]) -> float:
+    """Mean AUC on the validation set of the networks of one kind and protocol."""
     return float(np.mean(np.array([run["best_val_auc_roc"] for run in found["runs"]], float)))
 
 
@@ -195,10 +195,10 @@ def _listed(values: Iterable[object]) -> str:
 
 
 def against_main(results: Results) -> pd.DataFrame:
-    """Other networks less the published one on the same test images, paired."""
+    """Other networks minus the published one on the same test images: paired differences."""
     metrics = ("accuracy", "f1_score", "auc_roc")
     rows = [
-        {"dataset": cohort, "network": f"{network} less {MAIN_NETWORK}", "whose": NAMES[protocol]}
+        {"dataset": cohort, "network": f"{network} minus {MAIN_NETWORK}", "source": NAMES[protocol]}
         | {metric: bootstrap.in_words(difference[metric]) for metric in metrics}
         for cohort in ordered(results)
         for network, entry in results[cohort]["networks"].items()
@@ -209,48 +209,48 @@ def against_main(results: Results) -> pd.DataFrame:
 
 
 def contradictions(checked: dict[str, Any]) -> pd.DataFrame:
-    """The published figures beside what follows from others of them, and what we assume for it."""
+    """The published figures beside what follows from other published figures, and our assumptions."""
     rows = []
     for entry in checked["checks"]:
-        printed, follows = figures(entry)
-        row = {"what": entry["topic"], "claim": entry["claim"], "printed": printed, "follows": follows}
+        printed, follows = format_figures(entry)
+        row = {"topic": entry["topic"], "claim": entry["claim"], "printed": printed, "follows": follows}
         rows.append(row | {"agrees": "yes" if entry["agrees"] else "no", "assumes": entry["assumes"]})
     return pd.DataFrame(rows)
 
 
 def images(results: Results) -> pd.DataFrame:
-    """How many images, malignant ones, copies and relatives each side has under each protocol."""
+    """Number of images, malignant images, copies and relatives of each split under each protocol."""
     rows = [
         {
             "dataset": cohort,
             "protocol": NAMES[protocol],
-            "side": split,
+            "split": split,
             "images": counts["num_images"],
             "malignant": counts["num_malignant"],
             "copies": counts["num_copies"],
             WITH_RELATIVE: counts["num_with_relative"],
         }
         for cohort in ordered(results)
-        for protocol, sides in results[cohort]["protocols"].items()
-        for split, counts in sides.items()
+        for protocol, by_split in results[cohort]["protocols"].items()
+        for split, counts in by_split.items()
     ]
     counted = ["images", "malignant", "copies", WITH_RELATIVE]
-    columns = ["dataset", "protocol", "side", *counted]
+    columns = ["dataset", "protocol", "split", *counted]
     return pd.DataFrame(rows, columns=columns)
 
 
-INSIDE, LOWER, HIGHER = "inside our interval", "ours is lower", "ours is higher"
+INSIDE, LOWER, HIGHER = "within our interval", "ours is lower", "ours is higher"
 
 
 def verdicts(published: dict[str, Any], results: Results) -> pd.DataFrame:
     """Each published figure of Tables I to III beside ours under the paper's own protocol.
 
     Returns:
-        Columns `table`, `cohort`, `network`, `metric`, `printed`; `paper` and `leak_free`: ours, with
-        `value`, `low` and `high` (missing where it was not trained); `paper_verdict`, `leak_free_verdict`:
-        `INSIDE` where the printed figure lies in our 95 % interval, `LOWER` or `HIGHER` where ours is so, or
-        `undefined`. Where every network was right (or wrong) on every image, the bootstrap has no spread: the
-        other end is then 3/n away, n being the groups of the rarer class that the metric needs.
+        Columns `table`, `cohort`, `network`, `metric`, `printed`; `paper` and `leak_free`: our figures with
+        `value`, `low` and `high` (missing if not trained); `paper_verdict` and `leak_free_verdict`: `INSIDE`
+        if the printed figure lies in our 95 % interval, otherwise `LOWER`, `HIGHER` or `undefined`. If every
+        network is right (or wrong) on every image, the bootstrap has no spread; the other end of the interval
+        is then 3/n away, where n is the number of groups of the rarer class that the metric needs.
     """
     printed = [
         *(("I", "ph2", f"conv_blocks_{row['depth']}", row) for row in published["table_1"]),
@@ -279,7 +279,7 @@ def verdicts(published: dict[str, Any], results: Results) -> pd.DataFrame:
 
 
 def _with_spread(view: dict[str, Any], metric: str) -> dict[str, Any]:
-    """The metric; an interval of 0 or 1 alone gets the end that so many groups allow."""
+    """The metric; an interval that is only 0 or only 1 is widened by 3/n, see `verdicts`."""
     entry = view[metric]
     if entry["low"] is None or entry["low"] != entry["high"] or entry["value"] not in {0, 1}:
         return dict(entry)

@@ -1,0 +1,117 @@
+"""Stage `resplit`: fit and test simple methods on many other splits of the same images."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from melanoma import files, tracking
+from melanoma.config import Params
+from melanoma.config.training import Hyperparameters
+from melanoma.data import packed
+from melanoma.data.groups import splits
+from melanoma.data.packed import Packed
+from melanoma.evaluation import references
+from melanoma.execution.mapping import imap
+from melanoma.stages import experiments
+from melanoma.study import experiment, report_folder, resplit_results
+from melanoma.training import features
+from melanoma.training.recipe import Recipe
+
+NAME = "resplit"
+
+
+def run(
+    cohort: str, params: Params, packed_folder: Path, *, tuning: Path, results_path: Path, figures: Path
+) -> dict[str, Any]:
+    """Measure, write the results, a table and a figure, and log one run.
+
+    Args:
+        cohort: Name of the cohort.
+        params: All parameters.
+        packed_folder: The packed cohort.
+        tuning: Summary of the search.
+        results_path: JSON file to write.
+        figures: Folder of table and figure to write.
+
+    Returns:
+        The content of the results file.
+    """
+    tuned = experiment.best_of_search(tuning)
+    data = packed.open_packed(packed_folder)
+    results = _measure(cohort, params, data, tuned)
+    title, note = f"other splits of {cohort}", experiments.data_note(cohort, data)
+    report_folder.write(
+        figures,
+        tables={"resplit.csv": resplit_results.table(results)},
+        figures={"resplit.png": resplit_results.figure(results, title=title, note=note)},
+        captions=resplit_results.captions(results),
+        dots_per_inch=params.study.resplit.dots_per_inch,
+    )
+    files.write_json(results, results_path)
+    _log(results, results_path, tags=experiments.run_tags(cohort, data))
+    return results
+
+
+def _measure(cohort: str, params: Params, data: Packed, tuned: Hyperparameters) -> dict[str, Any]:
+    settings, methods = params.study.resplit, {}
+    fractions = splits.fractions_of(params.assign)
+    seeds = resplit_results.find_seeds(
+        data.index, seed=settings.seed, num=settings.num_splits, fractions=fractions
+    )
+    for kind, features_of_kind in _features(params, data, tuned).items():
+        auc = partial(
+            resplit_results.auc_of_draw,
+            features=features_of_kind,
+            index=data.index,
+            settings=params.audit,
+            fractions=fractions,
+        )
+        others = imap(
+            auc, seeds, num_items=len(seeds), execution=params.execution, description=kind, unit="split"
+        )
+        here = resplit_results.auc_on_test(features_of_kind, data.index, params.audit)
+        methods[kind] = resplit_results.compare(here, np.array(list(others)))
+    return experiment.describe_data(cohort, data) | {
+        "num_images": len(data.index),
+        "num_splits": settings.num_splits,
+        "seed": settings.seed,
+        "methods": methods,
+        "correlation": resplit_results.correlation(methods),
+    }
+
+
+def _features(params: Params, data: Packed, tuned: Hyperparameters) -> dict[str, pd.DataFrame]:
+    """Features of each image by method; those of frozen blocks only if the search found such a network."""
+    found = {resplit_results.COLOURS: references.colours_of(data, params.audit)}
+    if tuned.family == "vgg16" and params.model.freeze:
+        recipe = Recipe(tuned, params.model, params.augment, params.train)
+        whole = data.at(np.arange(len(data.index)))
+        blocks = features.of_frozen_blocks(whole, recipe)
+        found[resplit_results.FROZEN] = pd.DataFrame(blocks, index=whole.image_ids)
+    return found
+
+
+def _log(results: dict[str, Any], results_path: Path, *, tags: dict[str, str]) -> None:
+    """Log one run under the parent run of the study."""
+    with (
+        experiment.open_parent_run() as parent,
+        tracking.open_run(
+            experiment=experiment.MLFLOW_EXPERIMENT,
+            name=f"{results['cohort']} other splits",
+            tags=tags | {"stage": NAME, "protocol": NAME},
+            params={name: results[name] for name in ("num_images", "num_splits", "seed", "data_digest")},
+            parent_id=parent.run_id,
+        ) as run,
+    ):
+        run.log_metrics(
+            {
+                f"{kind}_{name}": found[name]
+                for kind, found in results["methods"].items()
+                for name in ("here", "mean", "sd", "share_below")
+            }
+        )
+        run.log_file(results_path, NAME)
+        run.log_text(experiments.NO_EPOCH, experiments.HISTORY)
