@@ -34,10 +34,10 @@ help: ## List the targets
 install: .venv/.installed ## Make .venv from the lock
 
 .PHONY: install-dev
-install-dev: .venv/.installed-dev ## The same with the tools for development
+install-dev: .venv/.installed-dev ## Make .venv with the development tools
 
 .PHONY: demo
-demo: .venv/.installed ## Run the whole pipeline on the synthetic default and say where to look
+demo: .venv/.installed ## Run the whole pipeline on synthetic images and print where the results are
 	@python -m pipelines._repro
 	@python -m pipelines.summary
 
@@ -57,16 +57,16 @@ test-all: lint ## Run linters and all tests (25 minutes on two cores)
 	$(PYTEST)
 
 .PHONY: bench-data
-bench-data: .venv/.installed-dev ## Measure inspect and the search for copies against the plain way
+bench-data: .venv/.installed-dev ## Measure inspect and duplicates against a plain implementation
 	python -m tests.benchmarks.bench_inspect
 	python -m tests.benchmarks.bench_duplicates
 
 .PHONY: bench-train
-bench-train: .venv/.installed-dev ## Measure training, pack and tune against the plain ways (TORCH_PYTHON=... with torch)
+bench-train: .venv/.installed-dev ## Measure training, pack and tune against plain implementations (TORCH_PYTHON=... with torch)
 	TORCH_PYTHON=$(TORCH_PYTHON) python -m tests.benchmarks.bench_train
 
 .PHONY: bench-serve
-bench-serve: .venv/.installed-dev ## Measure serving and the bootstrap against the plain ways
+bench-serve: .venv/.installed-dev ## Measure serving and the bootstrap against plain implementations
 	python -m tests.benchmarks.bench_bootstrap
 	python -m tests.benchmarks.bench_serve
 
@@ -78,23 +78,23 @@ lint: .venv/.installed-dev ## Check style, types and the direction of imports
 	lint-imports
 
 .PHONY: format
-format: .venv/.installed-dev ## Let ruff mend what it can
+format: .venv/.installed-dev ## Fix what ruff can fix
 	ruff check --fix .
 	ruff format .
 
 .PHONY: lock
-lock: .venv/bin/uv ## Resolve the locks anew after a change of pyproject.toml
+lock: .venv/bin/uv ## Resolve the locks after a change of pyproject.toml
 	.venv/bin/uv pip compile pyproject.toml $(COMPILE) -o requirements.lock
 	.venv/bin/uv pip compile pyproject.toml --extra dev --extra ray --extra jax --extra vgg16 -c requirements.lock $(COMPILE) -o requirements-dev.lock
 	printf 'setuptools\nuv\n' | .venv/bin/uv pip compile - -c requirements.lock $(COMPILE) -o infra/bootstrap.lock
 COMPILE = --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate
 
 .PHONY: data-push
-data-push: .venv/.installed ## Bring the data of this version to the S3 store and check them there
+data-push: .venv/.installed ## Push the data of this version to the S3 store and check them
 	@python -m pipelines.storage push
 
 .PHONY: data-pull
-data-pull: .venv/.installed ## Bring the data of this version from the S3 store
+data-pull: .venv/.installed ## Pull the data of this version from the S3 store
 	@python -m pipelines.storage pull
 
 .PHONY: ui
@@ -103,7 +103,7 @@ ui: .venv/.installed ## Compare runs in the browser
 	mlflow ui --port $(UI_PORT)
 
 .PHONY: relocate
-relocate: .venv/.installed ## After the project was moved or copied: let mlflow.db name its artifacts here
+relocate: .venv/.installed ## Update the paths in mlflow.db after the project was moved or copied
 	@python -m pipelines.relocate
 
 # A registry that is down is said so after seconds: MLflow would try for four minutes.
@@ -114,7 +114,7 @@ serve: .venv/.installed ## Serve the staging model of COHORT on PORT
 		mlflow models serve -m models:/melanoma-$(COHORT)@staging --env-manager local --port $(PORT)
 
 .PHONY: page
-page: .venv/.installed ## Draw reports/index.html anew, with the registry as it is now
+page: .venv/.installed ## Redraw reports/index.html with the current state of the registry
 	dvc repro --single-item --force page
 
 .PHONY: publish
@@ -126,7 +126,7 @@ data-check: .venv/.installed ## Compare data/raw with the published manifests of
 	@python -m pipelines.data_check
 
 .PHONY: summary
-summary: .venv/.installed ## Say what the last results are and where to look
+summary: .venv/.installed ## Print the last results and where to look
 	@python -m pipelines.summary
 
 # Parameters of the study that differ from the committed ones; `dvc exp run` writes them into params.yaml.

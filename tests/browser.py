@@ -64,11 +64,11 @@ def opened(
     """A page in a profile of its own.
 
     Args:
-        browser: Of `chromium`.
-        address: To open.
+        browser: Browser of the fixture `chromium`.
+        address: Address to open.
         size: Width and height, in pixels.
         scheme: `light` or `dark`.
-        allowed: What addresses must begin with to be let through; None = only `address` itself.
+        allowed: Prefix of addresses that are let through; None = only `address` itself.
     """
     width, height = size
     context = browser.new_context(

@@ -54,12 +54,12 @@ class Amounts:
     """How much is measured.
 
     Attributes:
-        starts: Of each server.
-        rounds: Of requests in which the two take turns.
-        requests: Of each, a round.
-        client_seconds: For which eight clients ask at once.
-        many: Requests over which memory is watched.
-        many_seconds: After which that ends at the latest.
+        starts: Number of starts of each server.
+        rounds: Number of rounds in which the two servers alternate.
+        requests: Number of requests to each server per round.
+        client_seconds: Seconds for which eight clients ask at once.
+        many: Number of requests while memory is measured.
+        many_seconds: Maximum duration of that measurement in seconds.
         uploads: Uploads that are cut off at once.
     """
 
@@ -133,9 +133,9 @@ class Server:
     Attributes:
         url: Its address.
         process: `mlflow models serve`, parent of what serves.
-        seconds: Until it answered, of each start.
-        mebibytes: Of resident memory of what serves, then.
-        all_mebibytes: With that of `mlflow models serve` itself, which only waits.
+        seconds: Seconds from each start to the first answer.
+        mebibytes: Resident memory of the serving process after each start.
+        all_mebibytes: The same with `mlflow models serve` itself, which only waits.
     """
 
     url: str

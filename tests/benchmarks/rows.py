@@ -54,11 +54,11 @@ class Row:
     """One thing that was measured, or why it was not.
 
     Attributes:
-        part: Of the benchmark.
+        part: Part of the benchmark.
         name: What was measured.
-        unit: Of `value`.
+        unit: Unit of `value`.
         value: `None` when not measured.
-        ratio: To another row of the same rounds.
+        ratio: Ratio to another row of the same rounds.
         note: How it was measured, or why not.
     """
 

@@ -1,4 +1,4 @@
-"""How much `bench_train` measures: in earnest, or only to see that it runs."""
+"""How much `bench_train` measures: full size for figures, or a quick run that only shows that it works."""
 
 from dataclasses import dataclass
 
@@ -8,18 +8,18 @@ class Size:
     """Amounts.
 
     Attributes:
-        num_images: Of an epoch, in rounds of training.
-        image_size: Pixels.
-        num_rounds: Of everything that is repeated.
-        num_jax_images: As `num_images`, for JAX on a CPU, which is slow.
-        pack_images: At most, of full-size originals.
-        pack_repeats: How often each of them is packed.
-        pack_rounds: Of `pack`.
-        num_trials: Of the study.
-        trial_images: Of all its splits together.
-        trial_epochs: At most, of a trial; `None` takes `tune.num_epochs` of params.yaml.
+        num_images: Number of images per epoch.
+        image_size: Height and width of images in pixels.
+        num_rounds: Number of repetitions.
+        num_jax_images: Number of images per epoch for JAX, which is slow on a CPU.
+        pack_images: Maximum number of full-size originals.
+        pack_repeats: Number of times that each of them is packed.
+        pack_rounds: Number of repetitions of `pack`.
+        num_trials: Number of trials of the hyperparameter search.
+        trial_images: Number of images in all splits together.
+        trial_epochs: Maximum number of epochs of a trial; `None` takes `tune.num_epochs` of params.yaml.
         growth: Numbers of packed images.
-        growth_steps: Of a round of training on each.
+        growth_steps: Number of training steps on each of them.
     """
 
     num_images: int
