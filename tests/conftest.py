@@ -36,7 +36,7 @@ SHARED = ("demo", "workspace", "study_workspace")  # fixtures that take minutes 
 @pytest.hookimpl(trylast=True)  # when the tests are selected
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with one file for each shared folder: the other processes run other files during its build."""
-    first = {}
+    first: dict[str, Path] = {}
     for item in items:
         for name in set(SHARED) & set(getattr(item, "fixturenames", ())):
             first.setdefault(name, item.path)
