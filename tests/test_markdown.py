@@ -1,7 +1,8 @@
+import jinja2
 import pandas as pd
 import pytest
 
-from melanoma.markdown import markdown
+from melanoma.markdown import fill, markdown
 
 
 def cell(value: object) -> str:
@@ -41,3 +42,13 @@ def test_a_table_without_rows_has_its_head():
 )
 def test_no_value_breaks_out_of_its_cell(value, text):
     assert cell(value) == text
+
+
+def test_a_template_is_filled_and_ends_with_one_newline(tmp_path):
+    template = tmp_path / "toy.md.j2"
+    template.write_text(
+        "# {{ title }}\n\n{% for name in names %}\n* {{ name }}\n{% endfor %}\n", encoding="utf-8"
+    )
+    assert fill(template, title="Müller", names=["a", "b"]) == "# Müller\n\n* a\n* b\n"
+    with pytest.raises(jinja2.UndefinedError, match="names"):
+        fill(template, title="without names")

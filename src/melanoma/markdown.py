@@ -1,9 +1,11 @@
-"""Tables in Markdown with any cell content."""
+"""Markdown: tables with any cell content, and templates."""
 
 import numbers
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from jinja2 import StrictUndefined, Template
 
 # Metadata are untrusted text: characters that could end a cell or start a tag or link are escaped.
 ESCAPES = str.maketrans(
@@ -21,11 +23,12 @@ def markdown(frame: pd.DataFrame) -> str:
     """
     rules = ["---:" if pd.api.types.is_numeric_dtype(frame[column]) else "---" for column in frame]
     rows = frame.astype("object").itertuples(index=False, name=None)
-    lines = [[_cell(column) for column in frame], rules, *([_cell(value) for value in row] for row in rows)]
+    lines = [[cell(column) for column in frame], rules, *([cell(value) for value in row] for row in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _cell(value: Any) -> str:
+def cell(value: Any) -> str:
+    """A value as text of a table cell."""
     if pd.isna(value):
         return "-"
     if isinstance(value, numbers.Integral):
@@ -33,3 +36,11 @@ def _cell(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
     return " ".join(str(value).split()).translate(ESCAPES)
+
+
+def fill(template: Path, **values: Any) -> str:
+    """The text of a Jinja template for Markdown, filled with values; nothing but `cell` escapes."""
+    text = template.read_text(encoding="utf-8")
+    return Template(
+        text, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+    ).render(values)
