@@ -44,11 +44,14 @@ def test_no_value_breaks_out_of_its_cell(value, text):
     assert cell(value) == text
 
 
-def test_a_template_is_filled_and_ends_with_one_newline(tmp_path):
+def test_a_template_is_filled_and_parts_that_are_left_out_leave_no_gap(tmp_path):
     template = tmp_path / "toy.md.j2"
     template.write_text(
-        "# {{ title }}\n\n{% for name in names %}\n* {{ name }}\n{% endfor %}\n", encoding="utf-8"
+        "# {{ title }}\n\n{% if note %}\n{{ note }}\n{% endif %}\n\n"
+        "{% for name in names %}\n* {{ name }}\n{% endfor %}\n",
+        encoding="utf-8",
     )
-    assert fill(template, title="Müller", names=["a", "b"]) == "# Müller\n\n* a\n* b\n"
+    assert fill(template, title="Müller", note="", names=["a", "b"]) == "# Müller\n\n* a\n* b\n"
+    assert fill(template, title="Müller", note="{{ x }}", names=["a"]) == "# Müller\n\n{{ x }}\n\n* a\n"
     with pytest.raises(jinja2.UndefinedError, match="names"):
-        fill(template, title="without names")
+        fill(template, title="without names", note="")

@@ -1,6 +1,7 @@
 """Markdown: tables with any cell content, and templates."""
 
 import numbers
+import re
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +40,11 @@ def cell(value: Any) -> str:
 
 
 def fill(template: Path, **values: Any) -> str:
-    """The text of a Jinja template for Markdown, filled with values; nothing but `cell` escapes."""
-    text = template.read_text(encoding="utf-8")
-    return Template(
-        text, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
-    ).render(values)
+    """The text of a Jinja template for Markdown, filled with values; nothing but `cell` escapes.
+
+    Several empty lines become one, so that a part of the template may be left out.
+    """
+    source = Template(
+        template.read_text(encoding="utf-8"), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    return re.sub(r"\n{3,}", "\n\n", source.render(values)).strip() + "\n"
