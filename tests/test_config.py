@@ -21,16 +21,16 @@ def committed() -> dict[str, Any]:
 
 
 @pytest.fixture
-def load(committed, tmp_path):
+def load(committed, monkeypatch):
     """Load the committed parameters with some changed: `load({"train.seed": 5})`."""
-    yaml = YAML(typ="safe", pure=True)
 
     def load_changed(changes: dict[str, object]) -> config.Params:
         content = copy.deepcopy(committed)
         for key, value in changes.items():
             change(content, key.split("."), value)
-        yaml.dump(content, tmp_path / "params.yaml")
-        return config.load(tmp_path / "params.yaml")
+        # Reading and writing a thousand files of YAML would take most of the time of these tests.
+        monkeypatch.setattr("melanoma.config.params.read_yaml", lambda path: content)
+        return config.load(Path("params.yaml"))
 
     return load_changed
 

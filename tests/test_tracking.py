@@ -12,8 +12,9 @@ from melanoma.registry import ledger, versions
 
 
 @pytest.fixture
-def store(tmp_path, monkeypatch):
-    """An empty store; the current folder is empty too."""
+def store(empty_store, tmp_path, monkeypatch):
+    """An empty store, of which the file lies in the current folder."""
+    shutil.copy(empty_store, tmp_path)
     monkeypatch.chdir(tmp_path)
     # Absolute, because MLflow keeps one engine for each URI of a process.
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
