@@ -22,13 +22,14 @@ LIMITS = SERVED_LIMITS | {"max_request_megabytes": 8, "min_image_side": 64}
 
 
 @pytest.fixture(scope="module")
-def staged(tmp_path_factory):
+def staged(empty_store, tmp_path_factory):
     """A store whose registry holds `MODEL`."""
     from melanoma import tracking
     from melanoma.registry import versions
     from melanoma.serving import export
 
     folder = tmp_path_factory.mktemp("store")
+    shutil.copy(empty_store, folder)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'mlflow.db'}")
         patch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")

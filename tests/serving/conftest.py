@@ -1,5 +1,6 @@
 import io
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -94,7 +95,7 @@ def images():
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory):
+def store(empty_store, tmp_path_factory):
     """An empty tracking store with its own artifact folder; yields a client of it.
 
     One for each file of tests: MLflow's address is global, and other files set their own.
@@ -102,6 +103,7 @@ def store(tmp_path_factory):
     from melanoma import tracking
 
     folder = tmp_path_factory.mktemp("store")
+    shutil.copy(empty_store, folder)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'mlflow.db'}")
         patch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")

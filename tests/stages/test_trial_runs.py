@@ -1,3 +1,5 @@
+import shutil
+
 import optuna
 import pytest
 from optuna.trial import TrialState
@@ -9,9 +11,11 @@ from tests.pipelines.workspace import inside
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory):
-    """One for all tests, because making its tables takes seconds."""
-    with inside(tmp_path_factory.mktemp("store")):
+def store(empty_store, tmp_path_factory):
+    """One for all tests."""
+    folder = tmp_path_factory.mktemp("store")
+    shutil.copy(empty_store, folder)
+    with inside(folder):
         yield
 
 

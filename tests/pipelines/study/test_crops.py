@@ -8,6 +8,8 @@ from melanoma import files, tracking
 from melanoma.files import read_json
 from tests.pipelines.workspace import change_params, run_stage
 
+pytestmark = pytest.mark.slow
+
 pytestmark = pytest.mark.slow  # trains networks
 
 STAGE = "crops"

@@ -10,6 +10,8 @@ from melanoma.data import packed
 from melanoma.schema import CLASSES
 from tests.pipelines.workspace import run_stage
 
+pytestmark = pytest.mark.slow
+
 pytestmark = pytest.mark.slow  # trains networks
 
 STAGE = "diagnosis"

@@ -8,6 +8,8 @@ import pytest
 from melanoma import tracking
 from tests.pipelines.workspace import change_params, run_stage
 
+pytestmark = pytest.mark.slow
+
 pytestmark = pytest.mark.slow  # trains networks
 
 STAGE = "protocols"

@@ -9,6 +9,8 @@ import pytest
 from melanoma import tracking
 from tests.pipelines.workspace import change_params, run_stage, space
 
+pytestmark = pytest.mark.slow
+
 STAGE = "resplit"
 OUT = Path("reports/study/resplit")
 
