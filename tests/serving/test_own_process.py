@@ -61,8 +61,13 @@ def test_a_model_of_the_same_code_needs_no_other_process_and_gives_the_same_answ
     pd.testing.assert_frame_equal(loaded.predict(frame(3)), served.predict(frame(3)))
 
 
-def test_a_changed_comment_starts_another_process_that_gives_the_same_answer(model_folder, served):
+def test_a_changed_comment_starts_no_other_process(model_folder):
     change_calibration(model_folder, "# a comment")
+    assert own_process(mlflow.pyfunc.load_model(str(model_folder))) is None
+
+
+def test_a_changed_line_starts_another_process_that_gives_the_same_answer(model_folder, served):
+    change_calibration(model_folder, "score = score * 1")
     loaded = mlflow.pyfunc.load_model(str(model_folder))
     assert own_process(loaded) is not None
     pd.testing.assert_frame_equal(loaded.predict(frame(3)), served.predict(frame(3)))
