@@ -23,9 +23,12 @@ def job(broken):
     params = config.load(Path("params.yaml"))
     params = params.model_copy(update={"tune": params.tune.model_copy(update={"storage": STORAGE})})
     data = packed.open_packed(Path("data/packed/sample"))
-    return trial_worker.SearchContext(
-        params, Path("data/packed/sample"), data.digest, tracking.client().tracking_uri
-    )
+    return {
+        "params": params,
+        "folder": Path("data/packed/sample"),
+        "digest": data.digest,
+        "tracking_uri": tracking.client().tracking_uri,
+    }
 
 
 @pytest.fixture
@@ -33,12 +36,12 @@ def asked(job):
     study = optuna.create_study(study_name="toy", storage=open_storage(STORAGE), direction="maximize")
     asked_trial = study.ask()
     with tracking.open_run(experiment="e", name="trial", tags={}) as run:
-        return Asked("toy", asked_trial._trial_id, 0, job.params.baseline, True, run.run_id)
+        return Asked("toy", asked_trial._trial_id, 0, job["params"].baseline, True, run.run_id)
 
 
 def test_the_work_of_a_worker_travels_to_another_process(job, asked):
-    copied = pickle.loads(pickle.dumps((partial(trial_worker.train_trial, job), asked)))
-    assert copied[0].args == (job,)
+    copied = pickle.loads(pickle.dumps((partial(trial_worker.train_trial, **job), asked)))
+    assert copied[0].keywords == job
     assert copied[1] == asked
 
 
@@ -51,7 +54,7 @@ def test_a_worker_reports_each_epoch_to_the_study_and_to_the_trials_run_and_show
     job, asked, monkeypatch
 ):
     monkeypatch.setattr("sys.stderr", Terminal())
-    outcome = trial_worker.train_trial(job, asked)
+    outcome = trial_worker.train_trial(asked, **job)
     assert sys.stderr.getvalue() == ""  # type: ignore[attr-defined]
     assert outcome.state == "complete"
     (kept,) = optuna.load_study(study_name="toy", storage=open_storage(STORAGE)).trials
@@ -69,16 +72,13 @@ def test_a_worker_reports_each_epoch_to_the_study_and_to_the_trials_run_and_show
 
 
 def test_a_cohort_that_was_packed_anew_meanwhile_is_refused(job, asked):
-    other = trial_worker.SearchContext(job.params, job.packed, "0" * 64, job.tracking_uri)
     with pytest.raises(DataError, match="was packed again while it was in use"):
-        trial_worker.train_trial(other, asked)
+        trial_worker.train_trial(asked, **(job | {"digest": "0" * 64}))
 
 
 def test_a_storage_that_is_down_is_refused_by_name(job, asked):
     url = "postgresql://me:secret@127.0.0.1:1/studies"
-    tune = job.params.tune.model_copy(update={"storage": url})
-    other = trial_worker.SearchContext(
-        job.params.model_copy(update={"tune": tune}), job.packed, job.digest, job.tracking_uri
-    )
+    tune = job["params"].tune.model_copy(update={"storage": url})
+    params = job["params"].model_copy(update={"tune": tune})
     with pytest.raises(TrainingError, match=r"me:\*\*\*@127.0.0.1:1/studies does not answer"):
-        trial_worker.train_trial(other, asked)
+        trial_worker.train_trial(asked, **(job | {"params": params}))

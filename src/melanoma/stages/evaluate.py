@@ -74,7 +74,11 @@ def run(args: argparse.Namespace, params: Params) -> str:
     )
     runs = {name: tracking.resume_run(run_id) for name, run_id in run_ids.items()}
     figures = {name: result_figures.draw(result, name, note=inputs.note) for name in networks}
-    sheets = {name: _draw_sheets(inputs, result, name, network) for name, network in networks.items()}
+    part, num_shown = data.part(schema.TEST), params.evaluate.num_shown
+    sheets = {
+        name: result_figures.draw_images(result, name, part, network.score, num=num_shown, note=inputs.note)
+        for name, network in networks.items()
+    }
     models = {
         name: _log(inputs, result, name, run, figures[name] | sheets[name]) for name, run in runs.items()
     }
@@ -97,12 +101,6 @@ def _load(args: argparse.Namespace, params: Params) -> Inputs:
         fact_columns=[slices.QUALITY],
     )
     return Inputs(args, params, data, described)
-
-
-def _draw_sheets(inputs: Inputs, result: report.Report, model: str, network: Network) -> Figures:
-    """Sheets of test images."""
-    part, num_shown = inputs.data.part(schema.TEST), inputs.params.evaluate.num_shown
-    return result_figures.draw_images(result, model, part, network.score, num=num_shown, note=inputs.note)
 
 
 def _log(

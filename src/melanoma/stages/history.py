@@ -25,9 +25,10 @@ def print_history(name: str, *, alias: str | None, day: date | None) -> None:
         DataError: `day` lies in the future.
         TrackingError: There is no such model.
     """
+    if day is not None and day > datetime.now(UTC).date():
+        raise DataError(f"{day} lies in the future: nothing was served then. Name a day up to today (UTC).")
     width = None if sys.stdout.isatty() else SHOWN_WIDTH
     console = Console(width=width, highlight=False, markup=False, emoji=False)  # reasons are shown as written
-    _require_past(day)
     entries = ledger.entries(name)
     _warn_of_deleted_entries(console, name)
     if not entries:
@@ -90,11 +91,6 @@ def _served_on(alias: str, done: list[ledger.Entry], day: date) -> list[str]:
         until = f"{done[0].at:%H:%M:%S}" if done[0].at < end else "24:00:00"
         lines.insert(0, f"{alias} on {day}: perhaps version {done[0].previous} until {until} UTC (no entry)")
     return lines or [f"{alias} on {day}: no version"]
-
-
-def _require_past(day: date | None) -> None:
-    if day is not None and day > datetime.now(UTC).date():
-        raise DataError(f"{day} lies in the future: nothing was served then. Name a day up to today (UTC).")
 
 
 def _version(number: int | None) -> str:

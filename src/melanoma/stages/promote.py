@@ -58,11 +58,6 @@ class Candidate:
         """Name of the registered model."""
         return f"melanoma-{self.cohort}"
 
-    @property
-    def digest(self) -> str:
-        """Digest that equal models share: network, operating point, limits and code."""
-        return test_set_looks.model_digest(self.entry)
-
 
 def run(args: argparse.Namespace, params: Params) -> str:
     """Promote or refuse the selected model, write and log all outputs; return the verdict in words.
@@ -127,7 +122,10 @@ def promote(candidate: Candidate, rules: Promote) -> dict[str, Any]:
         champion = versions.find_version(candidate.name, versions.STAGING)
         is_holder = champion is not None and champion.version == version.version
         # A holder that is judged again is not its own champion: a difference of 0 would be no evidence.
-        verdict = _judge(candidate, None if is_holder else champion, rules, Path(folder))
+        contest, notes = champion_scores.prepare_contest(
+            candidate, None if is_holder else champion, Path(folder)
+        )
+        verdict = gate.judge(contest, rules) | notes
         verdict["looks"] = test_set_looks.record(
             candidate.name, candidate.data, candidate.entry, purpose=ledger.CHOOSING
         )
@@ -158,7 +156,7 @@ def _register(candidate: Candidate) -> versions.Version:
         _require_operating_point(candidate, settings)
         settings_digest = fingerprint.sha256_of_file(settings)
     tags = {
-        versions.DIGEST_TAG: candidate.digest,
+        versions.DIGEST_TAG: test_set_looks.model_digest(candidate.entry),
         versions.NETWORK_TAG: candidate.entry["network_sha256"],
         versions.SETTINGS_TAG: settings_digest,
         **{tag: candidate.entry[tag] for tag in (fingerprint.FILES_TAG, fingerprint.CODE_TAG)},
@@ -190,13 +188,6 @@ def _require_operating_point(candidate: Candidate, settings: Path) -> None:
             f"The logged model {candidate.entry['model_uri']} has another operating point than models.json: "
             "one of them was changed. Nothing was moved. Run `dvc repro --force evaluate`."
         )
-
-
-def _judge(
-    candidate: Candidate, champion: versions.Version | None, rules: Promote, folder: Path
-) -> dict[str, Any]:
-    contest, notes = champion_scores.prepare_contest(candidate, champion, folder)
-    return gate.judge(contest, rules) | notes
 
 
 def _carry_out(candidate: Candidate, number: int, verdict: dict[str, Any]) -> None:

@@ -4,7 +4,6 @@ import io
 import os
 import sys
 from contextlib import AbstractContextManager, nullcontext, redirect_stderr
-from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
 
@@ -21,30 +20,19 @@ from melanoma.training.search import Asked, Outcome
 from melanoma.training.storages import open_storage, storage_errors
 
 
-@dataclass(frozen=True)
-class SearchContext:
-    """What all trials of a search share; picklable.
-
-    Attributes:
-        params: All parameters.
-        packed: Folder of the packed cohort.
-        digest: Digest of the packed cohort; a cohort that was packed again meanwhile is refused.
-        tracking_uri: MLflow store of the trials' runs; a worker on another machine has no such setting.
-    """
-
-    params: Params
-    packed: Path
-    digest: str
-    tracking_uri: str
-
-
 def open_trial_workers(
     params: Params, folder: Path, digest: str
 ) -> AbstractContextManager[Workers[Asked, Outcome]]:
     """Workers for the trials of a search on the packed cohort in `folder` with this digest."""
     tune = params.tune
     return open_workers(
-        partial(train_trial, SearchContext(params, folder, digest, tracking.client().tracking_uri)),
+        partial(
+            train_trial,
+            params=params,
+            folder=folder,
+            digest=digest,
+            tracking_uri=tracking.client().tracking_uri,
+        ),
         execution=params.execution,
         num_workers=tune.num_workers,
         workers_per_device=tune.workers_per_device,
@@ -53,14 +41,21 @@ def open_trial_workers(
     )
 
 
-def train_trial(context: SearchContext, asked: Asked) -> Outcome:
-    """Train a trial and report its epochs to the study and to the trial's run."""
+def train_trial(asked: Asked, *, params: Params, folder: Path, digest: str, tracking_uri: str) -> Outcome:
+    """Train a trial and report its epochs to the study and to the trial's run.
+
+    Args:
+        asked: The trial.
+        params: All parameters.
+        folder: Packed cohort.
+        digest: Digest of the packed cohort; a cohort that was packed again meanwhile is refused.
+        tracking_uri: MLflow store of the trials' runs; a worker on another machine has no such setting.
+    """
     # Imported here because the process that opens the workers needs no Keras.
     from melanoma.training import backend, trials
 
-    os.environ["MLFLOW_TRACKING_URI"] = context.tracking_uri
-    params, tune = context.params, context.params.tune
-    data = _open(context.packed, context.digest)
+    os.environ["MLFLOW_TRACKING_URI"] = tracking_uri
+    tune, data = params.tune, _open(folder, digest)
     trial_run = tracking.resume_run(asked.run_id)
     trial_run.set_tags(backend.describe())  # before training: a worker that dies logs nothing afterwards
     with storage_errors(tune.storage), _no_bar():

@@ -177,27 +177,20 @@ def _protocol_of(cohort: str, entry: dict[str, Any], counts: dict[str, int]) -> 
     paper, free = (entry["protocols"][name] for name in ("paper", "leak_free"))
     views, tested, difference = paper["views"], free["views"][TEST_VIEW], entry["paper_minus_leak_free"]
     both, of_auc = (views[TEST_VIEW], tested), difference[TEST_VIEW]["auc_roc"]
+    all_benign = (number_in_words(1 - view["num_malignant"] / view["num_images"]) for view in both)
     of_paper, of_free = (in_words(view["auc_roc"]) for view in both)
-    accuracy, floor = ([of(view) for view in both] for of in (_accuracy, _floor))
+    accuracy = (in_words(view["accuracy"]) for view in both)
     sentences = [
         f"**{cohort}**, three blocks: AUC {of_paper} under the paper's protocol and {of_free} leak-free,",
         f"a difference of {in_words(of_auc)}{_significance(of_auc)}.",
         _on_validation(paper, free),
-        f"Accuracy: {' and '.join(accuracy)}; calling every image benign gives {' and '.join(floor)}.",
+        f"Accuracy: {' and '.join(accuracy)}; calling every image benign gives {' and '.join(all_benign)}.",
         f"F1: a difference of {in_words(difference[TEST_VIEW]['f1_score'])}.",
         _relatives(counts),
         _by_relatives(views),
         _balanced(difference.get(BALANCED_VIEW)),
     ]
     return " ".join(sentence for sentence in sentences if sentence)
-
-
-def _accuracy(view: dict[str, Any]) -> str:
-    return in_words(view["accuracy"])
-
-
-def _floor(view: dict[str, Any]) -> str:
-    return number_in_words(1 - view["num_malignant"] / view["num_images"])
 
 
 def _relatives(counts: dict[str, int]) -> str:
