@@ -32,7 +32,7 @@ def parse(description: str | None, argv: Sequence[str] | None) -> argparse.Names
         help="official folder, folder with images/, or a zip of one",
     )
     folders = isic.add_argument_group("from folders")
-    folders.add_argument("--metadata", type=Path, help="table with a header and one row an image")
+    folders.add_argument("--metadata", type=Path, help="table with a header and one row per image")
     folders.add_argument("--images", type=Path, help="folder of <isic_id>.jpg")
     folders.add_argument("--masks", type=Path, help="folder of <isic_id>_segmentation.png or _mask.png")
     archive = isic.add_argument_group("from the archive", ARCHIVE_HELP)

@@ -17,8 +17,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = _cli.parser(__doc__)
     parser.add_argument("--cohort", required=True)
     parser.add_argument("--packed", type=Path, required=True)
-    parser.add_argument("--accepted", type=Path, required=True, help="folder, a table a dataset")
-    parser.add_argument("--facts", type=Path, required=True, help="folder, a table a dataset")
+    parser.add_argument("--accepted", type=Path, required=True, help="folder with one table per dataset")
+    parser.add_argument("--facts", type=Path, required=True, help="folder with one table per dataset")
     for name in schema.MODEL_NAMES:
         parser.add_argument(f"--{name}", type=Path, required=True, help="model folder")
     parser.add_argument("--boxes", type=Path, required=True, help="table, read where images were cut")

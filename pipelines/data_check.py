@@ -11,7 +11,7 @@ from melanoma.errors import DataError
 from melanoma.stages import data_check
 from pipelines import _cli
 
-HINT = "not here. Import it with `python -m pipelines.fetch {}`, see README.md"
+HINT = "not here. Import it first; `python -m pipelines.fetch {} --help` says how"
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,6 +1,6 @@
 """Bring a real dataset in: check it, write data/raw/<dataset>/ atomically, put it under DVC.
 
-Not a stage: run it once a dataset, for instance
+Not a stage: run it once per dataset, for instance
   python -m pipelines.fetch ph2 --source ~/PH2Dataset.zip
   python -m pipelines.fetch isic --metadata metadata.csv --images images --masks masks
   python -m pipelines.fetch isic --collections 65,66 --licences CC-0,CC-BY

@@ -18,16 +18,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = _cli.parser(__doc__)
     parser.add_argument("--cohort", required=True)
     parser.add_argument("--split", type=Path, required=True)
-    parser.add_argument("--accepted", type=Path, required=True, help="folder, a table a dataset")
+    parser.add_argument("--accepted", type=Path, required=True, help="folder with one table per dataset")
     parser.add_argument("--boxes", type=Path, required=True, help="table, read where pack.crop is not none")
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
     args = parser.parse_args(argv)
 
     params = config.load(args.params)
-    headline = pack.run(
+    summary_line = pack.run(
         args.cohort, params, split=args.split, accepted=args.accepted, boxes=args.boxes, out=args.out
     )
-    _cli.say(f"pack@{args.cohort}", headline)
+    _cli.say(f"pack@{args.cohort}", summary_line)
     return 0
 
 

@@ -19,7 +19,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Write the page and attach it to a run of its own."""
     parser = _cli.parser(__doc__)
     parser.add_argument("--graph", type=Path, required=True, help="dvc.yaml")
-    parser.add_argument("--headlines", type=Path, required=True, help="folder, a JSON file a cohort")
+    parser.add_argument("--headlines", type=Path, required=True, help="folder with one JSON file per cohort")
     parser.add_argument("--cards", type=Path, required=True, help="folder with the data cards")
     parser.add_argument("--study", type=Path, help="results of the study (optional)")
     parser.add_argument("--out", type=Path, required=True, help="HTML file to write")

@@ -25,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--audit", type=Path, required=True)
     parser.add_argument("--references", type=Path, required=True, help="scores of the references")
     parser.add_argument("--assigned", type=Path, required=True, help="groups of all images")
-    parser.add_argument("--accepted", type=Path, required=True, help="folder, a table a dataset")
+    parser.add_argument("--accepted", type=Path, required=True, help="folder with one table per dataset")
     parser.add_argument("--split", type=Path, required=True, help="JSON of the cohort's splits")
     parser.add_argument("--seeds", type=Path, required=True, help="comparison of the models over seeds")
     parser.add_argument("--tuning", type=Path, required=True, help="summary of the search")

@@ -19,20 +19,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = _cli.parser(__doc__)
     parser.add_argument("--cohort", required=True)
     parser.add_argument("--split", type=Path, required=True)
-    parser.add_argument("--accepted", type=Path, required=True, help="folder, a table a dataset")
+    parser.add_argument("--accepted", type=Path, required=True, help="folder with one table per dataset")
     parser.add_argument("--boxes", type=Path, required=True, help="table to write")
     parser.add_argument("--segmenter", type=Path, required=True, help="model folder to write")
     parser.add_argument("--report", type=Path, required=True, help="JSON to write")
     args = parser.parse_args(argv)
 
-    headline = segment.run(
+    summary_line = segment.run(
         args.cohort,
         config.load(args.params),
         split=args.split,
         accepted=args.accepted,
         outputs=segment.Outputs(args.boxes, args.segmenter, args.report),
     )
-    _cli.say(f"segment@{args.cohort}", headline)
+    _cli.say(f"segment@{args.cohort}", summary_line)
     return 0
 
 

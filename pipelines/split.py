@@ -15,7 +15,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Write the splits of a cohort, their report and its Data Docs."""
     parser = _cli.parser(__doc__)
     parser.add_argument("--cohort", required=True)
-    parser.add_argument("--accepted", type=Path, required=True, help="folder with a table a dataset")
+    parser.add_argument("--accepted", type=Path, required=True, help="folder with one table per dataset")
     parser.add_argument("--assigned", type=Path, required=True, help="splits of all images")
     parser.add_argument("--relations", type=Path, required=True, help="related pairs with reasons")
     parser.add_argument("--out", type=Path, required=True, help="splits to write")

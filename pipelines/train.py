@@ -26,13 +26,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--curves", type=Path, required=True, help="folder of figures to write")
     args = parser.parse_args(argv)
 
-    headline = train.run(
+    summary_line = train.run(
         args.cohort,
         config.load(args.params),
         inputs=train.Inputs(args.packed, args.tuning),
         outputs=train.Outputs(args.baseline, args.tuned, args.runs, args.seeds, args.curves),
     )
-    _cli.say(f"train@{args.cohort}", headline)
+    _cli.say(f"train@{args.cohort}", summary_line)
     return 0
 
 

@@ -274,7 +274,7 @@ def require(path: Path) -> None:
     if not path.exists():
         raise DataError(
             f"{path} does not exist. It is written by an earlier step: run `dvc repro`; for "
-            "data/raw/<dataset>, `python -m pipelines.fetch` (see README) or `dvc pull`."
+            "data/raw/<dataset>, `python -m pipelines.fetch --help` or `dvc pull`."
         )
 
 

@@ -43,7 +43,7 @@ CLINICAL_DTYPES = {
     "colours": "string",  # joined by "; "
 }
 
-# One row an image. pandas dtypes that keep "missing" apart from every value.
+# One row per image. pandas dtypes that keep "missing" apart from every value.
 RECORD_DTYPES = {
     "image_id": "string",
     "dataset": "string",

@@ -27,7 +27,7 @@ from botocore.parsers import ResponseParserError
 
 from melanoma.errors import StorageError
 
-# A store that is down shall be named within seconds; boto3 alone would wait and try for minutes.
+# An unreachable store is reported within seconds; by default boto3 retries for minutes.
 CONFIG = Config(connect_timeout=5, read_timeout=60, retries={"mode": "standard", "total_max_attempts": 3})
 VARIABLES = (
     "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_DEFAULT_REGION and, for a store that is not AWS, "
@@ -69,8 +69,8 @@ def connect(url: str, *, endpoint_url: str | None = None) -> Store:
             client = session.client("s3", endpoint_url=endpoint_url, config=CONFIG)
     except ValueError as error:
         raise StorageError(
-            "The endpoint of the S3 store is no URL. Expected in AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL "
-            "one such as http://127.0.0.1:8333; unset, AWS is asked."
+            "The endpoint of the S3 store is not a URL. Set AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL to one "
+            "such as http://127.0.0.1:8333; if both are unset, AWS is used."
         ) from error
     return Store(client, parts.netloc, parts.path.strip("/"))
 

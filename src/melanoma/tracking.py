@@ -88,7 +88,7 @@ class Run:
         """Epochs of a training that the run has no `loss` of: a kill may come before they are logged.
 
         Args:
-            history: A row an epoch: `epoch` (from 1), `loss` and other scores.
+            history: One row per epoch: `epoch` (from 1), `loss` and other scores.
         """
         logged = self.logged_steps("loss")
         for row in history.to_dict("records"):
@@ -264,7 +264,7 @@ def start_child(parent: Run, *, name: str, tags: Mapping[str, object], params: M
 
 
 def children(parent: Run) -> list[Child]:
-    """All child runs with any status; the newest first."""
+    """All child runs with any status, newest first."""
     store = client()
     experiment = store.get_run(parent.run_id).info.experiment_id
     found: list[Child] = []

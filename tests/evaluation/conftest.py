@@ -49,7 +49,7 @@ def rules():
 
 @pytest.fixture
 def index():
-    """Eight images a split, three of them malignant; two images of each split share a group."""
+    """Eight images per split, three of them malignant; two images of each split share a group."""
     rows = [
         {
             "image_id": f"{split}_{number}",

@@ -125,7 +125,7 @@ def test_five_malignant_groups_are_enough_and_four_are_not(rules):
 
 def test_malignant_images_alone_are_refused_as_one_class(rules):
     verdict = judge(contest(np.ones(8), np.linspace(0, 1, 8)), rules)
-    assert verdict["reasons"] == ["the images to judge by are not of two classes, so nothing can be compared"]
+    assert verdict["reasons"] == ["the compared images are all of one class, so nothing can be compared"]
     assert "challenger" not in verdict
 
 
@@ -212,7 +212,7 @@ def test_probabilities_that_are_no_numbers_pass_no_gate(rules, which):
     assert judge(contest(TARGET, **scored), rules)["is_passed"]
     scored[which] = np.where(np.arange(15) == 3, np.nan, FLAWLESS)
     verdict = judge(contest(TARGET, **scored), rules)
-    assert verdict["reasons"] == ["some probabilities are no numbers, so nothing can be compared"]
+    assert verdict["reasons"] == ["some probabilities are not finite, so nothing can be compared"]
 
 
 def test_a_part_that_is_too_small_is_not_judged_and_an_undefined_interval_is_said(rules):

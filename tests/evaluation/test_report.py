@@ -66,7 +66,7 @@ def test_the_choice_of_the_model_comes_from_outside_whatever_its_scores(
     assert report.metrics["baseline"]["validation"]["auc_roc"]["value"] == 11 / 15
     assert report.metrics["tuned"]["validation"]["auc_roc"]["value"] == 1
     assert report.selected == report.metrics["selected"] == selected
-    assert report.headline().endswith(f"selected {selected}")
+    assert report.summary_line().endswith(f"selected {selected}")
 
 
 def test_counts_of_the_test_split(report):
@@ -134,17 +134,17 @@ def test_metrics_can_be_written_as_json(report):
     assert json.loads(json.dumps(report.metrics)) == report.metrics
 
 
-def test_the_headline_says_both_results_and_the_choice(report):
+def test_the_summary_line_says_both_results_and_the_choice(report):
     entry = report.metrics["baseline"]["test"]["auc_roc"]
-    assert f"baseline 0.733 ({entry['low']:.3f} to {entry['high']:.3f})" in report.headline()
-    assert "tuned 1.000 (1.000 to 1.000)" in report.headline()
-    assert report.headline().endswith("selected tuned")
+    assert f"baseline 0.733 ({entry['low']:.3f} to {entry['high']:.3f})" in report.summary_line()
+    assert "tuned 1.000 (1.000 to 1.000)" in report.summary_line()
+    assert report.summary_line().endswith("selected tuned")
 
 
 def test_synthetic_images_are_called_so(index, scores, settings, described, report):
     synthetic = evaluate(index, scores, settings, described=described, **NAMED | {"is_synthetic": True})
-    assert "SYNTHETIC" in synthetic.headline()
-    assert "SYNTHETIC" not in report.headline()
+    assert "SYNTHETIC" in synthetic.summary_line()
+    assert "SYNTHETIC" not in report.summary_line()
     assert synthetic.metrics["is_synthetic"] is True
 
 

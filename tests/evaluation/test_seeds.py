@@ -14,7 +14,7 @@ pytestmark = pytest.mark.filterwarnings("error")
 
 
 def table(baseline: list[float], tuned: list[float], first: int = 1) -> pd.DataFrame:
-    """One row a network; losses are 1 - AUC."""
+    """One row per network; losses are 1 - AUC."""
     rows = [
         {"model": model, "seed": seed, "val_loss": 1 - auc, "val_auc_roc": auc}
         for model, values in (("baseline", baseline), ("tuned", tuned))
@@ -70,7 +70,7 @@ def test_the_spread_of_one_seed_is_undefined_not_zero(tmp_path):
     files.write_json(comparison, tmp_path / "seeds.json")
     stored = json.loads((tmp_path / "seeds.json").read_text())
     assert stored["baseline"]["val_auc_roc"]["standard_deviation"] is None
-    assert "standard deviation" not in seeds.headline(stored)
+    assert "standard deviation" not in seeds.summary_line(stored)
 
 
 def test_the_kept_seed_is_the_first_one_not_the_best():
@@ -98,17 +98,17 @@ def test_the_same_hyperparameters_are_no_progress_however_they_come_out():
     assert seeds.select(compare(*better, same=False)) == "tuned"
 
 
-def test_the_headline_says_means_spread_and_difference():
-    line = seeds.headline(compare([0.5, 0.7, 0.9], [0.75, 0.75, 0.75]))
+def test_the_summary_line_says_means_spread_and_difference():
+    line = seeds.summary_line(compare([0.5, 0.7, 0.9], [0.75, 0.75, 0.75]))
     assert line == (
         "validation AUC, mean of seeds 1, 2, 3: baseline 0.700 (standard deviation 0.200), tuned 0.750 "
         "(standard deviation 0.000), difference +0.050 (95 % interval -0.447 to +0.547)"
     )
 
 
-def test_the_headline_says_when_nothing_better_was_found():
-    assert "nothing better was found" in seeds.headline(compare([0.5, 0.6], [0.5, 0.6], same=True))
-    assert "nothing better was found" not in seeds.headline(compare([0.5, 0.6], [0.5, 0.6]))
+def test_the_summary_line_says_when_nothing_better_was_found():
+    assert "nothing better was found" in seeds.summary_line(compare([0.5, 0.6], [0.5, 0.6], same=True))
+    assert "nothing better was found" not in seeds.summary_line(compare([0.5, 0.6], [0.5, 0.6]))
 
 
 def test_metrics_for_the_tracker_are_mean_and_spread_of_each_score():

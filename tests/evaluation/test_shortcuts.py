@@ -213,8 +213,8 @@ def test_an_undefined_shortcut_is_put_in_words():
     assert undefined.in_words() == "From the shoe size alone: not defined, because nobody measured."
 
 
-def test_the_headline_names_the_strongest_by_its_lower_bound():
+def test_the_summary_line_names_the_strongest_by_its_lower_bound():
     weak, strong = Shortcut(SHOE, (), 0.9, 0.5, 1.0), Shortcut(FACT_SETS[SIZE], (), 0.7, 0.65, 0.75)
     undefined = Shortcut(SHOE, problem="x")
-    assert shortcuts.headline([weak, undefined, strong]) == strong.in_words()
-    assert shortcuts.headline([undefined]) == "shortcuts are not defined"
+    assert shortcuts.summary_line([weak, undefined, strong]) == strong.in_words()
+    assert shortcuts.summary_line([undefined]) == "shortcuts are not defined"

@@ -138,7 +138,7 @@ def test_the_evidence_is_that_of_validation(settings):
 def test_the_evidence_says_what_did_not_come_out_as_asked_for(settings):
     assert chosen(settings).evidence["warnings"] == []
     narrowed = chosen(settings, max_referred_fraction=0.1).evidence["warnings"]
-    assert narrowed == ["the band to refer held more than 0.1 of the images and was narrowed"]
+    assert narrowed == ["the referral band held more than 0.1 of the images and was narrowed"]
     # a calibration was asked for, and none was fitted
     turned = chosen(settings, calibration="logistic").evidence["warnings"]
     assert len(turned) == 1

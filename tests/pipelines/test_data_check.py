@@ -30,7 +30,10 @@ def test_equal_data_end_with_0_and_changed_data_with_1(raw, capsys):
 def test_a_dataset_that_is_not_here_is_said_so_with_how_to_import_it(raw, capsys):
     raw.rename(raw.with_name("other"))
     assert run(raw) == 1
-    assert "toy: not here. Import it with `python -m pipelines.fetch toy`" in capsys.readouterr().out
+    assert (
+        "toy: not here. Import it first; `python -m pipelines.fetch toy --help` says how"
+        in capsys.readouterr().out
+    )
 
 
 def test_a_dataset_without_a_manifest_is_refused(raw, capsys):

@@ -69,7 +69,7 @@ def test_one_alias_is_told_alone(shelf, told):
 
 def test_looks_are_counted_and_are_no_lines_of_the_table(shelf, told):
     ledger.add(NAME, ledger.REFUSAL, by="a test", reason="none", tags={}, evidence={})
-    assert "no look at a test split was entered" in told()
+    assert "no use of a test split is recorded" in told()
     for model, purpose in (("m", "evaluate"), ("m", "promote"), ("n", "evaluate")):
         ledger.record_look(
             NAME, test_digest="0123456789abcdef", model_digest=model, purpose=purpose, run_id="r"

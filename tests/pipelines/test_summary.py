@@ -17,8 +17,8 @@ def test_it_prints_results_with_intervals_and_where_to_look(at_workspace, capsys
         score = seeds[model]["val_auc_roc"]
         assert f"{model} {score['mean']:.3f} (standard deviation {score['standard_deviation']:.3f})" in text
     point = json.loads(Path("reports/sample/models.json").read_text())[metrics["selected"]]["operating_point"]
-    assert f"malignant from probability {point['threshold']:.3f}" in text
-    assert f"from {point['refer_from']:.3f} to {point['refer_to']:.3f}" in text
+    assert f"chosen on validation: {point['threshold']:.3f}" in text
+    assert f"benign below {point['refer_from']:.3f}, malignant from {point['refer_to']:.3f}, refer" in text
     assert all(f"warning: {warning}" in text for warning in point["evidence"]["warnings"])
     assert "SYNTHETIC" in text
     assert "not a medical device" in " ".join(text.split())
@@ -55,5 +55,6 @@ def test_where_the_registry_cannot_be_asked_the_results_are_still_printed(broken
     assert _cli.run(summary.main, []) == 0
     said = " ".join(capsys.readouterr().out.split())
     assert (
-        "who holds staging now cannot be asked: The tracking store http://127.0.0.1:9 does not answer" in said
+        "the registry cannot tell which version holds staging now: "
+        "The tracking store http://127.0.0.1:9 does not answer" in said
     )

@@ -196,7 +196,7 @@ def test_the_summary_names_the_best_its_hyperparameters_and_every_trial(begin, t
     assert [row["is_baseline"] for row in summary["trials"]] == [True, False, False, False]
     assert [row["run_id"] for row in summary["trials"]] == [None, "r1", None, None]
     assert summary["trials"][0]["hyperparameters"] == params.baseline.model_dump()
-    assert studies.headline(summary) == (
+    assert studies.summary_line(summary) == (
         f"4 trials (3 complete, 1 failed); best is trial 1 with depth {drawn['depth']}, learning rate "
         f"{drawn['learning_rate']:.2g}: validation auc_roc 0.800"
     )

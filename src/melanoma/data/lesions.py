@@ -21,7 +21,7 @@ NO_MASK = "no mask"
 OTHER_GEOMETRY = "the mask has another size than its picture"
 NO_LESION = "no lesion found"
 EDGES = ("left", "top", "right", "bottom")
-# One row an image and crop (`mask`, `unet`); edges are missing where there is no box, `problem` says why.
+# One row per image and crop (`mask`, `unet`); edges are missing where there is no box, `problem` says why.
 BOX_COLUMNS = ("image_id", "crop", *EDGES, "problem", "segmenter_sha256")
 
 

@@ -56,7 +56,7 @@ def confusion_table(measured: dict[str, Any]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def headline(measured: dict[str, Any]) -> str:
+def summary_line(measured: dict[str, Any]) -> str:
     """The macro averages with intervals, and their classes, in one line."""
     macro = measured["macro"]
     parts = [f"{NAMES[name]} {in_words(macro[name])}" for name in MACRO]

@@ -87,7 +87,7 @@ def judge(contest: Contest, rules: Promote) -> dict[str, Any]:
     num_malignant_groups = len(set(contest.group_ids[contest.target == 1]))
     gates = [_enough_groups(num_malignant_groups, len(contest.target), rules)]
     if contest.crop == MASK:
-        gates.append(_no_masks_to_serve_by())
+        gates.append(_cannot_be_served())
     evidence: dict[str, Any] = {
         "num_images": len(contest.target),
         "num_groups": len(set(contest.group_ids)),
@@ -95,14 +95,14 @@ def judge(contest: Contest, rules: Promote) -> dict[str, Any]:
         "primary_metric": rules.primary_metric,
     }
     if not contest.is_defined:
-        words = "some probabilities are no numbers, so nothing can be compared"
+        words = "some probabilities are not finite, so nothing can be compared"
         gates.append(Gate("probabilities_defined", False, True, False, words))
     elif len(set(contest.target)) == 2:
         measured = _measure(contest, rules)
         evidence |= measured
         gates += _gates(contest, measured, rules)
     else:
-        words = "the images to judge by are not of two classes, so nothing can be compared"
+        words = "the compared images are all of one class, so nothing can be compared"
         gates.append(Gate("both_classes", False, True, False, words))
     reasons = [gate.words for gate in gates if gate.is_judged and not gate.is_passed]
     verdict = {"is_passed": not reasons, "reasons": reasons}
@@ -164,9 +164,9 @@ def _enough_groups(num: int, num_images: int, rules: Promote) -> Gate:
     return Gate("min_malignant_groups", num >= least, least, num, words)
 
 
-def _no_masks_to_serve_by() -> Gate:
+def _cannot_be_served() -> Gate:
     words = (
-        "its pictures were cut by hand-drawn masks, which a new picture does not have: it cannot be served"
+        "its images were cropped by hand-drawn masks, which a new image does not have: it cannot be served"
     )
     return Gate("crop_can_be_served", False, True, MASK, words)
 

@@ -62,7 +62,7 @@ def gather(
             for name, found in audit["references"].items()
         },
         "warnings": list(audit["warnings"]),
-        "seeds": seeds.headline(dict(comparison)),
+        "seeds": seeds.summary_line(dict(comparison)),
         "promotion": {name: promotion[name] for name in OF_PROMOTION},
         "roc": {model: _roc(predictions, model) for model in MODEL_NAMES},
         "run_ids": {model: models[model]["run_id"] for model in MODEL_NAMES},

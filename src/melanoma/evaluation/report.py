@@ -62,7 +62,7 @@ class Report:
                 if name != "roc":
                     write_csv(curve, folder / f"{model}_{name}.csv")
 
-    def headline(self) -> str:
+    def summary_line(self) -> str:
         """AUC of both models on test with intervals, and the selected model, in one line."""
         parts = [
             f"{model} {bootstrap.in_words(self.metrics[model][TEST]['auc_roc'])}" for model in self.points

@@ -98,7 +98,7 @@ def flat_metrics(comparison: dict[str, Any], model: str) -> dict[str, float]:
     }
 
 
-def headline(comparison: dict[str, Any]) -> str:
+def summary_line(comparison: dict[str, Any]) -> str:
     """Mean and spread of the validation AUC of both models, and their difference, in one line."""
     seeds = comparison["seeds"]
     parts = [_in_words(model, comparison[model][SELECTING]) for model in MODEL_NAMES]

@@ -109,7 +109,7 @@ class Shortcut:
         )
 
 
-def headline(found: list[Shortcut]) -> str:
+def summary_line(found: list[Shortcut]) -> str:
     """The set of facts that predicts the label best, in one line."""
     defined = [shortcut for shortcut in found if shortcut.problem is None]
     if not defined:

@@ -58,7 +58,7 @@ def _warnings(calibration: Calibration, settings: Evaluate, *, is_narrowed: bool
         )
     if is_narrowed:
         warnings.append(
-            f"the band to refer held more than {settings.max_referred_fraction:g} of the images and was "
+            f"the referral band held more than {settings.max_referred_fraction:g} of the images and was "
             "narrowed"
         )
     return warnings
@@ -68,7 +68,7 @@ def _threshold_for_specificity(target: np.ndarray, probability: np.ndarray, leas
     """The lowest threshold with a specificity of at least `least`."""
     benign = np.sort(probability[target == 0])
     if len(benign) == 0:
-        raise DataError("The validation split has no benign image: no band to refer can be chosen.")
+        raise DataError("The validation split has no benign image: no referral band can be chosen.")
     num_needed = max(1, math.ceil(least * len(benign) - 1e-9))
     return float(np.nextafter(benign[num_needed - 1], np.inf))
 

@@ -1,1 +1,1 @@
-"""Network builders, one module a family."""
+"""Network builders, one module per family."""

@@ -4,7 +4,7 @@ The convolutional blocks are those of `keras.applications`, the end is that of t
 are prepared inside as the published weights expect it: channels blue, green, red, less their means. What the
 blocks give is standardized, image by image: with the published weights it is in the tens, and the sigmoid
 would begin so far out that the loss has no gradient. Each channel is averaged over the last picture, as is
-usual where the blocks come from elsewhere: flattened, block 3 would give 83,000 numbers an image.
+usual where the blocks come from elsewhere: flattened, block 3 would give 83,000 numbers per image.
 """
 
 from typing import Any

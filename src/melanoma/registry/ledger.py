@@ -131,7 +131,7 @@ def end(run_id: str, *, problem: str | None = None) -> None:
 
 
 def entries(name: str | None = None, *, is_deleted: bool = False, **tags: str) -> list[Entry]:
-    """Entries of a registered model, or of all models; the oldest first.
+    """Entries of a registered model, or of all models, oldest first.
 
     Args:
         name: Name of the registered model; None returns entries of all models.
@@ -159,7 +159,7 @@ def _entry(run: Run) -> Entry:
 
 
 def moves(name: str, alias: str | None = None, *, status: str = FINISHED) -> list[Entry]:
-    """Moves of a model's aliases with a status; the oldest first. `alias` selects one alias."""
+    """Moves of a model's aliases with a status, oldest first. `alias` selects one alias."""
     return [
         entry
         for entry in entries(name)

@@ -36,7 +36,7 @@ class Fitted:
 
     Attributes:
         model: With the weights of its best epoch.
-        history: One row an epoch: `epoch` (from 1), `loss` (on augmented training images), `val_loss`,
+        history: One row per epoch: `epoch` (from 1), `loss` (on augmented training images), `val_loss`,
             `val_dice` (mean over images), `duration_seconds`.
     """
 

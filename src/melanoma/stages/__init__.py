@@ -1,1 +1,1 @@
-"""One module for each stage: load, call, save."""
+"""Bodies of stages and commands that load, call and save, and their helpers."""

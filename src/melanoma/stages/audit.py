@@ -25,7 +25,7 @@ ENDS = {"": "value", "_low": "low", "_high": "high"}  # suffixes of metric names
 
 
 def run(args: argparse.Namespace, params: Params) -> str:
-    """Write and log all findings; return the headline.
+    """Write and log all findings; return a summary line.
 
     Args:
         args: Command line of `pipelines.audit`.
@@ -45,7 +45,7 @@ def run(args: argparse.Namespace, params: Params) -> str:
     note = test_set_note(args.cohort, is_synthetic=data.is_synthetic)
     figures = _draw(audited, found, params.audit, note=note)
     entry = models[models["selected"]]
-    run = tracking.resume_run(entry["run_id"])  # refused before anything is written, the ledger included
+    run = tracking.resume_run(entry["run_id"])  # fails before anything is written, including the ledger
     test_set_looks.record(f"melanoma-{args.cohort}", data, entry, purpose="audit")
     with files.atomic_folder(args.figures) as folder:
         for name, figure in figures.items():
@@ -94,7 +94,7 @@ def _open_audited(
 
 
 def _masks(described: pd.DataFrame, size: int, cutting: crops.Cutting | None) -> dict[str, np.ndarray]:
-    """Masks by image_id, cut like the images; empty ones, which `validate` accepts, are left out."""
+    """Masks by image_id, cropped like the images; empty masks, which `validate` accepts, are left out."""
     found = {}
     margin_fraction = 0.0 if cutting is None else cutting.crop.margin_fraction
     for image_id, path in zip(described["image_id"], described["mask_path"], strict=True):

@@ -44,4 +44,4 @@ def write(args: Namespace, settings: Card) -> str:
         figures={name: f"{link}/{name}.png" for name in drawn},
     )
     files.write_text(page, args.out)
-    return f"{shortcuts.headline(found)} -> {args.out}"
+    return f"{shortcuts.summary_line(found)} -> {args.out}"

@@ -15,7 +15,7 @@ from melanoma.evaluation import diagnosis, diagnosis_report
 from melanoma.evaluation.figures import test_set_note
 from melanoma.serving.network import Network
 
-NOT_ASKED = "The networks tell malignant from benign only. With model.target: diagnosis, classes stand here."
+NOT_ASKED = "Metrics by class need model.target: diagnosis; these networks distinguish two classes only."
 
 
 def write(

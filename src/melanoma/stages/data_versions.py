@@ -172,9 +172,10 @@ class Remote:
         faults = self.find_faults(objects)
         if faults:
             raise StorageError(
-                f"What belongs to this version lies whole neither in {self._url} nor in DVC's cache here: "
-                f"{describe(faults, objects)}. Run `make data-push` in a checkout that holds it. Or make it "
-                "anew: data/raw/<dataset> with `python -m pipelines.fetch`, all else with `dvc repro`."
+                f"The files of this version are complete neither in {self._url} nor in DVC's cache here: "
+                f"{describe(faults, objects)}. Run `make data-push` in a checkout that has them, or create "
+                "them again: data/raw/<dataset> as `python -m pipelines.fetch --help` shows, "
+                "the rest with `dvc repro`."
                 f"{hint_at_cache()}"
             )
 

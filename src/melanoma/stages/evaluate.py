@@ -23,7 +23,7 @@ from melanoma.serving.network import Network
 from melanoma.stages import class_metrics, test_set_looks
 
 TRACED = ("image_id", "dataset", "licence", "attribution", "sha256")
-NOT_SERVED = "cut by hand-drawn masks: these models can be judged, but not served"
+NOT_SERVED = "cropped by hand-drawn masks: these models can be judged, but not served"
 Figures = dict[str, Figure]  # by file name
 
 
@@ -54,7 +54,7 @@ class Inputs:
 
 
 def run(args: argparse.Namespace, params: Params) -> str:
-    """Write and log all results; return the headline.
+    """Write and log all results; return a summary line.
 
     Args:
         args: Command line of `pipelines.evaluate`.
@@ -87,8 +87,8 @@ def run(args: argparse.Namespace, params: Params) -> str:
     class_metrics.write(data, networks, runs, args.diagnosis, cohort=args.cohort, settings=params.evaluate)
     files.write_json({"selected": result.selected, **models}, args.models)
     _save(inputs, result, figures, sheets)
-    is_cut_by_mask = crops.kind_of(data.crop) == crops.MASK
-    return result.headline() + (f"; {NOT_SERVED}" if is_cut_by_mask else "")
+    is_cropped_by_mask = crops.kind_of(data.crop) == crops.MASK
+    return result.summary_line() + (f"; {NOT_SERVED}" if is_cropped_by_mask else "")
 
 
 def _load(args: argparse.Namespace, params: Params) -> Inputs:
@@ -124,7 +124,7 @@ def _log(
         segmenter=inputs.args.segmenter / "model.onnx",
     )
     with tempfile.TemporaryDirectory(prefix="logged-") as folder:
-        # As the artifact store has the model: what the registry vouches for later.
+        # Downloaded from the artifact store, because the registry's digest is of the files stored there.
         digest_of_files = fingerprint.digest_of_files(tracking.download(uri, Path(folder)))
     return {
         "run_id": run.run_id,
@@ -156,12 +156,12 @@ def _save(
 ) -> None:
     """Write all files of the stage except `models.json`; `metrics.json` is written last.
 
-    Sheets show images of patients, so they have a folder of their own that DVC keeps and Git does not.
+    Sheets show images of patients, so they have their own folder and are never published.
     """
     args = inputs.args
-    for pictures, path in ((figures, args.figures), (sheets, args.sheets)):
+    for by_model, path in ((figures, args.figures), (sheets, args.sheets)):
         with files.atomic_folder(path) as folder:
-            for model, by_name in pictures.items():
+            for model, by_name in by_model.items():
                 for name, figure in by_name.items():
                     figure.savefig(folder / f"{model}_{name}", dpi=110)
     files.write_csv(result.predictions, args.predictions)

@@ -69,7 +69,7 @@ def _ledger_table(name: str, entries: list[ledger.Entry]) -> Table:
 def _looks(entries: list[ledger.Entry]) -> str:
     digests = sorted({entry.tags["test_digest"] for entry in entries if entry.kind == ledger.LOOK})
     lines = [f"test split {digest[:12]}: {_in_words(ledger.count_looks(digest))}" for digest in digests]
-    return "\n".join(lines) or "no look at a test split was entered"
+    return "\n".join(lines) or "no use of a test split is recorded"
 
 
 def _in_words(looks: ledger.Looks) -> str:

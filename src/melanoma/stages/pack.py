@@ -9,7 +9,7 @@ from melanoma.data import crops, lesions, packed, tables
 
 
 def run(cohort: str, params: Params, *, split: Path, accepted: Path, boxes: Path, out: Path) -> str:
-    """Write the packed cohort; the headline.
+    """Write the packed cohort, and return a summary line.
 
     Args:
         cohort: Name of the cohort.

@@ -10,7 +10,7 @@ from melanoma.serving import folder
 
 
 def score_folder(images: Path, uri: str) -> pd.DataFrame:
-    """One row a file, columns `folder.COLUMNS`; an unusable file has its reason in column `problem`.
+    """One row per file, columns `folder.COLUMNS`; an unusable file has its reason in column `problem`.
 
     Args:
         images: Folder of images.

@@ -105,7 +105,9 @@ def _load_candidate(args: argparse.Namespace, params: Params) -> Candidate:
 
 
 def promote(candidate: Candidate, rules: Promote) -> dict[str, Any]:
-    """Register and judge a model; give it the alias `staging` if it passes. Safe to repeat after a kill.
+    """Register and judge a model; give it the alias `staging` if it passes.
+
+    Safe to rerun after an interruption.
 
     Args:
         candidate: The model.

@@ -65,7 +65,7 @@ def documents() -> list[Path]:
 
 
 def fill_documents(folder: Path) -> list[Path]:
-    """Write the blocks of all documents anew; the documents that changed."""
+    """Rewrite the blocks of all documents and return the documents that changed."""
     changed = []
     for path in documents():
         text = path.read_text(encoding="utf-8")

@@ -49,7 +49,7 @@ def run(name: str, alias: str, *, by: str, reason: str, expected: int | None, st
 
 
 def _require_older(last: ledger.Entry, moved_at: datetime | None, started_at: datetime) -> None:
-    """Refuse when two people roll back at once: they mean one step."""
+    """Refuse if the alias was moved after this rollback was started: two people mean the same step."""
     if moved_at is not None and moved_at >= started_at:
         tags = last.tags
         raise TrackingError(

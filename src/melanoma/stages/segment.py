@@ -58,7 +58,7 @@ class SegmenterTraining:
 
 
 def run(cohort: str, params: Params, *, split: Path, accepted: Path, outputs: Outputs) -> str:
-    """Write boxes, report and, where it is trained, the U-Net; the headline.
+    """Write boxes, report and, where it is trained, the U-Net, and return a summary line.
 
     Args:
         cohort: Name of the cohort.
@@ -102,7 +102,7 @@ def run(cohort: str, params: Params, *, split: Path, accepted: Path, outputs: Ou
         files.write_json({"is_trained": params.segment.train}, folder / "segmenter.json")
     files.write_parquet(boxes, outputs.boxes)
     files.write_json(report, outputs.report)
-    return headline(report)
+    return summary_line(report)
 
 
 def find_mask_boxes(params: Params, assigned: pd.DataFrame, records: pd.DataFrame) -> pd.DataFrame:
@@ -198,7 +198,7 @@ def _train(training: SegmenterTraining, folder: Path) -> dict[str, Any]:
     }
 
 
-def headline(report: dict[str, Any]) -> str:
+def summary_line(report: dict[str, Any]) -> str:
     """One line for the terminal."""
     if "num_without_box_by_mask" not in report:
         return f"nothing is cropped and no U-Net is trained: none of {report['num_images']} images was read"

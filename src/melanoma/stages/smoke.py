@@ -48,7 +48,7 @@ def run(
     asked = f"{len(answers)} images of {cohort}, model version {versions}"
     if found:
         raise DataError(
-            f"{len(found)} of {asked}, are answered otherwise than reports/{cohort}/predictions.csv says: "
+            f"{len(found)} of {asked}, got answers that differ from reports/{cohort}/predictions.csv: "
             f"{first_offenders(found)}. Was version {versions} evaluated last? See reports/{cohort}/"
             "promotion.json: a refused challenger is evaluated, but not served."
         )

@@ -50,10 +50,10 @@ def split(args: Namespace, params: config.Params) -> str:
             + f"\nSee {args.report}. Add images, or widen the bounds in params.yaml: split."
         )
     files.write_csv(rows[list(schema.SPLIT_COLUMNS)], args.out)
-    return _headline(summary)
+    return _summary_line(summary)
 
 
-def _headline(summary: dict[str, Any]) -> str:
+def _summary_line(summary: dict[str, Any]) -> str:
     sizes = ", ".join(
         f"{name} {count['num_images']} ({count['num_malignant']} malignant)"
         for name, count in summary["splits"].items()

@@ -15,7 +15,7 @@ PAGE = "index.html"
 
 
 def print_summary(cohorts: Sequence[str], reports: Path) -> None:
-    """Print the results of the last run, a table a cohort.
+    """Print the results of the last run, one table per cohort.
 
     Args:
         cohorts: Names of the cohorts.
@@ -29,7 +29,7 @@ def print_summary(cohorts: Sequence[str], reports: Path) -> None:
             console.print(line, soft_wrap=True, highlight=False)
         console.print(found["seeds"], soft_wrap=True, highlight=False)
         console.print(_verdict(found["promotion"]), soft_wrap=True)
-        if note := _registry_note(found["promotion"]):
+        if note := _registry_note(cohort, found["promotion"]):
             console.print(note, soft_wrap=True, highlight=False)
         _print_next_steps(console, cohort, found["selected"])
     console.print(f"  {'all on one page:':<25}{reports / PAGE}", soft_wrap=True, highlight=False)
@@ -52,18 +52,18 @@ def _metrics_table(found: dict[str, Any]) -> Table:
 
 
 def _operating_point(found: dict[str, Any]) -> list[str]:
-    """The selected model's operating point, what it does to the test images, and its warnings."""
+    """The selected model's operating point, its decisions on the test images, and its warnings."""
     point, answers = found["operating_point"], found["three_way"]
     seen, malignant = point["evidence"], answers["counts"]["malignant"]
     chosen = (
-        f"operating point, chosen on validation: malignant from probability {point['threshold']:.3f} on, "
-        f"sensitivity there {seen['sensitivity']:.3f} (at least {seen['sensitivity_lower_bound']:.3f}, from "
-        f"{seen['num_malignant_groups']} malignant groups), specificity {seen['specificity']:.3f}"
+        f"threshold between two answers, chosen on validation: {point['threshold']:.3f}, with sensitivity "
+        f"{seen['sensitivity']:.3f} (at least {seen['sensitivity_lower_bound']:.3f}, from "
+        f"{seen['num_malignant_groups']} malignant groups) and specificity {seen['specificity']:.3f} there"
     )
     referred = (
-        f"referred to a person from {point['refer_from']:.3f} to {point['refer_to']:.3f}: "
-        f"{answers['referred_fraction']['value']:.0%} of the test images; "
-        f"{malignant['benign']} of {found['num_malignant']} malignant ones were called benign"
+        f"decision of the served model: benign below {point['refer_from']:.3f}, malignant from "
+        f"{point['refer_to']:.3f}, refer in between ({answers['referred_fraction']['value']:.0%} of the test "
+        f"images); {malignant['benign']} of {found['num_malignant']} malignant test images are called benign"
     )
     return [chosen, referred, *(f"warning: {warning}" for warning in seen["warnings"])]
 
@@ -75,28 +75,28 @@ def _verdict(promotion: dict[str, Any]) -> str:
     return f"{name} was refused: {'; '.join(promotion['reasons'])}."
 
 
-def _registry_note(promotion: dict[str, Any]) -> str:
-    """A note where the registry disagrees with the results or cannot be asked, else an empty text.
+def _registry_note(cohort: str, promotion: dict[str, Any]) -> str:
+    """A note where the registry disagrees with the results or cannot be asked, else an empty string.
 
     Another experiment, a release or a rollback may have moved the alias since: DVC does not see the registry.
     """
     file = project.file_of(project.tracking_uri())
     if file is not None and not file.is_file():
-        return f"note: who holds staging now is not known here: there is no tracking store {file}"
-    # Here, because MLflow takes seconds to import.
+        return f"note: it is not known which version holds staging now: there is no tracking store {file}"
+    # Imported here, because importing MLflow takes seconds.
     from melanoma.registry import moves, versions
 
     name, version = promotion["registered_model"], promotion["version"]
     try:
         holder = moves.holder_of(name, versions.STAGING)
     except MelanomaError as error:
-        return f"warning: who holds staging now cannot be asked: {error}"
+        return f"warning: the registry cannot tell which version holds staging now: {error}"
     if not promotion["is_promoted"] or holder == version:
         return ""
     now = "no version holds" if holder is None else f"version {holder} holds"
     return (
         f"note: {now} staging now, not version {version} of these results: it was moved since, see `python "
-        f"-m pipelines.history {name}`. `dvc repro -f -s promote@<cohort>` judges these results again."
+        f"-m pipelines.history {name}`. `dvc repro -f -s promote@{cohort}` judges these results again."
     )
 
 

@@ -49,7 +49,7 @@ class Outputs:
 
 
 def run(cohort: str, params: Params, *, inputs: Inputs, outputs: Outputs) -> str:
-    """Train all networks of a cohort and write the outputs; the headline of the comparison over seeds."""
+    """Train all networks of a cohort, write the outputs and return the comparison in one line."""
     data = packed.open_packed(inputs.packed)
     tuning = files.read_json(inputs.tuning)
     best = Hyperparameters.model_validate(tuning["best"]["hyperparameters"])
@@ -65,7 +65,7 @@ def run(cohort: str, params: Params, *, inputs: Inputs, outputs: Outputs) -> str
         comparison = seeds.compare(rows, same_hyperparameters=best == params.baseline)
         training.write(comparison)
         resumable_training.remove_checkpoints(checkpoints, experiments.experiment(cohort))
-    return seeds.headline(comparison)
+    return seeds.summary_line(comparison)
 
 
 @dataclass
@@ -102,7 +102,7 @@ class CohortTraining:
             recipes: Training recipe of the `baseline` and of the `tuned` model.
 
         Returns:
-            One row a network: `model`, `seed` and its validation scores at the kept epoch.
+            One row per network: `model`, `seed` and its validation scores at the kept epoch.
         """
         rows = []
         for model, recipe in recipes.items():

@@ -37,7 +37,7 @@ class TrialRuns:
     described: Mapping[str, object]
 
     def begin(self, trial: FrozenTrial) -> str:
-        """Open the run of a trial; its id."""
+        """Open the run of a trial and return its id."""
         return self._start(trial).run_id
 
     def end(self, trial: FrozenTrial) -> None:

@@ -16,10 +16,11 @@ from melanoma.data import packed
 from melanoma.data.packed import Packed
 from melanoma.stages import experiments, trial_runs, trial_worker
 from melanoma.training import search, studies
+from melanoma.training.recipe import NOT_THE_PROBLEM as NOT_OF_A_TRAINING
 from melanoma.training.recipe import Recipe, code_digest, require_both_classes
 
-# Settings of `params.yaml: train` that trials do not have: they have their own seed, from `tune.seed`.
-NOT_OF_A_TRIAL = {"seed", "num_epochs", "num_seeds", "input", "num_loader_threads", "checkpoints"}
+# Settings of `params.yaml: train` that are not part of the search problem: changing one resumes the search.
+NOT_THE_PROBLEM = NOT_OF_A_TRAINING | {"input"}
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ def run(
     outputs: Outputs,
     say: Callable[[str], object],
 ) -> str:
-    """Search and write the outputs; the headline. An interrupted search resumes.
+    """Search and write the outputs, and return a summary line. An interrupted search resumes.
 
     Args:
         cohort: Name of the cohort.
@@ -71,7 +72,7 @@ def run(
         summary = studies.summarize(study, tune, params.baseline, run_ids=runs.ids())
         summary |= {"run_id": parent.run_id, "is_synthetic": data.is_synthetic}
         _write(study, summary, parent, outputs, note=experiments.data_note(cohort, data))
-    return studies.headline(summary)
+    return studies.summary_line(summary)
 
 
 def _write(
@@ -88,10 +89,10 @@ def describe_search(params: Params, data: Packed) -> dict[str, Any]:
     The number of epochs, seeds and place of augmentation of the final networks are not part of it.
     """
     problem = _describe_problem(params, data)
-    problem["train"] = {key: value for key, value in problem["train"].items() if key not in NOT_OF_A_TRIAL}
+    problem["train"] = {key: value for key, value in problem["train"].items() if key not in NOT_THE_PROBLEM}
     return problem | {
         "baseline": params.baseline.model_dump(),
-        "tune": params.tune.model_dump(exclude=studies.NOT_OF_THE_PROBLEM),
+        "tune": params.tune.model_dump(exclude=studies.NOT_THE_PROBLEM),
         "code_digest": code_digest(),
         "backend": os.environ.get("KERAS_BACKEND", "tensorflow"),
     }

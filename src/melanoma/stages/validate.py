@@ -39,7 +39,7 @@ def validate(args: Namespace, limits: Validate) -> None:
         for path in (args.report, args.quarantine, args.sheet):
             run.log_file(path)
         run.log_folder(args.docs, "data_docs")
-        say(f"validate@{args.dataset}", f"{validation.headline(result.report)} -> {args.report}")
+        say(f"validate@{args.dataset}", f"{validation.summary_line(result.report)} -> {args.report}")
         validation.require_passed(result, args.report)
         files.write_parquet(result.accepted, args.accepted)
 

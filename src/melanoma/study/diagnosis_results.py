@@ -194,7 +194,7 @@ def captions(results: dict[str, Any]) -> dict[str, dict[str, str]]:
         ),
         "confusion.png": (
             "True classes in rows, predicted classes in columns; the shade is the fraction of the row.",
-            f"confusion matrix; {diagnosis_report.headline(measured)}",
+            f"confusion matrix; {diagnosis_report.summary_line(measured)}",
         ),
     }
     if not areas:

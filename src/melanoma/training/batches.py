@@ -110,7 +110,7 @@ class Batches(keras.utils.PyDataset):
         self._lock = Lock()  # TensorFlow reads ahead in a thread of its own
 
     def __len__(self) -> int:
-        """Batches an epoch."""
+        """Number of batches per epoch."""
         return math.ceil(len(self._epoch) / self._batch_size)
 
     def __getitem__(self, batch: int) -> tuple[Inputs, np.ndarray]:

@@ -101,7 +101,7 @@ class EpochScores(keras.callbacks.Callback):
         checkpoints.save(state, path)
 
     def restore_best(self) -> pd.Series:
-        """Give the network the weights of its best epoch; the row of that epoch in the history."""
+        """Restore the weights of the best epoch and return its row of the history."""
         checkpoints.assign(self._learner.weights, self._best)
         return scores.best_epoch(self.history, self._settings.monitor)
 

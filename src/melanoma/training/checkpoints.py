@@ -17,10 +17,9 @@ import pandas as pd
 
 from melanoma import files
 from melanoma.models import vgg16_weights
-from melanoma.training.recipe import Arrays, Recipe, code_digest
+from melanoma.training.recipe import NOT_THE_PROBLEM, Arrays, Recipe, code_digest
 
 # These do not affect the network, or enter the digest separately.
-NOT_THE_PROBLEM = {"seed", "num_seeds", "num_epochs", "num_loader_threads", "checkpoints"}
 VARIABLES = ("network", "optimizer", "best")
 
 
@@ -30,7 +29,7 @@ class State:
 
     Attributes:
         problem: Digest of the problem, see `problem_digest`.
-        history: One row an epoch.
+        history: One row per epoch.
         network: All variables that are trained: weights, running means, states of random generators.
         optimizer: All variables of the optimizer, including its count of steps.
         best: Weights of the best epoch.

@@ -63,7 +63,7 @@ def compile_model(
         model: Network, built.
         recipe: Training recipe.
         num_epochs: Maximum number of epochs, also of a resumed training.
-        steps_per_epoch: Number of batches an epoch.
+        steps_per_epoch: Number of batches per epoch.
         num_classes: 1 for the cross-entropy of the target; else the number of classes.
 
     Raises:

@@ -19,12 +19,13 @@ class Trained:
 
     Attributes:
         model: Network with the weights of its best epoch.
-        history: One row an epoch: `epoch` (from 1), `loss`, `accuracy` (on augmented training images),
+        history: One row per epoch: `epoch` (from 1), `loss`, `accuracy` (on augmented training images),
             `val_loss`, `val_accuracy`, `val_auc_roc`, `val_average_precision`,
-            `val_specificity_at_95_sensitivity`, `learning_rate` (at its end), `duration_seconds` (with
-            validation), `images_per_second` (of training alone). With several classes `loss` and `accuracy`
-            are those of the classes, the scores on validation those of the melanoma score against the target.
-        best_epoch: The row whose weights `model` has.
+            `val_specificity_at_95_sensitivity`, `learning_rate` (at the end of the epoch),
+            `duration_seconds` (including validation), `images_per_second` (without validation). With several
+            classes, `loss` and `accuracy` are over the classes; validation scores compare the probability of
+            melanoma with the target.
+        best_epoch: Row of `history` of the epoch whose weights `model` has.
     """
 
     model: keras.Model
@@ -47,24 +48,26 @@ def train(
     checkpoint: Path | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> Trained:
-    """Build and fit one network; the only way from images to weights.
+    """Build and fit one classifier, and return it with the weights of its best epoch.
 
     `recipe.train.monitor` says which epoch is best; training stops after `patience` epochs without a
-    better one. Where all but the end of the network is frozen, only the end is trained, see `features`.
+    better one. If the blocks of the network are frozen, only the layers after them are trained,
+    see `features`.
 
     Args:
         arrays: Training and validation images of both classes.
         recipe: Training recipe.
         num_epochs: Maximum number of epochs.
         seed: Seed of initial weights, order of images and augmentation.
-        checkpoint: File that keeps the state after every epoch; when it holds this very training, training
-            resumes from it, or is found to be over. The caller removes it when the network is safe.
-        callbacks: Called with the scores of each epoch, those of `Trained.history`, but not of epochs before
+        checkpoint: File to which the state is written after every epoch. If it holds the state of the same
+            training, training resumes from it, or ends at once if it was complete. The caller deletes it
+            after the network is saved.
+        callbacks: Called with the scores of each epoch (columns of `Trained.history`), except epochs before
             an interruption. They may set `model.stop_training`.
 
     Raises:
-        TrainingError: A part lacks a class, the loss is no longer a number, or the settings contradict each
-            other.
+        TrainingError: The training or validation images lack a class, the loss is not finite, or the settings
+            contradict each other.
     """
     require_both_classes(arrays)
     if recipe.model.target == "diagnosis":
@@ -72,7 +75,7 @@ def train(
     settings = recipe.train
     if settings.deterministic:
         compilation.make_deterministic()
-    keras.backend.clear_session()  # or memory grows from training to training (optuna#1178)
+    keras.backend.clear_session()  # otherwise memory grows with every training (optuna#1178)
     keras.utils.set_random_seed(seed)
     epochs = EpochScores(arrays, recipe, num_epochs=num_epochs, seed=seed, checkpoint=checkpoint)
     with compilation.precision(is_mixed=settings.mixed_precision):
@@ -106,7 +109,7 @@ def train(
             batched,
             initial_epoch=epochs.num_done,
             epochs=num_epochs,
-            shuffle=False,  # the batches know their order
+            shuffle=False,  # the batches are already shuffled
             verbose=0,
             callbacks=[StopAtNan(), epochs, progress, *callbacks],
         )

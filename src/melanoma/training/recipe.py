@@ -1,4 +1,4 @@
-"""Inputs of a training: images and the recipe."""
+"""Inputs of the training of one network: images and recipe."""
 
 import hashlib
 from dataclasses import dataclass
@@ -14,10 +14,13 @@ from melanoma.data.packed import Part
 from melanoma.errors import TrainingError
 from melanoma.schema import CLASSES, MELANOMA
 
+# Settings of `params.yaml: train` that are not part of the identity of a training (`checkpoints`).
+NOT_THE_PROBLEM = {"seed", "num_seeds", "num_epochs", "num_loader_threads", "checkpoints"}
+
 
 @dataclass(frozen=True)
 class Arrays:
-    """Training images, and validation images by which epochs and trials are compared."""
+    """Training images, and the validation images on which epochs and trials are compared."""
 
     train: Part
     validation: Part
@@ -51,10 +54,11 @@ def require_diagnoses(arrays: Arrays) -> None:
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that determines the trained network besides images, seed and number of epochs.
+    """Settings that determine the trained network, besides images, seed and number of epochs.
 
-    Built once from `params.yaml` and passed down whole. Seed and number of epochs are passed beside it,
-    because trials and the study have other ones than `train`.
+    Built once from `params.yaml` and passed on as one object. `seed`, `num_epochs`, `num_seeds` and
+    `checkpoints` of `train` are not read from here: seed, number of epochs and checkpoint are arguments of
+    `fit.train`, because trials and the study have their own.
     """
 
     hyperparameters: Hyperparameters
@@ -65,7 +69,7 @@ class Recipe:
 
 @cache
 def code_digest() -> str:
-    """Hex digest of the code that determines a training; with other code it is another problem."""
+    """Hex digest of the code that determines a trained network; part of the identity of a problem."""
     package = Path(melanoma.__file__).parent
     sources = [*package.glob("training/*.py"), *package.glob("models/*.py"), package / "data/augment.py"]
     digests = "".join(fingerprint.syntax_digest(source) for source in sorted(sources))

@@ -102,7 +102,7 @@ def best_epoch(history: pd.DataFrame, monitor: str) -> pd.Series:
     """The row of `history` with the best `monitor`, the first of equal ones; undefined scores rank last.
 
     Args:
-        history: One row an epoch, not empty.
+        history: One row per epoch, not empty.
         monitor: Column to compare: the lowest `val_loss` is best, else the highest score.
     """
     sign = 1 if monitor == "val_loss" else -1

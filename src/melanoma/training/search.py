@@ -61,7 +61,7 @@ class Outcome:
         error: Reason of a failure.
         facts: Kept with the trial: `duration_seconds`, `device` and more, JSON types.
         scores: On validation at that epoch, by name (`val_…`); empty unless complete.
-        history: CSV with a row an epoch; empty when it failed.
+        history: CSV with one row per epoch; empty when it failed.
     """
 
     state: Literal["complete", "pruned", "failed"]
@@ -76,7 +76,7 @@ class Runs(Protocol):
     """MLflow runs that mirror the study, one for each trial."""
 
     def begin(self, trial: FrozenTrial) -> str:
-        """Open the run of a trial that starts; its id."""
+        """Open the run of a trial that starts and return its id."""
 
     def end(self, trial: FrozenTrial) -> None:
         """End the run of a trial that has ended."""

@@ -21,7 +21,7 @@ from melanoma.errors import TrainingError
 from melanoma.training import spaces
 from melanoma.training.storages import open_storage, storage_errors
 
-NOT_OF_THE_PROBLEM = {  # settings of params.yaml: tune that do not make it another study
+NOT_THE_PROBLEM = {  # settings of params.yaml: tune that are not part of the search problem
     "num_trials",
     "study",
     "storage",
@@ -234,7 +234,7 @@ def _describe(trial: FrozenTrial, baseline: Hyperparameters) -> dict[str, Any]:
     }
 
 
-def headline(summary: Mapping[str, Any]) -> str:
+def summary_line(summary: Mapping[str, Any]) -> str:
     """One line about a study and its best trial, from `summarize`."""
     best, counts = summary["best"], summary["num_by_state"]
     states = ", ".join(f"{number} {state}" for state, number in counts.items() if number)

@@ -116,7 +116,7 @@ def test_the_index_names_every_check_and_all_its_failing_ids(pages, result):
     assert blurred["num_failing"] == 30
     assert f"30: {', '.join(blurred['failing_ids'])}" in index.text
     assert HOSTILE[0] in index.text  # as text: the tags are tested above
-    assert validation.headline(result.report) in index.text
+    assert validation.summary_line(result.report) in index.text
 
 
 @pytest.mark.parametrize("kind", ["validations", "expectations"])

@@ -109,8 +109,8 @@ def test_the_report_can_be_written_as_json(two_blurred, tmp_path):
     assert json.loads((tmp_path / "report.json").read_text()) == two_blurred.report
 
 
-def test_the_headline_counts_by_first_reason(two_blurred):
-    assert validation.headline(two_blurred.report) == "8 of 10 accepted, 2 quarantined (2 blurred)"
+def test_the_summary_line_counts_by_first_reason(two_blurred):
+    assert validation.summary_line(two_blurred.report) == "8 of 10 accepted, 2 quarantined (2 blurred)"
 
 
 def test_the_docs_are_built(two_blurred):
@@ -177,12 +177,14 @@ def test_of_copies_the_first_that_nothing_else_takes_out_stays(copies, family):
 # ---- severities and limits -------------------------------------------------------------------
 
 
-def test_a_warning_changes_nothing_but_stands_in_report_and_headline(tmp_path):
+def test_a_warning_changes_nothing_but_stands_in_report_and_summary_line(tmp_path):
     result = judge(tmp_path, num_blurred=3, limits=limits(severities={"blurred": "warn"}))
     assert len(result.accepted) == 10
     assert result.failures == []
     assert result.report["warnings"] == ["blurred: i0, i1, i2"]
-    assert validation.headline(result.report) == "10 of 10 accepted, 0 quarantined, 3 warnings (3 blurred)"
+    assert (
+        validation.summary_line(result.report) == "10 of 10 accepted, 0 quarantined, 3 warnings (3 blurred)"
+    )
 
 
 def test_a_critical_check_of_images_stops_the_graph_and_takes_nothing_out(tmp_path):
@@ -198,7 +200,7 @@ def test_a_check_of_the_table_may_only_warn(tmp_path):
     assert result.quarantined.empty
     assert list(result.quarantined.columns) == ["image_id", "path", "reasons", "problem"]
     assert result.report["warnings"] == ["enough_images: observed 10, expected at least 11 images accepted"]
-    assert validation.headline(result.report).endswith("1 warnings (1 enough_images)")
+    assert validation.summary_line(result.report).endswith("1 warnings (1 enough_images)")
 
 
 def test_an_absent_column_is_critical_and_counts_as_unknown(tmp_path):
@@ -246,7 +248,7 @@ def test_a_dataset_that_does_not_say_its_image_types_is_accepted_and_counted(tmp
     result = judge_types(tmp_path, *[None] * 3, "dermoscopic")
     assert len(result.accepted) == 4
     assert result.report["warnings"] == ["image_type_not_stated: i0, i1, i2"]
-    assert "3 image_type_not_stated" in validation.headline(result.report)
+    assert "3 image_type_not_stated" in validation.summary_line(result.report)
 
 
 def test_a_dataset_without_any_dermoscopic_image_has_not_enough_images(tmp_path):

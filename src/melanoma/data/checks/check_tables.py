@@ -1,4 +1,4 @@
-"""Builds the tables that are checked: one row an image (or a column of a table), one column a check.
+"""Builds the tables that are checked: one row per image (or per column of a table), one column per check.
 
 Great Expectations checks columns. Relations between rows (copies, lesions, groups) are counted here, so that
 a rule of one column can check them.
@@ -56,7 +56,7 @@ TARGET_OF_DIAGNOSIS = dict.fromkeys(
 
 
 def build_column_table(records: pd.DataFrame, facts: pd.DataFrame) -> pd.DataFrame:
-    """One row a column of records and facts: `column`, `declared_type`, `found_type` (missing if absent)."""
+    """One row per column of records and facts: `column`, `declared_type`, `found_type` (or missing)."""
     rows = [
         {
             "column": f"{table}.{name}",
@@ -72,7 +72,7 @@ def build_column_table(records: pd.DataFrame, facts: pd.DataFrame) -> pd.DataFra
 def build_image_table(
     records: pd.DataFrame, facts: pd.DataFrame, *, excluded_ids: Collection[str] = ()
 ) -> pd.DataFrame:
-    """One row a record: the record, its facts, and how it relates to other rows.
+    """One row per record: the record, its facts, and how it relates to other rows.
 
     Added columns: `smaller_side` (pixels), `label_fits_diagnosis`, `patients_of_lesion` (count) and
     `labels_of_copies` (number of different labels among files with the same bytes or pixels). Columns that
@@ -151,7 +151,7 @@ def build_outcome_table(images: pd.DataFrame, quarantined: list[str]) -> pd.Data
 
 
 def build_split_table(rows: pd.DataFrame) -> pd.DataFrame:
-    """One row an image of a cohort, with the columns that the checks of splits need.
+    """One row per image of a cohort, with the columns that the checks of splits need.
 
     Added columns: `sides_of_group` and `sides_of_bytes` (number of splits; 0 if group or digest are unknown),
     and for each split `is_<split>` (1.0 or 0.0) and `malignant_in_<split>` (1.0 or 0.0, missing in other

@@ -36,7 +36,7 @@ class Tile:
 
 
 def draw(quarantined: pd.DataFrame, *, root: Path, title: str, note: str) -> Image.Image:
-    """Draw thumbnails under headings, one heading a reason.
+    """Draw thumbnails under headings, one heading per reason.
 
     Args:
         quarantined: Columns `image_id`, `path` (relative to `root`) and `reasons` (joined by `; `); may be

@@ -1,4 +1,4 @@
-"""Facts of each image file, measured from its bytes, one row an image.
+"""Facts of each image file, measured from its bytes, one row per image.
 
 A file that cannot be read or decoded gives a row with `decodes` false, the reason in `problem` and missing
 measures, never an exception.

@@ -70,7 +70,7 @@ def validate(
         docs,
         found,
         title=f"Validation of {dataset}",
-        summary=headline(report),
+        summary=summary_line(report),
         note=report["note"],
     )
     return Validation(accepted, quarantined, report, report["failures"], docs)
@@ -164,7 +164,7 @@ def _report(
     }
 
 
-def headline(report: dict[str, Any]) -> str:
+def summary_line(report: dict[str, Any]) -> str:
     """One line: counts of accepted and quarantined images, reasons and warnings."""
     reasons = Counter(why[0] for why in report["quarantined"].values())
     noticed = {
@@ -205,7 +205,7 @@ class SplitValidation:
     """The result for the splits of a cohort.
 
     Attributes:
-        report: One entry a check, as `checks` in the report of a dataset.
+        report: One entry per check, as `checks` in the report of a dataset.
         failures: A sentence for each check that failed; all are critical.
         docs: Folder of the Data Docs, in the temporary project.
     """

@@ -1,4 +1,4 @@
-"""HTTP GET requests that are repeated after transient faults, with one session a thread.
+"""HTTP GET requests that are repeated after transient faults, with one session per thread.
 
 The loop is our own because faults of the body count too: a cut transfer, another size, a picture that does
 not decode. urllib3's `Retry` counts the retries and computes the waits, and obeys Retry-After.

@@ -266,7 +266,7 @@ def renew(connection: Connection, isic_id: str) -> RemoteFile:
 
 
 def tabulate(findings: Findings) -> pd.DataFrame:
-    """One row an image, ordered by id, with the columns of the archive's CSV export as strings.
+    """One row per image, ordered by id, with the columns of the archive's CSV export as strings.
 
     Column `collections` names the selected collections in which the image was found.
     """

@@ -1,6 +1,6 @@
 """PH2: 200 dermoscopic images of melanocytic lesions with a clinical table.
 
-Read from the official `PH2Dataset` tree (one folder a lesion), from a flat folder (`images/`, `masks/`) or
+Read from the official `PH2Dataset` tree (one folder per lesion), from a flat folder (`images/`, `masks/`) or
 from a zip of either, with `PH2_dataset.txt` beside the images. Masks of lesions are kept; masks of single
 colour regions (`IMD003_roi/`) are left out.
 
@@ -139,7 +139,7 @@ def read_records(raw_dir: Path) -> pd.DataFrame:
             "image_id": table["image_id"],
             "diagnosis": in_words(table, "clinical_diagnosis"),
             "target": table["clinical_diagnosis"].map(TARGET_OF_CODE).astype("Int64"),
-            "lesion_id": table["image_id"],  # one image a lesion
+            "lesion_id": table["image_id"],  # one image per lesion
             "image_type": DERMOSCOPIC,
             "source_collection": "PH2",
             "is_synthetic": False,

@@ -53,7 +53,7 @@ def read_table(folder: Path) -> pd.DataFrame:
     """Read the clinical table in `folder`.
 
     Returns:
-        One row a lesion, ordered by image_id; columns `TABLE_COLUMNS`, strings, blanks missing.
+        One row per lesion, ordered by image_id; columns `TABLE_COLUMNS`, strings, blanks missing.
 
     Raises:
         DataError: The table is missing or cannot be read, has codes outside the legend, or an image_id twice.

@@ -25,8 +25,8 @@ class RawDataset:
     """The content of a raw folder.
 
     Attributes:
-        metadata: One row an image; columns `image_id`, `image_file`, `mask_file` (missing without a mask) and
-            those of the source.
+        metadata: One row per image; columns `image_id`, `image_file`, `mask_file` (missing without a mask)
+            and those of the source.
         images: Source file by name in `images/`.
         masks: Source file by name in `masks/`.
         remarks: What a user should know about it; may be blank.

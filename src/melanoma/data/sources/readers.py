@@ -1,4 +1,4 @@
-"""Reads `data/raw/<dataset>/` as records in the common schema, with one reader a dataset.
+"""Reads `data/raw/<dataset>/` as records in the common schema, with one reader per dataset.
 
 A raw folder holds `images/`, optionally `masks/`, and `metadata.csv`, whose columns `image_file` and
 `mask_file` name the files. Every row has its image and every image its row.
