@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from melanoma import config, files
+from melanoma.registry import versions
 from melanoma.stages import predict
 from pipelines import _cli
 
@@ -17,11 +18,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = _cli.parser(__doc__)
     parser.add_argument("--images", type=Path, required=True, help="folder of images")
     parser.add_argument("--out", type=Path, required=True, help="CSV to write")
-    parser.add_argument("--model", help="its URI; default: the staging model of the first active cohort")
+    parser.add_argument(
+        "--model", help="URI of the model; default: the staging model of the first active cohort"
+    )
     args = parser.parse_args(argv)
 
     cohort = config.load(args.params).run.cohorts[0]
-    table = predict.score_folder(args.images, args.model or f"models:/melanoma-{cohort}@staging")
+    table = predict.score_folder(args.images, args.model or f"models:/{versions.model_name(cohort)}@staging")
     files.write_csv(table, args.out)
     num_bad = int(table["problem"].notna().sum())
     _cli.say("predict", f"{len(table) - num_bad} images scored, {num_bad} files refused: {args.out}")

@@ -62,7 +62,7 @@ def test_the_committed_parameters_load(params):
 
 
 def test_an_unknown_cohort_is_refused_and_the_known_ones_named(params):
-    with pytest.raises(ConfigError, match=r"no cohort 'both' in params\.yaml; there are \['isic', 'joint', "):
+    with pytest.raises(ConfigError, match=r"no cohort 'both' in params\.yaml; there are \['"):
         params.members("both")
 
 
@@ -317,12 +317,13 @@ def test_a_cohort_needs_all_its_datasets_active(load):
         load(both | {"run.datasets": ["ph2"]})
 
 
-def test_active_cohorts_and_datasets_must_be_known(load):
-    with pytest.raises(ConfigError, match=r"run\.cohorts names \['both'\]; known are \['isic', 'joint', "):
-        load({"run.cohorts": ["both"]})
+def test_active_cohorts_and_datasets_must_be_known(load, committed):
+    datasets = sorted(committed["ingest"])
     with pytest.raises(
-        ConfigError, match=r"run\.datasets names \['ham'\]; known are \['isic', 'ph2', 'sample'\]"
+        ConfigError, match=re.escape(f"run.cohorts names ['both']; known are {sorted(committed['cohorts'])}")
     ):
+        load({"run.cohorts": ["both"]})
+    with pytest.raises(ConfigError, match=re.escape(f"run.datasets names ['ham']; known are {datasets}")):
         load({"run.datasets": ["sample", "ham"]})
 
 

@@ -2,7 +2,9 @@ import numpy as np
 import pytest
 
 from melanoma.data import crops
-from melanoma.data.crops import WHOLE, Box, Crop, find_box, largest_piece, square_around
+from melanoma.data.crops import Box, Crop, find_box, largest_piece, square_around
+
+WHOLE = Box(0.0, 0.0, 1.0, 1.0)
 
 
 def mask(*rows: str) -> np.ndarray:

@@ -8,11 +8,12 @@ import pytest
 from PIL import Image
 
 from melanoma.data import images
-from melanoma.data.crops import WHOLE, Box
+from melanoma.data.crops import Box
 from melanoma.errors import ImageError
 from tests.data.pictures import drawn, encode
 
 GOLDEN_SHA256 = "2955257424b546fdf70b95efa74aa6cc4d6ba6e68e61c8c507349cc14566687a"
+WHOLE = Box(0.0, 0.0, 1.0, 1.0)
 WHOLE_FORMATS = ("PNG", "BMP")  # these keep every pixel
 ALL_FORMATS = ("JPEG", "PNG", "BMP", "WEBP")
 

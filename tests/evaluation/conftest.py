@@ -1,8 +1,14 @@
+from pathlib import Path
+from typing import get_args
+
 import numpy as np
 import pandas as pd
 import pytest
 
+from melanoma import config
 from melanoma.config.evaluation import Evaluate, Promote
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -33,17 +39,22 @@ def settings():
 
 @pytest.fixture
 def rules():
-    return Promote(
-        seed=5,
-        num_bootstrap_draws=200,
-        primary_metric="auc_roc",
-        min_malignant_groups=5,
-        min_auc_roc_lower_bound=0.5,
-        must_beat_colour=False,
-        max_primary_drop=0.02,
-        max_specificity_drop=None,
-        max_calibration_error=None,
-        min_worst_slice_auc_roc=None,
+    """The committed gates with other bounds; every optional gate is off, a new one too."""
+    committed = config.load(ROOT / "params.yaml").promote
+    optional = {
+        name for name, field in Promote.model_fields.items() if type(None) in get_args(field.annotation)
+    }
+    return committed.model_copy(
+        update=dict.fromkeys(optional)
+        | {
+            "seed": 5,
+            "num_bootstrap_draws": 200,
+            "primary_metric": "auc_roc",
+            "min_malignant_groups": 5,
+            "min_auc_roc_lower_bound": 0.5,
+            "must_beat_colour": False,
+            "max_primary_drop": 0.02,
+        }
     )
 
 

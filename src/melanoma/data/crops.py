@@ -23,9 +23,6 @@ class Box:
     bottom: float
 
 
-WHOLE = Box(0.0, 0.0, 1.0, 1.0)
-
-
 @dataclass(frozen=True)
 class Crop:
     """Settings by which the images of a cohort were cropped and a served model must crop.

@@ -92,7 +92,7 @@ def read_predictions(path: Path, index: pd.DataFrame) -> pd.DataFrame:
         DataError: A model lacks an image of the cohort, has another one or one twice, or an image has another
             target, group or split than in the cohort.
     """
-    table = _read_scores(path, PREDICTION_COLUMNS)
+    table = read_scores(path, PREDICTION_COLUMNS)
     parts = [
         _of_cohort(rows, index, f"The predictions of {model} in {path}")
         for model, rows in table.groupby("model", sort=False)
@@ -103,11 +103,11 @@ def read_predictions(path: Path, index: pd.DataFrame) -> pd.DataFrame:
 def read_references(path: Path, index: pd.DataFrame) -> pd.DataFrame:
     """Read the scores of the references that stage `audit` wrote; see `read_predictions`."""
     columns = (*SPLIT_COLUMNS, *REFERENCE_NAMES)
-    return _of_cohort(_read_scores(path, columns), index, f"The scores of references in {path}")
+    return _of_cohort(read_scores(path, columns), index, f"The scores of references in {path}")
 
 
-def _read_scores(path: Path, columns: Sequence[str]) -> pd.DataFrame:
-    """Read ids and names as text, and blank scores as missing."""
+def read_scores(path: Path, columns: Sequence[str]) -> pd.DataFrame:
+    """Read ids and names as text, and blank scores as missing, without comparison with a cohort."""
     numbers = ["target", "score", "probability", *REFERENCE_NAMES]
     text = {name: "string" for name in columns if name not in numbers}
     blanks = {name: [""] for name in numbers}

@@ -28,6 +28,11 @@ CUT = "\n\n… the complete text is the artifact model_card.md of the run."
 Version: TypeAlias = ModelVersion  # version of a registered model
 
 
+def model_name(cohort: str) -> str:
+    """Name of the registered model of a cohort."""
+    return f"melanoma-{cohort}"
+
+
 def find_version(name: str, alias: str) -> Version | None:
     """The version of registered model `name` that holds `alias`, or None.
 

@@ -16,6 +16,7 @@ from melanoma.data import crops, lesions, masks, packed, tables
 from melanoma.errors import ImageError
 from melanoma.evaluation import audit, bootstrap, references, sheets
 from melanoma.evaluation.figures import test_set_note
+from melanoma.registry import versions
 from melanoma.scoring.operating_point import OperatingPoint
 from melanoma.serving.network import Network
 from melanoma.stages import test_set_looks
@@ -46,7 +47,7 @@ def run(args: argparse.Namespace, params: Params) -> str:
     figures = _draw(audited, found, params.audit, note=note)
     entry = models[models["selected"]]
     run = tracking.resume_run(entry["run_id"])  # fails before anything is written, including the ledger
-    test_set_looks.record(f"melanoma-{args.cohort}", data, entry, purpose="audit")
+    test_set_looks.record(versions.model_name(args.cohort), data, entry, purpose="audit")
     with files.atomic_folder(args.figures) as folder:
         for name, figure in figures.items():
             figure.savefig(folder / name, dpi=110)

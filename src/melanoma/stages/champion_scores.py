@@ -1,7 +1,7 @@
 """Part of the stage `promote`: score the champion on test images that it has not learned from."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,16 +15,14 @@ from melanoma.registry import versions
 from melanoma.serving import folder as folders
 from melanoma.serving.network import Network
 from melanoma.serving.settings import Settings
-
-if TYPE_CHECKING:
-    from melanoma.stages.promote import Candidate
+from melanoma.stages.candidate import Candidate
 
 SAME_CODE = "this code: the code that travels with the champion is the same"
 OWN_CODE = "its own code, in a process of its own"
 
 
 def prepare_contest(
-    candidate: "Candidate", champion: versions.Version | None, folder: Path
+    candidate: Candidate, champion: versions.Version | None, folder: Path
 ) -> tuple[Contest, dict[str, Any]]:
     """Collect both models' scores on the challenger's test images that the champion has not learned from.
 
@@ -77,7 +75,7 @@ def _without_known(
 
 
 def _score(
-    champion: versions.Version, champion_files: Path, candidate: "Candidate", rows: pd.DataFrame
+    champion: versions.Version, champion_files: Path, candidate: Candidate, rows: pd.DataFrame
 ) -> tuple[pd.Series, dict[str, Any]]:
     """Calibrated probabilities of the champion by image_id, and how they were computed."""
     artifacts = champion_files / "artifacts"

@@ -61,8 +61,12 @@ def write(stages: Mapping[str, dict[str, Any]], code: CodeParts, path: Path) -> 
 
 def explain(stage: Mapping[str, Any], code: CodeParts, path: Path) -> list[str]:
     """Lines for people: all parts of a stage, marked where they differ from those in the file `path`."""
-    before = json.loads(path.read_bytes())[PARTS] if path.exists() else {}
-    return [_describe(name, part, before.get(name)) for name, part in sorted(parts_of(stage, code).items())]
+    parts = sorted(parts_of(stage, code).items())
+    if not path.exists():
+        nothing = f"There is no {path} to compare with: `dvc repro code` writes it. So no part is marked."
+        return [nothing, *(_describe(name, part, part) for name, part in parts)]
+    before = json.loads(path.read_bytes())[PARTS]
+    return [_describe(name, part, before.get(name)) for name, part in parts]
 
 
 def _describe(name: str, part: str, before: str | None) -> str:

@@ -17,6 +17,7 @@ from melanoma.config import Params
 from melanoma.data import crops, packed, tables
 from melanoma.evaluation import report, result_figures, seeds, slices
 from melanoma.evaluation.figures import test_set_note
+from melanoma.registry import versions
 from melanoma.registry.origin import ENVIRONMENT, IMAGES
 from melanoma.serving import export
 from melanoma.serving.network import Network
@@ -83,7 +84,7 @@ def run(args: argparse.Namespace, params: Params) -> str:
         name: _log(inputs, result, name, run, figures[name] | sheets[name]) for name, run in runs.items()
     }
     for entry in models.values():
-        test_set_looks.record(f"melanoma-{args.cohort}", data, entry, purpose="evaluate")
+        test_set_looks.record(versions.model_name(args.cohort), data, entry, purpose="evaluate")
     class_metrics.write(data, networks, runs, args.diagnosis, cohort=args.cohort, settings=params.evaluate)
     files.write_json({"selected": result.selected, **models}, args.models)
     _save(inputs, result, figures, sheets)

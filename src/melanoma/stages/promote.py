@@ -2,7 +2,6 @@
 
 import argparse
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,46 +16,11 @@ from melanoma.errors import TrackingError
 from melanoma.evaluation import gate, headline, model_card
 from melanoma.registry import ledger, moves, versions
 from melanoma.stages import champion_scores, test_set_looks
+from melanoma.stages.candidate import Candidate
 
 BY = "pipelines.promote"
 KEY_METRICS = ("auc_roc", "specificity_at_95_sensitivity", "expected_calibration_error")
 BASELINE = schema.MODEL_NAMES[0]
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """The selected model of a cohort and the outputs of earlier stages about it.
-
-    Attributes:
-        cohort: Name of the cohort.
-        model: `baseline` or `tuned`.
-        entry: Its entry of `models.json`.
-        metrics: Its entry of `metrics.json`.
-        data: Packed cohort.
-        predictions: Predictions of both models.
-        references: Scores of the references by image.
-        slices: Its entry of `slices.json`.
-        assigned: Groups of all images that were ever accepted.
-        accepted: Accepted records.
-        num_bins: Number of bins of the expected calibration error.
-    """
-
-    cohort: str
-    model: str
-    entry: dict[str, Any]
-    metrics: dict[str, Any]
-    data: packed.Packed
-    predictions: pd.DataFrame
-    references: pd.DataFrame
-    slices: list[dict[str, Any]]
-    assigned: pd.DataFrame
-    accepted: pd.DataFrame
-    num_bins: int
-
-    @property
-    def name(self) -> str:
-        """Name of the registered model."""
-        return f"melanoma-{self.cohort}"
 
 
 def run(args: argparse.Namespace, params: Params) -> str:

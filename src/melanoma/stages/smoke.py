@@ -14,11 +14,11 @@ from melanoma.config import Params
 from melanoma.data import tables
 from melanoma.data.images import read_bytes
 from melanoma.errors import DataError, TrackingError, first_offenders
-from melanoma.schema import align
+from melanoma.schema import PREDICTION_COLUMNS, align
 from melanoma.serving import client
 
 TOLERANCE = 1e-5  # largest difference of two equal probabilities
-BATCH_SIZE = 16  # images a request
+BATCH_SIZE = 16  # images per request
 
 
 def run(
@@ -63,10 +63,7 @@ def _expected(report: Path, accepted: pd.DataFrame, num_images: int | None) -> p
     models = files.read_json(report / "models.json")
     selected = models["selected"]
     point = models[selected]["operating_point"]
-    names = {"image_id": "string", "model": "string", "decision": "string"}
-    predictions = files.read_csv(
-        report / "predictions.csv", dtype=names, keep_default_na=False, na_values={"probability": [""]}
-    )
+    predictions = tables.read_scores(report / "predictions.csv", PREDICTION_COLUMNS)
     predictions = predictions[predictions["model"] == selected]
     paths = accepted.loc[accepted["image_id"].isin(predictions["image_id"])].set_index("image_id")["path"]
     paths = align(paths, predictions["image_id"], what="The accepted images")

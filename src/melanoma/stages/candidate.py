@@ -1,0 +1,45 @@
+"""Part of the stage `promote`: the model to be judged."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from melanoma.data import packed
+from melanoma.registry import versions
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """The selected model of a cohort and the outputs of earlier stages about it.
+
+    Attributes:
+        cohort: Name of the cohort.
+        model: `baseline` or `tuned`.
+        entry: Its entry of `models.json`.
+        metrics: Its entry of `metrics.json`.
+        data: Packed cohort.
+        predictions: Predictions of both models.
+        references: Scores of the references by image.
+        slices: Its entry of `slices.json`.
+        assigned: Groups of all images that were ever accepted.
+        accepted: Accepted records.
+        num_bins: Number of bins of the expected calibration error.
+    """
+
+    cohort: str
+    model: str
+    entry: dict[str, Any]
+    metrics: dict[str, Any]
+    data: packed.Packed
+    predictions: pd.DataFrame
+    references: pd.DataFrame
+    slices: list[dict[str, Any]]
+    assigned: pd.DataFrame
+    accepted: pd.DataFrame
+    num_bins: int
+
+    @property
+    def name(self) -> str:
+        """Name of the registered model."""
+        return versions.model_name(self.cohort)
