@@ -14,10 +14,11 @@ from melanoma.config import Params
 from melanoma.data import tables
 from melanoma.data.images import read_bytes
 from melanoma.errors import DataError, TrackingError, first_offenders
-from melanoma.schema import PREDICTION_COLUMNS, align
+from melanoma.schema import align
 from melanoma.serving import client
 
 TOLERANCE = 1e-5  # largest difference of two equal probabilities
+COLUMNS = ("image_id", "model", "probability", "decision")  # of predictions.csv
 BATCH_SIZE = 16  # images per request
 
 
@@ -63,7 +64,7 @@ def _expected(report: Path, accepted: pd.DataFrame, num_images: int | None) -> p
     models = files.read_json(report / "models.json")
     selected = models["selected"]
     point = models[selected]["operating_point"]
-    predictions = tables.read_scores(report / "predictions.csv", PREDICTION_COLUMNS)
+    predictions = tables.read_scores(report / "predictions.csv", COLUMNS)
     predictions = predictions[predictions["model"] == selected]
     paths = accepted.loc[accepted["image_id"].isin(predictions["image_id"])].set_index("image_id")["path"]
     paths = align(paths, predictions["image_id"], what="The accepted images")
