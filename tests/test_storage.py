@@ -45,7 +45,7 @@ def test_endpoint_and_region_come_from_the_environment(no_s3_settings, monkeypat
 
 def test_an_endpoint_that_is_no_url_is_refused(no_s3_settings, monkeypatch):
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "127.0.0.1:8333")
-    with pytest.raises(StorageError, match=r"no URL.*such as http://127\.0\.0\.1:8333"):
+    with pytest.raises(StorageError, match=r"not a URL.*such as http://127\.0\.0\.1:8333"):
         storage.connect("s3://bucket")
 
 

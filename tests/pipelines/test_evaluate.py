@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pytest
 from sklearn.metrics import accuracy_score, roc_auc_score
 
 from melanoma import schema, tracking
@@ -102,6 +103,7 @@ def test_the_run_holds_its_images_with_licences_and_its_environment(at_workspace
     assert environment.startswith("python==3.")
 
 
+@pytest.mark.slow
 def test_another_operating_point_or_another_choice_needs_no_training(own):
     change_params(own / "params.yaml", evaluate={"min_sensitivity": 0.5})
     for mean, selected in ((1.1, "tuned"), (-0.1, "baseline")):  # over seeds, which alone decides

@@ -29,6 +29,7 @@ def read(name: str) -> dict:
     return json.loads((REPORTS / f"{name}.json").read_text())
 
 
+@pytest.mark.slow
 def test_accepted_records_and_facts_in_another_order_change_no_figure(own):
     names = ("metrics", "slices", "audit")
     before = {name: read(name) for name in names}

@@ -188,6 +188,7 @@ def test_a_kill_between_register_and_alias_is_mended_by_the_next_run(fresh):
     assert [entry.status for entry in ledger.entries(NAME, alias="staging")] == ["FAILED", "FINISHED"]
 
 
+@pytest.mark.slow
 def test_two_promotions_at_once_leave_one_version_one_alias_and_one_move(fresh):
     arguments = [sys.executable, "-m", "pipelines.promote", *command("promote", "sample")]
     environment = os.environ | {"PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"}

@@ -142,6 +142,7 @@ def start(shelf, by):
     )
 
 
+@pytest.mark.slow
 def test_two_people_at_once_go_one_version_back_and_the_second_learns_of_the_first(released):
     processes = [start(released, by) for by in ("A. Name", "B. Name")]
     said = [process.communicate(timeout=120) for process in processes]

@@ -101,7 +101,7 @@ def test_images_licences_code_parameters_and_environment_are_told(version, told)
 
 
 def test_ids_of_images_are_told_only_when_asked_for(version, told):
-    assert "007" not in told()
+    assert "  007 " not in told()
     assert "  007 train CC-BY\n  008 train CC-BY\n  009 test no recorded licence\n" in told("--ids")
 
 

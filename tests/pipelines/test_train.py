@@ -135,6 +135,7 @@ def epochs(broken, monkeypatch):
     return seen
 
 
+@pytest.mark.slow
 def test_an_interrupted_stage_goes_on_in_the_same_runs_and_trains_nothing_twice(epochs):
     assert run_stage("train") == 130
     before = [run.info.run_id for run in runs_of_stage()]
@@ -152,6 +153,7 @@ def test_an_interrupted_stage_goes_on_in_the_same_runs_and_trains_nothing_twice(
     assert runs[1].data.tags["mlflow.parentRunId"] == runs[0].info.run_id
 
 
+@pytest.mark.slow
 def test_other_parameters_begin_anew_in_other_runs(epochs, broken, caplog):
     assert run_stage("train") == 130
     before = {run.info.run_id for run in runs_of_stage()}

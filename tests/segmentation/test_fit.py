@@ -73,6 +73,7 @@ def test_the_loss_is_cross_entropy_and_what_is_missing_of_dice():
 # ---- training --------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_it_learns_where_discs_are_and_keeps_the_best_epoch(train):
     fitted = train()
     best = fit.best_epoch(fitted.history)
@@ -84,6 +85,7 @@ def test_it_learns_where_discs_are_and_keeps_the_best_epoch(train):
     assert fitted.history["epoch"].tolist() == list(range(1, 9))
 
 
+@pytest.mark.slow
 def test_a_killed_training_goes_on_as_if_it_never_stopped(train, tmp_path):
     def stop(epoch, row):
         if epoch == 2:
@@ -99,6 +101,7 @@ def test_a_killed_training_goes_on_as_if_it_never_stopped(train, tmp_path):
     np.testing.assert_allclose(resumed.history["loss"], whole.history["loss"], rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_a_finished_training_is_not_trained_again(train):
     first = train(num_epochs=2)
     seen = []

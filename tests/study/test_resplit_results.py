@@ -75,6 +75,7 @@ def test_the_split_that_is_judged_is_none_of_the_others(index):
     assert resplit_results.find_seeds(judged, seed=1, num=4, fractions=FRACTIONS) == [1, 3, 4, 5]
 
 
+@pytest.mark.slow
 def test_too_few_groups_for_so_many_splits_are_refused(index):
     few = index[index["group_id"].isin(sorted(set(index["group_id"]))[:3])].reset_index(drop=True)
     with pytest.raises(DataError, match="the images have too few groups"):

@@ -213,6 +213,7 @@ def test_features_that_do_not_fit_are_computed_anew(arrays, recipe, computed, ca
     assert computed == []  # what was kept again is whole
 
 
+@pytest.mark.slow
 def test_an_interrupted_training_on_features_goes_on_as_if_it_never_stopped(arrays, recipe, tmp_path):
     recipe = change(recipe, hyperparameters={"dropout": 0.3})
     straight = fit.train(arrays, recipe, num_epochs=4, seed=1)

@@ -129,6 +129,7 @@ def test_callbacks_see_all_scores_of_the_epoch(bright_or_dark, recipe):
     assert seen == result.history.drop(columns="epoch").to_dict("records")
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_start_and_another_one_another(bright_or_dark, recipe):
     losses = [
         fit.train(bright_or_dark, recipe, num_epochs=1, seed=seed).history["loss"].iloc[0]
@@ -180,6 +181,7 @@ def test_a_finished_training_is_not_trained_again(bright_or_dark, recipe, tmp_pa
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])
 def test_an_interrupted_training_goes_on_as_if_it_never_stopped(bright_or_dark, recipe, optimizer, tmp_path):
     recipe = change(

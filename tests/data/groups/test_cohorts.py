@@ -207,6 +207,7 @@ def rounds(draw):
     return found
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.too_slow])
 @given(rounds())
 def test_whatever_comes_and_goes_no_image_moves_and_no_group_crosses(found):
