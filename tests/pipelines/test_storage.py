@@ -187,7 +187,7 @@ def test_data_that_are_nowhere_are_named(direction, origin, new_bucket, s3, run)
     shutil.rmtree(origin / ".dvc/cache")
     error = run(origin, direction, exit_code=1)
     assert f"{DATASET} (missing)" in error
-    assert "data/raw/<dataset> with `python -m pipelines.fetch`" in error
+    assert "data/raw/<dataset> as `python -m pipelines.fetch --help` shows" in error
 
 
 def test_a_damaged_cache_is_not_taken_for_the_data(origin, bucket, s3, run):

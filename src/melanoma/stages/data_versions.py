@@ -34,6 +34,7 @@ class Version:
         endpoint_url: Endpoint of an S3 remote, if DVC's configuration names one.
         cache: Folder of DVC's cache.
         outputs: Path of each output by its DVC hash.
+        paths: Paths of all outputs that were made; two with equal content have one hash.
         num_unmade: Number of outputs of stages that have not run.
     """
 
@@ -41,6 +42,7 @@ class Version:
     endpoint_url: str | None
     cache: Path
     outputs: dict[str, str]
+    paths: list[str]
     num_unmade: int
 
     def cached(self, oid: str) -> Path:
@@ -73,6 +75,7 @@ def read_version() -> Version:
                 endpoint_url=remote.get("endpointurl"),
                 cache=Path(repo.cache.local.path),
                 outputs={out.hash_info.value: str(out) for out in outs if out.hash_info},
+                paths=[str(out) for out in outs if out.hash_info],
                 num_unmade=sum(not out.hash_info for out in outs),
             )
     except DvcException as error:

@@ -44,7 +44,8 @@ def pull() -> str:
     version, store = _open()
     remote = Remote(version)
     objects = remote.list_objects()
-    is_done = _dvc("pull", "--allow-missing")  # outputs that were never made are no failure
+    # Named, because DVC fails on outputs that were never made, such as those of the study.
+    is_done = _dvc("pull", "--allow-missing", *version.paths)
     # DVC compares checksums (`verify` in .dvc/config) and drops what arrives damaged, without naming it.
     remote.require_whole({oid: path for oid, path in objects.items() if not version.cached(oid).is_file()})
     _require_done("pull", is_done)
