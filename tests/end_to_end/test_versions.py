@@ -73,6 +73,6 @@ def test_an_older_version_comes_back_with_its_split_its_metrics_and_its_model(
     # What was pulled once comes back without the store.
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://127.0.0.1:{free_port()}")
     run(fresh, "git", "checkout", "-q", "v1")
-    run(fresh, "dvc", "checkout")
+    run(fresh, "dvc", "checkout", "dvc.yaml")
     assert contents(fresh) == v1
     assert is_up_to_date(fresh)
