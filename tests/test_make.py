@@ -1,6 +1,7 @@
 """Every test is run by `make test` or by `make test-slow`, and `pre-commit` runs what `make lint` runs."""
 
 import re
+import subprocess
 
 import pytest
 from ruamel.yaml import YAML
@@ -57,3 +58,15 @@ def test_pre_commit_runs_the_linters_from_this_environment():
     assert repository["repo"] == "local"
     assert [hook["entry"] for hook in repository["hooks"]] == recipe("lint")
     assert {hook["language"] for hook in repository["hooks"]} == {"system"}
+
+
+def test_help_lists_every_described_target_in_a_group():
+    shown = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    groups = [block.splitlines() for block in shown.strip().split("\n\n")]
+    assert [group[0] for group in groups] == re.findall(r"^##@ (.+)$", MAKEFILE, flags=re.MULTILINE)
+    listed = re.findall(r"^  make ([a-z-]+) +\S", shown, flags=re.MULTILINE)
+    described = re.findall(r"^([a-z-]+):.*## ", MAKEFILE, flags=re.MULTILINE)
+    assert listed == described
+    phony = re.findall(r"^\.PHONY: (.+)$", MAKEFILE, flags=re.MULTILINE)
+    assert sorted(listed) == sorted(set(phony) - {"help"})
+    assert max(map(len, shown.splitlines())) <= 110
