@@ -3,6 +3,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
@@ -43,7 +44,7 @@ def test_a_run_that_ends_well_is_finished_with_its_tags_params_and_epochs(store)
     assert found.info.run_name == "n"
     assert found.data.tags["cohort"] == "ph2"
     assert found.data.params == {"train.seed": "1", "depth": "3"}
-    history = store.get_metric_history(run.run_id, "loss")
+    history = store.get_metric_history(run.run_id, "epoch/train_loss")
     assert [(entry.step, entry.value) for entry in history] == [(1, 0.5), (2, 0.25)]
 
 
@@ -92,8 +93,19 @@ def test_the_epochs_that_a_run_has_are_known(store):
     with open_run() as run:
         run.log_epoch(1, {"loss": 0.5})
         run.log_epoch(3, {"loss": 0.25})
-    assert run.logged_steps("loss") == {1, 3}
-    assert run.logged_steps("val_loss") == set()
+    assert run.logged_steps("epoch/train_loss") == {1, 3}
+    assert run.logged_steps("epoch/validation_loss") == set()
+
+
+def test_a_training_that_began_with_other_names_of_metrics_gets_all_epochs_by_the_names_of_now(store):
+    history = pd.DataFrame({"epoch": [1, 2], "loss": [0.5, 0.25], "val_loss": [0.6, 0.5]})
+    with open_run() as run:
+        run.log_metrics({"loss": 0.5, "val_loss": 0.6}, step=1)  # as earlier versions did
+        run.log_missing_epochs(history)
+        run.log_missing_epochs(history)
+    assert run.logged_steps("loss") == {1}
+    logged = store.get_metric_history(run.run_id, "epoch/train_loss")
+    assert [(entry.step, entry.value) for entry in logged] == [(1, 0.5), (2, 0.25)]
 
 
 def test_undefined_metrics_are_left_out(store):

@@ -23,7 +23,7 @@ from mlflow.store.entities import PagedList
 from mlflow.utils.time import get_current_time_millis
 from sqlalchemy.exc import SQLAlchemyError
 
-from melanoma import project, store_home, store_server
+from melanoma import metric_names, project, store_home, store_server
 from melanoma.errors import TrackingError
 
 PARENT_TAG = "mlflow.parentRunId"
@@ -81,16 +81,16 @@ class Run:
     _client: MlflowClient = field(repr=False)
 
     def log_epoch(self, epoch: int, scores: Mapping[str, float]) -> None:
-        """Log metrics of one epoch; the step is the epoch, counted from 1."""
-        self.log_metrics(scores, step=epoch)
+        """Log scores of one epoch, given by Keras's names; the step is the epoch, counted from 1."""
+        self.log_metrics(metric_names.of_epoch(scores), step=epoch)
 
     def log_missing_epochs(self, history: pd.DataFrame) -> None:
-        """Epochs of a training that the run has no `loss` of: a kill may come before they are logged.
+        """Epochs of a training that the run has no loss of: a kill may come before they are logged.
 
         Args:
             history: One row per epoch: `epoch` (from 1), `loss` and other scores.
         """
-        logged = self.logged_steps("loss")
+        logged = self.logged_steps(metric_names.TRAINING_LOSS)
         for row in history.to_dict("records"):
             if row["epoch"] not in logged:
                 self.log_epoch(int(row["epoch"]), {str(name): row[name] for name in row if name != "epoch"})

@@ -32,7 +32,7 @@ def test_an_experiment_overrides_a_parameter_and_its_project_run_is_kept_apart_f
     assert "num_bootstrap_draws: 201" in (demo_copy / "params.yaml").read_text()
     store = mlflow.MlflowClient(f"sqlite:///{demo_copy}/mlflow.db")
     models = report(demo_copy, "sample/models")
-    assert "test_auc_roc" in store.get_run(models["tuned"]["run_id"]).data.metrics
+    assert "test/auc_roc" in store.get_run(models["tuned"]["run_id"]).data.metrics
     project_runs = store.search_runs(["0"])
     assert project_runs
     assert all(found.data.metrics == {} for found in project_runs)

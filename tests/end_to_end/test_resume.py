@@ -165,7 +165,7 @@ def test_a_killed_training_is_completed_with_the_result_of_one_without_a_break(p
     assert set(before) <= {one.info.run_id for one in runs}
     store = MlflowClient(f"sqlite:///{packed}/mlflow.db")
     for one in runs:  # each epoch once, also the one whose scores the kill kept from the run
-        logged = store.get_metric_history(one.info.run_id, "loss")
+        logged = store.get_metric_history(one.info.run_id, "epoch/train_loss")
         assert sorted(entry.step for entry in logged) == list(range(1, NUM_EPOCHS + 1))
     assert list((packed / "data/checkpoints").iterdir()) == []
     assert run(packed, "git", "status", "--porcelain", "--", "models", "reports", "data").count("/.") == 0

@@ -116,18 +116,12 @@ def test_roc_points_of_both_models_start_at_the_origin_and_end_in_the_corner(rep
         assert points[-1].tolist() == [1, 1]
 
 
-def test_flat_metrics_are_named_by_split_metric_and_end_of_the_interval(report):
+def test_flat_metrics_are_named_by_split_and_metric_without_the_ends_of_intervals(report):
     flat = report.flat_metrics("baseline")
-    intervals = {
-        f"{split}_{name}{end}"
-        for split in ("validation", "test")
-        for name in (*METRICS, *THREE_WAY_SHARES)
-        for end in ("", "_low", "_high")
-    }
-    assert set(flat) == intervals | {"threshold"}
-    assert flat["threshold"] == 0.15
-    assert flat["test_auc_roc"] == 11 / 15
-    assert flat["test_auc_roc_low"] == report.metrics["baseline"]["test"]["auc_roc"]["low"]
+    names = {f"{split}/{name}" for split in ("validation", "test") for name in (*METRICS, *THREE_WAY_SHARES)}
+    assert set(flat) == names | {"validation/threshold"}
+    assert flat["validation/threshold"] == 0.15
+    assert flat["test/auc_roc"] == 11 / 15
 
 
 def test_metrics_can_be_written_as_json(report):

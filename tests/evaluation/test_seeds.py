@@ -115,10 +115,10 @@ def test_metrics_for_the_tracker_are_mean_and_spread_of_each_score():
     flat = seeds.flat_metrics(compare([0.5, 0.7, 0.9], [0.75, 0.75, 0.75]), "baseline")
     assert flat == pytest.approx(
         {
-            "seeds_val_loss_mean": 0.3,
-            "seeds_val_loss_standard_deviation": 0.2,
-            "seeds_val_auc_roc_mean": 0.7,
-            "seeds_val_auc_roc_standard_deviation": 0.2,
+            "seeds/loss_mean": 0.3,
+            "seeds/loss_standard_deviation": 0.2,
+            "seeds/auc_roc_mean": 0.7,
+            "seeds/auc_roc_standard_deviation": 0.2,
         }
     )
 

@@ -63,11 +63,11 @@ def test_what_was_found_is_in_the_run_of_the_selected_model(at_workspace):
     audit, models, store = read("audit"), read("models"), tracking.client()
     run = store.get_run(models[audit["selected"]]["run_id"])
     assert {Path(file.path).name for file in store.list_artifacts(run.info.run_id, "audit")} == FILES
-    assert run.data.metrics["audit_colour_auc_roc"] == audit["references"]["colour"]["auc_roc"]["value"]
-    assert run.data.metrics["audit_hair_auc_roc_low"] == audit["variants"]["hair"]["auc_roc"]["low"]
+    assert run.data.metrics["audit/colour"] == audit["references"]["colour"]["auc_roc"]["value"]
+    assert run.data.metrics["audit/hair"] == audit["variants"]["hair"]["auc_roc"]["value"]
     assert run.data.tags["audit_warnings"] == "; ".join(audit["warnings"])
     other = store.get_run(models[{"baseline": "tuned", "tuned": "baseline"}[audit["selected"]]]["run_id"])
-    assert not [name for name in other.data.metrics if name.startswith("audit_")]
+    assert not [name for name in other.data.metrics if name.startswith("audit/")]
 
 
 def test_missing_broken_and_empty_masks_are_left_out_and_counted(own):

@@ -81,7 +81,7 @@ def test_metrics_figures_and_model_are_in_the_run(at_workspace):
     for name in ("baseline", "tuned"):
         run = store.get_run(models[name]["run_id"])
         expected = read("metrics")[name]["test"]["auc_roc"]["value"]
-        assert run.data.metrics["test_auc_roc"] == expected
+        assert run.data.metrics["test/auc_roc"] == expected
         figures = {file.path for file in store.list_artifacts(run.info.run_id, "figures")}
         assert {
             f"figures/{picture}.png"

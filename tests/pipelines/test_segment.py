@@ -126,7 +126,7 @@ def test_a_trained_network_is_measured_on_splits_it_did_not_learn_from(trained):
     assert network["sha256"] == sha256_of_file(SEGMENTER / "model.onnx")
     run = tracking.read_run(network["run_id"])
     assert run.info.status == "FINISHED"
-    assert run.data.metrics["best_epoch"] == network["best_epoch"]
+    assert run.data.metrics["selection/epoch"] == network["best_epoch"]
     assert not Path("data/checkpoints/sample-segmenter").exists()
 
 
@@ -137,7 +137,7 @@ def test_an_equal_training_has_the_run_of_the_first_and_each_epoch_stands_there_
         assert run_stage("segment") == 0
         after = read_json(REPORT)["segmenter"]
         assert after["run_id"] == before["run_id"]
-        losses = tracking.client().get_metric_history(after["run_id"], "loss")
+        losses = tracking.client().get_metric_history(after["run_id"], "epoch/train_loss")
         assert [metric.step for metric in losses] == list(range(1, after["num_epochs"] + 1))
 
 

@@ -50,10 +50,15 @@ def test_the_runs_hold_parameters_epochs_device_lineage_groups_and_the_curves(at
         assert {"backend", "device_kind", "device_name"} <= set(run.data.tags)
         assert run.data.tags["protocol"] == "leak_free"
         assert "history.csv" in {file.path for file in store.list_artifacts(runs[name])}
-        assert run.data.metrics["peak_memory_mib"] > 0
+        assert run.data.metrics["machine/peak_memory_mib"] > 0
         history = pd.read_csv(f"models/sample/{name}/history.csv")
-        for score in ("val_loss", "images_per_second", "learning_rate"):
-            logged = store.get_metric_history(runs[name], score)
+        assert run.data.metrics["epoch/num_epochs"] == len(history)
+        for score, metric in (
+            ("val_loss", "validation_loss"),
+            ("loss", "train_loss"),
+            ("learning_rate", "learning_rate"),
+        ):
+            logged = store.get_metric_history(runs[name], f"epoch/{metric}")
             assert [entry.step for entry in logged] == [1, 2, 3]
             assert [entry.value for entry in logged] == history[score].tolist()
         files = {file.path for file in store.list_artifacts(runs[name], "figures")}
@@ -61,7 +66,7 @@ def test_the_runs_hold_parameters_epochs_device_lineage_groups_and_the_curves(at
         trained_on = tracking.download_run_file(runs[name], "data/training_groups.json", tmp_path)
         groups = json.loads(trained_on.read_text())
         assert groups == training_groups()
-        assert run.data.metrics["num_training_groups"] == len(groups)
+        assert run.data.metrics["data/num_training_groups"] == len(groups)
     found = tuning["best"]["hyperparameters"]
     for name, depth in (("baseline", 2), ("tuned", found["depth"])):
         assert store.get_run(runs[name]).data.params["depth"] == str(depth)
@@ -76,9 +81,9 @@ def test_every_further_seed_has_a_run_below_that_of_its_model(at_workspace):
         assert child.info.status == "FINISHED"
         assert (child.data.tags["model"], child.data.params["train.seed"]) == (name, "2")
         by_seed = seeds[name]["val_auc_roc"]["by_seed"]
-        logged = [str(run.data.metrics["best_val_auc_roc"]) for run in (parent, child)]
+        logged = [str(run.data.metrics["selection/auc_roc"]) for run in (parent, child)]
         assert logged == [str(by_seed["1"]), str(by_seed["2"])]
-        assert parent.data.metrics["seeds_val_auc_roc_mean"] == seeds[name]["val_auc_roc"]["mean"]
+        assert parent.data.metrics["seeds/auc_roc_mean"] == seeds[name]["val_auc_roc"]["mean"]
     assert len(runs_of_stage()) == 4
 
 
@@ -148,7 +153,7 @@ def test_an_interrupted_stage_goes_on_in_the_same_runs_and_trains_nothing_twice(
         (model, seed) for model in MODELS for seed in ("1", "2")
     ]
     for run in runs:  # the epoch whose scores the interruption kept from the run is there, and once
-        logged = tracking.client().get_metric_history(run.info.run_id, "val_loss")
+        logged = tracking.client().get_metric_history(run.info.run_id, "epoch/validation_loss")
         assert sorted(entry.step for entry in logged) == [1, 2]
     assert runs[1].data.tags["mlflow.parentRunId"] == runs[0].info.run_id
 

@@ -74,7 +74,7 @@ def test_every_trial_has_one_run_with_hyperparameters_epochs_state_and_device(at
         assert float(run.data.tags["duration_seconds"]) == trial["duration_seconds"] > 0
         assert float(run.data.tags["images_per_second"]) > 0
         assert float(run.data.tags["peak_memory_mib"]) > 0
-        epochs = tracking.client().get_metric_history(run.info.run_id, "val_auc_roc")
+        epochs = tracking.client().get_metric_history(run.info.run_id, "epoch/validation_auc_roc")
         assert [entry.step for entry in epochs] == list(range(1, trial["num_epochs"] + 1))
 
 
@@ -88,8 +88,8 @@ def test_the_parent_names_problem_data_objective_study_and_best(at_workspace):
     assert (run.tags["study"], run.tags["objective"]) == (summary["study"], "auc_roc")
     best = {f"best.{name}": str(value) for name, value in summary["best"]["hyperparameters"].items()}
     assert best.items() <= run.tags.items()
-    assert run.metrics["best_val_auc_roc"] == summary["best"]["value"]
-    assert (run.metrics["num_complete"], run.metrics["num_failed"]) == (
+    assert run.metrics["search/best_auc_roc"] == summary["best"]["value"]
+    assert (run.metrics["search/num_completed"], run.metrics["search/num_failed"]) == (
         summary["num_by_state"]["complete"],
         0,
     )
@@ -112,7 +112,7 @@ def test_a_new_tracking_store_gets_a_run_for_every_trial(broken):
         run = tracking.client().get_run(new["run_id"])
         assert new["run_id"] != old["run_id"]
         assert run.data.tags["state"] == old["state"]
-        assert run.data.metrics["val_auc_roc"] > 0
+        assert run.data.metrics["epoch/validation_auc_roc"] > 0
 
 
 def test_a_later_trial_may_become_the_best_of_the_same_run(broken):

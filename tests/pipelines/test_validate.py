@@ -68,9 +68,9 @@ def test_the_run_holds_counts_report_table_sheet_and_docs(workspace):
     assert run.data.tags["dataset"] == "sample"
     assert run.data.tags["is_synthetic"] == "true"
     assert "git_commit" in run.data.tags
-    assert run.data.metrics["num_quarantined"] == len(REASON_OF_FAULT)
-    assert run.data.metrics["num_failing.blurred"] == 1
-    assert run.data.metrics["num_accepted"] == read_report(workspace)["num_accepted"]
+    assert run.data.metrics["data/num_quarantined"] == len(REASON_OF_FAULT)
+    assert run.data.metrics["data/num_failing/blurred"] == 1
+    assert run.data.metrics["data/num_accepted"] == read_report(workspace)["num_accepted"]
     names = {file.path for file in store.list_artifacts(run.info.run_id)}
     assert names == {"sample.json", "sample.csv", "sample-quarantine.png", "data_docs"}
     docs = {file.path for file in store.list_artifacts(run.info.run_id, "data_docs")}

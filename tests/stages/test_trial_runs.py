@@ -93,7 +93,7 @@ def test_a_run_ends_as_its_trial_did(ended, state, value, status):
     run = ended(state, value)
     assert run.info.status == status
     assert run.data.tags["state"] == {"FAIL": "failed"}.get(state.name, state.name.lower())
-    assert run.data.metrics == ({"best_val_auc_roc": 0.75} if value else {})
+    assert run.data.metrics == ({"selection/auc_roc": 0.75} if value else {})
 
 
 def test_a_run_says_where_its_trial_ran_how_long_and_why_it_failed(ended):
@@ -129,7 +129,7 @@ def test_trials_without_a_run_get_one_with_what_the_study_knows(study, runs, par
     assert run.info.status == "FINISHED"
     assert run.data.tags["state"] == "complete"
     assert run.data.params["depth"] == "3"
-    epochs = tracking.client().get_metric_history(run.info.run_id, "val_auc_roc")
+    epochs = tracking.client().get_metric_history(run.info.run_id, "epoch/validation_auc_roc")
     assert [(entry.step, entry.value) for entry in epochs] == [(1, 0.5), (2, 0.75)]
 
 

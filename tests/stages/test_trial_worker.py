@@ -58,16 +58,19 @@ def test_a_worker_reports_each_epoch_to_the_study_and_to_the_trials_run_and_show
     assert sys.stderr.getvalue() == ""  # type: ignore[attr-defined]
     assert outcome.state == "complete"
     (kept,) = optuna.load_study(study_name="toy", storage=open_storage(STORAGE)).trials
-    logged = tracking.client().get_metric_history(asked.run_id, "val_auc_roc")
+    logged = tracking.client().get_metric_history(asked.run_id, "epoch/validation_auc_roc")
     assert {entry.step: entry.value for entry in logged} == kept.intermediate_values
     assert sorted(kept.intermediate_values) == [1, 2]
     assert outcome.value in kept.intermediate_values.values()
     kept = tracking.download_run_file(asked.run_id, "history.csv", Path("of_the_run"))
     assert pd.read_csv(kept)["epoch"].tolist() == [1, 2]
     metrics = tracking.read_run(asked.run_id).data.metrics
-    assert metrics["best_val_auc_roc"] == outcome.value
-    assert {name for name in metrics if name.startswith("best_val_")} == {
-        f"best_{name}" for name in metrics if name.startswith("val_")
+    assert metrics["selection/auc_roc"] == outcome.value
+    assert metrics["selection/epoch"] == outcome.facts["best_epoch"]
+    by_epoch = {name for name in metrics if name.startswith("epoch/validation_")}
+    assert {name for name in metrics if name.startswith("selection/")} == {
+        "selection/epoch",
+        *(name.replace("epoch/validation_", "selection/") for name in by_epoch),
     }
 
 

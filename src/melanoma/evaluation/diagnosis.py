@@ -89,7 +89,7 @@ def measure(answers: Answers, settings: Settings) -> dict[str, Any]:
 
 
 def flat_metrics(measured: dict[str, Any]) -> dict[str, float]:
-    """`macro_sensitivity`, `nevus_auc_roc`, …: values by name of the MLflow metric, without intervals."""
+    """`macro_sensitivity`, `nevus_auc_roc`, …: values by name of the metric, without intervals."""
     flat = {f"macro_{name}": measured["macro"][name]["value"] for name in MACRO}
     for of_class, entry in measured["per_class"].items():
         if not entry["is_too_small"]:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from melanoma import metric_names
 from melanoma.config.evaluation import Evaluate
 from melanoma.evaluation import bootstrap, calibration, metrics, slices, thresholds
 from melanoma.evaluation.decision_curve import decision_curve
@@ -43,16 +44,17 @@ class Report:
     confusion: pd.DataFrame
 
     def flat_metrics(self, model: str) -> dict[str, float]:
-        """`test_auc_roc`, `test_auc_roc_low`, …: metrics of one model by name of the MLflow metric."""
-        flat = {"threshold": self.points[model].threshold}
+        """`validation/threshold`, `test/auc_roc`, …: one model's values by name of the MLflow metric."""
+        flat = {f"{metric_names.VALIDATION}/threshold": self.points[model].threshold}
         for split in MEASURED_SPLITS:
             measured = self.metrics[model][split]
             three_way = {name: measured["three_way"][name] for name in THREE_WAY_SHARES}
-            for name, entry in (measured | three_way).items():
-                if isinstance(entry, dict) and "value" in entry:
-                    flat[f"{split}_{name}"] = entry["value"]
-                    flat[f"{split}_{name}_low"] = entry["low"]
-                    flat[f"{split}_{name}_high"] = entry["high"]
+            values = {
+                name: entry["value"]
+                for name, entry in (measured | three_way).items()
+                if isinstance(entry, dict) and "value" in entry
+            }
+            flat |= metric_names.in_section(split, values)
         return flat
 
     def save_curves(self, folder: Path) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from melanoma import metric_names
 from melanoma.errors import DataError
 from melanoma.schema import MODEL_NAMES
 
@@ -90,12 +91,13 @@ def select(comparison: dict[str, Any]) -> str:
 
 
 def flat_metrics(comparison: dict[str, Any], model: str) -> dict[str, float]:
-    """`seeds_val_auc_roc_mean`, …: mean and spread of one model by name of the MLflow metric."""
-    return {
-        f"seeds_{name}_{statistic}": described[statistic]
+    """`seeds/auc_roc_mean`, …: mean and spread of one model by name of the MLflow metric."""
+    values = {
+        f"{name}_{statistic}": described[statistic]
         for name, described in comparison[model].items()
         for statistic in ("mean", "standard_deviation")
     }
+    return metric_names.of_seeds(values)
 
 
 def summary_line(comparison: dict[str, Any]) -> str:

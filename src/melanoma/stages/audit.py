@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from melanoma import files, schema, tracking
+from melanoma import files, metric_names, schema, tracking
 from melanoma.config import Params
 from melanoma.config.evaluation import Audit
 from melanoma.data import crops, lesions, masks, packed, tables
@@ -22,7 +22,6 @@ from melanoma.serving.network import Network
 from melanoma.stages import test_set_looks
 
 NUM_SHOWN = 2  # images, each in all variants
-ENDS = {"": "value", "_low": "low", "_high": "high"}  # suffixes of metric names
 
 
 def run(args: argparse.Namespace, params: Params) -> str:
@@ -150,10 +149,10 @@ def _log(run: tracking.Run, args: argparse.Namespace, found: dict[str, Any]) -> 
     """Add the findings to the model's run: metrics, warnings, and all files under `audit/`."""
     logged: dict[str, float] = {}
     for name, entry in (found["variants"] | found["references"]).items():
-        logged |= {f"audit_{name}_auc_roc{end}": entry["auc_roc"][key] for end, key in ENDS.items()}
+        logged[name] = entry["auc_roc"]["value"]
         if "flipped_fraction" in entry:
-            logged[f"audit_{name}_flipped_fraction"] = entry["flipped_fraction"]
-    run.log_metrics(logged)
+            logged[f"{name}_flipped_fraction"] = entry["flipped_fraction"]
+    run.log_metrics(metric_names.in_section(metric_names.AUDIT, logged))
     run.set_tags({"audit_warnings": "; ".join(found["warnings"])})
     run.log_folder(args.figures, "audit")
     for path in (args.out, args.references):

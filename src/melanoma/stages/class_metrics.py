@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from melanoma import files, schema, tracking
+from melanoma import files, metric_names, schema, tracking
 from melanoma.config.evaluation import Evaluate
 from melanoma.data.packed import Packed
 from melanoma.errors import DataError
@@ -57,8 +57,9 @@ def write(
             for name, figure in _figures(model, measured, bands, note=note).items():
                 figure.savefig(unfinished / f"{model}_{name}", dpi=90)
                 runs[model].log_figure(figure, f"classes_{name}")
-            metrics = diagnosis.flat_metrics(measured)
-            runs[model].log_metrics({f"test_{name}": value for name, value in metrics.items()})
+            runs[model].log_metrics(
+                metric_names.in_section(metric_names.TEST, diagnosis.flat_metrics(measured))
+            )
         if not has_classes:
             content["note"] = NOT_ASKED
         files.write_json(content, unfinished / "diagnosis.json")

@@ -4,7 +4,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from melanoma import files, lineage, schema, tracking
+from melanoma import files, lineage, metric_names, schema, tracking
 from melanoma.data import crops
 from melanoma.data.packed import Packed
 from melanoma.training.recipe import Arrays, Recipe
@@ -48,7 +48,7 @@ def log_training_groups(data: Packed, run: tracking.Run) -> None:
         path = Path(folder) / "training_groups.json"
         files.write_json(groups, path)
         run.log_file(path, "data")
-    run.log_metrics({"num_training_groups": len(groups)})
+    run.log_metrics(metric_names.in_section(metric_names.DATA, {"num_training_groups": len(groups)}))
 
 
 def describe_problem(recipe: Recipe, data: Packed) -> dict[str, Any]:

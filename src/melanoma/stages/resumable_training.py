@@ -13,7 +13,7 @@ from pathlib import Path
 
 import keras
 
-from melanoma import files, tracking
+from melanoma import files, metric_names, tracking
 from melanoma.stages import experiments
 from melanoma.training import backend, checkpoints, fit
 from melanoma.training.fit import Trained
@@ -136,8 +136,11 @@ def _log_result(result: Trained, run: tracking.Run) -> None:
     """Log the final metrics, and the scores of epochs that an interruption kept from the run."""
     run.log_missing_epochs(result.history)
     best = {"epoch": result.best_epoch["epoch"], **result.best_scores}
-    run.log_metrics({f"best_{name}": value for name, value in best.items()})
-    run.log_metrics({"num_epochs": len(result.history), **backend.peak_memory_mib()})
+    run.log_metrics(
+        metric_names.of_selection(best)
+        | metric_names.of_epoch({"num_epochs": len(result.history)})
+        | metric_names.in_section(metric_names.MACHINE, backend.peak_memory_mib())
+    )
     run.log_text(result.history.to_csv(index=False), experiments.HISTORY)
 
 

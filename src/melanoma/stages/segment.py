@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from melanoma import files, fingerprint, lineage, schema, tracking
+from melanoma import files, fingerprint, lineage, metric_names, schema, tracking
 from melanoma.config import Params
 from melanoma.data import crops, lesions, tables
 from melanoma.evaluation import bootstrap, overlap
@@ -174,7 +174,8 @@ def _train(training: SegmenterTraining, folder: Path) -> dict[str, Any]:
             run_id=tracking.find_run(experiment, tag=PROBLEM_TAG, value=problem),
         ) as run,
     ):
-        logged = run.logged_steps("loss")  # epochs of an earlier training of the same problem
+        # Epochs of an earlier training of the same problem.
+        logged = run.logged_steps(metric_names.TRAINING_LOSS)
         fitted = fit.train(
             *parts,
             params.segment,
@@ -187,7 +188,7 @@ def _train(training: SegmenterTraining, folder: Path) -> dict[str, Any]:
         files.write_csv(fitted.history, folder / "history.csv")
         run.log_file(folder / "history.csv")
         best = fit.best_epoch(fitted.history)
-        run.log_metrics({"best_epoch": best["epoch"], "best_val_dice": best[fit.BEST]})
+        run.log_metrics(metric_names.of_selection({"epoch": best["epoch"], fit.BEST: best[fit.BEST]}))
     shutil.rmtree(checkpoint, ignore_errors=True)
     return {
         "run_id": run.run_id,

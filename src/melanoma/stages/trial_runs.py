@@ -8,13 +8,14 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from melanoma import files, tracking
+from melanoma import files, metric_names, tracking
 from melanoma.config.training import Hyperparameters
 from melanoma.evaluation import search_figures
 from melanoma.stages import experiments
 from melanoma.training import search, studies
 
 TRIAL = "trial"  # the tag by which a run is found, even if an interruption kept its id from the study
+ENDED = {"complete": "completed", "pruned": "pruned", "failed": "failed"}  # state of a trial, in words
 MACHINE = ("backend", "backend_version", "keras_version", "device_kind", "device_name", "device_memory_mib")
 
 
@@ -87,7 +88,7 @@ class TrialRuns:
 
     def _end(self, run: tracking.Run, trial: FrozenTrial) -> None:
         if trial.state is TrialState.COMPLETE and trial.value is not None:
-            run.log_metrics({f"best_val_{self.objective}": trial.value})
+            run.log_metrics(metric_names.of_selection({self.objective: trial.value}))
         run.set_tags(trial.user_attrs | {"state": studies.state_name(trial.state)})
         run.end(_status(trial))
 
@@ -105,8 +106,9 @@ def log_study(
 ) -> None:
     """Log the results of a study to its run, and write a page with its plots to `page`."""
     objective, best = summary["objective"], summary["best"]
-    parent.log_metrics({f"best_val_{objective}": best["value"]})
-    parent.log_metrics({f"num_{state}": number for state, number in summary["num_by_state"].items()})
+    counts = {f"num_{word}": summary["num_by_state"][state] for state, word in ENDED.items()}
+    found = {f"best_{objective}": best["value"], **counts}
+    parent.log_metrics(metric_names.in_section(metric_names.SEARCH, found))
     # Tags, not parameters: more trials may find a better one, and MLflow lets no parameter change.
     chosen = {name: value for name, value in best["hyperparameters"].items() if value is not None}
     parent.set_tags({f"best.{name}": value for name, value in chosen.items()})

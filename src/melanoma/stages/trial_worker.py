@@ -9,7 +9,7 @@ from pathlib import Path
 
 import optuna
 
-from melanoma import tracking
+from melanoma import metric_names, tracking
 from melanoma.config import Params
 from melanoma.data import packed
 from melanoma.execution.workers import Workers, open_workers
@@ -76,7 +76,9 @@ def train_trial(asked: Asked, *, params: Params, folder: Path, digest: str, trac
             objective=tune.objective,
         )
     # Named as for the networks of `train`, so that MLflow compares both.
-    trial_run.log_metrics({f"best_{name}": score for name, score in outcome.scores.items()})
+    if outcome.scores:  # only a trial that was completed has kept an epoch
+        kept = {"epoch": outcome.facts["best_epoch"], **outcome.scores}
+        trial_run.log_metrics(metric_names.of_selection(kept))
     trial_run.log_text(outcome.history or experiments.NO_EPOCH, experiments.HISTORY)
     return outcome
 

@@ -98,9 +98,9 @@ def test_the_report_says_whether_the_images_are_real_and_what_it_is_not_for(two_
 
 def test_every_check_is_a_metric_of_the_run(two_blurred):
     metrics = validation.metrics(two_blurred.report)
-    assert metrics["num_images"] == 10
-    assert metrics["num_quarantined"] == metrics["num_failing.blurred"] == 2
-    assert metrics["num_failing.hairy"] == 0
+    assert metrics["data/num_images"] == 10
+    assert metrics["data/num_quarantined"] == metrics["data/num_failing/blurred"] == 2
+    assert metrics["data/num_failing/hairy"] == 0
     assert len(metrics) == 5 + len(ImageChecks.model_fields) + len(TableChecks.model_fields)
 
 

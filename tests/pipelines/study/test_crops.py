@@ -45,7 +45,7 @@ def test_each_network_has_its_run_under_one_parent_and_can_be_searched(at_worksp
     assert {run.data.tags["crop"] for run in runs} == {"none", "mask"}
     assert {run.data.tags["protocol"] for run in runs} == {"leak_free"}
     assert len({run.data.tags["mlflow.parentRunId"] for run in runs}) == 1
-    assert all("test_auc_roc" in run.data.metrics for run in runs)
+    assert all("test/auc_roc" in run.data.metrics for run in runs)
     assert not list(Path("data/checkpoints").glob("crops-*"))
 
 

@@ -31,8 +31,8 @@ def test_both_targets_are_trained_with_each_seed_in_runs_of_their_own(at_workspa
         assert run.data.tags["protocol"] == "leak_free"
         assert run.data.tags["target"] == row["trained_for"]
         assert run.data.params["model.target"] == row["trained_for"]
-        assert "test_auc_roc" in run.data.metrics
-        assert ("test_macro_sensitivity" in run.data.metrics) == (row["trained_for"] == "diagnosis")
+        assert "test/auc_roc" in run.data.metrics
+        assert ("test/macro_sensitivity" in run.data.metrics) == (row["trained_for"] == "diagnosis")
         parents.add(run.data.tags["mlflow.parentRunId"])
     assert len(parents) == 1
 

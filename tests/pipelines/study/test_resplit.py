@@ -51,7 +51,7 @@ def test_it_has_one_run_under_that_of_the_study(at_workspace):
     parent = store.get_run(run.data.tags["mlflow.parentRunId"])
     assert parent.data.tags["study"] == "paper"
     assert run.info.status == "FINISHED"
-    assert run.data.metrics["colours_here"] == pytest.approx(results()["methods"]["colours"]["here"])
+    assert run.data.metrics["resplit/colours_here"] == pytest.approx(results()["methods"]["colours"]["here"])
     assert run.data.params["num_splits"] == "3"
 
 

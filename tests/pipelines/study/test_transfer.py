@@ -67,7 +67,7 @@ def test_each_source_is_left_out_and_tested_by_networks_that_never_saw_it(two_cl
         [experiment], "tags.protocol = 'leave_one_source_out' and tags.source = 'here' and tags.seed = '2'"
     )
     assert len(runs) == 1
-    assert "unseen_auc_roc" in runs[0].data.metrics
+    assert "unseen/auc_roc" in runs[0].data.metrics
     assert not Path("data/checkpoints/transfer-sample").exists()
 
 

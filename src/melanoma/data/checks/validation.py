@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from melanoma import metric_names
 from melanoma.config.data import Split, Validate
 from melanoma.data.checks import check_tables, data_docs, suites
 from melanoma.data.checks.validator import Outcome, Validator, quarantine_reasons
@@ -183,11 +184,10 @@ def _in_brackets(counts: dict[str, int]) -> str:
 
 
 def metrics(report: dict[str, Any]) -> dict[str, float]:
-    """The counts of the report, and `num_failing.<check>` of every check."""
+    """`data/num_accepted`, …, and `data/num_failing/<check>` of every check: counts by name of the metric."""
     counts = {name: float(value) for name, value in report.items() if name.startswith("num_")}
-    return counts | {
-        f"num_failing.{entry['check']}": float(entry["num_failing"]) for entry in report["checks"]
-    }
+    failing = {f"num_failing/{entry['check']}": float(entry["num_failing"]) for entry in report["checks"]}
+    return metric_names.in_section(metric_names.DATA, counts | failing)
 
 
 def require_passed(result: Validation, report: Path) -> None:

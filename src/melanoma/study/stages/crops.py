@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from melanoma import files, lineage, schema
+from melanoma import files, lineage, metric_names, schema
 from melanoma.config import Params
 from melanoma.config.study import Crops
 from melanoma.data import crops, lesions, packed, tables
@@ -88,7 +88,7 @@ class CropExperiment(Experiment):
 
     def measure(self, spec: NetworkSpec, predictions: pd.DataFrame) -> dict[str, float]:
         """The network's metrics on the test set."""
-        return {f"test_{name}": value for name, value in repeats.measure_single(predictions).items()}
+        return metric_names.in_section(metric_names.TEST, repeats.measure_single(predictions))
 
     def summarize(self, outcome: Outcome) -> dict[str, Any]:
         """The content of the cohort's results file."""

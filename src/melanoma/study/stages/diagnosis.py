@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from melanoma import schema
+from melanoma import metric_names, schema
 from melanoma.config import Params
 from melanoma.config.study import RepeatedExperiment
 from melanoma.data import packed
@@ -80,7 +80,7 @@ class DiagnosisExperiment(Experiment):
     def measure(self, spec: NetworkSpec, predictions: pd.DataFrame) -> dict[str, float]:
         """The network's metrics on the test set."""
         found = diagnosis_results.measure_single(predictions, self.settings)
-        return {f"test_{name}": value for name, value in found.items()}
+        return metric_names.in_section(metric_names.TEST, found)
 
     def summarize(self, outcome: Outcome) -> dict[str, Any]:
         """The content of the cohort's results file."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from melanoma import files, schema
+from melanoma import files, metric_names, schema
 from melanoma.config.study import Protocols, StudyNetwork
 from melanoma.data.groups import splits
 from melanoma.data.packed import Packed
@@ -98,7 +98,7 @@ class ProtocolExperiment(Experiment):
     def measure(self, spec: NetworkSpec, predictions: pd.DataFrame) -> dict[str, float]:
         """The network's metrics on the test set."""
         found = repeats.measure_single(predictions[predictions["view"] == TEST_VIEW])
-        return {f"test_{name}": value for name, value in found.items()}
+        return metric_names.in_section(metric_names.TEST, found)
 
     def summarize(self, outcome: Outcome) -> dict[str, Any]:
         """The content of the cohort's results file."""

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from melanoma import files, tracking
+from melanoma import files, metric_names, tracking
 from melanoma.config import Params
 from melanoma.config.training import Hyperparameters
 from melanoma.data import packed
@@ -106,12 +106,11 @@ def _log(results: dict[str, Any], results_path: Path, *, tags: dict[str, str]) -
             parent_id=parent.run_id,
         ) as run,
     ):
-        run.log_metrics(
-            {
-                f"{kind}_{name}": found[name]
-                for kind, found in results["methods"].items()
-                for name in ("here", "mean", "sd", "share_below")
-            }
-        )
+        values = {
+            f"{kind}_{name}": found[name]
+            for kind, found in results["methods"].items()
+            for name in ("here", "mean", "sd", "share_below")
+        }
+        run.log_metrics(metric_names.in_section(NAME, values))
         run.log_file(results_path, NAME)
         run.log_text(experiments.NO_EPOCH, experiments.HISTORY)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from melanoma import schema
+from melanoma import metric_names, schema
 from melanoma.config.study import Transfer
 from melanoma.config.training import Hyperparameters
 from melanoma.data import tables
@@ -103,7 +103,7 @@ class TransferExperiment(Experiment):
         """The AUC of these predictions."""
         source = self._source(spec)
         value = transfer_results.mean_auc(self._select(predictions, spec.key["network"], source))
-        return {"test_auc_roc" if source is None else "unseen_auc_roc": value}
+        return metric_names.in_section(metric_names.TEST if source is None else "unseen", {"auc_roc": value})
 
     def _source(self, spec: NetworkSpec) -> Source | None:
         return next((one for one in self.sources if one.key == spec.key["left_out"]), None)

@@ -1,0 +1,53 @@
+"""Names of metrics in MLflow: one name for each notion.
+
+The part before the last slash is the section below which MLflow's pages show a metric. Ends of intervals are
+only in the JSON reports.
+
+* `epoch/…`: learning curves, one step per epoch.
+* `selection/…`: validation scores of a network at its kept epoch, before calibration. The hyperparameter
+  search and the choice between models use these.
+* `seeds/…`: mean and spread of these scores over all seeds of a model.
+* `validation/…` and `test/…`: calibrated probabilities, at the operating point.
+* `audit/…`: AUC on changed test images and of references without the lesion's form.
+* `search/…`, `data/…`, `machine/…`: hyperparameter search, counts of images, memory.
+"""
+
+from collections.abc import Mapping
+from typing import TypeVar
+
+Value = TypeVar("Value")
+
+EPOCH, SELECTION, SEEDS = "epoch", "selection", "seeds"
+VALIDATION, TEST, AUDIT = "validation", "test", "audit"
+SEARCH, DATA, MACHINE = "search", "data", "machine"
+TRAINING_SCORES = ("loss", "accuracy")  # as Keras names them
+OF_VALIDATION = "val_"  # Keras's prefix of validation scores
+TRAINING_LOSS = f"{EPOCH}/train_loss"
+
+
+def in_section(section: str, values: Mapping[str, Value]) -> dict[str, Value]:
+    """`{"auc_roc": 0.9}` in the section `test` becomes `{"test/auc_roc": 0.9}`."""
+    return {f"{section}/{name}": value for name, value in values.items()}
+
+
+def of_epoch(scores: Mapping[str, Value]) -> dict[str, Value]:
+    """Scores of one epoch: `loss` becomes `epoch/train_loss`, `val_loss` becomes `epoch/validation_loss`."""
+    return in_section(EPOCH, {_plain(name): value for name, value in scores.items()})
+
+
+def of_selection(scores: Mapping[str, Value]) -> dict[str, Value]:
+    """Validation scores of the kept epoch: `val_auc_roc` becomes `selection/auc_roc`."""
+    return in_section(SELECTION, {name.removeprefix(OF_VALIDATION): value for name, value in scores.items()})
+
+
+def of_seeds(statistics: Mapping[str, Value]) -> dict[str, Value]:
+    """Statistics of these scores over seeds: `val_auc_roc_mean` becomes `seeds/auc_roc_mean`."""
+    return in_section(SEEDS, {name.removeprefix(OF_VALIDATION): value for name, value in statistics.items()})
+
+
+def _plain(name: str) -> str:
+    """Keras's name of a score with the split in words; durations and rates keep their names."""
+    if name in TRAINING_SCORES:
+        return f"train_{name}"
+    is_of_validation = name.startswith(OF_VALIDATION)
+    return f"validation_{name.removeprefix(OF_VALIDATION)}" if is_of_validation else name
