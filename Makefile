@@ -52,7 +52,7 @@ relocate: .venv/.installed ## Update the paths in mlflow.db after the project wa
 
 .PHONY: ui
 ui: .venv/.installed ## Compare runs in the browser (UI_PORT=5000)
-	@python -m pipelines.relocate --check
+	@python -m pipelines._needs ui --port $(UI_PORT)
 	mlflow ui --port $(UI_PORT)
 
 .PHONY: summary
@@ -61,6 +61,7 @@ summary: .venv/.installed ## Print the last results and where to look
 
 .PHONY: page
 page: .venv/.installed ## Redraw reports/index.html with the current state of the registry
+	@python -m pipelines._needs page
 	dvc repro --single-item --force page
 
 .PHONY: publish
@@ -72,7 +73,7 @@ publish: .venv/.installed ## Write the current results to reports/published, fro
 # A registry that is down is said so after seconds: MLflow would try for four minutes.
 .PHONY: serve
 serve: .venv/.installed ## Serve the staging model of a cohort (COHORT=sample PORT=5001)
-	@python -m pipelines.relocate --check
+	@python -m pipelines._needs serve --cohort '$(COHORT)' --port $(PORT)
 	MLFLOW_HTTP_REQUEST_MAX_RETRIES=$${MLFLOW_HTTP_REQUEST_MAX_RETRIES:-2} \
 		mlflow models serve -m models:/melanoma-$(COHORT)@staging --env-manager local --port $(PORT)
 

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from datetime import date
 
-from melanoma.stages import history
+from melanoma.stages import history, needs
 from pipelines import _cli
 
 
@@ -22,6 +22,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     args = parser.parse_args(argv)
 
+    needs.require_store()
     history.print_history(args.model, alias=args.alias, day=args.on)
     return 0
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from melanoma import config, files
 from melanoma.registry import versions
-from melanoma.stages import predict
+from melanoma.stages import needs, predict
 from pipelines import _cli
 
 
@@ -23,6 +23,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     args = parser.parse_args(argv)
 
+    if args.model is None:
+        needs.require_store()
     cohort = config.load(args.params).run.cohorts[0]
     table = predict.score_folder(args.images, args.model or f"models:/{versions.model_name(cohort)}@staging")
     files.write_csv(table, args.out)

@@ -7,7 +7,7 @@ the version must have passed the gates, and its files must be those that passed.
 import sys
 from collections.abc import Sequence
 
-from melanoma.stages import release
+from melanoma.stages import needs, release
 from pipelines import _cli
 
 
@@ -19,6 +19,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--version", type=int, required=True, help="its number")
     args = parser.parse_args(argv)
 
+    needs.require_store()
     _cli.say("release", release.run(args.model, args.version, by=args.by, reason=args.reason))
     return 0
 

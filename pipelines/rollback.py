@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from functools import partial
 
 from melanoma.registry import versions
-from melanoma.stages import rollback
+from melanoma.stages import needs, rollback
 from pipelines import STARTED_AT, _cli
 
 
@@ -31,6 +31,7 @@ def main(argv: Sequence[str] | None = None, *, started_at: datetime | None = Non
     )
     args = parser.parse_args(argv)
 
+    needs.require_store()
     report = rollback.run(
         args.model,
         args.alias,

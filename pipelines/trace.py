@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from melanoma import files
-from melanoma.stages import trace
+from melanoma.stages import needs, trace
 from pipelines import _cli
 
 
@@ -21,6 +21,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, help="write the images with their licences to this CSV")
     args = parser.parse_args(argv)
 
+    needs.require_store()
     found = trace.run(args.version, with_ids=args.ids)
     if args.out is not None:
         files.write_csv(found.images, args.out)

@@ -1,0 +1,88 @@
+"""What a command needs before it can start: results, a tracking store, a model to serve, a free port.
+
+MLflow itself answers with a traceback, or makes an empty store where there is none.
+"""
+
+import errno
+import socket
+from collections.abc import Collection
+from pathlib import Path
+
+from melanoma import project
+from melanoma.errors import DataError, TrackingError
+
+LOCAL = "127.0.0.1"
+MAX_PORT = 65535
+
+
+def require_store() -> None:
+    """Raise a `TrackingError` if the store is a file that does not exist yet."""
+    file = project.file_of(project.tracking_uri())
+    if file is not None and not file.is_file():
+        raise TrackingError(f"There are no runs yet: {file} does not exist. Run `make demo` first.")
+
+
+def require_results(reports: Path) -> None:
+    """Raise a `DataError` if no pipeline has written its results below `reports` yet."""
+    if not any((reports / "headlines").glob("*.json")) or not (reports / "data").is_dir():
+        raise DataError(f"There are no results in {reports} yet. Run `make demo` or `dvc repro` first.")
+
+
+def require_staging(cohort: str, cohorts: Collection[str]) -> None:
+    """Refuse a cohort without a model at the alias `staging`.
+
+    Args:
+        cohort: Name of the cohort.
+        cohorts: Names of the declared cohorts.
+
+    Raises:
+        TrackingError: No version of the cohort's model holds the alias; says which cohorts have one.
+    """
+    from melanoma.registry import versions
+
+    def has_model(name: str) -> bool:
+        return versions.find_version(versions.model_name(name), versions.STAGING) is not None
+
+    if has_model(cohort):
+        return
+    ready = [name for name in cohorts if has_model(name)]
+    if cohort in cohorts:
+        problem = f"Cohort {cohort} has no model at the alias staging"
+        cure = f"To make one, add {cohort} to run.cohorts in params.yaml and run `dvc repro`"
+    else:
+        problem = f"There is no cohort {cohort}"
+        cure = f"Cohorts of params.yaml: {', '.join(cohorts)}"
+    instead = f"Ready to serve: {', '.join(ready)}" if ready else "No cohort has one: run `make demo`"
+    raise TrackingError(f"{problem}. {cure}. {instead}.")
+
+
+def is_free(port: int) -> bool:
+    """Whether a server may listen on a port of this machine.
+
+    Raises:
+        OSError: The system forbids it, for instance below 1024.
+    """
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a port that was just left is free
+        try:
+            probe.bind((LOCAL, port))
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+            return False
+    return True
+
+
+def require_free_port(port: int, example: str) -> None:
+    """Refuse a port on which another program listens.
+
+    Args:
+        port: Number of the port.
+        example: Command that takes another port, up to its number, for instance `make ui UI_PORT=`.
+
+    Raises:
+        DataError: Names the next free port.
+    """
+    if not is_free(port):
+        other = next((number for number in range(port + 1, MAX_PORT + 1) if is_free(number)), 0)
+        raise DataError(f"Port {port} is in use by another program. Choose another: `{example}{other}`.")

@@ -1,0 +1,84 @@
+"""What make targets say before there are results, and that they are silent afterwards."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from pipelines import _cli, _needs, history, predict, release, rollback, trace
+from tests.imports import ROOT
+from tests.registry.shelf import NAME
+from tests.stages.test_needs import listening
+
+WHO = ["--by", "A. Name", "--reason", "tried"]
+READERS = [
+    (history, [NAME]),
+    (trace, [f"models:/{NAME}@staging"]),
+    (release, [NAME, "--version", "1", *WHO]),
+    (rollback, [NAME, *WHO]),
+    (predict, ["--images", ".", "--out", "scores.csv"]),
+    (_needs, ["ui", "--port", "5000"]),
+    (_needs, ["serve", "--cohort", "ph2", "--port", "5001"]),
+]
+
+
+@pytest.fixture
+def fresh(tmp_path, monkeypatch):
+    """The current folder is a project in which nothing was run."""
+    (tmp_path / ".dvc").mkdir()
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+
+@pytest.mark.parametrize(("script", "words"), READERS)
+def test_before_the_first_run_one_line_says_so_and_no_store_is_made(fresh, capsys, script, words):
+    assert _cli.run(script.main, words) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith("Run `make demo` first.")
+    assert not Path("mlflow.db").exists()
+
+
+def test_the_page_needs_results(fresh, capsys):
+    assert _cli.run(_needs.main, ["page"]) == 1
+    assert "no results in reports yet" in capsys.readouterr().err
+    for file in ("headlines/sample.json", "data/sample.md"):
+        Path("reports", file).parent.mkdir(parents=True)
+        Path("reports", file).touch()
+    assert _cli.run(_needs.main, ["page"]) == 0
+
+
+def test_a_served_cohort_and_a_free_port_pass_in_silence(shelf, capsys):
+    shelf.move(shelf.register())
+    shutil.copy(ROOT / "params.yaml", ".")
+    with listening() as port:
+        pass
+    capsys.readouterr()
+    for words in (["ui", "--port", str(port)], ["serve", "--cohort", "ph2", "--port", str(port)]):
+        assert _cli.run(_needs.main, words) == 0
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("words", "cure"),
+    [(["ui"], "`make ui UI_PORT="), (["serve", "--cohort", "ph2"], "`make serve COHORT=ph2 PORT=")],
+)
+def test_a_port_in_use_says_how_to_choose_another(shelf, capsys, words, cure):
+    shelf.move(shelf.register())
+    shutil.copy(ROOT / "params.yaml", ".")
+    with listening() as port:
+        assert _cli.run(_needs.main, [*words, "--port", str(port)]) == 1
+    assert cure in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("port", ["0", "65536", "abc", "-1", ""])
+def test_what_is_no_port_is_refused(capsys, port):
+    with pytest.raises(SystemExit):
+        _needs.main(["ui", f"--port={port}"])
+    assert "expected a number from 1 to 65535" in capsys.readouterr().err
+
+
+def test_an_unknown_cohort_names_the_declared_ones(shelf, capsys):
+    shutil.copy(ROOT / "params.yaml", ".")
+    assert _cli.run(_needs.main, ["serve", "--cohort", "foo", "--port", "5001"]) == 1
+    assert "Cohorts of params.yaml: sample, isic, ph2, joint" in capsys.readouterr().err
