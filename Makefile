@@ -55,6 +55,14 @@ ui: .venv/.installed ## Compare runs in the browser (UI_PORT=5000)
 	@python -m pipelines._needs ui --port $(UI_PORT)
 	mlflow ui --port $(UI_PORT)
 
+.PHONY: experiments
+experiments: .venv/.installed ## Compare experiments of DVC: scores, learning rate, depth, trials
+	@python -m pipelines._experiments
+
+.PHONY: dag
+dag: .venv/.installed ## Print the graph of stages as Mermaid
+	@dvc dag --md page
+
 .PHONY: summary
 summary: .venv/.installed ## Print the last results and where to look
 	@python -m pipelines.summary

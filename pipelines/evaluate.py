@@ -25,6 +25,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--runs", type=Path, required=True)
     parser.add_argument("--seeds", type=Path, required=True, help="comparison of the models over seeds")
     parser.add_argument("--metrics", type=Path, required=True, help="JSON to write")
+    parser.add_argument(
+        "--scores", type=Path, required=True, help="JSON of the main scores, for DVC, to write"
+    )
     parser.add_argument("--models", type=Path, required=True, help="JSON of model URIs to write")
     parser.add_argument("--predictions", type=Path, required=True, help="CSV to write")
     parser.add_argument("--roc", type=Path, required=True, help="folder of ROC curves to write")

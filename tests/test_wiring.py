@@ -187,6 +187,12 @@ def test_no_default_of_a_parameter_hides_in_a_command(stage):
     assert not set(options) & set(section or {})
 
 
+def test_the_main_scores_are_the_only_metrics():
+    """`dvc metrics show` and `dvc exp show` print every number of every metrics file."""
+    listed = {path for stage in STAGES for path in paths(definition(stage).get("metrics", []))}
+    assert listed == {"reports/${item}/scores.json"}
+
+
 def test_the_loops_run_over_the_active_datasets_and_cohorts():
     loops = {stage: STAGES[stage].get("foreach") for stage in STAGES}
     assert loops == {

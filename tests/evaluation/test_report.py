@@ -124,6 +124,21 @@ def test_flat_metrics_are_named_by_split_and_metric_without_the_ends_of_interval
     assert flat["test/auc_roc"] == 11 / 15
 
 
+def test_scores_are_those_of_the_selected_model_beside_the_baseline(report):
+    comparison = {
+        "kept_seed": 7,
+        "tuned": {"val_auc_roc": {"by_seed": {"7": 0.9, "8": 0.8}, "mean": 0.85}},
+        "baseline": {"val_auc_roc": {"by_seed": {"7": 0.6, "8": 0.6}, "mean": 0.6}},
+    }
+    assert report.scores(comparison) == {
+        "selection_auc_roc": 0.9,
+        "test_auc_roc": 1.0,
+        "test_sensitivity": 1.0,
+        "test_specificity": 1.0,
+        "test_auc_roc_baseline": 11 / 15,
+    }
+
+
 def test_metrics_can_be_written_as_json(report):
     assert json.loads(json.dumps(report.metrics)) == report.metrics
 

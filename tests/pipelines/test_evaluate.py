@@ -63,6 +63,14 @@ def test_images_of_patients_lie_apart_from_figures(at_workspace):
     assert of_sheets.isdisjoint(path.name for path in Path("reports/sample/figures").iterdir())
 
 
+def test_the_scores_are_those_of_the_other_reports(at_workspace):
+    scores, metrics, comparison = read("scores"), read("metrics"), read("seeds")
+    selected, kept_seed = metrics["selected"], str(comparison["kept_seed"])
+    assert scores["selection_auc_roc"] == comparison[selected]["val_auc_roc"]["by_seed"][kept_seed]
+    assert scores["test_auc_roc"] == metrics[selected]["test"]["auc_roc"]["value"]
+    assert scores["test_auc_roc_baseline"] == metrics["baseline"]["test"]["auc_roc"]["value"]
+
+
 def test_each_model_has_its_roc_curve(at_workspace):
     for model in ("baseline", "tuned"):
         curve = pd.read_csv(f"reports/sample/roc/{model}.csv")

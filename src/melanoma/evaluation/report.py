@@ -9,7 +9,7 @@ import pandas as pd
 
 from melanoma import metric_names
 from melanoma.config.evaluation import Evaluate
-from melanoma.evaluation import bootstrap, calibration, metrics, slices, thresholds
+from melanoma.evaluation import bootstrap, calibration, metrics, seeds, slices, thresholds
 from melanoma.evaluation.decision_curve import decision_curve
 from melanoma.files import write_csv
 from melanoma.schema import PREDICTION_COLUMNS, TEST, TRAIN, VALIDATION, align
@@ -57,6 +57,24 @@ class Report:
             flat |= metric_names.in_section(split, values)
         return flat
 
+    def scores(self, comparison: dict[str, Any]) -> dict[str, float | None]:
+        """Content of `scores.json`: the main scores of the selected model, by which DVC compares experiments.
+
+        Args:
+            comparison: Content of `seeds.json`.
+
+        Returns:
+            `selection_auc_roc` on validation, of the kept network at its kept epoch; `test_auc_roc`,
+            `test_sensitivity` and `test_specificity`; `test_auc_roc_baseline`. Nan or None if undefined.
+        """
+        by_seed = comparison[self.selected][seeds.SELECTING]["by_seed"]
+        test = {model: self.metrics[model][TEST] for model in self.points}
+        return {
+            "selection_auc_roc": by_seed[str(comparison["kept_seed"])],
+            **{f"test_{name}": test[self.selected][name]["value"] for name in SCORES},
+            "test_auc_roc_baseline": test["baseline"]["auc_roc"]["value"],
+        }
+
     def save_curves(self, folder: Path) -> None:
         """Write every curve except the points of ROC as `<model>_<name>.csv`."""
         for model, by_name in self.curves.items():
@@ -73,6 +91,7 @@ class Report:
         return f"test AUC{kind}, 95 % intervals: {', '.join(parts)}; selected {self.selected}"
 
 
+SCORES = ("auc_roc", "sensitivity", "specificity")
 THREE_WAY_SHARES = ("referred_fraction", "missed_fraction", "false_alarm_fraction")
 
 

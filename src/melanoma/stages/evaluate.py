@@ -62,7 +62,7 @@ def run(args: argparse.Namespace, params: Params) -> str:
         params: Content of params.yaml.
     """
     inputs = _load(args, params)
-    data, run_ids = inputs.data, files.read_json(args.runs)
+    data, run_ids, comparison = inputs.data, files.read_json(args.runs), files.read_json(args.seeds)
     networks = {name: Network(inputs.network(name)) for name in schema.MODEL_NAMES}
     result = report.evaluate(
         data.index,
@@ -71,7 +71,7 @@ def run(args: argparse.Namespace, params: Params) -> str:
         described=inputs.described,
         cohort=args.cohort,
         is_synthetic=data.is_synthetic,
-        selected=seeds.select(files.read_json(args.seeds)),
+        selected=seeds.select(comparison),
     )
     runs = {name: tracking.resume_run(run_id) for name, run_id in run_ids.items()}
     figures = {name: result_figures.draw(result, name, note=inputs.note) for name in networks}
@@ -87,6 +87,7 @@ def run(args: argparse.Namespace, params: Params) -> str:
         test_set_looks.record(versions.model_name(args.cohort), data, entry, purpose="evaluate")
     class_metrics.write(data, networks, runs, args.diagnosis, cohort=args.cohort, settings=params.evaluate)
     files.write_json({"selected": result.selected, **models}, args.models)
+    files.write_json(result.scores(comparison), args.scores)
     _save(inputs, result, figures, sheets)
     is_cropped_by_mask = crops.kind_of(data.crop) == crops.MASK
     return result.summary_line() + (f"; {NOT_SERVED}" if is_cropped_by_mask else "")
@@ -155,7 +156,7 @@ def _log_origin(inputs: Inputs, run: tracking.Run) -> None:
 def _save(
     inputs: Inputs, result: report.Report, figures: Mapping[str, Figures], sheets: Mapping[str, Figures]
 ) -> None:
-    """Write all files of the stage except `models.json`; `metrics.json` is written last.
+    """Write the other files of the stage; `metrics.json` is written last.
 
     Sheets show images of patients, so they have their own folder and are never published.
     """
