@@ -38,7 +38,7 @@ ASSIGNED = pd.DataFrame(
         ("b", "toy", "1", "1", "train", None, "p"),
         ("c", "toy", "2", "0", "validation", None, "p"),
         ("d", "toy", "3", "0", "test", None, "p"),
-        ("e", "toy", "4", "0", "train", "its group lies on two sides", "p"),
+        ("e", "toy", "4", "0", "train", "its group is in two splits", "p"),
         ("f", "toy", "5", "0", "train", None, "p"),
         ("x", "other", "2", "0", "validation", None, "p"),
     ],

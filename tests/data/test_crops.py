@@ -125,5 +125,5 @@ def test_a_crop_has_a_kind_and_a_sentence():
     assert crops.kind_of(None) == "none"
     crop = Crop("mask", 0.15, 0.005, None)
     assert crops.kind_of(crop) == "mask"
-    assert "a person's mask" in crop.in_words()
+    assert "a hand-drawn mask" in crop.in_words()
     assert "margin of 0.15" in crop.in_words()

@@ -71,9 +71,7 @@ def test_a_jpeg_cut_anywhere_and_closed_with_an_end_marker_is_refused(kind, size
     for at in np.linspace(start, len(encoded) - 2 - 16, 60).astype(int):
         if "progressive" not in kind:
             assert plainly(closed(encoded, at)).shape == PICTURE.shape  # Pillow says nothing
-        with pytest.raises(
-            ImageError, match=r"cannot be decoded wholly \(.*(truncated|cut short|frames|damaged)"
-        ):
+        with pytest.raises(ImageError, match=r"cannot be decoded completely \(.*(truncated|frames|damaged)"):
             images.load_square(closed(encoded, at), size)
         assert headers.is_truncated(closed(encoded, at)) is False  # the marker is there
 
@@ -82,7 +80,7 @@ def test_a_jpeg_cut_anywhere_and_closed_with_an_end_marker_is_refused(kind, size
 def test_a_jpeg_with_a_hole_is_refused(kind):
     encoded = jpeg(kind)
     middle = (start_of_pixels(encoded) + len(encoded)) // 2
-    with pytest.raises(ImageError, match="cannot be decoded wholly"):
+    with pytest.raises(ImageError, match="cannot be decoded completely"):
         images.decode(encoded[:middle] + encoded[middle + 400 :])
 
 
@@ -91,7 +89,7 @@ def test_a_jpeg_with_data_left_over_is_refused():
     middle = (start_of_pixels(encoded) + len(encoded)) // 2
     doubled = encoded[:middle] + encoded[middle - 400 :]
     assert plainly(doubled).shape == PICTURE.shape
-    with pytest.raises(ImageError, match="data are left over after its last pixel"):
+    with pytest.raises(ImageError, match="it has data after its last pixel"):
         images.decode(doubled)
 
 
@@ -115,7 +113,7 @@ def test_a_stereo_jpeg_is_checked_like_a_plain_one():
     np.testing.assert_array_equal(images.decode(encoded), plainly(encoded))
     (first_end, _) = [found.start() for found in JPEG_MARKER.finditer(encoded) if found.group() == END]
     cut = encoded[: first_end - 200] + bytes(200).replace(b"\0", b"\x55") + encoded[first_end:]
-    with pytest.raises(ImageError, match="cannot be decoded wholly"):
+    with pytest.raises(ImageError, match="cannot be decoded completely"):
         images.decode(cut[: first_end - 200] + cut[first_end:])
 
 
@@ -137,7 +135,7 @@ def with_empty_scans(encoded: bytes, num: int) -> bytes:
 
 def test_scans_are_counted_before_anything_is_decoded():
     encoded = jpeg("progressive")
-    with pytest.raises(ImageError, match="more than 32 scans: save it anew"):
+    with pytest.raises(ImageError, match="more than 32 scans; save it"):
         images.decode(with_empty_scans(encoded, 3000))
     with pytest.raises(ImageError, match="more than 32 scans"):
         damage.read_layout(with_empty_scans(encoded, 23))
@@ -154,7 +152,7 @@ def test_scans_of_a_thumbnail_do_not_count():
 def test_segments_are_counted_before_anything_is_decoded():
     encoded = jpeg("baseline")
     note = b"\xff\xfe\x00\x02"
-    with pytest.raises(ImageError, match="more than 4,096 segments: save it anew without its metadata"):
+    with pytest.raises(ImageError, match="more than 4,096 segments; save it again without metadata"):
         damage.read_layout(encoded[:2] + 5000 * note + encoded[2:])
     whole = encoded[:2] + 4000 * note + encoded[2:]
     np.testing.assert_array_equal(images.decode(whole), plainly(encoded))
@@ -163,7 +161,7 @@ def test_segments_are_counted_before_anything_is_decoded():
 @pytest.mark.parametrize("frame", [0xC3, 0xC5, 0xC9, 0xCA, 0xCF])
 def test_a_jpeg_of_a_rare_coding_is_refused_by_name(frame):
     encoded = jpeg("baseline").replace(b"\xff\xc0", bytes((0xFF, frame)), 1)
-    with pytest.raises(ImageError, match="coded in a way that is not decoded"):
+    with pytest.raises(ImageError, match="JPEG coding is not supported"):
         damage.read_layout(encoded)
 
 
@@ -200,7 +198,7 @@ def test_a_png_with_one_changed_byte_anywhere_in_its_pixels_is_refused():
     for at in np.linspace(start + 4, len(encoded) - 17, 40).astype(int):
         changed = bytearray(encoded)
         changed[at] ^= 1
-        with pytest.raises(ImageError, match=r"checksum of its part b'IDAT' is wrong"):
+        with pytest.raises(ImageError, match=r"checksum of part b'IDAT' is wrong"):
             images.decode(bytes(changed))
 
 
@@ -209,7 +207,7 @@ def test_a_remark_with_its_checksum_is_legal():
     encoded = png([*parts[:-1], (b"tEXt", b"Comment\0hello"), parts[-1]])
     np.testing.assert_array_equal(images.decode(encoded), PICTURE)
     at = encoded.index(b"hello")
-    with pytest.raises(ImageError, match="checksum of its part b'tEXt' is wrong"):
+    with pytest.raises(ImageError, match="checksum of part b'tEXt' is wrong"):
         images.decode(encoded[:at] + b"h3llo" + encoded[at + 5 :])
 
 
@@ -219,7 +217,7 @@ def test_a_png_cut_short_with_its_checksums_mended_is_refused():
     np.testing.assert_array_equal(images.decode(png([parts[0], (b"IDAT", pixels), parts[-1]])), PICTURE)
     for tenths in range(1, 10):
         cut = png([parts[0], (b"IDAT", pixels[: len(pixels) * tenths // 10]), parts[-1]])
-        with pytest.raises(ImageError, match="cannot be decoded wholly"):
+        with pytest.raises(ImageError, match="cannot be decoded completely"):
             images.decode(cut)
     with pytest.raises(ImageError, match="ends before its last part"):
         images.decode(png([parts[0], (b"IDAT", pixels)]))
@@ -232,14 +230,14 @@ def test_a_webp_cut_short_with_its_lengths_mended_is_refused(options):
         body = encoded[20 : at - at % 2]
         chunk = encoded[12:16] + struct.pack("<I", len(body)) + body
         cut = b"RIFF" + struct.pack("<I", len(chunk) + 4) + b"WEBP" + chunk
-        with pytest.raises(ImageError, match=r"cannot be decoded wholly|no JPEG"):
+        with pytest.raises(ImageError, match=r"cannot be decoded completely|not a JPEG"):
             images.decode(cut)
 
 
 def test_a_bmp_shorter_than_its_header_says_is_refused():
     encoded = encode(PICTURE, "BMP")
     shorter = encoded[:-3000]
-    with pytest.raises(ImageError, match="cannot be decoded wholly"):
+    with pytest.raises(ImageError, match="cannot be decoded completely"):
         images.decode(shorter[:2] + struct.pack("<I", len(shorter)) + shorter[6:])
 
 
@@ -255,9 +253,9 @@ def run_length_bmp(side: int, compression: int) -> bytes:
 def test_a_compressed_bmp_is_refused_unread(compression, name):
     encoded = run_length_bmp(7000, compression)
     assert len(encoded) < 1400
-    with pytest.raises(ImageError, match=rf"BMP with {name} compression|no JPEG|cannot be decoded"):
+    with pytest.raises(ImageError, match=rf"BMP with {name} compression|not a JPEG|cannot be decoded"):
         images.open_image(encoded)
-    with pytest.raises(ImageError, match=f"BMP with {name} compression is not decoded: save it without"):
+    with pytest.raises(ImageError, match=f"BMP with {name} compression is not supported; save it without"):
         damage.require_uncompressed(encoded)
 
 
@@ -313,7 +311,7 @@ def test_remarks_profiles_and_exif_that_unpack_to_much_are_refused_or_passed_ove
         try:
             np.testing.assert_array_equal(images.load_square(encoded, 32), images.load_square(whole, 32))
         except ImageError as error:
-            assert "no JPEG" in str(error) or "decoded wholly" in str(error)
+            assert "not a JPEG" in str(error) or "decoded completely" in str(error)
     profile = b"".join(
         b"\xff\xe2" + struct.pack(">H", 65_535) + b"ICC_PROFILE\0" + bytes((number, 200)) + bytes(65_519)
         for number in range(1, 201)

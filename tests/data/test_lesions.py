@@ -54,8 +54,8 @@ def test_a_picture_comes_with_its_lesion_in_the_order_that_is_asked_for(records)
 
 def test_a_mask_that_cannot_be_used_says_why_and_stops_nothing(records):
     problems = read(records).problems
-    assert problems[:3] == [None, "no mask", "the mask has another size than its picture"]
-    assert problems[3].startswith("the mask is broken (the bytes are no ")
+    assert problems[:3] == [None, "no mask", "the mask and the image differ in size"]
+    assert problems[3].startswith("the mask is broken (the bytes are not a ")
     assert problems[4] == "no lesion found"
 
 
@@ -150,7 +150,7 @@ def test_whole_pictures_need_no_boxes(tmp_path):
 
 def test_boxes_of_a_network_that_was_not_trained_are_refused(records, tmp_path):
     files.write_parquet(table_of(records), tmp_path / "boxes.parquet")
-    with pytest.raises(DataError, match=r"has no boxes for the crop 'unet'\. Run `dvc repro segment`"):
+    with pytest.raises(DataError, match=r"has no boxes for pack.crop: unet\. Run `dvc repro segment`"):
         read_cutting(tmp_path / "boxes.parquet", "unet")
 
 

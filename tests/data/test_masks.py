@@ -58,7 +58,7 @@ def test_a_broken_or_missing_mask_says_why(tmp_path):
     whole = encode(quarter(255), "PNG")
     (tmp_path / "half.png").write_bytes(whole[: len(whole) // 2])
     (tmp_path / "text.png").write_bytes(b"no picture")
-    reasons = {"half": "decoded wholly", "text": "the bytes are no JPEG", "absent": "cannot be read"}
+    reasons = {"half": "decoded completely", "text": "the bytes are not a JPEG", "absent": "cannot be read"}
     for name, reason in reasons.items():
         facts = inspect_mask(tmp_path / f"{name}.png", (40, 20))
         assert facts["mask_decodes"] is False

@@ -100,7 +100,7 @@ def opened(tmp_path, assigned, records):
     ids=["reversed", "shuffled", "filtered", "cut", "filtered and numbered anew", "with a row more"],
 )
 def test_an_index_that_was_shuffled_or_filtered_without_its_array_is_refused(opened, change):
-    with pytest.raises(DataError, match=r"must have the rows 0 to 4, .* Take parts with"):
+    with pytest.raises(DataError, match=r"must have the rows 0 to 4 .* Select parts with"):
         dataclasses.replace(opened, index=change(opened.index))
 
 
@@ -111,14 +111,14 @@ def test_an_index_with_other_columns_of_the_same_rows_is_taken(opened):
 
 def test_an_index_that_names_an_image_twice_is_refused(opened):
     twice = opened.index.assign(image_id=["a", "b", "c", "d", "a"])
-    with pytest.raises(DataError, match=r"each image once; 1 rows repeat one: a\."):
+    with pytest.raises(DataError, match=r"each image once; 1 rows repeat an image: a\."):
         dataclasses.replace(opened, index=twice)
 
 
 def test_pictures_of_images_that_are_not_in_the_part_are_refused_by_name(opened):
     train = opened.part("train")
     np.testing.assert_array_equal(train.pictures(["e", "a"]), opened.images[[4, 0]])
-    with pytest.raises(DataError, match=r"1 of 2 images are not among the 3 packed ones: b\."):
+    with pytest.raises(DataError, match=r"1 of 2 images are not among the 3 packed images: b\."):
         train.pictures(["a", "b"])
 
 
@@ -135,7 +135,7 @@ def test_values_of_another_number_than_there_are_images_are_refused(opened):
     assert opened.by_image(np.arange(5))["d"] == 3
     with pytest.raises(ValueError, match="Length of values"):
         opened.by_image(np.arange(4))
-    with pytest.raises(ValueError, match="as many rows, targets and image_ids"):
+    with pytest.raises(ValueError, match="equal numbers of rows, targets and image_ids"):
         packed.Part(opened.images, np.arange(5), np.zeros(5), image_ids=np.array(["a"]))
 
 
@@ -189,7 +189,7 @@ def test_a_cohort_that_was_packed_without_classes_opens_and_has_none(tmp_path, a
 def test_a_class_that_is_not_known_is_refused_by_name(tmp_path, assigned, records):
     pack(assigned, records, tmp_path / "out")
     index = packed.open_packed(tmp_path / "out").index
-    with pytest.raises(DataError, match=r"unknown classes: wart; known are \['melanoma'.*--force pack"):
+    with pytest.raises(DataError, match=r"unknown classes: wart. Expected \['melanoma'.*--force pack"):
         packed.class_positions(index.assign(diagnosis_class=[*index["diagnosis_class"][:4], "wart"]))
 
 
@@ -282,7 +282,14 @@ def test_a_truncated_file_is_refused(tmp_path, assigned, records, first_pack):
     records = records.assign(
         sha256=[sha256_of_file(tmp_path / "images" / f"{name}.png") for name in SPLIT_OF]
     )
-    assert_refused(tmp_path, assigned, records, first_pack, r"d\.png \(the image cannot be decoded wholly")
+    assert_refused(
+        tmp_path,
+        assigned,
+        records,
+        first_pack,
+        r"d\.png \(the image cannot be decoded "
+        r"completely",
+    )
 
 
 def test_an_image_without_a_record_is_refused(tmp_path, assigned, records, first_pack):
@@ -318,7 +325,7 @@ def test_a_pack_with_one_changed_byte_is_refused(tmp_path, first_pack, name):
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
-    assert_unusable(tmp_path, "is not what was packed: its digest differs")
+    assert_unusable(tmp_path, "has changed since it was packed: its digest differs")
 
 
 def assert_unusable(tmp_path, problem: str) -> None:
@@ -330,7 +337,7 @@ def assert_unusable(tmp_path, problem: str) -> None:
 def test_a_truncated_array_is_refused(tmp_path, first_pack, num_bytes):
     path = tmp_path / "out" / packed.IMAGES
     path.write_bytes(path.read_bytes()[:num_bytes])
-    assert_unusable(tmp_path, r"has an images\.npy that is truncated or no array")
+    assert_unusable(tmp_path, r"has an images\.npy that is truncated or not an array")
 
 
 def reseal(folder: Path, **changes: object) -> None:
@@ -382,7 +389,7 @@ def test_a_manifest_without_an_entry_is_refused(tmp_path, first_pack):
     manifest = read_json(tmp_path / "out" / packed.MANIFEST)
     del manifest["image_size"]
     write_json(manifest, tmp_path / "out" / packed.MANIFEST)
-    assert_unusable(tmp_path, r"has a manifest\.json without \['image_size'\]")
+    assert_unusable(tmp_path, r"has a manifest\.json that lacks \['image_size'\]")
 
 
 def test_a_manifest_that_speaks_of_other_images_is_refused(tmp_path, first_pack):

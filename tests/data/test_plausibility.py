@@ -49,15 +49,15 @@ def noise() -> np.ndarray:
 
 
 REFUSED = {
-    "black": (plain(0, 0, 0), "almost of one brightness"),
-    "white": (plain(255, 255, 255), "almost of one brightness"),
-    "one colour of skin": (plain(205, 160, 140), "almost of one brightness"),
-    "text page": (text_page(), "it has no colours"),
-    "grey photograph": (grey_photograph(), "it has no colours"),
+    "black": (plain(0, 0, 0), "brightness is almost uniform"),
+    "white": (plain(255, 255, 255), "brightness is almost uniform"),
+    "one colour of skin": (plain(205, 160, 140), "brightness is almost uniform"),
+    "text page": (text_page(), "it has almost no colour"),
+    "grey photograph": (grey_photograph(), "it has almost no colour"),
     "screenshot": (screenshot(), "most of it has exactly one colour"),
-    "sky": (gradient((135, 206, 235), (70, 130, 180)), "it is blue"),
-    "meadow": (gradient((60, 160, 60), (90, 190, 40)), "it is green"),
-    "noise": (noise(), "it is noise"),
+    "sky": (gradient((135, 206, 235), (70, 130, 180)), "it is mostly blue"),
+    "meadow": (gradient((60, 160, 60), (90, 190, 40)), "it is mostly green"),
+    "noise": (noise(), "it looks like noise"),
 }
 
 

@@ -70,7 +70,7 @@ OTHERS = {
     "SVG or XML": b"<svg></svg>",
     "gzip: decompress it first": gzip.compress(b"picture"),
     "ZIP: unpack it first": b"PK\x03\x04" + bytes(40),
-    "base64 text: decode it once more": base64.b64encode(encode(Image.new("RGB", (9, 9)), "JPEG")),
+    "base64 text: it was encoded twice": base64.b64encode(encode(Image.new("RGB", (9, 9)), "JPEG")),
     "base64 text": b"data:image/png;base64,iVBORw0KGgo=",
 }
 
@@ -79,10 +79,10 @@ OTHERS = {
 def test_another_format_is_named_with_what_to_do(words):
     with pytest.raises(ImageError) as caught:
         images.open_image(OTHERS[words])
-    assert f"they look like {words}" in str(caught.value)
+    assert f"this looks like {words}" in str(caught.value)
 
 
 @pytest.mark.parametrize("encoded", [b"", b"text", bytes(99)])
 def test_of_unknown_bytes_nothing_is_said(encoded):
-    with pytest.raises(ImageError, match=r"^the bytes are no JPEG, PNG, BMP, WEBP image$"):
+    with pytest.raises(ImageError, match=r"^the bytes are not a JPEG, PNG, BMP, WEBP image$"):
         images.open_image(encoded)

@@ -125,16 +125,16 @@ def test_single_specimens_have_the_facts_they_were_made_for(table, name):
 @pytest.mark.parametrize(
     ("name", "problem"),
     [
-        ("empty", "no JPEG, PNG, BMP, WEBP image"),
-        ("text", "no JPEG, PNG, BMP, WEBP image"),
+        ("empty", "not a JPEG, PNG, BMP, WEBP image"),
+        ("text", "not a JPEG, PNG, BMP, WEBP image"),
         ("bomb", "30000 x 30000 pixels, more than 64,000,000"),
         ("folder", "cannot be read (Is a directory)"),
         ("dangling_link", "cannot be read (No such file or directory)"),
         ("endless_link", "cannot be read (Too many levels of symbolic links)"),
-        ("animated_gif", "look like GIF: convert it"),
+        ("animated_gif", "looks like GIF: convert it"),
         ("animated_png", "animated (3 frames)"),
         ("webp_of_3_tenths", "the header of the WEBP image cannot be read"),
-        ("damaged_png", "decoded wholly"),
+        ("damaged_png", "decoded completely"),
     ],
 )
 def test_problems_are_told_in_words(table, name, problem):

@@ -83,7 +83,7 @@ def test_the_staging_server_answers_a_jpeg_as_the_report_says(demo_copy):
         assert row["decision"] == decision
         assert row["model_version"] == str(report(demo_copy, "sample/promotion")["version"])
     assert refusal.status_code == 400
-    assert "row 1: the bytes are no JPEG" in refusal.text
+    assert "row 1: the bytes are not a JPEG" in refusal.text
     assert "Traceback" not in refusal.text
     assert again.json()["predictions"][0] == rows[0]
 

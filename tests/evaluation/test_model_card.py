@@ -142,7 +142,7 @@ def test_the_card_says_what_part_of_a_picture_the_network_sees(sources):
     }
     sources.entry["crop"] = crop
     card = model_card.write(sources)
-    assert "The network sees the square around the lesion, as a U-Net shows it, with a margin of 0.15" in card
+    assert "The network sees a square around the lesion, located by a U-Net, with a margin of 0.15" in card
 
 
 def test_the_card_says_which_code_scored_the_champion_and_what_it_refused(sources):

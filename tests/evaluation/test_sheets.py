@@ -62,7 +62,7 @@ def test_each_image_stands_under_its_own_caption_whatever_the_order_and_the_rest
 
 def test_images_that_are_not_there_are_refused_by_name():
     others = ROWS.assign(image_id=["x", *ROWS["image_id"][1:]], probability=[0.0, *ROWS["probability"][1:]])
-    with pytest.raises(DataError, match=r"1 of 5 images are not among the 8 packed ones: x\."):
+    with pytest.raises(DataError, match=r"1 of 5 images are not among the 8 packed images: x\."):
         sheets.error_sheet(others, part(IMAGES), threshold=0.4, num=8, title="t", note="n")
 
 

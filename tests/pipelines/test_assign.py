@@ -108,7 +108,7 @@ def test_a_patient_in_two_splits_leaves_training_and_the_report_says_why(broken)
         assert run_stage(stage) == 0
     assert splits_by_id() == before
     report = (broken / "reports/sample/split.json").read_text()
-    assert f"its group lies in test through {by_split['test']}" in report
+    assert f"its group is in test through {by_split['test']}" in report
     now = set(pd.read_csv("data/splits/sample.csv")["image_id"])
     assert by_split["train"] not in now
     assert by_split["test"] in now
@@ -132,7 +132,7 @@ def test_splits_that_cannot_be_read_are_not_overwritten(broken, capsys):
     ASSIGNED.write_bytes(cut)
     assert run_stage("assign") == 1
     message = capsys.readouterr().err
-    assert "data/groups/assigned.csv holds the split of every image and cannot be trusted" in message
+    assert "data/groups/assigned.csv holds the split of every image, and it is damaged" in message
     assert "dvc checkout data/groups/assigned.csv" in message
     assert ASSIGNED.read_bytes() == cut
 

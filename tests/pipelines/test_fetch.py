@@ -147,7 +147,7 @@ def test_a_folder_that_holds_other_things_is_never_replaced(folder, tmp_path, ca
     Path("notes").mkdir()
     Path("notes/thesis.txt").write_text("years of work")
     assert run("ph2", "--source", str(source), "--out", "notes", "--no-dvc") == 1
-    assert "things that are not part of a raw folder: thesis.txt" in capsys.readouterr().err
+    assert "entries that are not part of a raw folder: thesis.txt" in capsys.readouterr().err
     assert Path("notes/thesis.txt").read_text() == "years of work"
 
 
@@ -197,7 +197,7 @@ def test_a_reader_that_has_left_is_no_error_to_tell(folder):
 def test_a_source_inside_the_raw_folder_is_refused_and_kept(folder, capsys):
     source = make_ph2(Path("data/raw/ph2"))
     assert run("ph2", "--source", str(source), "--no-dvc") == 1
-    assert "lie in one another" in capsys.readouterr().err
+    assert "overlap; move the source" in capsys.readouterr().err
     assert (source / "PH2_dataset.txt").is_file()
 
 
@@ -259,7 +259,7 @@ def test_an_unknown_age_and_sex_are_blank_in_the_records(folder, tmp_path):
 def test_a_table_in_windows_1252_keeps_its_letters_and_is_written_in_utf8(folder, tmp_path, capsys):
     rows = ("Clínica,benign,55,male,dermoscopic", "Clínica,malignant,55,male,dermoscopic")
     assert fetch_isic(tmp_path / "source", *rows, encoding="cp1252") == 0
-    assert "(read as Windows-1252, because it is no UTF-8)" in capsys.readouterr().out
+    assert "(read as Windows-1252, because it is not UTF-8)" in capsys.readouterr().out
     assert "Clínica" in Path("data/raw/isic/metadata.csv").read_text(encoding="utf-8")
     assert set(ingest()["attribution"]) == {"Clínica"}
 
@@ -268,7 +268,7 @@ def test_image_types_are_counted_and_kept_for_the_checks(folder, tmp_path, capsy
     rows = ("A,benign,55,male,clinical: close-up", "A,malignant,55,male,")
     assert fetch_isic(tmp_path / "source", *rows) == 0
     line = capsys.readouterr().out
-    assert "1 not dermoscopic, which `validate` will quarantine; image type of 1 not stated" in line
+    assert "1 not dermoscopic, which `validate` will quarantine; image type not stated for 1" in line
     assert ingest()["image_type"].fillna("blank").tolist() == ["clinical: close-up", "blank"]
 
 
@@ -304,7 +304,7 @@ def test_masks_that_come_with_add_for_images_that_are_there_are_named(folder, tm
     capsys.readouterr()
     arguments = ("isic", "--metadata", f"{source}/metadata.csv", "--images", f"{source}/images", "--no-dvc")
     assert run(*arguments, "--masks", f"{source}/masks", "--add") == 0
-    assert "unused: other rows or masks of 1 that were there (ISIC_2)" in capsys.readouterr().out
+    assert "unused: new rows or masks of 1 existing images (ISIC_2)" in capsys.readouterr().out
     assert run(*arguments, "--add") == 0
     assert "unused" not in capsys.readouterr().out
 
@@ -339,7 +339,7 @@ def test_a_download_is_written_and_put_under_dvc(repository, archive, capsys):
     assert run("isic", "--collections", "65,66", "--licences", "CC-0", "--query", "sex:female") == 0
     assert capsys.readouterr().out == (
         "[fetch isic] 12 images, 0 masks written in data/raw/isic "
-        "(12 found, left out: none; 12 downloaded now)\n"
+        "(12 found, left out: none; 12 newly downloaded)\n"
     )
     assert [query["collections"] for query in archive.queries] == ["65", "65", "65", "66"]
     assert {query["query"] for query in archive.queries} == {"sex:female"}
@@ -362,12 +362,12 @@ def test_a_missing_picture_ends_with_1_and_is_written_around_only_with_partial(r
     assert run("isic", "--collections", "65") == 1
     message = capsys.readouterr().err
     assert "1 of 12 images are missing: ISIC_0000007 (HTTP 404 Not Found)" in message
-    assert "run the same command again to go on, or with --partial" in message
+    assert "run the same command again to resume, or add --partial" in message
     assert not Path("data/raw/isic").exists()
     assert run("isic", "--collections", "65", "--partial") == 1
     captured = capsys.readouterr()
     assert "11 images, 0 masks written in data/raw/isic" in captured.out
-    assert "data/raw/isic is written without them" in captured.err
+    assert "data/raw/isic was written without them" in captured.err
     assert Path("data/raw/isic.dvc").is_file()
     assert sorted(path.name for path in STAGING.iterdir()) == ["failures.csv"]
 
@@ -378,7 +378,7 @@ def test_pictures_are_added_to_those_of_a_folder(archive, tmp_path, capsys):
         run("isic", "--metadata", f"{source}/metadata.csv", "--images", f"{source}/images", "--no-dvc") == 0
     )
     assert run("isic", "--collections", "65", "--limit", "2", "--add", "--no-dvc") == 0
-    assert "4 images, 0 masks written in data/raw/isic (2 added to the 2 that were there; " in (
+    assert "4 images, 0 masks written in data/raw/isic (2 added to 2 existing images; " in (
         capsys.readouterr().out
     )
     table = pd.read_csv("data/raw/isic/metadata.csv")
@@ -388,7 +388,7 @@ def test_pictures_are_added_to_those_of_a_folder(archive, tmp_path, capsys):
 def test_an_archive_that_is_down_is_told(archive, capsys):
     archive.faults[archive_server.SEARCH] = [archive_server.hang_up] * 3
     assert run("isic", "--collections", "65") == 1
-    assert "collections=65&limit=5: the connection was cut (tried 3 times). Check the network" in (
+    assert "collections=65&limit=5: the connection was lost (tried 3 times). Check the network" in (
         capsys.readouterr().err
     )
 

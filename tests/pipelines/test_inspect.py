@@ -11,7 +11,7 @@ def test_every_image_has_its_facts_and_the_truncated_one_says_so(workspace):
     broken = facts[~facts["decodes"]]
     assert len(facts) == 72
     assert len(broken) == 1
-    assert "cannot be decoded wholly" in broken["problem"].iloc[0]
+    assert "cannot be decoded completely" in broken["problem"].iloc[0]
     assert broken["is_truncated"].all()
     assert {name: str(dtype) for name, dtype in facts.dtypes.items()} == FACT_DTYPES
 

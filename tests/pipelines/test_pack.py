@@ -79,4 +79,4 @@ def test_an_image_without_a_box_stays_whole_and_is_counted(broken, capsys):
 def test_crops_by_a_network_that_was_not_trained_are_refused(broken, capsys):
     change_params(Path("params.yaml"), pack={"crop": "unet"}, segment={"train": True})
     assert run_stage("pack") == 1
-    assert "has no boxes for the crop 'unet'. Run `dvc repro segment`" in capsys.readouterr().err
+    assert "has no boxes for pack.crop: unet. Run `dvc repro segment`" in capsys.readouterr().err

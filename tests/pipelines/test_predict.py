@@ -130,8 +130,8 @@ def test_a_bad_file_gets_its_reason_and_harms_no_other(staged, images, tmp_path,
     assert "20 images scored, 3 files refused" in capsys.readouterr().out
     table = pd.read_csv(tmp_path / "out.csv").set_index("file")
     problems = table["problem"].dropna()
-    assert problems["broken.jpg"].startswith("the image cannot be decoded wholly")
-    assert problems["notes.txt"] == "the bytes are no JPEG, PNG, BMP, WEBP image"
+    assert problems["broken.jpg"].startswith("the image cannot be decoded completely")
+    assert problems["notes.txt"] == "the bytes are not a JPEG, PNG, BMP, WEBP image"
     assert problems["dangling.jpg"].startswith("the file cannot be read")
     assert len(problems) == 3
     assert table.loc[problems.index, "probability"].isna().all()

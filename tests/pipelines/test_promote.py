@@ -315,7 +315,7 @@ def test_images_that_a_withheld_one_of_the_champion_is_related_to_do_not_count(c
     assigned = pd.read_csv("data/groups/assigned.csv", dtype="string")
     group = assigned[assigned["split"] == "test"].groupby("group_id").filter(lambda rows: len(rows) == 1)
     learned = assigned.index[assigned["split"] == "train"][0]
-    assigned.loc[learned, ["group_id", "withheld"]] = [group["group_id"].iloc[0], "its group lies in test"]
+    assigned.loc[learned, ["group_id", "withheld"]] = [group["group_id"].iloc[0], "its group is in test"]
     assigned.to_csv("data/groups/assigned.csv", index=False)
     assert run_stage("promote") == 0
     assert verdict()["num_images"] == num_before - 1

@@ -208,7 +208,7 @@ def test_a_packed_cohort_that_was_tampered_with_is_refused(broken, capsys):
     changed = array.read_bytes()
     array.write_bytes(changed[:-1] + bytes([changed[-1] ^ 1]))
     assert run_stage("tune") == 1
-    assert "is not what was packed" in capsys.readouterr().err
+    assert "has changed since it was packed" in capsys.readouterr().err
 
 
 def test_a_validation_split_of_one_class_is_refused_before_any_trial(broken, capsys):

@@ -87,7 +87,7 @@ def refused(broken, capsys):
 
 
 def test_a_critical_failure_stops_the_graph_and_leaves_no_accepted_rows(refused):
-    assert re.search(r"enough_images: observed 67, expected at least 1000 images accepted", refused)
+    assert re.search(r"enough_images: observed 67, expected at least 1000 accepted images", refused)
     assert not Path("data/accepted/sample.parquet").exists()
     assert read_report()["failures"]
 

@@ -55,7 +55,7 @@ def require_quick(seen: Seen) -> None:
 HOSTILE: dict[str, tuple[Callable[..., bytes], list[int], int, str]] = {
     "3,000 scans": (attacks.jpeg_of_scans, [3000], 1, "more than 32 scans"),
     "run lengths": (attacks.run_length_bmp, [5000], 40, "at most 300,000,000 are taken"),
-    "run lengths, few": (attacks.run_length_bmp, [5000], 4, "BMP with RLE8 compression is not decoded"),
+    "run lengths, few": (attacks.run_length_bmp, [5000], 4, "BMP with RLE8 compression is not supported"),
     "pixels of no bytes": (attacks.webp_of_38_bytes, [8000], 40, "pixels together, at most 300,000,000"),
     "pixels of one image": (attacks.webp_of_38_bytes, [9000], 1, "pixels, more than 64,000,000"),
 }

@@ -74,21 +74,21 @@ def bad_bytes(pictures):
     """By kind of fault: bytes that are refused and the reason that is given."""
     small = Image.new("RGB", (40, 40))
     return {
-        "empty": (b"", "the bytes are no JPEG, PNG, BMP, WEBP image"),
-        "text": (b"a line of text", "the bytes are no JPEG, PNG, BMP, WEBP image"),
-        "gif": (encode(small, "GIF"), "the bytes are no JPEG, PNG, BMP, WEBP image"),
-        "tiff": (encode(small, "TIFF"), "the bytes are no JPEG, PNG, BMP, WEBP image"),
-        "signature alone": (pictures["PNG"][:8], "the bytes are no JPEG, PNG, BMP, WEBP image"),
-        "truncated jpeg": (pictures["JPEG"][:-200], "the image cannot be decoded wholly"),
-        "truncated png": (pictures["PNG"][:-3000], "the image cannot be decoded wholly"),
-        "truncated bmp": (pictures["BMP"][:-3000], "the image cannot be decoded wholly"),
-        "truncated webp": (pictures["WEBP"][:-200], "the bytes are no JPEG, PNG, BMP, WEBP image"),
+        "empty": (b"", "the bytes are not a JPEG, PNG, BMP, WEBP image"),
+        "text": (b"a line of text", "the bytes are not a JPEG, PNG, BMP, WEBP image"),
+        "gif": (encode(small, "GIF"), "the bytes are not a JPEG, PNG, BMP, WEBP image"),
+        "tiff": (encode(small, "TIFF"), "the bytes are not a JPEG, PNG, BMP, WEBP image"),
+        "signature alone": (pictures["PNG"][:8], "the bytes are not a JPEG, PNG, BMP, WEBP image"),
+        "truncated jpeg": (pictures["JPEG"][:-200], "the image cannot be decoded completely"),
+        "truncated png": (pictures["PNG"][:-3000], "the image cannot be decoded completely"),
+        "truncated bmp": (pictures["BMP"][:-3000], "the image cannot be decoded completely"),
+        "truncated webp": (pictures["WEBP"][:-200], "the bytes are not a JPEG, PNG, BMP, WEBP image"),
         "animated png": (animated("PNG"), r"the image is animated \(2 frames\)"),
         "animated webp": (animated("WEBP"), r"the image is animated \(2 frames\)"),
         "huge header": (png_that_claims(10_000, 10_000), "10000 x 10000 pixels, more than 64,000,000"),
         "gigantic header": (png_that_claims(2**30, 2**30), "pixels, more than 64,000,000"),
         "too small": (encode(Image.new("RGB", (400, 31)), "PNG"), "400 x 31 pixels, each side needs 32"),
-        "one colour": (encode(Image.new("RGB", (40, 40), "brown"), "PNG"), "almost of one brightness"),
+        "one colour": (encode(Image.new("RGB", (40, 40), "brown"), "PNG"), "brightness is almost uniform"),
     }
 
 

@@ -93,7 +93,7 @@ CONTENTS = {
     "100,000 rows": ({"columns": ["image"], "data": [["QUJD"]] * 100_000}, None, "got 100000"),
     "no base64": ({"columns": ["image"], "data": [["!"]]}, None, "row 0: image must be base64"),
     "a number": ({"columns": ["image"], "data": [[1]]}, None, "row 0: image must be base64"),
-    "no image": ({"columns": ["image"], "data": [["QUJD"]]}, None, "row 0: the bytes are no JPEG"),
+    "no image": ({"columns": ["image"], "data": [["QUJD"]]}, None, "row 0: the bytes are not a JPEG"),
     "unknown parameter": ({"columns": ["image"], "data": [["QUJD"]]}, {"treshold": 1}, "params.treshold"),
     "a wrong type": (
         {"columns": ["image"], "data": [["QUJD"]]},

@@ -50,10 +50,10 @@ class Crop:
 
     def in_words(self) -> str:
         """What is cut out, in a sentence without its end."""
-        drawn_by = "a person's mask" if self.kind == MASK else "a U-Net"
+        drawn_by = "a hand-drawn mask" if self.kind == MASK else "a U-Net"
         return (
-            f"the square around the lesion, as {drawn_by} shows it, with a margin of "
-            f"{self.margin_fraction:g} of its longer side; the whole picture where none is shown"
+            f"a square around the lesion, located by {drawn_by}, with a margin of {self.margin_fraction:g} "
+            "of the lesion's longer side; the whole image if no lesion was found"
         )
 
 

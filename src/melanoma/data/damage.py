@@ -95,7 +95,7 @@ def load_jpeg(image: Image.Image) -> None:
     image.fp = image._fp = stream  # type: ignore[attr-defined]  # a stereo JPEG seeks in the latter
     image.load()
     if not stream.is_needed:
-        raise ImageError("data are left over after its last pixel: it is damaged")
+        raise ImageError("the file is damaged: it has data after its last pixel")
 
 
 class _OneScan(io.BytesIO):
@@ -133,7 +133,7 @@ def read_layout(encoded: bytes) -> Layout:
     while num_segments <= MAX_SEGMENTS:
         marker = JPEG_MARKER.search(encoded, position)
         if marker is None:
-            raise ImageError("it ends before its end marker: it was cut short")
+            raise ImageError("the file is truncated: it has no end marker")
         code, position = encoded[marker.end() - 1], marker.end()
         if code == END:
             return _checked(frames, scans)
@@ -149,8 +149,8 @@ def read_layout(encoded: bytes) -> Layout:
             frames.append((code, segment[6::3][: segment[5] if len(segment) > 5 else 0]))
         num_segments += 1
         if len(scans) > MAX_SCANS:
-            raise ImageError(f"it has more than {MAX_SCANS} scans: save it anew as a plain JPEG or a PNG")
-    raise ImageError(f"it has more than {MAX_SEGMENTS:,} segments: save it anew without its metadata")
+            raise ImageError(f"it has more than {MAX_SCANS} scans; save it as a baseline JPEG or a PNG")
+    raise ImageError(f"it has more than {MAX_SEGMENTS:,} segments; save it again without metadata")
 
 
 def _parts_of_scan(encoded: bytes, start: int) -> tuple[int, ...]:
@@ -160,7 +160,7 @@ def _parts_of_scan(encoded: bytes, start: int) -> tuple[int, ...]:
         end -= 1
     restarts = [found.start() for found in RESTART.finditer(encoded, start, end)]
     if any(encoded[at + 1] != 0xD0 + number % 8 for number, at in enumerate(restarts)):
-        raise ImageError("a restart marker is missing: it is damaged")
+        raise ImageError("the file is damaged: a restart marker is missing")
     return (*restarts, end)
 
 
@@ -168,19 +168,19 @@ def _read_scan(segment: bytes, parts: tuple[int, ...]) -> Scan:
     num_components = segment[0] if segment else 0
     after = 1 + 2 * num_components
     if not num_components or len(segment) < after + 3:
-        raise ImageError("the header of a scan is damaged")
+        raise ImageError("the file is damaged: the header of a scan is wrong")
     first, last, bits = segment[after : after + 3]
     return Scan(segment[1:after:2], first, last, bits & 0x0F, parts)
 
 
 def _checked(frames: list[tuple[int, bytes]], scans: list[Scan]) -> Layout:
     if len(frames) != 1 or not scans:
-        raise ImageError(f"it has {len(frames)} frames and {len(scans)} scans: it is damaged")
+        raise ImageError(f"the file is damaged: it has {len(frames)} frames and {len(scans)} scans")
     layout = Layout(*frames[0], tuple(scans))
     if layout.frame not in (*SEQUENTIAL, PROGRESSIVE):
-        raise ImageError("it is coded in a way that is not decoded: save it as a plain JPEG or a PNG")
+        raise ImageError("its JPEG coding is not supported; save it as a baseline JPEG or a PNG")
     if not layout.is_one_scan and not _is_complete(layout):
-        raise ImageError("scans are missing: it was cut short")
+        raise ImageError("the file is truncated: scans are missing")
     return layout
 
 
@@ -219,7 +219,7 @@ def _require_parts(encoded: bytes, ends: Sequence[int]) -> None:
         for _ in range(NUM_AHEAD):
             left = _feed(decoder, left + ONES)
             if left:
-                raise ImageError(f"data of its part {number} are missing: it was cut short or damaged")
+                raise ImageError(f"the file is truncated or damaged: data of part {number} are missing")
         position = end
     decoder.cleanup()
 
@@ -228,7 +228,7 @@ def _feed(decoder: Any, data: bytes) -> bytes:
     """Return the bytes that the decoder did not consume."""
     num_taken, _ = decoder.decode(data)
     if num_taken < 0:
-        raise ImageError("its parts are damaged")
+        raise ImageError("the file is damaged: its parts are wrong")
     return data[num_taken:]
 
 
@@ -243,11 +243,11 @@ def require_checksums(encoded: bytes) -> None:
         end = position + 8 + int.from_bytes(view[position : position + 4], "big")
         name = bytes(view[position + 4 : position + 8])
         if zlib.crc32(view[position + 4 : end]) != int.from_bytes(view[end : end + 4], "big"):
-            raise ImageError(f"the checksum of its part {name!r} is wrong: it is damaged")
+            raise ImageError(f"the file is damaged: the checksum of part {name!r} is wrong")
         if name == b"IEND":
             return
         position = end + 4
-    raise ImageError("it ends before its last part: it was cut short")
+    raise ImageError("the file is truncated: it ends before its last part")
 
 
 def require_uncompressed(encoded: bytes) -> None:
@@ -255,4 +255,6 @@ def require_uncompressed(encoded: bytes) -> None:
     compression = int.from_bytes(encoded[30:34], "little") if encoded[14:18] != b"\x0c\0\0\0" else 0
     if compression in BMP_COMPRESSIONS:
         kind = BMP_COMPRESSIONS[compression]
-        raise ImageError(f"BMP with {kind} compression is not decoded: save it without, or as PNG")
+        raise ImageError(
+            f"BMP with {kind} compression is not supported; save it without compression, or as PNG"
+        )

@@ -75,7 +75,7 @@ def _refusing_damage() -> Iterator[None]:
     try:
         yield
     except Exception as error:  # hostile bytes make Pillow's decoders raise errors of many types
-        raise ImageError(f"the image cannot be decoded wholly ({error})") from error
+        raise ImageError(f"the image cannot be decoded completely ({error})") from error
 
 
 def _upright(image: Image.Image) -> Image.Image:
@@ -107,7 +107,7 @@ def open_image(encoded: bytes) -> Image.Image:
 
 def no_image(encoded: bytes) -> str:
     """Why bytes that cannot be opened are refused, with the format that they look like and what to do."""
-    return f"the bytes are no {', '.join(FORMATS)} image{advice(encoded)}"
+    return f"the bytes are not a {', '.join(FORMATS)} image{advice(encoded)}"
 
 
 def require_usable(image: Image.Image) -> None:

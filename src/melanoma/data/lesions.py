@@ -18,7 +18,7 @@ from melanoma.files import read_parquet
 from melanoma.schema import align, require_columns
 
 NO_MASK = "no mask"
-OTHER_GEOMETRY = "the mask has another size than its picture"
+OTHER_GEOMETRY = "the mask and the image differ in size"
 NO_LESION = "no lesion found"
 EDGES = ("left", "top", "right", "bottom")
 # One row per image and crop (`mask`, `unet`); edges are missing where there is no box, `problem` says why.
@@ -155,8 +155,8 @@ def _read(
     problems = [one for one in loaded if isinstance(one, str)]
     if problems:
         raise DataError(
-            f"{len(problems)} of {len(rows)} images cannot be read: {first_offenders(problems)}. "
-            "Run `dvc repro` so that they are inspected again."
+            f"{len(problems)} of {len(rows)} images cannot be read: {first_offenders(problems)}. Run `dvc "
+            "repro` to inspect them again."
         )
     return rows.index.to_numpy(), loaded
 
@@ -276,7 +276,7 @@ def read_cutting(
     require_columns(table, BOX_COLUMNS, path)
     rows = table[table["crop"] == kind]
     if rows.empty:
-        raise DataError(f"{path} has no boxes for the crop {kind!r}. Run `dvc repro segment`.")
+        raise DataError(f"{path} has no boxes for pack.crop: {kind}. Run `dvc repro segment`.")
     wanted = pd.Index(image_ids)
     rows = rows[rows["image_id"].isin(wanted)].set_index("image_id")
     rows = align(rows, wanted, what=f"The boxes for the crop {kind!r} in {path}").reset_index()

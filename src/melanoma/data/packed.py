@@ -61,7 +61,7 @@ class Part:
         """Refuse arrays of unlike length."""
         if not len(self.rows) == len(self.targets) == len(self.image_ids):
             raise ValueError(
-                f"A part needs as many rows, targets and image_ids, got {len(self.rows)}, "
+                f"A part needs equal numbers of rows, targets and image_ids, got {len(self.rows)}, "
                 f"{len(self.targets)} and {len(self.image_ids)}"
             )
 
@@ -98,7 +98,7 @@ class Part:
         missing = wanted[positions < 0]
         if len(missing):
             raise DataError(
-                f"{len(missing)} of {len(wanted)} images are not among the {len(self)} packed ones: "
+                f"{len(missing)} of {len(wanted)} images are not among the {len(self)} packed images: "
                 f"{first_offenders(missing)}. Run `dvc repro`."
             )
         return self.take(positions)
@@ -136,14 +136,14 @@ class Packed:
         # Labels that are not 0, 1, 2, ... are left by a shuffle or a filter of the index alone.
         if not self.index.index.equals(pd.RangeIndex(len(self.images))):
             raise DataError(
-                f"The index of a packed cohort must have the rows 0 to {len(self.images) - 1}, as its array "
-                f"has; it has {len(self.index)} rows, or other ones or another order. Take parts with "
+                f"The index of a packed cohort must have the rows 0 to {len(self.images) - 1} in this "
+                f"order, as its array has; it has {len(self.index)} rows, or others. Select parts with "
                 "`Packed.part` or `Packed.at`, which keep images and rows together."
             )
         twice = self.index.loc[self.index["image_id"].duplicated(), "image_id"]
         if len(twice):
             raise DataError(
-                f"A packed cohort must hold each image once; {len(twice)} rows repeat one: "
+                f"A packed cohort must have each image once; {len(twice)} rows repeat an image: "
                 f"{first_offenders(twice)}. Run `dvc repro --force pack`."
             )
 
@@ -193,8 +193,8 @@ def class_positions(index: pd.DataFrame) -> np.ndarray | None:
     unknown = index.loc[positions < 0, "diagnosis_class"].unique()
     if len(unknown):
         raise DataError(
-            f"The packed cohort names unknown classes: {first_offenders(unknown)}; known are "
-            f"{list(CLASSES)}. Run `dvc repro --force pack`."
+            f"The packed cohort has unknown classes: {first_offenders(unknown)}. Expected {list(CLASSES)}. "
+            "Run `dvc repro --force pack`."
         )
     return np.asarray(positions, dtype=np.int64)
 
@@ -305,8 +305,8 @@ def _write_images(squares: Iterable[np.ndarray | str], path: Path, *, shape: tup
                 digest.update(pixels)
     if problems:
         raise DataError(
-            f"{len(problems)} of {shape[0]} images cannot be packed: {first_offenders(problems)}. "
-            "Run `dvc repro` so that they are inspected again."
+            f"{len(problems)} of {shape[0]} images cannot be packed: {first_offenders(problems)}. Run `dvc "
+            "repro` to inspect them again."
         )
     return digest.hexdigest()
 
@@ -334,7 +334,7 @@ def open_packed(folder: Path, *, verified_digest: str | None = None) -> Packed:
     array = _open_images(folder, manifest)
     if verified_digest is None:
         if _digest(folder) != manifest["digest"]:
-            raise _unusable(folder, "is not what was packed: its digest differs")
+            raise _unusable(folder, "has changed since it was packed: its digest differs")
     elif verified_digest != manifest["digest"]:
         raise DataError(f"{folder} was packed again while it was in use. Run `dvc repro` again.")
     index = read_parquet(folder / INDEX)
@@ -349,7 +349,7 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
     manifest = read_json(folder / MANIFEST)
     missing = {"digest", "num_images", "image_size", "is_synthetic"} - set(manifest)
     if missing:
-        raise _unusable(folder, f"has a {MANIFEST} without {sorted(missing)}")
+        raise _unusable(folder, f"has a {MANIFEST} that lacks {sorted(missing)}")
     return manifest
 
 
@@ -358,7 +358,7 @@ def _open_images(folder: Path, manifest: dict[str, Any]) -> np.ndarray:
     try:
         array: np.ndarray = np.load(folder / IMAGES, mmap_mode="r")
     except (ValueError, EOFError, OSError) as error:
-        raise _unusable(folder, f"has an {IMAGES} that is truncated or no array ({error})") from error
+        raise _unusable(folder, f"has an {IMAGES} that is truncated or not an array ({error})") from error
     size = manifest["image_size"]
     expected = (manifest["num_images"], size, size, 3)
     if array.shape != expected or array.dtype != np.uint8:

@@ -82,19 +82,19 @@ def require_plausible(pixels: np.ndarray) -> None:
 def _first_reason(seen: Look) -> str | None:
     """The first fact that is out of bounds, in words with its value."""
     too_low = {
-        "contrast": (MIN_CONTRAST, "it is almost of one brightness"),
-        "saturation": (MIN_SATURATION, "it has no colours"),
-        "red_over_blue": (MIN_RED_OVER_BLUE, "it is blue"),
-        "red_over_green": (MIN_RED_OVER_GREEN, "it is green"),
-        "smoothness": (MIN_SMOOTHNESS, "it is noise"),
+        "contrast": (MIN_CONTRAST, "its brightness is almost uniform"),
+        "saturation": (MIN_SATURATION, "it has almost no colour"),
+        "red_over_blue": (MIN_RED_OVER_BLUE, "it is mostly blue"),
+        "red_over_green": (MIN_RED_OVER_GREEN, "it is mostly green"),
+        "smoothness": (MIN_SMOOTHNESS, "it looks like noise"),
     }
     facts = asdict(seen)
     for name, (bound, words) in too_low.items():
         if facts[name] < bound:
-            return f"{words} ({name} {facts[name]:.3f}, at least {bound:g} is expected)"
+            return f"{words} ({name} {facts[name]:.3f}, expected at least {bound:g})"
     if seen.one_colour_fraction > MAX_ONE_COLOUR_FRACTION:
         share = f"one_colour_fraction {seen.one_colour_fraction:.3f}"
-        return f"most of it has exactly one colour ({share}, at most {MAX_ONE_COLOUR_FRACTION:g} is expected)"
+        return f"most of it has exactly one colour ({share}, expected at most {MAX_ONE_COLOUR_FRACTION:g})"
     return None
 
 

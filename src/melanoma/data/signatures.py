@@ -31,7 +31,7 @@ OTHER_FORMATS = (
     (re.compile(rb"data:|/9j/|iVBORw0KGgo|Qk[0-3]|UklGR"), "base64 text"),
 )
 REMEDIES = {
-    "base64 text": "decode it once more, for instance with base64.b64decode",
+    "base64 text": "it was encoded twice: decode it once, for instance with base64.b64decode",
     "gzip": "decompress it first",
     "ZIP": "unpack it first",
 }
@@ -54,7 +54,7 @@ def advice(encoded: bytes) -> str:
     """For bytes of another format, what they look like and what to do; the end of a message, may be empty."""
     for pattern, name in OTHER_FORMATS:
         if pattern.match(encoded):
-            return f" (they look like {name}: {REMEDIES.get(name, 'convert it to JPEG or PNG')})"
+            return f" (this looks like {name}: {REMEDIES.get(name, 'convert it to JPEG or PNG')})"
     return ""
 
 

@@ -45,8 +45,8 @@ def read_tables(folder: Path, datasets: list[str], columns: Sequence[str]) -> pd
     twice = table.loc[table["image_id"].duplicated(), "image_id"]
     if len(twice):
         raise DataError(
-            f"{len(twice)} image ids occur in several of the datasets {datasets}: "
-            f"{first_offenders(twice)}. Ids must be unique across datasets; rename them in one."
+            f"{len(twice)} image ids occur in several of the datasets {datasets}: {first_offenders(twice)}. "
+            "Ids must be unique across datasets; rename them in one dataset."
         )
     return table
 
@@ -123,8 +123,8 @@ def _of_cohort(rows: pd.DataFrame, index: pd.DataFrame, what: str) -> pd.DataFra
         is_other = found[name].astype(str) != expected[name].astype(str)
         if is_other.any():
             raise DataError(
-                f"{what} give {int(is_other.sum())} images another {name} than the packed cohort: "
-                f"{first_offenders(found.index[is_other])}. They are of another run: run `dvc repro`."
+                f"{what} give {int(is_other.sum())} images a {name} that differs from the packed cohort: "
+                f"{first_offenders(found.index[is_other])}. They are from another run: run `dvc repro`."
             )
     return found.reset_index()[list(rows.columns)]
 

@@ -34,7 +34,7 @@ def test_shortcuts_are_sought_in_training_and_validation_alone_without_what_is_w
 def test_facts_that_were_not_measured_are_missing():
     data = gathered(facts=FACTS[["image_id", "width", "height"]])
     assert data.images["sharpness"].isna().all()
-    assert "## Files and picture quality" in page(data)
+    assert "## Files and image quality" in page(data)
 
 
 def test_accepted_images_without_a_split_are_refused_and_named():
@@ -65,10 +65,10 @@ def test_the_head_counts_images_classes_and_groups():
 
 
 def test_synthetic_images_are_called_so():
-    assert "> **SYNTHETIC.** These pictures were drawn by a program" in page()
+    assert "> **SYNTHETIC.** These images were drawn by a program" in page()
     some = RECORDS.assign(is_synthetic=RECORDS["image_id"] == "a")
     data = gathered(accepted=some[some["image_id"] < "f"])
-    assert "> **SYNTHETIC.** 1 of these pictures were drawn" in page(data)
+    assert "> **SYNTHETIC.** 1 of these images were drawn" in page(data)
     none = RECORDS.assign(is_synthetic=False)
     assert "SYNTHETIC" not in page(gathered(accepted=none[none["image_id"] < "f"]))
 
@@ -104,7 +104,7 @@ def test_only_columns_with_missing_values_are_listed():
 def test_images_whose_type_is_not_stated_are_counted():
     is_silent = RECORDS["image_id"].isin(["a", "c", "g"])
     silent = RECORDS.assign(image_type=RECORDS["image_type"].mask(is_silent))
-    assert "The image type of 2 images is not stated." in page(
+    assert "The image type is not stated for 2 images." in page(
         gathered(accepted=silent[silent["image_id"] < "f"])
     )
     assert "is not stated" not in page()
@@ -112,8 +112,7 @@ def test_images_whose_type_is_not_stated_are_counted():
 
 def test_masks_are_counted():
     assert (
-        "4 of 5 images have a mask of the lesion; 1 of the masks cannot be read, 1 have another size"
-        in page()
+        "4 of 5 images have a mask of the lesion; 1 of the masks cannot be read, 1 differ in size" in page()
     )
     bare = RECORDS.assign(mask_path=None)
     assert "0 of 5 images have a mask of the lesion." in page(gathered(accepted=bare[bare["image_id"] < "f"]))
@@ -123,13 +122,13 @@ def test_what_nobody_gave_has_no_table():
     bare = RECORDS.assign(age_years=None, sex=None, **dict.fromkeys(CLINICAL_DTYPES))
     text = page(gathered(accepted=bare[bare["image_id"] < "f"]))
     assert "Not given for any image: age, sex." in text
-    assert "What dermatologists saw" not in text
-    assert "What dermatologists saw" in page()
+    assert "Dermoscopic features" not in text
+    assert "Dermoscopic features" in page()
 
 
 def test_an_empty_quarantine_is_said():
     assert "No image was quarantined." in page(gathered(quarantined=QUARANTINED[:0]))
-    assert "2 of 7 images left; one may have several reasons." in page()
+    assert "2 of 7 images were removed; an image may have several reasons." in page()
 
 
 def test_complete_columns_are_said_to_be_so():
@@ -148,7 +147,10 @@ def test_images_shared_with_other_datasets_are_counted():
 def test_shortcuts_stand_as_sentences_with_what_they_were_judged_on():
     text = page()
     assert "* From a, AUC 0.5.\n* From b, 1.0." in text
-    assert "Judged on the 3 images of training and validation alone (test stays untouched)" in text
+    assert (
+        "Measured by cross-validation by group on the 3 training and validation images; the test set is "
+        "not used"
+    ) in text
 
 
 def test_figures_are_linked_where_there_are_some():

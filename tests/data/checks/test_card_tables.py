@@ -104,7 +104,7 @@ def test_groups_are_counted_by_their_size(images):
 def test_splits_leave_out_what_is_withheld_and_give_its_reason(images):
     frame = tables.splits_by_class(images).set_index("part")
     counts = frame[["benign", "malignant", "images", "groups"]].to_numpy().tolist()
-    assert list(frame.index) == ["train", "validation", "test", "withheld: its group lies on two sides"]
+    assert list(frame.index) == ["train", "validation", "test", "withheld: its group is in two splits"]
     assert counts == [[0, 2, 2, 1], [1, 0, 1, 1], [1, 0, 1, 1], [1, 0, 1, 1]]
     assert frame["malignant fraction"].tolist() == [1, 0, 0, 0]
 

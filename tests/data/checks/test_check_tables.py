@@ -10,7 +10,7 @@ from tests.data.toys import fact, facts_of, record, records_of
 
 def test_images_without_facts_are_refused_instead_of_dropped():
     rows = records_of(record("a"), record("b"))
-    with pytest.raises(DataError, match="1 images of the records were not inspected: b"):
+    with pytest.raises(DataError, match="1 images in the records were not inspected: b"):
         check_tables.build_image_table(rows, facts_of(fact("a")))
     assert len(check_tables.build_image_table(rows, facts_of(fact("a"), fact("b"), fact("c")))) == 2
 

@@ -83,7 +83,7 @@ def test_a_file_that_cannot_be_shown_is_a_grey_tile_with_words(tmp_path, name):
     ("num_images", "heading"),
     [
         (MAX_TILES, f"blurred · {MAX_TILES}"),
-        (MAX_TILES + 37, f"blurred · {MAX_TILES + 37} ({MAX_TILES} shown and 37 more)"),
+        (MAX_TILES + 37, f"blurred · {MAX_TILES + 37} ({MAX_TILES} shown, 37 more not shown)"),
     ],
 )
 def test_of_many_images_some_are_shown_and_the_others_counted(tmp_path, num_images, heading):

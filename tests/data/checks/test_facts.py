@@ -127,5 +127,5 @@ def test_a_group_without_any_value_in_a_column_is_written_with_its_type(tmp_path
 def test_images_that_were_not_inspected_are_named():
     records = pd.DataFrame({"image_id": ["a", "b", "c"]})
     facts.require_facts(records, pd.DataFrame({"image_id": ["d", "c", "b", "a"]}))
-    with pytest.raises(DataError, match="2 images of the records were not inspected: a, c"):
+    with pytest.raises(DataError, match="2 images in the records were not inspected: a, c"):
         facts.require_facts(records, pd.DataFrame({"image_id": ["b"]}))

@@ -96,7 +96,13 @@ def test_the_second_eye_of_a_stereo_camera_is_no_frame():
 
 @pytest.mark.parametrize("encoded", [b"", b"BM", bytes(99), b"<svg></svg>", b"%PDF-1.4", b"GIF89a"])
 def test_bytes_that_are_no_image_are_refused(encoded):
-    with pytest.raises(ImageError, match=r"the bytes are no JPEG|the header of the BMP image cannot be read"):
+    with pytest.raises(
+        ImageError,
+        match=(
+            r"the bytes are not a JPEG|the header of the BMP image cannot be "
+            r"read"
+        ),
+    ):
         headers.open_header(encoded)
 
 

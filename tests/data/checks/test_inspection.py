@@ -108,7 +108,7 @@ def test_of_a_truncated_file_all_that_its_header_says_is_known(tmp_path, inspect
     (tmp_path / "half.jpg").write_bytes(whole[: len(whole) // 2])
     row = inspect(tmp_path / "half.jpg")
     assert (row["decodes"], row["is_truncated"]) == (False, True)
-    assert "decoded wholly" in row["problem"]
+    assert "decoded completely" in row["problem"]
     assert set(row) == HEADER | OF_BYTES | {"image_id", "decodes", "is_truncated", "problem"}
 
 
@@ -116,8 +116,8 @@ def test_of_a_truncated_file_all_that_its_header_says_is_known(tmp_path, inspect
     ("content", "problem", "known"),
     [
         pytest.param(None, "cannot be read", set(), id="missing"),
-        pytest.param(b"404 Not Found", "no JPEG, PNG, BMP, WEBP image", OF_BYTES, id="text"),
-        pytest.param(encode(drawn(), "GIF"), "look like GIF: convert it", OF_BYTES | HEADER, id="GIF"),
+        pytest.param(b"404 Not Found", "not a JPEG, PNG, BMP, WEBP image", OF_BYTES, id="text"),
+        pytest.param(encode(drawn(), "GIF"), "looks like GIF: convert it", OF_BYTES | HEADER, id="GIF"),
     ],
 )
 def test_what_cannot_be_known_is_absent(tmp_path, inspect, content, problem, known):

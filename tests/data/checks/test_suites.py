@@ -31,7 +31,7 @@ def two(key: str, first: Changes, second: Changes) -> Case:
 UNREADABLE: Changes = {
     "decodes": False,
     "is_truncated": None,
-    "problem": "the bytes are no image",
+    "problem": "the bytes are not an image",
     **dict.fromkeys(("pixels_sha256", "sharpness", "brightness", "contrast", "saturation")),
     **dict.fromkeys(("clipped_fraction", "dark_border_fraction", "hair_fraction", "ink_fraction")),
 }
@@ -409,8 +409,8 @@ def test_of_what_is_left_the_numbers_are_told(validator):
     table = check_tables.build_outcome_table(images, ["e"])
     outcomes = validator.run(table, suites.outcome_checks(LIMITS), suite_name="numbers")
     assert [(outcome.observed, outcome.expected) for outcome in outcomes] == [
-        (4, "at least 4 images accepted"),
-        (3 / 4, "fraction of malignant images among the accepted 0.25 to 0.75"),
+        (4, "at least 4 accepted images"),
+        (3 / 4, "fraction malignant of the accepted images 0.25 to 0.75"),
         (1 / 5, "fraction of quarantined images at most 0.2"),
     ]
 
@@ -520,7 +520,9 @@ def test_a_split_of_one_class_is_refused_with_what_was_seen(validator):
         "validation_prevalence",
     ]
     assert outcomes["validation_prevalence"].observed == 0.0
-    assert outcomes["validation_prevalence"].expected == "fraction malignant in validation 0.125 to 0.625"
+    assert outcomes["validation_prevalence"].expected == (
+        "fraction of malignant images in validation 0.125 to 0.625"
+    )
 
 
 def test_an_empty_split_is_refused(validator):

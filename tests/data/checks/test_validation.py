@@ -199,7 +199,7 @@ def test_a_check_of_the_table_may_only_warn(tmp_path):
     assert result.failures == []
     assert result.quarantined.empty
     assert list(result.quarantined.columns) == ["image_id", "path", "reasons", "problem"]
-    assert result.report["warnings"] == ["enough_images: observed 10, expected at least 11 images accepted"]
+    assert result.report["warnings"] == ["enough_images: observed 10, expected at least 11 accepted images"]
     assert validation.summary_line(result.report).endswith("1 warnings (1 enough_images)")
 
 
@@ -254,7 +254,7 @@ def test_a_dataset_that_does_not_say_its_image_types_is_accepted_and_counted(tmp
 def test_a_dataset_without_any_dermoscopic_image_has_not_enough_images(tmp_path):
     result = judge_types(tmp_path, *["clinical: overview"] * 4)
     assert result.accepted.empty
-    assert "enough_images: observed 0, expected at least 4 images accepted" in result.failures
+    assert "enough_images: observed 0, expected at least 4 accepted images" in result.failures
 
 
 def test_a_critical_failure_stops_with_an_error_that_names_check_and_report(three_blurred, tmp_path):
@@ -270,8 +270,8 @@ def test_each_critical_failure_is_named_with_what_was_observed_or_its_rows(tmp_p
     result = judge(tmp_path, num_blurred=0, limits=many, path="images/same.png")
     assert result.failures == [
         "one_image_a_file: i0, i1, i2, i3, i4 and 5 more",
-        "enough_images: observed 10, expected at least 11 images accepted",
-        "class_balance: observed 0.5, expected fraction of malignant images among the accepted 0.25 to 0.375",
+        "enough_images: observed 10, expected at least 11 accepted images",
+        "class_balance: observed 0.5, expected fraction malignant of the accepted images 0.25 to 0.375",
     ]
     assert result.report["failures"] == result.failures
 

@@ -13,5 +13,5 @@ def test_a_check_that_cannot_be_run_does_not_count_as_passed(tmp_path):
     validator = Validator(tmp_path)
     assert validator.run(table, [there], suite_name="legal")[0].is_passed
     assert (validator.build_docs() / "index.html").is_file()
-    with pytest.raises(DataError, match="The check absent could not be run"):
+    with pytest.raises(DataError, match="The check absent failed to run"):
         validator.run(table, [absent], suite_name="broken")

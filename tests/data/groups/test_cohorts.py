@@ -138,7 +138,7 @@ def test_an_image_that_ties_two_splits_withholds_the_one_until_its_ids_are_mende
     after, _ = assign(tied, earlier=before)
     assert split_of(after) == split_of(before) | {"new": "test"}
     withheld = after.dropna(subset="withheld").set_index("image_id")["withheld"].to_dict()
-    assert withheld == {in_train: f"its group lies in test through {in_test}"}
+    assert withheld == {in_train: f"its group is in test through {in_test}"}
     without, _ = assign(tied[:-1], earlier=after)  # what was known of it is not forgotten
     assert without["withheld"].notna().sum() == 1
     tied[-1]["patient_id"] = "other"
@@ -297,7 +297,7 @@ def test_withheld_images_and_those_not_accepted_are_left_out_and_the_former_name
     )
     assert set(before["image_id"]) - set(taken["image_id"]) == {"a0", in_train}
     assert report["withheld"] == [
-        {"image_id": in_train, "split": "train", "reason": f"its group lies in test through {in_test}"}
+        {"image_id": in_train, "split": "train", "reason": f"its group is in test through {in_test}"}
     ]
 
 

@@ -226,7 +226,7 @@ def test_a_group_in_several_splits_keeps_one_and_withholds_the_members_of_the_ot
     assigned = assign(lying(**split_of, a9=""))
     assert splits_of(assigned) == {**split_of, "a9": kept}
     assert withheld(assigned) == {
-        image_id: f"its group lies in {kept} through {through}" for image_id, through in held.items()
+        image_id: f"its group is in {kept} through {through}" for image_id, through in held.items()
     }
 
 
@@ -256,7 +256,7 @@ def test_a_second_time_changes_nothing():
 
 def test_a_group_in_two_splits_is_refused_and_named():
     splits.require_disjoint_groups(lying(a1="train", a2="train", b1="test"))
-    with pytest.raises(DataError, match=r"1 groups cross splits, which would leak .*: b\. Run"):
+    with pytest.raises(DataError, match=r"1 groups are in more than one split, which would leak .*: b\. Run"):
         splits.require_disjoint_groups(lying(a1="train", a2="train", b1="test", b2="validation"))
 
 
@@ -276,7 +276,7 @@ def table(**changes: list[str]) -> pd.DataFrame:
         "group_id": ["NA", "NA"],
         "target": ["0", "1"],
         "split": ["train", "test"],
-        "withheld": ["its group lies in test through b", ""],
+        "withheld": ["its group is in test through b", ""],
         "plan": [PLAN, PLAN],
     }
     return pd.DataFrame(columns | changes)
@@ -294,7 +294,9 @@ def test_another_plan_forgets_no_dataset_that_is_switched_off(tmp_path):
     assert splits.keep_plan(before, PLAN, datasets=["one"]).equals(before)
     another = splits.describe_plan(8, FRACTIONS)
     assert splits.keep_plan(before, another, datasets=["one", "other"]).empty
-    with pytest.raises(DataError, match=r"would forget the splits of the images of \['other'\]"):
+    with pytest.raises(
+        DataError, match=r"the splits of \['other'\], which are not active now, would be lost"
+    ):
         splits.keep_plan(before, another, datasets=["one"])
 
 
@@ -317,13 +319,13 @@ def test_splits_are_read_as_they_were_written(tmp_path):
         ({"target": ["0", "2"]}, r"a target is neither 0 nor 1 \(images b\)"),
         ({"image_id": ["b", "b"]}, r"an image_id occurs twice \(images b, b\)"),
         ({"group_id": ["", "b"]}, r"a cell is blank \(images NA\)"),
-        ({"plan": [PLAN, "seed 8, 0.6/0.2/0.2"]}, r"there are several plans \(images b\)"),
+        ({"plan": [PLAN, "seed 8, 0.6/0.2/0.2"]}, r"the rows have different plans \(images b\)"),
     ],
 )
 def test_a_assignment_that_contradicts_itself_is_refused(tmp_path, changes, fault):
     path = tmp_path / "assigned.csv"
     write_csv(table(**changes), path)
-    with pytest.raises(DataError, match=rf"cannot be trusted: {fault}\. Nothing .*`dvc checkout {path}`"):
+    with pytest.raises(DataError, match=rf"it is damaged: {fault}\. Nothing .*`dvc checkout {path}`"):
         splits.read_assigned(path)
 
 
@@ -338,7 +340,7 @@ def test_a_assignment_that_contradicts_itself_is_refused(tmp_path, changes, faul
 )
 def test_what_is_no_assignment_is_refused(tmp_path, content):
     (tmp_path / "assigned.csv").write_bytes(content)
-    with pytest.raises(DataError, match=r"cannot be trusted: .*remove it and change"):
+    with pytest.raises(DataError, match=r"it is damaged: .*remove it and change"):
         splits.read_assigned(tmp_path / "assigned.csv")
 
 
@@ -346,5 +348,5 @@ def test_a_table_that_was_cut_in_the_middle_of_a_line_is_refused(tmp_path):
     write_csv(table(), tmp_path / "assigned.csv")
     whole = (tmp_path / "assigned.csv").read_bytes()
     (tmp_path / "assigned.csv").write_bytes(whole[:-30])
-    with pytest.raises(DataError, match="cannot be trusted"):
+    with pytest.raises(DataError, match="it is damaged"):
         splits.read_assigned(tmp_path / "assigned.csv")

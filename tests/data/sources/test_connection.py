@@ -104,7 +104,7 @@ def test_a_server_that_falls_silent_is_tried_again(archive):
 def test_a_body_that_is_too_long_is_not_read_to_its_end(archive):
     connection = Connection(settings_for(archive, num_retries=0))
     assert len(connection.get(archive.url + PATH, lambda content, kind: content, max_bytes=10_000)) > 100
-    with pytest.raises(DownloadError, match="more than 100 bytes came"):
+    with pytest.raises(DownloadError, match="the answer has more than 100 bytes"):
         connection.get(archive.url + PATH, lambda content, kind: content, max_bytes=100)
 
 
@@ -121,7 +121,7 @@ def test_redirects_are_followed_only_where_it_is_allowed(archive):
 
 def test_what_is_no_json_is_refused_with_what_it_is(archive):
     archive.faults[PATH] = [body(b"<html>Welcome to the hotel's network</html>", "text/html")]
-    with pytest.raises(DownloadError, match="the answer is no JSON but text/html"):
+    with pytest.raises(DownloadError, match="expected JSON, received text/html"):
         get(archive)
 
 

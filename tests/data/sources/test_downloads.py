@@ -101,12 +101,12 @@ def test_a_picture_that_fails_twice_comes_the_third_time(archive, tmp_path, faul
     [
         ("overloaded", "HTTP 429 Too Many Requests"),
         ("broken", "HTTP 500 Internal Server Error"),
-        ("cut", "the connection was cut"),
-        ("hung up", "the connection was cut"),
-        ("shortened", "bytes of image/jpeg came"),
-        ("truncated", "the image cannot be decoded wholly"),
-        ("lengthened", "bytes came"),
-        ("a web page", "26 bytes of text/html came"),
+        ("cut", "the connection was lost"),
+        ("hung up", "the connection was lost"),
+        ("shortened", "bytes of image/jpeg were received"),
+        ("truncated", "the image cannot be decoded completely"),
+        ("lengthened", "the answer has more than"),
+        ("a web page", "26 bytes of text/html were received"),
     ],
 )
 def test_a_picture_that_fails_for_good_is_named_with_its_reason(archive, tmp_path, name, reason):
@@ -123,7 +123,7 @@ def test_a_page_of_the_announced_size_is_no_picture_and_not_asked_for_again(arch
     page = b"<html>".ljust(len(archive.images[0].content))
     archive.faults[f"/files/{FIRST}"] = [body(page, "text/html")] * 9
     reason = download(archive, tmp_path).failures[FIRST]
-    assert reason == "the bytes are no JPEG, PNG, BMP, WEBP image; the server calls it text/html"
+    assert reason == "the bytes are not a JPEG, PNG, BMP, WEBP image; its content type is text/html"
     assert archive.file_requests()[FIRST] == 1
 
 
@@ -133,7 +133,7 @@ def test_a_picture_with_too_many_pixels_is_not_asked_for_again(archive, tmp_path
     archive.requests.clear()
     monkeypatch.setattr(images, "MAX_PIXELS", 64 * 64 - 1)
     reason = download(archive, tmp_path / "too-large").failures[FIRST]
-    assert reason == "the image has 64 x 64 pixels, more than 4,095; the server calls it image/jpeg"
+    assert reason == "the image has 64 x 64 pixels, more than 4,095; its content type is image/jpeg"
     assert archive.file_requests()[FIRST] == 1
 
 
@@ -172,7 +172,7 @@ def test_a_renewal_that_fails_is_a_failure(archive, tmp_path):
     archive.expired = {FIRST}
     wanted = [remote(archive, archive.images[0])]
     done = download_all(wanted, tmp_path, connection=Connection(settings_for(archive)), known={}, renew=gone)
-    assert done.failures == {FIRST: "HTTP 404 Not Found, when its expired URL was to be renewed"}
+    assert done.failures == {FIRST: "HTTP 404 Not Found, while its expired URL was renewed"}
 
 
 # ---- going on --------------------------------------------------------------------------------
@@ -252,5 +252,5 @@ def test_a_manifest_cannot_lead_out_of_its_folder(archive, tmp_path):
 
 def test_a_staging_folder_that_cannot_be_written_is_told(archive, tmp_path):
     (tmp_path / "staging").write_bytes(b"")
-    with pytest.raises(DataError, match=r"staging cannot be written .*what has come is kept"):
+    with pytest.raises(DataError, match=r"staging cannot be written .*finished downloads are kept"):
         download(archive, tmp_path / "staging")

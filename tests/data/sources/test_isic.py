@@ -184,7 +184,7 @@ def test_the_type_of_an_image_is_kept_and_blank_where_it_is_not_stated(tmp_path)
     rows = ["a,benign,clinical: close-up", "b,benign, Dermoscopy ", "c,benign,unknown"]
     dataset = open_source(write_source(tmp_path / "source", *rows, header=header))
     assert (
-        "1 not dermoscopic, which `validate` will quarantine; image type of 1 not stated" in dataset.remarks
+        "1 not dermoscopic, which `validate` will quarantine; image type not stated for 1" in dataset.remarks
     )
     raw_folder.write_raw(dataset, tmp_path / "raw")
     records = readers.read_records("isic", tmp_path / "raw", licence=None, attribution=None)
@@ -211,9 +211,7 @@ def test_what_is_not_used_is_counted_and_named(tmp_path):
         "2 other files (c.tif, deeper/d.jpg), 1 columns replaced by ours (image_id), "
         "1 columns that look like known ones (age (age_approx?))"
     )
-    with pytest.raises(
-        DataError, match=r"1 rows have no image file: c\..* not read: c\.tif, deeper/d\.jpg\."
-    ):
+    with pytest.raises(DataError, match=r"1 rows have no image file: c\..* ignored: c\.tif, deeper/d\.jpg\."):
         open_source(folder)
 
 
@@ -227,7 +225,7 @@ def test_a_source_of_which_all_is_used_is_not_remarked_upon(tmp_path):
 
 @pytest.mark.parametrize(
     ("folder_name", "message"),
-    [("masks", "none is the mask of an image"), ("images", "given as images and as masks")],
+    [("masks", "none is named as the mask of an image"), ("images", "given for images and for masks")],
 )
 def test_masks_that_cannot_be_meant_are_refused(tmp_path, folder_name, message):
     folder = write_source(tmp_path, BENIGN)

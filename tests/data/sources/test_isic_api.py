@@ -83,7 +83,7 @@ def test_an_image_that_slides_to_a_page_already_read_is_counted_as_missing(archi
 
 def test_pages_that_lead_in_a_circle_are_refused(archive):
     archive.next_url = f"{archive.url}{SEARCH}?limit=2&cursor=0"
-    with pytest.raises(DataError, match="lists no new image and yet names a next page"):
+    with pytest.raises(DataError, match="lists no new image but names a next page"):
         find(archive)
     assert archive.requests[SEARCH] == 2
 
@@ -100,11 +100,11 @@ def test_a_next_page_on_another_host_is_refused(archive, host):
     ("code", "hint"),
     [
         (400, "Correct --query"),
-        (401, "only people with a login may see"),
-        (403, "only people with a login may see"),
+        (401, "collections that need a login"),
+        (403, "collections that need a login"),
         (404, "Check fetch.api_url"),
         (301, "Check fetch.api_url"),
-        (503, "Run the same command later"),
+        (503, "Run the same command again later"),
     ],
 )
 def test_a_refused_search_names_its_address_and_what_to_do(archive, code, hint):
@@ -115,18 +115,18 @@ def test_a_refused_search_names_its_address_and_what_to_do(archive, code, hint):
 
 def test_a_server_that_is_down_is_told(archive):
     archive.faults[SEARCH] = [hang_up] * 3
-    with pytest.raises(DataError, match=r"the connection was cut .*Check the network, a proxy"):
+    with pytest.raises(DataError, match=r"the connection was lost .*Check the network, a proxy"):
         find(archive)
 
 
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
-        (b"<html>", "the answer is no JSON but application/json"),
-        (b"[]", "is no page of a search (answer: Input should be"),
-        (b'{"next": null}', "is no page of a search (results: Field required)"),
-        (b'{"results": [1]}', "is no page of a search (results.0: Input should be"),
-        (b'{"results": [], "count": "many"}', "is no page of a search (count: Input should be"),
+        (b"<html>", "expected JSON, received application/json"),
+        (b"[]", "is not a page of search results (answer: Input should be"),
+        (b'{"next": null}', "is not a page of search results (results: Field required)"),
+        (b'{"results": [1]}', "is not a page of search results (results.0: Input should be"),
+        (b'{"results": [], "count": "many"}', "is not a page of search results (count: Input should be"),
     ],
 )
 def test_an_answer_that_is_no_page_is_refused(archive, answer, message):
@@ -170,7 +170,7 @@ def test_images_of_another_type_or_licence_and_private_ones_are_left_out_before_
     ]
     found = find(archive, licences=("CC-0", "CC-BY"), limit=2)
     assert list(found.images) == ids(5, 6)
-    assert found.left_out == {"not public": 1, "not dermoscopic": 2, "of another licence": 1}
+    assert found.left_out == {"not public": 1, "not dermoscopic": 2, "with another licence": 1}
     assert list(find(archive).images) == ids(4, 5, 6)
 
 
@@ -259,7 +259,7 @@ def test_a_renewed_address_is_that_of_the_same_image(archive):
     with pytest.raises(DownloadError, match="HTTP 404"):
         isic_api.renew(connection, "ISIC_0000009")
     archive.images[0].changes["isic_id"] = "ISIC_0000002"
-    with pytest.raises(DownloadError, match="the record of ISIC_0000002 came"):
+    with pytest.raises(DownloadError, match="received the record of ISIC_0000002"):
         isic_api.renew(connection, "ISIC_0000001")
     archive.faults[API + "images/ISIC_0000003/"] = [body(b"{}", "application/json")]
     with pytest.raises(DownloadError, match=r"record unusable \(isic_id: Field required\)"):

@@ -45,7 +45,7 @@ def test_images_and_metadata_become_a_raw_folder_that_the_reader_knows(archive, 
         "diagnosis_3": "Melanoma, NOS",
     }
     archive.images[2].changes = {"copyright_license": "CC-BY", "attribution": "Another clinic"}
-    assert fetch(archive, out, collections=(65,)) == "5 found, left out: none; 5 downloaded now"
+    assert fetch(archive, out, collections=(65,)) == "5 found, left out: none; 5 newly downloaded"
     assert names(out) == {"images", "masks", "metadata.csv"}
     assert names(out.parent) == {"isic"}
     records = readers.read_records("isic", out, licence=None, attribution=None)
@@ -61,7 +61,7 @@ def test_what_the_raw_folder_holds_is_not_downloaded_again(archive, out):
     fetch(archive, out)
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
     archive.requests.clear()
-    assert fetch(archive, out).endswith("0 downloaded now")
+    assert fetch(archive, out).endswith("0 newly downloaded")
     assert archive.file_requests() == {}
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before
 
@@ -93,7 +93,7 @@ def test_a_table_that_cannot_be_read_is_no_obstacle(archive, out):
 def test_a_folder_that_must_not_be_replaced_is_refused_before_anything_is_asked_for(archive, out):
     out.mkdir()
     (out / "thesis.txt").write_text("years of work")
-    with pytest.raises(DataError, match="things that are not part of a raw folder: thesis"):
+    with pytest.raises(DataError, match="entries that are not part of a raw folder: thesis"):
         fetch(archive, out)
     assert not archive.requests
 
@@ -108,13 +108,13 @@ def test_missing_images_are_counted_named_and_nothing_is_replaced(archive, out):
     with pytest.raises(
         DataError,
         match=r"^4 of 6 images are missing: ISIC_0000002 \(HTTP 404 Not Found\), ISIC_0000003 .*"
-        r"failures\.csv\. .*isic is left as it is\. The 2 images that came are kept: run the same command",
+        r"failures\.csv\. .*isic was not changed\. The 2 downloaded images are kept: run the same command",
     ):
         fetch(archive, out)
     assert (out / "metadata.csv").read_bytes() == before
     failures = pd.read_csv(out.parent / ".isic.fetch" / "failures.csv")
     assert failures["isic_id"].tolist() == [f"ISIC_000000{number}" for number in (2, 3, 4, 6)]
-    assert failures["reason"].str.contains("404|announced|files.full").all()
+    assert failures["reason"].str.contains("404|were received, expected|files.full").all()
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def test_words_of_records_are_translated_as_those_of_a_table(archive, out):
         Image(3, acquisition={"image_type": "clinical: close-up"}),
     ]
     assert fetch(archive, out) == (
-        "3 found, left out: 1 not dermoscopic; 2 downloaded now; image type of 1 not stated"
+        "3 found, left out: 1 not dermoscopic; 2 newly downloaded; image type not stated for 1"
     )
     records = readers.read_records("isic", out, licence=None, attribution=None)
     assert records["age_years"].fillna(-1).tolist() == [85.0, -1]
@@ -156,14 +156,14 @@ def test_what_came_is_kept_until_all_is_there(archive, out):
     with pytest.raises(DataError, match="1 of 5 images are missing"):
         fetch(archive, out)
     archive.requests.clear()
-    assert fetch(archive, out).endswith("1 downloaded now")
+    assert fetch(archive, out).endswith("1 newly downloaded")
     assert archive.file_requests() == {FIRST: 1}
     assert names(out.parent) == {"isic"}
 
 
 def test_partial_writes_what_came_and_still_tells_what_is_missing(archive, out):
     archive.faults[f"/files/{FIRST}"] = [status(404)]
-    with pytest.raises(DataError, match=r"1 of 5 images are missing: .*isic is written without them\."):
+    with pytest.raises(DataError, match=r"1 of 5 images are missing: .*isic was written without them\."):
         fetch(archive, out, is_partial=True)
     assert len(names(out / "images")) == 4
     assert names(out.parent / ".isic.fetch") == {"failures.csv"}
@@ -174,7 +174,7 @@ def test_partial_writes_what_came_and_still_tells_what_is_missing(archive, out):
 
 def test_partial_with_nothing_at_all_is_refused(archive, out):
     archive.faults[f"/files/{FIRST}"] = [status(404)]
-    with pytest.raises(DataError, match="holds no rows with an image"):
+    with pytest.raises(DataError, match="has no rows with an image"):
         fetch(archive, out, is_partial=True, limit=1)
     assert not out.exists()
 
@@ -186,18 +186,28 @@ def test_images_that_no_page_lists_are_counted_as_missing(archive, out):
 
     archive.before_page = move_the_first_to_the_end
     with pytest.raises(
-        DataError, match=r"1 of 5 images are missing\. The archive counts 1 images that it lists on no page"
+        DataError,
+        match=(
+            r"1 of 5 images are missing\. The archive counts 1 images that are on none of its "
+            r"pages"
+        ),
     ):
         fetch(archive, out)
     archive.before_page = lambda number: None
-    assert fetch(archive, out).endswith("1 downloaded now")
+    assert fetch(archive, out).endswith("1 newly downloaded")
     assert len(names(out / "images")) == 5
 
 
 def test_a_selection_without_an_image_is_refused_and_says_what_was_left_out(archive, out):
     for image in archive.images[:2]:
         image.changes["public"] = False
-    with pytest.raises(DataError, match=r"fits\. 5 found, left out: 2 not public, 3 of another licence\.$"):
+    with pytest.raises(
+        DataError,
+        match=(
+            r"matches the options\. 5 found, left out: 2 not public, 3 with "
+            r"another licence\.$"
+        ),
+    ):
         fetch(archive, out, licences=("CC-BY",))
     assert not list(out.parent.iterdir())
 
@@ -208,7 +218,7 @@ def test_adding_keeps_what_is_there(archive, out):
     old = pd.read_csv(out / "metadata.csv", dtype="string")
     archive.requests.clear()
     remarks = fetch(archive, out, collections=(65, 66), adds=True)
-    assert remarks.startswith("2 added to the 3 that were there; 5 found")
+    assert remarks.startswith("2 added to 3 existing images; 5 found")
     assert set(archive.file_requests()) == {"ISIC_0000004", "ISIC_0000005"}
     new = pd.read_csv(out / "metadata.csv", dtype="string")
     pd.testing.assert_frame_equal(new.iloc[:3], old)

@@ -69,7 +69,11 @@ def test_a_diagnosis_outside_the_legend_is_refused_and_its_row_named(code):
     wrong = NEVUS.replace("                  0 ||         0", f" {code} ||         0")
     assert wrong != NEVUS
     with pytest.raises(
-        DataError, match=rf"here\.txt: 1 cells have a code .*: IMD901 clinical_diagnosis={code}\. Known are"
+        DataError,
+        match=(
+            rf"here\.txt: 1 cells have a code .*: IMD901 clinical_diagnosis={code}\. Expected "
+            rf"blank"
+        ),
     ):
         parse(wrong, MELANOMA)
 
@@ -86,7 +90,9 @@ def test_a_diagnosis_outside_the_legend_is_refused_and_its_row_named(code):
 )
 def test_a_finding_outside_the_legend_is_refused_and_its_row_named(row, message):
     assert row != MELANOMA
-    with pytest.raises(DataError, match=f"1 cells have a code outside PH2's legend: IMD903 {message}"):
+    with pytest.raises(
+        DataError, match=(f"1 cells have a code that is not in the legend of PH2: IMD903 {message}")
+    ):
         parse(NEVUS, row)
 
 
@@ -138,7 +144,13 @@ def test_a_workbook_without_the_text_is_refused_with_what_to_do(tmp_path):
     assert not ph2_table.has_table(tmp_path)
     (tmp_path / "PH2_dataset.xlsx").write_bytes(b"PK")
     assert ph2_table.has_table(tmp_path)
-    with pytest.raises(DataError, match=r"workbooks are not read. Take PH2_dataset\.txt from .* or save the"):
+    with pytest.raises(
+        DataError,
+        match=(
+            r"which is not supported. Use PH2_dataset\.txt of .* or save the "
+            r"workbook"
+        ),
+    ):
         ph2_table.read_table(tmp_path)
     write_text(tmp_path)
     pd.testing.assert_frame_equal(ph2_table.read_table(tmp_path), parse(TABLE))

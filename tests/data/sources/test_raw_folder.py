@@ -62,14 +62,14 @@ def test_images_are_indexed_by_stem_and_other_files_are_ignored(tmp_path):
 
 def test_two_files_of_one_stem_are_refused(tmp_path):
     touch(tmp_path / "a.jpg", tmp_path / "a.png")
-    with pytest.raises(DataError, match=r"holds a\.jpg and a\.png: keep one"):
+    with pytest.raises(DataError, match=r"has both a\.jpg and a\.png: keep one"):
         raw_folder.index_files(tmp_path)
 
 
 def test_what_is_no_folder_is_refused(tmp_path):
     touch(tmp_path / "file")
     for path in (tmp_path / "missing", tmp_path / "file"):
-        with pytest.raises(DataError, match=rf"{path.name} is no folder"):
+        with pytest.raises(DataError, match=rf"{path.name} is not a folder"):
             raw_folder.index_files(path)
 
 
@@ -111,8 +111,8 @@ def test_partial_leaves_out_rows_without_a_file_and_still_refuses_files_without_
 @pytest.mark.parametrize(
     ("metadata", "is_partial", "message"),
     [
-        (rows(), False, "here.csv holds no rows."),
-        (rows("b"), True, "here.csv holds no rows with an image."),
+        (rows(), False, "here.csv has no rows."),
+        (rows("b"), True, "here.csv has no rows with an image."),
         (rows("a", None), False, "1 rows have no image id"),
         (rows("a", "a"), False, "these occur more than once: a."),
     ],
@@ -228,7 +228,7 @@ def test_adding_to_nothing_writes_what_is_new(plan, tmp_path):
 def test_added_images_join_those_that_are_there_and_columns_are_united(out, tmp_path):
     before = contents(out)
     both = raw_folder.add_to(out, more(tmp_path, "c", age="55"))
-    assert both.remarks == "1 added to the 2 that were there"
+    assert both.remarks == "1 added to 2 existing images"
     assert raw_folder.write_raw(both, out) is True
     assert contents(out) == {
         **before,
@@ -247,7 +247,7 @@ def test_an_image_in_both_keeps_its_row_and_its_mask(out, tmp_path):
     before = stamps(out)
     both = raw_folder.add_to(out, more(tmp_path, "a", "b", note="other words"))
     assert both.remarks == (
-        "0 added to the 2 that were there; unused: other rows or masks of 2 that were there (a, b)"
+        "0 added to 2 existing images; unused: new rows or masks of 2 existing images (a, b)"
     )
     assert raw_folder.write_raw(both, out) is False
     assert stamps(out) == before
@@ -255,14 +255,20 @@ def test_an_image_in_both_keeps_its_row_and_its_mask(out, tmp_path):
 
 def test_an_image_in_both_with_other_bytes_is_refused_by_name(out, tmp_path):
     before = stamps(out)
-    with pytest.raises(DataError, match=r"2 images are in .*out with other bytes: a, b\. .*without --add"):
+    with pytest.raises(
+        DataError,
+        match=(
+            r"2 images exist in .*out with different content: a, b\. .*without "
+            r"--add"
+        ),
+    ):
         raw_folder.add_to(out, more(tmp_path, "a", "b", "c", content=b"new"))
     assert stamps(out) == before
 
 
 def test_adding_to_a_folder_that_lost_an_image_is_refused(out, tmp_path):
     (out / "images" / "a.png").unlink()
-    with pytest.raises(DataError, match=r"names 1 images that are not there: a\. .*dvc checkout"):
+    with pytest.raises(DataError, match=r"names 1 images that are missing: a\. .*dvc checkout"):
         raw_folder.add_to(out, more(tmp_path, "c"))
 
 

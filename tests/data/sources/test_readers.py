@@ -61,7 +61,8 @@ def test_licence_and_attribution_are_filled_in_only_where_rows_are_silent(raw_di
 
 def test_an_unknown_dataset_is_refused_and_the_known_ones_named(raw_dir):
     with pytest.raises(
-        DataError, match=re.escape(f"No reader for dataset 'ham'; there are {sorted(readers.READERS)}")
+        DataError,
+        match=re.escape(f"There is no reader for dataset 'ham'; expected one of {sorted(readers.READERS)}"),
     ):
         read(raw_dir, dataset="ham")
 

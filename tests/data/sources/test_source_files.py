@@ -46,21 +46,21 @@ def test_an_image_may_be_called_as_masks_are(tmp_path):
 
 def test_two_masks_of_one_image_are_refused_by_name(tmp_path):
     touch(tmp_path, "a.png", "a_segmentation.png", "b_mask.png")
-    with pytest.raises(DataError, match=r"1 images have two masks: a\.png beside a_segmentation\.png\. Keep"):
+    with pytest.raises(DataError, match=r"1 images have two masks: a\.png and a_segmentation\.png\. Keep"):
         fit_masks(tmp_path, {"a", "b"})
     assert len(fit_masks(tmp_path, {"b"})) == 1
 
 
 def test_a_mask_whose_name_fits_two_images_is_refused(tmp_path):
     touch(tmp_path, "a_lesion.png")
-    with pytest.raises(DataError, match=r"1 masks fit two images: a_lesion\.png \(a_lesion and a\)"):
+    with pytest.raises(DataError, match=r"1 masks match two images: a_lesion\.png \(a_lesion and a\)"):
         fit_masks(tmp_path, {"a", "a_lesion"})
 
 
 def test_masks_of_which_none_fits_are_refused_with_the_names_that_would(tmp_path):
     touch(tmp_path / "masks", "x.png", "y.tif")
     with pytest.raises(
-        DataError, match=r"2 files, and none is the mask .*: x\.png, y\.tif\. Call .*<image_id>_mask"
+        DataError, match=r"2 files, and none is named as the mask .*: x\.png, y\.tif\. Name .*<image_id>_mask"
     ):
         require_fitting_masks(tmp_path / "masks", [])
     require_fitting_masks(tmp_path / "masks", [tmp_path / "masks" / "x.png"])

@@ -39,7 +39,7 @@ def test_a_table_is_read_in_any_usual_encoding(path, encoding):
 
 
 def test_a_guessed_encoding_is_told_and_a_sure_one_is_not(path):
-    for encoding, remark in (("cp1252", "read as Windows-1252, because it is no UTF-8"), ("utf-16", "")):
+    for encoding, remark in (("cp1252", "read as Windows-1252, because it is not UTF-8"), ("utf-16", "")):
         path.write_bytes(WORDS.encode(encoding))
         assert read_table(path, KNOWN).remark == remark
 
@@ -104,10 +104,10 @@ def test_blank_columns_at_the_end_are_left_out_and_an_index_without_a_name_stays
     [
         (b"", "it is empty"),
         (b"\n \n", "it is empty"),
-        (b"isic_id,sex\na,\x81\n", "it is no text in UTF-8, UTF-16 or Windows-1252"),
-        ("isic_id,ä\na,".encode() + b"\xe4\n", "some of its letters are UTF-8 and others are not"),
-        (b"PK\x03\x04\x14\x00\x00\x00", "it is no text"),
-        (bytes(100), "it is no text"),
+        (b"isic_id,sex\na,\x81\n", "it is not text in UTF-8, UTF-16 or Windows-1252"),
+        ("isic_id,ä\na,".encode() + b"\xe4\n", "it mixes UTF-8 with another encoding"),
+        (b"PK\x03\x04\x14\x00\x00\x00", "it is not text"),
+        (bytes(100), "it is not text"),
     ],
 )
 def test_what_is_no_table_is_refused(path, content, message):
@@ -117,13 +117,13 @@ def test_what_is_no_table_is_refused(path, content, message):
 
 @pytest.mark.parametrize("row", ["a,1", "a,1,f,more", "a,55,0,f", "a"])
 def test_rows_of_another_length_than_the_header_are_refused_and_named(path, row):
-    with pytest.raises(DataError, match=r"1 rows do not have 3 cells, .*: row 3 \(\d cells\)\. Save the"):
+    with pytest.raises(DataError, match=r"1 rows do not have 3 cells .*: row 3 \(\d cells\)\. Put cells"):
         read(path, f"isic_id,age_approx,sex\nb,2,m\n{row}\n")
     assert len(read(path, "isic_id,age_approx,sex\nb,2,m\na,1,\nc,,f,,\n")) == 3
 
 
 def test_two_columns_of_one_name_are_refused_whatever_their_case(path):
-    with pytest.raises(DataError, match=r"several columns of one name: sex\. Keep one"):
+    with pytest.raises(DataError, match=r"several columns with the same name: sex\. Keep one"):
         read(path, "isic_id,Sex,sex\na,f,m\n")
 
 

@@ -78,14 +78,14 @@ def _groups(quarantined: pd.DataFrame, root: Path) -> list[tuple[str, list[Tile]
 
 def _heading(reason: str, num_images: int) -> str:
     hidden = num_images - MAX_TILES
-    return f"{reason} · {num_images}" + (f" ({MAX_TILES} shown and {hidden} more)" if hidden > 0 else "")
+    return f"{reason} · {num_images}" + (
+        f" ({MAX_TILES} shown, {hidden} more not shown)" if hidden > 0 else ""
+    )
 
 
 def _tile(row, root: Path) -> Tile:  # type: ignore[no-untyped-def]
     further = row.reasons.split("; ")[1:]
-    also = (
-        f"+ {len(further)} further reasons" if len(further) > 1 else "".join(f"+ {name}" for name in further)
-    )
+    also = f"{len(further)} more reasons" if len(further) > 1 else "".join(f"+ {name}" for name in further)
     return Tile(root / row.path, [" ".join(str(row.image_id).split()), also])
 
 

@@ -121,6 +121,6 @@ def require_facts(records: pd.DataFrame, facts: pd.DataFrame) -> None:
     unknown = records.loc[~records["image_id"].isin(facts["image_id"]), "image_id"]
     if len(unknown):
         raise DataError(
-            f"{len(unknown)} images of the records were not inspected: {first_offenders(unknown)}. "
-            "Run `dvc repro inspect`."
+            f"{len(unknown)} images in the records were not inspected: {first_offenders(unknown)}. Run `dvc "
+            "repro inspect`."
         )

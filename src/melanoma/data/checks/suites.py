@@ -55,7 +55,7 @@ def column_checks(limits: Validate) -> list[Check]:
             column_A="declared_type",
             column_B="found_type",
             ignore_row_if="either_value_is_missing",
-            description="found_type as declared_type",
+            description="found_type equals declared_type",
         ),
     }
     return _judged(rules, limits.table_checks)
@@ -134,13 +134,13 @@ def outcome_checks(limits: Validate) -> list[Check]:
         "enough_images": gxe.ExpectColumnSumToBeBetween(
             column="is_accepted",
             min_value=float(limits.min_images),
-            description=f"at least {limits.min_images} images accepted",
+            description=f"at least {limits.min_images} accepted images",
         ),
         "class_balance": _mean(
             "accepted_malignant",
             limits.min_malignant_fraction,
             limits.max_malignant_fraction,
-            words="fraction of malignant images among the accepted",
+            words="fraction malignant of the accepted images",
         ),
         "few_quarantined": _mean(
             "is_quarantined", None, limits.max_quarantined_fraction, words="fraction of quarantined images"
@@ -188,6 +188,9 @@ def _size_rules(split: str, settings: Split, fraction: float, prevalence: float)
             share, fraction, settings.max_fraction_deviation, f"fraction of images in {split}"
         ),
         f"{split}_prevalence": near(
-            malignant, prevalence, settings.max_prevalence_deviation, f"fraction malignant in {split}"
+            malignant,
+            prevalence,
+            settings.max_prevalence_deviation,
+            f"fraction of malignant images in {split}",
         ),
     }

@@ -105,7 +105,7 @@ def _for_expectations(table: pd.DataFrame) -> pd.DataFrame:
 def _outcome(check: Check, item, expected: str, *, id_column: str) -> Outcome:  # type: ignore[no-untyped-def]
     if "unexpected_index_list" not in item.result and "observed_value" not in item.result:
         # Great Expectations reports an expectation that raised as failed, without failing rows.
-        raise DataError(f"The check {check.name} could not be run: {item.exception_info}.")
+        raise DataError(f"The check {check.name} failed to run: {item.exception_info}.")
     rows = item.result.get("unexpected_index_list")
     failing = {str(row.pop(id_column)): _value(row) for row in rows or []}
     return Outcome(

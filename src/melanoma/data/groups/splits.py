@@ -78,7 +78,7 @@ def _keep_splits(images: pd.DataFrame) -> pd.DataFrame:
     is_elsewhere = (split != kept).fillna(False).astype(bool)
     inside = images[~is_elsewhere].groupby("group_id")["image_id"].min()
     through = images["group_id"].map(inside).astype("string")
-    reason = "its group lies in " + kept + " through " + through
+    reason = "its group is in " + kept + " through " + through
     return images.assign(split=split, withheld=reason.where(is_elsewhere))
 
 
@@ -110,8 +110,9 @@ def require_disjoint_groups(assigned: pd.DataFrame) -> None:
     crossing = num_splits[num_splits > 1].index
     if len(crossing):
         raise DataError(
-            f"{len(crossing)} groups cross splits, which would leak test images into training: "
-            f"{first_offenders(crossing)}. Run `dvc repro --force assign` to look for relations again."
+            f"{len(crossing)} groups are in more than one split, which would leak test images into "
+            f"training: {first_offenders(crossing)}. Run `dvc repro --force assign` to search for related "
+            "images again."
         )
 
 
@@ -129,9 +130,9 @@ def keep_plan(before: pd.DataFrame, plan: str, *, datasets: list[str]) -> pd.Dat
     kept = before[before["plan"] == plan]
     if kept.empty and (forgotten := sorted(set(before["dataset"]) - set(datasets))):
         raise DataError(
-            f"Another plan than {before['plan'].iloc[0]!r} would forget the splits of the images of "
-            f"{forgotten}, which are not active now. Set params.yaml: assign back, make these datasets "
-            "active too, or move the table of assigned images away to start anew."
+            f"params.yaml: assign has changed (before: {before['plan'].iloc[0]!r}), so the splits of "
+            f"{forgotten}, which are not active now, would be lost. Undo the change, activate these "
+            "datasets too, or move the table of assigned images away to draw all splits again."
         )
     return kept
 
@@ -158,8 +159,9 @@ def read_assigned(path: Path) -> pd.DataFrame:
         fault = str(error)
     if fault:
         raise DataError(
-            f"{path} holds the split of every image and cannot be trusted: {fault} Nothing was written. "
-            f"Restore it with `dvc checkout {path}`; to draw all anew, remove it and change assign.seed."
+            f"{path} holds the split of every image, and it is damaged: {fault} Nothing was written. "
+            f"Restore it with `dvc checkout {path}`; to draw all splits again, remove it and change "
+            "assign.seed."
         )
     optional = {name: table[name].mask(table[name] == "") for name in MAY_BE_BLANK}
     return table.assign(target=table["target"].astype("Int64"), **optional)
@@ -175,7 +177,7 @@ def _fault(table: pd.DataFrame) -> str:
         "an image_id occurs twice": table["image_id"].duplicated(keep=False),
         "a split is unknown": ~table["split"].isin(SPLITS),
         "a target is neither 0 nor 1": ~table["target"].isin(["0", "1"]),
-        "there are several plans": table["plan"] != table["plan"].iloc[:1].squeeze(),
+        "the rows have different plans": table["plan"] != table["plan"].iloc[:1].squeeze(),
     }
     for what, is_bad in rules.items():
         if is_bad.any():

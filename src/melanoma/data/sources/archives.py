@@ -52,11 +52,12 @@ def unpack_zip(archive: Path, folder: Path) -> None:
     except FAULTS as error:
         if isinstance(error, OSError) and error.errno == errno.ENOSPC:
             raise DataError(
-                f"{archive}: no room to unpack it ({error}). Make room, or set TMPDIR."
+                f"{archive}: not enough disk space to unpack it ({error}). Free some space, or set TMPDIR "
+                "to another disk."
             ) from error
         raise DataError(
-            f"{archive} is no readable zip ({error}). Download it again, or unpack it first and give "
-            "the folder."
+            f"{archive} is not a readable zip file ({error}). Download it again, or unpack it and give the "
+            "folder."
         ) from error
 
 
@@ -65,7 +66,7 @@ def _require_harmless(archive: Path, members: list[zipfile.ZipInfo]) -> None:
     total = sum(member.file_size for member in members)
     if len(members) > MAX_MEMBERS or total > MAX_TOTAL_BYTES:
         raise DataError(
-            f"{archive} would unpack to {len(members):,} files of {total:,} bytes; allowed are "
+            f"{archive} would unpack to {len(members):,} files of {total:,} bytes; the limits are "
             f"{MAX_MEMBERS:,} files and {MAX_TOTAL_BYTES:,} bytes."
         )
     # The ratio of the whole archive counts: members may be many and small, or share packed bytes.
@@ -74,8 +75,8 @@ def _require_harmless(archive: Path, members: list[zipfile.ZipInfo]) -> None:
     faults = [f"{member.filename!a} ({fault})" for member in members if (fault := _fault(member))]
     if faults:
         raise DataError(
-            f"{archive} holds {len(faults)} members that are not allowed: {first_offenders(faults)}. "
-            "Nothing was unpacked."
+            f"{archive} has {len(faults)} members that are not allowed: {first_offenders(faults)}. Nothing "
+            "was unpacked."
         )
 
 
@@ -86,11 +87,11 @@ def _path(member: zipfile.ZipInfo) -> PurePosixPath:
 def _fault(member: zipfile.ZipInfo) -> str | None:
     path = _path(member)
     if path.is_absolute() or ".." in path.parts or ":" in "".join(path.parts[:1]):
-        return "leads out of the folder"
+        return "is outside the folder"
     kind = stat.S_IFMT(member.external_attr >> 16)  # 0 if the zip was not made on Unix
     if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-        return "is a link" if kind == stat.S_IFLNK else "is no plain file"
-    return "is packed by a method other than deflate" if member.compress_type not in METHODS else None
+        return "is a link" if kind == stat.S_IFLNK else "is not a regular file"
+    return "is compressed by a method other than deflate" if member.compress_type not in METHODS else None
 
 
 def _chunks(archive: Path, opened: zipfile.ZipFile, member: zipfile.ZipInfo) -> Iterator[bytes]:
@@ -106,8 +107,8 @@ def _chunks(archive: Path, opened: zipfile.ZipFile, member: zipfile.ZipInfo) -> 
             yield chunk
     if num_bytes != member.file_size:
         raise DataError(
-            f"{archive}: {member.filename!a} does not unpack to the {member.file_size:,} bytes that it "
-            "claims. Download it again."
+            f"{archive}: {member.filename!a} does not unpack to its stated size of {member.file_size:,} "
+            "bytes. Download it again."
         )
 
 
@@ -122,14 +123,14 @@ def require_plain_files(folder: Path) -> None:
     faults = [f"{path} ({fault})" for path in paths if (fault := _fault_on_disk(path, top))]
     if faults:
         raise DataError(
-            f"{folder} holds {len(faults)} entries that are not allowed: {first_offenders(faults)}. "
-            "Put the files themselves there."
+            f"{folder} has {len(faults)} entries that are not allowed: {first_offenders(faults)}. Replace "
+            "links by the files themselves."
         )
 
 
 def _fault_on_disk(path: Path, top: Path) -> str | None:
     if not path.exists():
-        return "is a link that leads nowhere"
+        return "is a broken link"
     if path.is_symlink() and not path.resolve().is_relative_to(top):
-        return "is a link that leads out"
-    return None if path.is_file() or path.is_dir() else "is no plain file"
+        return "is a link to a place outside the folder"
+    return None if path.is_file() or path.is_dir() else "is not a regular file"

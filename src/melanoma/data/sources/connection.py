@@ -103,7 +103,9 @@ class Connection:
                     is_transient = response.status_code in TRANSIENT_STATUSES
                     reason = f"HTTP {response.status_code} {response.reason}"
                     raise DownloadError(reason, is_transient=is_transient, response=response)
-                return _read_body(response, max_bytes), response.headers.get("Content-Type", "no known type")
+                return _read_body(response, max_bytes), response.headers.get(
+                    "Content-Type", "an unknown type"
+                )
         except (
             requests.ConnectionError,
             requests.Timeout,
@@ -125,7 +127,7 @@ def _read_body(response: requests.Response, max_bytes: int) -> bytes:
     for chunk in response.iter_content(CHUNK_BYTES):
         body += chunk
         if len(body) > max_bytes:
-            raise DownloadError(f"more than {max_bytes} bytes came", is_transient=True)
+            raise DownloadError(f"the answer has more than {max_bytes} bytes", is_transient=True)
     return bytes(body)
 
 
@@ -133,7 +135,7 @@ def _parse_json(content: bytes, content_type: str) -> Any:
     try:
         return json.loads(content)
     except ValueError as error:
-        raise DownloadError(f"the answer is no JSON but {content_type}") from error
+        raise DownloadError(f"expected JSON, received {content_type}") from error
 
 
 def _cause(error: requests.RequestException) -> str:
@@ -141,5 +143,5 @@ def _cause(error: requests.RequestException) -> str:
     inner = error.args[0] if error.args else error
     reason = getattr(inner, "reason", inner)
     if isinstance(reason, ProtocolError):
-        return "the connection was cut"
+        return "the connection was lost"
     return str(reason).rsplit(": ", 1)[-1]

@@ -105,8 +105,8 @@ def download_all(
                 manifest.flush()
     except OSError as error:
         raise DataError(
-            f"{staging} cannot be written ({error.strerror}). Make room, then run the same command again: "
-            "what has come is kept."
+            f"{staging} cannot be written ({error.strerror}). Free some disk space, then run the same "
+            "command again: finished downloads are kept."
         ) from error
     return Downloads(files=files, failures=failures, num_new=len(missing) - len(failures))
 
@@ -129,7 +129,7 @@ def _read(remote: RemoteFile, connection: Connection, renew: Renew) -> bytes:
     try:
         renewed = renew(remote.image_id)
     except DownloadError as error:
-        raise DownloadError(f"{error}, when its expired URL was to be renewed") from error
+        raise DownloadError(f"{error}, while its expired URL was renewed") from error
     return _read_verified(renewed, connection)
 
 
@@ -150,7 +150,7 @@ def _require_picture(content: bytes, content_type: str, *, num_bytes: int) -> by
     """
     if len(content) != num_bytes:
         raise DownloadError(
-            f"{len(content)} bytes of {content_type} came, {num_bytes} were announced", is_transient=True
+            f"{len(content)} bytes of {content_type} were received, expected {num_bytes}", is_transient=True
         )
     with _naming_type(content_type, is_transient=False):  # a retry cannot help
         images.open_image(content)
@@ -165,7 +165,7 @@ def _naming_type(content_type: str, *, is_transient: bool) -> Iterator[None]:
         yield
     except ImageError as error:
         raise DownloadError(
-            f"{error}; the server calls it {content_type}", is_transient=is_transient
+            f"{error}; its content type is {content_type}", is_transient=is_transient
         ) from error
 
 

@@ -120,9 +120,7 @@ def _masks_of(image_ids: set[str], images: Path, folder: Path | None) -> dict[st
     if folder is None:
         return {}
     if folder.resolve() == images.resolve():
-        raise DataError(
-            f"{folder} is given as images and as masks; put the masks into a folder of their own."
-        )
+        raise DataError(f"{folder} is given for images and for masks; put the masks into a separate folder.")
     masks = fit_masks(folder, image_ids)
     require_fitting_masks(folder, masks.values())
     return masks
@@ -139,7 +137,7 @@ def _require_columns(table: pd.DataFrame, source: Path) -> None:
     similar = first_offenders(similar_columns(table, KNOWN_COLUMNS, SYNONYMS))
     raise DataError(
         f"{source} lacks {lacking}; it has {sorted(table.columns)}."
-        + (f" Rename what is meant: {similar}." if similar else "")
+        + (f" Rename the column that is meant: {similar}." if similar else "")
     )
 
 
@@ -155,7 +153,7 @@ def describe_image_types(table: pd.DataFrame) -> Iterator[str]:
     if num_others := int((types.notna() & (types != DERMOSCOPIC)).sum()):
         yield f"{num_others} not dermoscopic, which `validate` will quarantine"
     if num_unknown := int(types.isna().sum()):
-        yield f"image type of {num_unknown} not stated"
+        yield f"image type not stated for {num_unknown}"
 
 
 def read_records(raw_dir: Path) -> pd.DataFrame:

@@ -29,12 +29,12 @@ MAX_FILE_BYTES = 4 * MAX_PIXELS  # more than an uncompressed picture of the maxi
 LEADING_COLUMNS = ("image_id", "attribution", "copyright_license", "collections")
 RESERVED_COLUMNS = (*LEADING_COLUMNS, "isic_id", "image_file", "mask_file", "file_sha256")
 
-LATER = "Run the same command later: what has come is kept."
+LATER = "Run the same command again later: finished downloads are kept."
 CHECK_ADDRESS = "Check fetch.api_url in params.yaml."
 HINT_OF_STATUS = {
     400: "Correct --query.",
-    401: "Leave out collections that only people with a login may see.",
-    403: "Leave out collections that only people with a login may see.",
+    401: "Leave out collections that need a login.",
+    403: "Leave out collections that need a login.",
     404: CHECK_ADDRESS,
     429: LATER,
     **dict.fromkeys((500, 502, 503, 504), LATER),
@@ -141,7 +141,7 @@ class Search:
                 new = {str(record.get("isic_id")): record for record in page.results}
                 new = {isic_id: record for isic_id, record in new.items() if isic_id not in self._seen}
                 if page.next and not new:
-                    raise DataError(f"{url} lists no new image and yet names a next page. {LATER}")
+                    raise DataError(f"{url} lists no new image but names a next page. {LATER}")
                 self._seen.update(new)
                 progress.update(len(new))
                 yield from new.values()
@@ -202,7 +202,7 @@ def _reason_to_leave_out(image: ArchiveImage, licences: tuple[str, ...]) -> str 
     if stated is not None and value_of(str(stated), IMAGE_TYPE) not in (DERMOSCOPIC, None):
         return "not dermoscopic"
     if licences and image.copyright_license not in licences:
-        return "of another licence"
+        return "with another licence"
     return None
 
 
@@ -221,8 +221,8 @@ def _read_page(connection: Connection, url: str) -> Page:
         raise DataError(f"The archive's answer cannot be used. {url}: {error}. {hint}") from error
     except ValidationError as error:
         raise DataError(
-            f"{url} is no page of a search ({_first_fault(error)}); expected count, next and results. "
-            f"{CHECK_ADDRESS}"
+            f"{url} is not a page of search results ({_first_fault(error)}); expected the keys count, next "
+            f"and results. {CHECK_ADDRESS}"
         ) from error
 
 
@@ -261,7 +261,7 @@ def renew(connection: Connection, isic_id: str) -> RemoteFile:
     except ValidationError as error:
         raise DownloadError(f"record unusable ({_first_fault(error)})") from error
     if image.isic_id != isic_id:
-        raise DownloadError(f"the record of {image.isic_id} came")
+        raise DownloadError(f"received the record of {image.isic_id}")
     return remote_file(image)
 
 

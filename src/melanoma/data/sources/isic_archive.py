@@ -44,7 +44,9 @@ def open_archive(
     findings = isic_api.find_images(connection, selection)
     _drop_unreadable(findings)
     if not findings.images:
-        raise DataError(f"No image of {settings.api_url} fits. {_describe_findings(findings)}.")
+        raise DataError(
+            f"No image of {settings.api_url} matches the options. {_describe_findings(findings)}."
+        )
     staging = out.parent / f".{out.name}.fetch"
     downloads = download_all(
         [isic_api.remote_file(image) for image in findings.images.values()],
@@ -56,13 +58,13 @@ def open_archive(
     complaint = _complaint(findings, downloads, staging)
     if complaint and not is_partial:
         raise DataError(
-            f"{complaint} {out} is left as it is. The {len(downloads.files)} images that came are kept: run "
-            f"the same command again to go on, or with --partial to write them without the others."
+            f"{complaint} {out} was not changed. The {len(downloads.files)} downloaded images are kept: run "
+            "the same command again to resume, or add --partial to write only these."
         )
     yield _dataset(findings, downloads, settings.api_url)
     _clear(staging, keeps_failures=bool(complaint))
     if complaint:
-        raise DataError(f"{complaint} {out} is written without them.")
+        raise DataError(f"{complaint} {out} was written without them.")
 
 
 def _drop_unreadable(findings: Findings) -> None:
@@ -84,7 +86,7 @@ def _dataset(findings: Findings, downloads: Downloads, source: str) -> RawDatase
         source=source,
         is_partial=True,  # what is missing was refused or accepted before
     )
-    remarks = [_describe_findings(findings), f"{downloads.num_new} downloaded now"]
+    remarks = [_describe_findings(findings), f"{downloads.num_new} newly downloaded"]
     remarks += isic.describe_image_types(dataset.metadata)
     return replace(dataset, remarks="; ".join(remarks))
 
@@ -108,10 +110,10 @@ def _complaint(findings: Findings, downloads: Downloads, staging: Path) -> str:
     return (
         f"{num_missing} of {len(findings.images) + len(findings.failures) + findings.num_unlisted} images "
         "are missing"
-        + (f": {named}. All are named in {staging / 'failures.csv'}." if failures else ".")
+        + (f": {named}. The full list is in {staging / 'failures.csv'}." if failures else ".")
         + (
-            f" The archive counts {findings.num_unlisted} images that it lists on no page; perhaps its pages "
-            "changed while they were read."
+            f" The archive counts {findings.num_unlisted} images that are on none of its pages; they may "
+            "have changed while they were read."
             if findings.num_unlisted
             else ""
         )

@@ -81,8 +81,8 @@ def _find_top(source: Path) -> Path:
         if has_images and has_table(folder):
             return folder
     raise DataError(
-        f"{source} has no PH2 layout: expected {TEXT_NAME} beside images/ (flat) or beside '{TREE_NAME}/' "
-        "(official PH2Dataset folder)."
+        f"{source} does not have the layout of PH2: expected {TEXT_NAME} next to images/ (flat) or next to "
+        f"'{TREE_NAME}/' (official PH2Dataset folder)."
     )
 
 
@@ -116,7 +116,7 @@ def _tree_files(tree: Path) -> tuple[dict[str, Path], dict[str, Path]]:
         masks |= own_masks
     if misplaced:
         raise DataError(
-            f"{tree}: {len(misplaced)} files are not named after the lesion whose folder holds them: "
+            f"{tree}: {len(misplaced)} files are in the folder of another lesion: "
             f"{first_offenders(misplaced)}. Move each to its own lesion's folder, or remove it."
         )
     return images, masks

@@ -61,11 +61,12 @@ def read_table(folder: Path) -> pd.DataFrame:
     path = folder / TEXT_NAME
     if not path.is_file():
         raise DataError(
-            f"{folder} has the table as a workbook only ({WORKBOOK_NAME}), and workbooks are not read. Take "
-            f"{TEXT_NAME} from the official download, or save the workbook as text in that form: {ROW_FORM}."
+            f"{folder} has the table only as a workbook ({WORKBOOK_NAME}), which is not supported. Use "
+            f"{TEXT_NAME} of the official download, or save the workbook as text with rows of the form "
+            f"{ROW_FORM}."
         )
     if path.stat().st_size > MAX_TABLE_BYTES:
-        raise DataError(f"{path} has more than {MAX_TABLE_BYTES:,} bytes; is it PH2's table?")
+        raise DataError(f"{path} has more than {MAX_TABLE_BYTES:,} bytes; check that it is the table of PH2.")
     text, _ = decode(path.read_bytes(), path)
     return parse_text(text, source=path)
 
@@ -80,7 +81,7 @@ def parse_text(text: str, *, source: object) -> pd.DataFrame:
     """
     lines = [line for line in text.splitlines() if line.replace("|", " ").strip().startswith("IMD")]
     if not lines:
-        raise DataError(f"{source} has no rows of the form {ROW_FORM}; is it PH2's table?")
+        raise DataError(f"{source} has no rows of the form {ROW_FORM}; check that it is the table of PH2.")
     rows = [_cells_of_line(line) for line in lines]
     bad = [line for line, row in zip(lines, rows, strict=True) if len(row) != len(TABLE_COLUMNS)]
     if bad:
@@ -131,8 +132,8 @@ def _require_known_codes(table: pd.DataFrame, source: object) -> None:
     if bad:
         known = {column: sorted(legend) for column, legend in LEGENDS.items()}
         raise DataError(
-            f"{source}: {len(bad)} cells have a code outside PH2's legend: {first_offenders(bad)}. "
-            f"Known are blank and {known}."
+            f"{source}: {len(bad)} cells have a code that is not in the legend of PH2: "
+            f"{first_offenders(bad)}. Expected blank or one of {known}."
         )
 
 

@@ -45,13 +45,13 @@ def index_files(folder: Path) -> dict[str, Path]:
         DataError: The folder does not exist, or two files have the same stem.
     """
     if not folder.is_dir():
-        raise DataError(f"{folder} is no folder; expected a folder with image files.")
+        raise DataError(f"{folder} is not a folder; expected a folder with image files.")
     by_stem: dict[str, Path] = {}
     for file in sorted(folder.iterdir()):
         if file.suffix.lower() not in IMAGE_SUFFIXES or file.name.startswith(".") or file.is_dir():
             continue
         if file.stem in by_stem:
-            raise DataError(f"{folder} holds {by_stem[file.stem].name} and {file.name}: keep one.")
+            raise DataError(f"{folder} has both {by_stem[file.stem].name} and {file.name}: keep one.")
         by_stem[file.stem] = file
     return by_stem
 
@@ -83,13 +83,13 @@ def join_files(
         metadata = metadata[metadata["image_id"].isin(set(images))]
     ids = metadata["image_id"]
     if metadata.empty:
-        raise DataError(f"{source} holds no rows" + (" with an image." if is_partial else "."))
+        raise DataError(f"{source} has no rows" + (" with an image." if is_partial else "."))
     if ids.isna().any():
         rows = first_offenders(f"row {row}" for row in ids.index[ids.isna()])
         raise DataError(f"{source}: {int(ids.isna().sum())} rows have no image id: {rows}.")
     if ids.duplicated().any():
         twice = first_offenders(ids[ids.duplicated()].unique())
-        raise DataError(f"{source}: image ids must be unique, these occur more than once: {twice}.")
+        raise DataError(f"{source}: image ids must be unique; these occur more than once: {twice}.")
     _require_equal_sets(set(ids), images, source, others)
     image_file = ids.map(lambda image_id: images[image_id].name)
     mask_file = ids.map(lambda image_id: masks[image_id].name if image_id in masks else pd.NA)
@@ -108,8 +108,8 @@ def _require_equal_sets(
             f"{source}: {len(without_file)} rows have no image file: "
             f"{first_offenders(without_file)}. Add the files, or leave these rows out with --partial."
             + (
-                f" There are files that are not read: {first_offenders(others)}. Expected are "
-                f"{', '.join(IMAGE_SUFFIXES)} directly in the folder."
+                f" These files are ignored: {first_offenders(others)}. Expected {', '.join(IMAGE_SUFFIXES)} "
+                "directly in the folder."
                 if others
                 else ""
             )
@@ -154,13 +154,13 @@ def add_to(out: Path, dataset: RawDataset) -> RawDataset:
     }
     if lost := sorted(image_id for image_id, file in file_there.items() if not file.is_file()):
         raise DataError(
-            f"{out}/metadata.csv names {len(lost)} images that are not there: {first_offenders(lost)}. "
+            f"{out}/metadata.csv names {len(lost)} images that are missing: {first_offenders(lost)}. "
             f"Restore them with `dvc checkout {out}`, or run without --add."
         )
     is_known = dataset.metadata["image_id"].isin(set(file_there))
     _require_equal_bytes(dataset, dataset.metadata[is_known], file_there, out)
     new = dataset.metadata[~is_known]
-    added = f"{len(new)} added to the {len(there)} that were there"
+    added = f"{len(new)} added to {len(there)} existing images"
     kept = _describe_kept(dataset.metadata[is_known], there)
     return RawDataset(
         metadata=pd.concat([there, new], ignore_index=True).astype("string"),
@@ -182,9 +182,7 @@ def _describe_kept(given: pd.DataFrame, there: pd.DataFrame) -> str:
     new = new.drop(columns=["image_file", "file_sha256"], errors="ignore")  # their bytes are the same
     is_other = new.notna() & (new != old.reindex(index=new.index, columns=new.columns)).fillna(True)
     ids = sorted(new.index[is_other.any(axis=1)])
-    return (
-        f"unused: other rows or masks of {len(ids)} that were there ({first_offenders(ids)})" if ids else ""
-    )
+    return f"unused: new rows or masks of {len(ids)} existing images ({first_offenders(ids)})" if ids else ""
 
 
 def _require_equal_bytes(
@@ -197,8 +195,8 @@ def _require_equal_bytes(
     ]
     if unlike:
         raise DataError(
-            f"{len(unlike)} images are in {out} with other bytes: {first_offenders(unlike)}. Leave them out "
-            "of what is added, or run without --add to replace the whole dataset by what was asked for."
+            f"{len(unlike)} images exist in {out} with different content: {first_offenders(unlike)}. Leave "
+            "them out, or run without --add to replace the whole dataset."
         )
 
 
@@ -226,12 +224,12 @@ def write_raw(dataset: RawDataset, out: Path) -> bool:
 def require_replaceable(out: Path) -> None:
     """Raise a `DataError` if `out` holds anything that is not part of a raw folder: it would be lost."""
     if out.is_file():
-        raise DataError(f"{out} is a file; expected the name of a raw folder to write.")
+        raise DataError(f"{out} is a file; expected a folder.")
     there = {path.name for path in out.iterdir()} if out.is_dir() else set()
     if foreign := sorted(there - {"images", "masks", "metadata.csv"}):
         raise DataError(
-            f"{out} holds {len(foreign)} things that are not part of a raw folder: "
-            f"{first_offenders(foreign)}. Move them away, or name another folder with --out."
+            f"{out} has {len(foreign)} entries that are not part of a raw folder: "
+            f"{first_offenders(foreign)}. Move them away, or give another folder with --out."
         )
 
 
@@ -239,7 +237,7 @@ def require_apart(source: Path, out: Path) -> None:
     """Raise a `DataError` if one folder is inside the other: replacing `out` would destroy `source`."""
     inner, outer = source.resolve(), out.resolve()
     if inner.is_relative_to(outer) or outer.is_relative_to(inner):
-        raise DataError(f"{source} and {out} lie in one another; move the source out of {out} first.")
+        raise DataError(f"{source} and {out} overlap; move the source out of {out} first.")
 
 
 def put_under_dvc(folder: Path) -> None:
@@ -253,12 +251,10 @@ def put_under_dvc(folder: Path) -> None:
     )
     if done.returncode:
         answer = (done.stderr + done.stdout).strip()
-        hint = "Run from the top of the repository, or with --no-dvc outside of one."
+        hint = "Run in the top folder of the repository, or add --no-dvc outside a repository."
         if "not a git repository" in answer:
-            hint = (
-                "In a project without git, run `dvc config core.no_scm true` once, then this command again."
-            )
-        raise DataError(f"{folder} is written, but `dvc add {folder}` failed: {answer}\n{hint}")
+            hint = "Without git, run `dvc config core.no_scm true` once, then this command again."
+        raise DataError(f"{folder} was written, but `dvc add {folder}` failed: {answer}\n{hint}")
 
 
 def _folders(dataset: RawDataset, out: Path) -> dict[Path, dict[str, Path]]:

@@ -37,7 +37,7 @@ def read_records(
             row does not fit the schema.
     """
     if dataset not in READERS:
-        raise DataError(f"No reader for dataset {dataset!r}; there are {sorted(READERS)}.")
+        raise DataError(f"There is no reader for dataset {dataset!r}; expected one of {sorted(READERS)}.")
     require(raw_dir)
     rows = READERS[dataset](raw_dir)
     _require_matching_files(rows["image_file"], raw_dir / "images", raw_dir)

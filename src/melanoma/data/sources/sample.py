@@ -229,5 +229,5 @@ def _encoded(pixels: np.ndarray, suffix: str, *, quality: int = 95) -> bytes:
     options = [cv2.IMWRITE_JPEG_QUALITY, quality] if suffix == ".jpg" else []
     is_encoded, encoded = cv2.imencode(suffix, pixels, options)
     if not is_encoded:
-        raise RuntimeError(f"cv2 could not encode a picture of shape {pixels.shape} as {suffix}")
+        raise RuntimeError(f"OpenCV could not encode an image of shape {pixels.shape} as {suffix}")
     return encoded.tobytes()

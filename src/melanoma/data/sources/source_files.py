@@ -32,7 +32,7 @@ def fit_masks(folder: Path, image_ids: Collection[str]) -> dict[str, Path]:
             unclear.append(f"{file.name} ({' and '.join(fitting)})")
         for name in fitting:
             if name in masks:
-                doubled.append(f"{masks[name].name} beside {file.name}")
+                doubled.append(f"{masks[name].name} and {file.name}")
             masks.setdefault(name, file)
     if doubled:
         raise DataError(
@@ -40,7 +40,7 @@ def fit_masks(folder: Path, image_ids: Collection[str]) -> dict[str, Path]:
         )
     if unclear:
         raise DataError(
-            f"{folder}: {len(unclear)} masks fit two images: {first_offenders(unclear)}. Call them "
+            f"{folder}: {len(unclear)} masks match two images: {first_offenders(unclear)}. Rename them to "
             "<image_id>_segmentation."
         )
     return masks
@@ -58,8 +58,8 @@ def require_fitting_masks(folder: Path, masks: Collection[Path]) -> None:
     unused = list(unused_files(folder, masks))
     if unused and not masks:
         raise DataError(
-            f"{folder} holds {len(unused)} files, and none is the mask of an image: "
-            f"{first_offenders(unused)}. Call masks {MASK_PATTERNS}, with one of the suffixes "
+            f"{folder} has {len(unused)} files, and none is named as the mask of an image: "
+            f"{first_offenders(unused)}. Name masks {MASK_PATTERNS}, with one of the suffixes "
             f"{', '.join(IMAGE_SUFFIXES)}."
         )
 

@@ -77,17 +77,16 @@ def decode(content: bytes, source: object) -> tuple[str, str]:
     encoding = _encoding(content)
     if encoding == WINDOWS and not content.decode("utf-8", errors="ignore").isascii():
         raise DataError(
-            f"{source} cannot be read as CSV: some of its letters are UTF-8 and others are not. "
-            "Save it as CSV in UTF-8."
+            f"{source} cannot be read as CSV: it mixes UTF-8 with another encoding. Save it as CSV in UTF-8."
         )
     try:
         text = content.decode(encoding)
     except UnicodeDecodeError as error:
         raise DataError(
-            f"{source} cannot be read as CSV: it is no text in UTF-8, UTF-16 or Windows-1252 ({error}). "
+            f"{source} cannot be read as CSV: it is not text in UTF-8, UTF-16 or Windows-1252 ({error}). "
             "Save it as CSV in UTF-8."
         ) from error
-    remark = "read as Windows-1252, because it is no UTF-8" if encoding == WINDOWS else ""
+    remark = "read as Windows-1252, because it is not UTF-8" if encoding == WINDOWS else ""
     return text.translate(HIDDEN), remark
 
 
@@ -106,7 +105,7 @@ def _encoding(content: bytes) -> str:
 
 def _parse(text: str, known: Collection[str], source: Path) -> pd.DataFrame:
     if "\0" in text:
-        raise DataError(f"{source} cannot be read as CSV: it is no text. Save it as CSV in UTF-8.")
+        raise DataError(f"{source} cannot be read as CSV: it is not text. Save it as CSV in UTF-8.")
     declared = re.match(r"sep=(.)[\r\n]", text)  # Excel writes such a line
     header = next((line for line in _lines(text) if line.strip()), "")
     separator = declared[1] if declared else _separator(header, known)
@@ -151,7 +150,7 @@ def _names(cells: list[str], known: Collection[str], source: Path) -> list[str]:
     ]
     if twice := [name for name, count in Counter(names).items() if count > 1]:
         raise DataError(
-            f"{source} has several columns of one name: {first_offenders(twice)}. Keep one of each."
+            f"{source} has several columns with the same name: {first_offenders(twice)}. Keep one of each."
         )
     return names
 
@@ -165,9 +164,9 @@ def _equal_rows(rows: Mapping[int, list[str]], num_cells: int, source: Path) -> 
     ]
     if odd:
         raise DataError(
-            f"{source}: {len(odd)} rows do not have {num_cells} cells, as the header has: "
-            f"{first_offenders(odd)}. Save the table again: a cell that holds the separator needs quotes, "
-            "and the last row may be cut off."
+            f"{source}: {len(odd)} rows do not have {num_cells} cells like the header: "
+            f"{first_offenders(odd)}. Put cells that contain the separator in quotes, and check that the "
+            "last row is complete."
         )
     return [cells[:num_cells] for cells in rows.values()]
 
