@@ -6,6 +6,7 @@ import re
 import shlex
 import string
 from collections.abc import Iterator
+from fnmatch import fnmatchcase
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -100,7 +101,7 @@ def is_written(name: str) -> bool:
     for output in outputs():
         if output == wanted or output.startswith(wanted + "/") or wanted.startswith(output + "/"):
             return True
-        if Path(output).name == wanted:
+        if Path(output).name == wanted or fnmatchcase(wanted, output):
             return True
     return False
 
