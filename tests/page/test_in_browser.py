@@ -2,6 +2,7 @@
 
 import json
 import re
+from contextlib import ExitStack
 from itertools import pairwise
 
 import pytest
@@ -9,15 +10,17 @@ from axe_playwright_python.sync_playwright import Axe
 
 from melanoma.page import markup, render, study
 from tests.browser import opened
+from tests.imports import ROOT
 from tests.page.toys import WIDTH, contents, draw_picture, headline
 
-PHONE = (360, 740)
+PHONE, DESKTOP = (375, 740), (1280, 900)
+PUBLISHED = ROOT / "reports/published/index.html"
 HOSTILE = "<script>window.attacked = 1</script><img src=x onerror='window.attacked = 1'>"
-TABLE = """model,accuracy,note
-paper,0.8887,b
-ours,0.912 (0.880 to 0.941),a
-older,-0.5 (-1.0 to 0.1),
-none,-,c
+TABLE = """model,accuracy,note,where it was found
+paper,0.8887,b,in a table of the paper
+ours,0.912 (0.880 to 0.941),a,a mean over three networks on all images of the test set
+older,-0.5 (-1.0 to 0.1),,
+none,-,c,
 """
 CARD = f"""# Data card: ph2
 
@@ -64,16 +67,21 @@ def address(tmp_path_factory):
 @pytest.fixture
 def show(chromium, address):
     """The page, closed again when the test is over."""
-    open_pages = []
+    with ExitStack() as stack:
+        yield lambda **options: stack.enter_context(opened(chromium, address, **options))
 
-    def show_page(**options):
-        manager = opened(chromium, address, **options)
-        open_pages.append(manager)
-        return manager.__enter__()
 
-    yield show_page
-    for manager in open_pages:
-        manager.__exit__(None, None, None)
+@pytest.fixture
+def show_published(chromium):
+    """The published page with all its parts unfolded."""
+    with ExitStack() as stack:
+
+        def show_page(**options):
+            page = stack.enter_context(opened(chromium, PUBLISHED.as_uri(), **options)).page
+            unfold(page)
+            return page
+
+        yield show_page
 
 
 def unfold(page) -> None:
@@ -127,6 +135,7 @@ def test_even_a_script_that_got_past_the_escaping_could_not_run(show):
 
 def test_a_click_sorts_numbers_by_value_and_a_second_one_the_other_way_with_blanks_below(show):
     page = show().page
+    unfold(page)
     assert first_column(page) == ["paper", "ours", "older", "none"]
     button = head(page, "accuracy").get_by_role("button")
     button.click()
@@ -139,6 +148,7 @@ def test_a_click_sorts_numbers_by_value_and_a_second_one_the_other_way_with_blan
 
 def test_the_keyboard_sorts_and_only_the_sorted_head_says_so(show):
     page = show().page
+    unfold(page)
     head(page, "accuracy").get_by_role("button").click()
     head(page, "note").get_by_role("button").focus()
     page.keyboard.press("Enter")
@@ -160,16 +170,34 @@ def test_every_table_of_the_page_can_be_sorted_and_loses_no_row(show):
     assert page.locator("tbody tr").count() == before
 
 
-def test_the_first_tab_leads_past_the_head_to_the_results(show):
+def test_the_first_tab_leads_past_the_results_to_the_contents(show):
     page = show().page
     page.keyboard.press("Tab")
     link = page.locator("a.skip")
     assert link.evaluate("link => link === document.activeElement")
     assert link.bounding_box()["x"] >= 0
     page.keyboard.press("Enter")
-    assert page.evaluate("document.activeElement.id") == "results"
+    assert page.evaluate("document.activeElement.id") == "contents"
     page.keyboard.press("Tab")
-    assert page.evaluate("document.activeElement.closest('section').id") == "results"
+    assert page.evaluate("document.activeElement.textContent") == "Data"
+
+
+def test_summary_and_results_come_first_and_the_study_last_and_folded(show):
+    page = show().page
+    places = page.evaluate("Array.from(document.querySelectorAll('main > [id]'), part => part.id)")
+    assert places == [
+        *("summary", "results", "contents", "data", "gates", "serve"),
+        *("pipeline", "registry", "reproduce", "missing", "study"),
+    ]
+    assert page.locator("#summary").bounding_box()["y"] < 300
+    assert not page.get_by_text("Table II").is_visible()
+
+
+def test_a_link_of_the_contents_unfolds_the_part_that_it_leads_to(show):
+    page = show().page
+    assert not page.get_by_text("Stages in the order of the graph").is_visible()
+    page.get_by_role("navigation").get_by_role("link", name="The pipeline").press("Enter")
+    page.get_by_text("Stages in the order of the graph").wait_for()
 
 
 def test_tab_reaches_every_link_fold_and_button_in_the_order_of_the_page(show):
@@ -191,12 +219,52 @@ def test_tab_reaches_every_link_fold_and_button_in_the_order_of_the_page(show):
     assert len(reached) == wanted
 
 
+def test_on_a_phone_a_row_is_a_block_and_each_cell_has_the_title_of_its_column(show):
+    page = show(size=PHONE).page
+    unfold(page)
+    row = page.locator("tr", has_text="0.912 (0.880 to 0.941)")
+    edges = row.locator("th, td").evaluate_all(
+        "cells => cells.map(cell => cell.getBoundingClientRect().right)"
+    )
+    assert len(edges) == 4
+    assert max(edges) <= PHONE[0]
+    labels = row.locator("th, td").evaluate_all(
+        "cells => cells.map(cell => getComputedStyle(cell, '::before').content)"
+    )
+    assert labels == ['"model"', '"accuracy"', '"note"', '"where it was found"']
+    assert not head(page, "accuracy").is_visible()
+
+
+def test_on_a_desktop_titles_stand_once_above_their_column(show):
+    page = show().page
+    unfold(page)
+    cell = page.get_by_role("cell", name="0.912 (0.880 to 0.941)")
+    assert cell.evaluate("cell => getComputedStyle(cell, '::before').content") == "none"
+    assert head(page, "accuracy").is_visible()
+
+
+def beyond_the_edge(page) -> list[str]:
+    """Texts of the cells that end beyond the right edge of the window."""
+    return page.evaluate(
+        "Array.from(document.querySelectorAll('th, td')).filter("
+        "cell => cell.getBoundingClientRect().right > innerWidth).map(cell => cell.textContent)"
+    )
+
+
+def test_on_a_phone_no_cell_of_the_published_page_is_beyond_the_edge(show_published):
+    page = show_published(size=PHONE)
+    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE[0]
+    assert beyond_the_edge(page) == []
+    ours = page.locator("td", has_text=re.compile("^ours")).first
+    assert 0 < ours.bounding_box()["width"] < PHONE[0]
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_on_a_phone_only_tables_scroll_sideways_and_can_be_reached_to_do_so(show, scheme):
-    page = show(size=PHONE, scheme=scheme).page
+def test_what_is_too_wide_scrolls_by_itself_and_can_be_reached_to_do_so(show, scheme):
+    page = show(size=(620, 740), scheme=scheme).page
     unfold(page)
     page.wait_for_function("document.querySelector('.scroll[tabindex]') !== null")
-    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE[0]
+    assert page.evaluate("document.documentElement.scrollWidth") <= 620
     loose = page.evaluate(
         "Array.from(document.querySelectorAll('.scroll, pre'))"
         ".filter(region => region.scrollWidth > region.clientWidth && region.tabIndex !== 0).length"
@@ -223,13 +291,25 @@ def test_the_paper_is_dark_where_people_want_it_dark(show):
     assert luminance(dark.evaluate(f"{style}.color")) > 0.6
 
 
-@pytest.mark.parametrize("size", [PHONE, (1280, 900)], ids=["phone", "desktop"])
+def violations(page) -> list[tuple[str, list[str]]]:
+    found = Axe().run(page).response["violations"]
+    return [(rule["id"], [node["html"] for node in rule["nodes"]]) for rule in found]
+
+
+@pytest.mark.parametrize("size", [PHONE, DESKTOP], ids=["phone", "desktop"])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_it_breaks_no_rule_of_accessibility(show, scheme, size):
     page = show(size=size, scheme=scheme).page
+    assert violations(page) == []
     unfold(page)
-    found = Axe().run(page).response["violations"]
-    assert [(rule["id"], [node["html"] for node in rule["nodes"]]) for rule in found] == []
+    assert violations(page) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [PHONE, DESKTOP], ids=["phone", "desktop"])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_published_page_breaks_no_rule_of_accessibility(show_published, scheme, size):
+    assert violations(show_published(size=size, scheme=scheme)) == []
 
 
 def test_headings_are_in_order_and_every_table_and_section_has_a_name(show):
@@ -264,5 +344,17 @@ def test_without_scripts_the_page_still_says_all(chromium, address):
     page = context.new_page()
     page.goto(address)
     assert page.locator("th button").count() == 0
-    assert "0.912 (0.880 to 0.941)" in page.locator("main").inner_text()
+    result = page.get_by_text("0.912 (0.880 to 0.941)")
+    assert not result.is_visible()
+    page.locator("#study summary").click()
+    assert result.is_visible()
+    context.close()
+
+
+def test_without_scripts_everything_is_printed(chromium, address):
+    context = chromium.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(address)
+    page.emulate_media(media="print")
+    assert page.get_by_text("0.912 (0.880 to 0.941)").bounding_box()["height"] > 0
     context.close()

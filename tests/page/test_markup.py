@@ -20,7 +20,7 @@ def read(tmp_path):
 
 
 def html(document: markup.Document) -> str:
-    return "".join(piece.html for piece in document.pieces)
+    return "".join([document.lead, *(piece.html for piece in document.pieces)])
 
 
 @pytest.mark.parametrize(
@@ -54,6 +54,15 @@ def test_headings_move_down_and_skip_no_level(read):
 def test_the_first_heading_is_the_title(read):
     assert read("# Data card: `ph2`\n\nText\n").title == "Data card: ph2"
     assert read("Text\n\n# Late\n").title == ""
+
+
+def test_what_stands_before_the_first_heading_table_or_figure_is_the_lead(read):
+    document = read("# Title\n\nOne.\n\nTwo.\n\n## Part\n\nThree.\n")
+    assert "One." in document.lead
+    assert "Two." in document.lead
+    assert "Three." not in document.lead
+    assert "Three." in document.pieces[0].html
+    assert read("| a |\n|---|\n| b |\n\nAfter.\n").lead == ""
 
 
 def test_tables_become_tables_of_the_page_named_after_their_heading(read):

@@ -20,7 +20,8 @@ def test_results_stand_there_with_intervals_verdict_and_reasons():
     assert "0.750 (0.650 to 0.850)" in text
     assert "colours alone" in text
     assert "melanoma-ph2 version 3 was refused: AUC below that of the colours. Version 2 holds" in text
-    assert "1,040 test images in 38 groups, 8 of them malignant" in text
+    assert "The selected model is the baseline one (hyperparameters set by hand)" in text
+    assert "Tested on 1,040 real images in 38 groups, 8 of them malignant, it has an AUC of 0.750" in text
     assert "not a medical device" in text.lower()
     assert "SYNTHETIC" not in text
 
@@ -90,9 +91,17 @@ def test_a_page_above_the_bound_is_refused_with_its_size_and_one_below_is_not():
     page(max_megabytes=size)
 
 
-def test_a_page_without_any_result_can_be_drawn():
+def test_a_page_without_any_result_says_how_to_make_them():
     text = page(headlines=[], origin={"models": {}, "graph": []})
-    assert "<h1>" in text
+    assert "There are no results yet. <code>dvc repro</code> makes them." in text
+
+
+@pytest.mark.parametrize(("version", "is_served"), [(2, True), (None, False)])
+def test_it_says_how_to_serve_a_model_and_where_there_is_none_to_serve(version, is_served):
+    found = headline()
+    text = page(headlines=[found | {"promotion": found["promotion"] | {"staging_version": version}}])
+    assert ("make serve COHORT=ph2" in text) == is_served
+    assert ("No version of ph2 holds the alias staging, so there is nothing to serve." in text) != is_served
 
 
 def test_the_script_and_the_style_are_files_of_the_package():

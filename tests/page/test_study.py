@@ -30,7 +30,7 @@ def write_captions(folder, content) -> None:
 
 def test_tables_pictures_and_pages_come_with_their_captions(folder):
     compare = study.gather(folder, max_width=WIDTH)[0]
-    assert compare.title == "compare"
+    assert compare.title == "Are the printed figures confirmed? (compare)"
     assert [table.caption for table in compare.tables] == ["Table II"]  # a table without caption is raw data
     assert [(picture.caption, picture.alt) for picture in compare.pictures] == [("ROC", "A curve")]
     assert [document.title for document in compare.documents] == ["What holds"]
@@ -38,28 +38,36 @@ def test_tables_pictures_and_pages_come_with_their_captions(folder):
 
 
 def test_a_caption_alone_is_also_what_is_read_out(folder):
-    (part,) = [part for part in study.gather(folder, max_width=WIDTH) if part.title == "crops: isic"]
+    (part,) = [part for part in study.gather(folder, max_width=WIDTH) if part.title.endswith("(crops, isic)")]
     assert (part.pictures[0].caption, part.pictures[0].alt) == ("Gain on isic", "Gain on isic")
 
 
 def test_the_comparison_comes_first_and_each_cohort_has_a_part(folder):
     assert [part.title for part in study.gather(folder, max_width=WIDTH)] == [
-        "compare",
-        "crops: isic",
-        "crops: ph2",
+        "Are the printed figures confirmed? (compare)",
+        "Does cropping to the lesion help? (crops, isic)",
+        "Does cropping to the lesion help? (crops, ph2)",
     ]
 
 
 def test_a_folder_that_does_not_exist_or_begins_with_a_dot_has_no_part(folder):
     assert study.gather(folder / "none", max_width=WIDTH) == []
     (folder / "crops").rename(folder / ".crops")
-    assert [part.title for part in study.gather(folder, max_width=WIDTH)] == ["compare"]
+    assert len(study.gather(folder, max_width=WIDTH)) == 1
+
+
+def test_a_stage_whose_question_is_not_known_is_named(folder):
+    (folder / "crops").rename(folder / "colours")
+    assert [part.title for part in study.gather(folder, max_width=WIDTH)][1:] == [
+        "colours, isic",
+        "colours, ph2",
+    ]
 
 
 def test_what_is_named_and_not_there_and_what_has_no_caption_is_named(folder):
     draw_picture(folder / "crops" / "ph2" / "bare.png")
     write_captions(folder / "crops" / "ph2", {"gone.csv": "Gone"})
-    (part,) = [part for part in study.gather(folder, max_width=WIDTH) if part.title == "crops: ph2"]
+    (part,) = [part for part in study.gather(folder, max_width=WIDTH) if part.title.endswith("(crops, ph2)")]
     place = folder / "crops" / "ph2"
     assert part.missing == [
         f"{place / 'gone.csv'}, which captions.json names",

@@ -35,13 +35,15 @@ class Document:
     """A document in Markdown.
 
     Attributes:
-        title: First heading, which is not among the pieces; empty where there is none.
-        pieces: Pieces in order.
+        title: First heading; empty where there is none.
+        lead: What stands between the title and the next heading, table or figure.
+        pieces: All that follows, in order.
         shown: Figures among the pieces, as the document names them.
         missing: Figures that the document names and that do not exist.
     """
 
     title: str
+    lead: Markup
     pieces: list[Piece]
     shown: list[str]
     missing: list[str]
@@ -66,6 +68,7 @@ def read(
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not in UTF-8 ({error}). Remove it and run `dvc repro`.") from error
     title, tokens = _take_title(PARSER.parse(text))
+    lead = Markup()
     pieces: list[Piece] = []
     shown: list[str] = []
     missing: list[str] = []
@@ -85,9 +88,12 @@ def read(
                 (shown if picture else missing).append(source)
         else:
             _drop_images(block, missing)
-            html = PARSER.renderer.render(block, PARSER.options, {})
-            pieces.append(Piece(html=Markup(html)))  # noqa: S704 the parser escapes what it reads
-    return Document(title, _joined(pieces), shown, missing)
+            html = Markup(PARSER.renderer.render(block, PARSER.options, {}))  # noqa: S704 the parser escapes
+            if pieces or block[0].type == "heading_open":
+                pieces.append(Piece(html=html))
+            else:
+                lead += html
+    return Document(title, lead, _joined(pieces), shown, missing)
 
 
 def _joined(pieces: Sequence[Piece]) -> list[Piece]:

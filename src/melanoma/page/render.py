@@ -25,14 +25,15 @@ from melanoma.page.tables import Table, make
 from melanoma.schema import NOT_A_DEVICE
 
 PACKAGE, FOLDER = "melanoma.page", "templates"
-SECTIONS = {
-    "results": "Results",
-    "study": "The study",
+SECTIONS = {  # below the results, in this order
     "data": "Data",
+    "gates": "Gates",
+    "serve": "How to serve the model",
     "pipeline": "The pipeline",
     "registry": "Registered models",
-    "reproduce": "How to reproduce it",
+    "reproduce": "How to reproduce the results",
     "missing": "Missing files",
+    "study": "The study of the paper",
 }
 LOOP_IN_WORDS = {"": "once", "run.datasets": "each dataset", "run.cohorts": "each cohort"}
 MEGABYTE = 1_000_000
@@ -116,6 +117,7 @@ def _render(contents: Contents) -> str:
         script=Markup(script),  # noqa: S704 our own file
         script_hash=_csp_hash(script),
         not_a_device=NOT_A_DEVICE,
+        titles=SECTIONS,
         sections=[item for item in SECTIONS.items() if item[0] not in absent],
         origin=origin,
         cohorts=[headline["cohort"] for headline in headlines],

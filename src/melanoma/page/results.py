@@ -9,6 +9,7 @@ from melanoma.page import charts
 from melanoma.page.tables import Table, make
 from melanoma.schema import MODEL_NAMES, REFERENCE_NAMES
 
+CHOSEN_BY = {"baseline": "hyperparameters set by hand", "tuned": "hyperparameters from the search"}
 BASELINE, COLOUR = MODEL_NAMES[0], REFERENCE_NAMES[0]
 NAMES = {
     **{model: model for model in MODEL_NAMES},
@@ -29,17 +30,17 @@ def describe(headline: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "cohort": headline["cohort"],
         "is_synthetic": headline["is_synthetic"],
-        "counts": _counts(headline),
+        "summary": _summary(headline),
         "is_promoted": promotion["is_promoted"],
         "verdict": _verdict(promotion),
+        "served_version": promotion["version"] if promotion["is_promoted"] else promotion["staging_version"],
         "chart": charts.auc_bars(headline, names=NAMES),
-        "caption": f"AUC of {headline['cohort']} on test, with 95 % intervals",
+        "caption": f"AUC of {headline['cohort']} on the test set, with 95 % intervals",
         "auc_in_words": "; ".join(
             f"{model}: AUC {in_words(headline['metrics'][model]['auc_roc'])}" for model in MODEL_NAMES
         ),
         "roc": {model: charts.roc_path(curve) for model, curve in headline["roc"].items()},
         "seeds": f"{headline['seeds'][:1].upper()}{headline['seeds'][1:]}.",
-        "answers": _answers(headline),
         "metrics": _metrics_table(headline),
         "gates": _gates_table(headline),
         "warnings": headline["warnings"],
@@ -60,39 +61,37 @@ def overview(headlines: Sequence[Mapping[str, Any]]) -> Table:
         ]
         for found in headlines
     ]
-    return make("All cohorts: AUC on test, with 95 % intervals", titles, rows)
+    return make("All cohorts: AUC on the test set, with 95 % intervals", titles, rows)
 
 
-def _counts(headline: Mapping[str, Any]) -> str:
+def _summary(headline: Mapping[str, Any]) -> str:
+    """The selected model and what it does on the test set, at the operating point chosen on validation."""
+    selected, answers = headline["selected"], headline["three_way"]
+    found = headline["metrics"][selected]
+    kind = "synthetic" if headline["is_synthetic"] else "real"
+    missed = answers["counts"]["malignant"]["benign"]
     return (
-        f"{headline['num_images']:,} test images in {headline['num_groups']:,} groups, "
-        f"{headline['num_malignant']:,} of them malignant. Selected on validation: {headline['selected']}."
+        f"The selected model is the {selected} one ({CHOSEN_BY[selected]}). Tested on "
+        f"{headline['num_images']:,} {kind} images in {headline['num_groups']:,} groups, "
+        f"{headline['num_malignant']:,} of them malignant, it has an AUC of {in_words(found['auc_roc'])}. "
+        f"At its decision threshold its sensitivity is {in_words(found['sensitivity'])} and its specificity "
+        f"{in_words(found['specificity'])}. If it may refer images to a person, it refers "
+        f"{in_words(answers['referred_fraction'])} of them and calls {missed:,} of the "
+        f"{headline['num_malignant']:,} malignant images benign."
     )
 
 
 def _verdict(promotion: Mapping[str, Any]) -> str:
     name = f"{promotion['registered_model']} version {promotion['version']}"
     if promotion["is_promoted"]:
-        return f"{name} passed the gates and took the alias staging."
+        return f"{name} passed the gates and took the alias staging, under which it is served."
     holder = promotion["staging_version"]
     held = (
-        "No version holds the alias staging"
+        "No version holds the alias staging, so none is served"
         if holder is None
-        else f"Version {holder} holds the alias staging"
+        else f"Version {holder} holds the alias staging and is served"
     )
     return f"{name} was refused: {'; '.join(promotion['reasons'])}. {held}."
-
-
-def _answers(headline: Mapping[str, Any]) -> str:
-    """Decisions of the selected model on the test set, at the operating point chosen on validation."""
-    answers, found = headline["three_way"], headline["metrics"][headline["selected"]]
-    missed = answers["counts"]["malignant"]["benign"]
-    return (
-        f"At the threshold chosen on validation: sensitivity {in_words(found['sensitivity'])}, specificity "
-        f"{in_words(found['specificity'])}. Referred to a person: "
-        f"{in_words(answers['referred_fraction'])} of the images; {missed} of {headline['num_malignant']} "
-        "malignant images were called benign."
-    )
 
 
 def _metrics_table(headline: Mapping[str, Any]) -> Table:
@@ -104,7 +103,9 @@ def _metrics_table(headline: Mapping[str, Any]) -> Table:
         for name in SHOWN
     ]
     return make(
-        f"Metrics of {headline['cohort']} on test, with 95 % intervals", ["metric", *MODEL_NAMES], rows
+        f"Metrics of {headline['cohort']} on the test set, with 95 % intervals",
+        ["metric", *MODEL_NAMES],
+        rows,
     )
 
 

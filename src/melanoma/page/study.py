@@ -18,6 +18,13 @@ from melanoma.page.tables import Table, read_csv
 
 CAPTIONS = "captions.json"
 FIRST = "compare"  # the conclusion of all the rest
+QUESTIONS = {
+    "compare": "Are the printed figures confirmed?",
+    "crops": "Does cropping to the lesion help?",
+    "diagnosis": "Does learning four classes help to recognise melanoma?",
+    "resplit": "Does the test set overestimate performance?",
+    "transfer": "How well do networks do on a source that they were not trained on?",
+}
 
 
 @dataclass(frozen=True)
@@ -25,7 +32,7 @@ class Part:
     """The contents of one folder.
 
     Attributes:
-        title: Stage, and cohort where it is the folder of one.
+        title: Question of the stage, stage, and cohort where it is the folder of one.
         documents: Documents in Markdown.
         tables: Tables with a caption.
         pictures: Figures that no document shows.
@@ -48,11 +55,17 @@ def gather(folder: Path, *, max_width: int) -> list[Part]:
     """
     parts = []
     for stage in sorted(_folders(folder), key=lambda path: path.name != FIRST):
-        parts.append(_read(stage, stage.name, max_width=max_width))
         parts += [
-            _read(cohort, f"{stage.name}: {cohort.name}", max_width=max_width) for cohort in _folders(stage)
+            _read(folder, _title(stage.name, *folder.relative_to(stage).parts), max_width=max_width)
+            for folder in (stage, *_folders(stage))
         ]
     return [part for part in parts if part.documents or part.tables or part.pictures or part.missing]
+
+
+def _title(stage: str, *cohort: str) -> str:
+    """The question of a stage, the stage and the cohort; without the question where it is not known."""
+    names = ", ".join([stage, *cohort])
+    return f"{QUESTIONS[stage]} ({names})" if stage in QUESTIONS else names
 
 
 def _folders(folder: Path) -> list[Path]:

@@ -44,6 +44,13 @@ function mark() {
 new ResizeObserver(mark).observe(document.documentElement);
 for (const fold of document.querySelectorAll("details")) fold.addEventListener("toggle", mark);
 mark();
+// A link of the contents unfolds the part that it leads to.
+function unfoldTarget() {
+  const fold = document.querySelector(":target > details:only-of-type");
+  if (fold) fold.open = true;
+}
+addEventListener("hashchange", unfoldTarget);
+unfoldTarget();
 // On paper nothing can be unfolded.
 let unfolded = [];
 addEventListener("beforeprint", () => {
