@@ -52,8 +52,7 @@ relocate: .venv/.installed ## Update the paths in mlflow.db after the project wa
 
 .PHONY: ui
 ui: .venv/.installed ## Compare runs in the browser (UI_PORT=5000)
-	@python -m pipelines._needs ui --port $(UI_PORT)
-	mlflow ui --port $(UI_PORT)
+	@python -m pipelines.ui --port $(UI_PORT)
 
 .PHONY: experiments
 experiments: .venv/.installed ## Compare experiments of DVC: scores, learning rate, depth, trials

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from melanoma.errors import MelanomaError
 from melanoma.stages.console import say
+from melanoma.stages.needs import MAX_PORT
 
 __all__ = ["parser", "run", "say"]
 
@@ -49,6 +50,13 @@ def _model_name(text: str) -> str:
             f"{text!r} is no name of a registered model; none of {NOT_IN_NAMES} may be in it"
         )
     return text
+
+
+def port(text: str) -> int:
+    """Type of an option that is the number of a port."""
+    if not text.isdecimal() or not 0 < int(text) <= MAX_PORT:
+        raise argparse.ArgumentTypeError(f"{text!r} is no port; expected a number from 1 to {MAX_PORT}")
+    return int(text)
 
 
 def _not_blank(text: str) -> str:

@@ -1,6 +1,5 @@
 """Refuse in one line what a make target cannot do yet: run as `python -m pipelines._needs TARGET`."""
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,9 +16,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = _cli.parser(__doc__)
     targets = parser.add_subparsers(dest="target", required=True)
     targets.add_parser("page")
-    targets.add_parser("ui").add_argument("--port", type=_port, required=True)
     serve = targets.add_parser("serve")
-    serve.add_argument("--port", type=_port, required=True)
+    serve.add_argument("--port", type=_cli.port, required=True)
     serve.add_argument("--cohort", required=True)
     args = parser.parse_args(argv)
 
@@ -28,17 +26,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     needs.require_store()
     relocate.main(["--check"])
-    if args.target == "serve":
-        needs.require_staging(args.cohort, config.load(args.params).cohorts)
-    variable = "UI_PORT" if args.target == "ui" else f"COHORT={args.cohort} PORT"
-    needs.require_free_port(args.port, f"make {args.target} {variable}=")
+    needs.require_staging(args.cohort, config.load(args.params).cohorts)
+    needs.require_free_port(args.port, f"make serve COHORT={args.cohort} PORT=")
     return 0
-
-
-def _port(text: str) -> int:
-    if not text.isdecimal() or not 0 < int(text) <= needs.MAX_PORT:
-        raise argparse.ArgumentTypeError(f"{text!r} is no port; expected a number from 1 to {needs.MAX_PORT}")
-    return int(text)
 
 
 if __name__ == "__main__":

@@ -37,6 +37,7 @@ NOT_A_STAGE = {  # run by people; see MLproject
     "storage",
     "summary",
     "trace",
+    "ui",
 }
 # Networks are fitted or run.
 FITTING = {

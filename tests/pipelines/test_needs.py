@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import _cli, _needs, history, predict, release, rollback, trace
+from pipelines import _cli, _needs, history, predict, release, rollback, trace, ui
 from tests.imports import ROOT
 from tests.registry.shelf import NAME
 from tests.stages.test_needs import listening
@@ -17,7 +17,7 @@ READERS = [
     (release, [NAME, "--version", "1", *WHO]),
     (rollback, [NAME, *WHO]),
     (predict, ["--images", ".", "--out", "scores.csv"]),
-    (_needs, ["ui", "--port", "5000"]),
+    (ui, ["--no-browser"]),
     (_needs, ["serve", "--cohort", "ph2", "--port", "5001"]),
 ]
 
@@ -54,27 +54,29 @@ def test_a_served_cohort_and_a_free_port_pass_in_silence(shelf, capsys):
     with listening() as port:
         pass
     capsys.readouterr()
-    for words in (["ui", "--port", str(port)], ["serve", "--cohort", "ph2", "--port", str(port)]):
-        assert _cli.run(_needs.main, words) == 0
+    assert _cli.run(_needs.main, ["serve", "--cohort", "ph2", "--port", str(port)]) == 0
     assert capsys.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize(
-    ("words", "cure"),
-    [(["ui"], "`make ui UI_PORT="), (["serve", "--cohort", "ph2"], "`make serve COHORT=ph2 PORT=")],
+    ("script", "words", "cure"),
+    [
+        (ui, ["--no-browser"], "`make ui UI_PORT="),
+        (_needs, ["serve", "--cohort", "ph2"], "`make serve COHORT=ph2 PORT="),
+    ],
 )
-def test_a_port_in_use_says_how_to_choose_another(shelf, capsys, words, cure):
+def test_a_port_in_use_says_how_to_choose_another(shelf, capsys, script, words, cure):
     shelf.move(shelf.register())
     shutil.copy(ROOT / "params.yaml", ".")
     with listening() as port:
-        assert _cli.run(_needs.main, [*words, "--port", str(port)]) == 1
+        assert _cli.run(script.main, [*words, "--port", str(port)]) == 1
     assert cure in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("port", ["0", "65536", "abc", "-1", ""])
 def test_what_is_no_port_is_refused(capsys, port):
     with pytest.raises(SystemExit):
-        _needs.main(["ui", f"--port={port}"])
+        ui.main([f"--port={port}"])
     assert "expected a number from 1 to 65535" in capsys.readouterr().err
 
 

@@ -1,0 +1,171 @@
+"""Command `ui`: start MLflow's server for the local store and print the addresses that are worth opening."""
+
+import os
+import subprocess
+import sys
+import time
+import webbrowser
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import requests
+
+from melanoma import project, schema, tracking, tracking_views
+from melanoma.errors import TrackingError
+from melanoma.stages import needs
+from melanoma.stages.console import say
+
+START_SECONDS = 120.0  # MLflow takes about ten on an idle machine
+NO_RUNS = "There are no runs yet. Run `make demo` first."
+
+
+@dataclass(frozen=True)
+class Link:
+    """A page worth opening.
+
+    Attributes:
+        title: What it shows.
+        address: Address of the page.
+    """
+
+    title: str
+    address: str
+
+
+def open_pages(port: int, *, is_browser_opened: bool) -> None:
+    """Print the pages of the tracking store; start `mlflow ui` if the store is not a server, until Ctrl-C.
+
+    Args:
+        port: Port of `mlflow ui`.
+        is_browser_opened: Whether to open the first page, where there is a display.
+
+    Raises:
+        TrackingError: There are no runs, or the store does not answer.
+        DataError: The port is in use.
+    """
+    uri = project.tracking_uri()
+    is_server = uri.startswith(("http://", "https://"))
+    server = uri.rstrip("/") if is_server else f"http://{needs.LOCAL}:{port}"
+    links = find_links(server)
+    if is_server:
+        _show(links, is_browser_opened)
+        return
+    needs.require_free_port(port, "make ui UI_PORT=")
+    options = f"--host {needs.LOCAL} --port {port} --workers 1 --backend-store-uri".split()
+    command = [sys.executable, "-m", "mlflow", "ui", *options, uri, "--uvicorn-opts", "--log-level warning"]
+    say("ui", f"starting MLflow on {server}")
+    with subprocess.Popen(command, cwd=project.project_top()) as process:
+        try:
+            _wait_for(server, process)
+            _show(links, is_browser_opened)
+            say("ui", "press Ctrl-C to stop")
+            process.wait()
+        except KeyboardInterrupt:
+            say("ui", "stopped")
+        finally:
+            process.terminate()
+
+
+def find_links(server: str) -> list[Link]:
+    """Pages of all experiments with runs, then comparisons; notes and saved views are brought up to date.
+
+    Args:
+        server: Address of the MLflow server that will show them, without a slash at the end.
+
+    Raises:
+        TrackingError: There are no runs, or the store does not answer.
+    """
+    needs.require_store()
+    with tracking.explain_errors("its runs were listed"):
+        found = experiments_with_runs()
+        if not found:
+            raise TrackingError(NO_RUNS)
+        # Results first: experiments of cohorts, then the others.
+        found.sort(key=lambda experiment: not tracking_views.is_of_cohort(experiment.name))
+        pages = [
+            Link(experiment.name, tracking_views.runs_page(server, experiment.experiment_id))
+            for experiment in found
+        ]
+        comparisons = [
+            link
+            for experiment in found
+            if tracking_views.is_of_cohort(experiment.name)
+            for link in _comparisons(server, experiment.name, experiment.experiment_id)
+        ]
+        return [*pages, *comparisons, *_models(server)]
+
+
+def experiments_with_runs() -> list[Any]:
+    """MLflow's experiments that have runs; their notes and saved views are brought up to date."""
+    store = tracking.client()
+    found = []
+    for experiment in store.search_experiments(order_by=["name ASC"]):
+        if store.search_runs([experiment.experiment_id], max_results=1):
+            for key, value in tracking_views.missing_tags(experiment.name, experiment.tags).items():
+                store.set_experiment_tag(experiment.experiment_id, key, value)
+            found.append(experiment)
+    return found
+
+
+def _comparisons(server: str, experiment: str, experiment_id: str) -> Iterator[Link]:
+    """Baseline with tuned, baseline with the best trial, and the two best trials of the last search."""
+    baseline, tuned = (
+        _newest_runs(experiment_id, f"attributes.run_name = '{name}'") for name in schema.MODEL_NAMES
+    )
+    pairs = {"baseline and tuned": [*baseline[:1], *tuned[:1]]}
+    if baseline and (search := baseline[0].data.tags.get("tuning_run_id")):
+        best = _best_trials(experiment_id, search)
+        pairs |= {"baseline and best trial": [*baseline[:1], *best[:1]], "two best trials": best[:2]}
+    for title, runs in pairs.items():
+        if len(runs) == 2:
+            ids = [run.info.run_id for run in runs]
+            address = tracking_views.comparison_page(server, experiment_id, ids)
+            yield Link(f"{experiment}: {title}", address)
+
+
+def _newest_runs(experiment_id: str, query: str) -> list[Any]:
+    finished = f"{query} and attributes.status = 'FINISHED'"
+    return list(tracking.client().search_runs([experiment_id], finished, order_by=["start_time DESC"]))
+
+
+def _best_trials(experiment_id: str, search: str) -> list[Any]:
+    """Completed trials of a search, best first."""
+    query = f"tags.`{tracking.PARENT_TAG}` = '{search}' and tags.state = 'complete'"
+    best_first = [f"{tracking_views.metric(tracking_views.SELECTION)} DESC"]
+    return list(tracking.client().search_runs([experiment_id], query, order_by=best_first))
+
+
+def _models(server: str) -> Iterator[Link]:
+    """The two newest versions of each registered model, or its page if there is only one."""
+    store = tracking.client()
+    for model in store.search_registered_models():
+        found = store.search_model_versions(f"name = '{model.name}'")
+        newest = sorted(found, key=lambda version: int(version.version))[-2:]
+        versions = {version.run_id: str(version.version) for version in newest}
+        if len(versions) == 2:
+            title = f"{model.name}: versions {' and '.join(versions.values())}"
+            yield Link(title, tracking_views.version_comparison_page(server, model.name, versions))
+        else:
+            yield Link(f"{model.name}: versions", tracking_views.model_page(server, model.name))
+
+
+def _show(links: list[Link], is_browser_opened: bool) -> None:
+    for link in links:
+        say("ui", f"{link.title}\n     {link.address}")
+    has_display = sys.platform == "darwin" or "DISPLAY" in os.environ or "WAYLAND_DISPLAY" in os.environ
+    if is_browser_opened and has_display:
+        webbrowser.open(links[0].address)
+
+
+def _wait_for(server: str, process: "subprocess.Popen[bytes]") -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise TrackingError("`mlflow ui` ended at its start; the lines above say why.")
+        try:
+            if requests.get(f"{server}/health", timeout=2).ok:
+                return
+        except requests.RequestException:
+            time.sleep(0.3)
+    raise TrackingError(f"`mlflow ui` did not answer at {server} in {START_SECONDS:g} seconds.")

@@ -1,0 +1,255 @@
+"""How MLflow shows an experiment: a note that says what to compare, and a saved view of its runs table.
+
+Both are tags of the experiment. The format of a saved view is that of MLflow 3.17's own page, which has no
+Python interface for it: a version that does not know it shows its usual columns.
+"""
+
+import base64
+import hashlib
+import json
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import quote
+
+NOTE_TAG = "mlflow.note.content"
+VIEW_KEY = "melanoma"
+VIEW_TAG = f"mlflow.sharedViewState.{VIEW_KEY}"
+VIEW_NAME = "Results"  # in the menu of saved views
+WRITTEN = "mlflow.melanoma.sha256."  # + name of a tag: digest of what this module wrote; pages hide `mlflow.`
+SAVED_AT = 1_795_824_000_000  # milliseconds; MLflow requires a time, a constant one keeps the tag the same
+NEWEST_FIRST = "attributes.start_time"
+METRIC_WIDTH = 135  # pixels; MLflow's own width of 100 cuts the names off
+
+TRAINING = "workflowType=machine_learning"  # without it, MLflow shows its pages of language models
+
+SELECTION, TEST = "selection/auc_roc", "test/auc_roc"
+HOW_TO_OPEN = (
+    f"**To see the columns**, choose the saved view *{VIEW_NAME}* at the top right, or open an address that "
+    "`make ui` prints."
+)
+OLD_NAMES = (
+    "Older runs keep the metric names that they were logged with (`best_val_auc_roc` is now "
+    f"`{SELECTION}`, `test_auc_roc` is `{TEST}`), so these columns are empty for them."
+)
+
+
+@dataclass(frozen=True)
+class Presentation:
+    """How one experiment is shown.
+
+    Attributes:
+        note: Markdown.
+        columns: Columns of the runs table, see `metric`, `param` and `tag`.
+        order_by: Column by which the table is sorted, descending.
+    """
+
+    note: str
+    columns: tuple[str, ...]
+    order_by: str
+
+
+def metric(name: str) -> str:
+    """A metric as column."""
+    return f"metrics.`{name}`"
+
+
+def param(name: str) -> str:
+    """A parameter as column."""
+    return f"params.`{name}`"
+
+
+def tag(name: str) -> str:
+    """A tag as column."""
+    return f"tags.`{name}`"
+
+
+COHORT = Presentation(
+    note=f"""**Compare networks by `{SELECTION}`**: AUC on the validation set, by which trials and models are
+chosen. Read `test/...` only afterwards: the test set chooses nothing.
+
+{HOW_TO_OPEN}
+
+* `selection/...`: validation set, at the kept epoch, before calibration. Trials and final networks have it.
+* `validation/...` and `test/...`: calibrated, at the operating point. Final networks only.
+* `seeds/...`: mean and standard deviation over seeds. `epoch/...`: learning curves.
+* `audit/...`: AUC when parts of the image are hidden.
+
+To compare two runs, tick them and press *Compare*, then switch on *Show diff only* below *Parameters*.
+
+{OLD_NAMES}
+
+Research software, not a medical device. The tag `is_synthetic` says whether the images are synthetic.
+""",
+    columns=(
+        metric(SELECTION),
+        metric(TEST),
+        metric("test/sensitivity"),
+        metric("test/specificity"),
+        param("learning_rate"),
+        param("depth"),
+        tag("gate"),
+    ),
+    order_by=metric(SELECTION),
+)
+STUDY = Presentation(
+    note=f"""**Networks of the study.** Compare them only within one `cohort` and one `stage`; the tag
+`protocol` says how images were split. Runs with the protocol `paper` leak, so their AUC is too high.
+
+{HOW_TO_OPEN}
+
+{OLD_NAMES}
+""",
+    columns=(
+        metric(SELECTION),
+        metric(TEST),
+        tag("cohort"),
+        tag("stage"),
+        tag("protocol"),
+        param("learning_rate"),
+        param("depth"),
+    ),
+    order_by=metric(SELECTION),
+)
+DATA = Presentation(
+    note=f"""**Checks of the datasets**, one run per validation. Compare `data/num_accepted` and
+`data/num_quarantined` of a dataset with its earlier runs. Each run's artifacts hold the report of the checks.
+
+{HOW_TO_OPEN}
+""",
+    columns=(
+        tag("dataset"),
+        metric("data/num_images"),
+        metric("data/num_accepted"),
+        metric("data/num_quarantined"),
+        metric("data/num_malignant"),
+        tag("is_synthetic"),
+    ),
+    order_by=NEWEST_FIRST,
+)
+LEDGER = Presentation(
+    note=f"""**What happened to the registered models**, newest first: who moved which alias and why, refused
+versions, and each look at a test set. Entries are never changed; do not delete them.
+
+{HOW_TO_OPEN} `python -m pipelines.history MODEL` prints the same.
+""",
+    columns=(
+        tag("kind"),
+        tag("registered_model"),
+        tag("version"),
+        tag("previous_version"),
+        tag("purpose"),
+        tag("by"),
+        tag("reason"),
+    ),
+    order_by=NEWEST_FIRST,
+)
+REPORTS = Presentation(
+    note=f"""**HTML reports**, newest first: each run has one report page among its artifacts.
+
+{HOW_TO_OPEN}
+""",
+    columns=(tag("cohorts"), tag("git_commit"), tag("git_dirty")),
+    order_by=NEWEST_FIRST,
+)
+NAMED = {
+    "melanoma-study": STUDY,
+    "melanoma-data": DATA,
+    "melanoma-reports": REPORTS,
+    "registry-ledger": LEDGER,
+}
+COHORT_PREFIX = "melanoma-"
+
+
+def presentation_of(experiment: str) -> Presentation | None:
+    """How an experiment of this project is shown; None for another one."""
+    return NAMED.get(experiment, COHORT if experiment.startswith(COHORT_PREFIX) else None)
+
+
+def is_of_cohort(experiment: str) -> bool:
+    """Whether an experiment holds the networks of a cohort."""
+    return presentation_of(experiment) is COHORT
+
+
+def missing_tags(experiment: str, current: Mapping[str, str]) -> dict[str, str]:
+    """Tags to set, so that the experiment has its note and its saved view.
+
+    A note or view that a person has written or changed is kept: only absent ones are set, and those are
+    replaced of which the digest is the one that was remembered when this module wrote them.
+
+    Args:
+        experiment: Name of the experiment.
+        current: Its tags.
+    """
+    shown = presentation_of(experiment)
+    tags: dict[str, str] = {}
+    if shown is None:
+        return tags
+    for name, text in ((NOTE_TAG, shown.note), (VIEW_TAG, _saved_view(shown))):
+        found, memo = current.get(name), WRITTEN + name
+        if found != text and (found is None or current.get(memo) == _digest(found)):
+            tags |= {name: text, memo: _digest(text)}
+    return tags
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _saved_view(shown: Presentation) -> str:
+    """A saved view, as MLflow's page writes it when a person saves one."""
+    metrics = [name[len("metrics.`") : -1] for name in shown.columns if name.startswith("metrics.")]
+    state = {
+        "searchFilter": "",
+        "orderByKey": shown.order_by,
+        "orderByAsc": False,
+        "startTime": "ALL",
+        "lifecycleFilter": "Active",
+        "datasetsFilter": [],
+        "modelVersionFilter": "All Runs",
+        "selectedColumns": shown.columns,
+        "chartsSearchFilter": f"^({'|'.join(metrics)})$" if metrics else "",
+        "columnOrder": shown.columns,  # without it, widths are ignored
+        "columnWidths": {metric(name): METRIC_WIDTH for name in metrics},
+    }
+    compressed = zlib.compress(json.dumps(state).encode())
+    return json.dumps(
+        {
+            "name": VIEW_NAME,
+            "createdAt": SAVED_AT,
+            "updatedAt": SAVED_AT,
+            "state": f"deflate;{base64.b64encode(compressed).decode()}",
+        }
+    )
+
+
+def runs_page(server: str, experiment_id: str) -> str:
+    """Address of an experiment's runs table in the saved view."""
+    return f"{server}/#/experiments/{experiment_id}/runs?{TRAINING}&viewStateShareKey={VIEW_KEY}"
+
+
+def comparison_page(server: str, experiment_id: str, run_ids: list[str]) -> str:
+    """Address of the page that compares runs of one experiment."""
+    runs, experiments = _json(run_ids), _json([experiment_id])
+    return f"{server}/#/compare-runs?{TRAINING}&runs={runs}&experiments={experiments}"
+
+
+def model_page(server: str, name: str) -> str:
+    """Address of a registered model's page."""
+    return f"{server}/#/models/{quote(name, safe='')}?{TRAINING}"
+
+
+def version_comparison_page(server: str, name: str, versions: Mapping[str, str]) -> str:
+    """Address of the page that compares versions of a registered model.
+
+    Args:
+        server: Address of the server.
+        name: Name of the registered model.
+        versions: Version of each run id.
+    """
+    model = _json(quote(name, safe=""))
+    return f"{server}/#/compare-model-versions?{TRAINING}&name={model}&runs={_json(versions)}"
+
+
+def _json(value: object) -> str:
+    return quote(json.dumps(value, separators=(",", ":")))

@@ -1,0 +1,108 @@
+import json
+from urllib.parse import parse_qs
+
+import pytest
+
+from melanoma import tracking, tracking_views
+from melanoma.stages import ui
+from pipelines import _cli
+from pipelines import ui as script
+from tests.registry.shelf import NAME
+
+SERVER = "http://127.0.0.1:5000"
+
+
+def finished(name, tags=None, parent_id=None):
+    with tracking.open_run(experiment=NAME, name=name, tags=tags or {}, parent_id=parent_id) as run:
+        pass
+    return run.run_id
+
+
+@pytest.fixture
+def results(shelf):
+    """The runs of one search and of the networks trained after it."""
+    search = finished("tune")
+    trials = {}
+    for number, auc in enumerate((0.7, 0.9, 0.8)):
+        state = {"state": "complete" if number else "pruned"}
+        trials[number] = finished(f"trial {number}", tags=state, parent_id=search)
+        tracking.resume_run(trials[number]).log_metrics({"selection/auc_roc": auc})
+    tags = {"tuning_run_id": search}
+    return trials | {name: finished(name, tags=tags) for name in ("baseline", "tuned")}
+
+
+def compared(links: list[ui.Link]) -> dict:
+    """What each comparison compares, by title."""
+    return {
+        link.title: json.loads(parse_qs(link.address.partition("?")[2])["runs"][0])
+        for link in links
+        if "/#/compare-" in link.address
+    }
+
+
+def test_pages_of_experiments_come_first_and_those_of_cohorts_before_them(results):
+    with tracking.open_run(experiment="melanoma-data", name="n", tags={}):
+        pass
+    links = ui.find_links(SERVER)
+    assert [link.title for link in links[:2]] == [NAME, "melanoma-data"]
+    assert all(link.address.startswith(f"{SERVER}/#/") for link in links)
+    assert "viewStateShareKey=melanoma" in links[0].address
+
+
+def test_baseline_tuned_and_the_best_completed_trials_are_compared(results):
+    assert compared(ui.find_links(SERVER)) == {
+        f"{NAME}: baseline and tuned": [results["baseline"], results["tuned"]],
+        f"{NAME}: baseline and best trial": [results["baseline"], results[1]],
+        f"{NAME}: two best trials": [results[1], results[2]],
+    }
+
+
+def test_where_there_is_no_baseline_nothing_is_compared(shelf):
+    finished("tune")
+    assert compared(ui.find_links(SERVER)) == {}
+
+
+def test_the_two_newest_versions_of_a_model_are_compared(shelf):
+    shelf.register()
+    (page,) = [link for link in ui.find_links(SERVER) if NAME in link.title]
+    assert page.address.startswith(f"{SERVER}/#/models/{NAME}")
+    shelf.register()
+    shelf.register()
+    ((title, versions),) = compared(ui.find_links(SERVER)).items()
+    assert title == f"{NAME}: versions 2 and 3"
+    assert sorted(versions.values()) == ["2", "3"]
+
+
+def test_without_runs_it_says_how_to_make_some(shelf, capsys):
+    assert _cli.run(script.main, ["--no-browser"]) == 1
+    assert "There are no runs yet. Run `make demo` first." in capsys.readouterr().err
+
+
+def test_the_pages_of_a_server_are_printed_and_none_is_started(results, capsys, monkeypatch):
+    links = ui.find_links("http://tracking:5000")
+    monkeypatch.setattr(ui, "find_links", lambda server: links if server == "http://tracking:5000" else [])
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://tracking:5000/")
+    assert _cli.run(script.main, ["--no-browser"]) == 0
+    out = capsys.readouterr().out
+    assert all(link.address in out for link in links)
+    assert "starting" not in out
+
+
+def test_a_server_that_is_down_is_named(shelf, capsys, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    assert _cli.run(script.main, ["--no-browser"]) == 1
+    assert "The tracking store http://127.0.0.1:9 does not answer" in capsys.readouterr().err
+
+
+def test_experiments_with_runs_get_the_notes_that_they_lack(shelf):
+    store = tracking.client()
+    for name in (NAME, "melanoma-isic"):
+        store.create_experiment(name)  # as an earlier version of this project did
+    finished("baseline")
+    (found,) = ui.experiments_with_runs()
+    assert found.name == NAME
+    tags = store.get_experiment(found.experiment_id).tags
+    assert {tracking_views.NOTE_TAG, tracking_views.VIEW_TAG} <= set(tags)
+    store.set_experiment_tag(found.experiment_id, tracking_views.NOTE_TAG, "My own words.")
+    ui.experiments_with_runs()
+    assert store.get_experiment(found.experiment_id).tags[tracking_views.NOTE_TAG] == "My own words."
