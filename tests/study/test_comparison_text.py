@@ -104,7 +104,7 @@ def test_each_network_is_told_by_which_code_it_was_trained():
 
 def test_other_depths_and_vgg16_are_held_against_three_layers_on_the_same_images():
     text = page(ph2=result("ph2", {"conv_blocks_1": network(1, paper=0.8), "conv_blocks_3": network()}))
-    assert "F1 minus that of 3 layers, on the same images: 1 layers -0.100 (-0.150 to -0.050)." in text
+    assert "F1 minus that of 3 layers, on the same images: 1 layer -0.100 (-0.150 to -0.050)." in text
     both = {"conv_blocks_3": network(), "vgg16_5": network(5, family="vgg16", ours=0.8)}
     text = page(isic=result("isic", both))
     assert "AUC of VGG-16 minus that of three blocks: 0.100 (0.050 to 0.150)." in text

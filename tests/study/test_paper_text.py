@@ -77,13 +77,13 @@ def test_the_matrix_that_fits_with_columns_exchanged_is_told_and_whether_it_is_t
     of_isic, of_ph2, of_joint = (paragraph(text(), cohort) for cohort in ("isic", "ph2", "joint"))
     assert "as printed, no confusion matrix gives more than 1 of the 4 figures;" in of_isic
     assert (
-        "exactly one confusion matrix gives 4 of the 4 figures (258 true positives, 7 false negatives"
+        "exactly one confusion matrix gives 4 of the 4 figures (true positives 258, false negatives 7"
         in of_isic
     )
     assert "it is not the paper's own" in of_isic
     assert "it is the paper's own" in of_ph2
     assert (
-        "exactly one confusion matrix gives 3 of the 4 figures (270 true positives, 15 false negatives"
+        "exactly one confusion matrix gives 3 of the 4 figures (true positives 270, false negatives 15"
         in of_joint
     )
     assert "no confusion matrix of 570 images gives all four" in of_joint
@@ -91,7 +91,7 @@ def test_the_matrix_that_fits_with_columns_exchanged_is_told_and_whether_it_is_t
 
 def test_a_matrix_of_other_numbers_contradicts_the_stated_ones():
     found = paragraph(text(), "ph2")
-    assert "19 true positives, 2 false negatives, 18 true negatives, 1 false positives" in found
+    assert "true positives 19, false negatives 2, true negatives 18, false positives 1" in found
     assert "contradicts the stated counts: 21 malignant and 19 benign images" in found
 
 
@@ -119,7 +119,7 @@ def test_where_nothing_fits_nothing_is_concluded():
 def test_where_a_row_fits_as_printed_nothing_is_concluded():
     section = text(isic=figures_of(262, 3, 7, 258))
     found = paragraph(section, "isic")
-    assert "as printed, exactly one confusion matrix gives 4 of the 4 figures (262 true positives" in found
+    assert "as printed, exactly one confusion matrix gives 4 of the 4 figures (true positives 262" in found
     assert "it is the paper's own matrix; with the columns exchanged, no confusion matrix" in found
     assert "which has the stated class counts" in found
     assert EXCHANGED not in section
@@ -137,6 +137,6 @@ def test_several_matrices_are_all_told():
     both = {"num_fitting": 3, "counts": [own, FIGURES["confusion"]["joint"]]}
     found = checked["stated_counts"] | {"ph2": {"as_printed": both, "exchanged": both}}
     section = paragraph(contradictions(checked | {"stated_counts": found}), "ph2")
-    assert "2 confusion matrices give 3 of the 4 figures (19 true positives" in section
-    assert "or 280 true positives" in section
+    assert "2 confusion matrices give 3 of the 4 figures (true positives 19" in section
+    assert "or true positives 280" in section
     assert "the paper's own is among them" in section

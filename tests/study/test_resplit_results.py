@@ -157,7 +157,7 @@ def test_whether_splits_are_easy_for_both_methods_is_told():
     assert np.isnan(resplit_results.correlation({"a": rising, "b": flat}))
     assert np.isnan(resplit_results.correlation({"a": rising}))
     assert (
-        "correlate with r = -1.00"
+        "have a correlation of r = -1.00"
         in resplit_results.captions(results(correlation=-1.0))["resplit.png"]["caption"]
     )
 

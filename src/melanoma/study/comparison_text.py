@@ -251,7 +251,7 @@ def _depth(published: dict[str, Any], ph2: dict[str, Any] | None) -> str:
     printed = max(published["table_1"], key=lambda row: row["f1_score"])
     lines = [
         "## Are three layers best?",
-        f"In the paper's Table I, {printed['depth']} layers have the highest F1, {printed['f1_score']:.3f}.",
+        f"In the paper's Table I, F1 is highest with {_layers(printed['depth'])}, {printed['f1_score']:.3f}.",
     ]
     for protocol, name in NAMES.items():
         found = {
@@ -268,7 +268,7 @@ def _depth(published: dict[str, Any], ph2: dict[str, Any] | None) -> str:
 def _minus_three(ph2: dict[str, Any], protocol: str) -> str:
     """F1 of each other depth minus that of three layers, on the same images."""
     differences = [
-        f"{entry['depth']} layers {in_words(entry['minus_main'][protocol]['f1_score'])}"
+        f"{_layers(entry['depth'])} {in_words(entry['minus_main'][protocol]['f1_score'])}"
         for entry in ph2["networks"].values()
         if entry["family"] == "conv_blocks" and protocol in entry["minus_main"]
     ]
@@ -285,11 +285,15 @@ def _best_depth(name: str, found: dict[int, dict[str, Any]], printed: int) -> st
     best = max(defined, key=lambda depth: defined[depth]["f1_score"]["value"])
     low = defined[best]["f1_score"]["low"]
     close = [depth for depth, view in defined.items() if depth != best and view["f1_score"]["high"] >= low]
-    text = f"{name}: F1 is highest with {best} layers, {in_words(defined[best]['f1_score'])}"
+    text = f"{name}: F1 is highest with {_layers(best)}, {in_words(defined[best]['f1_score'])}"
     if printed in defined and printed != best:
-        text += f"; with {printed} layers it is {in_words(defined[printed]['f1_score'])}"
+        text += f"; with {_layers(printed)} it is {in_words(defined[printed]['f1_score'])}"
     overlapping = ", ".join(map(str, close)) or "none"
     return f"{text}. Depths whose intervals overlap with that of the best: {overlapping}."
+
+
+def _layers(number: int) -> str:
+    return f"{number} layer" if number == 1 else f"{number} layers"
 
 
 def _vgg(isic: dict[str, Any] | None) -> str:

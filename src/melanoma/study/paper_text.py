@@ -99,8 +99,8 @@ def _fit(found: dict[str, Any], own: dict[str, int]) -> str:
 
 def _matrix(counts: dict[str, int]) -> str:
     return (
-        f"{counts['true_positives']} true positives, {counts['false_negatives']} false negatives, "
-        f"{counts['true_negatives']} true negatives, {counts['false_positives']} false positives"
+        f"true positives {counts['true_positives']}, false negatives {counts['false_negatives']}, "
+        f"true negatives {counts['true_negatives']}, false positives {counts['false_positives']}"
     )
 
 

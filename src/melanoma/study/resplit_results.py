@@ -2,8 +2,8 @@
 
 A split is one random draw. By chance its test set may be easier for a method than others would have been, and
 no interval over its test images shows that. Methods that are fitted in seconds are therefore fitted and
-tested again on many splits. How much another method is overestimated does not follow from these. Nothing is
-chosen based on it, and no image changes its split.
+tested again on many splits. They do not show by how much the test set overestimates another method. No model
+is selected by them, and no image changes its split.
 """
 
 from collections.abc import Mapping
@@ -202,8 +202,8 @@ def _describe_correlation(r: float) -> str:
     if not np.isfinite(r):
         return ""
     return (
-        f"Over the splits, the AUCs of the two methods correlate with r = {r:.2f}: how much a third method "
-        "is overestimated does not follow. "
+        f"Over the splits, the AUCs of the two methods have a correlation of r = {r:.2f}. They do not show by "
+        "how much the test set overestimates another method. "
     )
 
 
@@ -214,7 +214,7 @@ def captions(results: dict[str, Any]) -> Captions:
         f"Is the test set of {cohort} easier than others? The same simple methods, fitted and tested on "
         f"{results['num_splits']} other splits of its {results['num_images']} images by group. AUC on the "
         "test set; the splits share images, so this shows how results vary, not a confidence interval. "
-        f"{_describe_correlation(results['correlation'])}Nothing is chosen based on it. "
+        f"{_describe_correlation(results['correlation'])}No model is selected by it. "
         f"{NOT_A_DEVICE.capitalize()}."
     )
     return {
