@@ -1,6 +1,7 @@
 """Command `ui`: start MLflow's server for the local store and print the addresses that are worth opening."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -55,6 +56,7 @@ def open_pages(port: int, *, is_browser_opened: bool) -> None:
     options = f"--host {needs.LOCAL} --port {port} --workers 1 --backend-store-uri".split()
     command = [sys.executable, "-m", "mlflow", "ui", *options, uri, "--uvicorn-opts", "--log-level warning"]
     say("ui", f"starting MLflow on {server}")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # or the server would go on alone
     with subprocess.Popen(command, cwd=project.project_top()) as process:
         try:
             _wait_for(server, process)
