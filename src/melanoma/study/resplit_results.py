@@ -202,8 +202,8 @@ def _describe_correlation(r: float) -> str:
     if not np.isfinite(r):
         return ""
     return (
-        f"Over the splits, the AUCs of the two methods have a correlation of r = {r:.2f}. They do not show by "
-        "how much the test set overestimates another method. "
+        f"Over the splits, the AUCs of the two methods have a correlation of r = {r:.2f}. They do not show "
+        "by how much the test set overestimates another method. "
     )
 
 
