@@ -222,8 +222,6 @@ BOUNDS: dict[str, tuple[list[Any], list[Any]]] = {
     "evaluate.seed": SEED,
     "evaluate.num_bootstrap_draws": ([100], [99]),
     "evaluate.min_sensitivity": ([0.01, 1], [0, 1.01]),
-    "promote.seed": SEED,
-    "promote.num_bootstrap_draws": ([100], [99]),
     "promote.min_auc_roc_lower_bound": FRACTION,
     "promote.max_primary_drop": FRACTION,
     "promote.min_malignant_groups": POSITIVE,

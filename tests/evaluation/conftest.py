@@ -47,8 +47,6 @@ def rules():
     return committed.model_copy(
         update=dict.fromkeys(optional)
         | {
-            "seed": 5,
-            "num_bootstrap_draws": 200,
             "primary_metric": "auc_roc",
             "min_malignant_groups": 5,
             "min_auc_roc_lower_bound": 0.5,

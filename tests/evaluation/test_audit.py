@@ -7,16 +7,17 @@ from melanoma.config.evaluation import Audit
 from melanoma.data import artefacts
 from melanoma.errors import DataError
 from melanoma.evaluation import audit
+from melanoma.evaluation.bootstrap import Draws
 from melanoma.scoring.operating_point import Calibration, OperatingPoint
 
 SETTINGS = Audit(
     seed=1,
-    num_bootstrap_draws=200,
     num_folds=3,
     histogram_bins=4,
     border_fraction=0.2,
     max_flipped_fraction=0.2,
 )
+DRAWS = Draws(num=200, seed=1)
 WITHOUT_LESION = ("border_only", "lesion_black", "lesion_filled")
 POINT = OperatingPoint(Calibration(), threshold=0.5, refer_from=0.5, refer_to=0.5)
 NUM = 24
@@ -85,7 +86,7 @@ def warnings(content: dict) -> list[str]:
 
 
 def test_a_network_that_reads_the_border_is_caught(pictures):
-    measured = audit.measure(audited(pictures, reads_the_border), SETTINGS)
+    measured = audit.measure(audited(pictures, reads_the_border), SETTINGS, DRAWS)
     for name in WITHOUT_LESION:
         assert measured[name]["auc_roc"]["value"] == 1
         assert measured[name]["mean_probability_change"] == 0
@@ -94,7 +95,7 @@ def test_a_network_that_reads_the_border_is_caught(pictures):
 
 
 def test_a_network_that_reads_the_lesion_knows_nothing_without_it(pictures):
-    measured = audit.measure(audited(pictures, reads_the_lesion), SETTINGS)
+    measured = audit.measure(audited(pictures, reads_the_lesion), SETTINGS, DRAWS)
     assert measured[audit.PLAIN]["auc_roc"]["value"] == 1
     assert measured["lesion_black"]["auc_roc"]["value"] == 1 / 2  # all are equally black
     assert measured["lesion_black"]["flipped_fraction"] == 1 / 2  # the benign ones turn
@@ -102,20 +103,20 @@ def test_a_network_that_reads_the_lesion_knows_nothing_without_it(pictures):
 
 
 def test_variants_without_the_lesion_are_those_of_images_with_a_mask(pictures):
-    measured = audit.measure(audited(pictures, reads_the_lesion), SETTINGS)
+    measured = audit.measure(audited(pictures, reads_the_lesion), SETTINGS, DRAWS)
     assert measured["lesion_black"]["num_images"] == measured["lesion_filled"]["num_images"] == NUM - 4
     assert measured["border_only"]["num_images"] == measured["hair"]["num_images"] == NUM
-    without = audit.measure(audited((*pictures[:2], {}), reads_the_lesion), SETTINGS)
+    without = audit.measure(audited((*pictures[:2], {}), reads_the_lesion), SETTINGS, DRAWS)
     assert set(measured) - set(without) == {"lesion_black", "lesion_filled"}
 
 
 def test_every_artefact_is_asked_for(pictures):
-    measured = audit.measure(audited(pictures, reads_the_lesion), SETTINGS)
+    measured = audit.measure(audited(pictures, reads_the_lesion), SETTINGS, DRAWS)
     assert {audit.PLAIN, *WITHOUT_LESION, *artefacts.ARTEFACTS} == set(measured)
 
 
 def test_an_artefact_that_turns_many_decisions_is_warned_of(pictures):
-    measured = audit.measure(audited(pictures, reads_the_lesion), SETTINGS)
+    measured = audit.measure(audited(pictures, reads_the_lesion), SETTINGS, DRAWS)
     measured["ink"]["flipped_fraction"] = 0.21
     assert "ink: adding it turns 21% of the decisions" in warnings(found(measured))
     measured["ink"]["flipped_fraction"] = 0.2
@@ -125,11 +126,11 @@ def test_an_artefact_that_turns_many_decisions_is_warned_of(pictures):
 def test_references_are_compared_on_the_same_images(pictures):
     rows, images, _ = pictures
     network, blind = by_image(reads_the_lesion(images)), by_image(np.full(NUM, 0.5))
-    compared = audit.compare(rows, network, {"same": network, "blind": blind}, SETTINGS)
+    compared = audit.compare(rows, network, {"same": network, "blind": blind}, DRAWS)
     assert compared["same"]["selected_minus_reference"] == {"value": 0, "low": 0, "high": 0}
     assert compared["blind"]["auc_roc"]["value"] == 1 / 2
     assert compared["blind"]["selected_minus_reference"]["value"] == 1 / 2
-    measured = audit.measure(audited(pictures, reads_the_lesion), SETTINGS)
+    measured = audit.measure(audited(pictures, reads_the_lesion), SETTINGS, DRAWS)
     warned = warnings(found(measured, compared))
     assert any(text.startswith("same: it is not shown") for text in warned)
     assert not any(text.startswith("blind") for text in warned)
@@ -144,9 +145,9 @@ def test_the_calibration_of_the_network_is_applied(pictures):
 
 def test_the_figure_has_a_row_for_each_variant_and_reference(pictures):
     rows, images, _ = pictures
-    measured = audit.measure(audited(pictures, reads_the_lesion), SETTINGS)
+    measured = audit.measure(audited(pictures, reads_the_lesion), SETTINGS, DRAWS)
     network, blind = by_image(reads_the_lesion(images)), by_image(np.full(NUM, 0.5))
-    compared = audit.compare(rows, network, {"colour": blind}, SETTINGS)
+    compared = audit.compare(rows, network, {"colour": blind}, DRAWS)
     drawn: Figure = audit.figure(found(measured, compared), title="t", note="cohort toy")
     names = [label.get_text() for label in drawn.axes[0].get_yticklabels()]
     assert names == [*measured, "reference: lesion's area", "reference: colour"]
@@ -155,10 +156,10 @@ def test_the_figure_has_a_row_for_each_variant_and_reference(pictures):
 
 def test_without_masks_it_is_said_that_the_question_was_hardly_asked(pictures):
     without = audited((*pictures[:2], {}), reads_the_lesion)
-    assert audit.lesion_area(without, SETTINGS) is None
-    warned = warnings(found(audit.measure(without, SETTINGS), area=None))
+    assert audit.lesion_area(without, DRAWS) is None
+    warned = warnings(found(audit.measure(without, SETTINGS, DRAWS), area=None))
     assert warned[0].startswith("no image has a mask")
-    drawn = audit.figure(found(audit.measure(without, SETTINGS), area=None), title="t", note="n")
+    drawn = audit.figure(found(audit.measure(without, SETTINGS, DRAWS), area=None), title="t", note="n")
     assert "lesion" not in " ".join(label.get_text() for label in drawn.axes[0].get_yticklabels())
 
 
@@ -169,24 +170,24 @@ def test_the_size_of_the_lesion_is_measured_by_its_mask_alone(pictures):
     for name, mask in larger.items():
         mask[:5] = target[name] == 1
     for given, auc in ((larger, 1), (masks, 1 / 2)):
-        alone = audit.lesion_area(audited((rows, images, given), reads_the_lesion), SETTINGS)
+        alone = audit.lesion_area(audited((rows, images, given), reads_the_lesion), DRAWS)
         assert alone is not None
         assert alone["num_images"] == NUM - 4
         assert alone["auc_roc"]["value"] == auc
 
 
 def test_blocks_of_images_change_no_score(pictures, monkeypatch):
-    whole = audit.measure(audited(pictures, reads_the_border), SETTINGS)
+    whole = audit.measure(audited(pictures, reads_the_border), SETTINGS, DRAWS)
     monkeypatch.setattr(audit, "BLOCK", 5)
-    assert audit.measure(audited(pictures, reads_the_border), SETTINGS) == whole
+    assert audit.measure(audited(pictures, reads_the_border), SETTINGS, DRAWS) == whole
 
 
 def test_images_of_a_group_are_drawn_together(pictures):
     rows, images, _ = pictures
     score, other = by_image(np.random.default_rng(3).random(NUM)), by_image(reads_the_lesion(images))
-    narrow = audit.compare(rows, score, {"a": other}, SETTINGS)
+    narrow = audit.compare(rows, score, {"a": other}, DRAWS)
     paired = rows.assign(group_id=[f"g{n // 6}" for n in range(NUM)])
-    wide = audit.compare(paired, score, {"a": other}, SETTINGS)
+    wide = audit.compare(paired, score, {"a": other}, DRAWS)
     differences = [each["a"]["selected_minus_reference"] for each in (narrow, wide)]
     assert differences[0]["value"] == differences[1]["value"]
     assert differences[0]["low"] != differences[1]["low"]
@@ -195,10 +196,10 @@ def test_images_of_a_group_are_drawn_together(pictures):
 def test_networks_and_references_are_compared_image_by_image_in_any_order(pictures):
     rows, images, _ = pictures
     network, other = by_image(reads_the_lesion(images)), by_image(np.random.default_rng(3).random(NUM))
-    compared = audit.compare(rows, network, {"a": other}, SETTINGS)
+    compared = audit.compare(rows, network, {"a": other}, DRAWS)
     mixed = [score.sample(frac=1, random_state=seed) for seed, score in enumerate((network, other))]
-    assert audit.compare(rows, mixed[0], {"a": mixed[1]}, SETTINGS) == compared
-    shuffled = audit.compare(rows.sample(frac=1, random_state=7), mixed[0], {"a": mixed[1]}, SETTINGS)
+    assert audit.compare(rows, mixed[0], {"a": mixed[1]}, DRAWS) == compared
+    shuffled = audit.compare(rows.sample(frac=1, random_state=7), mixed[0], {"a": mixed[1]}, DRAWS)
     assert shuffled["a"]["auc_roc"] == pytest.approx(compared["a"]["auc_roc"])
 
 
@@ -206,8 +207,8 @@ def test_a_reference_that_lacks_an_image_is_refused_and_one_of_the_same_part_is_
     rows, images, _ = pictures
     network = by_image(reads_the_lesion(images))
     with pytest.raises(DataError, match=r"The scores of a .* 1 images have no row \(i3\)"):
-        audit.compare(rows, network, {"a": network.drop("i3")}, SETTINGS)
-    audit.compare(rows.drop(3), network.drop("i3"), {"a": network.drop("i3")}, SETTINGS)
+        audit.compare(rows, network, {"a": network.drop("i3")}, DRAWS)
+    audit.compare(rows.drop(3), network.drop("i3"), {"a": network.drop("i3")}, DRAWS)
 
 
 def test_each_mask_is_that_of_its_image_whatever_the_order_of_the_masks(pictures):
@@ -216,7 +217,7 @@ def test_each_mask_is_that_of_its_image_whatever_the_order_of_the_masks(pictures
     one, other = (
         audited((rows, images, given), reads_the_lesion) for given in (own, dict(reversed(own.items())))
     )
-    assert audit.measure(one, SETTINGS) == audit.measure(other, SETTINGS)
-    assert audit.lesion_area(one, SETTINGS) == audit.lesion_area(other, SETTINGS)
+    assert audit.measure(one, SETTINGS, DRAWS) == audit.measure(other, SETTINGS, DRAWS)
+    assert audit.lesion_area(one, DRAWS) == audit.lesion_area(other, DRAWS)
     black = next(variant for variant in audit.variants(one, SETTINGS) if variant.name == "lesion_black")
     assert (black.change(5)[own["i5"]] == 0).all()

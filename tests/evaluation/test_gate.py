@@ -3,6 +3,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from melanoma.evaluation.bootstrap import Draws
 from melanoma.evaluation.gate import Contest, judge
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -17,6 +18,7 @@ def contest(target, challenger, *, champion=None, groups=None, colour=None, slic
         challenger=np.asarray(challenger, dtype=float),
         champion=None if champion is None else np.asarray(champion, dtype=float),
         colour=np.full(len(target), 0.5) if colour is None else np.asarray(colour, dtype=float),
+        draws=Draws(num=200, seed=5),
         slices=slices,
     )
 

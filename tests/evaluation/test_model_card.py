@@ -22,8 +22,9 @@ def sources(index, scores, settings, described, rules):
     )
     rows = index[index["split"] == TEST]
     probability = scores["tuned"].loc[rows["image_id"]].to_numpy()
+    draws = bootstrap.Draws(settings.num_bootstrap_draws, settings.seed)
     contest = gate.Contest(
-        rows["target"].to_numpy(), rows["group_id"].to_numpy(), probability, None, probability
+        rows["target"].to_numpy(), rows["group_id"].to_numpy(), probability, None, probability, draws
     )
     verdict = gate.judge(contest, rules)
     promotion = verdict | {
@@ -87,6 +88,13 @@ def test_every_metric_stands_there_with_its_interval_as_measured(sources):
         entry = sources.metrics["tuned"][TEST][name]
         if entry["value"] is not None:
             assert f"{entry['value']:.3f} ({entry['low']:.3f} to {entry['high']:.3f})" in card, name
+
+
+def test_one_auc_has_one_interval(sources):
+    measured = sources.metrics["tuned"][TEST]["auc_roc"]
+    assert sources.promotion["challenger"]["auc_roc"] == measured
+    rows = [line for line in model_card.write(sources).splitlines() if "min_auc_roc_lower_bound" in line]
+    assert [bootstrap.in_words(measured) in row for row in rows] == [True]
 
 
 def test_data_licences_training_and_operating_point_are_told(sources):

@@ -11,7 +11,6 @@ from melanoma.evaluation import references
 
 SETTINGS = Audit(
     seed=1,
-    num_bootstrap_draws=100,
     num_folds=3,
     histogram_bins=4,
     border_fraction=0.1,

@@ -56,6 +56,15 @@ def challenged(with_challenger, tmp_path):
         yield folder
 
 
+def test_evaluate_audit_and_gates_give_one_auc_one_interval(at_workspace):
+    metrics, audit = (
+        json.loads(Path(f"reports/sample/{name}.json").read_text()) for name in ("metrics", "audit")
+    )
+    measured = metrics[metrics["selected"]]["test"]["auc_roc"]
+    assert audit["variants"]["plain"]["auc_roc"] == measured
+    assert verdict()["challenger"]["auc_roc"] == measured
+
+
 def test_the_first_model_that_passes_holds_the_alias(at_workspace):
     assert verdict()["is_promoted"]
     assert verdict()["previous_version"] is None

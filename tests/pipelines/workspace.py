@@ -54,9 +54,7 @@ SMALL = {
     "tune": {"num_trials": 3, "num_epochs": 2, "space": space(max_depth=3)},
     "card": {"num_bootstrap_draws": 200},
     "evaluate": {"num_bootstrap_draws": 200},
-    "audit": {"num_bootstrap_draws": 200},
     "promote": {  # four filters and three epochs beat nothing
-        "num_bootstrap_draws": 200,
         "min_auc_roc_lower_bound": 0.0,
         "min_malignant_groups": 1,
         "must_beat_colour": False,

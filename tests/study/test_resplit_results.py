@@ -10,7 +10,6 @@ from melanoma.study import resplit_results
 FRACTIONS = {"train": 0.6, "validation": 0.2, "test": 0.2}
 SETTINGS = Audit(
     seed=1,
-    num_bootstrap_draws=100,
     num_folds=3,
     histogram_bins=4,
     border_fraction=0.1,

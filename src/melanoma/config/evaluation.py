@@ -34,7 +34,6 @@ class Audit(Section):
     """The search for shortcuts: does the network use the lesion, or something else?"""
 
     seed: Seed
-    num_bootstrap_draws: Annotated[int, Field(ge=100)]
     num_folds: Annotated[int, Field(ge=2)]
     histogram_bins: Annotated[int, Field(ge=2, le=256)]
     border_fraction: Annotated[float, Field(gt=0, lt=0.5)]
@@ -44,8 +43,6 @@ class Audit(Section):
 class Promote(Section):
     """Gates between a trained model and the alias `staging`; null turns a gate off."""
 
-    seed: Seed
-    num_bootstrap_draws: Annotated[int, Field(ge=100)]
     primary_metric: Literal["auc_roc", "average_precision", "partial_auc_above_80_sensitivity"]
     min_malignant_groups: Positive
     min_auc_roc_lower_bound: Fraction

@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from melanoma.config.evaluation import Audit
 from melanoma.data import artefacts
 from melanoma.evaluation import bootstrap
+from melanoma.evaluation.bootstrap import Draws
 from melanoma.evaluation.figures import CURVE, new_figure
 from melanoma.schema import align
 from melanoma.scoring.operating_point import OperatingPoint
@@ -96,7 +97,7 @@ def variants(audited: Audited, settings: Audit) -> list[Variant]:
     return [variant for variant in found if len(variant.positions)]
 
 
-def measure(audited: Audited, settings: Audit) -> dict[str, dict[str, Any]]:
+def measure(audited: Audited, settings: Audit, draws: Draws) -> dict[str, dict[str, Any]]:
     """Measure the network on each variant, and as `plain` on the unchanged images.
 
     Returns:
@@ -104,11 +105,11 @@ def measure(audited: Audited, settings: Audit) -> dict[str, dict[str, Any]]:
         the plain images `mean_probability_change` and `flipped_fraction` (of decisions at the threshold).
     """
     plain = audited.probability(audited.images)
-    measured = {PLAIN: _measure_one(audited, np.arange(len(plain)), plain, plain, settings)}
+    measured = {PLAIN: _measure_one(audited, np.arange(len(plain)), plain, plain, draws)}
     for variant in variants(audited, settings):
         probability = _probability_of(audited, variant)
         at = variant.positions
-        measured[variant.name] = _measure_one(audited, at, probability, plain[at], settings)
+        measured[variant.name] = _measure_one(audited, at, probability, plain[at], draws)
     return measured
 
 
@@ -120,7 +121,7 @@ def _probability_of(audited: Audited, variant: Variant) -> np.ndarray:
     )
 
 
-def lesion_area(audited: Audited, settings: Audit) -> dict[str, Any] | None:
+def lesion_area(audited: Audited, draws: Draws) -> dict[str, Any] | None:
     """AUC of the lesion's size alone, which a covered lesion still shows.
 
     Returns:
@@ -130,34 +131,28 @@ def lesion_area(audited: Audited, settings: Audit) -> dict[str, Any] | None:
     if rows.empty:
         return None
     area = np.array([audited.masks[image_id].mean() for image_id in rows["image_id"]])
-    return {"num_images": len(rows), "auc_roc": _auc(rows, area, settings)}
+    return {"num_images": len(rows), "auc_roc": _auc(rows, area, draws)}
 
 
 def _measure_one(
-    audited: Audited, positions: np.ndarray, probability: np.ndarray, plain: np.ndarray, settings: Audit
+    audited: Audited, positions: np.ndarray, probability: np.ndarray, plain: np.ndarray, draws: Draws
 ) -> dict[str, Any]:
     rows, threshold = audited.rows.iloc[positions], audited.point.threshold
     return {
         "num_images": len(rows),
-        "auc_roc": _auc(rows, probability, settings),
+        "auc_roc": _auc(rows, probability, draws),
         "mean_probability_change": float((probability - plain).mean()),
         "flipped_fraction": float(((probability >= threshold) != (plain >= threshold)).mean()),
     }
 
 
-def _auc(rows: pd.DataFrame, probability: np.ndarray, settings: Audit) -> dict[str, float]:
-    target, weights = rows["target"].to_numpy(), _weights(rows, settings)
+def _auc(rows: pd.DataFrame, probability: np.ndarray, draws: Draws) -> dict[str, float]:
+    target, weights = rows["target"].to_numpy(), draws.weights(rows["group_id"].to_numpy())
     return bootstrap.metrics_with_intervals(target, probability, threshold=0.5, weights=weights)["auc_roc"]
 
 
-def _weights(rows: pd.DataFrame, settings: Audit) -> np.ndarray:
-    return bootstrap.draw_weights(
-        rows["group_id"].to_numpy(), num_draws=settings.num_bootstrap_draws, seed=settings.seed
-    )
-
-
 def compare(
-    rows: pd.DataFrame, probability: pd.Series, references: Mapping[str, pd.Series], settings: Audit
+    rows: pd.DataFrame, probability: pd.Series, references: Mapping[str, pd.Series], draws: Draws
 ) -> dict[str, dict[str, Any]]:
     """Compare the network with references on the test images.
 
@@ -165,7 +160,7 @@ def compare(
         rows: Test images; columns `image_id`, `target` and `group_id`.
         probability: Probabilities of the network, indexed by image_id.
         references: Probabilities of each reference, indexed by image_id.
-        settings: Section `audit` of params.yaml.
+        draws: Draws of the intervals.
 
     Returns:
         By reference: its `auc_roc`, and the paired difference `selected_minus_reference`.
@@ -181,13 +176,13 @@ def compare(
     }
     return {
         name: {
-            "auc_roc": _auc(rows, reference, settings),
+            "auc_roc": _auc(rows, reference, draws),
             "selected_minus_reference": bootstrap.difference(
                 rows["target"].to_numpy(),
                 network,
                 reference,
                 metric="auc_roc",
-                weights=_weights(rows, settings),
+                weights=draws.weights(rows["group_id"].to_numpy()),
             ),
         }
         for name, reference in found.items()

@@ -5,6 +5,7 @@ none, which widens the intervals as it must.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -44,6 +45,23 @@ def draw_weights(group_ids: np.ndarray, *, num_draws: int, seed: int) -> np.ndar
     shares = np.full(len(names), 1 / len(names))
     times = np.random.default_rng(seed).multinomial(len(names), shares, size=num_draws)
     return times[:, group_of_sample].astype(np.float64)
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Number and seed of the draws. All intervals on one test set share them: one AUC has one interval.
+
+    Attributes:
+        num: Number of draws.
+        seed: Seed of the draws.
+    """
+
+    num: int
+    seed: int
+
+    def weights(self, group_ids: np.ndarray) -> np.ndarray:
+        """How often each sample counts in each draw; see `draw_weights`."""
+        return draw_weights(group_ids, num_draws=self.num, seed=self.seed)
 
 
 def interval(draws: np.ndarray) -> tuple[float, float]:

@@ -13,7 +13,7 @@ import numpy as np
 
 from melanoma.config.evaluation import Promote
 from melanoma.data.crops import MASK, NONE
-from melanoma.evaluation.bootstrap import difference, draw_weights, in_words, metrics_with_intervals
+from melanoma.evaluation.bootstrap import Draws, difference, in_words, metrics_with_intervals
 from melanoma.evaluation.metrics import NUM_BINS
 
 SPECIFICITY = "specificity_at_95_sensitivity"
@@ -30,6 +30,7 @@ class Contest:
         challenger: Calibrated probabilities, shape `(num_images,)`.
         champion: Probabilities of the champion with its own calibration; None if no model holds the alias.
         colour: Probabilities of the reference that sees colours only.
+        draws: Draws of the intervals.
         slices: Slices of the challenger from `slices.measure`.
         num_bins: Number of bins of the expected calibration error.
         crop: Kind of crop of the challenger's images: `none`, `mask` or `unet`.
@@ -40,6 +41,7 @@ class Contest:
     challenger: np.ndarray
     champion: np.ndarray | None
     colour: np.ndarray
+    draws: Draws
     slices: Sequence[Mapping[str, Any]] = field(default=(), repr=False)
     num_bins: int = NUM_BINS
     crop: str = NONE
@@ -111,7 +113,7 @@ def judge(contest: Contest, rules: Promote) -> dict[str, Any]:
 
 def _measure(contest: Contest, rules: Promote) -> dict[str, Any]:
     """Intervals of each model and of their differences, from the same draws of groups."""
-    weights = draw_weights(contest.group_ids, num_draws=rules.num_bootstrap_draws, seed=rules.seed)
+    weights = contest.draws.weights(contest.group_ids)
 
     def alone(probability: np.ndarray) -> dict[str, dict[str, float]]:
         return metrics_with_intervals(

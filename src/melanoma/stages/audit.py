@@ -41,7 +41,8 @@ def run(args: argparse.Namespace, params: Params) -> str:
     )
     scored = _score_references(data, described, params.audit)
     audited = _open_audited(args, models, data, described)
-    found = _measure(audited, scored, params.audit)
+    draws = bootstrap.Draws(params.evaluate.num_bootstrap_draws, params.evaluate.seed)
+    found = _measure(audited, scored, params.audit, draws)
     note = test_set_note(args.cohort, is_synthetic=data.is_synthetic)
     figures = _draw(audited, found, params.audit, note=note)
     entry = models[models["selected"]]
@@ -108,17 +109,19 @@ def _masks(described: pd.DataFrame, size: int, cutting: crops.Cutting | None) ->
     return found
 
 
-def _measure(audited: audit.Audited, scored: pd.DataFrame, settings: Audit) -> dict[str, Any]:
+def _measure(
+    audited: audit.Audited, scored: pd.DataFrame, settings: Audit, draws: bootstrap.Draws
+) -> dict[str, Any]:
     """Content of `audit.json` without its head."""
-    measured = audit.measure(audited, settings)
+    measured = audit.measure(audited, settings, draws)
     tested = scored[scored["split"] == schema.TEST].set_index("image_id")
     of_test = {name: tested[name] for name in schema.REFERENCE_NAMES}
     plain = pd.Series(audited.probability(audited.images), index=audited.rows["image_id"])
-    compared = audit.compare(audited.rows, plain, of_test, settings)
+    compared = audit.compare(audited.rows, plain, of_test, draws)
     found = {
         "num_masks": len(audited.masks),
         "variants": measured,
-        "lesion_area": audit.lesion_area(audited, settings),
+        "lesion_area": audit.lesion_area(audited, draws),
         "references": compared,
     }
     return found | {"warnings": audit.warnings(found, max_flipped_fraction=settings.max_flipped_fraction)}

@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 
 from melanoma.data import packed
+from melanoma.evaluation.bootstrap import Draws
 from melanoma.registry import versions
 
 
@@ -25,6 +26,7 @@ class Candidate:
         assigned: Groups of all images that were ever accepted.
         accepted: Accepted records.
         num_bins: Number of bins of the expected calibration error.
+        draws: Draws of the intervals.
     """
 
     cohort: str
@@ -38,6 +40,7 @@ class Candidate:
     assigned: pd.DataFrame
     accepted: pd.DataFrame
     num_bins: int
+    draws: Draws
 
     @property
     def name(self) -> str:

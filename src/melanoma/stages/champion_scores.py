@@ -57,6 +57,7 @@ def prepare_contest(
         colour=candidate.references.set_index("image_id").loc[ids, "colour"].to_numpy(),
         slices=candidate.slices,
         num_bins=candidate.num_bins,
+        draws=candidate.draws,
         crop=crops.kind_of(candidate.data.crop),
     )
     return contest, notes

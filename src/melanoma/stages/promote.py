@@ -14,6 +14,7 @@ from melanoma.data import crops, packed, tables
 from melanoma.data.groups import splits
 from melanoma.errors import TrackingError
 from melanoma.evaluation import gate, headline, model_card
+from melanoma.evaluation.bootstrap import Draws
 from melanoma.registry import ledger, moves, versions
 from melanoma.stages import champion_scores, test_set_looks
 from melanoma.stages.candidate import Candidate
@@ -65,6 +66,7 @@ def _load_candidate(args: argparse.Namespace, params: Params) -> Candidate:
         assigned=splits.read_assigned(args.assigned),
         accepted=tables.read_tables(args.accepted, params.members(args.cohort), tables.ACCEPTED_COLUMNS),
         num_bins=params.evaluate.num_calibration_bins,
+        draws=Draws(params.evaluate.num_bootstrap_draws, params.evaluate.seed),
     )
 
 
