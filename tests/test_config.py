@@ -270,7 +270,8 @@ def test_a_number_in_quotes_is_no_number(load):
     "key", ["baseline.batch_sise", "extra", "run.model", "ingest.sample.owner", "validate.image_checks.ugly"]
 )
 def test_an_unknown_key_is_refused_by_its_name(load, key):
-    with pytest.raises(ConfigError, match=rf"{re.escape(key)}: unknown key; remove it or correct its name"):
+    words = "correct its name, remove it, or declare it in src/melanoma/config/"
+    with pytest.raises(ConfigError, match=rf"{re.escape(key)}: unknown key; {words}"):
         load({key: 1})
 
 

@@ -232,7 +232,7 @@ def _describe_one(problem) -> str:  # type: ignore[no-untyped-def]  # pydantic's
     key = ".".join(str(part) for part in problem["loc"])
     match problem["type"]:
         case "extra_forbidden":
-            return f"{key}: unknown key; remove it or correct its name"
+            return f"{key}: unknown key; correct its name, remove it, or declare it in src/melanoma/config/"
         case "missing":
             return f"{key}: missing; see the committed params.yaml"
         case "value_error":

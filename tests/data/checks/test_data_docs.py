@@ -128,6 +128,37 @@ def test_the_pages_of_a_suite_name_its_checks_and_what_a_failure_means(pages, ki
     assert "hairy (warn)" in page.text
 
 
+@pytest.mark.parametrize(
+    ("suite", "verdict"),
+    [("columns", "passed"), ("images", "quarantined"), ("copies", "passed"), ("outcome", "passed")],
+)
+def test_the_page_of_values_names_its_data_and_what_its_failures_mean(pages, suite, verdict):
+    (page,) = (p for p in pages if p.path.parent.name == "validations" and p.path.stem == f"toy-{suite}")
+    words = " ".join(page.text.split())
+    assert f"Data asset: toy-{suite} Status: {verdict} Statistics" in words
+    assert f"Validations / toy-{suite} / toy / 20" in words
+    assert "__none__" not in words
+    assert "Failed" not in words.replace("Failed Only", "")
+
+
+def test_the_index_calls_a_quarantine_and_a_warning_by_their_names(pages):
+    (index,) = (page for page in pages if page.path.name == "index.html")
+    assert {"passed", "quarantined"} <= set(index.values("class"))
+    assert "failed" not in index.values("class")
+
+
+def test_a_critical_failure_is_called_failed(tmp_path):
+    result = validation.validate(
+        records_of(record("i1"), record("i2")),
+        facts_of(fact("i1", sharpness=0.0), fact("i2")),
+        limits(severities={"blurred": "critical", "hairy": "warn"}),
+        dataset="toy",
+        folder=str(tmp_path),
+    )
+    words = " ".join(Page(result.docs / "validations" / "toy-images.html").text.split())
+    assert "Data asset: toy-images Status: failed Statistics" in words
+
+
 def test_the_page_of_values_shows_failing_ids_and_values(pages):
     (page,) = (p for p in pages if p.path.parent.name == "validations" and p.path.name == "toy-images.html")
     assert "i18" in page.text  # Great Expectations shows the first twenty

@@ -187,7 +187,7 @@ JUDGED = limits(
 
 @pytest.fixture(scope="module")
 def validator(tmp_path_factory):
-    return Validator(tmp_path_factory.mktemp("expectations"))
+    return Validator(tmp_path_factory.mktemp("expectations"), run_name="toy")
 
 
 @pytest.fixture(scope="module")

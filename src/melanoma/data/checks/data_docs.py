@@ -7,6 +7,7 @@ Sorting and filtering by script are lost.
 
 import re
 import shutil
+from collections.abc import Callable
 from html import escape
 from html.parser import HTMLParser
 from pathlib import Path
@@ -28,6 +29,7 @@ th, td { border: 1px solid #d5dce3; padding: .3rem .5rem; text-align: left; vert
 td { overflow-wrap: anywhere; }
 .note { background: #fff4d6; border: 1px solid #e3c567; padding: .5rem .8rem; }
 .failed, .text-danger { color: #b3261e; font-weight: 600; }
+.quarantined, .warned { color: #8a5a00; font-weight: 600; }
 .passed, .text-success { color: #1b7f3b; }
 .fa-times::before { content: "\\2717"; }
 .fa-check-circle::before { content: "\\2713"; }
@@ -36,6 +38,10 @@ td { overflow-wrap: anywhere; }
 .breadcrumb, .nav { display: flex; flex-wrap: wrap; gap: .3rem 1rem; list-style: none; padding: 0; }
 .collapse:not(:target), .card:has(.btn-group), .float-left { display: none; }
 """
+# The head of a page of values, where Great Expectations names no asset and knows two outcomes only.
+ASSET = "Data asset: None"
+STATUS = re.compile(r'(<span class="h6">Status:</span>) <i [^>]*></i> (?:Failed|Succeeded)')
+VERDICTS = {"critical": "failed", "quarantine": "quarantined", "warn": "warned"}  # of a failure, worst first
 PAGE = """<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -98,9 +104,9 @@ def finish(folder: Path, found: dict[str, list[Outcome]], *, title: str, summary
         note: Note on every page about the origin of the images.
     """
     shutil.rmtree(folder / "static", ignore_errors=True)
-    for suite in found:
+    for suite, outcomes in found.items():
         (page,) = (folder / "validations" / suite).rglob("*.html")
-        _rewrite(page, folder / "validations" / f"{suite}.html", note)
+        _rewrite(page, folder / "validations" / f"{suite}.html", note, _name_data(suite, outcomes))
         shutil.rmtree(folder / "validations" / suite)
         suite_page = folder / "expectations" / f"{suite}.html"
         _rewrite(suite_page, suite_page, note)
@@ -109,11 +115,29 @@ def finish(folder: Path, found: dict[str, list[Outcome]], *, title: str, summary
     _write(folder / "index.html", title, note=note, body=body)
 
 
-def _rewrite(source: Path, path: Path, note: str) -> None:
+def _name_data(suite: str, outcomes: list[Outcome]) -> Callable[[str], str]:
+    """A function that names the data in the head of a page of values, and the worst verdict of its checks."""
+    verdicts = [_verdict(outcome) for outcome in outcomes]
+    worst = next((verdict for verdict in VERDICTS.values() if verdict in verdicts), "passed")
+    status = f'<span class="{worst}">{worst}</span>'
+
+    def change(page: str) -> str:
+        named = page.replace(ASSET, f"Data asset: {escape(suite)}", 1)
+        return STATUS.sub(rf"\1 {status}", named, count=1)
+
+    return change
+
+
+def _verdict(outcome: Outcome) -> str:
+    """`passed`, or what the failure means: `failed`, `quarantined` or `warned`."""
+    return "passed" if outcome.is_passed else VERDICTS[outcome.severity]
+
+
+def _rewrite(source: Path, path: Path, note: str, change: Callable[[str], str] = str) -> None:
     kept = _Kept()
     kept.feed(source.read_text(encoding="utf-8"))
     kept.close()
-    _write(path, path.stem, note=note, body="".join(kept.parts))
+    _write(path, path.stem, note=note, body=change("".join(kept.parts)))
 
 
 def _write(path: Path, title: str, *, note: str, body: str) -> None:
@@ -133,7 +157,7 @@ def _section(suite: str, outcomes: list[Outcome]) -> str:
 
 
 def _row(outcome: Outcome) -> str:
-    verdict = "passed" if outcome.is_passed else "failed"
+    verdict = _verdict(outcome)
     found = "" if isinstance(outcome.observed, dict) or outcome.observed is None else str(outcome.observed)
     if outcome.failing_ids:
         found = f"{len(outcome.failing_ids)}: {', '.join(outcome.failing_ids)}"

@@ -54,7 +54,7 @@ def validate(
         dataset: Dataset name.
         folder: An empty folder in which Great Expectations works.
     """
-    validator = Validator(Path(folder))
+    validator = Validator(Path(folder), run_name=dataset)
     found = _find_faults(validator, records, facts, limits, dataset=dataset)
     reasons = quarantine_reasons(_all(found))
     table = check_tables.build_image_table(records, facts)
@@ -234,7 +234,7 @@ def validate_splits(
         is_synthetic: Whether any image is synthetic.
         folder: An empty folder in which Great Expectations works.
     """
-    validator = Validator(Path(folder))
+    validator = Validator(Path(folder), run_name=cohort)
     suite = f"{cohort}-splits"
     is_malignant = rows["target"].dropna() == MALIGNANT
     checks = suites.split_checks(settings, fractions, float(is_malignant.mean()))

@@ -45,8 +45,9 @@ class Outcome:
 class Validator:
     """Runs suites of checks over tables and builds their Data Docs, in one Great Expectations context."""
 
-    def __init__(self, folder: Path) -> None:
-        """Open a Great Expectations project in the empty `folder`."""
+    def __init__(self, folder: Path, *, run_name: str) -> None:
+        """Open a Great Expectations project in the empty `folder`; `run_name` is shown in the Data Docs."""
+        self._run_name = run_name
         self._context = gx.get_context(mode="file", project_root_dir=folder)
         self._context.variables.progress_bars = {"globally": False}
         self._source = self._context.data_sources.add_pandas("tables")
@@ -76,7 +77,9 @@ class Validator:
                 },
             )
         )
-        result = checkpoint.run(batch_parameters={"dataframe": _for_expectations(table)})
+        result = checkpoint.run(
+            {"dataframe": _for_expectations(table)}, run_id=gx.RunIdentifier(run_name=self._run_name)
+        )
         (validation,) = result.run_results.values()
         items = {item.expectation_config.meta["check"]: item for item in validation.results}
         return [
