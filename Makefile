@@ -40,7 +40,7 @@ PYTEST = python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reo
 install: .venv/.installed ## Create .venv with the locked versions
 
 .PHONY: demo
-demo: .venv/.installed ## Run the whole pipeline on synthetic images and print where the results are
+demo: .venv/.installed ## Run the whole pipeline on synthetic images (5 minutes on two cores)
 	@python -m pipelines._repro
 	@python -m pipelines.summary
 
@@ -63,7 +63,7 @@ dag: .venv/.installed ## Print the graph of stages as Mermaid
 	@dvc dag --md page
 
 .PHONY: summary
-summary: .venv/.installed ## Print the last results and where to look
+summary: .venv/.installed ## Print the last results and the next commands
 	@python -m pipelines.summary
 
 .PHONY: page

@@ -58,6 +58,7 @@ def test_it_holds_the_metrics_of_both_models_on_test_and_counts_of_the_selected_
     assert head["run_ids"] == {"baseline": "baseline" * 2, "tuned": "tuned" * 2}
     assert head["data_digest"] == "d" * 64
     assert "baseline 0.900" in head["seeds"]
+    assert head["same_hyperparameters"] is False
 
 
 def test_the_roc_curve_has_its_corners_and_only_them(found):

@@ -1,6 +1,8 @@
 import json
 from pathlib import Path
 
+import pytest
+
 from melanoma import tracking
 from pipelines import _cli, summary
 from tests.pipelines import workspace as ws
@@ -12,19 +14,51 @@ def test_it_prints_results_with_intervals_and_where_to_look(at_workspace, capsys
     metrics = json.loads(Path("reports/sample/metrics.json").read_text())
     entry = metrics["baseline"]["test"]["auc_roc"]
     assert f"{entry['value']:.3f} ({entry['low']:.3f} to {entry['high']:.3f})" in text
-    seeds = json.loads(Path("reports/sample/seeds.json").read_text())
-    for model in ("baseline", "tuned"):
-        score = seeds[model]["val_auc_roc"]
-        assert f"{model} {score['mean']:.3f} (standard deviation {score['standard_deviation']:.3f})" in text
     point = json.loads(Path("reports/sample/models.json").read_text())[metrics["selected"]]["operating_point"]
-    assert f"chosen on validation: {point['threshold']:.3f}" in text
-    assert f"benign below {point['refer_from']:.3f}, malignant from {point['refer_to']:.3f}, refer" in text
+    assert f"benign below {point['refer_from']:.3f} and malignant from {point['refer_to']:.3f}" in text
     assert all(f"warning: {warning}" in text for warning in point["evidence"]["warnings"])
     assert "SYNTHETIC" in text
     assert "not a medical device" in " ".join(text.split())
-    assert "make serve COHORT=sample" in text
     assert "holds the alias staging" in text
-    assert text.rstrip().endswith("reports/index.html")
+    seeds = json.loads(Path("reports/sample/seeds.json").read_text())
+    assert ("found nothing better than the baseline" in text) == seeds["same_hyperparameters"]
+
+
+def test_it_ends_with_three_commands(at_workspace, capsys):
+    assert _cli.run(summary.main, []) == 0
+    *_, last = capsys.readouterr().out.split("\n\n")
+    head, *commands = last.splitlines()
+    assert head == "Next:"
+    assert [line.split("  ")[1] for line in commands] == [
+        "make ui",
+        "make serve COHORT=sample",
+        "reports/index.html",
+    ]
+
+
+def test_a_refused_model_is_not_served_but_explained(broken, capsys):
+    change_headline(is_promoted=False, reasons=["AUC too low"])
+    assert _cli.run(summary.main, []) == 0
+    text = capsys.readouterr().out
+    assert "melanoma-sample version 1 was refused: AUC too low." in text
+    assert "make serve" not in text
+    assert "python -m pipelines.history melanoma-sample" in text
+
+
+@pytest.mark.parametrize("is_same", [True, False])
+def test_it_says_where_the_search_found_nothing_better(broken, capsys, is_same):
+    change_headline(same_hyperparameters=is_same)
+    assert _cli.run(summary.main, []) == 0
+    assert ("found nothing better than the baseline" in capsys.readouterr().out) == is_same
+
+
+def change_headline(**changes):
+    """Set fields of the headline of the cohort sample, or of its promotion."""
+    path = Path("reports/headlines/sample.json")
+    found = json.loads(path.read_text())
+    for name, value in changes.items():
+        (found["promotion"] if name in found["promotion"] else found)[name] = value
+    path.write_text(json.dumps(found))
 
 
 def test_without_results_it_says_how_to_make_them(broken, capsys):

@@ -92,7 +92,8 @@ def test_images_licences_code_parameters_and_environment_are_told(version, told)
     out = told()
     assert f"{NAME} version 1, aliases staging; SYNTHETIC images" in out
     assert f"model selected, gate passed, run {version.tags['run_id']}" in out
-    assert "parameters: depth 3" in out
+    assert re.search(r"^ +parameter +value *$", out, flags=re.MULTILINE)
+    assert re.search(r"^ +depth +3 *$", out, flags=re.MULTILINE)
     assert "environment: python==3.11.9, numpy==2.0; 3 packages in" in out
     assert "images: 3, digest of the packed cohort d1" in out
     assert "  toy train: 2, 1 malignant\n  zoo test: 1, 0 malignant\n" in out

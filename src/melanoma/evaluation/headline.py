@@ -63,6 +63,7 @@ def gather(
         },
         "warnings": list(audit["warnings"]),
         "seeds": seeds.summary_line(dict(comparison)),
+        "same_hyperparameters": comparison["same_hyperparameters"],
         "promotion": {name: promotion[name] for name in OF_PROMOTION},
         "roc": {model: _roc(predictions, model) for model in MODEL_NAMES},
         "run_ids": {model: models[model]["run_id"] for model in MODEL_NAMES},

@@ -9,63 +9,73 @@ from rich.table import Table
 
 from melanoma import files, project, schema
 from melanoma.errors import MelanomaError
-from melanoma.evaluation import bootstrap, headline
+from melanoma.evaluation import bootstrap
 
 PAGE = "index.html"
+SHOWN = ("auc_roc", "sensitivity", "specificity", "ppv", "npv", "expected_calibration_error")
+NOTHING_FOUND = (
+    "The search found nothing better than the baseline: tuned has the same hyperparameters, so its results "
+    "are the same. More trials may find more: `dvc exp run -S tune.num_trials=20`."
+)
 
 
 def print_summary(cohorts: Sequence[str], reports: Path) -> None:
-    """Print the results of the last run, one table per cohort.
+    """Print the results of the last run, one table per cohort, and the next commands.
 
     Args:
         cohorts: Names of the cohorts.
         reports: Folder of reports.
     """
-    console = Console()
-    for cohort in cohorts:
-        found = files.read_json(reports / "headlines" / f"{cohort}.json")
+    console = Console(highlight=False)
+    all_found = [files.read_json(reports / "headlines" / f"{cohort}.json") for cohort in cohorts]
+    for found in all_found:
         console.print(_metrics_table(found))
-        for line in _operating_point(found):
-            console.print(line, soft_wrap=True, highlight=False)
-        console.print(found["seeds"], soft_wrap=True, highlight=False)
-        console.print(_verdict(found["promotion"]), soft_wrap=True)
-        if note := _registry_note(cohort, found["promotion"]):
-            console.print(note, soft_wrap=True, highlight=False)
-        _print_next_steps(console, cohort, found["selected"])
-    console.print(f"  {'all on one page:':<25}{reports / PAGE}", soft_wrap=True, highlight=False)
+        for line in _findings(found):
+            console.print(line, soft_wrap=True)
+        console.print()
+    console.print("Next:")
+    for command, what in _next_commands(all_found, reports):
+        console.print(f"  {command:<26}{what}", soft_wrap=True)
 
 
 def _metrics_table(found: dict[str, Any]) -> Table:
     kind = "SYNTHETIC images, not real ones" if found["is_synthetic"] else "real images"
     table = Table(
-        title=f"cohort {found['cohort']} ({kind}): test split, {found['num_images']} images, "
-        f"{found['num_malignant']} malignant",
-        caption="value and 95 % interval, bootstrap over groups; research software, not a medical device",
+        title=f"cohort {found['cohort']} ({kind})\n"
+        f"test set: {found['num_images']} images, {found['num_malignant']} malignant",
+        caption=f"value and 95 % interval; {schema.NOT_A_DEVICE}",
     )
     table.add_column("", overflow="fold")
     for model in schema.MODEL_NAMES:
         table.add_column(model + (" (selected)" if model == found["selected"] else ""))
-    for name in headline.SHOWN:
+    for name in SHOWN:
         cells = [found["metrics"][model][name] for model in schema.MODEL_NAMES]
         table.add_row(name, *map(bootstrap.in_words, cells))
     return table
 
 
-def _operating_point(found: dict[str, Any]) -> list[str]:
-    """The selected model's operating point, its decisions on the test images, and its warnings."""
+def _findings(found: dict[str, Any]) -> list[str]:
+    """What the table does not say, in sentences."""
+    note = _registry_note(found["cohort"], found["promotion"])
+    return [
+        *([NOTHING_FOUND] if found.get("same_hyperparameters") else []),
+        *_decisions(found),
+        _verdict(found["promotion"]),
+        *([note] if note else []),
+    ]
+
+
+def _decisions(found: dict[str, Any]) -> list[str]:
+    """How the served model decides, what that means on the test images, and warnings."""
     point, answers = found["operating_point"], found["three_way"]
-    seen, malignant = point["evidence"], answers["counts"]["malignant"]
-    chosen = (
-        f"threshold between two answers, chosen on validation: {point['threshold']:.3f}, with sensitivity "
-        f"{seen['sensitivity']:.3f} (at least {seen['sensitivity_lower_bound']:.3f}, from "
-        f"{seen['num_malignant_groups']} malignant groups) and specificity {seen['specificity']:.3f} there"
+    missed = answers["counts"]["malignant"]["benign"]
+    decides = (
+        f"The served model answers benign below {point['refer_from']:.3f} and malignant from "
+        f"{point['refer_to']:.3f}, and refers images in between to a person "
+        f"({answers['referred_fraction']['value']:.0%} of the test images). It calls "
+        f"{missed} of {found['num_malignant']} malignant test images benign."
     )
-    referred = (
-        f"decision of the served model: benign below {point['refer_from']:.3f}, malignant from "
-        f"{point['refer_to']:.3f}, refer in between ({answers['referred_fraction']['value']:.0%} of the test "
-        f"images); {malignant['benign']} of {found['num_malignant']} malignant test images are called benign"
-    )
-    return [chosen, referred, *(f"warning: {warning}" for warning in seen["warnings"])]
+    return [decides, *(f"warning: {warning}" for warning in point["evidence"]["warnings"])]
 
 
 def _verdict(promotion: dict[str, Any]) -> str:
@@ -100,20 +110,13 @@ def _registry_note(cohort: str, promotion: dict[str, Any]) -> str:
     )
 
 
-def _print_next_steps(console: Console, cohort: str, selected: str) -> None:
-    for what, where in (
-        ("what the data hold", "reports/data/, copies in reports/duplicates.json"),
-        ("what the checks caught", "reports/validation/"),
-        ("how images were split", f"reports/{cohort}/split.json"),
-        ("all metrics and figures", f"reports/{cohort}/metrics.json, reports/{cohort}/figures/"),
-        (
-            "where it is worse",
-            f"reports/{cohort}/slices.json, reports/{cohort}/figures/{selected}_slices.png",
-        ),
-        ("errors, where it looks", f"reports/{cohort}/sheets/"),
-        ("both networks by seed", f"reports/{cohort}/seeds.json, reports/{cohort}/training/seeds.png"),
-        ("compare all runs", "make ui, then http://127.0.0.1:5000"),
-        ("serve the model", f"make serve COHORT={cohort}, on port 5001"),
-        ("run on real images", "README.md, section 'Real data'"),
-    ):
-        console.print(f"  {what + ':':<25}{where}", soft_wrap=True, highlight=False)
+def _next_commands(all_found: Sequence[dict[str, Any]], reports: Path) -> list[tuple[str, str]]:
+    """Three commands and what they do."""
+    promoted = [found["cohort"] for found in all_found if found["promotion"]["is_promoted"]]
+    refused = f"python -m pipelines.history {all_found[0]['promotion']['registered_model']}"
+    serve = f"make serve COHORT={promoted[0]}" if promoted else ""
+    return [
+        ("make ui", "compare all runs in the browser"),
+        (serve, "serve the model, on port 5001") if serve else (refused, "why no model was promoted"),
+        (str(reports / PAGE), "all results on one page: open it in a browser"),
+    ]

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
+from rich import box
 from rich.console import Console
+from rich.table import Table
 
 from melanoma.errors import MelanomaError, TrackingError
 from melanoma.fingerprint import CODE_TAG, FILES_TAG, digest_of_code
@@ -63,6 +65,7 @@ def run(uri: str, *, with_ids: bool) -> Trace:
     console = Console(highlight=False, markup=False)
     for line in _describe(found, with_ids=with_ids):
         console.print(line, soft_wrap=True)
+    console.print(_parameters(found))
     model, data = (_check_code(found), _check_model(found.version)), _check_data(found)
     doubts = [check for check in model if not check.is_ok]
     for check in (*doubts, *data):
@@ -86,7 +89,6 @@ def _describe(found: Origin, *, with_ids: bool) -> list[str]:
         + (" with uncommitted changes" if tags.get("git_dirty") == "True" else ""),
         f"code that answers: digest {code}, {'the same' if code == digest_of_code() else 'other'} code here",
         f"trial: study run {tags.get('tuning_run_id')}, its best trial {found.best_trial or 'not recorded'}",
-        "parameters: " + ", ".join(f"{name} {value}" for name, value in sorted(found.params.items())),
         f"environment: {', '.join(packages)}; {len(found.environment)} packages in the run's environment.txt",
         f"images: {len(images)}, digest of the packed cohort {tags.get('data_digest')}",
     ]
@@ -97,6 +99,14 @@ def _describe(found: Origin, *, with_ids: bool) -> list[str]:
     if with_ids:
         lines += [f"  {row.image_id} {row.split} {_or_blank(row.licence)}" for row in images.itertuples()]
     return lines
+
+
+def _parameters(found: Origin) -> Table:
+    table = Table("parameter", box=box.SIMPLE)
+    table.add_column("value", overflow="fold")
+    for name, value in sorted(found.params.items()):
+        table.add_row(name, value)
+    return table
 
 
 def _or_blank(licence: object) -> str:
