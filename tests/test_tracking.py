@@ -347,5 +347,5 @@ def test_a_deleted_run_is_not_found_by_its_tag_and_that_is_said(store, capsys):
 
 def test_a_new_experiment_has_its_note_and_its_saved_view(store):
     experiment = store.get_experiment(tracking.experiment_id(store, "melanoma-ph2"))
-    assert experiment.tags[tracking_views.NOTE_TAG].startswith("**Compare networks by `selection/auc_roc`**")
-    assert tracking_views.VIEW_TAG in experiment.tags
+    assert experiment.tags[tracking_views.NOTE_TAG].startswith("Compare networks by `selection/auc_roc`")
+    assert tracking_views.VIEW_TAG_PREFIX + tracking_views.VIEW_KEY in experiment.tags

@@ -8,6 +8,7 @@ import pytest
 from melanoma import tracking_views as views
 
 COHORT = "melanoma-ph2"
+VIEW_TAG = "mlflow.sharedViewState.melanoma"
 
 
 def state_of(saved: str) -> dict:
@@ -18,7 +19,7 @@ def state_of(saved: str) -> dict:
 
 
 def test_the_saved_view_of_a_cohort_shows_seven_columns_sorted_by_the_metric_that_selects():
-    saved = views.missing_tags(COHORT, {})[views.VIEW_TAG]
+    saved = views.missing_tags(COHORT, {})[VIEW_TAG]
     assert {key: type(value) for key, value in json.loads(saved).items()} == {
         "name": str,
         "createdAt": int,
@@ -56,7 +57,7 @@ def test_an_experiment_that_has_both_needs_nothing():
     assert views.missing_tags(COHORT, views.missing_tags(COHORT, {})) == {}
 
 
-@pytest.mark.parametrize("name", [views.NOTE_TAG, views.VIEW_TAG])
+@pytest.mark.parametrize("name", [views.NOTE_TAG, VIEW_TAG])
 def test_a_text_of_ours_is_replaced_and_one_of_a_person_is_kept(name):
     # As an earlier version of this project left it: another text, with its digest.
     before = views.missing_tags("melanoma-data", {})
@@ -69,17 +70,25 @@ def test_a_note_that_was_there_before_ours_is_kept():
     assert views.NOTE_TAG not in views.missing_tags(COHORT, {views.NOTE_TAG: "My own words."})
 
 
+def test_a_comparison_shows_its_runs_with_scores_and_the_parameters_that_differ():
+    tags = views.comparison_tags("two best trials", ["a", "b"], ["depth"], {})
+    saved = tags["mlflow.sharedViewState.melanoma-two-best-trials"]
+    assert json.loads(saved)["name"] == "Two best trials"
+    state = state_of(saved)
+    assert state["searchFilter"] == "attributes.run_id IN ('a', 'b')"
+    assert state["selectedColumns"] == [*map(views.metric, views.SCORES), "params.`depth`"]
+    assert views.comparison_tags("two best trials", ["a", "b"], ["depth"], tags) == {}
+    assert views.comparison_tags("two best trials", ["a", "c"], ["depth"], tags) != {}
+
+
 def test_addresses_hold_what_the_pages_read():
     server = "http://127.0.0.1:5000"
     assert views.runs_page(server, "7") == (
         f"{server}/#/experiments/7/runs?workflowType=machine_learning&viewStateShareKey=melanoma"
     )
-    query = parse_qs(views.comparison_page(server, "7", ["a", "b"]).partition("?")[2])
-    assert json.loads(query["runs"][0]) == ["a", "b"]
-    assert json.loads(query["experiments"][0]) == ["7"]
-    address = views.version_comparison_page(server, "my model", {"a": "1", "b": "2"})
+    address = views.version_comparison_page(server, "my model", {"1": "a", "2": "b"})
     query = parse_qs(address.partition("?")[2])
     assert unquote(json.loads(query["name"][0])) == "my model"
-    assert json.loads(query["runs"][0]) == {"a": "1", "b": "2"}
+    assert json.loads(query["runs"][0]) == {"1": "a", "2": "b"}
     assert views.model_page(server, "a/b").startswith(f"{server}/#/models/a%2Fb?")
     assert " " not in address

@@ -8,14 +8,13 @@ import base64
 import hashlib
 import json
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import quote
 
 NOTE_TAG = "mlflow.note.content"
-VIEW_KEY = "melanoma"
-VIEW_TAG = f"mlflow.sharedViewState.{VIEW_KEY}"
-VIEW_NAME = "Results"  # in the menu of saved views
+VIEW_TAG_PREFIX = "mlflow.sharedViewState."
+VIEW_NAME, VIEW_KEY = "Results", "melanoma"  # in the menu of saved views, and in addresses
 WRITTEN = "mlflow.melanoma.sha256."  # + name of a tag: digest of what this module wrote; pages hide `mlflow.`
 SAVED_AT = 1_795_824_000_000  # milliseconds; MLflow requires a time, a constant one keeps the tag the same
 NEWEST_FIRST = "attributes.start_time"
@@ -24,6 +23,7 @@ METRIC_WIDTH = 135  # pixels; MLflow's own width of 100 cuts the names off
 TRAINING = "workflowType=machine_learning"  # without it, MLflow shows its pages of language models
 
 SELECTION, TEST = "selection/auc_roc", "test/auc_roc"
+SCORES = (SELECTION, TEST, "test/sensitivity", "test/specificity")
 HOW_TO_OPEN = (
     f"**To see the columns**, choose the saved view *{VIEW_NAME}* at the top right, or open an address that "
     "`make ui` prints."
@@ -65,7 +65,7 @@ def tag(name: str) -> str:
 
 
 COHORT = Presentation(
-    note=f"""**Compare networks by `{SELECTION}`**: AUC on the validation set, by which trials and models are
+    note=f"""Compare networks by `{SELECTION}`: AUC on the validation set, by which trials and models are
 chosen. Read `test/...` only afterwards: the test set chooses nothing.
 
 {HOW_TO_OPEN}
@@ -75,17 +75,15 @@ chosen. Read `test/...` only afterwards: the test set chooses nothing.
 * `seeds/...`: mean and standard deviation over seeds. `epoch/...`: learning curves.
 * `audit/...`: AUC when parts of the image are hidden.
 
-To compare two runs, tick them and press *Compare*, then switch on *Show diff only* below *Parameters*.
+Saved views such as *Baseline and tuned* compare the newest runs. For others, tick two and press *Compare*,
+then switch on *Show diff only* below *Parameters*.
 
 {OLD_NAMES}
 
 Research software, not a medical device. The tag `is_synthetic` says whether the images are synthetic.
 """,
     columns=(
-        metric(SELECTION),
-        metric(TEST),
-        metric("test/sensitivity"),
-        metric("test/specificity"),
+        *map(metric, SCORES),
         param("learning_rate"),
         param("depth"),
         tag("gate"),
@@ -93,7 +91,7 @@ Research software, not a medical device. The tag `is_synthetic` says whether the
     order_by=metric(SELECTION),
 )
 STUDY = Presentation(
-    note=f"""**Networks of the study.** Compare them only within one `cohort` and one `stage`; the tag
+    note=f"""Networks of the study. Compare them only within one `cohort` and one `stage`; the tag
 `protocol` says how images were split. Runs with the protocol `paper` leak, so their AUC is too high.
 
 {HOW_TO_OPEN}
@@ -112,7 +110,7 @@ STUDY = Presentation(
     order_by=metric(SELECTION),
 )
 DATA = Presentation(
-    note=f"""**Checks of the datasets**, one run per validation. Compare `data/num_accepted` and
+    note=f"""Checks of the datasets, one run per validation. Compare `data/num_accepted` and
 `data/num_quarantined` of a dataset with its earlier runs. Each run's artifacts hold the report of the checks.
 
 {HOW_TO_OPEN}
@@ -128,7 +126,7 @@ DATA = Presentation(
     order_by=NEWEST_FIRST,
 )
 LEDGER = Presentation(
-    note=f"""**What happened to the registered models**, newest first: who moved which alias and why, refused
+    note=f"""What happened to the registered models, newest first: who moved which alias and why, refused
 versions, and each look at a test set. Entries are never changed; do not delete them.
 
 {HOW_TO_OPEN} `python -m pipelines.history MODEL` prints the same.
@@ -145,7 +143,7 @@ versions, and each look at a test set. Entries are never changed; do not delete 
     order_by=NEWEST_FIRST,
 )
 REPORTS = Presentation(
-    note=f"""**HTML reports**, newest first: each run has one report page among its artifacts.
+    note=f"""HTML reports, newest first: each run has one report page among its artifacts.
 
 {HOW_TO_OPEN}
 """,
@@ -172,20 +170,51 @@ def is_of_cohort(experiment: str) -> bool:
 
 
 def missing_tags(experiment: str, current: Mapping[str, str]) -> dict[str, str]:
-    """Tags to set, so that the experiment has its note and its saved view.
-
-    A note or view that a person has written or changed is kept: only absent ones are set, and those are
-    replaced of which the digest is the one that was remembered when this module wrote them.
+    """Tags to set, so that the experiment has its note and its saved view; see `changed_tags`.
 
     Args:
         experiment: Name of the experiment.
         current: Its tags.
     """
     shown = presentation_of(experiment)
-    tags: dict[str, str] = {}
     if shown is None:
-        return tags
-    for name, text in ((NOTE_TAG, shown.note), (VIEW_TAG, _saved_view(shown))):
+        return {}
+    view = saved_view(VIEW_NAME, shown.columns, order_by=shown.order_by)
+    return changed_tags({NOTE_TAG: shown.note, VIEW_TAG_PREFIX + VIEW_KEY: view}, current)
+
+
+def comparison_tags(
+    title: str, run_ids: Sequence[str], params: Sequence[str], current: Mapping[str, str]
+) -> dict[str, str]:
+    """Tags to set, so that the experiment has a saved view that compares some runs; see `changed_tags`.
+
+    Args:
+        title: Name of the view, for instance "baseline and tuned".
+        run_ids: The runs.
+        params: Names of the parameters that differ.
+        current: Tags of the experiment.
+    """
+    ids = ", ".join(f"'{run_id}'" for run_id in run_ids)
+    columns = (*map(metric, SCORES), *map(param, params))
+    view = saved_view(
+        title.capitalize(), columns, order_by=metric(SELECTION), search=f"attributes.run_id IN ({ids})"
+    )
+    return changed_tags({VIEW_TAG_PREFIX + comparison_key(title): view}, current)
+
+
+def comparison_key(title: str) -> str:
+    """Key of a saved view that compares runs."""
+    return f"{VIEW_KEY}-{title.replace(' ', '-')}"
+
+
+def changed_tags(wanted: Mapping[str, str], current: Mapping[str, str]) -> dict[str, str]:
+    """Those of the wanted tags that are not current, with digests of them.
+
+    What a person has written or changed is kept: an existing tag is replaced only if its digest is the one
+    that was remembered when this module wrote it.
+    """
+    tags: dict[str, str] = {}
+    for name, text in wanted.items():
         found, memo = current.get(name), WRITTEN + name
         if found != text and (found is None or current.get(memo) == _digest(found)):
             tags |= {name: text, memo: _digest(text)}
@@ -196,26 +225,33 @@ def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _saved_view(shown: Presentation) -> str:
-    """A saved view, as MLflow's page writes it when a person saves one."""
-    metrics = [name[len("metrics.`") : -1] for name in shown.columns if name.startswith("metrics.")]
+def saved_view(name: str, columns: Sequence[str], *, order_by: str, search: str = "") -> str:
+    """A saved view, as MLflow's page writes it when a person saves one.
+
+    Args:
+        name: Name in the menu of saved views.
+        columns: Columns of the runs table, see `metric`, `param` and `tag`.
+        order_by: Column by which the table is sorted, descending.
+        search: Search of runs; by default all runs.
+    """
+    metrics = [column[len("metrics.`") : -1] for column in columns if column.startswith("metrics.")]
     state = {
-        "searchFilter": "",
-        "orderByKey": shown.order_by,
+        "searchFilter": search,
+        "orderByKey": order_by,
         "orderByAsc": False,
         "startTime": "ALL",
         "lifecycleFilter": "Active",
         "datasetsFilter": [],
         "modelVersionFilter": "All Runs",
-        "selectedColumns": shown.columns,
+        "selectedColumns": columns,
+        "columnOrder": columns,  # without it, widths are ignored
+        "columnWidths": {metric(metric_name): METRIC_WIDTH for metric_name in metrics},
         "chartsSearchFilter": f"^({'|'.join(metrics)})$" if metrics else "",
-        "columnOrder": shown.columns,  # without it, widths are ignored
-        "columnWidths": {metric(name): METRIC_WIDTH for name in metrics},
     }
     compressed = zlib.compress(json.dumps(state).encode())
     return json.dumps(
         {
-            "name": VIEW_NAME,
+            "name": name,
             "createdAt": SAVED_AT,
             "updatedAt": SAVED_AT,
             "state": f"deflate;{base64.b64encode(compressed).decode()}",
@@ -223,15 +259,9 @@ def _saved_view(shown: Presentation) -> str:
     )
 
 
-def runs_page(server: str, experiment_id: str) -> str:
-    """Address of an experiment's runs table in the saved view."""
-    return f"{server}/#/experiments/{experiment_id}/runs?{TRAINING}&viewStateShareKey={VIEW_KEY}"
-
-
-def comparison_page(server: str, experiment_id: str, run_ids: list[str]) -> str:
-    """Address of the page that compares runs of one experiment."""
-    runs, experiments = _json(run_ids), _json([experiment_id])
-    return f"{server}/#/compare-runs?{TRAINING}&runs={runs}&experiments={experiments}"
+def runs_page(server: str, experiment_id: str, view: str = VIEW_KEY) -> str:
+    """Address of an experiment's runs table in a saved view."""
+    return f"{server}/#/experiments/{experiment_id}/runs?{TRAINING}&viewStateShareKey={view}"
 
 
 def model_page(server: str, name: str) -> str:
@@ -245,7 +275,7 @@ def version_comparison_page(server: str, name: str, versions: Mapping[str, str])
     Args:
         server: Address of the server.
         name: Name of the registered model.
-        versions: Version of each run id.
+        versions: Run id of each version.
     """
     model = _json(quote(name, safe=""))
     return f"{server}/#/compare-model-versions?{TRAINING}&name={model}&runs={_json(versions)}"

@@ -1,4 +1,5 @@
 import json
+import re
 from urllib.parse import parse_qs
 
 import pytest
@@ -8,6 +9,7 @@ from melanoma.stages import ui
 from pipelines import _cli
 from pipelines import ui as script
 from tests.registry.shelf import NAME
+from tests.test_tracking_views import state_of
 
 SERVER = "http://127.0.0.1:5000"
 
@@ -31,13 +33,21 @@ def results(shelf):
     return trials | {name: finished(name, tags=tags) for name in ("baseline", "tuned")}
 
 
-def compared(links: list[ui.Link]) -> dict:
-    """What each comparison compares, by title."""
-    return {
-        link.title: json.loads(parse_qs(link.address.partition("?")[2])["runs"][0])
-        for link in links
-        if "/#/compare-" in link.address
-    }
+def compared() -> dict[str, list]:
+    """Which runs each saved view compares, and by which columns, by title of its link."""
+    store, found = tracking.client(), {}
+    for link in ui.find_links(SERVER):
+        page, _, view = link.address.partition("viewStateShareKey=melanoma-")
+        if view:
+            (number,) = re.findall(r"experiments/(\d+)/runs", page)
+            tags = store.get_experiment(number).tags
+            state = state_of(tags[f"mlflow.sharedViewState.melanoma-{view}"])
+            ids = re.findall(r"'(\w+)'", state["searchFilter"])
+            found[link.title] = [
+                ids,
+                [name for name in state["selectedColumns"] if name.startswith("params")],
+            ]
+    return found
 
 
 def test_pages_of_experiments_come_first_and_those_of_cohorts_before_them(results):
@@ -50,16 +60,26 @@ def test_pages_of_experiments_come_first_and_those_of_cohorts_before_them(result
 
 
 def test_baseline_tuned_and_the_best_completed_trials_are_compared(results):
-    assert compared(ui.find_links(SERVER)) == {
-        f"{NAME}: baseline and tuned": [results["baseline"], results["tuned"]],
-        f"{NAME}: baseline and best trial": [results["baseline"], results[1]],
-        f"{NAME}: two best trials": [results[1], results[2]],
-    }
+    tracking.resume_run(results["tuned"]).log_params({"train.seed": 1, "depth": 3, "same": 1})
+    tracking.resume_run(results["baseline"]).log_params({"train.seed": 2, "depth": 4, "same": 1})
+    found = compared()
+    assert found[f"{NAME}: baseline and tuned"] == [
+        [results["baseline"], results["tuned"]],
+        ["params.`depth`", "params.`train.seed`"],
+    ]
+    assert found[f"{NAME}: baseline and best trial"][0] == [results["baseline"], results[1]]
+    assert found[f"{NAME}: two best trials"][0] == [results[1], results[2]]
+
+
+def test_a_later_training_is_compared_instead(results):
+    compared()
+    later = finished("tuned")
+    assert compared()[f"{NAME}: baseline and tuned"][0] == [results["baseline"], later]
 
 
 def test_where_there_is_no_baseline_nothing_is_compared(shelf):
     finished("tune")
-    assert compared(ui.find_links(SERVER)) == {}
+    assert compared() == {}
 
 
 def test_the_two_newest_versions_of_a_model_are_compared(shelf):
@@ -68,9 +88,13 @@ def test_the_two_newest_versions_of_a_model_are_compared(shelf):
     assert page.address.startswith(f"{SERVER}/#/models/{NAME}")
     shelf.register()
     shelf.register()
-    ((title, versions),) = compared(ui.find_links(SERVER)).items()
-    assert title == f"{NAME}: versions 2 and 3"
-    assert sorted(versions.values()) == ["2", "3"]
+    (page,) = [link for link in ui.find_links(SERVER) if NAME in link.title]
+    assert page.title == f"{NAME}: versions 2 and 3"
+    assert "/#/compare-model-versions?" in page.address
+    store = tracking.client()
+    assert json.loads(parse_qs(page.address.partition("?")[2])["runs"][0]) == {
+        number: store.get_model_version(NAME, number).run_id for number in ("2", "3")
+    }
 
 
 def test_without_runs_it_says_how_to_make_some(shelf, capsys):
@@ -102,7 +126,7 @@ def test_experiments_with_runs_get_the_notes_that_they_lack(shelf):
     (found,) = ui.experiments_with_runs()
     assert found.name == NAME
     tags = store.get_experiment(found.experiment_id).tags
-    assert {tracking_views.NOTE_TAG, tracking_views.VIEW_TAG} <= set(tags)
+    assert tracking_views.missing_tags(NAME, tags) == {}
     store.set_experiment_tag(found.experiment_id, tracking_views.NOTE_TAG, "My own words.")
     ui.experiments_with_runs()
     assert store.get_experiment(found.experiment_id).tags[tracking_views.NOTE_TAG] == "My own words."

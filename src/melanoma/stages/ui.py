@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 import webbrowser
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from melanoma.errors import TrackingError
 from melanoma.stages import needs
 from melanoma.stages.console import say
 
+MAX_PARAMS = 6  # columns of a comparison besides the scores
 START_SECONDS = 120.0  # MLflow takes about ten on an idle machine
 NO_RUNS = "There are no runs yet. Run `make demo` first."
 
@@ -93,7 +94,7 @@ def find_links(server: str) -> list[Link]:
             link
             for experiment in found
             if tracking_views.is_of_cohort(experiment.name)
-            for link in _comparisons(server, experiment.name, experiment.experiment_id)
+            for link in _comparisons(server, experiment)
         ]
         return [*pages, *comparisons, *_models(server)]
 
@@ -104,31 +105,45 @@ def experiments_with_runs() -> list[Any]:
     found = []
     for experiment in store.search_experiments(order_by=["name ASC"]):
         if store.search_runs([experiment.experiment_id], max_results=1):
-            for key, value in tracking_views.missing_tags(experiment.name, experiment.tags).items():
-                store.set_experiment_tag(experiment.experiment_id, key, value)
+            tags = tracking_views.missing_tags(experiment.name, experiment.tags)
+            _set_tags(store, experiment.experiment_id, tags)
             found.append(experiment)
     return found
 
 
-def _comparisons(server: str, experiment: str, experiment_id: str) -> Iterator[Link]:
-    """Baseline with tuned, baseline with the best trial, and the two best trials of the last search."""
-    baseline, tuned = (
-        _newest_runs(experiment_id, f"attributes.run_name = '{name}'") for name in schema.MODEL_NAMES
-    )
+def _comparisons(server: str, experiment: Any) -> Iterator[Link]:
+    """Views of baseline and tuned, baseline and best trial, and the two best trials of the last search."""
+    number, store = experiment.experiment_id, tracking.client()
+    baseline, tuned = (_newest_runs(number, name) for name in schema.MODEL_NAMES)
     pairs = {"baseline and tuned": [*baseline[:1], *tuned[:1]]}
     if baseline and (search := baseline[0].data.tags.get("tuning_run_id")):
-        best = _best_trials(experiment_id, search)
+        best = _best_trials(number, search)
         pairs |= {"baseline and best trial": [*baseline[:1], *best[:1]], "two best trials": best[:2]}
     for title, runs in pairs.items():
         if len(runs) == 2:
-            ids = [run.info.run_id for run in runs]
-            address = tracking_views.comparison_page(server, experiment_id, ids)
-            yield Link(f"{experiment}: {title}", address)
+            ids, params = [run.info.run_id for run in runs], _differing_params(*runs)
+            tags = tracking_views.comparison_tags(title, ids, params, experiment.tags)
+            _set_tags(store, number, tags)
+            view = tracking_views.comparison_key(title)
+            yield Link(f"{experiment.name}: {title}", tracking_views.runs_page(server, number, view))
 
 
-def _newest_runs(experiment_id: str, query: str) -> list[Any]:
-    finished = f"{query} and attributes.status = 'FINISHED'"
-    return list(tracking.client().search_runs([experiment_id], finished, order_by=["start_time DESC"]))
+def _differing_params(one: Any, other: Any) -> list[str]:
+    """Names of parameters with different values, hyperparameters first."""
+    first, second = one.data.params, other.data.params
+    names = [name for name in first.keys() | second.keys() if first.get(name) != second.get(name)]
+    return sorted(names, key=lambda name: ("." in name, name))[:MAX_PARAMS]
+
+
+def _set_tags(store: Any, experiment_id: str, tags: Mapping[str, str]) -> None:
+    for key, value in tags.items():
+        store.set_experiment_tag(experiment_id, key, value)
+
+
+def _newest_runs(experiment_id: str, name: str) -> list[Any]:
+    """Finished runs of a name, newest first."""
+    query = f"attributes.run_name = '{name}' and attributes.status = 'FINISHED'"
+    return list(tracking.client().search_runs([experiment_id], query, order_by=["start_time DESC"]))
 
 
 def _best_trials(experiment_id: str, search: str) -> list[Any]:
@@ -144,9 +159,9 @@ def _models(server: str) -> Iterator[Link]:
     for model in store.search_registered_models():
         found = store.search_model_versions(f"name = '{model.name}'")
         newest = sorted(found, key=lambda version: int(version.version))[-2:]
-        versions = {version.run_id: str(version.version) for version in newest}
+        versions = {str(version.version): version.run_id for version in newest}
         if len(versions) == 2:
-            title = f"{model.name}: versions {' and '.join(versions.values())}"
+            title = f"{model.name}: versions {' and '.join(versions)}"
             yield Link(title, tracking_views.version_comparison_page(server, model.name, versions))
         else:
             yield Link(f"{model.name}: versions", tracking_views.model_page(server, model.name))
