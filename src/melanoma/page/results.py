@@ -49,7 +49,14 @@ def describe(headline: Mapping[str, Any]) -> dict[str, Any]:
 
 def overview(headlines: Sequence[Mapping[str, Any]]) -> Table:
     """A row for each cohort."""
-    titles = ["cohort", "images", "AUC of the baseline", "AUC of the selected", "colours alone", "verdict"]
+    titles = [
+        "cohort",
+        "images",
+        "AUC of the baseline",
+        "AUC of the selected model",
+        "colours alone",
+        "verdict",
+    ]
     rows = [
         [
             found["cohort"],
