@@ -32,7 +32,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     files.write_text(render(contents, max_megabytes=params.page.max_megabytes), args.out)
     cohorts = ", ".join(found["cohort"] for found in contents.headlines) or "no cohort"
     tags = {"stage": "page", "cohorts": cohorts, **lineage.lineage_tags()}
-    with tracking.open_run(experiment=EXPERIMENT, name=f"page of {cohorts}", tags=tags) as run:
+    note = f"Report page with the results of {cohorts}, as the artifact {args.out.name}."
+    name = f"page of {cohorts}"
+    with tracking.open_run(experiment=EXPERIMENT, name=name, tags=tags, note=note) as run:
         run.log_file(args.out)
     size = args.out.stat().st_size / MEGABYTE
     _cli.say("page", f"{cohorts}: {size:.2f} megabytes, {len(contents.missing)} files missing -> {args.out}")

@@ -1,3 +1,5 @@
+import json
+import os
 import shutil
 import sqlite3
 from contextlib import closing
@@ -112,6 +114,58 @@ def test_undefined_metrics_are_left_out(store):
     with open_run() as run:
         run.log_metrics({"a": 1.0, "b": float("nan"), "c": None, "d": float("inf")})
     assert store.get_run(run.run_id).data.metrics == {"a": 1.0}
+
+
+def test_a_run_says_what_it_is_by_which_command_code_and_user(store, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["train.py", "--cohort", "ph2", "--packed", "data/packed/ph2", "--force"])
+    monkeypatch.setattr("getpass.getuser", lambda: "ada")
+    monkeypatch.setattr(tracking, "commit_tags", lambda: {"git_commit": "c0ffee"})
+    with open_run(note="A network.") as run:
+        child = tracking.start_child(run, name="trial", tags={}, params={}, note="A trial.")
+    for one, note in ((run, "A network."), (child, "A trial.")):
+        tags = store.get_run(one.run_id).data.tags
+        assert tags["mlflow.note.content"] == note
+        assert tags["mlflow.source.name"].endswith(" --cohort ph2 --force")  # the page shows no paths
+        assert tags["mlflow.source.type"] == "LOCAL"
+        assert tags["mlflow.source.git.commit"] == "c0ffee"
+        assert tags["mlflow.user"] == "ada"
+
+
+def test_a_user_without_a_name_is_told_by_number(store, monkeypatch):
+    def fail():
+        raise KeyError("no such user")
+
+    monkeypatch.setattr("getpass.getuser", fail)
+    with open_run() as run:
+        pass
+    assert store.get_run(run.run_id).data.tags["mlflow.user"] == str(os.getuid())
+
+
+def test_no_commit_is_told_where_git_cannot_be_asked(store, monkeypatch):
+    monkeypatch.setattr(tracking, "commit_tags", lambda: {"git_commit": "unknown"})
+    with open_run() as run:
+        pass
+    assert "mlflow.source.git.commit" not in store.get_run(run.run_id).data.tags
+
+
+def dataset(context, digest):
+    return tracking.Dataset("melanoma-ph2", digest, context, num_images=120, num_malignant=24)
+
+
+def test_the_datasets_of_a_run_are_stored_once_and_a_long_digest_is_shortened(store):
+    with open_run() as run:
+        for _ in range(2):  # a training that is resumed logs them again
+            run.log_datasets([dataset("training", "a" * 64), dataset("validation", "b")])
+        run.log_datasets([dataset("test", "c")])
+    inputs = store.get_run(run.run_id).inputs.dataset_inputs
+    found = {one.tags[0].value: (one.dataset.name, one.dataset.digest) for one in inputs}
+    assert len(inputs) == len(found)
+    assert found == {
+        "training": ("melanoma-ph2", "a" * 36),
+        "validation": ("melanoma-ph2", "b"),
+        "test": ("melanoma-ph2", "c"),
+    }
+    assert json.loads(inputs[0].dataset.profile) == {"num_rows": 120, "num_malignant": 24}
 
 
 def test_a_child_is_shown_under_its_parent(store):
@@ -305,7 +359,7 @@ def test_a_run_that_was_removed_for_good_is_told_from_one_of_another_store(store
     with open_run() as run:
         match trace:
             case "ledger":
-                looked = {"test_digest": "t", "model_digest": "m", "purpose": "evaluate"}
+                looked = {"model": "tuned", "test_digest": "t", "model_digest": "m", "purpose": "evaluate"}
                 ledger.record_look("melanoma-e", run_id=run.run_id, **looked)
             case "trial":
                 tracking.start_child(run, name="t", tags={}, params={}).end(tracking.FINISHED)

@@ -5,6 +5,7 @@ If git cannot be asked, the tree does not count as clean: the commit is `unknown
 
 import subprocess
 import sys
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,9 @@ from melanoma.project import working_tree
 UNKNOWN = "unknown"
 NOT_THE_LOCKS = (":(top,exclude)dvc.lock", ":(top,exclude)pipelines/study/dvc.lock")
 COMMIT_TAG, DIRTY_TAG, PROBLEM_TAG = "git_commit", "git_dirty", "git_problem"
+# Before the path of each DVC output. MLflow sorts tags by name: these many hashes come last.
+DATA_TAG = "version/"
+OLD_DATA_TAG = "dvc."  # in runs of earlier versions
 
 
 def lineage_tags() -> dict[str, str]:
@@ -23,7 +27,7 @@ def lineage_tags() -> dict[str, str]:
 
     DVC writes its locks while it runs, so a changed lock does not make the tree dirty.
     """
-    data = {f"dvc.{path}": digest for path, digest in data_hashes().items() if path.startswith("data/")}
+    data = {f"{DATA_TAG}{path}": digest for path, digest in data_hashes().items() if path.startswith("data/")}
     changed, problem = ask_git("status", "--porcelain", "--untracked-files=no", "--", ":/", *NOT_THE_LOCKS)
     dirty = UNKNOWN if changed is None else str(bool(changed))
     return data | {DIRTY_TAG: dirty} | ({PROBLEM_TAG: problem} if problem else {}) | commit_tags()
@@ -33,6 +37,16 @@ def commit_tags() -> dict[str, str]:
     """The tag `git_commit`; if git cannot be asked, `unknown`, and the reason as `git_problem`."""
     commit, problem = ask_git("rev-parse", "HEAD")
     return {COMMIT_TAG: commit} if commit else {COMMIT_TAG: UNKNOWN, PROBLEM_TAG: problem}
+
+
+def recorded_hashes(tags: Mapping[str, str]) -> dict[str, str]:
+    """DVC's hash of each data path by the tags of a run, also of a run of an earlier version."""
+    return {
+        key.removeprefix(prefix): value
+        for prefix in (OLD_DATA_TAG, DATA_TAG)
+        for key, value in tags.items()
+        if key.startswith(prefix)
+    }
 
 
 def find_commit(commit: str) -> tuple[bool | None, str]:

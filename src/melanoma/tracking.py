@@ -5,9 +5,12 @@ beside it (see `project`). Runs are always addressed by id: MLflow's active run 
 under `mlflow run` every stage would inherit one run and log into it.
 """
 
+import getpass
+import json
 import os
+import shlex
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,15 +19,26 @@ import mlflow
 import pandas as pd
 from matplotlib.figure import Figure
 from mlflow import MlflowClient
-from mlflow.entities import Metric, Param, RunTag, ViewType
+from mlflow.entities import Dataset as MlflowDataset
+from mlflow.entities import DatasetInput, InputTag, Metric, Param, RunTag, SourceType, ViewType
 from mlflow.entities import Run as MlflowRun
 from mlflow.exceptions import MlflowException
 from mlflow.store.entities import PagedList
+from mlflow.utils.mlflow_tags import (
+    MLFLOW_DATASET_CONTEXT,
+    MLFLOW_GIT_COMMIT,
+    MLFLOW_RUN_NOTE,
+    MLFLOW_SOURCE_NAME,
+    MLFLOW_SOURCE_TYPE,
+    MLFLOW_USER,
+)
 from mlflow.utils.time import get_current_time_millis
+from mlflow.utils.validation import MAX_DATASET_DIGEST_SIZE
 from sqlalchemy.exc import SQLAlchemyError
 
 from melanoma import metric_names, project, store_home, store_server, tracking_views
 from melanoma.errors import TrackingError
+from melanoma.lineage import COMMIT_TAG, UNKNOWN, commit_tags
 
 PARENT_TAG = "mlflow.parentRunId"
 NAME_TAG = "mlflow.runName"
@@ -67,6 +81,77 @@ def explain_errors(what: str) -> Iterator[None]:
             f"The tracking store failed while {what}: {error}. Run the same command again when it answers: "
             "unfinished work is repaired then."
         ) from error
+
+
+def own_fields(note: str) -> dict[str, str]:
+    """Tags that fill the fields of a run on MLflow's pages: description, source, commit and user.
+
+    Args:
+        note: Description of the run, Markdown.
+    """
+    is_of_project = "MLFLOW_RUN_ID" in os.environ  # started by `mlflow run`
+    commit = commit_tags()[COMMIT_TAG]
+    return {
+        MLFLOW_RUN_NOTE: note,
+        MLFLOW_SOURCE_NAME: command(),
+        MLFLOW_SOURCE_TYPE: SourceType.to_string(SourceType.PROJECT if is_of_project else SourceType.LOCAL),
+        MLFLOW_USER: _user(),
+        **({} if commit == UNKNOWN else {MLFLOW_GIT_COMMIT: commit}),
+    }
+
+
+def command() -> str:
+    """The command of this process, for instance `python -m pipelines.train --cohort ph2`.
+
+    Options that name a path are left out: MLflow's pages show only what follows the last slash.
+    """
+    words: list[str] = []
+    for word in sys.argv[1:]:
+        if "/" not in word:
+            words.append(word)
+        elif words and words[-1].startswith("-"):
+            words.pop()
+    module = getattr(sys.modules["__main__"], "__spec__", None)
+    script = Path(sys.argv[0]).name if module is None else f"-m {module.name}"
+    return " ".join(["python", script, shlex.join(words)]).strip()
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user without a name
+        return str(os.getuid())
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Images that a run uses; MLflow's table of runs shows them.
+
+    Attributes:
+        name: Name of the dataset.
+        digest: Digest of the images; shortened to what MLflow's tables hold.
+        context: What the images are used for: `training`, `validation` or `test`.
+        num_images: Number of images.
+        num_malignant: Number of malignant images.
+    """
+
+    name: str
+    digest: str
+    context: str
+    num_images: int
+    num_malignant: int
+
+    def as_input(self) -> DatasetInput:
+        """The dataset as MLflow stores it; its source is the command that used it."""
+        counts = {"num_rows": self.num_images, "num_malignant": self.num_malignant}
+        dataset = MlflowDataset(
+            name=self.name,
+            digest=self.digest[:MAX_DATASET_DIGEST_SIZE],
+            source_type="code",
+            source=json.dumps({"tags": {MLFLOW_SOURCE_NAME: command()}}),
+            profile=json.dumps(counts),
+        )
+        return DatasetInput(dataset, [InputTag(MLFLOW_DATASET_CONTEXT, self.context)])
 
 
 @dataclass(frozen=True)
@@ -114,6 +199,10 @@ class Run:
         params = [Param(name, str(value)) for name, value in _flatten(values).items()]
         self._client.log_batch(self.run_id, params=params)
 
+    def log_datasets(self, datasets: Iterable[Dataset]) -> None:
+        """Log the images that the run uses; those that the run has already stay once."""
+        self._client.log_inputs(self.run_id, datasets=[dataset.as_input() for dataset in datasets])
+
     def set_tags(self, values: Mapping[str, object]) -> None:
         """Set tags; existing ones are replaced."""
         self._client.log_batch(self.run_id, tags=[RunTag(k, str(v)) for k, v in values.items()])
@@ -155,6 +244,7 @@ def open_run(
     experiment: str,
     name: str,
     tags: Mapping[str, object],
+    note: str = "",
     params: Mapping[str, object] | None = None,
     parent_id: str | None = None,
     run_id: str | None = None,
@@ -165,13 +255,14 @@ def open_run(
         experiment: Name of the experiment; created if it does not exist.
         name: Name of the run.
         tags: Searchable tags, for instance `{"cohort": "ph2"}`.
+        note: Description for MLflow's pages: what the run is, in a sentence or two.
         params: Parameters; nested mappings are flattened with dots.
         parent_id: Id of the parent run.
         run_id: Run to continue if the store has it. A deleted run stays deleted: a warning is printed and a
             new run takes its place.
     """
     store = client()
-    all_tags = {NAME_TAG: name, **tags, **({PARENT_TAG: parent_id} if parent_id else {})}
+    all_tags = {NAME_TAG: name, **own_fields(note), **tags, **({PARENT_TAG: parent_id} if parent_id else {})}
     if under := os.environ.get("MLFLOW_RUN_ID"):
         all_tags["project_run_id"] = under  # the run of `mlflow run`, which stays separate
     if run_id is None or not _is_active(store, run_id):
@@ -249,14 +340,17 @@ class Child:
     tags: Mapping[str, str]
 
 
-def start_child(parent: Run, *, name: str, tags: Mapping[str, object], params: Mapping[str, object]) -> Run:
+def start_child(
+    parent: Run, *, name: str, tags: Mapping[str, object], params: Mapping[str, object], note: str = ""
+) -> Run:
     """Create a child run that stays open until `Run.end`, which any process may call.
 
     Its tags are set with its creation, so that it is found by them even if a kill follows at once.
+    The arguments are those of `open_run`.
     """
     store = client()
     experiment = store.get_run(parent.run_id).info.experiment_id
-    all_tags = {NAME_TAG: name, PARENT_TAG: parent.run_id, **tags}
+    all_tags = {NAME_TAG: name, PARENT_TAG: parent.run_id, **own_fields(note), **tags}
     made = store.create_run(experiment, tags={key: str(value) for key, value in all_tags.items()})
     run = Run(str(made.info.run_id), store)
     run.log_params(params)

@@ -72,7 +72,12 @@ def test_looks_are_counted_and_are_no_lines_of_the_table(shelf, told):
     assert "no use of a test split is recorded" in told()
     for model, purpose in (("m", "evaluate"), ("m", "promote"), ("n", "evaluate")):
         ledger.record_look(
-            NAME, test_digest="0123456789abcdef", model_digest=model, purpose=purpose, run_id="r"
+            NAME,
+            model="tuned",
+            test_digest="0123456789abcdef",
+            model_digest=model,
+            purpose=purpose,
+            run_id="r",
         )
     out = told()
     assert "test split 0123456789ab: 3 looks at 2 models, 1 of them to choose" in out

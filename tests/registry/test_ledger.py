@@ -15,7 +15,7 @@ def add(kind=ledger.PROMOTE, name=NAME, *, is_over=True, **tags):
 
 
 def look(test="t", model="m", *, name=NAME, purpose="evaluate"):
-    ledger.record_look(name, test_digest=test, model_digest=model, purpose=purpose, run_id="r")
+    ledger.record_look(name, model="tuned", test_digest=test, model_digest=model, purpose=purpose, run_id="r")
 
 
 def test_an_empty_ledger_has_no_entries_and_no_looks(shelf):
@@ -58,6 +58,34 @@ def test_an_entry_says_who_why_what_and_on_what_evidence(shelf, tmp_path):
     assert entry.host != ""
     evidence = tracking.download_run_file(run_id, ledger.EVIDENCE, tmp_path / "there")
     assert json.loads(evidence.read_text()) == {"auc": 0.9}
+
+
+@pytest.mark.parametrize(
+    ("kind", "title"),
+    [
+        (ledger.PROMOTE, "promote version 3 to staging"),
+        (ledger.REFUSAL, "refusal version 3"),
+        (ledger.RELEASE, "release version 3"),
+        (ledger.ROLLBACK, "rollback to version 3"),
+    ],
+)
+def test_an_entry_is_named_by_what_was_done_and_says_by_whom_and_why(shelf, kind, title):
+    run = tracking.read_run(add(kind, alias="staging", version=3))
+    assert run.info.run_name == title
+    assert run.data.tags["mlflow.note.content"] == f"{NAME}: {title}, by A. Name. Reason: tried by hand."
+    assert run.data.tags["mlflow.user"] != ""
+    assert run.data.tags["mlflow.source.name"].startswith("python")
+
+
+def test_a_look_is_named_by_its_purpose_and_its_model(shelf):
+    look(purpose="evaluate")
+    assert tracking.read_run(ledger.entries()[0].run_id).info.run_name == "look evaluate tuned"
+
+
+def test_a_look_of_an_earlier_version_without_the_name_of_its_model_counts(shelf):
+    old = {"test_digest": "t", "model_digest": "m", "purpose": "promote"}
+    ledger.add(NAME, ledger.LOOK, by="pipelines.promote", reason="scored", tags=old, evidence={})
+    assert ledger.count_looks("t") == ledger.Looks(num_looks=1, num_models=1, num_choices=1)
 
 
 def test_a_previous_version_is_read_back(shelf):

@@ -21,7 +21,8 @@ def version(shelf):
     store.log_text(run_id, IMAGES, f"data/{origin.IMAGES}")
     store.log_text(run_id, "python==3.11.9\nnumpy==2.0\n", origin.ENVIRONMENT)
     store.log_param(run_id, "depth", 3)
-    store.set_tag(run_id, "dvc.data/raw/ph2", "abc.dir")
+    store.set_tag(run_id, "version/data/raw/ph2", "abc.dir")
+    store.set_tag(run_id, "dvc.data/splits/ph2.csv", "def")  # as runs of earlier versions have it
     return version
 
 
@@ -64,7 +65,7 @@ def test_the_run_tells_images_parameters_data_and_environment(version, tmp_path)
     assert found.images["image_id"].tolist() == ["007", "008"]
     assert found.images["licence"].isna().tolist() == [False, True]
     assert found.params == {"depth": "3"}
-    assert found.data_hashes == {"data/raw/ph2": "abc.dir"}
+    assert found.data_hashes == {"data/raw/ph2": "abc.dir", "data/splits/ph2.csv": "def"}
     assert found.environment == ["python==3.11.9", "numpy==2.0"]
     assert found.best_trial is None
 

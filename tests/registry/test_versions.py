@@ -36,6 +36,14 @@ def test_what_cannot_name_a_model_is_refused(shelf, name):
         versions.get_version(name, 1)
 
 
+def test_a_registered_model_without_a_description_gets_one_and_keeps_it(shelf):
+    shelf.register(model_digest="m")
+    for about in ("What it answers.", "Another text."):
+        version = versions.register(NAME, "runs:/r/model", tags={versions.DIGEST_TAG: "m"}, about=about)
+        assert int(version.version) == 1  # the same model is registered once
+    assert tracking.client().get_registered_model(NAME).description == "What it answers."
+
+
 def test_files_that_are_as_registered_are_given(shelf, tmp_path):
     version = versions.get_version(NAME, shelf.register())
     files = versions.require_untouched(version, tmp_path / "there")

@@ -76,6 +76,8 @@ def test_a_trial_that_begins_has_an_open_run_with_all_hyperparameters(study, run
     assert run.info.status == "RUNNING"
     assert run.info.run_name == "trial 0 (baseline)"
     assert run.data.tags["cohort"] == "toy"
+    note = "Trial 0 of the hyperparameter search, the baseline: depth 3."
+    assert run.data.tags["mlflow.note.content"] == note
     assert run.data.params == {key: str(value) for key, value in params.baseline.model_dump().items()} | {
         "train.num_epochs": "2"
     }  # which all trials share, under the name that trained networks give it

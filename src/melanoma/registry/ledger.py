@@ -16,7 +16,16 @@ from typing import Any
 from mlflow.entities import Run, ViewType
 
 from melanoma.lineage import commit_tags
-from melanoma.tracking import FAILED, FINISHED, NAME_TAG, PAGE, RUNNING, client, experiment_id
+from melanoma.tracking import (
+    FAILED,
+    FINISHED,
+    NAME_TAG,
+    PAGE,
+    RUNNING,
+    client,
+    experiment_id,
+    own_fields,
+)
 
 EXPERIMENT = "registry-ledger"
 LOOK, REFUSAL = "look", "refusal"
@@ -99,8 +108,10 @@ def add(
         TrackingError: The store does not answer, or the ledger was deleted there.
     """
     store = client()
+    title = _title(kind, tags)
     said = {
-        NAME_TAG: f"{kind} {name}",
+        **own_fields(f"{name}: {title}, by {by}. Reason: {reason}."),
+        NAME_TAG: title,
         "kind": kind,
         "registered_model": name,
         "by": by,
@@ -115,6 +126,17 @@ def add(
     if is_over:
         end(run.info.run_id)
     return str(run.info.run_id)
+
+
+def _title(kind: str, tags: Mapping[str, object]) -> str:
+    """What an entry is about: `promote version 3 to staging`, `look evaluate baseline`."""
+    version = f"version {tags.get('version')}"
+    titles = {
+        LOOK: f"{LOOK} {tags.get('purpose')} {tags.get('model')}",
+        PROMOTE: f"{PROMOTE} {version} to {tags.get('alias')}",
+        ROLLBACK: f"{ROLLBACK} to {version}",
+    }
+    return titles.get(kind, f"{kind} {version}")
 
 
 def here() -> str:
@@ -192,17 +214,26 @@ class Looks:
     num_choices: int
 
 
-def record_look(name: str, *, test_digest: str, model_digest: str, purpose: str, run_id: str) -> None:
+def record_look(
+    name: str, *, model: str, test_digest: str, model_digest: str, purpose: str, run_id: str
+) -> None:
     """Record that a model was scored on a test set.
 
     Args:
         name: Name of the registered model.
+        model: `baseline` or `tuned`.
         test_digest: Digest of the test set, see `test_digest`.
         model_digest: Digest of the model; the same model twice counts as one model and two looks.
         purpose: `evaluate`, `audit` or `promote`.
         run_id: MLflow run of the model.
     """
-    tags = {"test_digest": test_digest, "model_digest": model_digest, "purpose": purpose, "run_id": run_id}
+    tags = {
+        "model": model,
+        "purpose": purpose,
+        "run_id": run_id,
+        "test_digest": test_digest,
+        "model_digest": model_digest,
+    }
     add(name, LOOK, by=f"pipelines.{purpose}", reason=f"scored to {purpose}", tags=tags, evidence={})
 
 

@@ -6,13 +6,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from melanoma import files, tracking
+from melanoma import files, lineage, tracking
 from melanoma.errors import TrackingError
 from melanoma.registry import versions
 
 SCHEME = "models:/"
 IMAGES, ENVIRONMENT = "images.csv", "environment.txt"  # logged by the stage evaluate
-DATA_TAG = "dvc."
 
 
 @dataclass(frozen=True)
@@ -39,9 +38,7 @@ class Origin:
     @property
     def data_hashes(self) -> dict[str, str]:
         """DVC's hash of each data path at training."""
-        return {
-            key.removeprefix(DATA_TAG): value for key, value in self.tags.items() if key.startswith(DATA_TAG)
-        }
+        return lineage.recorded_hashes(self.tags)
 
 
 def find(uri: str) -> versions.Version:

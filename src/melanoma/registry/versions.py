@@ -52,17 +52,21 @@ def find_version(name: str, alias: str) -> Version | None:
         ) from error
 
 
-def register(name: str, model_uri: str, *, tags: Mapping[str, object]) -> Version:
+def register(name: str, model_uri: str, *, tags: Mapping[str, object], about: str = "") -> Version:
     """Register a logged model, or find the version of the same model.
 
     Args:
         name: Name of the registered model; created if it does not exist.
         model_uri: URI of the logged model.
         tags: Tags of the version; versions of the same model have the same `DIGEST_TAG`.
+        about: Description of the registered model, Markdown; an existing one stays.
     """
     store = client()
-    if not store.search_registered_models(f"name = '{name}'"):
-        store.create_registered_model(name)
+    known = store.search_registered_models(f"name = '{name}'")
+    if not known:
+        store.create_registered_model(name, description=about)
+    elif not known[0].description:
+        store.update_registered_model(name, about)
     for version in store.search_model_versions(f"name = '{name}'"):
         if version.tags.get(DIGEST_TAG) == tags[DIGEST_TAG]:
             return version

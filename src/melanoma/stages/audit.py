@@ -45,9 +45,10 @@ def run(args: argparse.Namespace, params: Params) -> str:
     found = _measure(audited, scored, params.audit, draws)
     note = test_set_note(args.cohort, is_synthetic=data.is_synthetic)
     figures = _draw(audited, found, params.audit, note=note)
-    entry = models[models["selected"]]
+    selected = models["selected"]
+    entry = models[selected]
     run = tracking.resume_run(entry["run_id"])  # fails before anything is written, including the ledger
-    test_set_looks.record(versions.model_name(args.cohort), data, entry, purpose="audit")
+    test_set_looks.record(versions.model_name(args.cohort), data, selected, entry, purpose="audit")
     with files.atomic_folder(args.figures) as folder:
         for name, figure in figures.items():
             figure.savefig(folder / name, dpi=110)

@@ -21,7 +21,7 @@ from melanoma.registry import versions
 from melanoma.registry.origin import ENVIRONMENT, IMAGES
 from melanoma.serving import export
 from melanoma.serving.network import Network
-from melanoma.stages import class_metrics, test_set_looks
+from melanoma.stages import class_metrics, experiments, test_set_looks
 
 TRACED = ("image_id", "dataset", "licence", "attribution", "sha256")
 NOT_SERVED = "cropped by hand-drawn masks: these models can be judged, but not served"
@@ -83,8 +83,8 @@ def run(args: argparse.Namespace, params: Params) -> str:
     models = {
         name: _log(inputs, result, name, run, figures[name] | sheets[name]) for name, run in runs.items()
     }
-    for entry in models.values():
-        test_set_looks.record(versions.model_name(args.cohort), data, entry, purpose="evaluate")
+    for model, entry in models.items():
+        test_set_looks.record(versions.model_name(args.cohort), data, model, entry, purpose="evaluate")
     class_metrics.write(data, networks, runs, args.diagnosis, cohort=args.cohort, settings=params.evaluate)
     files.write_json({"selected": result.selected, **models}, args.models)
     files.write_json(result.scores(comparison), args.scores)
@@ -110,6 +110,7 @@ def _log(
 ) -> dict[str, Any]:
     """Add results, origin and the served model to the model's run; return its entry of `models.json`."""
     run.log_metrics(result.flat_metrics(model))
+    run.log_datasets(experiments.datasets(inputs.args.cohort, {"test": inputs.data.part(schema.TEST)}))
     run.set_tags({"is_selected": str(model == result.selected).lower()})
     for name, figure in figures.items():
         run.log_figure(figure, name)

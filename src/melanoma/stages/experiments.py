@@ -1,12 +1,13 @@
 """MLflow runs of the stages that train networks: their experiment, tags, parameters and files."""
 
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from melanoma import files, lineage, metric_names, schema, tracking
 from melanoma.data import crops
-from melanoma.data.packed import Packed
+from melanoma.data.packed import Packed, Part
 from melanoma.training.recipe import Arrays, Recipe
 
 # Every run of a network has this file: MLflow's page that compares runs breaks where one has no file.
@@ -33,6 +34,33 @@ def run_tags(cohort: str, data: Packed) -> dict[str, str]:
         "crop": crops.kind_of(data.crop),
         **lineage.lineage_tags(),
     }
+
+
+def datasets(cohort: str, parts: Mapping[str, Part]) -> list[tracking.Dataset]:
+    """Parts of a packed cohort, by what they are used for, as MLflow's table of runs shows them.
+
+    The digest begins with that of the packed cohort; its second half is of the image ids of the part.
+    """
+    return [
+        tracking.Dataset(
+            name=f"melanoma-{cohort}",
+            digest=f"{str(part.images_digest)[:16]}-{files.sha256_of_json(part.image_ids.tolist())[:16]}",
+            context=context,
+            num_images=len(part),
+            num_malignant=int(part.targets.sum()),
+        )
+        for context, part in parts.items()
+    ]
+
+
+def datasets_of(cohort: str, learned: Arrays) -> list[tracking.Dataset]:
+    """The datasets of a training: its training and validation images."""
+    return datasets(cohort, {"training": learned.train, "validation": learned.validation})
+
+
+def in_words(hyperparameters: Mapping[str, Any]) -> str:
+    """`depth 2, learning_rate 0.001`: hyperparameters in a sentence, without those of other families."""
+    return ", ".join(f"{name} {value}" for name, value in hyperparameters.items() if value is not None)
 
 
 def arrays(data: Packed) -> Arrays:

@@ -95,7 +95,7 @@ def promote(candidate: Candidate, rules: Promote) -> dict[str, Any]:
         )
         verdict = gate.judge(contest, rules) | notes
         verdict["looks"] = test_set_looks.record(
-            candidate.name, candidate.data, candidate.entry, purpose=ledger.CHOOSING
+            candidate.name, candidate.data, candidate.model, candidate.entry, purpose=ledger.CHOOSING
         )
         previous = versions.predecessor(version, champion)
         versions.note_verdict(version, run, verdict["reasons"], previous=previous)
@@ -138,7 +138,21 @@ def _register(candidate: Candidate) -> versions.Version:
         **lineage.commit_tags(),
         **{f"test_{name}": str(measured[name]["value"]) for name in KEY_METRICS},
     }
-    return versions.register(candidate.name, candidate.entry["model_uri"], tags=tags)
+    return versions.register(candidate.name, candidate.entry["model_uri"], tags=tags, about=_about(candidate))
+
+
+def _about(candidate: Candidate) -> str:
+    """Description of the registered model."""
+    kind = (
+        "SYNTHETIC images, so it knows nothing about skin" if candidate.data.is_synthetic else "real images"
+    )
+    return (
+        f"Answers benign, refer or malignant to a dermoscopic image, with a calibrated probability of "
+        f"malignant. Trained on cohort {candidate.cohort}: {kind}. {schema.NOT_A_DEVICE.capitalize()}.\n\n"
+        f"Serve it: `make serve COHORT={candidate.cohort}`, or `mlflow models serve -m "
+        f"models:/{candidate.name}@{versions.STAGING} --env-manager local`. The gates move the alias "
+        "staging, people move production; the experiment registry-ledger records each move."
+    )
 
 
 def _crop_tags(candidate: Candidate) -> dict[str, str]:

@@ -37,6 +37,7 @@ class TrainingJob:
         seed: Seed of initial weights, order of images and augmentation.
         tags: MLflow tags.
         described: MLflow parameters.
+        note: MLflow description.
         parent_id: MLflow run under which this run is shown.
     """
 
@@ -49,6 +50,7 @@ class TrainingJob:
     seed: int
     tags: Mapping[str, object]
     described: Mapping[str, object]
+    note: str
     parent_id: str | None = None
 
 
@@ -68,10 +70,12 @@ def train(job: TrainingJob, checkpoints_folder: Path) -> Iterator[tuple[Trained,
         name=job.run_name,
         tags={**job.tags, ID_TAG: training_id},
         params=job.described,
+        note=job.note,
         parent_id=job.parent_id,
         run_id=tracking.find_run(job.experiment, tag=ID_TAG, value=training_id),
     ) as run:
         run.set_tags(backend.describe())
+        run.log_datasets(experiments.datasets_of(str(job.tags["cohort"]), job.arrays))
         _reuse_equal_network(problem, checkpoints_folder, folder, run)
         log_epoch = keras.callbacks.LambdaCallback(
             on_epoch_end=lambda epoch, scores: run.log_epoch(epoch + 1, scores)

@@ -170,6 +170,8 @@ def _train(training: SegmenterTraining, folder: Path) -> dict[str, Any]:
             experiment=experiment,
             name="segmenter",
             tags=tags,
+            note=f"U-Net that finds the lesion in an image, trained on the masks of cohort {training.cohort}"
+            f"{', SYNTHETIC images' if training.is_synthetic else ''}. Its boxes crop the images.",
             params={"segment": params.segment.model_dump(), "augment": params.augment.model_dump()},
             run_id=tracking.find_run(experiment, tag=PROBLEM_TAG, value=problem),
         ) as run,

@@ -22,13 +22,14 @@ def test_digest(data: Packed) -> str:
     return ledger.test_digest(data.index.loc[data.index["split"] == schema.TEST, "image_id"])
 
 
-def record(name: str, data: Packed, entry: dict[str, Any], *, purpose: str) -> dict[str, int]:
+def record(name: str, data: Packed, model: str, entry: dict[str, Any], *, purpose: str) -> dict[str, int]:
     """Record that a model was scored on the test set.
 
     Args:
         name: Name of the registered model.
         data: Packed cohort.
-        entry: Entry of `models.json`.
+        model: `baseline` or `tuned`.
+        entry: Its entry of `models.json`.
         purpose: `evaluate`, `audit` or `promote`.
 
     Returns:
@@ -36,6 +37,11 @@ def record(name: str, data: Packed, entry: dict[str, Any], *, purpose: str) -> d
     """
     digest = test_digest(data)
     ledger.record_look(
-        name, test_digest=digest, model_digest=model_digest(entry), purpose=purpose, run_id=entry["run_id"]
+        name,
+        model=model,
+        test_digest=digest,
+        model_digest=model_digest(entry),
+        purpose=purpose,
+        run_id=entry["run_id"],
     )
     return dict(vars(ledger.count_looks(digest)))

@@ -146,6 +146,7 @@ class CohortTraining:
     def _job(self, model: str, recipe: Recipe, seed: int) -> TrainingJob:
         """The training of a network; its run is shown below the run of the model's first seed."""
         parent_id = self.runs.get(model)
+        hyperparameters = recipe.hyperparameters.model_dump(exclude_none=True)
         described = experiments.describe_problem(recipe, self.data)
         described["train"] |= {"seed": seed, "num_epochs": recipe.train.num_epochs}
         return TrainingJob(
@@ -157,7 +158,9 @@ class CohortTraining:
             num_epochs=recipe.train.num_epochs,
             seed=seed,
             tags=self.tags | {"model": model, "seed": str(seed)},
-            described=recipe.hyperparameters.model_dump(exclude_none=True) | described,
+            described=hyperparameters | described,
+            note=f"{model.capitalize()} network, seed {seed}; {self._note}. Hyperparameters: "
+            f"{experiments.in_words(hyperparameters)}.",
             parent_id=parent_id,
         )
 

@@ -29,6 +29,7 @@ class TrialRuns:
         objective: Name of the score that trials are compared by.
         baseline: Values of hyperparameters that are not searched.
         described: MLflow parameters that all trials share.
+        datasets: Images that all trials use.
     """
 
     parent: tracking.Run
@@ -36,6 +37,7 @@ class TrialRuns:
     objective: str
     baseline: Hyperparameters
     described: Mapping[str, object]
+    datasets: Sequence[tracking.Dataset] = ()
 
     def begin(self, trial: FrozenTrial) -> str:
         """Open the run of a trial and return its id."""
@@ -70,13 +72,17 @@ class TrialRuns:
 
     def _start(self, trial: FrozenTrial) -> tracking.Run:
         is_baseline = trial.user_attrs.get(studies.BASELINE, False)
-        return tracking.start_child(
+        hyperparameters = self.baseline.with_drawn(trial.params).model_dump(exclude_none=True)
+        run = tracking.start_child(
             self.parent,
             name=f"trial {trial.number}" + (" (baseline)" if is_baseline else ""),
             tags={**self.tags, TRIAL: str(trial.number)},
-            params=self.baseline.with_drawn(trial.params).model_dump(exclude_none=True)
-            | dict(self.described),
+            params=hyperparameters | dict(self.described),
+            note=f"Trial {trial.number} of the hyperparameter search"
+            f"{', the baseline' if is_baseline else ''}: {experiments.in_words(trial.params)}.",
         )
+        run.log_datasets(self.datasets)
+        return run
 
     def _back_fill(self, trial: FrozenTrial) -> tracking.Run:
         """A run with the objective of each epoch, all that the study knows of them."""

@@ -15,7 +15,7 @@ from melanoma.config.training import Tune
 from melanoma.data import packed
 from melanoma.data.packed import Packed
 from melanoma.stages import experiments, trial_runs, trial_worker
-from melanoma.training import search, studies
+from melanoma.training import search, spaces, studies
 from melanoma.training.recipe import NOT_THE_PROBLEM as NOT_OF_A_TRAINING
 from melanoma.training.recipe import Recipe, code_digest, require_both_classes
 
@@ -62,11 +62,21 @@ def run(
             name=f"tune {name}",
             tags=tags | {"study": name, studies.IDENTITY: study_id, "objective": tune.objective},
             params=problem,
+            note=f"Hyperparameter search; {experiments.data_note(cohort, data)}. {tune.num_trials} trials of "
+            f"at most {tune.num_epochs} epochs, compared by {tune.objective} on the validation images. "
+            f"Varied: {spaces.in_words(tune.space, params.baseline)}.",
             run_id=tracking.find_run(experiment, tag=studies.IDENTITY, value=study_id),
         ) as parent,
     ):
         described = describe_trial(params, data)
-        runs = trial_runs.TrialRuns(parent, tags, tune.objective, params.baseline, described)
+        runs = trial_runs.TrialRuns(
+            parent,
+            tags,
+            tune.objective,
+            params.baseline,
+            described,
+            datasets=experiments.datasets_of(cohort, experiments.arrays(data)),
+        )
         workers = trial_worker.open_trial_workers(params, packed_folder, data.digest)
         search.run_trials(study, workers, tune=tune, baseline=params.baseline, runs=runs, say=say)
         summary = studies.summarize(study, tune, params.baseline, run_ids=runs.ids())

@@ -25,6 +25,7 @@ def validate(args: Namespace, limits: Validate) -> None:
     with tracking.open_run(
         experiment="melanoma-data",
         name=f"validate-{args.dataset}",
+        note=f"Checks of dataset {args.dataset}: how many images are accepted, and why others are not.",
         tags={"dataset": args.dataset, "stage": "validate"} | lineage.lineage_tags(),
         params=limits.model_dump(exclude={"excluded_ids"}),  # may be longer than the store allows
     ) as run:

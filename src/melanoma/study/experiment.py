@@ -192,6 +192,7 @@ def open_parent_run() -> AbstractContextManager[tracking.Run]:
         experiment=MLFLOW_EXPERIMENT,
         name="the paper, rebuilt",
         tags={tag: value, **lineage.lineage_tags()},
+        note="The paper rebuilt, and the experiments around it: one run below this one for each network.",
         run_id=tracking.find_run(MLFLOW_EXPERIMENT, tag=tag, value=value),
     )
 
@@ -236,6 +237,9 @@ def _job(experiment: Experiment, spec: NetworkSpec, parent_id: str) -> TrainingJ
         | {"stage": experiment.name, "seed": str(spec.seed)}
         | spec.tags,
         described=described,
+        note=f"Study, stage {experiment.name}: {spec.name}; "
+        f"{experiments.data_note(experiment.cohort, spec.data)}. It is trained to be compared, not to be "
+        "promoted.",
         parent_id=parent_id,
     )
 

@@ -21,6 +21,22 @@ def baseline_params(space: Space, baseline: Hyperparameters) -> dict[str, Any]:
     return {name: getattr(baseline, name) for name in space.rows(baseline.family)}
 
 
+def in_words(space: Space, baseline: Hyperparameters) -> str:
+    """`depth (1 to 5), optimizer (adam, sgd)`: what a search around the baseline varies, with ranges."""
+    families = space.families(baseline)
+    rows = {name: row for family in families for name, row in space.rows(family).items()}
+    return ", ".join(f"{name} ({_range_in_words(row)})" for name, row in rows.items())
+
+
+def _range_in_words(row: FloatRange | IntRange | Choices) -> str:
+    match row:
+        case FloatRange():
+            return f"{row.low:g} to {row.high:g}{', log scale' if row.log else ''}"
+        case IntRange():
+            return f"{row.low} to {row.high}"
+    return ", ".join(map(str, row.choices))
+
+
 def _draw(trial: optuna.Trial, name: str, row: FloatRange | IntRange | Choices) -> Any:
     match row:
         case FloatRange():

@@ -103,6 +103,8 @@ def _log(results: dict[str, Any], results_path: Path, *, tags: dict[str, str]) -
             name=f"{results['cohort']} other splits",
             tags=tags | {"stage": NAME, "protocol": NAME},
             params={name: results[name] for name in ("num_images", "num_splits", "seed", "data_digest")},
+            note=f"AUC of simple methods on {results['num_splits']} other splits of cohort "
+            f"{results['cohort']}; no network is trained.",
             parent_id=parent.run_id,
         ) as run,
     ):
