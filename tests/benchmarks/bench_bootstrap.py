@@ -15,7 +15,8 @@ import numpy as np
 
 from melanoma import files
 from melanoma.evaluation import bootstrap
-from melanoma.evaluation.metrics import METRICS, compute_metrics
+from melanoma.evaluation.metric_table import METRICS
+from melanoma.evaluation.metrics import compute_metrics
 from tests.benchmarks.contestants import Answer, alternate
 from tests.benchmarks.rows import Row, Spread, as_json, describe_machine, missed, print_rows, ratios
 from tests.evaluation.sklearn_metrics import NUM_BINS, reference_metric

@@ -13,7 +13,7 @@ from melanoma.evaluation.bootstrap import (
     restated,
     roc_band,
 )
-from melanoma.evaluation.metrics import METRICS
+from melanoma.evaluation.metric_table import METRICS
 
 pytestmark = pytest.mark.filterwarnings("error")
 

@@ -3,6 +3,7 @@ import pytest
 
 from melanoma import files
 from melanoma.evaluation import headline
+from melanoma.evaluation.metric_table import HEADLINE
 from melanoma.evaluation.report import evaluate
 from melanoma.schema import TEST
 
@@ -50,7 +51,7 @@ def test_it_holds_the_metrics_of_both_models_on_test_and_counts_of_the_selected_
     head, report = found
     for model in ("baseline", "tuned"):
         measured = report.metrics[model][TEST]
-        assert head["metrics"][model] == {name: measured[name] for name in headline.SHOWN}
+        assert head["metrics"][model] == {metric.name: measured[metric.name] for metric in HEADLINE}
     assert (head["num_images"], head["num_malignant"]) == (8, 3)
     assert (head["cohort"], head["selected"], head["is_synthetic"]) == ("toy", "tuned", True)
     assert head["references"] == {"colour": {"auc_roc": MEASURED, "selected_minus_reference": MEASURED}}

@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from melanoma.evaluation.metric_table import METRICS
 from melanoma.evaluation.metrics import (
-    METRICS,
     at_prevalence,
     calibration_bins,
     compute_metrics,
@@ -95,7 +95,7 @@ def test_a_perfect_ranking_scores_one_and_its_reverse_zero():
 
 def test_every_metric_has_one_value_for_each_row_of_weights(counted):
     values = compute_metrics(*counted, threshold=0.5, weights=np.ones((3, 10)))
-    assert tuple(values) == METRICS
+    assert set(values) == set(METRICS)
     assert {value.shape for value in values.values()} == {(3,)}
 
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from sklearn import metrics as reference
 
-from melanoma.evaluation.metrics import METRICS, compute_metrics, roc_curve
+from melanoma.evaluation.metric_table import METRICS
+from melanoma.evaluation.metrics import compute_metrics, roc_curve
 from melanoma.training import scores
 from tests.evaluation.sklearn_metrics import NUM_BINS, OF_DECISIONS, OF_PROBABILITIES, reference_metric
 

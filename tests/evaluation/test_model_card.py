@@ -6,6 +6,7 @@ import pytest
 
 from melanoma import files
 from melanoma.evaluation import bootstrap, gate, model_card
+from melanoma.evaluation.metric_table import TABLE
 from melanoma.evaluation.report import evaluate
 from melanoma.schema import NOT_A_DEVICE, TEST
 
@@ -84,10 +85,11 @@ def test_the_first_lines_say_which_model_and_whether_it_knows_anything_of_skin(s
 
 def test_every_metric_stands_there_with_its_interval_as_measured(sources):
     card = model_card.write(sources)
-    for name in model_card.SHOWN:
-        entry = sources.metrics["tuned"][TEST][name]
+    for metric in TABLE:
+        entry = sources.metrics["tuned"][TEST][metric.name]
+        (row,) = [line for line in card.splitlines() if line.startswith(f"| {metric.label} |")]
         if entry["value"] is not None:
-            assert f"{entry['value']:.3f} ({entry['low']:.3f} to {entry['high']:.3f})" in card, name
+            assert f"{entry['value']:.3f} ({entry['low']:.3f} to {entry['high']:.3f})" in row
 
 
 def test_one_auc_has_one_interval(sources):
@@ -136,7 +138,7 @@ def test_undefined_values_are_called_so(sources):
     metrics = copy.deepcopy(dict(sources.metrics))
     metrics["tuned"][TEST]["auc_roc"] = dict.fromkeys(("value", "low", "high"))
     card = model_card.write(changed(sources, metrics=metrics))
-    (row,) = [line for line in card.splitlines() if line.startswith("| auc_roc")]
+    (row,) = [line for line in card.splitlines() if line.startswith("| AUC |")]
     assert row.endswith("| undefined |")
 
 

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from melanoma.errors import DataError
-from melanoma.evaluation.metrics import METRICS
+from melanoma.evaluation.metric_table import METRICS
 from melanoma.evaluation.report import THREE_WAY_SHARES, Report, evaluate
 from melanoma.schema import PREDICTION_COLUMNS
 

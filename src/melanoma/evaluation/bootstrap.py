@@ -11,10 +11,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from melanoma.evaluation.metric_table import METRICS, THRESHOLD_FREE
 from melanoma.evaluation.metrics import (
-    METRICS,
     NUM_BINS,
-    THRESHOLD_FREE,
     at_prevalence,
     calibration_bins,
     compute_metrics,
@@ -133,7 +132,7 @@ def metrics_with_intervals(
     weights: np.ndarray,
     num_bins: int = NUM_BINS,
 ) -> dict[str, dict[str, float]]:
-    """Each metric of `metrics.METRICS` as `value`, `low`, `high` (95 % interval).
+    """Each metric of `metric_table.METRICS` as `value`, `low`, `high` (95 % interval).
 
     Args:
         target: Shape `(num_samples,)`, 0 or 1.
@@ -162,7 +161,7 @@ def difference(
         target: Shape `(num_samples,)`, 0 or 1.
         first: Probabilities of one model, shape `(num_samples,)`.
         second: Probabilities of the other model, shape `(num_samples,)`.
-        metric: One of `metrics.THRESHOLD_FREE`.
+        metric: One of `metric_table.THRESHOLD_FREE`.
         weights: Weights from `draw_weights`; both models see the same draws.
 
     Raises:

@@ -7,22 +7,11 @@ import numpy as np
 import pandas as pd
 
 from melanoma.evaluation import seeds
+from melanoma.evaluation.metric_table import HEADLINE
 from melanoma.evaluation.metrics import roc_curve
 from melanoma.schema import MODEL_NAMES, TEST
 
 COUNTS = ("num_images", "num_groups", "num_malignant")
-SHOWN = (
-    "auc_roc",
-    "partial_auc_above_80_sensitivity",
-    "specificity_at_95_sensitivity",
-    "average_precision",
-    "sensitivity",
-    "specificity",
-    "ppv",
-    "npv",
-    "brier_score",
-    "expected_calibration_error",
-)
 OF_PROMOTION = ("registered_model", "version", "is_promoted", "reasons", "staging_version", "gates")
 
 
@@ -54,7 +43,10 @@ def gather(
         "data_digest": promotion["data_digest"],
         "split": TEST,
         **{name: test[name] for name in COUNTS},
-        "metrics": {model: {name: metrics[model][TEST][name] for name in SHOWN} for model in MODEL_NAMES},
+        "metrics": {
+            model: {metric.name: metrics[model][TEST][metric.name] for metric in HEADLINE}
+            for model in MODEL_NAMES
+        },
         "three_way": test["three_way"],
         "operating_point": models[selected]["operating_point"],
         "references": {

@@ -7,23 +7,6 @@ without a loop over draws. Undefined values (0 / 0) are nan, never 0 or 1.
 
 import numpy as np
 
-METRICS = (
-    "accuracy",
-    "balanced_accuracy",
-    "sensitivity",
-    "specificity",
-    "ppv",
-    "npv",
-    "f1_score",
-    "auc_roc",
-    "average_precision",
-    "partial_auc_above_80_sensitivity",
-    "specificity_at_95_sensitivity",
-    "brier_score",
-    "log_loss",
-    "expected_calibration_error",
-)
-THRESHOLD_FREE = METRICS[METRICS.index("auc_roc") :]
 NUM_BINS = 10  # default of the expected calibration error
 PARTIAL_FROM = 0.8  # sensitivity
 CLINICAL_SENSITIVITY = 0.95
@@ -37,7 +20,7 @@ def compute_metrics(
     weights: np.ndarray,
     num_bins: int = NUM_BINS,
 ) -> dict[str, np.ndarray]:
-    """All of `METRICS`, each of shape `(num_draws,)`.
+    """Each metric of `metric_table.TABLE`, of shape `(num_draws,)`.
 
     Args:
         target: Shape `(num_samples,)`, 1 malignant, 0 benign.

@@ -13,26 +13,11 @@ import pandas as pd
 
 from melanoma.data.crops import Crop
 from melanoma.evaluation.bootstrap import in_words, number_in_words
+from melanoma.evaluation.metric_table import TABLE
 from melanoma.markdown import cell, fill, markdown
 from melanoma.schema import NOT_A_DEVICE, TEST, VALIDATION
 
 TEMPLATE = "model_card.md.j2"
-SHOWN = (
-    "auc_roc",
-    "partial_auc_above_80_sensitivity",
-    "average_precision",
-    "sensitivity",
-    "specificity",
-    "specificity_at_95_sensitivity",
-    "balanced_accuracy",
-    "accuracy",
-    "ppv",
-    "npv",
-    "f1_score",
-    "brier_score",
-    "log_loss",
-    "expected_calibration_error",
-)
 
 
 @dataclass(frozen=True)
@@ -80,7 +65,7 @@ def write(sources: Sources) -> str:
         point=sources.entry["operating_point"],
         validation=measured[VALIDATION],
         test=measured[TEST],
-        shown=SHOWN,
+        shown=TABLE,
         cell=cell,
         in_words=in_words,
         markdown=markdown,

@@ -12,17 +12,18 @@ import pandas as pd
 
 from melanoma.config.evaluation import Evaluate
 from melanoma.evaluation import bootstrap
+from melanoma.evaluation.metric_table import BY_NAME
+from melanoma.scoring.operating_point import BENIGN, MALIGNANT
 
 NOT_RECORDED = "not recorded"
-# Whether each metric needs enough malignant and enough benign groups.
-MEASURED = {
-    "auc_roc": (True, True),
-    "average_precision": (True, True),
-    "sensitivity": (True, False),
-    "specificity": (False, True),
-    "brier_score": (False, False),
-    "expected_calibration_error": (False, False),
-}
+MEASURED = (
+    "auc_roc",
+    "average_precision",
+    "sensitivity",
+    "specificity",
+    "brier_score",
+    "expected_calibration_error",
+)
 RECORDED = ("dataset", "source_collection", "sex", "anatom_site", "diagnosis")
 ONLY_WHERE_RECORDED = "skin_type"
 QUALITY = "sharpness"  # variance of the Laplacian, see data.measures
@@ -108,12 +109,11 @@ def _measure_one(
         target, probability, threshold=threshold, weights=weights, num_bins=settings.num_calibration_bins
     )
     of_class = rows.groupby("target")["group_id"].nunique()
+    num_of = {MALIGNANT: of_class.get(1, 0), BENIGN: of_class.get(0, 0)}
     num_groups, least = rows["group_id"].nunique(), settings.min_slice_groups
     is_enough = {
-        name: num_groups >= least
-        and (not malignant or of_class.get(1, 0) >= least)
-        and (not benign or of_class.get(0, 0) >= least)
-        for name, (malignant, benign) in MEASURED.items()
+        name: num_groups >= least and all(num_of[word] >= least for word in BY_NAME[name].needs)
+        for name in MEASURED
     }
     undefined = dict.fromkeys(("value", "low", "high"), float("nan"))
     return {

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from melanoma.evaluation.bootstrap import in_words
-from melanoma.evaluation.headline import SHOWN
+from melanoma.evaluation.metric_table import HEADLINE
 from melanoma.page import charts
 from melanoma.page.tables import Table, make
 from melanoma.schema import MODEL_NAMES, REFERENCE_NAMES
@@ -14,13 +14,6 @@ BASELINE, COLOUR = MODEL_NAMES[0], REFERENCE_NAMES[0]
 NAMES = {
     **{model: model for model in MODEL_NAMES},
     **dict(zip(REFERENCE_NAMES, ("colours alone", "file facts alone"), strict=True)),
-}
-METRIC_NAMES = {
-    "auc_roc": "AUC",
-    "partial_auc_above_80_sensitivity": "partial AUC above a sensitivity of 0.80 (at most 0.20)",
-    "specificity_at_95_sensitivity": "specificity at a sensitivity of 0.95",
-    "ppv": "positive predictive value",
-    "npv": "negative predictive value",
 }
 
 
@@ -104,10 +97,10 @@ def _verdict(promotion: Mapping[str, Any]) -> str:
 def _metrics_table(headline: Mapping[str, Any]) -> Table:
     rows = [
         [
-            METRIC_NAMES.get(name, name.replace("_", " ")),
-            *(in_words(headline["metrics"][model][name]) for model in MODEL_NAMES),
+            metric.label,
+            *(in_words(headline["metrics"][model][metric.name]) for model in MODEL_NAMES),
         ]
-        for name in SHOWN
+        for metric in HEADLINE
     ]
     return make(
         f"Metrics of {headline['cohort']} on the test set, with 95 % intervals",

@@ -9,7 +9,11 @@ from rich.table import Table
 
 from melanoma import files, project, schema
 from melanoma.errors import MelanomaError
+<<<<<<< HEAD
 from melanoma.evaluation import bootstrap
+=======
+from melanoma.evaluation import bootstrap, metric_table
+>>>>>>> ab07840 (Declare each metric once: label, range, direction and what it needs)
 
 PAGE = "index.html"
 SHOWN = ("auc_roc", "sensitivity", "specificity", "ppv", "npv", "expected_calibration_error")
@@ -48,9 +52,15 @@ def _metrics_table(found: dict[str, Any]) -> Table:
     table.add_column("", overflow="fold")
     for model in schema.MODEL_NAMES:
         table.add_column(model + (" (selected)" if model == found["selected"] else ""))
+<<<<<<< HEAD
     for name in SHOWN:
         cells = [found["metrics"][model][name] for model in schema.MODEL_NAMES]
         table.add_row(name, *map(bootstrap.in_words, cells))
+=======
+    for metric in metric_table.HEADLINE:
+        cells = [found["metrics"][model][metric.name] for model in schema.MODEL_NAMES]
+        table.add_row(metric.label, *map(bootstrap.in_words, cells))
+>>>>>>> ab07840 (Declare each metric once: label, range, direction and what it needs)
     return table
 
 

@@ -12,6 +12,7 @@ import pandas as pd
 
 from melanoma.evaluation import bootstrap
 from melanoma.evaluation.bootstrap import number_in_words
+from melanoma.evaluation.metric_table import BOTH, BY_NAME
 from melanoma.study.paper_figures import COUNTS
 from melanoma.study.paper_text import format_figures
 from melanoma.study.protocol_results import BALANCED_VIEW, MAIN_NETWORK, TEST_VIEW
@@ -33,13 +34,6 @@ HEADINGS = {
 ORDER = ("isic", "ph2", "joint")
 MIN_GROUPS = 5  # groups with an image of each class that a metric needs; with fewer it is not shown
 TOO_FEW = "n too small"
-NEEDS = {  # classes that a metric needs; other metrics need images of any class
-    "sensitivity": ("malignant",),
-    "specificity": ("benign",),
-    "ppv": ("malignant", "benign"),
-    "f1_score": ("malignant", "benign"),
-    "auc_roc": ("malignant", "benign"),
-}
 
 
 def ordered(results: Results) -> list[str]:
@@ -155,7 +149,7 @@ def protocols(results: Results) -> pd.DataFrame:
 
 def format_metric(view: dict[str, Any], metric: str) -> str:
     """A metric of a view with its interval, or `TOO_FEW` if it rests on too few groups of images."""
-    if any(view[f"num_{kind}_groups"] < MIN_GROUPS for kind in NEEDS.get(metric, ())):
+    if any(view[f"num_{kind}_groups"] < MIN_GROUPS for kind in BY_NAME[metric].needs):
         return TOO_FEW
     return bootstrap.in_words(view[metric])
 
@@ -283,7 +277,7 @@ def _with_spread(view: dict[str, Any], metric: str) -> dict[str, Any]:
     entry = view[metric]
     if entry["low"] is None or entry["low"] != entry["high"] or entry["value"] not in {0, 1}:
         return dict(entry)
-    num_groups = min(view[f"num_{kind}_groups"] for kind in NEEDS.get(metric, ("malignant", "benign")))
+    num_groups = min(view[f"num_{kind}_groups"] for kind in BY_NAME[metric].needs or BOTH)
     away = min(1.0, 3 / num_groups)
     return entry | ({"low": 1 - away} if entry["value"] == 1 else {"high": away})
 

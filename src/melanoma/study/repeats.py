@@ -14,7 +14,8 @@ import pandas as pd
 
 from melanoma.errors import DataError, first_offenders
 from melanoma.evaluation import bootstrap
-from melanoma.evaluation.metrics import METRICS, compute_metrics
+from melanoma.evaluation.metric_table import METRICS
+from melanoma.evaluation.metrics import compute_metrics
 from melanoma.schema import align
 
 PAPER_THRESHOLD = 0.5  # the usual threshold of a sigmoid
@@ -152,7 +153,7 @@ def measure_single(rows: pd.DataFrame) -> dict[str, float]:
 
 
 def measure(predictions: SeedPredictions, settings: Bootstrap) -> dict[str, dict[str, Any]]:
-    """For each of `metrics.METRICS`: `value`, `low`, `high` (95 % interval) and the list `by_seed`."""
+    """For each of `metric_table.METRICS`: `value`, `low`, `high` (95 % interval) and the list `by_seed`."""
     values = _values(predictions, settings)
     drawn = _drawn(predictions, settings)
     return {
