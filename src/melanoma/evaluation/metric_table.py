@@ -23,7 +23,8 @@ class Metric:
         is_higher_better: Whether a higher value is better.
         needs_threshold: Whether it depends on the decision threshold.
         needs: Classes of which it needs images, `malignant` and `benign`; empty if any images suffice.
-        is_headline: Whether summary and report page show it; the model card shows all.
+        is_headline: Whether the report page shows it; the model card shows all.
+        is_summary: Whether the summary in the terminal shows it.
     """
 
     name: str
@@ -34,10 +35,11 @@ class Metric:
     needs_threshold: bool = False
     needs: tuple[str, ...] = ()
     is_headline: bool = True
+    is_summary: bool = False
 
 
 TABLE = (  # in the order in which they are shown
-    Metric(name="auc_roc", label="AUC", needs=BOTH),
+    Metric(name="auc_roc", label="AUC", needs=BOTH, is_summary=True),
     Metric(
         name="partial_auc_above_80_sensitivity",
         label="partial AUC above a sensitivity of 0.80 (at most 0.20)",
@@ -46,8 +48,10 @@ TABLE = (  # in the order in which they are shown
     ),
     Metric(name="specificity_at_95_sensitivity", label="specificity at a sensitivity of 0.95", needs=BOTH),
     Metric(name="average_precision", label="average precision", needs=BOTH),
-    Metric(name="sensitivity", label="sensitivity", needs_threshold=True, needs=(MALIGNANT,)),
-    Metric(name="specificity", label="specificity", needs_threshold=True, needs=(BENIGN,)),
+    Metric(
+        name="sensitivity", label="sensitivity", needs_threshold=True, needs=(MALIGNANT,), is_summary=True
+    ),
+    Metric(name="specificity", label="specificity", needs_threshold=True, needs=(BENIGN,), is_summary=True),
     Metric(
         name="balanced_accuracy",
         label="balanced accuracy",
@@ -56,14 +60,20 @@ TABLE = (  # in the order in which they are shown
         is_headline=False,
     ),
     Metric(name="accuracy", label="accuracy", needs_threshold=True, is_headline=False),
-    Metric(name="ppv", label="positive predictive value", needs_threshold=True, needs=BOTH),
-    Metric(name="npv", label="negative predictive value", needs_threshold=True, needs=BOTH),
+    Metric(name="ppv", label="positive predictive value", needs_threshold=True, needs=BOTH, is_summary=True),
+    Metric(name="npv", label="negative predictive value", needs_threshold=True, needs=BOTH, is_summary=True),
     Metric(name="f1_score", label="F1 score", needs_threshold=True, needs=BOTH, is_headline=False),
     Metric(name="brier_score", label="Brier score", is_higher_better=False),
     Metric(name="log_loss", label="log loss", high=math.inf, is_higher_better=False, is_headline=False),
-    Metric(name="expected_calibration_error", label="expected calibration error", is_higher_better=False),
+    Metric(
+        name="expected_calibration_error",
+        label="expected calibration error",
+        is_higher_better=False,
+        is_summary=True,
+    ),
 )
 BY_NAME = {metric.name: metric for metric in TABLE}
 METRICS = tuple(BY_NAME)
 THRESHOLD_FREE = tuple(metric.name for metric in TABLE if not metric.needs_threshold)
 HEADLINE = tuple(metric for metric in TABLE if metric.is_headline)
+SUMMARY = tuple(metric for metric in TABLE if metric.is_summary)

@@ -9,14 +9,9 @@ from rich.table import Table
 
 from melanoma import files, project, schema
 from melanoma.errors import MelanomaError
-<<<<<<< HEAD
-from melanoma.evaluation import bootstrap
-=======
 from melanoma.evaluation import bootstrap, metric_table
->>>>>>> ab07840 (Declare each metric once: label, range, direction and what it needs)
 
 PAGE = "index.html"
-SHOWN = ("auc_roc", "sensitivity", "specificity", "ppv", "npv", "expected_calibration_error")
 NOTHING_FOUND = (
     "The search found nothing better than the baseline: tuned has the same hyperparameters, so its results "
     "are the same. More trials may find more: `dvc exp run -S tune.num_trials=20`."
@@ -52,15 +47,9 @@ def _metrics_table(found: dict[str, Any]) -> Table:
     table.add_column("", overflow="fold")
     for model in schema.MODEL_NAMES:
         table.add_column(model + (" (selected)" if model == found["selected"] else ""))
-<<<<<<< HEAD
-    for name in SHOWN:
-        cells = [found["metrics"][model][name] for model in schema.MODEL_NAMES]
-        table.add_row(name, *map(bootstrap.in_words, cells))
-=======
-    for metric in metric_table.HEADLINE:
+    for metric in metric_table.SUMMARY:
         cells = [found["metrics"][model][metric.name] for model in schema.MODEL_NAMES]
         table.add_row(metric.label, *map(bootstrap.in_words, cells))
->>>>>>> ab07840 (Declare each metric once: label, range, direction and what it needs)
     return table
 
 
