@@ -46,6 +46,13 @@ def chromium() -> Iterator[Browser]:
     """One browser for all tests of a file, or a skip that says what is missing."""
     if not CHROMIUM.exists():
         pytest.skip(f"no {CHROMIUM}; on Debian: apt-get install chromium")
+    with launched() as browser:
+        yield browser
+
+
+@contextmanager
+def launched() -> Iterator[Browser]:
+    """A browser until the block ends."""
     with sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         yield browser

@@ -112,6 +112,19 @@ def test_the_pages_of_a_server_are_printed_and_none_is_started(results, capsys, 
     assert "starting" not in out
 
 
+@pytest.mark.parametrize(("display", "options"), [("", []), (":0", ["--no-browser"]), (":0", [])])
+def test_the_browser_opens_on_the_first_page_where_there_is_a_display(monkeypatch, display, options):
+    opened = []
+    monkeypatch.setattr("webbrowser.open", opened.append)
+    monkeypatch.setattr("sys.platform", "linux")
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    monkeypatch.setenv("DISPLAY", display)
+    monkeypatch.setattr(ui, "find_links", lambda server: [ui.Link("a", f"{server}/a"), ui.Link("b", "b")])
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://tracking:5000")
+    assert _cli.run(script.main, options) == 0
+    assert opened == (["http://tracking:5000/a"] if display and not options else [])
+
+
 def test_a_server_that_is_down_is_named(shelf, capsys, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     assert _cli.run(script.main, ["--no-browser"]) == 1

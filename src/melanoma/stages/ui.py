@@ -170,7 +170,7 @@ def _models(server: str) -> Iterator[Link]:
 def _show(links: list[Link], is_browser_opened: bool) -> None:
     for link in links:
         say("ui", f"{link.title}\n     {link.address}")
-    has_display = sys.platform == "darwin" or "DISPLAY" in os.environ or "WAYLAND_DISPLAY" in os.environ
+    has_display = sys.platform == "darwin" or any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY")))
     if is_browser_opened and has_display:
         webbrowser.open(links[0].address)
 
