@@ -129,6 +129,10 @@ format: .venv/.installed-dev ## Fix what ruff can fix
 	ruff check --fix .
 	ruff format .
 
+.PHONY: check
+check: lint ## Run linters and the tests that your changes touch (at most 2 minutes)
+	@python -m tests.touched
+
 .PHONY: test
 test: lint ## Run linters and all tests that are not marked slow (10 minutes on two cores)
 	$(PYTEST) -m "not slow"
