@@ -219,6 +219,18 @@ def test_tab_reaches_every_link_fold_and_button_in_the_order_of_the_page(show):
     assert len(reached) == wanted
 
 
+@pytest.mark.parametrize("kind", ["a.skip", "nav a", "summary", "th button"])
+def test_what_has_the_focus_is_outlined(show, kind):
+    page = show().page
+    wanted = page.locator(kind).first
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        if wanted.evaluate("element => element === document.activeElement"):
+            break
+    style = wanted.evaluate("element => getComputedStyle(element)['outline-style']")
+    assert style == "solid"
+
+
 def test_on_a_phone_a_row_is_a_block_and_each_cell_has_the_title_of_its_column(show):
     page = show(size=PHONE).page
     unfold(page)

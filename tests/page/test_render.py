@@ -20,7 +20,7 @@ def test_results_stand_there_with_intervals_verdict_and_reasons():
     assert "0.750 (0.650 to 0.850)" in text
     assert "colours alone" in text
     assert "melanoma-ph2 version 3 was refused: AUC below that of the colours. Version 2 holds" in text
-    assert "The selected model is the baseline one (hyperparameters set by hand)" in text
+    assert "The selected model is the baseline, the network of the paper." in text
     assert "Tested on 1,040 real images in 38 groups, 8 of them malignant, it has an AUC of 0.750" in text
     assert "not a medical device" in text.lower()
     assert "SYNTHETIC" not in text

@@ -9,7 +9,10 @@ from melanoma.page import charts
 from melanoma.page.tables import Table, make
 from melanoma.schema import MODEL_NAMES, REFERENCE_NAMES
 
-CHOSEN_BY = {"baseline": "hyperparameters set by hand", "tuned": "hyperparameters from the search"}
+MODELS_IN_WORDS = {
+    "baseline": "the baseline, the network of the paper",
+    "tuned": "the tuned network, the best of the hyperparameter search",
+}
 BASELINE, COLOUR = MODEL_NAMES[0], REFERENCE_NAMES[0]
 NAMES = {
     **{model: model for model in MODEL_NAMES},
@@ -71,7 +74,7 @@ def _summary(headline: Mapping[str, Any]) -> str:
     kind = "synthetic" if headline["is_synthetic"] else "real"
     missed = answers["counts"]["malignant"]["benign"]
     return (
-        f"The selected model is the {selected} one ({CHOSEN_BY[selected]}). Tested on "
+        f"The selected model is {MODELS_IN_WORDS[selected]}. Tested on "
         f"{headline['num_images']:,} {kind} images in {headline['num_groups']:,} groups, "
         f"{headline['num_malignant']:,} of them malignant, it has an AUC of {in_words(found['auc_roc'])}. "
         f"At its decision threshold its sensitivity is {in_words(found['sensitivity'])} and its specificity "
