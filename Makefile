@@ -44,6 +44,11 @@ demo: .venv/.installed ## Run the whole pipeline on synthetic images (5 minutes 
 	@python -m pipelines._repro
 	@python -m pipelines.summary
 
+# Also before the packages are installed: with $(PYTHON), whose version may be the problem.
+.PHONY: doctor
+doctor: ## Check machine and project: what is wrong, and what to do
+	@PYTHONPATH=src $(or $(wildcard .venv/bin/python),$(PYTHON)) -m melanoma.stages.doctor
+
 .PHONY: relocate
 relocate: .venv/.installed ## Update the paths in mlflow.db after the project was moved or copied
 	@python -m pipelines.relocate

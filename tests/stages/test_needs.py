@@ -5,7 +5,7 @@ from contextlib import contextmanager
 import pytest
 
 from melanoma.errors import DataError, TrackingError
-from melanoma.stages import needs
+from melanoma.stages import needs, ports
 from tests.registry.shelf import NAME
 
 
@@ -13,7 +13,7 @@ from tests.registry.shelf import NAME
 def listening():
     """The number of a port on which a program listens."""
     with socket.socket() as server:
-        server.bind((needs.LOCAL, 0))
+        server.bind((ports.LOCAL, 0))
         server.listen()
         yield server.getsockname()[1]
 

@@ -3,15 +3,13 @@
 MLflow itself answers with a traceback, or makes an empty store where there is none.
 """
 
-import errno
-import socket
 from collections.abc import Collection
 from pathlib import Path
 
 from melanoma import project
 from melanoma.errors import DataError, TrackingError
+from melanoma.stages.ports import is_free
 
-LOCAL = "127.0.0.1"
 MAX_PORT = 65535
 
 
@@ -54,23 +52,6 @@ def require_staging(cohort: str, cohorts: Collection[str]) -> None:
         cure = f"Cohorts of params.yaml: {', '.join(cohorts)}"
     instead = f"Ready to serve: {', '.join(ready)}" if ready else "No cohort has one: run `make demo`"
     raise TrackingError(f"{problem}. {cure}. {instead}.")
-
-
-def is_free(port: int) -> bool:
-    """Whether a server may listen on a port of this machine.
-
-    Raises:
-        OSError: The system forbids it, for instance below 1024.
-    """
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a port that was just left is free
-        try:
-            probe.bind((LOCAL, port))
-        except OSError as error:
-            if error.errno != errno.EADDRINUSE:
-                raise
-            return False
-    return True
 
 
 def require_free_port(port: int, example: str) -> None:

@@ -14,7 +14,7 @@ import requests
 
 from melanoma import project, schema, tracking, tracking_views
 from melanoma.errors import TrackingError
-from melanoma.stages import needs
+from melanoma.stages import needs, ports
 from melanoma.stages.console import say
 
 MAX_PARAMS = 6  # columns of a comparison besides the scores
@@ -48,13 +48,13 @@ def open_pages(port: int, *, is_browser_opened: bool) -> None:
     """
     uri = project.tracking_uri()
     is_server = uri.startswith(("http://", "https://"))
-    server = uri.rstrip("/") if is_server else f"http://{needs.LOCAL}:{port}"
+    server = uri.rstrip("/") if is_server else f"http://{ports.LOCAL}:{port}"
     links = find_links(server)
     if is_server:
         _show(links, is_browser_opened)
         return
     needs.require_free_port(port, "make ui UI_PORT=")
-    options = f"--host {needs.LOCAL} --port {port} --workers 1 --backend-store-uri".split()
+    options = f"--host {ports.LOCAL} --port {port} --workers 1 --backend-store-uri".split()
     command = [sys.executable, "-m", "mlflow", "ui", *options, uri, "--uvicorn-opts", "--log-level warning"]
     say("ui", f"starting MLflow on {server}")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # or the server would go on alone
