@@ -4,6 +4,7 @@ import ast
 import importlib
 import re
 import shlex
+import shutil
 import string
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
@@ -15,15 +16,16 @@ from typing import Any
 import pandas as pd
 import pytest
 import yaml
+from dvc.exceptions import InvalidArgumentError
+from dvc.utils.hydra import apply_overrides
 from PIL import Image
 
 from melanoma import config
 from melanoma.data.sources import readers
+from melanoma.errors import ConfigError
+from tests.documents import DOCUMENTS, TOP, Command, blocks, shell_commands, text_of
+from tests.imports import ROOT
 
-ROOT = Path(__file__).parents[1]
-TOP = ROOT / "README.md"
-FOLDERS = ("pipelines", "src", "tests", "infra", "reports/published")
-DOCUMENTS = [TOP, *(path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("README.md")))]
 MAX_BYTES = 8 * 1024
 MAX_BYTES_OF_TOP = 10 * 1024
 SUFFIXES = ("py", "yaml", "json", "md", "csv", "toml", "lock", "txt", "html", "parquet", "png", "npy", "onnx")
@@ -33,16 +35,6 @@ OF_USERS = ("PH2Dataset.zip", "data/raw/", "reports/benchmarks/")
 documents = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
 
 
-def text_of(document: Path) -> str:
-    return document.read_text(encoding="utf-8")
-
-
-def blocks(document: Path, language: str) -> list[str]:
-    """The code blocks in a language, without their indentation."""
-    found = re.findall(rf"^( *)```{language}\n(.*?)^ *```", text_of(document), flags=re.MULTILINE | re.DOTALL)
-    return ["\n".join(line.removeprefix(space) for line in code.splitlines()) for space, code in found]
-
-
 def spans(document: Path) -> list[str]:
     """What stands in backticks, outside code blocks."""
     prose = re.sub(r"^ *```.*?^ *```", "", text_of(document), flags=re.MULTILINE | re.DOTALL)
@@ -50,8 +42,8 @@ def spans(document: Path) -> list[str]:
 
 
 def commands(document: Path) -> Iterator[list[str]]:
-    """The words of each command: lines of shell blocks, and what stands in backticks."""
-    lines = [line for block in blocks(document, "bash") for line in block.replace("\\\n", " ").splitlines()]
+    """The words of each command: those of shell blocks, and what stands in backticks."""
+    lines = [command.text for block in blocks(document, "bash") for command in shell_commands(block)]
     for line in [*lines, *spans(document)]:
         for command in re.split(r" && |; ", line):
             try:
@@ -203,13 +195,7 @@ def test_modules_that_a_readme_runs_exist(document):
 @documents
 def test_parameters_that_a_readme_names_exist(document):
     params = config.read_yaml(ROOT / "params.yaml")
-    named = [
-        word.partition("=")[0]
-        for words in commands(document)
-        if words[0] == "dvc"
-        for before, word in pairwise(words)
-        if before in ("-S", "--set-param")
-    ]
+    named = [override.partition("=")[0] for words in commands(document) for override in overrides_of(words)]
     prefix = "params.yaml: "
     named += [span.removeprefix(prefix) for span in spans(document) if span.startswith(prefix)]
     dotted = re.compile(r"([a-z]+(?:\.[a-z_0-9]+)+)(?:: .*)?")
@@ -223,6 +209,56 @@ def test_parameters_that_a_readme_names_exist(document):
         for key in name.split("."):
             assert key in node or node in (params["ingest"], params["cohorts"]), name
             node = node.get(key)
+
+
+def overrides_of(words: list[str]) -> list[str]:
+    """The parameters that `dvc exp run` sets, `train.num_epochs=100`."""
+    return [word for before, word in pairwise(words) if before in ("-S", "--set-param")]
+
+
+def load_params(overrides: list[str], folder: Path) -> config.Params:
+    """The committed parameters as `dvc exp run` would change them."""
+    path = Path(shutil.copy(ROOT / "params.yaml", folder))
+    apply_overrides(path, overrides)
+    return config.load(path)
+
+
+@documents
+def test_experiments_in_shell_blocks_set_parameters_to_allowed_values(document, tmp_path):
+    for block in blocks(document, "bash"):
+        for command in shell_commands(block):
+            if overrides := overrides_of(shlex.split(command.text, comments=True)):
+                load_params(overrides, tmp_path)
+
+
+def test_an_unknown_parameter_and_a_value_out_of_range_are_refused(tmp_path):
+    assert load_params(["evaluate.min_sensitivity=0.9"], tmp_path).evaluate.min_sensitivity == 0.9
+    with pytest.raises(InvalidArgumentError):
+        load_params(["train.epochs=3"], tmp_path)
+    with pytest.raises(ConfigError):
+        load_params(["evaluate.min_sensitivity=2"], tmp_path)
+
+
+def test_a_mark_says_which_commands_need_what_a_test_has_not():
+    block = """
+dvc repro | \\
+  tail          # the end
+stack up        # needs: Docker
+stack down      # stops all; needs: Docker
+a |
+  b
+# needs: two machines
+ray status      # of both
+ray stop
+"""
+    assert shell_commands(block) == [
+        Command("dvc repro |    tail          # the end", ""),
+        Command("stack up", "Docker"),
+        Command("stack down", "Docker"),
+        Command("a |   b", ""),
+        Command("ray status      # of both", "two machines"),
+        Command("ray stop", "two machines"),
+    ]
 
 
 @documents

@@ -83,7 +83,7 @@ def free_port() -> int:
 @contextmanager
 def server(folder: Path, *command: str, url: str, settings: dict[str, str] | None = None) -> Iterator[None]:
     """Run a server with extra environment `settings` until the block ends; wait until `url` answers."""
-    with (folder / f"{Path(command[0]).name}.log").open("w") as log:
+    with (folder / f"{Path(command[0]).name}-{command[1]}.log").open("w") as log:
         process = subprocess.Popen(
             command,
             cwd=folder,
