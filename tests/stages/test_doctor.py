@@ -135,8 +135,6 @@ def test_remote(project):
     assert (found.level, "AWS_ACCESS_KEY_ID" in found.found) == (WARN, True)
     elsewhere = "[core]\n    remote = disk\n['remote \"disk\"']\n    url = /data\n"
     (project / ".dvc" / "config").write_text(elsewhere)
-        "[core]\n    remote = disk\n['remote \"disk\"']\n    url = /data\n"
-    )
     assert doctor.check_remote(project) == (OK, "remote", "/data", "")
 
 
