@@ -35,7 +35,7 @@ def test_networks_and_trials_name_the_images_that_they_use(runs):
     split = pd.read_csv("data/splits/sample.csv")["split"].value_counts()
     kept = json.loads(Path("models/sample/runs.json").read_text())
     for run in runs:
-        if run.data.tags.get("stage") not in {"train", "tune"} or "study" in run.data.tags:
+        if run.data.tags.get("stage") not in {"train", "tune"}:
             continue
         found = {one.tags[0].value: one.dataset for one in run.inputs.dataset_inputs}
         contexts = set(SPLITS) if run.info.run_id in kept.values() else {"training", "validation"}

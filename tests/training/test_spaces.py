@@ -93,3 +93,17 @@ def test_a_space_without_a_row_is_refused_and_one_row_is_enough():
     with pytest.raises(ValidationError, match=r"tune.space is empty: give at least one row"):
         Space(**NONE)
     assert set(Space(**(NONE | {"depth": ROWS["depth"]})).rows()) == {"depth"}
+
+
+def test_what_a_search_varies_is_told_with_its_ranges(params):
+    rows = {name: ROWS[name] for name in ("learning_rate", "depth", "optimizer")}
+    assert spaces.in_words(Space(**(NONE | rows)), params.baseline) == (
+        "learning_rate (0.0001 to 0.01, log scale), depth (2 to 4), optimizer (adam, sgd)"
+    )
+
+
+def test_what_no_searched_network_has_is_not_told_as_varied(params):
+    vgg16 = params.baseline.model_copy(update={"family": "vgg16"})
+    rows = {name: ROWS[name] for name in ("filters", "learning_rate")}
+    told = spaces.in_words(Space(**(NONE | rows)), vgg16)
+    assert told == "learning_rate (0.0001 to 0.01, log scale)"

@@ -60,7 +60,11 @@ def datasets_of(cohort: str, learned: Arrays) -> list[tracking.Dataset]:
 
 def in_words(hyperparameters: Mapping[str, Any]) -> str:
     """`depth 2, learning_rate 0.001`: hyperparameters in a sentence, without those of other families."""
-    return ", ".join(f"{name} {value}" for name, value in hyperparameters.items() if value is not None)
+    return ", ".join(
+        f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}"
+        for name, value in hyperparameters.items()
+        if value is not None
+    )
 
 
 def arrays(data: Packed) -> Arrays:

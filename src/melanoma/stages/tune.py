@@ -68,15 +68,10 @@ def run(
             run_id=tracking.find_run(experiment, tag=studies.IDENTITY, value=study_id),
         ) as parent,
     ):
+        datasets = experiments.datasets_of(cohort, experiments.arrays(data))
+        parent.log_datasets(datasets)
         described = describe_trial(params, data)
-        runs = trial_runs.TrialRuns(
-            parent,
-            tags,
-            tune.objective,
-            params.baseline,
-            described,
-            datasets=experiments.datasets_of(cohort, experiments.arrays(data)),
-        )
+        runs = trial_runs.TrialRuns(parent, tags, tune.objective, params.baseline, described, datasets)
         workers = trial_worker.open_trial_workers(params, packed_folder, data.digest)
         search.run_trials(study, workers, tune=tune, baseline=params.baseline, runs=runs, say=say)
         summary = studies.summarize(study, tune, params.baseline, run_ids=runs.ids())

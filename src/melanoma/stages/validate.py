@@ -4,7 +4,9 @@ import tempfile
 from argparse import Namespace
 from pathlib import Path
 
-from melanoma import files, lineage, tracking
+import pandas as pd
+
+from melanoma import files, fingerprint, lineage, schema, tracking
 from melanoma.config.data import Validate
 from melanoma.data.checks import contact_sheet, validation
 from melanoma.stages.console import say
@@ -35,6 +37,7 @@ def validate(args: Namespace, limits: Validate) -> None:
         files.write_json(result.report | {"run_id": run.run_id}, args.report)
         files.write_csv(result.quarantined, args.quarantine)
         _draw_sheet(result, args.dataset, args.sheet)
+        run.log_datasets([_dataset(args, records)])
         run.set_tags({"is_synthetic": str(result.report["is_synthetic"]).lower()})
         run.log_metrics(validation.metrics(result.report))
         for path in (args.report, args.quarantine, args.sheet):
@@ -43,6 +46,17 @@ def validate(args: Namespace, limits: Validate) -> None:
         say(f"validate@{args.dataset}", f"{validation.summary_line(result.report)} -> {args.report}")
         validation.require_passed(result, args.report)
         files.write_parquet(result.accepted, args.accepted)
+
+
+def _dataset(args: Namespace, records: pd.DataFrame) -> tracking.Dataset:
+    """The checked images; the digest is that of the file of records."""
+    return tracking.Dataset(
+        name=args.dataset,
+        digest=fingerprint.sha256_of_file(args.records),
+        context="checks",
+        num_images=len(records),
+        num_malignant=int((records["target"] == schema.MALIGNANT).sum()),
+    )
 
 
 def _draw_sheet(result: validation.Validation, dataset: str, path: Path) -> None:
