@@ -1,4 +1,4 @@
-"""What all scripts share: the parser, one line of report, errors as messages with exit code 1."""
+"""Shared by all scripts: the parser, the report in one line, errors as messages with exit code 1."""
 
 import argparse
 import errno
@@ -16,11 +16,11 @@ __all__ = ["parser", "run", "say"]
 NOT_IN_NAMES = "/:'\"`"  # MLflow refuses the first two, the others would end a word in its queries
 Main = Callable[[Sequence[str] | None], int]
 HINT_OF_FAULT = {
-    errno.ENOSPC: "Make room on that disk",
-    errno.EDQUOT: "Make room in your quota",
-    errno.EACCES: "Ask for the permission, or name another path",
-    errno.EPERM: "Ask for the permission, or name another path",
-    errno.EROFS: "Name a path on a disk that can be written",
+    errno.ENOSPC: "Free some space on that disk",
+    errno.EDQUOT: "Free some of your quota",
+    errno.EACCES: "Get the permission, or use another path",
+    errno.EPERM: "Get the permission, or use another path",
+    errno.EROFS: "Use a path on a writable disk",
 }
 
 
@@ -40,14 +40,14 @@ def add_model(parser: argparse.ArgumentParser) -> None:
 
 def add_who_and_why(parser: argparse.ArgumentParser) -> None:
     """Add the required options `--by` and `--reason` of a move in the model registry."""
-    parser.add_argument("--by", type=_not_blank, required=True, help="who answers for it")
-    parser.add_argument("--reason", type=_not_blank, required=True, help="why, in words")
+    parser.add_argument("--by", type=_not_blank, required=True, help="your name")
+    parser.add_argument("--reason", type=_not_blank, required=True, help="reason for the move")
 
 
 def _model_name(text: str) -> str:
     if not text.strip() or set(text) & set(NOT_IN_NAMES):
         raise argparse.ArgumentTypeError(
-            f"{text!r} is no name of a registered model; none of {NOT_IN_NAMES} may be in it"
+            f"{text!r} is not a valid name of a registered model; it must not contain any of {NOT_IN_NAMES}"
         )
     return text
 
@@ -66,27 +66,25 @@ def _not_blank(text: str) -> str:
 
 
 def run(main: Main, argv: Sequence[str] | None = None) -> int:
-    """Run `main`; an error that a user can mend becomes a message without a trace."""
+    """Run `main`; an error that a user can fix becomes a message without a traceback."""
     try:
         return main(argv)
     except MelanomaError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    except (
-        BrokenPipeError
-    ):  # who read our lines has left, as `head` does: what is still to be said goes nowhere
+    except BrokenPipeError:  # the reader of our output, such as `head`, has ended: drop further output
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as error:
         print(f"error: {_describe(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("interrupted; run the same command again to go on", file=sys.stderr)
+        print("interrupted; run the same command again to resume", file=sys.stderr)
         return 130
 
 
 def _describe(error: OSError) -> str:
-    """What the system refused, at which path where it tells one, and what to do."""
+    """The path if known, what the operating system refused, and how to fix it."""
     place = "" if error.filename is None else f"{error.filename}: "
-    hint = HINT_OF_FAULT.get(error.errno or 0, "Check that this path is the right one")
+    hint = HINT_OF_FAULT.get(error.errno or 0, "Check the path")
     return f"{place}{error.strerror or error}. {hint}, then run the same command again."

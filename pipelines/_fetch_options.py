@@ -8,9 +8,9 @@ from melanoma.data.sources.isic_api import LICENCES
 from pipelines import _cli
 
 ARCHIVE_HELP = (
-    "Downloads public images that match all of these options and are not stated to be of another type than "
-    "dermoscopic. Run an interrupted call again to continue. Exit code 1 if an image is missing; nothing is "
-    "replaced then without --partial."
+    "Download public dermoscopic images that match all of these options; images whose type is not stated "
+    "are included. To resume an interrupted download, run the same command again. If an image is missing, "
+    "the exit code is 1 and, without --partial, nothing is written."
 )
 
 
@@ -21,25 +21,31 @@ def parse(description: str | None, argv: Sequence[str] | None) -> argparse.Names
     ph2 = datasets.add_parser("ph2", help="the PH2 database")
     isic = datasets.add_parser("isic", help="images of the ISIC Archive, from folders or downloaded")
     for each in (ph2, isic):
-        each.add_argument("--partial", action="store_true", help="write what is there if images are missing")
-        each.add_argument("--add", action="store_true", help="add to the images of the raw folder")
+        each.add_argument(
+            "--partial", action="store_true", help="write the dataset even if images are missing"
+        )
+        each.add_argument("--add", action="store_true", help="add to the existing images of the raw folder")
         each.add_argument("--out", type=Path, help="raw folder; default data/raw/<dataset>")
-        each.add_argument("--no-dvc", action="store_true", help="do not put the folder under DVC")
+        each.add_argument("--no-dvc", action="store_true", help="do not run `dvc add` on the folder")
     ph2.add_argument(
         "--source",
         type=Path,
         required=True,
-        help="official folder, folder with images/, or a zip of one",
+        help="official PH2 folder, folder with images/, or a zip file of either",
     )
     folders = isic.add_argument_group("from folders")
-    folders.add_argument("--metadata", type=Path, help="table with a header and one row per image")
+    folders.add_argument("--metadata", type=Path, help="CSV with a header and one row per image")
     folders.add_argument("--images", type=Path, help="folder of <isic_id>.jpg")
     folders.add_argument("--masks", type=Path, help="folder of <isic_id>_segmentation.png or _mask.png")
     archive = isic.add_argument_group("from the archive", ARCHIVE_HELP)
-    archive.add_argument("--collections", type=_collections, help="ids joined by commas, such as 65,66")
-    archive.add_argument("--query", help="in the archive's search language, such as 'age_approx:[20 TO 40]'")
+    archive.add_argument("--collections", type=_collections, help="comma-separated ids, such as 65,66")
+    archive.add_argument(
+        "--query", help="query in the archive's search language, such as 'age_approx:[20 TO 40]'"
+    )
     archive.add_argument("--limit", type=_positive, help="maximum number of images")
-    archive.add_argument("--licences", type=_licences, help=f"joined by commas; of {', '.join(LICENCES)}")
+    archive.add_argument(
+        "--licences", type=_licences, help=f"comma-separated licences: {', '.join(LICENCES)}"
+    )
     return parser.parse_args(argv)
 
 
@@ -49,12 +55,14 @@ def _collections(text: str) -> tuple[int, ...]:
 
 def _positive(text: str) -> int:
     if not text.strip().isascii() or not text.strip().isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected whole numbers from 1, got {text!r}")
+        raise argparse.ArgumentTypeError(f"expected comma-separated whole numbers from 1, got {text!r}")
     return int(text)
 
 
 def _licences(text: str) -> tuple[str, ...]:
     names = tuple(part.strip() for part in text.split(","))
     if unknown := [name for name in names if name not in LICENCES]:
-        raise argparse.ArgumentTypeError(f"the archive has {', '.join(LICENCES)}; got {', '.join(unknown)!r}")
+        raise argparse.ArgumentTypeError(
+            f"expected licences from {', '.join(LICENCES)}; got {', '.join(unknown)!r}"
+        )
     return names

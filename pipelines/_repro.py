@@ -1,4 +1,4 @@
-"""Run `dvc repro`, after checks of what DVC itself would refuse without naming the cure.
+"""Run `dvc repro` after checks of problems for which DVC does not name a fix.
 
 Run as `python -m pipelines._repro [STAGE]` by the entry points of MLproject and by `make demo`.
 """
@@ -40,8 +40,8 @@ def require_scm(tree: Path) -> None:
     is_in_git = any((folder / ".git").exists() for folder in (tree, *tree.parents))
     if not is_in_git and (tree / ".dvc").is_dir() and not Config(str(tree / ".dvc"))["core"].get("no_scm"):
         raise DataError(
-            f"{tree} is not in a git repository (there is no .git), and DVC wants one. Clone the project "
-            "with git, or tell DVC once to do without: `dvc config --local core.no_scm true`."
+            f"{tree} is not in a git repository, which DVC requires. Clone the project with git, or disable "
+            "this once: `dvc config --local core.no_scm true`."
         )
 
 
@@ -58,8 +58,8 @@ def _use_experiment(stage: str, undeclared: list[str], sections: dict[str, Any])
             f"mlflow run . -e experiment -P set={full}={given.get(name, '…')} --env-manager local"
         )
     return (
-        f"The entry point {stage or 'main'} takes no parameter {', '.join(names)}: hyperparameters stand in "
-        f"params.yaml only. To run with another value: {'; '.join(commands)}"
+        f"The entry point {stage or 'main'} has no parameter {', '.join(names)}: hyperparameters are in "
+        f"params.yaml. To run with another value: {'; '.join(commands)}"
     )
 
 

@@ -17,9 +17,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Write the splits of all images, and what relates them."""
     parser = _cli.parser(__doc__)
     parser.add_argument("--accepted", type=Path, required=True, help="folder with one table per dataset")
-    parser.add_argument("--duplicates", type=Path, required=True, help="pairs of copies")
-    parser.add_argument("--relations", type=Path, required=True, help="pairs to write, with reasons")
-    parser.add_argument("--out", type=Path, required=True, help="assigned images to update")
+    parser.add_argument("--duplicates", type=Path, required=True, help="table of copies")
+    parser.add_argument("--relations", type=Path, required=True, help="table of related images to write")
+    parser.add_argument("--out", type=Path, required=True, help="table of assigned images to update")
     args = parser.parse_args(argv)
 
     line = assign.assign(

@@ -1,6 +1,7 @@
-"""Stage `audit`: does the selected network look at the lesion, and does it beat references without its form?
+"""Stage `audit`: check that the selected network uses the lesion and beats references that do not.
 
-Run by `dvc repro audit`. Reads params.yaml section `audit`. Warnings stop nothing; a gate of `promote` does.
+Run by `dvc repro audit`. Reads params.yaml section `audit`. Warnings do not stop the
+pipeline; the gates of `promote` decide.
 """
 
 import sys
@@ -21,11 +22,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--facts", type=Path, required=True, help="folder with one table per dataset")
     for name in schema.MODEL_NAMES:
         parser.add_argument(f"--{name}", type=Path, required=True, help="model folder")
-    parser.add_argument("--boxes", type=Path, required=True, help="table, read where images were cut")
-    parser.add_argument("--models", type=Path, required=True, help="JSON of operating points")
-    parser.add_argument("--out", type=Path, required=True, help="JSON to write")
-    parser.add_argument("--references", type=Path, required=True, help="CSV to write")
-    parser.add_argument("--figures", type=Path, required=True, help="folder to write")
+    parser.add_argument(
+        "--boxes", type=Path, required=True, help="boxes of the lesions; read only for cropped images"
+    )
+    parser.add_argument("--models", type=Path, required=True, help="JSON file of operating points")
+    parser.add_argument("--out", type=Path, required=True, help="JSON report to write")
+    parser.add_argument("--references", type=Path, required=True, help="CSV file to write")
+    parser.add_argument("--figures", type=Path, required=True, help="folder of figures to write")
     args = parser.parse_args(argv)
 
     _cli.say(f"audit@{args.cohort}", audit.run(args, config.load(args.params)))

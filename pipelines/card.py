@@ -1,4 +1,4 @@
-"""Stage `card`: describe a dataset on a page with figures, and look for shortcuts to its label.
+"""Stage `card`: write the data card of a dataset: tables, figures and shortcuts to the label.
 
 Run by `dvc repro card`. Reads params.yaml section `card`.
 """
@@ -22,7 +22,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--quarantine", type=Path, required=True)
     parser.add_argument("--assigned", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True, help="Markdown page to write")
-    parser.add_argument("--figures", type=Path, required=True, help="folder of its figures to write")
+    parser.add_argument("--figures", type=Path, required=True, help="folder of figures to write")
     args = parser.parse_args(argv)
 
     _cli.say(f"card@{args.dataset}", card.write(args, config.load(args.params).card))

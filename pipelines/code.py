@@ -1,6 +1,6 @@
-"""Stage `code`: write one digest for each stage, over the code and the libraries behind it.
+"""Stage `code`: write a digest of the code and libraries of each stage.
 
-Run by every `dvc repro`. With `--explain STAGE` it writes nothing and lists what that digest is made of.
+Run by every `dvc repro`. With `--explain STAGE` it only lists the parts of that digest.
 """
 
 import gc
@@ -21,8 +21,10 @@ LOCK = Path("requirements.lock")
 def main(argv: Sequence[str] | None = None) -> int:
     """Write the digests of all stages, or explain the digest of one."""
     parser = _cli.parser(__doc__)
-    parser.add_argument("--out", type=Path, default=Path("code.json"), help="digests to write")
-    parser.add_argument("--explain", metavar="STAGE", help="list the parts of a stage; * marks changed ones")
+    parser.add_argument("--out", type=Path, default=Path("code.json"), help="JSON file of digests to write")
+    parser.add_argument(
+        "--explain", metavar="STAGE", help="list the code parts of a stage; * marks changed ones"
+    )
     args = parser.parse_args(argv)
 
     gc.disable()  # syntax trees are many objects that all stay until the end; looking through them costs 40 %
@@ -32,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _cli.say("code", f"digests of {len(digests)} stages")
         return 0
     if args.explain not in stages:
-        raise ConfigError(f"there is no stage {args.explain}; there are {', '.join(stages)}")
+        raise ConfigError(f"unknown stage {args.explain}; expected one of {', '.join(stages)}")
     print("\n".join(code.explain(stages[args.explain], parts, args.out)))
     return 0
 

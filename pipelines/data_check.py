@@ -1,6 +1,7 @@
 """Compare local raw data with the published manifests: which files are changed, missing or extra.
 
-Run by `make data-check`. Exit code 1 unless all datasets that the published results used are here and equal.
+Run by `make data-check`. The exit code is 0 only if all datasets of the published results are here and
+identical.
 """
 
 import sys
@@ -11,7 +12,7 @@ from melanoma.errors import DataError
 from melanoma.stages import data_check
 from pipelines import _cli
 
-HINT = "not here. Import it first; `python -m pipelines.fetch {} --help` says how"
+HINT = "missing. Import it first, see `python -m pipelines.fetch {} --help`"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -27,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     found = {path.stem: path for path in sorted(args.manifests.glob("*.csv"))}
     if not found or args.dataset not in {None, *found}:
         raise DataError(
-            f"{args.manifests} has manifests of {sorted(found)}, none of {args.dataset or 'any'}."
+            f"{args.manifests} has no manifest of {args.dataset or 'any dataset'}; found {sorted(found)}."
         )
     is_equal = True
     for name in [args.dataset] if args.dataset else found:

@@ -1,4 +1,4 @@
-"""Stage `duplicates`: find the copies among the images of all active datasets.
+"""Stage `duplicates`: find copies among the images of all active datasets.
 
 Run by `dvc repro duplicates`. Reads params.yaml sections `duplicates` and `run`.
 """
@@ -17,7 +17,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Write the pairs of copies and their report."""
     parser = _cli.parser(__doc__)
     parser.add_argument("--facts", type=Path, required=True, help="folder with one table per dataset")
-    parser.add_argument("--out", type=Path, required=True, help="pairs to write")
+    parser.add_argument("--out", type=Path, required=True, help="table of pairs to write")
     parser.add_argument("--report", type=Path, required=True, help="JSON report to write")
     args = parser.parse_args(argv)
 
@@ -30,8 +30,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     counts = ", ".join(f"{number} {reason}" for reason, number in report["num_pairs_by_reason"].items())
     _cli.say(
         "duplicates",
-        f"{report['num_pairs']} pairs among {report['num_images']} images that decode ({counts}) "
-        f"-> {args.report}",
+        f"{report['num_pairs']} pairs of copies among {report['num_images']} readable images ({counts}) -> "
+        f"{args.report}",
     )
     return 0
 

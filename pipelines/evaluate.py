@@ -1,4 +1,4 @@
-"""Stage `evaluate`: calibration and operating points on validation, metrics with intervals.
+"""Stage `evaluate`: choose calibration and operating points on validation, and measure both models.
 
 Run by `dvc repro evaluate`. Reads params.yaml sections `evaluate` and `serve`.
 """

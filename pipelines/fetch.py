@@ -1,10 +1,11 @@
-"""Bring a real dataset in: check it, write data/raw/<dataset>/ atomically, put it under DVC.
+"""Import a real dataset: check it, write data/raw/<dataset>/ atomically, add it to DVC.
 
 Not a stage: run it once per dataset, for instance
   python -m pipelines.fetch ph2 --source ~/PH2Dataset.zip
   python -m pipelines.fetch isic --metadata metadata.csv --images images --masks masks
   python -m pipelines.fetch isic --collections 65,66 --licences CC-0,CC-BY
-The same input twice changes nothing. By default the new dataset replaces the old one; --add adds to it.
+Importing the same input again changes nothing. By default the new dataset replaces the old one; with --add it
+is added to it.
 """
 
 import sys

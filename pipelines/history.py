@@ -1,7 +1,7 @@
-"""Print who moved which alias of a registered model when and why, and what was served on a day.
+"""Print all moves of a model's aliases (who, when, why), and what was served on a day.
 
 Run as `python -m pipelines.history melanoma-ph2 [--alias production] [--on 2026-05-17]`. Changes nothing.
-Days are days in UTC.
+Days are in UTC.
 """
 
 import sys
@@ -16,9 +16,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Print the ledger of a model."""
     parser = _cli.parser(__doc__)
     _cli.add_model(parser)
-    parser.add_argument("--alias", choices=history.ALIASES, help="only this alias")
+    parser.add_argument("--alias", choices=history.ALIASES, help="show only this alias")
     parser.add_argument(
-        "--on", type=date.fromisoformat, metavar="YYYY-MM-DD", help="what was served that day"
+        "--on",
+        type=date.fromisoformat,
+        metavar="YYYY-MM-DD",
+        help="show the versions that were served on that day",
     )
     args = parser.parse_args(argv)
 

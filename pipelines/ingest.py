@@ -1,4 +1,4 @@
-"""Stage `ingest`: bring the metadata of one dataset into the common schema.
+"""Stage `ingest`: convert the metadata of one dataset to the common schema.
 
 Run by `dvc repro ingest`. Reads params.yaml section `ingest`.
 """

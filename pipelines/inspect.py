@@ -1,4 +1,4 @@
-"""Stage `inspect`: measure the facts of each image file of a dataset.
+"""Stage `inspect`: measure each image file of a dataset: format, completeness, quality, hashes.
 
 Run by `dvc repro inspect`. Reads params.yaml sections `inspect` and `execution`.
 """
@@ -16,7 +16,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = _cli.parser(__doc__)
     parser.add_argument("--dataset", required=True)
     parser.add_argument("--records", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True, help="facts to write")
+    parser.add_argument("--out", type=Path, required=True, help="table of facts to write")
     args = parser.parse_args(argv)
     # Not at the top: each worker process imports this file, and needs no tables.
     from melanoma import files
@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     _cli.say(
         f"inspect@{args.dataset}",
-        f"{num_images} files measured, {num_broken} cannot be decoded completely",
+        f"{num_images} images measured, {num_broken} of them damaged",
     )
     return 0
 

@@ -1,4 +1,4 @@
-"""Stage `pack`: decode the images of a cohort once, into one array.
+"""Stage `pack`: decode the images of a cohort once into one array.
 
 Run by `dvc repro pack`. Reads params.yaml sections `pack`, `cohorts` and `execution`, and
 `segment.min_lesion_fraction`.
@@ -19,8 +19,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--cohort", required=True)
     parser.add_argument("--split", type=Path, required=True)
     parser.add_argument("--accepted", type=Path, required=True, help="folder with one table per dataset")
-    parser.add_argument("--boxes", type=Path, required=True, help="table, read where pack.crop is not none")
-    parser.add_argument("--out", type=Path, required=True, help="folder to write")
+    parser.add_argument(
+        "--boxes", type=Path, required=True, help="boxes of the lesions; not read if pack.crop is none"
+    )
+    parser.add_argument("--out", type=Path, required=True, help="folder of the packed cohort to write")
     args = parser.parse_args(argv)
 
     params = config.load(args.params)

@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     with tracking.open_run(experiment=EXPERIMENT, name=name, tags=tags, note=note) as run:
         run.log_file(args.out)
     size = args.out.stat().st_size / MEGABYTE
-    _cli.say("page", f"{cohorts}: {size:.2f} megabytes, {len(contents.missing)} files missing -> {args.out}")
+    _cli.say("page", f"{cohorts}: {size:.2f} MB, {len(contents.missing)} files missing -> {args.out}")
     return 0
 
 

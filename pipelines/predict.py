@@ -1,6 +1,6 @@
-"""Score a folder of images with a registered model, through the code that is served.
+"""Score a folder of images with a registered model, using the code of the server.
 
-Not a stage. Every file gets a row; an unusable one has its reason in column `problem`.
+Not a stage. Every file gets a row; for an unusable file, the column `problem` has the reason.
 """
 
 import sys
@@ -17,7 +17,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Write a CSV with a row for each file."""
     parser = _cli.parser(__doc__)
     parser.add_argument("--images", type=Path, required=True, help="folder of images")
-    parser.add_argument("--out", type=Path, required=True, help="CSV to write")
+    parser.add_argument("--out", type=Path, required=True, help="CSV file to write")
     parser.add_argument(
         "--model", help="URI of the model; default: the staging model of the first active cohort"
     )

@@ -1,4 +1,4 @@
-"""Publish the current results: copy them to `reports/published/` and write its page and the tables of README.
+"""Publish the current results: copy them to `reports/published/` and redraw its page and all tables.
 
 Run by `make publish`. Refuses uncommitted changes, stale stages, and runs with uncommitted changes.
 """
@@ -17,7 +17,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = _cli.parser(__doc__)
     parser.add_argument("--folder", type=Path, default=Path("reports/published"), help="folder to write")
     parser.add_argument(
-        "--redraw", action="store_true", help="only draw page and tables again, from the published files"
+        "--redraw", action="store_true", help="only redraw page and tables from the published files"
     )
     args = parser.parse_args(argv)
 
@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         changed = publish.publish(params, folder=args.folder)
     size = sum(path.stat().st_size for path in args.folder.rglob("*") if path.is_file()) / 1e6
     names = ", ".join(path.name for path in changed) or "none"
-    _cli.say("publish", f"{size:.1f} megabytes -> {args.folder}; documents that changed: {names}")
+    _cli.say("publish", f"{size:.1f} MB -> {args.folder}; documents that changed: {names}")
     return 0
 
 

@@ -1,7 +1,7 @@
-"""Let the tracking store name its artifacts where it lies now, after the project was moved or copied.
+"""Update the artifact paths in the tracking store after the project was moved or copied.
 
 Run as `python -m pipelines.relocate [--dry-run | --check]`. The paths in the SQLite file are changed in one
-transaction; a copy of the file as it was stays beside it. A second call changes nothing.
+transaction; a backup of the file is kept next to it. A second call changes nothing.
 """
 
 import argparse
@@ -19,8 +19,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     how = parser.add_mutually_exclusive_group()
-    how.add_argument("--dry-run", action="store_true", help="only say what would change")
-    how.add_argument("--check", action="store_true", help="refuse a store that was moved, else be silent")
+    how.add_argument("--dry-run", action="store_true", help="only print what would change")
+    how.add_argument(
+        "--check", action="store_true", help="fail if the store was moved; print nothing otherwise"
+    )
     args = parser.parse_args(argv)
 
     uri = project.tracking_uri()
@@ -30,22 +32,22 @@ def main(argv: Sequence[str] | None = None) -> int:
             store_home.require_at_home(file)
         return 0
     if file is None or not file.is_file():
-        raise TrackingError(f"{uri} is no SQLite file: there is nothing to relocate.")
+        raise TrackingError(f"{uri} is not a SQLite file, so there is nothing to relocate.")
     _report(store_home.relocate(file, is_dry_run=args.dry_run), args.dry_run)
     return 0
 
 
 def _report(done: store_home.Relocation, is_dry_run: bool) -> None:
     if not done.old:
-        _cli.say("relocate", "the store names artifacts at its own place; nothing to change")
+        _cli.say("relocate", "the artifact paths are correct; nothing to change")
         return
     for column, num in done.num_changed.items():
         if num:
             _cli.say("relocate", f"{column}: {num} paths")
     if done.num_lost:
-        _cli.say("relocate", f"warning: {done.num_lost} models lie neither at the old nor at the new place")
+        _cli.say("relocate", f"warning: {done.num_lost} models are in neither the old nor the new folder")
     verb = "would change from" if is_dry_run else "changed from"
-    backup = "" if done.backup is None else f"; the store as it was: {done.backup}"
+    backup = "" if done.backup is None else f"; backup of the store: {done.backup}"
     _cli.say("relocate", f"{verb} {', '.join(map(str, done.old))}{backup}")
 
 

@@ -1,4 +1,4 @@
-"""Put the version back that held an alias before, and record who did it and why.
+"""Move an alias back to its previous version, and record who did it and why.
 
 Run as `python -m pipelines.rollback melanoma-ph2 --by "A. Name" --reason "…"` (of `production`, unless
 `--alias staging`). A second rollback goes further back, unless it was started before the first had ended.
@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None, *, started_at: datetime | None = Non
         dest="expected",
         type=int,
         metavar="VERSION",
-        help="refuse unless this version holds the alias now",
+        help="fail unless this version has the alias now",
     )
     args = parser.parse_args(argv)
 

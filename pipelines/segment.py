@@ -1,8 +1,9 @@
-"""Stage `segment`: find the lesion in each image of a cohort by masks and, optionally, by a U-Net.
+"""Stage `segment`: locate the lesion in each image of a cohort by its mask and, optionally, by a U-Net.
 
 Run by `dvc repro segment`; an interrupted training resumes. Reads params.yaml sections `segment`, `augment`,
-`cohorts` and `execution`, and `pack.crop`: where nothing is cropped and no U-Net is trained, no image is
-read. The U-Net learns from the training split; validation chooses its epoch, and the test set measures it.
+`cohorts` and `execution`, and `pack.crop`. Images are only read if
+they are cropped or a U-Net is trained. The U-Net is fitted on the training split; its epoch is selected on
+validation, and it is measured on the test set.
 """
 
 import sys
@@ -20,9 +21,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--cohort", required=True)
     parser.add_argument("--split", type=Path, required=True)
     parser.add_argument("--accepted", type=Path, required=True, help="folder with one table per dataset")
-    parser.add_argument("--boxes", type=Path, required=True, help="table to write")
-    parser.add_argument("--segmenter", type=Path, required=True, help="model folder to write")
-    parser.add_argument("--report", type=Path, required=True, help="JSON to write")
+    parser.add_argument("--boxes", type=Path, required=True, help="table of boxes to write")
+    parser.add_argument("--segmenter", type=Path, required=True, help="model folder of the U-Net to write")
+    parser.add_argument("--report", type=Path, required=True, help="JSON report to write")
     args = parser.parse_args(argv)
 
     summary_line = segment.run(

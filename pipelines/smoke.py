@@ -1,6 +1,6 @@
 """Post accepted images to a served model and compare with the predictions of the last evaluation.
 
-Not a stage: run it after a deployment. Ends with exit code 1 on any difference.
+Not a stage: run it after a deployment. The exit code is 1 if any answer differs.
 """
 
 import sys
@@ -16,8 +16,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Print one line; exit code 1 when an answer differs or a bad request is not refused."""
     parser = _cli.parser(__doc__)
     parser.add_argument("--url", required=True, help="server address, for instance http://127.0.0.1:5001")
-    parser.add_argument("--cohort", help="default: the first active one")
-    parser.add_argument("--num-images", type=int, help="spread over the cohort; default: all")
+    parser.add_argument("--cohort", help="cohort; default: the first active one")
+    parser.add_argument(
+        "--num-images", type=int, help="number of images, spread over the cohort; default: all"
+    )
     parser.add_argument("--accepted", type=Path, default=Path("data/accepted"))
     parser.add_argument("--reports", type=Path, default=Path("reports"))
     args = parser.parse_args(argv)

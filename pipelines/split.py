@@ -1,4 +1,4 @@
-"""Stage `split`: take a cohort's part of the assignment and check it.
+"""Stage `split`: select the assigned images of a cohort and check its splits.
 
 Run by `dvc repro split`. Reads params.yaml sections `split`, `assign` and `cohorts`.
 """
@@ -16,8 +16,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = _cli.parser(__doc__)
     parser.add_argument("--cohort", required=True)
     parser.add_argument("--accepted", type=Path, required=True, help="folder with one table per dataset")
-    parser.add_argument("--assigned", type=Path, required=True, help="splits of all images")
-    parser.add_argument("--relations", type=Path, required=True, help="related pairs with reasons")
+    parser.add_argument("--assigned", type=Path, required=True, help="table of assigned images")
+    parser.add_argument("--relations", type=Path, required=True, help="table of related images")
     parser.add_argument("--out", type=Path, required=True, help="splits to write")
     parser.add_argument("--report", type=Path, required=True, help="JSON report to write")
     parser.add_argument("--docs", type=Path, required=True, help="Data Docs folder to write")

@@ -1,8 +1,8 @@
-"""Bring the data of this version to the S3 store (push), or from there (pull), and check every object.
+"""Push the data of this version to the S3 store, or pull it from there, and check every object.
 
 Not a stage. Run by `make data-push` and `make data-pull`. The store is DVC's default remote; keys and
 endpoint come from the environment: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_DEFAULT_REGION and, for a
-store that is not AWS, AWS_ENDPOINT_URL_S3. Runs and registered models live in MLflow's stores, not here.
+store that is not AWS, AWS_ENDPOINT_URL_S3. Runs and registered models are in MLflow's stores, not here.
 """
 
 import argparse

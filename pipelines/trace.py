@@ -1,7 +1,7 @@
-"""Print what a registered version was made from, and check that it still lies in DVC as it did.
+"""Print what a registered version was made from, and check that code, model and data are unchanged.
 
 Run as `python -m pipelines.trace models:/melanoma-ph2@staging [--ids] [--out images.csv]`. Changes nothing.
-The exit code is 1 when something differs or is gone, and when that cannot be told.
+The exit code is 1 if anything differs, is missing or cannot be checked.
 """
 
 import sys
@@ -16,9 +16,9 @@ from pipelines import _cli
 def main(argv: Sequence[str] | None = None) -> int:
     """Print images, data, code, parameters, trial and environment, then the checks."""
     parser = _cli.parser(__doc__)
-    parser.add_argument("version", help="models:/<name>@<alias> or models:/<name>/<number>")
+    parser.add_argument("version", help="URI: models:/<name>@<alias> or models:/<name>/<number>")
     parser.add_argument("--ids", action="store_true", help="print the id of every image")
-    parser.add_argument("--out", type=Path, help="write the images with their licences to this CSV")
+    parser.add_argument("--out", type=Path, help="write the images with their licences to this CSV file")
     args = parser.parse_args(argv)
 
     needs.require_store()

@@ -1,7 +1,7 @@
-"""Stage `train`: fit the paper's baseline and the tuned network on several seeds and keep one of each.
+"""Stage `train`: train the baseline and the tuned network on several seeds, and keep one of each.
 
 Run by `dvc repro train`; an interrupted training resumes. Reads params.yaml sections `train`, `baseline`,
-`model` and `augment`. The networks of the first seed are kept: chosen beforehand.
+`model` and `augment`. The networks of the first seed are kept.
 """
 
 import sys
@@ -21,7 +21,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--tuning", type=Path, required=True, help="summary of the search")
     parser.add_argument("--baseline", type=Path, required=True, help="model folder to write")
     parser.add_argument("--tuned", type=Path, required=True, help="model folder to write")
-    parser.add_argument("--runs", type=Path, required=True, help="JSON of run ids to write")
+    parser.add_argument("--runs", type=Path, required=True, help="JSON file of run ids to write")
     parser.add_argument("--seeds", type=Path, required=True, help="JSON of the comparison to write")
     parser.add_argument("--curves", type=Path, required=True, help="folder of figures to write")
     args = parser.parse_args(argv)

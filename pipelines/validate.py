@@ -1,7 +1,7 @@
 """Stage `validate`: check the records and facts of a dataset.
 
-Bad rows go to quarantine; a bad table stops the graph. Run by `dvc repro validate`. Reads params.yaml section
-`validate`.
+Images that fail a check are quarantined; a critical failure stops the pipeline. Run by `dvc repro validate`.
+Reads params.yaml section `validate`.
 """
 
 import sys
@@ -19,8 +19,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--dataset", required=True)
     parser.add_argument("--records", type=Path, required=True)
     parser.add_argument("--facts", type=Path, required=True)
-    parser.add_argument("--accepted", type=Path, required=True, help="accepted rows to write")
-    parser.add_argument("--quarantine", type=Path, required=True, help="quarantined rows to write")
+    parser.add_argument("--accepted", type=Path, required=True, help="table of accepted images to write")
+    parser.add_argument("--quarantine", type=Path, required=True, help="table of quarantined images to write")
     parser.add_argument("--report", type=Path, required=True, help="JSON report to write")
     parser.add_argument("--docs", type=Path, required=True, help="Data Docs folder to write")
     parser.add_argument("--sheet", type=Path, required=True, help="contact sheet to write")

@@ -111,7 +111,7 @@ def test_a_key_of_the_parameters_is_declared_by_the_innermost_class(project, key
 
 
 def test_a_key_of_no_section_is_refused(project):
-    with pytest.raises(ConfigError, match="trian is in no section"):
+    with pytest.raises(ConfigError, match="trian is not in a section"):
         toy_code.parts(project).section("trian")
 
 

@@ -153,7 +153,7 @@ def test_content_that_is_no_json_leaves_the_old_file(tmp_path):
 @pytest.mark.parametrize("content", [b"", b"{", b"not JSON", b"\xff\xfe\x00"])
 def test_a_file_that_is_no_json_is_refused_by_its_name(tmp_path, content):
     (tmp_path / "a.json").write_bytes(content)
-    with pytest.raises(DataError, match=r"a\.json is no JSON .*Remove it and run `dvc repro`"):
+    with pytest.raises(DataError, match=r"a\.json is not JSON .*Remove it and run `dvc repro`"):
         files.read_json(tmp_path / "a.json")
 
 
@@ -273,7 +273,7 @@ def test_a_file_that_is_no_parquet_is_refused_by_its_name(tmp_path, read):
     "read", [files.read_json, files.read_csv, files.read_parquet, files.num_parquet_rows, files.require]
 )
 def test_a_missing_file_is_refused_with_how_to_make_it(tmp_path, read):
-    with pytest.raises(DataError, match=r"a\.file does not exist\. .* run `dvc repro`; .*pipelines\.fetch"):
+    with pytest.raises(DataError, match=r"a\.file does not exist\. Run `dvc repro`, .*pipelines\.fetch"):
         read(tmp_path / "a.file")
 
 
@@ -294,14 +294,14 @@ def test_one_process_at_a_time_is_let_in(tmp_path):
     with files.exclusive_lock(lock, "a study"):
         refused = subprocess.run(command, capture_output=True, text=True, check=False)
     assert refused.returncode != 0
-    assert f"Another process works on x and holds {lock}" in refused.stderr
+    assert f"Another process is using x (lock {lock})" in refused.stderr
     assert subprocess.run(command, check=False).returncode == 0
 
 
 @pytest.mark.parametrize("content", ["null", "3", '["a"]', '"words"'])
 def test_json_that_is_no_object_is_refused_by_its_name(tmp_path, content):
     (tmp_path / "a.json").write_text(content)
-    with pytest.raises(DataError, match=r"a\.json must hold a JSON object, not .*Remove it and run"):
+    with pytest.raises(DataError, match=r"a\.json must be a JSON object, got .*Remove it and run"):
         files.read_json(tmp_path / "a.json")
 
 

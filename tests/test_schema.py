@@ -84,7 +84,7 @@ def test_a_blank_image_id_is_refused():
 
 def test_ids_that_occur_twice_are_refused_and_the_first_five_named():
     many = pd.concat([frame(image_id=[f"a{number}", f"b{number}"]) for number in (0, 0, 1, 1, 2, 2, 3, 3)])
-    with pytest.raises(DataError, match="8 occur more often: a0, b0, a1, b1, a2 and 3 more"):
+    with pytest.raises(DataError, match="8 are repeated: a0, b0, a1, b1, a2 and 3 more"):
         conform_records(many)
 
 
@@ -123,12 +123,16 @@ def test_each_image_gets_its_own_value_whatever_both_orders(order, kept, num):
 @pytest.mark.parametrize(
     ("values", "image_ids", "complaint"),
     [
-        (SCORES, ["a", "b"], r"1 rows are of other images \(c\)"),
+        (SCORES, ["a", "b"], r"1 rows belong to other images \(c\)"),
         (SCORES, list("abcd"), r"1 images have no row \(d\)"),
         (SCORES, list("abcc"), r"1 images occur more than once \(c\)"),
         (pd.concat([SCORES, SCORES[:1]]), list("abc"), r"1 image_ids have more than one row \(a\)"),
-        (SCORES, list("uvwxyz"), r"6 images have no row \(u, v, w, x, y and 1 more\); 3 rows are of other"),
-        (SCORES, [], "3 rows are of other images"),
+        (
+            SCORES,
+            list("uvwxyz"),
+            r"6 images have no row \(u, v, w, x, y and 1 more\); 3 rows belong",
+        ),
+        (SCORES, [], "3 rows belong to other images"),
         (SCORES[:0], ["a"], "1 images have no row"),
     ],
 )

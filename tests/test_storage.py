@@ -123,7 +123,7 @@ def web_server(page):
 def test_a_server_that_speaks_no_s3_is_named(page, s3_keys):
     with web_server(page) as url:
         store = storage.connect("s3://bucket", endpoint_url=url)
-        with pytest.raises(StorageError, match=f"{url} answers with an error .*Check endpoint"):
+        with pytest.raises(StorageError, match=f"{url} answers with an error .*Check the endpoint"):
             storage.ensure_bucket(store)
 
 
@@ -160,9 +160,9 @@ def stub(s3_keys):
 @pytest.mark.parametrize(
     ("code", "status", "message"),
     [
-        ("AccessDenied", 403, r"refuses \(PutBucketVersioning: 403 AccessDenied\).*not somebody else's"),
-        ("PermanentRedirect", 301, "lies in another region.*Set AWS_DEFAULT_REGION"),
-        ("AuthorizationHeaderMalformed", 400, "lies in another region.*Set AWS_DEFAULT_REGION"),
+        ("AccessDenied", 403, r"refuses \(PutBucketVersioning: 403 AccessDenied\).*owner of the bucket"),
+        ("PermanentRedirect", 301, "is in another region.*Set AWS_DEFAULT_REGION"),
+        ("AuthorizationHeaderMalformed", 400, "is in another region.*Set AWS_DEFAULT_REGION"),
         ("SlowDown", 503, r"answers with an error \(PutBucketVersioning: 503 SlowDown\): in its own words"),
     ],
 )
@@ -180,7 +180,7 @@ def test_a_name_that_somebody_else_has_taken_is_said(stub):
     stubber.add_client_error("head_bucket", "404", http_status_code=404)
     stubber.add_client_error("create_bucket", "BucketAlreadyExists", http_status_code=409)
     with pytest.raises(
-        StorageError, match=r"belongs to somebody else.*dvc remote modify --local storage url"
+        StorageError, match=r"belongs to another account.*dvc remote modify --local storage url"
     ):
         storage.ensure_bucket(store)
 
@@ -200,7 +200,7 @@ def test_a_store_that_keeps_no_versions_is_refused(stub):
     stubber.add_response("get_bucket_versioning", {})
     stubber.add_response("put_bucket_versioning", {})
     stubber.add_response("get_bucket_versioning", {})
-    with pytest.raises(StorageError, match="keeps no versions"):
+    with pytest.raises(StorageError, match="does not keep versions"):
         storage.ensure_bucket(store)
 
 

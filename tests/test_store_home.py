@@ -115,7 +115,7 @@ def test_artifacts_that_were_left_behind_are_named_and_nothing_changes(project, 
     there.mkdir()
     shutil.copy(project / "mlflow.db", there)
     before = content(tmp_path)
-    with pytest.raises(TrackingError, match=rf"at the old place only: {project}/mlruns/1.* Copy what lies"):
+    with pytest.raises(TrackingError, match=rf"only in the old place: {project}/mlruns/1.* Copy them"):
         store_home.relocate(there / "mlflow.db", is_dry_run=False)
     assert content(tmp_path) == before
 

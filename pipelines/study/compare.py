@@ -1,4 +1,4 @@
-"""Stage `compare`: set the published tables beside ours under both protocols, in tables, figures and text.
+"""Stage `compare`: compare the published tables with ours under both protocols, in tables, figures and text.
 
 Run by `make study`, or by `dvc repro pipelines/study/dvc.yaml:compare`; uses all cohorts with results of the
 stage `protocols`. Reads section `study.compare` of params.yaml.

@@ -1,4 +1,4 @@
-"""Stage `crops`: train the baseline on whole images and on crops to the lesion: do crops help?
+"""Stage `crops`: compare the baseline on whole images with the baseline on crops to the lesion.
 
 Run by `make study`, or by `dvc repro pipelines/study/dvc.yaml:crops`; interrupted runs resume. Reads sections
 `study.crops`, `cohorts`, `pack`, `segment`, `baseline`, `model`, `augment`, `train` and `execution` of

@@ -1,4 +1,4 @@
-"""Stage `diagnosis`: train networks of four classes and of two: does the melanoma score improve?
+"""Stage `diagnosis`: compare the melanoma score of networks with four classes and with two.
 
 Run by `make study`, or by `dvc repro pipelines/study/dvc.yaml:diagnosis`; interrupted runs resume. Reads
 sections `study.diagnosis`, `baseline`, `model`, `augment`, `train` and `evaluate` of params.yaml.

@@ -1,4 +1,4 @@
-"""Stage `protocols`: train the paper's networks under its own protocol, which leaks, and a leak-free one.
+"""Stage `protocols`: train the paper's networks under its own leaking protocol and under a leak-free one.
 
 Run by `make study`, or by `dvc repro pipelines/study/dvc.yaml:protocols`; interrupted runs resume. Reads
 sections `study.protocols`, `baseline`, `model`, `augment`, `assign` and `train` of params.yaml.

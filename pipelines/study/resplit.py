@@ -1,4 +1,4 @@
-"""Stage `resplit`: test simple methods on many other splits: does the test set overestimate performance?
+"""Stage `resplit`: test whether the test set overestimates performance, with simple methods on other splits.
 
 Run by `make study`, or by `dvc repro pipelines/study/dvc.yaml:resplit`. Reads sections `study.resplit`,
 `assign`, `audit`, `execution`, `model`, `augment` and `train` of params.yaml.

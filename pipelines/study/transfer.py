@@ -1,4 +1,4 @@
-"""Stage `transfer`: leave one source out, and test networks on a clinic or collection not trained on.
+"""Stage `transfer`: train without one source (clinic or collection) and test on it.
 
 Run by `make study`, or by `dvc repro pipelines/study/dvc.yaml:transfer`; interrupted runs resume. Reads
 sections `study.transfer`, `cohorts`, `baseline`, `model`, `augment`, `train` and `audit` of params.yaml.

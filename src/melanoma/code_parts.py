@@ -113,7 +113,7 @@ class CodeParts:
             module, _, title = owner.partition(":")
             field = next((one for one in self._definition(module, title).body if word in _titles(one)), None)
             if field is None and not declaring:
-                raise ConfigError(f"{key} is in no section of params.yaml that {LOADER} declares.")
+                raise ConfigError(f"{key} is not in a section of params.yaml that {LOADER} declares.")
             bound = {name for name in self._bound_in(field, module) if self._is_class(name)}
             if not bound:
                 break

@@ -41,8 +41,8 @@ def exclusive_lock(path: Path, what: str) -> Iterator[None]:
             yield
     except Timeout as error:
         raise DataError(
-            f"Another process works on {what} and holds {path}: perhaps a stage that lived on when its "
-            "`dvc` was killed. Wait for it, or stop it, then run the same command again."
+            f"Another process is using {what} (lock {path}), possibly a stage that kept running after its "
+            "`dvc` was killed. Wait for it or stop it, then run the same command again."
         ) from error
 
 
@@ -142,10 +142,10 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} is no JSON ({error}). Remove it and run `dvc repro`.") from error
+        raise DataError(f"{path} is not JSON ({error}). Remove it and run `dvc repro`.") from error
     if not isinstance(content, dict):
         raise DataError(
-            f"{path} must hold a JSON object, not {type(content).__name__}. Remove it and run `dvc repro`."
+            f"{path} must be a JSON object, got {type(content).__name__}. Remove it and run `dvc repro`."
         )
     return content
 
@@ -162,8 +162,8 @@ def expect_schema(path: Path) -> Iterator[None]:
     except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
         lacking = f"lacks {error}" if isinstance(error, KeyError) else f"does not fit ({error})"
         raise DataError(
-            f"{path} {lacking}: another version wrote it, or it was changed since. Remove it and run "
-            "`dvc repro`."
+            f"{path} {lacking}: it was written by another version of the code, or changed. Remove it and "
+            "run `dvc repro`."
         ) from error
 
 
@@ -273,8 +273,8 @@ def require(path: Path) -> None:
     """Raise a `DataError` that says how to create `path` if it does not exist."""
     if not path.exists():
         raise DataError(
-            f"{path} does not exist. It is written by an earlier step: run `dvc repro`; for "
-            "data/raw/<dataset>, `python -m pipelines.fetch --help` or `dvc pull`."
+            f"{path} does not exist. Run `dvc repro`, which writes it; for data/raw/<dataset>, see `python "
+            "-m pipelines.fetch --help` or run `dvc pull`."
         )
 
 

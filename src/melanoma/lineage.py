@@ -82,8 +82,8 @@ def _run_git(*arguments: str) -> tuple[str | None, str]:
 @cache
 def _warned(problem: str) -> str:
     print(
-        f"warning: git cannot say which code runs ({problem}). Runs get the tag git_commit: {UNKNOWN}, and "
-        "`python -m pipelines.trace` will not call them ok.",
+        f"warning: git cannot report the commit of this code ({problem}). Runs get the tag git_commit: "
+        f"{UNKNOWN}, and `python -m pipelines.trace` cannot verify them.",
         file=sys.stderr,
     )
     return problem[:1000]

@@ -104,9 +104,9 @@ def conform_records(frame: pd.DataFrame) -> pd.DataFrame:
     """
     missing = {"image_id", "dataset", "target", "path"} - set(frame.columns)
     if missing:
-        raise DataError(f"Records lack the columns {sorted(missing)}; a reader must give them.")
+        raise DataError(f"Records lack the columns {sorted(missing)}, which the reader must return.")
     if frame.empty:
-        raise DataError("Records are empty: the metadata holds no row. Fetch the dataset again.")
+        raise DataError("Records are empty: the metadata has no rows. Fetch the dataset again.")
     try:
         records = frame.reindex(columns=list(RECORD_COLUMNS)).astype(RECORD_DTYPES)
     except (TypeError, ValueError) as error:
@@ -136,8 +136,8 @@ def _require_unique_ids(records: pd.DataFrame) -> None:
     repeated = records.loc[records["image_id"].duplicated(), "image_id"].unique()
     if len(repeated):
         raise DataError(
-            f"Each image_id must occur once; {len(repeated)} occur more often: "
-            f"{first_offenders(repeated)}. Remove the extra rows from the metadata."
+            f"Each image_id must occur once; {len(repeated)} are repeated: {first_offenders(repeated)}. "
+            "Remove the extra rows from the metadata."
         )
 
 
@@ -168,13 +168,13 @@ def align(values: Values, image_ids: Iterable[str], *, what: str) -> Values:
         "images occur more than once": wanted[wanted.duplicated()].unique(),
         "image_ids have more than one row": found[found.duplicated()].unique(),
         "images have no row": wanted[~wanted.isin(found)],
-        "rows are of other images": found[~found.isin(wanted)],
+        "rows belong to other images": found[~found.isin(wanted)],
     }
     said = [f"{len(ids)} {words} ({first_offenders(ids)})" for words, ids in problems.items() if len(ids)]
     if said:
         raise DataError(
-            f"{what} cannot be paired with the {len(wanted)} images by image_id: {'; '.join(said)}. Expected "
-            "one row for each image. One side is of another run, or rows were removed: run `dvc repro` so "
-            "that both are written again."
+            f"{what} cannot be paired with the {len(wanted)} images by image_id: {'; '.join(said)}. "
+            "Expected one row for each image. One of the files is from another run, or rows were removed: "
+            "run `dvc repro` to write both again."
         )
     return values.loc[wanted]

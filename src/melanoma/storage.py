@@ -62,7 +62,7 @@ def connect(url: str, *, endpoint_url: str | None = None) -> Store:
     """
     parts = urlsplit(url)
     if parts.scheme != "s3" or not parts.netloc:
-        raise StorageError(f"{url} is no place in an S3 store. Expected s3://<bucket>/<prefix>.")
+        raise StorageError(f"{url} is not a path in an S3 store. Expected s3://<bucket>/<prefix>.")
     try:
         with _explained(url):
             session = boto3.Session()  # not the shared one, which keeps the first keys it saw
@@ -89,14 +89,16 @@ def ensure_bucket(store: Store) -> None:
                 Bucket=store.bucket, VersioningConfiguration={"Status": "Enabled"}
             )
         if not _keeps_versions(store):
-            raise StorageError(f"{store} keeps no versions of its objects. Use a store or bucket that does.")
+            raise StorageError(
+                f"{store} does not keep versions of its objects. Enable versioning, or use another bucket."
+            )
 
 
 def require_bucket(store: Store) -> None:
     """Raise a `StorageError` where the store does not answer, refuses, or has no such bucket."""
     if not _has_bucket(store):
         raise StorageError(
-            f"{store}: there is no such bucket. `make data-push` makes it; if it should be there, check the "
+            f"{store}: there is no such bucket. `make data-push` creates it; if it should exist, check the "
             "URL (`dvc remote list`) and the endpoint (AWS_ENDPOINT_URL_S3)."
         )
 
@@ -135,17 +137,17 @@ def _explained(store: Store | str) -> Iterator[None]:
         raise StorageError(f"{store} {_explain_refusal(error)}") from error
     except (NoCredentialsError, PartialCredentialsError) as error:
         raise StorageError(
-            f"No keys for {store}, or only one of two. Expected in the environment: {VARIABLES}."
+            f"The keys for {store} are missing or incomplete. Expected in the environment: {VARIABLES}."
         ) from error
     except (BotoConnectionError, HTTPClientError) as error:
         raise StorageError(
-            f"{store} does not answer ({type(error).__name__}). Start the store, or set "
-            "AWS_ENDPOINT_URL_S3 (or AWS_ENDPOINT_URL) to where it listens; unset, AWS is asked."
+            f"{store} does not answer ({type(error).__name__}). Start the store, or set AWS_ENDPOINT_URL_S3 "
+            "(or AWS_ENDPOINT_URL) to its address; if both are unset, AWS is used."
         ) from error
     except (BotoCoreError, ResponseParserError) as error:
         raise StorageError(
-            f"{store} cannot be used ({type(error).__name__}). Expected an S3 store there, and in the "
-            f"environment: {VARIABLES}."
+            f"{store} cannot be used ({type(error).__name__}). Expected an S3 store at the endpoint, and in "
+            f"the environment: {VARIABLES}."
         ) from error
 
 
@@ -155,17 +157,22 @@ def _explain_refusal(error: ClientError) -> str:
     said = f"({error.operation_name}: {status} {code})".replace(f"{status} {status}", str(status))
     if status == 403:
         return (
-            f"refuses {said}. Check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, that they may do this, and "
-            "that the bucket is not somebody else's."
+            f"refuses access {said}. Check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, their permissions, "
+            "and the owner of the bucket."
         )
     if code == "BucketAlreadyExists":
-        return f"belongs to somebody else {said}. Take another: `dvc remote modify --local storage url s3://...`."
+        return (
+            f"belongs to another account {said}. Use another: `dvc remote modify --local storage url "
+            "s3://...`."
+        )
     if status == 404:
-        return f"lacks what was asked for {said}. It was removed, or never pushed there."
+        return f"does not have the requested object {said}. It was removed or never pushed."
     if status in {301, 307} or code == "AuthorizationHeaderMalformed":
-        return f"lies in another region {said}. Set AWS_DEFAULT_REGION to the bucket's."
+        return f"is in another region {said}. Set AWS_DEFAULT_REGION to the bucket's."
     words = error.response.get("Error", {}).get("Message", "").rstrip(".")
-    return f"answers with an error {said}: {words}. Check endpoint and name of the bucket, or try later."
+    return (
+        f"answers with an error {said}: {words}. Check the endpoint and the name of the bucket, or try later."
+    )
 
 
 def _status(error: ClientError) -> int:

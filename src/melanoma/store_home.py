@@ -87,11 +87,11 @@ def require_at_home(file: Path) -> None:
             _rewrite(store, file, old)
             return
     raise TrackingError(
-        f"The tracking store {file} was moved or copied here: its runs and models keep their artifacts in "
+        f"The tracking store {file} was moved or copied: its runs and models still refer to artifacts in "
         f"{first_offenders(folder / ARTIFACTS for folder in old)}. Nothing was written. Run `python -m "
-        "pipelines.relocate --dry-run` to see what has to change, then `python -m pipelines.relocate`: it "
-        f"lets the store name {file.parent / ARTIFACTS}. (A folder that is mounted under another path counts "
-        "as moved: use it under one path, or set MLFLOW_TRACKING_URI to a server.)"
+        "pipelines.relocate --dry-run` to see what would change, then `python -m pipelines.relocate` to "
+        f"change these paths to {file.parent / ARTIFACTS}. (A folder mounted under another path counts as "
+        "moved: always use the same path, or set MLFLOW_TRACKING_URI to a server.)"
     )
 
 
@@ -145,8 +145,8 @@ def _require_nothing_left(moves: dict[Path, Path], file: Path) -> None:
     left = [path for path, new in moves.items() if path.exists() and not new.exists()]
     if left:
         raise TrackingError(
-            f"{len(left)} folders of artifacts lie at the old place only: {first_offenders(left)}. Nothing "
-            f"was changed. Copy what lies there to {file.parent / ARTIFACTS}, then run this again."
+            f"{len(left)} folders of artifacts exist only in the old place: {first_offenders(left)}. "
+            f"Nothing was changed. Copy them to {file.parent / ARTIFACTS}, then run this again."
         )
 
 
@@ -204,8 +204,8 @@ def _opened(file: Path) -> Iterator[sqlite3.Connection]:
             yield store
     except sqlite3.Error as error:
         raise TrackingError(
-            f"The tracking store {file} cannot be used: {error}. Expected a SQLite file of MLflow that can "
-            "be read and written. Bring it back from a backup, or set MLFLOW_TRACKING_URI to another store."
+            f"The tracking store {file} cannot be used: {error}. Expected a readable and writable SQLite "
+            "file of MLflow. Restore it from a backup, or set MLFLOW_TRACKING_URI to another store."
         ) from error
 
 

@@ -66,7 +66,7 @@ def client() -> MlflowClient:
     except (MlflowException, SQLAlchemyError, OSError) as error:
         raise TrackingError(
             f"The tracking store {uri} does not answer: {error}. Start it, or set MLFLOW_TRACKING_URI to "
-            f"another one (without it, runs go to {project.STORE} in the project's top folder)."
+            f"another one (the default is {project.STORE} in the project's top folder)."
         ) from error
     return store
 
@@ -78,8 +78,8 @@ def explain_errors(what: str) -> Iterator[None]:
         yield
     except (MlflowException, SQLAlchemyError) as error:
         raise TrackingError(
-            f"The tracking store failed while {what}: {error}. Run the same command again when it answers: "
-            "unfinished work is repaired then."
+            f"The tracking store failed while {what}: {error}. When it answers again, run the same command "
+            "again: unfinished work is repaired then."
         ) from error
 
 
@@ -267,7 +267,7 @@ def open_run(
         all_tags["project_run_id"] = under  # the run of `mlflow run`, which stays separate
     if run_id is None or not _is_active(store, run_id):
         if run_id is not None:
-            print(f"warning: run {run_id} was deleted or is gone; a new one takes its place", file=sys.stderr)
+            print(f"warning: run {run_id} was deleted; a new run replaces it", file=sys.stderr)
         # The tags are set at once: a kill between two calls would leave a run that nobody finds again.
         made = store.create_run(
             experiment_id(store, experiment), tags={name: str(value) for name, value in all_tags.items()}
@@ -319,8 +319,8 @@ def experiment_id(store: MlflowClient, name: str) -> str:
             found = store.get_experiment_by_name(name)  # another process was faster
     if found.lifecycle_stage != "active":
         raise TrackingError(
-            f"The experiment {name} was deleted in the tracking store. Bring it back: "
-            f"mlflow experiments restore --experiment-id {found.experiment_id}"
+            f"The experiment {name} was deleted in the tracking store. Restore it: mlflow experiments "
+            f"restore --experiment-id {found.experiment_id}"
         )
     return str(found.experiment_id)
 
@@ -385,7 +385,7 @@ def find_run(experiment: str, *, tag: str, value: str) -> str | None:
     if runs:
         return str(runs[0].info.run_id)
     for run in store.search_runs(*query, ViewType.DELETED_ONLY, max_results=1):
-        print(f"warning: {_deleted(store, run)} Otherwise a new one takes its place.", file=sys.stderr)
+        print(f"warning: {_deleted(store, run)} Otherwise a new run replaces it.", file=sys.stderr)
     return None
 
 
@@ -419,8 +419,8 @@ def _deleted(store: MlflowClient, run: MlflowRun) -> str:
     what = f"experiments restore --experiment-id {experiment.experiment_id}"
     command = what if is_whole else f"runs restore --run-id {run.info.run_id}"
     return (
-        f"Run {run.info.run_id} was deleted in the tracking store {store.tracking_uri}"
-        f"{f', with its experiment {experiment.name}' if is_whole else ''}. Bring it back: "
+        f"Run {run.info.run_id} was deleted in the tracking store "
+        f"{store.tracking_uri}{f', with its experiment {experiment.name}' if is_whole else ''}. Restore it: "
         f"`MLFLOW_TRACKING_URI={store.tracking_uri} mlflow {command}`."
     )
 
@@ -429,14 +429,14 @@ def _absent(store: MlflowClient, run_id: str) -> str:
     """Message about a run that was removed from the store for good or was never there."""
     if _is_referred_to(store, run_id):
         return (
-            f"Run {run_id} is gone from the tracking store {store.tracking_uri}, which still refers to it: "
-            "it was removed for good, as `mlflow gc` does. Restore a backup of the store, or train again: "
-            "`dvc repro --force train`."
+            f"Run {run_id} was permanently removed from the tracking store {store.tracking_uri}, for "
+            "instance by `mlflow gc`, but is still referred to. Restore a backup of the store, or train "
+            "again: `dvc repro --force train`."
         )
     return (
-        f"Run {run_id} is not in the tracking store {store.tracking_uri}, and nothing there refers to it: it "
-        "was made with another store. Set MLFLOW_TRACKING_URI to that one. If there is none (it was lost, or "
-        "the run removed for good), train again: `dvc repro --force train`."
+        f"Run {run_id} is not in the tracking store {store.tracking_uri}: it was made with another store. "
+        "Set MLFLOW_TRACKING_URI to that store. If that store or the run no longer exists, train again: "
+        "`dvc repro --force train`."
     )
 
 

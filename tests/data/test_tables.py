@@ -89,7 +89,7 @@ def test_each_image_keeps_its_prediction_whatever_the_order_of_rows_and_index(tm
         (lambda rows: rows.drop(6), r"predictions of tuned in .* 1 images have no row \(b\)"),
         (lambda rows: rows[rows["split"] == "test"], r"of baseline .* 2 images have no row \(007, NA\)"),
         (lambda rows: pd.concat([rows, rows[:1]]), r"of baseline .* more than one row \(007\)"),
-        (lambda rows: rows.replace({"image_id": {"b": "x"}}), r"\(b\); 1 rows are of other images \(x\)"),
+        (lambda rows: rows.replace({"image_id": {"b": "x"}}), r"\(b\); 1 rows belong to other images \(x\)"),
         (lambda rows: rows.assign(target=1 - rows["target"]), "4 images a target .*: 007, NA, b, c"),
         (lambda rows: rows.replace({"split": {"test": "train"}}), r"2 images a split .*: b, c\."),
         (lambda rows: rows.replace({"group_id": {"g": "h"}}), r"1 images a group_id .*: b\."),

@@ -159,7 +159,7 @@ def test_a_killed_training_is_completed_with_the_result_of_one_without_a_break(p
     assert sorted(before.values()) == ["FINISHED", "RUNNING"]
 
     output = run(packed, "dvc", "repro", "train")
-    assert "training starts from the beginning" not in output
+    assert "Training starts from the beginning" not in output
     runs = runs_of_training(packed)
     assert [one.info.status for one in runs] == ["FINISHED"] * 4
     assert set(before) <= {one.info.run_id for one in runs}

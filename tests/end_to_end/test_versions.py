@@ -38,7 +38,7 @@ def make_version(folder, tag):
     identity = ["-c", "user.name=Test", "-c", "user.email=test@example.org"]
     run(folder, "git", *identity, "commit", "-q", "-m", tag)
     run(folder, "git", "tag", tag)
-    assert "lie whole in s3://" in run(folder, "python", "-m", "pipelines.storage", "push")
+    assert "are complete in s3://" in run(folder, "python", "-m", "pipelines.storage", "push")
     return contents(folder)
 
 

@@ -55,7 +55,7 @@ def test_a_model_of_shuffled_labels_is_refused(rules):
     shuffled = np.random.default_rng(1).permutation(target)
     verdict = judge(contest(shuffled, scores), rules)
     assert verdict["is_passed"] is False
-    assert "must lie above 0.5" in verdict["reasons"][0]
+    assert "must be above 0.5" in verdict["reasons"][0]
 
 
 def test_models_of_shuffled_labels_hardly_ever_pass(rules):
@@ -73,7 +73,7 @@ def test_constant_scores_are_refused_at_the_bound_itself(rules):
     verdict = judge(contest(TARGET, np.full(15, 0.3)), rules)
     assert verdict["challenger"]["auc_roc"] == {"value": 0.5, "low": 0.5, "high": 0.5}
     assert verdict["reasons"] == [
-        "AUC 0.500 (0.500 to 0.500); the lower end of the interval must lie above 0.5"
+        "AUC 0.500 (0.500 to 0.500); the lower end of the interval must be above 0.5"
     ]
 
 
@@ -86,8 +86,8 @@ def test_a_challenger_that_the_champion_beats_is_refused_with_the_figure(rules):
     verdict = judge(contest(TARGET, TWO_PAIRS_LOST, champion=FLAWLESS), rules)
     assert verdict["is_passed"] is False
     (reason,) = verdict["reasons"]
-    assert reason.startswith("auc_roc minus the champion's on the same images is -0.040 (")
-    assert reason.endswith("the interval must rule out a loss of more than 0.02")
+    assert reason.startswith("auc_roc, challenger minus champion on the same images: -0.040 (")
+    assert reason.endswith("the interval must exclude a loss of more than 0.02")
     assert verdict["champion"]["auc_roc"]["value"] == 1
     assert verdict["challenger_minus_champion"]["auc_roc"]["value"] == pytest.approx(-2 / 50)
 
@@ -121,13 +121,13 @@ def test_five_malignant_groups_are_enough_and_four_are_not(rules):
     four = [0, 1, 2, 3, 3, *range(5, 15)]
     assert judge(contest(TARGET, FLAWLESS, groups=five), rules)["is_passed"]
     verdict = judge(contest(TARGET, FLAWLESS, groups=four), rules)
-    assert verdict["reasons"] == ["4 malignant groups among the 15 images; at least 5 are needed to judge"]
+    assert verdict["reasons"] == ["4 malignant groups among the 15 test images; at least 5 are required"]
     assert verdict["challenger"]["auc_roc"]["value"] == 1  # told all the same
 
 
 def test_malignant_images_alone_are_refused_as_one_class(rules):
     verdict = judge(contest(np.ones(8), np.linspace(0, 1, 8)), rules)
-    assert verdict["reasons"] == ["the compared images are all of one class, so nothing can be compared"]
+    assert verdict["reasons"] == ["all compared images have the same class, so the models cannot be compared"]
     assert "challenger" not in verdict
 
 
@@ -177,7 +177,7 @@ def test_the_worst_part_with_enough_images_must_reach_the_floor(rules):
     strict = rules.model_copy(update={"min_worst_slice_auc_roc": 0.6})
     parts = [part("female", 0.9), part("male", 0.55), part("not recorded", None)]
     verdict = judge(contest(TARGET, FLAWLESS, slices=parts), strict)
-    assert "the worst of 2 parts, sex = male with 30 images, has AUC 0.550" in verdict["reasons"][0]
+    assert "the worst of 2 slices, sex = male with 30 images, has AUC 0.550" in verdict["reasons"][0]
     parts[1] = part("male", 0.6)
     assert judge(contest(TARGET, FLAWLESS, slices=parts), strict)["is_passed"]
 
@@ -186,7 +186,7 @@ def test_where_no_part_is_large_enough_the_gate_says_so_and_does_not_refuse(rule
     strict = rules.model_copy(update={"min_worst_slice_auc_roc": 0.6})
     verdict = judge(contest(TARGET, FLAWLESS, slices=[part("female", None)]), strict)
     assert verdict["is_passed"]
-    assert "no part of the test images" in verdict["gates"][-1]["words"]
+    assert "no slice of the test set" in verdict["gates"][-1]["words"]
 
 
 def test_specificity_at_95_sensitivity_has_a_gate_of_its_own_at_wish(rules):
@@ -214,7 +214,7 @@ def test_probabilities_that_are_no_numbers_pass_no_gate(rules, which):
     assert judge(contest(TARGET, **scored), rules)["is_passed"]
     scored[which] = np.where(np.arange(15) == 3, np.nan, FLAWLESS)
     verdict = judge(contest(TARGET, **scored), rules)
-    assert verdict["reasons"] == ["some probabilities are not finite, so nothing can be compared"]
+    assert verdict["reasons"] == ["some probabilities are not finite, so the models cannot be compared"]
 
 
 def test_a_part_that_is_too_small_is_not_judged_and_an_undefined_interval_is_said(rules):

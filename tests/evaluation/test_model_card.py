@@ -125,7 +125,7 @@ def test_gates_looks_and_warnings_are_told(sources):
     assert "used 5 times for 4 models, 2 times to choose a model" in card
     assert "* hair: turns" in card
     passed = changed(sources, promotion=sources.promotion | {"is_promoted": True})
-    assert "passed and holds the alias staging" in model_card.write(passed)
+    assert "passed and has the alias staging" in model_card.write(passed)
 
 
 def test_what_nobody_has_measured_is_shown_as_open(sources):
@@ -143,7 +143,7 @@ def test_undefined_values_are_called_so(sources):
 
 
 def test_the_card_says_what_part_of_a_picture_the_network_sees(sources):
-    assert "The network sees the whole image, resized to a square." in model_card.write(sources)
+    assert "Input of the network: the whole image, resized to a square." in model_card.write(sources)
     crop = {
         "kind": "unet",
         "margin_fraction": 0.15,
@@ -152,7 +152,7 @@ def test_the_card_says_what_part_of_a_picture_the_network_sees(sources):
     }
     sources.entry["crop"] = crop
     card = model_card.write(sources)
-    assert "The network sees a square around the lesion, located by a U-Net, with a margin of 0.15" in card
+    assert "Input of the network: a square around the lesion, located by a U-Net, with a margin" in card
 
 
 def test_the_card_says_which_code_scored_the_champion_and_what_it_refused(sources):

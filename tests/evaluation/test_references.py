@@ -169,6 +169,6 @@ def test_facts_and_features_of_other_images_are_refused_by_name():
     with pytest.raises(DataError, match=r"The facts of files .* 1 images have no row \(i7\)"):
         references.score_file_facts(facts(rows).drop(7), rows, SETTINGS)
     numbers = pd.DataFrame({"a": np.arange(80.0)}, index=rows["image_id"])
-    with pytest.raises(DataError, match=r"The features .* 1 rows are of other images \(i79\)"):
+    with pytest.raises(DataError, match=r"The features .* 1 rows belong to other images \(i79\)"):
         references.fit_and_score(StandardScaler(), numbers, rows[:79], SETTINGS)
     references.fit_and_score(StandardScaler(), numbers[:79], rows[:79], SETTINGS)

@@ -252,9 +252,12 @@ def test_with_fewer_training_images_every_other_image_keeps_its_prediction(
     [
         (lambda score: score.drop("test_3"), r"1 images have no row \(test_3\)"),
         (lambda score: score[:0], r"24 images have no row \(.*and 19 more\)"),
-        (lambda score: score.rename({"test_3": "x"}), r"\(test_3\); 1 rows are of other images \(x\)"),
+        (lambda score: score.rename({"test_3": "x"}), r"\(test_3\); 1 rows belong to other images \(x\)"),
         (lambda score: pd.concat([score, score[-1:]]), r"1 image_ids have more than one row \(test_7\)"),
-        (lambda score: score.reset_index(drop=True), r"24 rows are of other images \(0, 1, 2, 3, 4 and 19"),
+        (
+            lambda score: score.reset_index(drop=True),
+            r"24 rows belong to other images \(0, 1, 2, 3, 4 and 19",
+        ),
     ],
     ids=["one less", "none", "another image", "twice", "no ids"],
 )

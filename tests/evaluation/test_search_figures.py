@@ -79,14 +79,14 @@ def test_what_sets_the_best_apart_is_the_most_important():
 
 def test_importances_are_undefined_with_few_trials_and_defined_with_one_more():
     assert why_no_importances(study_of([0.5, 0.6, 0.7, 0.8])) == (
-        "undefined: 4 trials were completed, 5 are needed"
+        "undefined: 4 trials were completed, at least 5 are required"
     )
     assert importances(study_of([0.5, 0.6, 0.7, 0.8])) == {}
     assert why_no_importances(study_of([0.5, 0.6, 0.7, 0.8, 0.9])) is None
 
 
 def test_importances_are_undefined_when_all_trials_reached_the_same():
-    reason = "undefined: all 6 completed trials reached the same value"
+    reason = "undefined: all 6 completed trials have the same value"
     assert why_no_importances(study_of([0.5] * 6)) == reason
 
 

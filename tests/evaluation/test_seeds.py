@@ -107,8 +107,8 @@ def test_the_summary_line_says_means_spread_and_difference():
 
 
 def test_the_summary_line_says_when_nothing_better_was_found():
-    assert "nothing better was found" in seeds.summary_line(compare([0.5, 0.6], [0.5, 0.6], same=True))
-    assert "nothing better was found" not in seeds.summary_line(compare([0.5, 0.6], [0.5, 0.6]))
+    assert "the search found nothing better" in seeds.summary_line(compare([0.5, 0.6], [0.5, 0.6], same=True))
+    assert "the search found nothing better" not in seeds.summary_line(compare([0.5, 0.6], [0.5, 0.6]))
 
 
 def test_metrics_for_the_tracker_are_mean_and_spread_of_each_score():
@@ -135,5 +135,5 @@ def test_networks_are_paired_by_seed_whatever_the_order_of_the_rows():
 @pytest.mark.parametrize("wrong", [[1, 2, 3, 1, 2, 4], [1, 2, 2, 1, 2, 2]], ids=["others", "twice"])
 def test_models_of_other_seeds_are_refused(wrong):
     rows = table([0.5, 0.7, 0.9], [0.75, 0.85, 0.75])
-    with pytest.raises(DataError, match=r"trained with the same seeds, each once; the baseline has \[1, 2"):
+    with pytest.raises(DataError, match=r"once with each seed; the baseline has the seeds \[1, 2"):
         seeds.compare(rows.assign(seed=wrong), same_hyperparameters=False)

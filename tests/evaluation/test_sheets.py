@@ -70,7 +70,7 @@ def test_a_sheet_without_errors_says_so():
     right = ROWS.assign(probability=ROWS["target"].astype(float))
     figure = sheets.error_sheet(right, part(IMAGES), threshold=0.5, num=4, title="t", note="n")
     assert shown(figure) == []
-    assert figure.axes[0].texts[0].get_text() == "nothing to show"
+    assert figure.axes[0].texts[0].get_text() == "no images"
 
 
 def test_the_choice_of_images_depends_on_ids_and_classes_only():
@@ -99,6 +99,6 @@ def test_the_explanation_sheet_shows_image_and_overlay_in_turn():
     figure = sheets.explanation_sheet(ROWS, part(noisy), brightness_of_a_corner, num=2, title="t", note="n")
     captions = [caption for caption, _ in shown(figure)]
     assert len(captions) == 4
-    assert captions[1] == captions[3] == "red: the score falls when it is covered"
+    assert captions[1] == captions[3] == "red: covering it lowers the score"
     first = ROWS["image_id"].to_numpy()[sheets.fixed_choice(ROWS, num=2)[0]]
     assert captions[0].startswith(first)

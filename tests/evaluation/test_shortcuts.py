@@ -172,7 +172,7 @@ def test_no_images_at_all_are_not_defined():
 
 def test_a_class_needs_as_many_groups_as_folds():
     images = images_of(num_images=16, num_bytes=random_numbers(16))
-    assert_undefined(find(images)[SIZE], "because one class has 4 groups and 5 are needed")
+    assert_undefined(find(images)[SIZE], "because one class has 4 groups, and 5 are required")
     assert find(images, num_folds=4)[SIZE].problem is None
 
 
@@ -192,15 +192,15 @@ SHOE = FactSet("the shoe size", ("shoe",), "a cobbler may know it")
     [
         (
             Shortcut(SHOE, ("shoe",), 0.63, 0.601, 0.66),
-            "malignant is told from benign with AUC 0.63 (0.60 to 0.66): a cobbler may know it.",
+            "the label is predicted with AUC 0.63 (0.60 to 0.66): a cobbler may know it.",
         ),
         (
             Shortcut(SHOE, ("shoe",), 0.52, 0.45, 0.6),
-            "malignant is not told from benign, AUC 0.52 (0.45 to 0.60): the interval holds chance, 0.50.",
+            "the label is not predicted better than by chance, AUC 0.52 (0.45 to 0.60).",
         ),
         (
             Shortcut(SHOE, ("shoe",), 0.3, 0.2, 0.4),
-            "malignant is told worse than by chance, AUC 0.30 (0.20 to 0.40): it misleads.",
+            "the label is predicted worse than by chance, AUC 0.30 (0.20 to 0.40).",
         ),
     ],
 )
@@ -210,11 +210,11 @@ def test_a_shortcut_is_put_in_words(shortcut, sentence):
 
 def test_an_undefined_shortcut_is_put_in_words():
     undefined = Shortcut(SHOE, problem="because nobody measured")
-    assert undefined.in_words() == "From the shoe size alone: not defined, because nobody measured."
+    assert undefined.in_words() == "From the shoe size alone: undefined, because nobody measured."
 
 
 def test_the_summary_line_names_the_strongest_by_its_lower_bound():
     weak, strong = Shortcut(SHOE, (), 0.9, 0.5, 1.0), Shortcut(FACT_SETS[SIZE], (), 0.7, 0.65, 0.75)
     undefined = Shortcut(SHOE, problem="x")
     assert shortcuts.summary_line([weak, undefined, strong]) == strong.in_words()
-    assert shortcuts.summary_line([undefined]) == "shortcuts are not defined"
+    assert shortcuts.summary_line([undefined]) == "no set of facts has a defined AUC"

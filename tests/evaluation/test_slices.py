@@ -31,7 +31,7 @@ def label(frame: pd.DataFrame, is_train: np.ndarray | None = None) -> pd.DataFra
 
 def test_ages_fall_into_bands_closed_below():
     expected = ["0 to 29 years", "30 to 44 years", "30 to 44 years", "45 to 74 years"]
-    assert label(images())["age"].tolist()[:6] == [*expected, "75 years and more", "not recorded"]
+    assert label(images())["age"].tolist()[:6] == [*expected, "75 years and older", "not recorded"]
 
 
 def test_what_is_not_recorded_is_a_part_of_its_own():
@@ -47,7 +47,7 @@ def test_skin_type_is_a_part_only_where_any_image_has_one():
 def test_quarters_of_quality_are_those_of_the_training_images():
     is_train = np.arange(12) < 4  # sharpness 0 to 3: quartiles 0.75, 1.5 and 2.25
     found = label(images(), is_train)["quality"].tolist()
-    assert found == ["quarter 1 (blurred most)", "quarter 2", "quarter 3", *["quarter 4 (sharpest)"] * 9]
+    assert found == ["quartile 1 (least sharp)", "quartile 2", "quartile 3", *["quartile 4 (sharpest)"] * 9]
 
 
 def test_other_images_than_those_of_training_do_not_move_the_quarters():

@@ -138,11 +138,11 @@ def test_the_evidence_is_that_of_validation(settings):
 def test_the_evidence_says_what_did_not_come_out_as_asked_for(settings):
     assert chosen(settings).evidence["warnings"] == []
     narrowed = chosen(settings, max_referred_fraction=0.1).evidence["warnings"]
-    assert narrowed == ["the referral band held more than 0.1 of the images and was narrowed"]
+    assert narrowed == ["the referral band was narrowed, because it had more than 0.1 of the images"]
     # a calibration was asked for, and none was fitted
     turned = chosen(settings, calibration="logistic").evidence["warnings"]
     assert len(turned) == 1
-    assert turned[0].startswith("not calibrated: logistic would turn the order")
+    assert turned[0].startswith("not calibrated: on validation, higher scores mean benign")
 
 
 def test_the_lower_bound_is_exact_and_by_group(settings):

@@ -155,7 +155,13 @@ def test_a_slot_that_is_closed_starts_no_task():
 
 
 def test_more_cpus_than_any_node_has_are_refused(cluster):
-    with pytest.raises(ConfigError, match=r"No node .* has the 9 CPUs of a task; lower tune\.cpus_per_trial"):
+    with pytest.raises(
+        ConfigError,
+        match=(
+            r"No node .* has 9 CPUs, as a task needs. Lower "
+            r"tune\.cpus_per_trial"
+        ),
+    ):
         open_ray(tasks.square, cluster.address, cpus_per_task=9).__enter__()
 
 
@@ -273,11 +279,13 @@ def test_without_an_address_a_cluster_is_started_and_stopped_here(tmp_path):
     ("address", "reason"),
     [
         ("127.0.0.1:1", "refused"),
-        ("cluster", "must be host:port, auto or null"),
-        ("cluster:port", "must be host:port"),
-        ("ray://127.0.0.1", "must be host:port"),
+        ("cluster", "expected host:port, auto or null"),
+        ("cluster:port", "expected host:port"),
+        ("ray://127.0.0.1", "expected host:port"),
     ],
 )
 def test_a_cluster_that_does_not_answer_is_named_at_once(address, reason):
-    with pytest.raises(ConfigError, match=f"execution.ray_address '{address}': .*{reason}.*ray start --head"):
+    with pytest.raises(
+        ConfigError, match=(f"execution.ray_address '{address}' cannot be used: .*{reason}.*ray start --head")
+    ):
         map_on(on_ray(address), tasks.square, [1])

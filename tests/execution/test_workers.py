@@ -105,8 +105,8 @@ def test_a_process_is_replaced_after_its_share_of_tasks():
 @pytest.mark.parametrize(
     ("code", "words"),
     [
-        (-signal.SIGKILL, "was killed .SIGKILL., most often because memory ran out"),
-        (-signal.SIGSEGV, "ended by signal 11 .Segmentation fault"),
+        (-signal.SIGKILL, "was killed .SIGKILL., most likely because memory ran out"),
+        (-signal.SIGSEGV, "stopped by signal 11 .Segmentation fault"),
         (3, "ended with exit code 3"),
     ],
 )

@@ -45,7 +45,7 @@ def test_several_cohorts_stand_in_one_table_first_and_one_alone_does_not():
 def test_aliases_stand_there_with_version_date_and_who_moved_them():
     text = re.sub(r"<[^>]+>", " ", page())
     assert re.search(r"staging\s+2\s+2026-05-17 10:05 UTC\s+A\. Name\s+promote\s+passed 5 gates", text)
-    assert re.search(r"challenger\s+3\s+-\s+not entered in the ledger", text)
+    assert re.search(r"challenger\s+3\s+-\s+not in the ledger", text)
 
 
 def test_a_cohort_without_a_registered_model_says_so():

@@ -66,7 +66,7 @@ def headline(cohort: str = "ph2", **changes: Any) -> dict[str, Any]:
         },
         "operating_point": {},
         "references": {"colour": {"auc_roc": measured(0.8), "selected_minus_reference": measured(-0.05)}},
-        "warnings": ["hair: adding it turns 15% of the decisions"],
+        "warnings": ["hair: adding it changes 15% of the decisions"],
         "seeds": "validation AUC, seed 1: baseline 0.700, tuned 0.600, difference -0.100",
         "promotion": {
             "registered_model": f"melanoma-{cohort}",
@@ -94,7 +94,7 @@ MODEL = Model(
         ),
     ],
     holders=[
-        Holder("challenger", 3, "", "not entered in the ledger", "", "", ""),
+        Holder("challenger", 3, "", "not in the ledger", "", "", ""),
         Holder("staging", 2, "2026-05-17 10:05 UTC", "A. Name", "passed 5 gates", "promote", ""),
     ],
     num_older=0,

@@ -64,7 +64,9 @@ def test_another_plan_assigns_anew_and_says_so(broken, capsys, change):
     assert run_stage("assign") == 0
     assert splits_by_id() != before
     (line,) = capsys.readouterr().out.splitlines()
-    assert "all assigned anew, because the plan was 'seed 7, 0.6/0.2/0.2'" in line
+    assert (
+        "all assigned again, because params.yaml: assign has changed (before: 'seed 7, 0.6/0.2/0.2'" in line
+    )
 
 
 @pytest.mark.slow

@@ -34,8 +34,8 @@ def test_the_page_and_its_figures_are_written(at_toy, capsys):
     links = re.findall(r"\]\(<(.+?)>\)", text)
     assert links == ["toy/age.png", "toy/resolution.png", "toy/quality.png"]
     assert all((Path("reports/data") / link).is_file() for link in links)
-    assert "not defined, because one class has 1 groups and 5 are needed" in text
-    assert capsys.readouterr().out == "[card@toy] shortcuts are not defined -> reports/data/toy.md\n"
+    assert "undefined, because one class has 1 groups, and 5 are required" in text
+    assert capsys.readouterr().out == "[card@toy] no set of facts has a defined AUC -> reports/data/toy.md\n"
 
 
 def test_the_same_input_gives_the_same_bytes(at_toy):

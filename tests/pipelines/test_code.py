@@ -25,4 +25,4 @@ def test_the_digests_of_this_checkout_are_written_and_explained(in_the_checkout,
 
 def test_an_unknown_stage_is_refused_with_the_known_ones(in_the_checkout, capsys):
     assert _cli.run(code.main, ["--explain", "trian"]) == 1
-    assert "there is no stage trian; there are sample, ingest" in capsys.readouterr().err
+    assert "unknown stage trian; expected one of sample, ingest" in capsys.readouterr().err

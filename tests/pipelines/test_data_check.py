@@ -31,8 +31,7 @@ def test_a_dataset_that_is_not_here_is_said_so_with_how_to_import_it(raw, capsys
     raw.rename(raw.with_name("other"))
     assert run(raw) == 1
     assert (
-        "toy: not here. Import it first; `python -m pipelines.fetch toy --help` says how"
-        in capsys.readouterr().out
+        "toy: missing. Import it first, see `python -m pipelines.fetch toy --help`" in capsys.readouterr().out
     )
 
 

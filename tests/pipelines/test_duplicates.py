@@ -35,7 +35,9 @@ def test_the_same_facts_give_the_same_bytes_and_one_line(broken, capsys):
     after = [Path(name).read_bytes() for name in ("data/groups/duplicates.csv", "reports/duplicates.json")]
     assert after == before
     (line,) = capsys.readouterr().out.splitlines()
-    assert line.startswith("[duplicates] 2 pairs among 71 images that decode (1 same bytes, 0 same pixels")
+    assert line.startswith(
+        "[duplicates] 2 pairs of copies among 71 readable images (1 same bytes, 0 same pixels"
+    )
 
 
 def test_missing_facts_are_refused(broken, capsys):

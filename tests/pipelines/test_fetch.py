@@ -138,7 +138,7 @@ def test_an_output_below_a_file_is_told_without_a_trace(folder, tmp_path, capsys
     arguments = ("ph2", "--source", str(make_ph2(tmp_path / "source")), "--no-dvc", "--out")
     assert run(*arguments, "notes.txt/ph2") == 1
     message = capsys.readouterr().err
-    reason = r"(Not a directory|File exists)\. Check that this path is the right one"
+    reason = r"(Not a directory|File exists)\. Check the path"
     assert re.search(rf"^error: \S*notes\.txt\S*: {reason}", message, re.MULTILINE)
     assert "Traceback" not in message
     assert Path("notes.txt").read_text() == "years of work"
@@ -148,9 +148,12 @@ def test_an_output_below_a_file_is_told_without_a_trace(folder, tmp_path, capsys
 @pytest.mark.parametrize(
     ("error", "message"),
     [
-        (OSError(errno.ENOSPC, "No space left on device"), "No space left on device. Make room on that disk"),
-        (PermissionError(errno.EACCES, "Permission denied", "data"), "data: Permission denied. Ask for the"),
-        (OSError("the tape is torn"), "the tape is torn. Check that this path is the right one"),
+        (
+            OSError(errno.ENOSPC, "No space left on device"),
+            "No space left on device. Free some space on that disk",
+        ),
+        (PermissionError(errno.EACCES, "Permission denied", "data"), "data: Permission denied. Get the"),
+        (OSError("the tape is torn"), "the tape is torn. Check the path"),
     ],
 )
 def test_what_the_system_refuses_is_told_with_what_to_do(capsys, error, message):
@@ -380,16 +383,16 @@ def test_an_archive_that_is_down_is_told(archive, capsys):
     [
         (
             "--collections 65 --metadata m.csv",
-            "--metadata read folders, --collections select what to download",
+            "--metadata (local folders) cannot be combined with --collections (download)",
         ),
         (
             "--masks m --images i --limit 3 --licences CC-0",
-            "--images, --masks read folders, --limit, --licences",
+            "--images, --masks (local folders) cannot be combined with --limit, --licences",
         ),
         ("--metadata m.csv", "--metadata and --images belong together"),
         ("--images i", "--metadata and --images belong together"),
-        ("", "What is to be fetched?"),
-        ("--limit 5 --licences CC-0", "What is to be fetched?"),
+        ("", "Nothing to fetch"),
+        ("--limit 5 --licences CC-0", "Nothing to fetch"),
     ],
 )
 def test_options_that_do_not_go_together_are_refused(folder, capsys, arguments, message):
@@ -400,8 +403,8 @@ def test_options_that_do_not_go_together_are_refused(folder, capsys, arguments, 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("--collections 65,MSK-1", "expected whole numbers from 1, got 'MSK-1'"),
-        ("--collections 65 --limit 0", "expected whole numbers from 1, got '0'"),
+        ("--collections 65,MSK-1", "expected comma-separated whole numbers from 1, got 'MSK-1'"),
+        ("--collections 65 --limit 0", "expected comma-separated whole numbers from 1, got '0'"),
         ("--collections 65 --licences CC-0,MIT", "the archive has CC-0, CC-BY, CC-BY-NC; got 'MIT'"),
     ],
 )
@@ -451,7 +454,7 @@ def test_a_fetch_that_is_ended_goes_on_where_it_stopped(archive, number, code):
     process.send_signal(number)
     _, message = process.communicate(timeout=60)
     assert process.returncode == code
-    assert (b"run the same command again to go on" in message) == (number == signal.SIGINT)
+    assert (b"run the same command again to resume" in message) == (number == signal.SIGINT)
     assert b"Traceback" not in message
     assert not Path("data/raw/isic").exists()
     pictures = [path for path in (STAGING / "images").iterdir() if not path.name.startswith(".")]

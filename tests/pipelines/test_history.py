@@ -45,7 +45,7 @@ def test_moves_and_refusals_are_told_in_order_with_who_why_and_outcome(shelf, to
     refused = {"alias": STAGING, "version": 2}
     ledger.add(NAME, ledger.REFUSAL, by="pipelines.promote", reason="AUC too low", tags=refused, evidence={})
     shelf.move(1, alias=PRODUCTION, kind=ledger.RELEASE)
-    ledger.end(shelf.enter_unfinished(2), problem="cut off before the alias moved")
+    ledger.end(shelf.enter_unfinished(2), problem="interrupted before the alias was moved")
     shelf.enter_unfinished(2, alias=PRODUCTION)
     ledger.add(OTHER, ledger.REFUSAL, by="X", reason="of another model", tags=refused, evidence={})
     out = told()
@@ -54,7 +54,7 @@ def test_moves_and_refusals_are_told_in_order_with_who_why_and_outcome(shelf, to
         ["promote", STAGING, "", "1", *by_hand, "done"],
         ["refusal", STAGING, "", "2", "pipelines.promote", "AUC too low", "done"],
         ["release", PRODUCTION, "", "1", *by_hand, "done"],
-        ["promote", STAGING, "1", "2", *by_hand, "cut off before the alias moved"],
+        ["promote", STAGING, "1", "2", *by_hand, "interrupted before the alias was moved"],
         ["promote", PRODUCTION, "1", "2", *by_hand, "under way"],
     ]
     assert "warning" not in out
@@ -69,7 +69,7 @@ def test_one_alias_is_told_alone(shelf, told):
 
 def test_looks_are_counted_and_are_no_lines_of_the_table(shelf, told):
     ledger.add(NAME, ledger.REFUSAL, by="a test", reason="none", tags={}, evidence={})
-    assert "no use of a test split is recorded" in told()
+    assert "no use of a test set is recorded" in told()
     for model, purpose in (("m", "evaluate"), ("m", "promote"), ("n", "evaluate")):
         ledger.record_look(
             NAME,
@@ -80,7 +80,7 @@ def test_looks_are_counted_and_are_no_lines_of_the_table(shelf, told):
             run_id="r",
         )
     out = told()
-    assert "test split 0123456789ab: 3 looks at 2 models, 1 of them to choose" in out
+    assert "test set 0123456789ab: used 3 times for 2 models, 1 times to choose a model" in out
     assert [row[1] for row in rows(out)] == [ledger.REFUSAL]
 
 
@@ -111,7 +111,7 @@ def test_what_was_served_on_a_day_is_told_with_from_and_to(served, told):
 
 def test_moves_that_failed_served_nothing(served, told):
     failed = served.enter_unfinished(1, alias=PRODUCTION)
-    ledger.end(failed, problem="cut off before the alias moved")
+    ledger.end(failed, problem="interrupted before the alias was moved")
     served.set_time(failed, datetime(2026, 5, 18, 12, tzinfo=UTC))
     assert told("--on", "2026-05-18", "--alias", "production").count("version") == 1
 
@@ -126,14 +126,14 @@ def test_a_day_that_is_none_is_refused(shelf, capsys):
 def test_an_alias_that_was_moved_by_other_means_is_warned_of(served, told, options):
     assert "warning" not in told(*options)
     versions.set_alias(NAME, PRODUCTION, "1")
-    warning = "warning: production holds version 1, but the ledger's last entry says version 3"
+    warning = "warning: production points to version 1, but the last entry of the ledger is version 3"
     assert warning in told(*options)
     assert "warning" not in told(*options, "--alias", "staging")
 
 
 def test_an_alias_of_which_the_ledger_knows_nothing_is_warned_of(shelf, told):
     versions.set_alias(NAME, STAGING, str(shelf.register()))
-    assert "warning: staging holds version 1, but the ledger's last entry says no version" in told()
+    assert "warning: staging points to version 1, but the last entry of the ledger is no version" in told()
 
 
 def test_a_model_that_is_not_there_is_refused_with_those_there_are(shelf, capsys):
@@ -143,14 +143,14 @@ def test_a_model_that_is_not_there_is_refused_with_those_there_are(shelf, capsys
 
 def test_a_day_to_come_is_refused(shelf, capsys):
     assert _cli.run(history.main, ["melanoma-none", "--on", "2999-01-01"]) == 1
-    assert "lies in the future" in capsys.readouterr().err
+    assert "is in the future" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["", " ", "it's", "melanoma/ph2"])
 def test_what_cannot_name_a_model_is_refused(shelf, capsys, name):
     with pytest.raises(SystemExit, match="2"):
         history.main([name])
-    assert "is no name of a registered model" in capsys.readouterr().err
+    assert "is not a valid name of a registered model" in capsys.readouterr().err
 
 
 def test_telling_changes_nothing(served, told):

@@ -122,7 +122,7 @@ def test_the_headline_of_a_cohort_is_all_that_the_page_needs_of_it(drawn):
     assert set(json.loads(text)["run_ids"]) == {"baseline", "tuned"}
 
 
-@pytest.mark.parametrize(("content", "complaint"), [("{}", "lacks"), ("null", "must hold a JSON object")])
+@pytest.mark.parametrize(("content", "complaint"), [("{}", "lacks"), ("null", "must be a JSON object")])
 def test_a_headline_of_another_shape_is_named_and_the_old_page_stays(drawn, capsys, content, complaint):
     before = PAGE.read_bytes()
     Path("reports/headlines/sample.json").write_text(content)

@@ -111,7 +111,7 @@ def test_a_model_that_does_not_keep_the_index_is_refused(images):
         def predict(self, asked):
             return pd.DataFrame({"probability": [0.5] * len(asked)})
 
-    with pytest.raises(TrackingError, match="nothing tells which image a row belongs to"):
+    with pytest.raises(TrackingError, match="cannot be matched to the"):
         list(folder.score_files(Positions(), images, folder.list_files(images)))
 
 
@@ -164,9 +164,9 @@ def test_a_model_that_is_not_there_is_refused_by_name(staged, images, tmp_path, 
 def test_a_folder_that_is_empty_or_none_is_refused(staged, images, tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     assert run(tmp_path / "empty", tmp_path / "out.csv") == 1
-    assert "holds no files" in capsys.readouterr().err
+    assert "has no files" in capsys.readouterr().err
     assert run(tmp_path / "absent", tmp_path / "out.csv") == 1
-    assert "is no folder" in capsys.readouterr().err
+    assert "is not a folder" in capsys.readouterr().err
 
 
 def test_an_earlier_table_stays_whole_when_a_later_call_fails(staged, images, tmp_path):

@@ -78,7 +78,7 @@ def test_a_refusal_names_its_reasons_and_leaves_the_alias_alone(fresh, capsys):
     change_params(fresh / "params.yaml", promote={"min_malignant_groups": 1000})
     assert run_stage("promote") == 0
     assert not verdict()["is_promoted"]
-    assert "at least 1000 are needed" in verdict()["reasons"][0]
+    assert "at least 1000 are required" in verdict()["reasons"][0]
     assert "refused" in capsys.readouterr().out
     assert versions.find_version(NAME, versions.STAGING) is None
     assert verdict()["staging_version"] is None
@@ -110,16 +110,16 @@ def test_a_worse_challenger_is_refused_and_the_champion_stays(challenged, capsys
     result = verdict()
     assert not result["is_promoted"]
     assert result["challenger"]["auc_roc"]["value"] == 0
-    assert any("minus the champion's on the same images is" in reason for reason in result["reasons"])
+    assert any("challenger minus champion on the same images" in reason for reason in result["reasons"])
     assert result["previous_version"] == result["staging_version"] == int(champion.version)
     assert versions.find_version(NAME, versions.STAGING).version == champion.version
     challenger = versions.find_version(NAME, versions.CHALLENGER)
     assert int(challenger.version) == result["version"] != int(champion.version)
-    assert "minus the champion's" in challenger.tags["gate_reasons"]
+    assert "challenger minus champion" in challenger.tags["gate_reasons"]
     assert "refused" in capsys.readouterr().out
     (refusal,) = [entry for entry in ledger.entries(NAME) if entry.kind == ledger.REFUSAL]
     assert refusal.version == result["version"]
-    assert "minus the champion's" in refusal.tags["reason"]
+    assert "challenger minus champion" in refusal.tags["reason"]
 
 
 def test_another_version_that_is_not_worse_takes_the_alias_and_the_ledger_knows_both(challenged):
@@ -169,7 +169,7 @@ def test_an_operating_point_that_is_not_the_served_one_is_refused(fresh, capsys)
     models[models["selected"]]["operating_point"]["threshold"] = 0.123
     Path("reports/sample/models.json").write_text(json.dumps(models))
     assert run_stage("promote") == 1
-    assert "another operating point" in capsys.readouterr().err
+    assert "have different operating points" in capsys.readouterr().err
     assert versions.find_version(NAME, versions.STAGING) is None
 
 
@@ -287,7 +287,7 @@ def test_an_image_that_was_changed_since_is_not_given_to_a_champion_of_other_cod
     path = Path(accepted.loc[splits.loc[splits["split"] == "test", "image_id"].iloc[0], "path"])
     path.write_bytes(path.read_bytes() + b" ")
     assert run_stage("promote") == 1
-    assert f"1 test images are not there as they were validated: {path}" in capsys.readouterr().err
+    assert f"1 test images are missing or have changed since validation: {path}" in capsys.readouterr().err
 
 
 def test_a_champion_that_takes_images_of_another_size_is_compared_on_the_image_files(challenged):

@@ -45,14 +45,14 @@ def test_a_version_that_is_released_already_is_no_new_entry(shelf, capsys):
     number = shelf.register()
     assert run(number) == 0
     assert run(number) == 0
-    assert f"version {number} holds the alias production already" in capsys.readouterr().out
+    assert f"version {number} already has the alias production" in capsys.readouterr().out
     assert len(ledger.entries(NAME)) == 1
 
 
 @pytest.mark.parametrize(
     ("tags", "words"),
     [
-        ({"gate": None}, "was never judged; run `dvc repro promote`"),
+        ({"gate": None}, "was not judged by the gates; run `dvc repro promote`"),
         ({"gate": "refused", "gate_reasons": "AUC too low"}, "was refused by the gates: AUC too low"),
         ({"gate": "perhaps"}, "has the verdict 'perhaps'"),
     ],
@@ -109,4 +109,4 @@ def test_a_registry_that_is_down_is_named(shelf, monkeypatch, capsys):
 def test_what_cannot_name_a_model_is_refused(shelf, capsys, name):
     with pytest.raises(SystemExit, match="2"):
         run(1, name=name)
-    assert "is no name of a registered model" in capsys.readouterr().err
+    assert "is not a valid name of a registered model" in capsys.readouterr().err

@@ -21,7 +21,7 @@ def moved(shelf, monkeypatch, tmp_path):
 
 def test_a_moved_project_says_what_to_run_and_works_afterwards(moved, monkeypatch, capsys):
     assert _cli.run(history.main, [NAME]) == 1
-    assert f"{moved}/mlflow.db was moved or copied here" in capsys.readouterr().err
+    assert f"{moved}/mlflow.db was moved or copied" in capsys.readouterr().err
     assert _cli.run(relocate.main, ["--check"]) == 1
     assert "python -m pipelines.relocate" in capsys.readouterr().err
 
@@ -31,7 +31,7 @@ def test_a_moved_project_says_what_to_run_and_works_afterwards(moved, monkeypatc
     assert _cli.run(relocate.main, []) == 0
     out = capsys.readouterr().out
     assert "[relocate] runs.artifact_uri: 2 paths\n" in out
-    assert f"the store as it was: {moved}/mlflow.db.before-relocate-" in out
+    assert f"backup of the store: {moved}/mlflow.db.before-relocate-" in out
     assert _cli.run(relocate.main, ["--check"]) == 0
     assert _cli.run(history.main, [NAME]) == 0
 
@@ -49,11 +49,11 @@ def test_what_is_no_file_has_nothing_to_relocate(monkeypatch, capsys, uri):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     assert _cli.run(relocate.main, ["--check"]) == 0
     assert _cli.run(relocate.main, []) == 1
-    assert f"{uri} is no SQLite file" in capsys.readouterr().err
+    assert f"{uri} is not a SQLite file" in capsys.readouterr().err
 
 
 def test_models_whose_files_are_nowhere_are_counted(moved, capsys):
     store = MlflowClient(f"sqlite:///{moved}/mlflow.db")
     store.create_logged_model("1", name="m")
     assert _cli.run(relocate.main, ["--dry-run"]) == 0
-    assert "1 models lie neither at the old nor at the new place" in capsys.readouterr().out
+    assert "1 models are in neither the old nor the new folder" in capsys.readouterr().out

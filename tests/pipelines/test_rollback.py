@@ -54,8 +54,8 @@ def test_each_rollback_goes_one_version_further_back_until_there_is_none(release
     assert "production is version 1 again, version 2 before" in capsys.readouterr().out
     assert holder() == 1
     assert (
-        f"Before version 1 nothing held the alias production of {NAME}: there is no version to go back to"
-        in refusal()
+        f"No version of {NAME} had the alias production before version 1, so there is no version to go "
+        f"back to" in refusal()
     )
 
 
@@ -81,13 +81,13 @@ def test_only_the_named_alias_moves(released):
 
 
 def test_where_no_version_holds_the_alias_there_is_nothing_to_roll_back(released, refusal):
-    assert f"No version of {NAME} holds the alias staging: there is nothing" in refusal("--alias", "staging")
+    assert f"No version of {NAME} has the alias staging, so there is nothing" in refusal("--alias", "staging")
 
 
 def test_an_alias_that_was_moved_by_other_means_is_refused_until_the_next_release(released, refusal):
     versions.set_alias(NAME, PRODUCTION, "1")
     error = refusal()
-    assert f"The alias production of {NAME} holds version 1, but the ledger says version 3" in error
+    assert f"The alias production of {NAME} points to version 1, but the ledger says version 3" in error
     assert "python -m pipelines.release" in error
     released.move(2, alias=PRODUCTION, kind=ledger.RELEASE)
     assert run() == 0
@@ -96,14 +96,14 @@ def test_an_alias_that_was_moved_by_other_means_is_refused_until_the_next_releas
 
 def test_an_alias_of_which_the_ledger_knows_nothing_is_refused(shelf, refusal):
     versions.set_alias(NAME, PRODUCTION, str(shelf.register()))
-    assert "holds version 1, but the ledger says none" in refusal()
+    assert "points to version 1, but the ledger says none" in refusal()
 
 
 def test_a_version_that_was_withdrawn_is_not_brought_back(released, refusal):
     tracking.client().delete_registered_model_alias(NAME, PRODUCTION)
     assert "there is nothing to roll back" in refusal()
     released.move(2, alias=PRODUCTION, kind=ledger.RELEASE)
-    assert "Before version 2 nothing held the alias production" in refusal()
+    assert "had the alias production before version 2" in refusal()
 
 
 def test_a_version_whose_files_were_changed_does_not_come_back(released, refusal):
@@ -169,7 +169,7 @@ def test_a_release_meanwhile_stops_a_rollback_too(released, refusal):
 
 def test_who_names_the_version_to_leave_is_refused_when_another_one_holds_the_alias(released, refusal):
     assert run("--from", "3") == 0
-    assert "is held by version 2, not by version 3. Nothing was moved" in refusal("--from", "3")
+    assert "points to version 2, expected version 3. Nothing was moved" in refusal("--from", "3")
     assert run("--from", "2") == 0
     assert holder() == 1
 

@@ -104,7 +104,7 @@ def test_equal_answers_pass_in_one_line(evaluated, capsys):
     with serving(Model()) as url:
         assert run(url) == 0
     assert capsys.readouterr().out == (
-        "[smoke] 20 images of sample, model version 7: all equal to the offline predictions; "
+        "[smoke] 20 images of sample, model version 7: all answers equal the offline predictions; "
         "a bad request is refused\n"
     )
 
@@ -144,7 +144,7 @@ def test_a_server_that_takes_what_is_no_image_fails(evaluated, capsys):
 
     with serving(Careless()) as url:
         assert run(url) == 1
-    assert "must answer 400 to bytes that are no image" in capsys.readouterr().err
+    assert "must answer 400 and name the row" in capsys.readouterr().err
 
 
 def test_a_server_that_loses_a_row_fails(evaluated, capsys):
@@ -155,12 +155,12 @@ def test_a_server_that_loses_a_row_fails(evaluated, capsys):
 
     with serving(Losing()) as url:
         assert run(url) == 1
-    assert "rows that are not the" in capsys.readouterr().err
+    assert "rows, which do not match the" in capsys.readouterr().err
 
 
 def test_no_server_is_said_so(evaluated, capsys):
     assert run(f"http://127.0.0.1:{free_port()}") == 1
-    assert "Is the server up?" in capsys.readouterr().err
+    assert "Start a server" in capsys.readouterr().err
 
 
 def test_without_predictions_it_says_how_to_make_them(evaluated, capsys):
@@ -172,7 +172,7 @@ def test_without_predictions_it_says_how_to_make_them(evaluated, capsys):
 @pytest.mark.parametrize("number", ["0", "-1"])
 def test_no_images_are_refused(evaluated, capsys, number):
     assert run("http://127.0.0.1:1", "--num-images", number) == 1
-    assert "No image to post" in capsys.readouterr().err
+    assert "There is no image to post" in capsys.readouterr().err
 
 
 def change_predictions(evaluated, change) -> None:

@@ -129,7 +129,7 @@ def test_the_committed_remote_checks_what_it_fetches_and_holds_no_secret():
 
 def test_what_is_pushed_comes_back_in_a_fresh_clone(origin, tmp_path, new_bucket, s3, run):
     said = run(origin, "push")
-    assert f"[storage push] 5 objects, 248 bytes lie whole in s3://{new_bucket}/dvc at {s3.url}" in said
+    assert f"[storage push] 5 objects, 248 bytes are complete in s3://{new_bucket}/dvc at {s3.url}" in said
     assert "; without 1 outputs of stages that have not run" in said
     assert s3.client.get_bucket_versioning(Bucket=new_bucket)["Status"] == "Enabled"
     copy = clone(origin, tmp_path / "copy", new_bucket)
@@ -146,10 +146,10 @@ def test_pull_names_damaged_and_missing_images_and_push_mends_them_although_dvc_
     s3.client.delete_object(Bucket=bucket, Key=key(cached(origin, "images/c.jpg")))
     both = f"{DATASET}/images/b.jpg (damaged), {DATASET}/images/c.jpg (missing)"
     copy = clone(origin, tmp_path / "copy", bucket)
-    assert f"nor in DVC's cache here: {both}. Run `make data-push`" in run(copy, "pull", exit_code=1)
+    assert f"and in the local DVC cache: {both}. Run `make data-push`" in run(copy, "pull", exit_code=1)
     assert not (copy / DATASET).exists()
 
-    assert f"2 of them had to be mended there: {both}" in run(origin, "push")
+    assert f"2 of them were repaired: {both}" in run(origin, "push")
     assert s3.client.get_object(Bucket=bucket, Key=damaged)["Body"].read() == b"image b\n"
     run(copy, "pull")
     assert (copy / DATASET / "images/b.jpg").read_text() == "image b\n"
@@ -187,7 +187,7 @@ def test_data_that_are_nowhere_are_named(direction, origin, new_bucket, s3, run)
     shutil.rmtree(origin / ".dvc/cache")
     error = run(origin, direction, exit_code=1)
     assert f"{DATASET} (missing)" in error
-    assert "data/raw/<dataset> as `python -m pipelines.fetch --help` shows" in error
+    assert "data/raw/<dataset> with `python -m pipelines.fetch`" in error
 
 
 def test_a_damaged_cache_is_not_taken_for_the_data(origin, bucket, s3, run):
@@ -217,14 +217,14 @@ def test_a_change_that_pull_would_overwrite_stays_and_dvc_says_so(origin, bucket
     (origin / "sides.csv").write_text("mine\n")
     error = run(origin, "pull", exit_code=1)
     assert "sides.csv" in error
-    assert "`dvc pull` failed; its own words stand above" in error
+    assert "`dvc pull` failed, see its output above" in error
     assert (origin / "sides.csv").read_text() == "mine\n"
 
 
 def test_a_version_without_data_is_refused(tmp_path, s3, run):
     command(tmp_path, "git", "init", "-q")
     shutil.copytree(ROOT / ".dvc", tmp_path / ".dvc", ignore=shutil.ignore_patterns("tmp", "cache"))
-    assert "This version records no data" in run(tmp_path, "push", exit_code=1)
+    assert "This version has no recorded data" in run(tmp_path, "push", exit_code=1)
 
 
 def test_a_repository_without_a_remote_is_refused(origin, run):

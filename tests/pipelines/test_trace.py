@@ -97,8 +97,8 @@ def test_images_licences_code_parameters_and_environment_are_told(version, told)
     assert "environment: python==3.11.9, numpy==2.0; 3 packages in" in out
     assert "images: 3, digest of the packed cohort d1" in out
     assert "  toy train: 2, 1 malignant\n  zoo test: 1, 0 malignant\n" in out
-    assert "  toy: 2 under CC-BY, Clinic\n  zoo: 1 under no recorded licence, nobody named\n" in out
-    assert "trial: study run None, its best trial not recorded" in out
+    assert "  toy: 2 under CC-BY, Clinic\n  zoo: 1 under no recorded licence, no attribution\n" in out
+    assert "trial: run of the search None, best trial not recorded" in out
 
 
 def test_ids_of_images_are_told_only_when_asked_for(version, told):
@@ -135,7 +135,7 @@ def test_data_that_have_changed_since_are_named_with_both_hashes(version, told):
 
 def test_data_of_which_no_record_is_left_are_named(version, told):
     TOY.with_suffix(".dvc").unlink()
-    assert checks(told(exit_code=1)) == ({"data/raw/zoo"}, {"data/raw/toy: gone from dvc.lock and data/raw"})
+    assert checks(told(exit_code=1)) == ({"data/raw/zoo"}, {"data/raw/toy: missing in dvc.lock and data/raw"})
 
 
 def cached(oid):
@@ -161,7 +161,9 @@ def test_data_that_are_not_whole_in_the_cache_while_the_store_is_down_are_named(
     lost.write_text("[]")
     good, (problem,) = checks(told(exit_code=1), "NOT KNOWN")
     assert good == {"data/raw/zoo"}
-    assert problem.startswith("data/raw/toy: not whole in DVC's cache, and the remote cannot be asked: s3://")
+    assert problem.startswith(
+        "data/raw/toy: incomplete in the DVC cache, and the remote cannot be read: s3://"
+    )
     assert "http://127.0.0.1:9 does not answer" in problem
 
 
@@ -222,9 +224,9 @@ def test_a_folder_as_remote_is_asked_for_what_the_cache_has_not(version, told, l
     [
         (
             {"git_commit": "unknown", "git_problem": "fatal: dubious"},
-            "its commit is not known: fatal: dubious",
+            "the commit is not known: fatal: dubious",
         ),
-        ({"git_commit": "unknown"}, "its commit is not known: the run does not say why"),
+        ({"git_commit": "unknown"}, "the commit is not known: the run has no reason recorded"),
         ({"git_dirty": "unknown", "git_problem": "fatal: index"}, "state of the working tree is not known"),
     ],
 )
@@ -247,7 +249,7 @@ def test_a_commit_that_git_does_not_have_any_more_is_not_ok(version, told):
 def test_git_that_refuses_now_is_not_taken_for_one_that_has_the_commit(version, told, monkeypatch):
     monkeypatch.setenv("PATH", "")
     out = told(exit_code=1)
-    assert "  NOT KNOWN code: git cannot say whether it has commit" in out
+    assert "  NOT KNOWN code: git cannot be asked for commit" in out
 
 
 def test_a_deleted_run_is_restored_and_one_of_another_store_is_not_trained_again_in_vain(version, told):
@@ -292,9 +294,9 @@ def test_outside_of_a_repository_it_says_so(version, told):
 @pytest.mark.parametrize(
     ("uri", "words"),
     [
-        (f"models:/{NAME}@production", f"No version of {NAME} holds the alias production."),
+        (f"models:/{NAME}@production", f"No version of {NAME} has the alias production."),
         (f"models:/{NAME}/7", f"{NAME} has no version 7; it has [1]"),
-        (NAME, "is no address of a version. Expected models:/<name>@<alias>"),
+        (NAME, "is not the URI of a model version. Expected models:/<name>@<alias>"),
     ],
 )
 def test_what_is_no_version_is_refused(version, told, uri, words):
@@ -341,11 +343,11 @@ def test_a_version_whose_files_cannot_be_compared_is_not_known_to_be_ok(version,
 
 def test_files_that_left_the_artifact_store_are_not_ok(version, told, shelf):
     shutil.rmtree(shelf.model(1))
-    assert f"  NOT OK    files of the model: The files of {NAME} version 1 are gone" in told(exit_code=1)
+    assert f"  NOT OK    files of the model: The files of {NAME} version 1 are missing" in told(exit_code=1)
 
 
 def test_it_is_told_whether_the_code_that_answers_is_the_code_here(version, told):
     store = tracking.client()
-    assert "code that answers: digest not recorded, other code here" in told()
+    assert "code stored with the model: digest not recorded, different from the code here" in told()
     store.set_model_version_tag(NAME, "1", CODE_TAG, digest_of_code())
-    assert f"code that answers: digest {digest_of_code()}, the same code here" in told()
+    assert f"code stored with the model: digest {digest_of_code()}, identical to the code here" in told()

@@ -168,7 +168,7 @@ def test_other_parameters_begin_anew_in_other_runs(epochs, broken, caplog):
     assert len(before) == 2
     assert len(after) == 4
     assert "RUNNING" not in after.values()
-    assert "training starts from the beginning" in caplog.text
+    assert "Training starts from the beginning" in caplog.text
     assert epochs == [1, 2, 1, 1, 2, 1, 2]
 
 
@@ -184,7 +184,7 @@ def test_a_study_that_found_the_baseline_is_called_so_and_trains_nothing_twice(e
     assert read("reports/sample/seeds.json")["same_hyperparameters"] is True
     out = capsys.readouterr().out
     assert out.count("[train@sample]") == 1
-    assert "nothing better was found" in out
+    assert "the search found nothing better" in out
     assert epochs[3:] == [1, 2]
     histories = [Path(f"models/sample/{name}/history.csv").read_text() for name in MODELS]
     assert histories[0] == histories[1]

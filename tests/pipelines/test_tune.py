@@ -168,10 +168,10 @@ def test_a_study_of_ones_own_name_is_refused_for_another_space_and_gone_on_with_
     change_params(broken / "params.yaml", tune={"space": space(max_depth=4)})
     assert run_stage("tune") == 1
     message = capsys.readouterr().err
-    assert "Study sample-mine was begun with another problem" in message
-    assert "tune.space.depth.high: the study has 3, now it is 4" in message
+    assert "Study sample-mine was started with other settings or data" in message
+    assert "tune.space.depth.high: 3 in the study, 4 now" in message
     assert "tune.num_trials" not in message
-    assert "another name in params.yaml: tune.study" in message
+    assert "params.yaml: tune.study to another name" in message
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -185,7 +185,7 @@ def test_a_search_that_a_person_or_the_system_stops_says_how_to_go_on(number, mo
     finally:
         signal.signal(signal.SIGTERM, before)
     assert ended.value.code == 130
-    assert "run the same command again to go on" in capsys.readouterr().err
+    assert "run the same command again to resume" in capsys.readouterr().err
 
 
 def stop(*_, **__):
@@ -198,7 +198,7 @@ def test_a_database_that_is_down_is_named_without_its_password(broken, capsys):
     change_params(broken / "params.yaml", tune={"storage": "postgresql://me:secret@127.0.0.1:1/studies"})
     assert run_stage("tune") == 1
     message = capsys.readouterr().err
-    assert "error: The storage of studies postgresql://me:***@127.0.0.1:1/studies does not answer" in message
+    assert "error: The Optuna storage postgresql://me:***@127.0.0.1:1/studies does not answer" in message
     assert "secret" not in message
     assert "Traceback" not in message
 
@@ -220,7 +220,7 @@ def test_a_validation_split_of_one_class_is_refused_before_any_trial(broken, cap
     write_json(manifest | {"digest": packed._digest(folder)}, folder / packed.MANIFEST)
     before = Path(JOURNAL).read_bytes()
     assert run_stage("tune") == 1
-    assert "The validation split has 13 images of one class or none" in capsys.readouterr().err
+    assert "The validation split has 13 images of at most one class" in capsys.readouterr().err
     assert Path(JOURNAL).read_bytes() == before
 
 

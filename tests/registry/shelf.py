@@ -67,7 +67,7 @@ class Shelf:
             return moves.move_alias(NAME, alias, number, kind=kind, evidence={}, **WHO)
 
     def enter_unfinished(self, number: int, *, alias: str = versions.STAGING) -> str:
-        """As a move leaves it that a kill cut off before the alias moved."""
+        """As a move leaves it that a kill interrupted before the alias was moved."""
         tags = {"alias": alias, "version": number, "previous_version": moves.holder_of(NAME, alias)}
         return ledger.add(NAME, ledger.PROMOTE, tags=tags, evidence={}, is_over=False, **WHO)
 

@@ -134,7 +134,10 @@ def test_processes_that_move_at_once_take_turns_and_the_ledger_agrees_with_the_a
 
 @pytest.mark.parametrize(
     ("end", "holds", "outcome"),
-    [("before", 1, (2, "FAILED", "cut off before the alias moved")), ("after", 2, (2, "FINISHED", None))],
+    [
+        ("before", 1, (2, "FAILED", "interrupted before the alias was moved")),
+        ("after", 2, (2, "FINISHED", None)),
+    ],
 )
 def test_what_a_kill_leaves_is_mended_at_the_next_turn(three, start, end, holds, outcome):
     three.move(1)
@@ -172,13 +175,13 @@ def test_an_unfinished_move_of_another_machine_stops_us_while_it_may_be_at_work(
     three.set_time(cut_off, datetime.now(UTC) - timedelta(minutes=16))
     three.move(1)
     assert holder() == 1
-    assert outcomes() == [(2, "FAILED", "cut off before the alias moved"), (1, "FINISHED", None)]
+    assert outcomes() == [(2, "FAILED", "interrupted before the alias was moved"), (1, "FINISHED", None)]
 
 
 def test_that_machine_itself_need_not_wait(three, elsewhere):
     elsewhere(three.enter_unfinished, 2)
     elsewhere(three.move, 1)
-    assert outcomes() == [(2, "FAILED", "cut off before the alias moved"), (1, "FINISHED", None)]
+    assert outcomes() == [(2, "FAILED", "interrupted before the alias was moved"), (1, "FINISHED", None)]
 
 
 def test_a_move_that_another_machine_entered_meanwhile_stops_ours(three, elsewhere):
@@ -186,11 +189,11 @@ def test_a_move_that_another_machine_entered_meanwhile_stops_ours(three, elsewhe
     with moves.exclusive(NAME):
         rival = elsewhere(three.enter_unfinished, 3)
         with pytest.raises(
-            TrackingError, match="alias staging was not moved: another move of melanoma-ph2 came"
+            TrackingError, match="alias staging was not moved: another process moved an alias of melanoma-ph2"
         ):
             moves.move_alias(NAME, STAGING, 2, kind=PROMOTE, evidence={}, **WHO)
         assert holder() == 1
-        assert outcomes()[-1] == (2, "FAILED", f"another move of {NAME} came in between")
+        assert outcomes()[-1] == (2, "FAILED", f"another process moved an alias of {NAME} at the same time")
         ledger.end(rival, problem="gave up")
         moves.move_alias(NAME, STAGING, 2, kind=PROMOTE, evidence={}, **WHO)
     assert holder() == 2
@@ -204,9 +207,9 @@ def test_an_alias_that_somebody_moves_right_after_us_is_reported(three, monkeypa
         set_alias(name, alias, "3")
 
     monkeypatch.setattr(versions, "set_alias", overtaken)
-    with pytest.raises(TrackingError, match="was set to version 2, but somebody moved it at once"):
+    with pytest.raises(TrackingError, match="was set to version 2, but another process moved it right after"):
         three.move(2)
-    assert outcomes() == [(2, "FAILED", "the alias held another version right after it was set")]
+    assert outcomes() == [(2, "FAILED", "another process moved the alias right after it was set")]
 
 
 def test_who_waits_too_long_for_its_turn_learns_whom_it_waits_for(three):
@@ -220,9 +223,7 @@ def test_who_waits_too_long_for_its_turn_learns_whom_it_waits_for(three):
         try:
             assert process.stdout.readline() == "held\n"
             with (
-                pytest.raises(
-                    TrackingError, match=f"changing aliases of {NAME} for more than 0.1 s and holds {held}"
-                ),
+                pytest.raises(TrackingError, match=f"held the lock {held} for more than 0.1 s"),
                 moves.exclusive(NAME, wait_seconds=0.1),
             ):
                 pass
@@ -268,7 +269,7 @@ def test_the_way_back_is_what_held_the_alias_and_was_not_taken_back(three, steps
 
 def test_moves_that_failed_are_not_on_the_way_back(three):
     three.move(1)
-    ledger.end(three.enter_unfinished(2), problem="cut off before the alias moved")
+    ledger.end(three.enter_unfinished(2), problem="interrupted before the alias was moved")
     three.move(3)
     assert moves.rollback_targets(NAME, STAGING) == [1, 3]
 

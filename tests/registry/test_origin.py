@@ -54,7 +54,7 @@ def test_what_is_no_address_of_a_version_is_refused(version, uri):
 
 
 def test_an_alias_that_nobody_holds_and_a_number_that_is_not_there_are_refused(version):
-    with pytest.raises(TrackingError, match=f"No version of {NAME} holds the alias production"):
+    with pytest.raises(TrackingError, match=f"No version of {NAME} has the alias production"):
         origin.find(f"models:/{NAME}@production")
     with pytest.raises(TrackingError, match=r"has no version 2; it has \[1\]"):
         origin.find(f"models:/{NAME}/2")

@@ -32,7 +32,7 @@ def test_an_unknown_model_is_refused(shelf):
 
 @pytest.mark.parametrize("name", ["", "melanoma/ph2", "melanoma:ph2"])
 def test_what_cannot_name_a_model_is_refused(shelf, name):
-    with pytest.raises(TrackingError, match=f"'{name}' is no name of a registered model"):
+    with pytest.raises(TrackingError, match=f"'{name}' is not a valid name of a registered model"):
         versions.get_version(name, 1)
 
 
@@ -79,7 +79,7 @@ def test_code_that_was_changed_in_the_artifact_store_is_refused(shelf, tmp_path)
     number = shelf.register()
     (shelf.model(number) / "code" / "melanoma" / "schema.py").write_text("CLASSES = ('benign',)")
     with pytest.raises(
-        TrackingError, match=rf"{NAME} version {number} cannot be trusted: .* tag {FILES_TAG}"
+        TrackingError, match=rf"{NAME} version {number} cannot be trusted: .* \(tag {FILES_TAG}"
     ):
         versions.require_untouched(versions.get_version(NAME, number), tmp_path / "there")
 

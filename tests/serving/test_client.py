@@ -55,7 +55,7 @@ def test_answers_of_a_model_that_names_no_digest_are_taken():
 
 
 def test_exchanged_answers_are_refused():
-    refusal = pytest.raises(TrackingError, match="about other images than those posted: a, b")
+    refusal = pytest.raises(TrackingError, match="for images that were not posted: a, b")
     with answering([row("a", b"second"), row("b", b"first")]) as url, refusal:
         client.score_images(url, IMAGES)
 
@@ -63,6 +63,8 @@ def test_exchanged_answers_are_refused():
 @pytest.mark.parametrize("ids", [["a"], ["b", "a"], ["a", "b", "b"], ["a", "x"]])
 def test_other_rows_than_those_posted_are_refused(ids):
     rows: list[dict[str, object]] = [{"image_id": image_id, "probability": 0.5} for image_id in ids]
-    refusal = pytest.raises(TrackingError, match=f"answered {len(ids)} rows that are not the 2 posted")
+    refusal = pytest.raises(
+        TrackingError, match=(f"answered {len(ids)} rows, which do not match the 2 posted images")
+    )
     with answering(rows) as url, refusal:
         client.score_images(url, IMAGES)

@@ -123,7 +123,7 @@ def test_an_image_that_takes_too_much_time_is_refused():
     short = DecoderPool(1, max_pixels=MOST, job_seconds=1)
     try:
         (refused,) = short.squares([Job(very_slow(), 32, MOST)], Work(SECONDS))
-        assert "takes too much memory or time" in str(refused)
+        assert "needs too much memory or time" in str(refused)
         (square,) = short.squares([Job(encode(skin(1), "JPEG"), 32, MOST)], Work(SECONDS))
         assert isinstance(square, np.ndarray)
     finally:

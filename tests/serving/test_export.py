@@ -146,14 +146,20 @@ def test_a_registered_model_names_its_registered_version(logged, store, frame, n
         answer = mlflow.pyfunc.load_model(f"models:/{name}@staging").predict(frame)
         assert answer["model_version"].tolist() == [held]
         assert answer["threshold"].tolist() == [threshold]
-        assert ("drawn images" in answer["note"][0]) == (held == "1")
+        assert ("synthetic images" in answer["note"][0]) == (held == "1")
 
 
 @pytest.mark.parametrize(("name", "what"), [("model.onnx", "network"), ("settings.json", "settings")])
 def test_a_file_that_was_changed_is_refused_by_name(model_folder, name, what):
     (path,) = model_folder.rglob(name)
     path.write_bytes(path.read_bytes() + b" ")
-    with pytest.raises(TrackingError, match=rf"The {what} of this model is not the one that was logged"):
+    with pytest.raises(
+        TrackingError,
+        match=(
+            rf"The {what} of this model was changed or damaged after it "
+            rf"was logged"
+        ),
+    ):
         mlflow.pyfunc.load_model(str(model_folder))
 
 

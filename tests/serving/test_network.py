@@ -101,11 +101,14 @@ def test_a_network_of_classes_gives_the_score_and_all_probabilities(images, tmp_
 
 def test_a_network_of_two_answers_has_no_classes(network, images):
     assert not network.tells_classes
-    with pytest.raises(TrackingError, match="trained with target malignant"):
+    with pytest.raises(TrackingError, match=r"trained with model\.target: malignant"):
         network.score_classes(images)
 
 
 def test_a_network_of_other_classes_is_refused(tmp_path):
     path = write_class_network(tmp_path / "five.onnx", num_classes=5)
-    with pytest.raises(TrackingError, match=r"five\.onnx has outputs .*'melanoma'.* train it anew"):
+    with pytest.raises(
+        TrackingError,
+        match=r"five\.onnx has the outputs .*'melanoma'.* Train the network",
+    ):
         Network(path)

@@ -76,11 +76,11 @@ def test_known_parameters_are_handed_on():
 
 
 REFUSED = {
-    "nothing": (b"", "no JSON"),
-    "half an object": (b'{"dataframe_split": ', "no JSON"),
-    "no UTF-8": (b"\xff\xfe\x00", "no JSON"),
-    "brackets without end": (b"[" * 100_000, "no JSON"),
-    "a number without end": (b'{"dataframe_records": ' + b"9" * 5000 + b"}", "no JSON"),
+    "nothing": (b"", "not JSON"),
+    "half an object": (b'{"dataframe_split": ', "not JSON"),
+    "no UTF-8": (b"\xff\xfe\x00", "not JSON"),
+    "brackets without end": (b"[" * 100_000, "not JSON"),
+    "a number without end": (b'{"dataframe_records": ' + b"9" * 5000 + b"}", "not JSON"),
     "a list": ([split([IMAGE])], "expected an object with"),
     "a number": (3, "expected an object with"),
     "no known key": ({"inputs": {"image": [IMAGE]}}, "expected an object with"),
@@ -105,7 +105,7 @@ REFUSED = {
     "letters beyond ASCII": (split(["ä" * 8]), "row 0: image must be base64"),
     "no text": (records({"image": 3}), "row 0: image must be base64 of an image file, got int"),
     "null": (records({"image": None}), "row 0: image must be base64 of an image file, got NoneType"),
-    "an id that is a number": (records({"image": IMAGE, "image_id": 3}), "row 0: image_id must be a text"),
+    "an id that is a number": (records({"image": IMAGE, "image_id": 3}), "row 0: image_id must be a string"),
     "parameters that are none": (split([IMAGE], params=[1]), "params must be an object, got list"),
     "a threshold in words": (
         split([IMAGE], params={"threshold": "0.5"}),
@@ -116,7 +116,7 @@ REFUSED = {
     "explain as a number": (split([IMAGE], params={"explain": 1}), "params.explain must be true or false"),
     "an unknown parameter": (
         split([IMAGE], params={"treshold": 0.1}),
-        "params.treshold is not known; there are threshold, explain",
+        "unknown params.treshold; expected threshold, explain",
     ),
 }
 
@@ -194,15 +194,21 @@ def test_what_is_no_base64_is_refused_with_a_way_to_make_it(text):
 @pytest.mark.parametrize(
     ("body", "reason"),
     [
-        ('{"dataframe_records": [], "dataframe_records": []}', "a key stands twice .*: dataframe_records"),
-        ('{"dataframe_records": [{"image": "QUJD", "image": "QUJE"}]}', "a key stands twice .*: image"),
+        (
+            '{"dataframe_records": [], "dataframe_records": []}',
+            "an object has a key twice: dataframe_records",
+        ),
+        ('{"dataframe_records": [{"image": "QUJD", "image": "QUJE"}]}', "an object has a key twice: image"),
         (
             '{"dataframe_records": [{"image": "QUJD"}], "params": {"threshold": 1, "threshold": 0}}',
             "threshold",
         ),
-        ('{"dataframe_records": [{"image": "QUJD"}], "params": {"threshold": NaN}}', "NaN is no JSON"),
-        ('{"dataframe_records": [{"image": "QUJD"}], "params": {"threshold": -Infinity}}', "-Infinity is no"),
-        ('{"dataframe_records": [{"image": "QUJD"}], "params": {"threshold": 0.1}', "the body is no JSON"),
+        ('{"dataframe_records": [{"image": "QUJD"}], "params": {"threshold": NaN}}', "NaN is not JSON"),
+        (
+            '{"dataframe_records": [{"image": "QUJD"}], "params": {"threshold": -Infinity}}',
+            "-Infinity is not",
+        ),
+        ('{"dataframe_records": [{"image": "QUJD"}], "params": {"threshold": 0.1}', "the body is not JSON"),
     ],
 )
 def test_json_that_could_be_read_in_two_ways_is_refused(body, reason):
@@ -218,21 +224,21 @@ def test_a_byte_order_mark_is_passed_over_and_other_encodings_are_refused():
     body = json.dumps(split([IMAGE]))
     assert read(b"\xef\xbb\xbf" + body.encode())[0][0]["image"] == b"image"
     for encoding in ("utf-16", "utf-32"):
-        with pytest.raises(RequestError, match="the body is no JSON"):
+        with pytest.raises(RequestError, match="the body is not JSON"):
             read(body.encode(encoding))
-    with pytest.raises(RequestError, match="the body is no JSON"):
+    with pytest.raises(RequestError, match="the body is not JSON"):
         read(body.encode().replace(b"image", b"im\xedge"))
 
 
 def test_a_compressed_body_is_named():
-    with pytest.raises(RequestError, match="it looks compressed: send it as it is"):
+    with pytest.raises(RequestError, match="it looks compressed, send it uncompressed"):
         read(gzip.compress(json.dumps(split([IMAGE])).encode()))
 
 
 def test_millions_of_tiny_values_are_refused_before_they_are_parsed():
     start = time.perf_counter()
     for unit in (b"[],", b"{},", b"1,", b'"":'):
-        with pytest.raises(RequestError, match=r"the body is no JSON of 3 rows: it has [0-9,]+ brackets"):
+        with pytest.raises(RequestError, match=r"the body has [0-9,]+ brackets"):
             read(b"[" + unit * 5_000_000)
     assert time.perf_counter() - start < 5  # to parse one of them takes longer
 
@@ -245,7 +251,7 @@ def test_an_id_of_any_letters_is_taken(image_id):
 @pytest.mark.parametrize(
     ("image_id", "reason"),
     [
-        ("x" * 257, "row 0: image_id has 257 characters, at most 256 are taken"),
+        ("x" * 257, "row 0: image_id has 257 characters, at most 256 are allowed"),
         ("x" * 100_000, "image_id has 100,000 characters"),
         *((f"a{mark}b", "image_id has control characters") for mark in "\0\n\r\t\x1b\x7f\x85\u2028\ud800"),
     ],

@@ -87,7 +87,10 @@ def bad_bytes(pictures):
         "animated webp": (animated("WEBP"), r"the image is animated \(2 frames\)"),
         "huge header": (png_that_claims(10_000, 10_000), "10000 x 10000 pixels, more than 64,000,000"),
         "gigantic header": (png_that_claims(2**30, 2**30), "pixels, more than 64,000,000"),
-        "too small": (encode(Image.new("RGB", (400, 31)), "PNG"), "400 x 31 pixels, each side needs 32"),
+        "too small": (
+            encode(Image.new("RGB", (400, 31)), "PNG"),
+            "400 x 31 pixels, each side needs at least 32",
+        ),
         "one colour": (encode(Image.new("RGB", (40, 40), "brown"), "PNG"), "brightness is almost uniform"),
     }
 
@@ -173,8 +176,8 @@ def others(png: bytes) -> list[tuple[object, str]]:
         (text.rstrip("="), "is base64 text"),
         (base64.urlsafe_b64encode(png).decode(), "is base64 text"),
         (f"data:image/png;base64,{text}", "is base64 text"),
-        ("images/SYN_00001.jpg", r"is a text or a path; .*pathlib\.Path\(path\)\.read_bytes\(\)"),
-        (pathlib.Path("images/SYN_00001.jpg"), "is a text or a path"),
+        ("images/SYN_00001.jpg", r"is a string or a path; .*pathlib\.Path\(path\)\.read_bytes\(\)"),
+        (pathlib.Path("images/SYN_00001.jpg"), "is a string or a path"),
         (Image.new("RGB", (40, 40)), r"is a PIL image; .*image\.save\(stream"),
         (np.zeros((40, 40, 3), np.uint8), r"is an array; .*fromarray"),
         (None, "is missing"),
@@ -227,7 +230,7 @@ def test_a_threshold_of_the_caller_leaves_two_answers(served, images):
 
 def test_answers_say_that_this_is_no_device_and_that_the_images_were_drawn(served, pictures):
     note = served.predict(rows(pictures["PNG"]))["note"][0]
-    assert note.startswith("research software, not a medical device; trained on drawn images only")
+    assert note.startswith("research software, not a medical device; trained on synthetic images only")
 
 
 def test_a_threshold_of_the_caller_decides_at_that_threshold(served, pictures):
@@ -278,7 +281,7 @@ def test_no_threshold_of_the_caller_leaves_the_operating_point(served, pictures)
 @pytest.mark.parametrize("threshold", [-0.001, float("-inf"), 1.0000001, 2.0, float("inf"), float("nan")])
 def test_a_threshold_that_is_no_probability_is_refused(served, pictures, threshold):
     message = refusal(served, rows(pictures["PNG"]), threshold=threshold)
-    assert f"params.threshold must lie in 0..1, got {threshold}" in message
+    assert f"params.threshold must be between 0 and 1, got {threshold}" in message
 
 
 @pytest.mark.parametrize("threshold", ["high", True, [0.5], {"a": 1}])
@@ -328,7 +331,7 @@ def test_images_of_too_many_bytes_together_are_refused(served, pictures):
     padded = pictures["BMP"] + bytes(2**20 - len(pictures["BMP"]))
     assert len(served.predict(rows(padded, padded))) == 2
     message = refusal(served, rows(padded, padded + b"x"))
-    assert "the images have 2,097,153 bytes together, at most 2,097,152 are taken" in message
+    assert "the images have 2,097,153 bytes together, at most 2,097,152 are allowed" in message
 
 
 @pytest.mark.parametrize("fault", FAULTS)

@@ -181,19 +181,21 @@ def test_a_segmenter_that_was_changed_is_refused(cutting_uri, tmp_path):
     assert len(mlflow.pyfunc.load_model(str(folder)).metadata.get_input_schema().inputs) == 2
     path = folder / "artifacts" / "segmenter.onnx"
     path.write_bytes(path.read_bytes() + b" ")
-    with pytest.raises(TrackingError, match="The segmenter of this model is not the one that was logged"):
+    with pytest.raises(
+        TrackingError, match=("The segmenter of this model was changed or damaged after it was logged")
+    ):
         mlflow.pyfunc.load_model(str(folder))
 
 
 def test_a_segmenter_that_did_not_cut_the_images_is_not_taken_along(run_id, network_folder, crop, tmp_path):
     other = write_segmenter(tmp_path / "model.onnx", size=SIZE, limit=50.0)
-    with pytest.raises(TrackingError, match="a served model would cut otherwise"):
+    with pytest.raises(TrackingError, match="A served model would crop differently"):
         log(run_id, network_folder, crop, other)
 
 
 def test_a_model_of_pictures_cut_by_masks_can_be_logged_but_not_served(run_id, network_folder):
     uri = log(run_id, network_folder, Crop("mask", 0.15, MIN_LESION_FRACTION, None), None)
-    with pytest.raises(TrackingError, match="it can be evaluated, but not served"):
+    with pytest.raises(TrackingError, match="so it cannot be served"):
         mlflow.pyfunc.load_model(uri)
 
 

@@ -65,10 +65,10 @@ def test_the_served_answer_is_that_of_the_loaded_model(served, address, good, be
 
 
 FAULTS: dict[str, tuple[bytes, dict[str, Any], int, str]] = {
-    "no JSON": (b"{", HEADERS, 400, "the body is no JSON"),
-    "no UTF-8": (b"\xff\xfe{", HEADERS, 400, "the body is no JSON"),
-    "too deep": (b"[" * 200_000, HEADERS, 400, "the body is no JSON"),
-    "nothing": (b"", HEADERS, 400, "the body is no JSON"),
+    "not JSON": (b"{", HEADERS, 400, "the body is not JSON"),
+    "no UTF-8": (b"\xff\xfe{", HEADERS, 400, "the body is not JSON"),
+    "too deep": (b"[" * 200_000, HEADERS, 400, "the body is not JSON"),
+    "nothing": (b"", HEADERS, 400, "the body is not JSON"),
     "a list": (b"[1]", HEADERS, 400, "expected an object with"),
     "words for a language model": (b'{"messages": []}', HEADERS, 400, "expected an object with"),
     "no content type": (b"{}", {"content-type": None}, 415, "content-type: application/json"),
@@ -100,7 +100,11 @@ CONTENTS = {
         {"threshold": "x"},
         "threshold",
     ),
-    "parameter out of range": ({"columns": ["image"], "data": [["QUJD"]]}, {"threshold": 2}, "0..1, got 2"),
+    "parameter out of range": (
+        {"columns": ["image"], "data": [["QUJD"]]},
+        {"threshold": 2},
+        "0 and 1, got 2",
+    ),
 }
 
 
@@ -170,7 +174,9 @@ def test_a_network_that_was_changed_keeps_the_server_from_starting(logged, tmp_p
     model = Path(mlflow.artifacts.download_artifacts(logged.uri, dst_path=str(tmp_path / "model")))
     (network,) = model.rglob("*.onnx")
     network.write_bytes(network.read_bytes() + b" ")
-    assert "The network of this model is not the one that was logged" in starting(tmp_path, str(model))
+    assert "The network of this model was changed or damaged after it was logged" in starting(
+        tmp_path, str(model)
+    )
 
 
 def test_outside_a_server_nothing_is_replaced(monkeypatch):
@@ -196,7 +202,7 @@ def test_an_error_of_ours_is_answered_without_its_trace():
     with front(LIMITS, broken) as application:
         assert ask(application, "POST", "/invocations", body) == (
             500,
-            {"error_code": "INTERNAL_ERROR", "message": "see the log of the server"},
+            {"error_code": "INTERNAL_ERROR", "message": "internal error, see the log of the server"},
         )
 
 
@@ -228,7 +234,7 @@ def test_an_encoded_body_is_refused_with_the_cure(address, good, before, encodin
     response = requests.post(
         f"{address}/invocations", data=body, headers=HEADERS | {"content-encoding": encoding}, timeout=60
     )
-    require_named(response, 415, "send it as it is, without the header content-encoding")
+    require_named(response, 415, "send it uncompressed, without this header")
     plain = json.dumps(client.request_body({"a": good}))
     named = HEADERS | {"content-encoding": "identity"}
     assert requests.post(f"{address}/invocations", data=plain, headers=named, timeout=60).ok

@@ -30,7 +30,7 @@ def test_an_alias_that_was_moved_by_other_means_is_warned_of(shelf):
     shelf.move(shelf.register())
     versions.set_alias(NAME, versions.STAGING, str(shelf.register()))
     (staging,) = registered.read(NAME, current=None).holders
-    assert staging.warning == "staging holds version 2, but the ledger's last entry says version 1"
+    assert staging.warning == "staging points to version 2, but the last entry of the ledger is version 1"
     assert staging.by == registered.NOT_ENTERED
 
 

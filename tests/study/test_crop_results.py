@@ -67,7 +67,7 @@ def test_the_order_of_images_does_not_matter(predictions, compared):
 
 def test_a_crop_whose_networks_were_asked_about_other_images_is_refused(predictions):
     lacking = predictions.drop(predictions.index[(predictions["crop"] == "mask")][0])
-    with pytest.raises(DataError, match=r"rows are of other images \(i00\)"):
+    with pytest.raises(DataError, match=r"rows belong to other images \(i00\)"):
         crop_results.compare(lacking, SETTINGS)
     fewer = predictions[predictions["image_id"] != "i00"]
     assert crop_results.compare(fewer, SETTINGS)["mask"]["metrics"]["auc_roc"]["value"] > 0.9

@@ -102,7 +102,7 @@ def test_one_network_is_measured_without_intervals():
 def test_a_class_without_images_stands_in_the_table_as_too_small(results):
     table = diagnosis_report.class_table(results["diagnosis"]).set_index("class")
     assert table.loc["other", "test images"] == 0
-    assert (table.loc["other", ["sensitivity", "AUC, one against the rest"]] == "n too small").all()
+    assert (table.loc["other", ["sensitivity", "AUC, one class against the rest"]] == "n too small").all()
     assert "macro (melanoma, nevus, seborrheic keratosis)" in table.index
     assert "nan" not in table.to_csv()
 

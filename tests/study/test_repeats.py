@@ -171,7 +171,7 @@ def test_images_are_paired_by_their_ids_in_a_difference():
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
-        (lambda rows: rows.drop(15), r"seed 2 .* 1 rows are of other images \(i03\)"),
+        (lambda rows: rows.drop(15), r"seed 2 .* 1 rows belong to other images \(i03\)"),
         (lambda rows: rows.drop(3), r"seed 2 .* 1 images have no row \(i03\)"),
         (lambda rows: pd.concat([rows, rows[12:13]]), r"seed 1 .* 1 image.* more than o.* \(i00\)"),
         (lambda rows: rows.assign(target=[1, *rows["target"][1:]]), "1 images have another target.*2: i00"),
@@ -189,5 +189,5 @@ def test_images_that_the_networks_were_not_asked_about_are_refused_by_name():
     kind = repeats.from_rows(predictions())
     with pytest.raises(DataError, match="1 of 2 images have no prediction of these networks: unknown"):
         kind.select(np.array(["i00", "unknown"]))
-    with pytest.raises(DataError, match=r"seed 1 .* 11 rows are of other images \(i01"):
+    with pytest.raises(DataError, match=r"seed 1 .* 11 rows belong to other images \(i01"):
         repeats.from_rows(predictions(), image_ids=["i00"])

@@ -42,7 +42,9 @@ def test_the_checkpoint_of_another_problem_is_set_aside_with_one_line(state, tmp
     assert not path.exists()
     assert (tmp_path / "state.npz.aside").read_bytes() == content
     (line,) = caplog.messages
-    assert f"{path} belongs to other images, parameters or code: training starts from the beginning" in line
+    assert (
+        f"{path} was made with other images, parameters or code. Training starts from the beginning" in line
+    )
 
 
 @pytest.mark.parametrize("content", [b"", b"no archive", None])

@@ -91,12 +91,12 @@ def test_a_killed_training_goes_on_with_its_classes(three_levels, of_classes, tm
 
 
 def test_images_that_were_packed_without_classes_are_refused_with_how_to_mend_it(bright_or_dark, of_classes):
-    with pytest.raises(TrainingError, match=r"packed without classes.*dvc repro --force pack"):
+    with pytest.raises(TrainingError, match=r"packed the images without diagnoses.*dvc repro --force pack"):
         fit.train(bright_or_dark, of_classes, num_epochs=1, seed=1)
 
 
 @pytest.mark.parametrize(("only", "found"), [(0, r"\['melanoma'\]"), (1, r"\['nevus'\]")])
 def test_training_images_of_one_class_are_refused(three_levels, of_classes, only, found):
     train = replace(three_levels.train, classes=np.full(24, only))
-    with pytest.raises(TrainingError, match=f"are of {found} only; expected melanoma and"):
+    with pytest.raises(TrainingError, match=f"only have {found}; expected melanoma and"):
         fit.train(replace(three_levels, train=train), of_classes, num_epochs=1, seed=1)

@@ -189,7 +189,7 @@ def test_a_file_that_cannot_be_read_is_computed_anew(arrays, recipe, computed, c
     computed.clear()
     np.testing.assert_array_equal(compute(recipe, arrays).views, first.views)
     assert len(computed) == 2 * 12 + 6
-    assert "features are computed again" in caplog.text
+    assert "Features are computed again" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -207,7 +207,7 @@ def test_features_that_do_not_fit_are_computed_anew(arrays, recipe, computed, ca
         damaged = damage(stored["keys"], stored["features"])
     np.savez(path, **damaged)
     np.testing.assert_array_equal(compute(recipe, arrays).views, first.views)
-    assert "features are computed again" in caplog.text
+    assert "Features are computed again" in caplog.text
     computed.clear()
     compute(recipe, arrays)
     assert computed == []  # what was kept again is whole

@@ -223,4 +223,4 @@ def test_the_checkpoint_of_another_recipe_is_not_gone_on_with(bright_or_dark, re
     other = change(recipe, hyperparameters={"learning_rate": 1e-3})
     fit.train(bright_or_dark, other, **arguments, callbacks=[counter])
     assert counter.seen == [1]
-    assert "training starts from the beginning" in caplog.text
+    assert "Training starts from the beginning" in caplog.text

@@ -83,7 +83,7 @@ def test_a_failed_export_leaves_the_files_of_before(other_backend, tmp_path, mon
     python.write_text("#!/bin/sh\necho 'ImportError: half an installation' >&2\nexit 1\n")
     python.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(python))
-    with pytest.raises(TrainingError, match=r"could not export .* ImportError: half an installation\. Train"):
+    with pytest.raises(TrainingError, match=r"could not export .* ImportError: half an installation\. Check"):
         save_model(build(), tmp_path)
     assert {path.name: path.read_text() for path in tmp_path.glob("model.*")} == {
         "model.keras": "of before",
@@ -93,6 +93,6 @@ def test_a_failed_export_leaves_the_files_of_before(other_backend, tmp_path, mon
 
 def test_the_export_without_tensorflow_says_what_to_install(other_backend, tmp_path, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(TrainingError, match=r"TensorFlow, which is not installed beside jax\. Install"):
+    with pytest.raises(TrainingError, match=r"needs TensorFlow, also with the backend jax\. Install"):
         save_model(build(), tmp_path)
     assert list(tmp_path.iterdir()) == []

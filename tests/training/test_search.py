@@ -372,5 +372,7 @@ def test_one_class_is_refused_before_any_trial(split):
     arrays = Arrays(both, both)
     require_both_classes(arrays)
     one = replace(both, targets=np.zeros(4, np.float32))
-    with pytest.raises(TrainingError, match=f"The {split} split has 4 images of one class.* is undefined"):
+    with pytest.raises(
+        TrainingError, match=(f"The {split} split has 4 images of at most one class.* need both classes")
+    ):
         require_both_classes(replace(arrays, **{split: one}))

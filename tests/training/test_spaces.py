@@ -90,7 +90,7 @@ def test_a_value_out_of_its_range_is_refused_and_its_neighbour_is_not(params):
 
 
 def test_a_space_without_a_row_is_refused_and_one_row_is_enough():
-    with pytest.raises(ValidationError, match=r"tune.space is empty: give at least one row"):
+    with pytest.raises(ValidationError, match=r"tune.space is empty; give a range or choices"):
         Space(**NONE)
     assert set(Space(**(NONE | {"depth": ROWS["depth"]})).rows()) == {"depth"}
 

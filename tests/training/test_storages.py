@@ -31,7 +31,7 @@ def test_a_database_with_the_tables_of_another_program_is_refused(postgres):
     add_study(url)
     with psycopg.connect(url.replace("+psycopg", "")) as connection:
         connection.execute("UPDATE alembic_version SET version_num = 'of_mlflow'")
-    with pytest.raises(TrainingError, match="Give the URL of a PostgreSQL database of its own"):
+    with pytest.raises(TrainingError, match="to the URL of a PostgreSQL database"):
         add_study(url)
 
 
@@ -49,7 +49,7 @@ def test_a_file_that_is_no_journal_is_refused_and_stays_as_it_was(tmp_path, cont
     path = tmp_path / "notes.txt"
     path.write_bytes(content)
     with pytest.raises(
-        TrainingError, match=r"notes.txt is no journal of studies .* params.yaml: tune.storage"
+        TrainingError, match=r"notes.txt is not an Optuna journal .* params.yaml: tune.storage"
     ):
         open_storage(str(path))
     assert path.read_bytes() == content
@@ -60,7 +60,7 @@ def test_a_journal_cut_in_the_middle_of_a_line_is_refused_before_the_next_entry_
     add_study(str(path))
     whole = path.read_bytes()
     path.write_bytes(whole[:-5])
-    with pytest.raises(TrainingError, match="ends in the middle of a line"):
+    with pytest.raises(TrainingError, match="is incomplete: the disk was full"):
         open_storage(str(path))
     path.write_bytes(b"".join(whole.splitlines(keepends=True)[:-1]))  # as the message says
     add_study(str(path))
@@ -98,7 +98,7 @@ def test_a_database_that_is_down_is_named_without_its_password_and_says_what_to_
     message = str(caught.value)
     assert "postgresql://me:***@127.0.0.1:1/studies does not answer" in message
     assert "Connection refused" in message or "connection failed" in message
-    assert "Start it, or name another in params.yaml: tune.storage" in message
+    assert "Start it, or set params.yaml: tune.storage to another" in message
     assert "secret" not in message
     assert "\n" not in message
 
@@ -107,7 +107,7 @@ def test_a_database_that_is_down_is_named_without_its_password_and_says_what_to_
     "url", ["sqlite:///studies.db", "mysql://me:secret@host/studies", "postgres://me:secret@host/studies"]
 )
 def test_databases_that_several_processes_break_or_nobody_tried_are_refused(url):
-    with pytest.raises(TrainingError, match="in a file or in PostgreSQL") as caught:
+    with pytest.raises(TrainingError, match="must be a file or a PostgreSQL database") as caught:
         open_storage(url)
     assert "secret" not in str(caught.value)
 

@@ -84,16 +84,16 @@ def test_a_study_of_the_same_problem_is_gone_on_with(begin):
 def test_a_study_of_another_problem_is_refused_and_every_difference_is_named(begin):
     begin()
     other = {"data_digest": "b", "model": {"family": "conv_blocks", "batch_norm": True}, "new": 1.0}
-    with pytest.raises(TrainingError, match="Study s was begun with another problem") as caught:
+    with pytest.raises(TrainingError, match="Study s was started with other settings or data") as caught:
         begin(problem=other)
     lines = [line.strip() for line in str(caught.value).splitlines()[1:-1]]
     assert lines == [
-        'data_digest: the study has "a", now it is "b"',
-        "model.batch_norm: the study has false, now it is true",
-        "new: the study has nothing, now it is 1.0",
-        "seeds: the study has [1, 2], now it is nothing",
+        'data_digest: "a" in the study, "b" now',
+        "model.batch_norm: false in the study, true now",
+        "new: nothing in the study, 1.0 now",
+        "seeds: [1, 2] in the study, nothing now",
     ]
-    assert "another name in params.yaml: tune.study" in str(caught.value)
+    assert "params.yaml: tune.study to another name" in str(caught.value)
 
 
 def test_a_study_with_a_changed_space_is_refused_by_the_row_that_changed(begin, tune, params):
@@ -103,9 +103,15 @@ def test_a_study_with_a_changed_space_is_refused_by_the_row_that_changed(begin, 
 
     begin(problem=problem())
     begin(problem=problem())
-    with pytest.raises(TrainingError, match=r"tune.space.filters: the study has null, now it is nothing"):
+    with pytest.raises(TrainingError, match=r"tune.space.filters: null in the study, nothing now"):
         begin(problem=problem(filters=Choices(choices=[16, 32])))
-    with pytest.raises(TrainingError, match=r"tune.space.filters.choices: .* nothing, now it is \[16, 32\]"):
+    with pytest.raises(
+        TrainingError,
+        match=(
+            r"tune.space.filters.choices: nothing in the study, \[16, 32\] "
+            r"now"
+        ),
+    ):
         begin(problem=problem(filters=Choices(choices=[16, 32])))
 
 
@@ -120,7 +126,7 @@ def test_a_study_that_was_made_elsewhere_is_refused_and_an_empty_one_is_taken(be
         optuna.create_study(study_name=name, storage=open_storage(tune.storage), direction="maximize")
     optuna.load_study(study_name="used", storage=open_storage(tune.storage)).ask()
     assert begin("empty").user_attrs["problem"] == PROBLEM
-    with pytest.raises(TrainingError, match="Study used has trials but no note of the problem"):
+    with pytest.raises(TrainingError, match="Study used was not created by this project"):
         begin("used")
 
 
@@ -215,7 +221,7 @@ def test_a_pruned_trial_has_no_value_for_it_is_not_compared(begin, tune, params)
 def test_a_study_without_a_completed_trial_has_no_best(begin, tune, params):
     study = begin()
     study.tell(study.ask(), state=TrialState.PRUNED)
-    with pytest.raises(TrainingError, match=r"No trial of study s ran to its end"):
+    with pytest.raises(TrainingError, match=r"No trial of study s was completed"):
         studies.summarize(study, tune, params.baseline, run_ids={})
 
 

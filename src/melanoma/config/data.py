@@ -193,7 +193,9 @@ class Duplicates(Section):
     def _known_pairs_name_two_images(self) -> Self:
         alike = [one for one, other in self.known_pairs if one == other]
         if alike:
-            raise ValueError(f"known_pairs must name two images each, got the same image twice: {alike[:5]}")
+            raise ValueError(
+                f"known_pairs must have two different images each, got the same image twice: {alike[:5]}"
+            )
         return self
 
 

@@ -26,7 +26,7 @@ class Evaluate(Section):
     @model_validator(mode="after")
     def _age_bands_rise(self) -> Self:
         if self.age_bands != sorted(set(self.age_bands)):
-            raise ValueError(f"age_bands must rise, got {self.age_bands}")
+            raise ValueError(f"age_bands must be in increasing order, got {self.age_bands}")
         return self
 
 

@@ -87,8 +87,8 @@ class Params(Section):
         _require_known("study.cohorts", study.cohorts, study.protocols.networks)
         if study.cohorts and self.pack.crop != "none":
             raise ValueError(
-                "the study uses whole images, and its stage crops makes its own crops; set pack.crop: none, "
-                f"or study.cohorts: [], got pack.crop {self.pack.crop}"
+                "the study needs whole images (its stage crops makes its own); set pack.crop: none or "
+                f"study.cohorts: [], got pack.crop {self.pack.crop}"
             )
         return self
 
@@ -105,19 +105,20 @@ class Params(Section):
             value = getattr(self.model, option)
             if value and owner not in families:
                 raise ValueError(
-                    f"model.{option} is an option of {owner}; where baseline.family, tune.space.family and "
-                    f"study.cohorts use only {families[0]} it must be off, got {value!r}"
+                    f"model.{option} is an option of {owner} and must be off if baseline.family, "
+                    f"tune.space.family and study.cohorts use only {families[0]}, got {value!r}"
                 )
         if self.model.freeze and self.model.weights is None:
-            raise ValueError("model.freeze would keep random weights; give model.weights")
+            raise ValueError(
+                "model.freeze without model.weights would keep random weights; set model.weights"
+            )
         return self
 
     @model_validator(mode="after")
     def _the_segmenter_of_a_crop_is_trained(self) -> Self:
         if self.pack.crop == "unet" and not self.segment.train:
             raise ValueError(
-                "pack.crop: unet requires a trained U-Net; set segment.train: true, or pack.crop to "
-                "none or mask"
+                "pack.crop: unet requires segment.train: true; set it, or set pack.crop to none or mask"
             )
         return self
 
@@ -158,8 +159,9 @@ class Params(Section):
     def _a_cluster_has_a_shared_database(self) -> Self:
         if self.execution.backend == "ray" and not self.tune.storage.startswith("postgresql"):
             raise ValueError(
-                "execution.backend ray needs a database in tune.storage, for instance "
-                f"postgresql://user@host/studies, because its nodes share no files; got {self.tune.storage!r}"
+                "execution.backend: ray requires a PostgreSQL database in tune.storage, for instance "
+                "postgresql://user@host/studies, because the nodes share no files; got "
+                f"{self.tune.storage!r}"
             )
         return self
 
@@ -179,16 +181,18 @@ class Params(Section):
             ConfigError: No such cohort.
         """
         if cohort not in self.cohorts:
-            raise ConfigError(f"no cohort {cohort!r} in params.yaml; there are {sorted(self.cohorts)}")
+            raise ConfigError(
+                f"unknown cohort {cohort!r}; expected one of {sorted(self.cohorts)} (params.yaml: cohorts)"
+            )
         return self.cohorts[cohort]
 
 
 def _require_known(key: str, names: list[str], known: Mapping[str, object]) -> None:
     if len(set(names)) < len(names):
-        raise ValueError(f"{key} must name each entry once, got {names}")
+        raise ValueError(f"{key} must not repeat a name, got {names}")
     unknown = sorted(set(names) - set(known))
     if unknown:
-        raise ValueError(f"{key} names {unknown}; known are {sorted(known)}")
+        raise ValueError(f"{key} has unknown names {unknown}; expected some of {sorted(known)}")
 
 
 def load(path: Path) -> Params:
@@ -213,7 +217,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     try:
         content = YAML(typ="safe", pure=True).load(path)
     except FileNotFoundError as error:
-        raise ConfigError(f"{path} does not exist; run from the top of the repository.") from error
+        raise ConfigError(f"{path} does not exist. Run in the top folder of the repository.") from error
     except OSError as error:
         raise ConfigError(f"{path} cannot be read ({error.strerror}).") from error
     except YAMLError as error:

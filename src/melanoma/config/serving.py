@@ -32,7 +32,7 @@ class Serve(Section):
             server, request = (getattr(self, f"max_{one}_{unit}") for one in ("server", "request"))
             if server < 2 * request:
                 raise ValueError(
-                    f"max_server_{unit} {server} is less than twice max_request_{unit} {request}: "
-                    "a server could then refuse a request that it allows"
+                    f"max_server_{unit} must be at least twice max_request_{unit}, or allowed requests "
+                    f"could be refused; got {server} and {request}"
                 )
         return self

@@ -60,7 +60,7 @@ class Protocols(RepeatedExperiment):
         named |= {f"networks.{cohort}": [kind.name for kind in own] for cohort, own in self.networks.items()}
         for key, names in named.items():
             if len(set(names)) < len(names):
-                raise ValueError(f"{key} must name each once, got {names}")
+                raise ValueError(f"{key} must not repeat a name, got {names}")
         return self
 
 
@@ -72,7 +72,7 @@ class Crops(RepeatedExperiment):
     @model_validator(mode="after")
     def _whole_images_are_the_reference(self) -> Self:
         if len(set(self.kinds)) < len(self.kinds) or "none" not in self.kinds:
-            raise ValueError(f"kinds must hold none, each kind once, got {self.kinds}")
+            raise ValueError(f"kinds must include none and not repeat a kind, got {self.kinds}")
         return self
 
 

@@ -67,10 +67,10 @@ class Hyperparameters(Section):
         for name, owner in FAMILY_OF_HYPERPARAMETER.items():
             value = getattr(self, name)
             if owner == self.family and value is None:
-                raise ValueError(f"{name} must be given with family {self.family}, got null")
+                raise ValueError(f"{name} is required by family {self.family}, got null")
             if owner != self.family and value is True:
                 raise ValueError(
-                    f"{name} is an option of {owner}; with family {self.family} it must be off, got True"
+                    f"{name} is an option of {owner} and must be off for family {self.family}, got True"
                 )
             if owner != self.family:
                 self.__dict__[name] = None  # the section is frozen
@@ -176,7 +176,10 @@ class Space(Section):
     @model_validator(mode="after")
     def _is_not_empty(self) -> Self:
         if not self.rows():
-            raise ValueError("tune.space is empty: give at least one row, for instance learning_rate")
+            raise ValueError(
+                "tune.space is empty; give a range or choices for at least one hyperparameter, "
+                "for instance learning_rate"
+            )
         return self
 
     def require_legal(self, baseline: Hyperparameters) -> None:
@@ -191,7 +194,7 @@ class Space(Section):
             value = getattr(baseline, name)
             if not row.holds(value):
                 raise ValueError(
-                    f"baseline.{name} is trial 0 and must lie in tune.space.{name}, got {value} and "
+                    f"baseline.{name} is trial 0 and must be within tune.space.{name}, got {value} and "
                     f"{row.model_dump()}"
                 )
 
@@ -214,8 +217,8 @@ def _require_legal(name: str, drawn: dict[str, Any], baseline: Hyperparameters) 
         problem = error.errors()[0]
         if not problem["loc"]:  # the family as a whole
             raise ValueError(
-                f"tune.space.family may draw {drawn['family']}, but {problem['ctx']['error']}: give it a row "
-                "in tune.space, or make a network of that family the baseline"
+                f"tune.space.family includes {drawn['family']}, but {problem['ctx']['error']}; give it a "
+                "range or choices in tune.space, or use a baseline of that family"
             ) from error
         named = str(problem["loc"][0])
         raise ValueError(f"tune.space.{named}: {problem['msg']}, got {drawn.get(named, name)!r}") from error

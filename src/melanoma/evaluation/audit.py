@@ -200,24 +200,29 @@ def warnings(found: Mapping[str, Any], *, max_flipped_fraction: float) -> list[s
     for name in artefacts.ARTEFACTS:
         share = found["variants"][name]["flipped_fraction"]
         if share > max_flipped_fraction:
-            said.append(f"{name}: adding it turns {share:.0%} of the decisions")
+            said.append(f"{name}: adding it changes {share:.0%} of the decisions")
     for name, reference in found["references"].items():
         lead = reference["selected_minus_reference"]
         if not lead["low"] > 0:
             said.append(
-                f"{name}: it is not shown that the network does better than this reference, whose AUC is "
+                f"{name}: the network is not significantly better than this reference, whose AUC is "
                 f"{bootstrap.in_words(reference['auc_roc'])}; difference {bootstrap.in_words(lead)}"
             )
     return said
 
 
 def _without_lesion(variants: Mapping[str, Any], area: Mapping[str, Any] | None) -> list[str]:
-    instead = {"border_only": "the skin, the lens, or lesions that reach the frame tell the label"}
+    instead = {
+        "border_only": "the surrounding skin, the lens, or lesions that reach the border predict the label"
+    }
     said = []
     if area is None:
-        said.append("no image has a mask: whether the network looks at the lesion could hardly be asked")
+        said.append("no image has a mask, so only part of the audit could be done")
     else:
-        hole = f"what surrounds it tells the label, or the outline left; its size alone has {_in_words(area)}"
+        hole = (
+            "the surroundings or the remaining outline predict the label; the lesion's size alone has "
+            f"{_in_words(area)}"
+        )
         instead |= dict.fromkeys(("lesion_black", "lesion_filled"), hole)
     for name, why in instead.items():
         if variants[name]["auc_roc"]["low"] > CHANCE:
@@ -241,7 +246,7 @@ def figure(found: Mapping[str, Any], *, title: str, note: str) -> Figure:
     """
     rows = {name: entry["auc_roc"] for name, entry in found["variants"].items()}
     if found["lesion_area"]:
-        rows["reference: lesion's area"] = found["lesion_area"]["auc_roc"]
+        rows["reference: lesion area"] = found["lesion_area"]["auc_roc"]
     rows |= {f"reference: {name}": entry["auc_roc"] for name, entry in found["references"].items()}
     drawn = new_figure(title, note, width=6.4, height=1.6 + 0.3 * len(rows))
     axes = drawn.subplots()

@@ -32,7 +32,10 @@ def fit(method: str, target: np.ndarray, score: np.ndarray) -> Calibration:
         DataError: One class is missing.
     """
     if len(set(target)) < 2:
-        raise DataError("The validation split has images of one class only: nothing can be calibrated on it.")
+        raise DataError(
+            "The validation split has images of one class only, so calibration is impossible. "
+            "Add images of the other class."
+        )
     match method:
         case "none":
             return Calibration()

@@ -60,7 +60,7 @@ def age_figure(images: pd.DataFrame, *, note: str) -> Figure | None:
     axes = figure.subplots()
     highest = float(known["age_years"].max()) + YEARS_PER_BIN
     _draw_shares(axes, known, "age_years", bins=np.arange(0, highest + 1, YEARS_PER_BIN))
-    axes.set(xlabel="age (years)", ylabel="share of the class")
+    axes.set(xlabel="age (years)", ylabel="fraction of the class")
     axes.legend(fontsize=8)
     return figure
 
@@ -98,7 +98,7 @@ def quality_figure(images: pd.DataFrame, *, note: str) -> Figure | None:
         return None
     num_rows = -(-len(given) // NUM_PANELS_A_ROW)
     figure = new_figure(
-        "picture quality by class (share of the class)", note, width=10, height=1 + 2.3 * num_rows
+        "image quality by class (fraction of the class)", note, width=10, height=1 + 2.3 * num_rows
     )
     panels = figure.subplots(num_rows, NUM_PANELS_A_ROW, squeeze=False).ravel()
     for axes, name in zip(panels, given, strict=False):
@@ -155,7 +155,7 @@ def shortcuts_figure(shortcuts: Sequence[Shortcut], *, note: str) -> Figure | No
     defined = [found for found in shortcuts if found.problem is None]
     if not defined:
         return None
-    figure = new_figure("telling malignant from benign without the lesion", note, width=7.4, height=3.6)
+    figure = new_figure("how well facts without the lesion predict the label", note, width=7.4, height=3.6)
     axes = figure.subplots()
     places = np.arange(len(defined))[::-1]
     auc = np.array([found.auc_roc for found in defined])

@@ -19,7 +19,7 @@ NAMES = {  # column titles
     "specificity": "specificity",
     "ppv": "ppv",
     "f1_score": "F1",
-    "auc_roc": "AUC, one against the rest",
+    "auc_roc": "AUC, one class against the rest",
 }
 
 
@@ -82,7 +82,10 @@ def roc_figure(bands: dict[str, pd.DataFrame], measured: dict[str, Any], *, titl
         axes.fill_between(x, band["low"], band["high"], color=color, alpha=0.15, linewidth=0)
     axes.set(xlabel="1 - specificity", ylabel="sensitivity", xlim=(0, 1), ylim=(0, 1.01))
     axes.legend(
-        loc="lower right", fontsize=7, title="bands over groups, 95 % intervals of AUC", title_fontsize=7
+        loc="lower right",
+        fontsize=7,
+        title="95 % bands and intervals, bootstrap over groups",
+        title_fontsize=7,
     )
     return figure
 

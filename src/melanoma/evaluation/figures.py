@@ -224,7 +224,7 @@ def history_figure(history: pd.DataFrame, *, title: str, note: str) -> Figure:
     panels = {
         "accuracy": {"accuracy": "train (augmented)", "val_accuracy": "validation"},
         "loss": {"loss": "train (augmented)", "val_loss": "validation"},
-        "ranking on validation": {
+        "validation scores": {
             "val_auc_roc": "AUC",
             "val_average_precision": "average precision",
             "val_specificity_at_95_sensitivity": "specificity at 95 % sensitivity",
@@ -246,7 +246,7 @@ def seeds_figure(comparison: dict[str, Any], *, score: str, note: str) -> Figure
         score: Name of a score of the comparison.
         note: Origin of the images, written below the plot.
     """
-    figure = new_figure(f"{score} of the kept epochs, by seed", note, width=4.8)
+    figure = new_figure(f"{score} at the selected epoch, by seed", note, width=4.8)
     axes = figure.subplots()
     of_model = {model: comparison[model][score] for model in COLORS}
     for seed in comparison["seeds"]:

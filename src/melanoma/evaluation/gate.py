@@ -97,14 +97,14 @@ def judge(contest: Contest, rules: Promote) -> dict[str, Any]:
         "primary_metric": rules.primary_metric,
     }
     if not contest.is_defined:
-        words = "some probabilities are not finite, so nothing can be compared"
+        words = "some probabilities are not finite, so the models cannot be compared"
         gates.append(Gate("probabilities_defined", False, True, False, words))
     elif len(set(contest.target)) == 2:
         measured = _measure(contest, rules)
         evidence |= measured
         gates += _gates(contest, measured, rules)
     else:
-        words = "the compared images are all of one class, so nothing can be compared"
+        words = "all compared images have the same class, so the models cannot be compared"
         gates.append(Gate("both_classes", False, True, False, words))
     reasons = [gate.words for gate in gates if gate.is_judged and not gate.is_passed]
     verdict = {"is_passed": not reasons, "reasons": reasons}
@@ -162,20 +162,21 @@ def _gates(contest: Contest, measured: dict[str, Any], rules: Promote) -> list[G
 
 def _enough_groups(num: int, num_images: int, rules: Promote) -> Gate:
     least = rules.min_malignant_groups
-    words = f"{num} malignant groups among the {num_images} images; at least {least} are needed to judge"
+    words = f"{num} malignant groups among the {num_images} test images; at least {least} are required"
     return Gate("min_malignant_groups", num >= least, least, num, words)
 
 
 def _cannot_be_served() -> Gate:
     words = (
-        "its images were cropped by hand-drawn masks, which a new image does not have: it cannot be served"
+        "the model needs images cropped by hand-drawn masks, which new images do not have, so it cannot be "
+        "served"
     )
     return Gate("crop_can_be_served", False, True, MASK, words)
 
 
 def _better_than_chance(auc: dict[str, float], rules: Promote) -> Gate:
     bound = rules.min_auc_roc_lower_bound
-    words = f"AUC {in_words(auc)}; the lower end of the interval must lie above {bound:g}"
+    words = f"AUC {in_words(auc)}; the lower end of the interval must be above {bound:g}"
     return Gate("min_auc_roc_lower_bound", auc["low"] > bound, bound, auc, words)
 
 
@@ -184,15 +185,15 @@ def _better_than_colour(measured: dict[str, Any]) -> Gate:
     lead, colour = measured["challenger_minus_colour"]["auc_roc"], measured["colour"]["auc_roc"]
     words = (
         f"AUC {in_words(measured['challenger']['auc_roc'])}, a logistic regression on colours alone "
-        f"{in_words(colour)}, difference {in_words(lead)}; the network must have the higher one"
+        f"{in_words(colour)}, difference {in_words(lead)}; the network must have the higher AUC"
     )
     return Gate("must_beat_colour", lead["value"] > 0, True, lead, words)
 
 
 def _not_inferior(name: str, metric: str, lead: dict[str, float], bound: float) -> Gate:
     words = (
-        f"{metric} minus the champion's on the same images is {in_words(lead)}; the interval must rule out "
-        f"a loss of more than {bound:g}"
+        f"{metric}, challenger minus champion on the same images: {in_words(lead)}; the interval must "
+        f"exclude a loss of more than {bound:g}"
     )
     return Gate(name, lead["low"] >= -bound - ROUNDING, bound, lead, words)
 
@@ -208,12 +209,12 @@ def _no_slice_below(slices: Sequence[Mapping[str, Any]], bound: float) -> Gate:
         entry for entry in slices if not entry["is_too_small"] and _is_number(entry["auc_roc"]["value"])
     ]
     if not judged:
-        words = "no part of the test images has enough of both classes to be judged"
+        words = "no slice of the test set has enough images of both classes"
         return Gate("min_worst_slice_auc_roc", False, bound, None, words, is_judged=False)
     worst = min(judged, key=lambda entry: entry["auc_roc"]["value"])
     words = (
-        f"the worst of {len(judged)} parts, {worst['slice']} = {worst['value']} with {worst['num_images']} "
-        f"images, has AUC {in_words(worst['auc_roc'])}; at least {bound:g} is needed"
+        f"the worst of {len(judged)} slices, {worst['slice']} = {worst['value']} with {worst['num_images']} "
+        f"images, has AUC {in_words(worst['auc_roc'])}; at least {bound:g} is required"
     )
     is_passed = worst["auc_roc"]["value"] >= bound - ROUNDING
     return Gate("min_worst_slice_auc_roc", is_passed, bound, dict(worst["auc_roc"]), words)

@@ -39,17 +39,17 @@ def draw(report: Report, model: str, *, note: str) -> dict[str, Figure]:
             curves["precision_band"],
             prevalence=float(target.mean()),
             label=precision_label,
-            title="Precision and recall",
+            title="Precision-recall curve",
             note=note,
         ),
         "confusion.png": figures.confusion_figure(
-            measured["three_way"]["counts"], title=f"{model}: truth and decision", note=note
+            measured["three_way"]["counts"], title=f"{model}: confusion matrix", note=note
         ),
         "calibration.png": figures.calibration_figure(
             curves["calibration"], title=f"{model}: {error}", note=note
         ),
         "histogram.png": figures.histogram_figure(
-            target, probability, point, title=f"{model}: probabilities by truth", note=note
+            target, probability, point, title=f"{model}: probabilities by true class", note=note
         ),
         "decision.png": figures.decision_figure(
             curves["decision"], title=f"{model}: decision curve", note=note

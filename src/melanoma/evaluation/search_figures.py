@@ -25,9 +25,9 @@ def why_no_importances(study: optuna.Study) -> str | None:
     """Why the importances are undefined; None where they are defined."""
     completed = _completed(study)
     if len(completed) < MIN_TRIALS:
-        return f"undefined: {len(completed)} trials were completed, {MIN_TRIALS} are needed"
+        return f"undefined: {len(completed)} trials were completed, at least {MIN_TRIALS} are required"
     if len({trial.value for trial in completed}) == 1:
-        return f"undefined: all {len(completed)} completed trials reached the same value"
+        return f"undefined: all {len(completed)} completed trials have the same value"
     return None
 
 

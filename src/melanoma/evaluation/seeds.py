@@ -42,8 +42,8 @@ def compare(scores: pd.DataFrame, *, same_hyperparameters: bool) -> dict[str, An
     by_seed = sorted(baseline.index), sorted(tuned.index)
     if by_seed[0] != by_seed[1] or not baseline.index.is_unique:
         raise DataError(
-            f"Both models must be trained with the same seeds, each once; the baseline has {by_seed[0]}, the "
-            f"tuned one {by_seed[1]}. Run `dvc repro --force train`."
+            f"Both models must be trained once with each seed; the baseline has the seeds {by_seed[0]}, "
+            f"tuned has {by_seed[1]}. Run `dvc repro --force train`."
         )
     return {
         "seeds": baseline.index.tolist(),
@@ -110,7 +110,7 @@ def summary_line(comparison: dict[str, Any]) -> str:
     if len(seeds) > 1:
         text += f" (95 % interval {difference['low']:+.3f} to {difference['high']:+.3f})"
     if comparison["same_hyperparameters"]:
-        text += "; tuned has the hyperparameters of the baseline, nothing better was found"
+        text += "; tuned equals the baseline, because the search found nothing better"
     return text
 
 

@@ -67,7 +67,7 @@ def image_sheet(images: np.ndarray, captions: Sequence[str], *, title: str, note
     for axes in panels:
         axes.set_axis_off()
     if len(images) == 0:
-        panels[0].text(0, 0.5, "nothing to show", fontsize=10)
+        panels[0].text(0, 0.5, "no images", fontsize=10)
     pictures = zip(images, captions, strict=True)
     for axes, (image, caption) in zip(panels, pictures, strict=False):  # the last row may have empty panels
         _show(axes, image, caption)
@@ -115,7 +115,7 @@ def explanation_sheet(
     shown, texts = [], []
     for image, caption in zip(images, captions, strict=True):
         shown += [image, overlay(image, occlusion_map(image, score, num_steps=NUM_STEPS))]
-        texts += [caption, "red: the score falls when it is covered"]
+        texts += [caption, "red: covering it lowers the score"]
     return image_sheet(np.array(shown), texts, title=title, note=note)
 
 

@@ -21,7 +21,7 @@ CATEGORIES = ("source_collection", "sex", "anatom_site", "format", "mode")
 MAX_CATEGORIES = 200  # the trees accept at most 255; rarer ones count as missing
 BATCH_CELLS = 20_000_000  # draws times images at once: 160 MB
 CHANCE = 0.5
-LEARNT_INSTEAD = "a network may learn it instead of the lesion"
+LEARNT_INSTEAD = "a network may learn this instead of the lesion"
 
 
 @dataclass(frozen=True)
@@ -64,12 +64,12 @@ FACT_SETS = (
     FactSet(
         "age, sex and site",
         ("age_years", "sex", "anatom_site"),
-        "a model must do better than this to be worth a picture",
+        "a model that uses images should be better than this",
     ),
     FactSet(
-        "all facts of the file and its quality",
+        "all properties of the file and its quality",
         FILE_FACTS,
-        "brightness and colour are in part the lesion's own, the rest a network may learn instead of it",
+        "brightness and colour partly belong to the lesion; the rest may be learned instead of it",
     ),
 )
 
@@ -98,22 +98,20 @@ class Shortcut:
         """The result in one sentence without statistical terms."""
         name = self.facts.name
         if self.problem is not None:
-            return f"From {name} alone: not defined, {self.problem}."
+            return f"From {name} alone: undefined, {self.problem}."
         auc = f"AUC {self.auc_roc:.2f} ({self.low:.2f} to {self.high:.2f})"
         if self.low > CHANCE:
-            return f"From {name} alone, malignant is told from benign with {auc}: {self.facts.meaning}."
+            return f"From {name} alone, the label is predicted with {auc}: {self.facts.meaning}."
         if self.high < CHANCE:
-            return f"From {name} alone, malignant is told worse than by chance, {auc}: it misleads."
-        return (
-            f"From {name} alone, malignant is not told from benign, {auc}: the interval holds chance, 0.50."
-        )
+            return f"From {name} alone, the label is predicted worse than by chance, {auc}."
+        return f"From {name} alone, the label is not predicted better than by chance, {auc}."
 
 
 def summary_line(found: list[Shortcut]) -> str:
     """The set of facts that predicts the label best, in one line."""
     defined = [shortcut for shortcut in found if shortcut.problem is None]
     if not defined:
-        return "shortcuts are not defined"
+        return "no set of facts has a defined AUC"
     return max(defined, key=lambda shortcut: shortcut.low).in_words()
 
 
@@ -153,7 +151,7 @@ def _problem_of_labels(images: pd.DataFrame, num_folds: int) -> str | None:
     if len(num_groups) < 2:
         return "because the images are not of two classes"
     if num_groups.min() < num_folds:
-        return f"because one class has {num_groups.min()} groups and {num_folds} are needed"
+        return f"because one class has {num_groups.min()} groups, and {num_folds} are required"
     return None
 
 

@@ -52,7 +52,7 @@ def label(images: pd.DataFrame, *, is_train: np.ndarray, age_bands: Sequence[int
 
 def _age_bands(ages: pd.Series, bands: Sequence[int]) -> pd.Series:
     names = [f"{low} to {high - 1} years" for low, high in zip((0, *bands), bands, strict=False)]
-    names.append(f"{bands[-1] if bands else 0} years and more")
+    names.append(f"{bands[-1] if bands else 0} years and older")
     edges = [-np.inf, *bands, np.inf]
     banded = pd.cut(ages.astype(float), edges, right=False, labels=names)
     return banded.astype("string").fillna(NOT_RECORDED)
@@ -61,7 +61,7 @@ def _age_bands(ages: pd.Series, bands: Sequence[int]) -> pd.Series:
 def _quarters(quality: pd.Series, is_train: np.ndarray) -> pd.Series:
     """Quarter of each image in the distribution of the training images' sharpness."""
     edges = np.quantile(quality[is_train].dropna(), np.arange(1, NUM_QUARTERS) / NUM_QUARTERS)
-    names = ["quarter 1 (blurred most)", "quarter 2", "quarter 3", "quarter 4 (sharpest)"]
+    names = ["quartile 1 (least sharp)", "quartile 2", "quartile 3", "quartile 4 (sharpest)"]
     where = np.searchsorted(edges, quality.to_numpy(), side="right")
     found = pd.Series([names[at] for at in where], index=quality.index, dtype="string")
     return found.mask(quality.isna(), NOT_RECORDED)

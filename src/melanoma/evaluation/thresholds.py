@@ -54,12 +54,13 @@ def _warnings(calibration: Calibration, settings: Evaluate, *, is_narrowed: bool
     warnings = []
     if calibration.method != settings.calibration:
         warnings.append(
-            f"not calibrated: {settings.calibration} would turn the order, higher scores mean benign here"
+            f"not calibrated: on validation, higher scores mean benign, and {settings.calibration} "
+            "calibration would reverse the order"
         )
     if is_narrowed:
         warnings.append(
-            f"the referral band held more than {settings.max_referred_fraction:g} of the images and was "
-            "narrowed"
+            f"the referral band was narrowed, because it had more than {settings.max_referred_fraction:g} "
+            "of the images"
         )
     return warnings
 
@@ -68,7 +69,7 @@ def _threshold_for_specificity(target: np.ndarray, probability: np.ndarray, leas
     """The lowest threshold with a specificity of at least `least`."""
     benign = np.sort(probability[target == 0])
     if len(benign) == 0:
-        raise DataError("The validation split has no benign image: no referral band can be chosen.")
+        raise DataError("The validation split has no benign image, so no referral band can be chosen.")
     num_needed = max(1, math.ceil(least * len(benign) - 1e-9))
     return float(np.nextafter(benign[num_needed - 1], np.inf))
 
@@ -175,7 +176,7 @@ def threshold_for_sensitivity(
     """
     malignant = np.sort(probability[target == 1])[::-1]
     if len(malignant) == 0:
-        raise DataError("The validation split has no malignant image: no threshold can be chosen.")
+        raise DataError("The validation split has no malignant image, so no threshold can be chosen.")
     # The small term keeps 0.07 * 100 = 7.000000000000001 from asking for 8 of 100.
     num_needed = max(1, math.ceil(min_sensitivity * len(malignant) - 1e-9))
     return float(malignant[num_needed - 1])

@@ -128,7 +128,6 @@ def _was_lost(future: Future[list[Result]]) -> bool:
 
 def _killed(items: list[Item]) -> WorkerError:
     return WorkerError(
-        "A worker process was killed from outside, most often because memory ran out. It worked on one of "
-        f"{len(items)} items: {first_offenders(items)}. Lower execution.num_workers in params.yaml, or look "
-        "at these files."
+        f"A worker process was killed, most likely because memory ran out. It worked on one of {len(items)} "
+        f"items: {first_offenders(items)}. Lower execution.num_workers in params.yaml, or check these files."
     )

@@ -27,7 +27,7 @@ try:
     import ray
 except ModuleNotFoundError as error:
     raise ConfigError(
-        "execution.backend is ray, which is not installed here: run `uv pip install '.[ray]'`."
+        "execution.backend is ray, which is not installed. Run `uv pip install '.[ray]'`."
     ) from error
 
 PASSED_ON = ("AWS_", "JAX_", "KERAS_", "MLFLOW_", "PG", "TF_", "XLA_")  # prefixes of environment variables
@@ -94,9 +94,9 @@ def connect(address: str | None) -> Iterator[None]:
             ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
     except (Exception, SystemExit) as error:  # a node that starts too slowly is a plain Exception of Ray
         raise ConfigError(
-            f"No Ray cluster could be used at execution.ray_address {address!r}: {error} Start one with "
-            "`ray start --head`; set RAY_AUTH_MODE=token if it asks for a token; or set the address to null, "
-            "for a cluster of this machine alone."
+            f"The Ray cluster at execution.ray_address {address!r} cannot be used: {error}. Start one with "
+            "`ray start --head`; set RAY_AUTH_MODE=token if it needs a token; or set the address to null to "
+            "use this machine only."
         ) from error
     try:
         yield
@@ -110,7 +110,7 @@ def _require_reachable(address: str) -> None:
         return
     host, _, port = address.rpartition(":")
     if not host or not port.isdigit():
-        raise ValueError("it must be host:port, auto or null")
+        raise ValueError("expected host:port, auto or null")
     socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
 
 
@@ -170,7 +170,8 @@ def ray_slots(
     num_slots = count_slots(nodes, workers_per_device=workers_per_device, cpus_per_task=cpus_per_task)
     if num_slots == 0:
         raise ConfigError(
-            f"No node of the Ray cluster has the {cpus_per_task} CPUs of a task; lower tune.cpus_per_trial."
+            f"No node of the Ray cluster has {cpus_per_task} CPUs, as a task needs. Lower "
+            "tune.cpus_per_trial."
         )
     remote = ray.remote(
         num_cpus=cpus_per_task,

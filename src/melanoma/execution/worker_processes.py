@@ -146,11 +146,9 @@ def pin(slot: int, *, num_slots: int, gpus: list[str]) -> dict[str, str]:
 def _describe_end(code: int) -> str:
     if code == -signal.SIGKILL:
         return (
-            "The worker process was killed (SIGKILL), most often because memory ran out, or by hand. Lower "
-            "the number of workers, or of images in a batch."
+            "The worker process was killed (SIGKILL), most likely because memory ran out. Lower the number "
+            "of workers or the batch size."
         )
     if code < 0:
-        return f"The worker process was ended by signal {-code} ({signal.strsignal(-code)})."
-    return (
-        f"The worker process ended with exit code {code} in the middle of its task; see its last words above."
-    )
+        return f"The worker process was stopped by signal {-code} ({signal.strsignal(-code)})."
+    return f"The worker process ended with exit code {code} during its task; see its output above."

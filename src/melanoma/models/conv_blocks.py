@@ -56,7 +56,7 @@ def build(
         ValueError: No such depth, or no pixel is left after so many blocks.
     """
     if not 1 <= depth <= len(filters):
-        raise ValueError(f"depth must lie in 1..{len(filters)} (one entry of filters each), got {depth}")
+        raise ValueError(f"depth must be between 1 and {len(filters)} (the number of filters), got {depth}")
     inputs = keras.Input((image_size, image_size, 3), dtype="uint8", name="image")
     hidden = keras.layers.Rescaling(1 / 255, name="scale")(inputs)
     for block, channels in enumerate(filters[:depth], start=1):

@@ -56,7 +56,7 @@ def build(
         TrainingError: The weights cannot be had or do not fit.
     """
     if not 1 <= depth <= NUM_BLOCKS:
-        raise ValueError(f"depth must lie in 1..{NUM_BLOCKS}, got {depth}")
+        raise ValueError(f"depth must be between 1 and {NUM_BLOCKS}, got {depth}")
     inputs, blocks = _build_blocks(image_size, weights, depth)
     for layer in blocks.layers:
         layer.trainable = not freeze
@@ -118,6 +118,6 @@ def _download_blocks(pixels: Any) -> keras.Model:
         )
     except Exception as error:  # Keras raises just that when a download fails
         raise TrainingError(
-            f"Keras could not get the weights of VGG-16 ({error}). Try again with a network, or give a file "
-            "with them in params.yaml: model.weights."
+            f"Keras could not download the weights of VGG-16 ({error}). Check the network connection, or "
+            "give a weights file in params.yaml: model.weights."
         ) from error

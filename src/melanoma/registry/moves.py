@@ -43,8 +43,9 @@ def exclusive(name: str, *, wait_seconds: float = WAIT_SECONDS) -> Iterator[list
             yield repair(name)
     except Timeout as error:
         raise TrackingError(
-            f"Another process has been changing aliases of {name} for more than {wait_seconds:g} s and holds "
-            f"{path}. Wait for it, or stop it, then run the same command again: what it left is mended then."
+            f"Another process has held the lock {path} for more than {wait_seconds:g} s to change aliases "
+            f"of {name}. Wait for it or stop it, then run the same command again: unfinished moves are "
+            "repaired then."
         ) from error
 
 
@@ -72,7 +73,7 @@ def repair(name: str) -> list[ledger.Entry]:
         _require_interrupted(name, entry)
         holder = holder_of(name, entry.alias)
         is_done = holder is not None and holder == entry.version
-        ledger.end(entry.run_id, problem=None if is_done else "cut off before the alias moved")
+        ledger.end(entry.run_id, problem=None if is_done else "interrupted before the alias was moved")
     return found
 
 
@@ -82,8 +83,8 @@ def _require_interrupted(name: str, entry: ledger.Entry) -> None:
     if not is_ours and datetime.now(UTC) - entry.at < STALE_AFTER:
         raise TrackingError(
             f"{entry.host} has been moving the alias {entry.alias} of {name} to version {entry.version} "
-            f"since {entry.at:%H:%M:%S} UTC. Wait until it is done, then run the same command again. A move "
-            f"that takes longer than {STALE_AFTER.seconds // 60} minutes counts as cut off."
+            f"since {entry.at:%H:%M:%S} UTC. Wait until it is done, then run the same command again. After "
+            f"{STALE_AFTER.seconds // 60} minutes a move counts as interrupted."
         )
 
 
@@ -130,15 +131,15 @@ def move_alias(
     entered = ledger.add(name, kind, by=by, reason=reason, tags=tags, evidence=evidence, is_over=False)
     rivals = [entry for entry in ledger.unfinished(name) if entry.run_id != entered]
     if rivals or holder_of(name, alias) != previous:
-        problem = f"another move of {name} came in between"
+        problem = f"another process moved an alias of {name} at the same time"
         ledger.end(entered, problem=problem)
         raise TrackingError(f"The alias {alias} was not moved: {problem}. Run the same command again.")
     versions.set_alias(name, alias, str(version))
     if holder_of(name, alias) != version:
-        ledger.end(entered, problem="the alias held another version right after it was set")
+        ledger.end(entered, problem="another process moved the alias right after it was set")
         raise TrackingError(
-            f"The alias {alias} of {name} was set to version {version}, but somebody moved it at once. See "
-            f"`python -m pipelines.history {name}`, then run the same command again."
+            f"The alias {alias} of {name} was set to version {version}, but another process moved it right "
+            f"after. See `python -m pipelines.history {name}`, then run the same command again."
         )
     ledger.end(entered)
     return previous

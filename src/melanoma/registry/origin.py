@@ -51,12 +51,12 @@ def find(uri: str) -> versions.Version:
     if uri.startswith(SCHEME) and is_alias:
         version = versions.find_version(name, alias)
         if version is None:
-            raise TrackingError(f"No version of {name} holds the alias {alias}.")
+            raise TrackingError(f"No version of {name} has the alias {alias}.")
         return version
     name, _, number = uri.removeprefix(SCHEME).rpartition("/")
     if not uri.startswith(SCHEME) or not name or not number.isdecimal():
         raise TrackingError(
-            f"{uri!r} is no address of a version. Expected models:/<name>@<alias> or "
+            f"{uri!r} is not the URI of a model version. Expected models:/<name>@<alias> or "
             "models:/<name>/<number>, for instance models:/melanoma-ph2@staging."
         )
     return versions.get_version(name, int(number))
@@ -75,7 +75,8 @@ def trace(version: versions.Version, folder: Path) -> Origin:
     run_id = version.tags.get("run_id")
     if run_id is None:
         raise TrackingError(
-            f"{version.name} version {version.version} has no tag run_id: promote did not make it."
+            f"{version.name} version {version.version} has no tag run_id, so it was not registered by the "
+            "stage promote."
         )
     run = tracking.read_run(run_id)
     images = files.read_csv(
@@ -92,7 +93,7 @@ def _download_from_run(version: versions.Version, name: str, folder: Path) -> Pa
         return tracking.download_run_file(version.tags["run_id"], name, folder)
     except TrackingError as error:
         raise TrackingError(
-            f"{version.name} version {version.version} cannot be traced: its run holds no {name}. Either the "
-            "stage evaluate did not log it yet when the version was made: run `dvc repro` for a new version. "
-            f"Or it was removed from the artifact store: restore it. ({error})"
+            f"{version.name} version {version.version} cannot be traced: its run has no {name} ({error}). "
+            "If an earlier version of the code did not log it, run `dvc repro` for a new version. If it was "
+            "removed from the artifact store, restore it."
         ) from error

@@ -23,7 +23,7 @@ FILE_OF_DIGEST = {NETWORK_TAG: "model.onnx", SETTINGS_TAG: "settings.json"}
 SEGMENTER_TAG, SEGMENTER_FILE = "segmenter_sha256", "segmenter.onnx"  # only if a U-Net crops the images
 
 MAX_DESCRIPTION = 4800  # characters; MLflow's tables have room for 5000
-CUT = "\n\n… the complete text is the artifact model_card.md of the run."
+CUT = "\n\n… see the artifact model_card.md of the run for the complete text."
 
 Version: TypeAlias = ModelVersion  # version of a registered model
 
@@ -48,7 +48,7 @@ def find_version(name: str, alias: str) -> Version | None:
         if is_free or error.error_code == "RESOURCE_DOES_NOT_EXIST":
             return None
         raise TrackingError(
-            f"The registry cannot tell which version of {name} holds the alias {alias}: {error}"
+            f"The model registry cannot be asked for the alias {alias} of {name}: {error}"
         ) from error
 
 
@@ -78,7 +78,7 @@ def require_model(name: str) -> None:
     """Raise a `TrackingError` that lists the registered models if `name` is not among them."""
     known = sorted(model.name for model in client().search_registered_models())
     if name not in known:
-        raise TrackingError(f"There is no registered model {name}; there are {known}.")
+        raise TrackingError(f"There is no registered model {name}. Registered models: {known}.")
 
 
 def get_version(name: str, number: int) -> Version:
@@ -92,11 +92,11 @@ def get_version(name: str, number: int) -> Version:
         return store.get_model_version(name, str(number))
     except MlflowException as error:
         if error.error_code == "INVALID_PARAMETER_VALUE":
-            raise TrackingError(f"{name!r} is no name of a registered model: {error}") from error
+            raise TrackingError(f"{name!r} is not a valid name of a registered model: {error}") from error
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise
         known = sorted(int(version.version) for version in store.search_model_versions(f"name = '{name}'"))
-        there = f"it has {known}" if known else "there is no such registered model, or it has none"
+        there = f"it has {known}" if known else "there is no such registered model, or it has no versions"
         raise TrackingError(f"{name} has no version {number}; {there}.") from error
 
 
@@ -110,9 +110,9 @@ def require_untouched(version: Version, folder: Path) -> Path:
     """
     if not FILE_OF_DIGEST.keys() <= version.tags.keys():
         raise TrackingError(
-            f"{version.name} version {version.version} has no digests of its files: it was registered before "
-            "versions had them, so nothing shows that they are untouched. Nothing was moved. If it holds an "
-            "alias, remove that alias in the MLflow UI, then run `dvc repro` again."
+            f"{version.name} version {version.version} has no digests of its files, because an earlier "
+            "version of the code registered it, so its files cannot be verified. Nothing was moved. If it "
+            "has an alias, remove that alias in the MLflow UI, then run `dvc repro` again."
         )
     files = download_version(version, folder)
     _require_digests(version, files)
@@ -126,9 +126,9 @@ def _require_digests(version: Version, files: Path) -> None:
         found = sha256_of_file(path) if path.exists() else "no such file"
         if version.tags.get(tag) != found:
             raise TrackingError(
-                f"{version.name} version {version.version} cannot be trusted: {name} has the sha256 {found}, "
-                f"its tag {tag} says {version.tags.get(tag)}. Nothing was moved. Bring the artifacts back "
-                "from a backup, or run `dvc repro --force evaluate` and promote anew."
+                f"{version.name} version {version.version} cannot be trusted: {name} has the sha256 "
+                f"{found}, expected {version.tags.get(tag)} (tag {tag}). Nothing was moved. Restore the "
+                "artifacts from a backup, or run `dvc repro --force evaluate` and promote again."
             )
     require_same_files(version, files)
 
@@ -145,7 +145,7 @@ def require_same_files(version: Version, files: Path) -> None:
     """
     if not any(files.iterdir()):
         raise TrackingError(
-            f"The files of {version.name} version {version.version} are gone from the artifact store. "
+            f"The files of {version.name} version {version.version} are missing in the artifact store. "
             "Restore them from a backup, or train again: `dvc repro --force train`."
         )
     for bytecode in (files / CODE_FOLDER).rglob(BYTECODE):
@@ -154,9 +154,9 @@ def require_same_files(version: Version, files: Path) -> None:
     expected = version.tags.get(FILES_TAG, found)
     if found != expected:
         raise TrackingError(
-            f"{version.name} version {version.version} cannot be trusted: its files have the digest {found}, "
-            f"its tag {FILES_TAG} says {expected}. A file was changed, added or removed, for instance below "
-            f"{CODE_FOLDER}/. Nothing was moved. Restore the artifacts from a backup, or run "
+            f"{version.name} version {version.version} cannot be trusted: its files have the digest "
+            f"{found}, expected {expected} (tag {FILES_TAG}). A file was changed, added or removed, for "
+            f"instance in {CODE_FOLDER}/. Nothing was moved. Restore the artifacts from a backup, or run "
             "`dvc repro --force evaluate` and promote again."
         )
 

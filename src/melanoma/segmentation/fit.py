@@ -69,8 +69,8 @@ def train(
     for name, part in (("training", train_pairs), ("validation", validation)):
         if not len(part):
             raise TrainingError(
-                f"The {name} split has no image with a usable mask; the U-Net needs some. Add masks, or set "
-                "segment.train: false."
+                f"The {name} split has no image with a usable mask, which the U-Net needs. Add masks, or "
+                "set segment.train: false."
             )
     problem = problem_digest(train_pairs, validation, settings, amounts)
     keras.backend.clear_session()

@@ -39,7 +39,7 @@ class Work:
             WorkEnded: The deadline has passed, or nobody waits.
         """
         if self._ended.is_set() or self.seconds_left < 0:
-            raise WorkEnded("nobody waits for this answer any more")
+            raise WorkEnded("the client has closed the connection")
 
 
 class Budget:

@@ -38,7 +38,7 @@ def require_readable(scope: Scope, *, most: int) -> None:
         if name == b"content-encoding" and value.strip().lower() not in (b"", b"identity"):
             shown = value.decode("latin-1")[:40]
             raise RequestError(
-                f"the body is encoded with {shown}; send it as it is, without the header content-encoding",
+                f"the body has the content-encoding {shown}; send it uncompressed, without this header",
                 HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
             )
         if name == b"content-length" and int(value) > most:
@@ -49,7 +49,7 @@ def too_large(num_bytes: int, most: int, *, at_least: bool = False) -> RequestEr
     """The refusal of a large body."""
     words = "more than " if at_least else ""
     return RequestError(
-        f"the body has {words}{num_bytes:,} bytes, at most {most:,} are taken",
+        f"the body has {words}{num_bytes:,} bytes, at most {most:,} are allowed",
         HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     )
 
@@ -81,9 +81,9 @@ async def read_body(receive: Receive, share: Share, *, most: int) -> bytearray:
             return body
 
 
-def full(reason: str = "the server has too much work", *, closes: bool = False) -> RequestError:
+def full(reason: str = "the server is overloaded", *, closes: bool = False) -> RequestError:
     """The refusal of a request that may be repeated later."""
-    message = f"{reason}; send the request again a little later"
+    message = f"{reason}; send the request again later"
     return RequestError(message, HTTPStatus.SERVICE_UNAVAILABLE, closes=closes)
 
 

@@ -37,8 +37,8 @@ def post_images(
         return requests.post(f"{url.rstrip('/')}/invocations", json=body, timeout=TIMEOUT_SECONDS)
     except requests.RequestException as error:
         raise TrackingError(
-            f"No answer from {url} ({type(error).__name__}). Is the server up? `make serve` starts one; "
-            "`curl <url>/ping` tells when it is ready."
+            f"No answer from {url} ({type(error).__name__}). Start a server with `make serve`; `curl "
+            "<url>/ping` answers when it is ready."
         ) from error
 
 
@@ -57,11 +57,15 @@ def score_images(url: str, images: Mapping[str, bytes]) -> Sequence[Mapping[str,
         answered = [row["image_id"] for row in rows]
         other = [row["image_id"] for row in rows if not _is_about(row, digests)]
     except (ValueError, KeyError, TypeError) as error:
-        raise TrackingError(f"{url} is no server of this project's models: {response.text[:500]}") from error
+        raise TrackingError(
+            f"{url} is not a server of this project's models: {response.text[:500]}"
+        ) from error
     if other:
-        raise TrackingError(f"{url} answered about other images than those posted: {first_offenders(other)}.")
+        raise TrackingError(f"{url} answered for images that were not posted: {first_offenders(other)}.")
     if answered != list(images):
-        raise TrackingError(f"{url} answered {len(answered)} rows that are not the {len(images)} posted.")
+        raise TrackingError(
+            f"{url} answered {len(answered)} rows, which do not match the {len(images)} posted images."
+        )
     return rows
 
 

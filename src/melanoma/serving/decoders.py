@@ -41,7 +41,7 @@ KEPT = (
     "VIRTUAL_ENV",
 )  # environment variables of a decoder; no credentials
 LOOK_SECONDS = 0.05  # interval at which a waiting thread checks whether the answer is still wanted
-GONE = "the decoder was ended: the image takes too much memory or time, or it is damaged"
+GONE = "decoding was stopped: the image needs too much memory or time, or it is damaged"
 _log = logging.getLogger(__name__)
 
 
@@ -188,7 +188,7 @@ class DecoderPool:
             try:
                 self._add()
             except OSError:  # no memory or no processes left
-                _log.exception("a decoder cannot be started")
+                _log.exception("a decoder process cannot be started")
                 time.sleep(1)
             else:
                 return

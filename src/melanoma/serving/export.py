@@ -118,9 +118,9 @@ def _copy_segmenter(segmenter: Path | None, crop: Crop, folder: Path) -> Path:
     found = None if segmenter is None else sha256_of_file(segmenter)
     if segmenter is None or found != crop.segmenter_sha256:
         raise TrackingError(
-            f"The images were cut by a U-Net with the sha256 {crop.segmenter_sha256}, {segmenter} has "
-            f"{found}: a served model would cut otherwise. Run `dvc repro` so that the images are packed "
-            "again."
+            f"The images were cropped with another U-Net than {segmenter}: expected sha256 "
+            f"{crop.segmenter_sha256}, found {found}. A served model would crop differently. Run `dvc "
+            "repro` to pack the images again."
         )
     return Path(shutil.copyfile(segmenter, folder / SEGMENTER_FILE))
 

@@ -37,8 +37,8 @@ def load_model(uri: str) -> Any:
         return mlflow.pyfunc.load_model(uri)
     except (MlflowException, OSError) as error:
         raise TrackingError(
-            f"{uri} cannot be loaded: {error}. Name a model as models:/<name>@<alias> or "
-            "models:/<name>/<version>; `dvc repro` makes one, MLFLOW_TRACKING_URI says where it is sought."
+            f"{uri} cannot be loaded: {error}. Expected models:/<name>@<alias> or models:/<name>/<version> "
+            "in the model registry at MLFLOW_TRACKING_URI. `dvc repro` registers a model."
         ) from error
 
 
@@ -49,7 +49,7 @@ def list_files(folder: Path) -> list[Path]:
         DataError: `folder` is not a folder, or holds no files.
     """
     if not folder.is_dir():
-        raise DataError(f"{folder} is no folder. Name one that holds images.")
+        raise DataError(f"{folder} is not a folder. Give a folder with images.")
     found = sorted(
         Path(parent, name).relative_to(folder)
         for parent, folders, names in os.walk(folder)
@@ -57,7 +57,7 @@ def list_files(folder: Path) -> list[Path]:
         if not name.startswith(".")
     )
     if not found:
-        raise DataError(f"{folder} holds no files. Name a folder of JPEG, PNG, BMP or WebP images.")
+        raise DataError(f"{folder} has no files. Give a folder with JPEG, PNG, BMP or WebP images.")
     return found
 
 
@@ -105,7 +105,7 @@ def _score(model: Any, images: dict[Path, bytes]) -> dict[Path, dict[str, Any]]:
         return {name: {"problem": problem} for name in images}
     if set(answer.index) != set(images):
         raise TrackingError(
-            f"The model answered {len(answer)} rows whose index is not that of the {len(images)} rows asked, "
-            "so nothing tells which image a row belongs to. Name a model that this project has logged."
+            f"The model answered {len(answer)} rows that cannot be matched to the {len(images)} images. Use "
+            "a model that was logged by this project."
         )
     return dict(answer[[name for name in COLUMNS if name in answer]].to_dict("index"))

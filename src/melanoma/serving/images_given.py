@@ -22,7 +22,7 @@ OF_BASE64 = (
 )
 # Types that may be passed by mistake, in order of the lookup.
 OF_TYPE: tuple[tuple[type | tuple[type, ...], str], ...] = (
-    ((str, PathLike), f"is a text or a path; {WANTED}, pathlib.Path(path).read_bytes()"),
+    ((str, PathLike), f"is a string or a path; {WANTED}, pathlib.Path(path).read_bytes()"),
     (Image.Image, f"is a PIL image; {WANTED}, or encode it: {ENCODE}"),
     (np.ndarray, f"is an array; {WANTED}, or encode it: image = PIL.Image.fromarray(array); {ENCODE}"),
 )

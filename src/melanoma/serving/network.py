@@ -30,8 +30,8 @@ class Network:
         if others and (len(others) > 1 or others[0].shape[1:] != [len(CLASSES)]):
             found = [(output.name, output.shape) for output in others]
             raise TrackingError(
-                f"{path} has outputs beside its score that are not the probabilities of {list(CLASSES)}: "
-                f"{found}. It was trained for other classes: train it anew with this version."
+                f"{path} has the outputs {found} next to the score; expected the probabilities of "
+                f"{list(CLASSES)}. Train the network again with this version."
             )
 
     @property
@@ -70,7 +70,9 @@ class Network:
             TrackingError: The network has the classes malignant and benign only.
         """
         if self._classes is None:
-            raise TrackingError("This network tells no classes apart: it was trained with target malignant.")
+            raise TrackingError(
+                "This network has no class probabilities: it was trained with model.target: malignant."
+            )
         return self._run(images, [self._classes], batch_size, before_each)
 
     def _run(

@@ -93,8 +93,8 @@ class OwnProcess:
         self._log.seek(max(0, end - LOG_BYTES))
         said = self._log.read().decode(errors="replace").strip()
         return TrackingError(
-            f"{self._model} was made by other code than the one that is imported here, and the process that "
-            f"runs the model's own code ended with exit code {code}. Its last words: {said or 'none'}"
+            f"{self._model} needs its own version of the code, and the process that runs it ended with exit "
+            f"code {code}. Its last output: {said or 'none'}"
         )
 
     def __del__(self) -> None:

@@ -95,7 +95,7 @@ def _require_few_marks(body: bytes | bytearray, max_rows: int) -> None:
     num_marks = sum(body.count(mark) for mark in (b"[", b"{", b",", b":"))
     if num_marks > most:
         raise RequestError(
-            f"the body is no JSON of {max_rows} rows: it has {num_marks:,} brackets, colons and commas"
+            f"the body has {num_marks:,} brackets, colons and commas, too many for {max_rows} rows of JSON"
         )
 
 
@@ -105,14 +105,14 @@ def _read_json(body: bytes | bytearray) -> dict[str, Any]:
             str(body, "utf-8-sig"), object_pairs_hook=_without_duplicates, parse_constant=_refuse_constant
         )
     except (ValueError, RecursionError) as error:  # no UTF-8 and numbers too long are ValueErrors too
-        compressed = "; it looks compressed: send it as it is" if body[:2] == b"\x1f\x8b" else ""
+        compressed = "; it looks compressed, send it uncompressed" if body[:2] == b"\x1f\x8b" else ""
         raise RequestError(
-            f"the body is no JSON ({type(error).__name__}){compressed}; expected {EXAMPLE}"
+            f"the body is not JSON ({type(error).__name__}){compressed}; expected {EXAMPLE}"
         ) from error
     kind = sorted({SPLIT, RECORDS} & set(content)) if isinstance(content, dict) else []
     if len(kind) != 1 or not set(content) <= {*kind, "params"}:
         raise RequestError(
-            f'expected an object with "{SPLIT}" or "{RECORDS}", and perhaps "params", like {EXAMPLE}'
+            f'expected an object with "{SPLIT}" or "{RECORDS}", and optionally "params", like {EXAMPLE}'
         )
     return dict(content)
 
@@ -123,12 +123,12 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(content) < len(pairs):
         counts = Counter(name for name, _ in pairs)
         twice = _shown({name for name, count in counts.items() if count > 1})
-        raise RequestError(f"a key stands twice in one object: {twice}")
+        raise RequestError(f"an object has a key twice: {twice}")
     return content
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    raise RequestError(f"{name} is no JSON; leave the value out, or write null")
+    raise RequestError(f"{name} is not JSON; leave the value out, or send null")
 
 
 def _params(content: Mapping[str, Any]) -> dict[str, Any]:
@@ -137,7 +137,7 @@ def _params(content: Mapping[str, Any]) -> dict[str, Any]:
         raise RequestError(f"params must be an object, got {type(params).__name__}")
     unknown = _shown(set(params) - set(PARAMS))
     if unknown:
-        raise RequestError(f"params.{unknown} is not known; there are {', '.join(PARAMS)}")
+        raise RequestError(f"unknown params.{unknown}; expected {', '.join(PARAMS)}")
     for name, (kinds, words) in PARAMS.items():
         value = params.get(name)
         if value is not None and type(value) not in kinds:  # not isinstance: true is an int
@@ -182,7 +182,7 @@ def _require_columns(names: Collection[str], place: str) -> None:
     unknown = _shown(set(names) - set(COLUMNS))
     if "image" not in names or unknown or len(set(names)) < len(names):
         got = _shown(names) or "none"
-        raise RequestError(f"{place}: expected the column image and perhaps image_id, got {got}")
+        raise RequestError(f"{place}: expected the column image and optionally image_id, got {got}")
 
 
 def _shown(names: Collection[str]) -> str:
@@ -218,7 +218,7 @@ def require_affordable(images: Sequence[bytes], limits: Mapping[str, int]) -> in
     """
     most, num_bytes = limits["max_request_megabytes"] * MEGABYTE, sum(map(len, images))
     if num_bytes > most:
-        raise RequestError(f"the images have {num_bytes:,} bytes together, at most {most:,} are taken")
+        raise RequestError(f"the images have {num_bytes:,} bytes together, at most {most:,} are allowed")
     sizes = [stored_size(encoded) for encoded in images]
     refused = [
         f"row {number}: {reason}" for number, size in enumerate(sizes) if (reason := _bad_size(size, limits))
@@ -228,7 +228,7 @@ def require_affordable(images: Sequence[bytes], limits: Mapping[str, int]) -> in
     num_pixels = sum(width * height for width, height in filter(None, sizes))
     most = limits["max_request_megapixels"] * MEGAPIXEL
     if num_pixels > most:
-        raise RequestError(f"the images have {num_pixels:,} pixels together, at most {most:,} are taken")
+        raise RequestError(f"the images have {num_pixels:,} pixels together, at most {most:,} are allowed")
     return num_pixels
 
 
@@ -240,7 +240,7 @@ def _bad_size(size: tuple[int, int] | None, limits: Mapping[str, int]) -> str | 
     if width * height > most:
         return f"the image has {width} x {height} pixels, more than {most:,}"
     if min(size) < side:
-        return f"the image has {width} x {height} pixels, each side needs {side}"
+        return f"the image has {width} x {height} pixels, each side needs at least {side}"
     return None
 
 
@@ -266,8 +266,8 @@ def _decoded_leniently(text: str) -> bytes:
         return base64.b64decode(plain, validate=True)
     except ValueError as error:  # letters that are not ASCII, too
         raise RequestError(
-            "image must be base64 of an image file, which this text is not; "
-            "in Python: base64.b64encode(encoded).decode()"
+            "image must be base64 of an image file, and this string is not base64; in Python: "
+            "base64.b64encode(encoded).decode()"
         ) from error
 
 
@@ -275,8 +275,8 @@ def _require_id(image_id: Any) -> None:
     if image_id is None:
         return
     if not isinstance(image_id, str):
-        raise RequestError(f"image_id must be a text, got {type(image_id).__name__}")
+        raise RequestError(f"image_id must be a string, got {type(image_id).__name__}")
     if len(image_id) > MAX_ID_LENGTH:
-        raise RequestError(f"image_id has {len(image_id):,} characters, at most {MAX_ID_LENGTH} are taken")
+        raise RequestError(f"image_id has {len(image_id):,} characters, at most {MAX_ID_LENGTH} are allowed")
     if any(unicodedata.category(character) in FORBIDDEN for character in image_id):
-        raise RequestError("image_id has control characters; send it without")
+        raise RequestError("image_id has control characters; remove them")

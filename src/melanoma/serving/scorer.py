@@ -39,9 +39,9 @@ from melanoma.serving.settings import Settings, require_untouched
 from melanoma.serving.verification import verify
 
 SETTINGS_DIGEST = "settings_sha256"  # in the metadata of the MLflow model
-SYNTHETIC = "trained on drawn images only: its answers say nothing about skin"
+SYNTHETIC = "trained on synthetic images only: the answer says nothing about skin"
 Taken = TypeVar("Taken")
-UNCUT = "no lesion was found in it, so the whole picture was scored"
+UNCUT = "no lesion was found, so the whole image was scored"
 
 
 class MelanomaScorer(PythonModel):
@@ -175,7 +175,7 @@ def _asked_threshold(params: Mapping[str, Any]) -> float | None:
     if asked is None:
         return None
     if not 0 <= asked <= 1:  # nan neither
-        raise _refusal(f"params.threshold must lie in 0..1, got {asked}")
+        raise _refusal(f"params.threshold must be between 0 and 1, got {asked}")
     return float(asked)
 
 
@@ -191,8 +191,8 @@ def _open_own_process(model: Path) -> OwnProcess | None:
         return None
     if server.is_scoring_server() or os.environ.get(IS_INSIDE):
         raise TrackingError(
-            f"The code that travels with {model} (digest {own}) is not the code that was imported to run it "
-            f"(digest {here}). Remove other copies of the package melanoma from PYTHONPATH."
+            f"The code stored with {model} (digest {own}) is not the code that was imported (digest "
+            f"{here}). Remove other copies of the package melanoma from PYTHONPATH."
         )
     return OwnProcess(model)
 
@@ -203,8 +203,8 @@ def _open_cutter(crop: crops.Crop | None, artifacts: Mapping[str, str]) -> Cutte
         return None
     if crop.kind == crops.MASK:
         raise TrackingError(
-            "This model was trained on pictures that were cut by hand-drawn masks, and a new picture has "
-            "none: it can be evaluated, but not served. Set pack.crop to unet or none, then run `dvc repro`."
+            "This model was trained on images cropped by hand-drawn masks, which new images do not have, so "
+            "it cannot be served. Set pack.crop to unet or none, then run `dvc repro`."
         )
     path = Path(artifacts["segmenter"])
     require_untouched(path, str(crop.segmenter_sha256), what="segmenter")

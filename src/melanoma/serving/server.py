@@ -182,7 +182,7 @@ class Front:
 
     async def _ping(self, send: Send) -> None:
         if self._is_stuck():
-            message = "scoring is stuck: a request is in work for longer than it may be"
+            message = "scoring is stuck: a request has exceeded its time limit"
             status = HTTPStatus.SERVICE_UNAVAILABLE
             await _respond(send, status, _refusal(status, message))
         else:
@@ -312,7 +312,7 @@ def _answer(answer: Answer, request: Posted, decoding: PoolDecoding) -> bytes:
         _log.exception("a request could not be answered")
     except Exception:  # the stack trace belongs into the log, not into the answer
         _log.exception("a request could not be answered")
-    raise RequestError("see the log of the server", HTTPStatus.INTERNAL_SERVER_ERROR)
+    raise RequestError("internal error, see the log of the server", HTTPStatus.INTERNAL_SERVER_ERROR)
 
 
 # ---- answers ---------------------------------------------------------------------------------

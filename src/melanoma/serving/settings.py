@@ -55,7 +55,7 @@ def require_untouched(path: Path, sha256: str, *, what: str) -> None:
     found = sha256_of_file(path)
     if found != sha256:
         raise TrackingError(
-            f"The {what} of this model is not the one that was logged: expected sha256 {sha256}, found "
-            f"{found} in {path}. The file was changed or damaged: bring the model back from a backup of "
-            "the artifact store, or log it anew."
+            f"The {what} of this model was changed or damaged after it was logged: expected sha256 "
+            f"{sha256}, found {found} in {path}. Restore the model from a backup of the artifact store, or "
+            "log it again."
         )

@@ -60,10 +60,9 @@ def verify(model: Path) -> Verification:
     found = digest_of_files(model)
     if tags[FILES_TAG] != found:
         raise TrackingError(
-            f"The files of {name} version {number} are not those that were registered: expected the digest "
-            f"{tags[FILES_TAG]} (tag {FILES_TAG} of the version), found {found} in {model}. A file was "
-            "changed, added or removed. Restore the model from a backup of the artifact store, or log and "
-            "promote it again."
+            f"The files of {name} version {number} have changed since it was registered: expected the "
+            f"digest {tags[FILES_TAG]} (tag {FILES_TAG} of the version), found {found} in {model}. Restore "
+            "the model from a backup of the artifact store, or log and promote it again."
         )
     return Verification(number, VERIFIED)
 
@@ -90,9 +89,9 @@ def _tags_of(name: str, number: str, model: Path) -> dict[str, str] | None:
         if error.error_code not in UNKNOWN_VERSION:
             return None
         raise TrackingError(
-            f"{model / REGISTERED_META} says that this model is {name!r} version {number!r}, which the model "
-            f"registry {uri} does not know. Load the model by its address models:/<name>/<version>, or "
-            f"remove {REGISTERED_META} to load it without verification."
+            f"{model / REGISTERED_META} says that this model is {name!r} version {number!r}, which is not "
+            f"in the model registry {uri}. Load the model by its URI models:/<name>/<version>, or remove "
+            f"{REGISTERED_META} to load it without verification."
         ) from error
     except Exception:  # each kind of store raises errors of its own libraries
         return None

@@ -54,8 +54,8 @@ def _read_before(path: Path, settings: Assign) -> pd.DataFrame:
     recorded = lock.get("stages", {}).get("assign", {}).get("params", {}).get("params.yaml", {})
     if recorded.get("assign") == settings.model_dump():
         raise DataError(
-            f"{path} is missing, but {LOCK} says that images are assigned already. Restore it with "
-            f"`dvc pull {path}` (or `make data-pull`); to draw all splits anew, change assign.seed."
+            f"{path} is missing, but according to {LOCK} images are assigned already. Restore it with `dvc "
+            f"pull {path}` (or `make data-pull`); to draw all splits again, change assign.seed."
         )
     return splits.no_assignment()
 
@@ -72,5 +72,8 @@ def _changes(before: pd.DataFrame, kept: pd.DataFrame, assigned: pd.DataFrame) -
     if len(kept):
         return f"{len(kept)} kept their split, {len(assigned) - len(kept)} are new{withheld}"
     if len(before):
-        return f"all assigned anew, because the plan was {before['plan'].iloc[0]!r}"
+        return (
+            "all assigned again, because params.yaml: assign has changed (before: "
+            f"{before['plan'].iloc[0]!r})"
+        )
     return "no image had a split before"

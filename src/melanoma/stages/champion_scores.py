@@ -17,8 +17,8 @@ from melanoma.serving.network import Network
 from melanoma.serving.settings import Settings
 from melanoma.stages.candidate import Candidate
 
-SAME_CODE = "this code: the code that travels with the champion is the same"
-OWN_CODE = "its own code, in a process of its own"
+SAME_CODE = "this code, which is the same as the champion's"
+OWN_CODE = "its own code in a separate process"
 
 
 def prepare_contest(
@@ -108,16 +108,17 @@ def _score_files(
     ]
     if changed:
         raise DataError(
-            f"{len(changed)} test images are not there as they were validated: {first_offenders(changed)}. "
-            "The champion was made by other code or for other images, so it scores the image files. "
-            "Run `dvc checkout`, then `dvc repro`."
+            f"{len(changed)} test images are missing or have changed since validation: "
+            f"{first_offenders(changed)}. The champion needs these image files. Run `dvc checkout`, then "
+            "`dvc repro`."
         )
     try:
         model = folders.load_model(str(champion_files))
     except TrackingError as error:
         raise TrackingError(
             f"The champion, {champion.name} version {champion.version}, cannot be compared with the "
-            f"challenger: {error} Nothing was moved. If it can no longer be run, remove its alias staging."
+            f"challenger: {error} Nothing was moved. If the champion cannot run any more, remove its alias "
+            "staging."
         ) from error
     names = [Path(path) for path in sources["path"]]
     answers = pd.DataFrame([row for batch in folders.score_files(model, Path(), names) for row in batch])

@@ -69,7 +69,7 @@ def _answers(data: Packed, network: Network) -> diagnosis.Answers:
     part = data.part(schema.TEST)
     if part.classes is None:
         raise DataError(
-            "The networks tell classes apart, but the cohort was packed without them, by an earlier version. "
+            "The networks predict several classes, but an earlier version packed the cohort without them. "
             "Run `dvc repro` to pack it again."
         )
     # Classes, groups and probabilities are all in the order of the part.
@@ -80,9 +80,9 @@ def _answers(data: Packed, network: Network) -> diagnosis.Answers:
 def _figures(model: str, measured: dict[str, Any], bands: dict[str, Any], *, note: str) -> dict[str, Figure]:
     return {
         "roc.png": diagnosis_report.roc_figure(
-            bands, measured, title=f"{model}: each class against the rest", note=note
+            bands, measured, title=f"{model}: ROC curve of each class against the rest", note=note
         ),
         "confusion.png": diagnosis_report.confusion_figure(
-            measured, title=f"{model}: confusion of classes", note=note
+            measured, title=f"{model}: confusion matrix of the classes", note=note
         ),
     }

@@ -25,7 +25,7 @@ def read_stages(graphs: Iterable[Path]) -> dict[str, dict[str, Any]]:
     for graph in graphs:
         for name, stage in yaml.safe_load(graph.read_text(encoding="utf-8"))["stages"].items():
             if name in stages:
-                raise ConfigError(f"{graph} has a stage {name}, as another graph has; rename one.")
+                raise ConfigError(f"The stage {name} is in {graph} and in another graph. Rename one.")
             stages[name] = stage.get("do", stage)
     return {name: stage for name, stage in stages.items() if name != OWN}
 
@@ -63,7 +63,7 @@ def explain(stage: Mapping[str, Any], code: CodeParts, path: Path) -> list[str]:
     """Lines for people: all parts of a stage, marked where they differ from those in the file `path`."""
     parts = sorted(parts_of(stage, code).items())
     if not path.exists():
-        nothing = f"There is no {path} to compare with: `dvc repro code` writes it. So no part is marked."
+        nothing = f"No part is marked as changed, because {path} does not exist. `dvc repro code` writes it."
         return [nothing, *(_describe(name, part, part) for name, part in parts)]
     before = json.loads(path.read_bytes())[PARTS]
     return [_describe(name, part, before.get(name)) for name, part in parts]

@@ -36,7 +36,7 @@ class Difference:
     def __str__(self) -> str:
         """Counts, and the first five files of each kind."""
         if self.is_equal:
-            return f"equal, {self.num_files} files"
+            return f"identical, {self.num_files} files"
         kinds = {"changed": self.changed, "missing": self.missing, "extra": self.extra}
         return "; ".join(
             f"{len(paths)} {kind} ({first_offenders(paths)})" for kind, paths in kinds.items() if paths

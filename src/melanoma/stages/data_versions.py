@@ -82,16 +82,16 @@ def read_version() -> Version:
         raise DataError(f"DVC cannot read this repository: {error}. {_cure(error)}") from error
     if not version.outputs:
         raise DataError(
-            "This version records no data: there is neither dvc.lock nor a data/raw/<dataset>.dvc. Run `dvc "
-            "repro`, or check out a version that was committed with them."
+            "This version has no recorded data: dvc.lock and data/raw/<dataset>.dvc are missing. Run `dvc "
+            "repro`, or check out a version that has them."
         )
     return version
 
 
 def _cure(error: DvcException) -> str:
     if "not a git repository" in str(error):
-        return "Without git, tell DVC so once: `dvc config --local core.no_scm true`."
-    return "Run inside of the project."
+        return "Without git, run `dvc config --local core.no_scm true` once."
+    return "Run inside the project."
 
 
 def require_url(version: Version) -> str:
@@ -102,8 +102,8 @@ def require_url(version: Version) -> str:
     """
     if version.url is None:
         raise DataError(
-            "No default remote is set. Expected `remote = storage` under [core] in .dvc/config; "
-            "`git checkout .dvc/config` brings it back."
+            "No default remote is set. Expected `remote = storage` under [core] in .dvc/config; `git "
+            "checkout .dvc/config` restores it."
         )
     return version.url
 
@@ -175,11 +175,10 @@ class Remote:
         faults = self.find_faults(objects)
         if faults:
             raise StorageError(
-                f"The files of this version are complete neither in {self._url} nor in DVC's cache here: "
-                f"{describe(faults, objects)}. Run `make data-push` in a checkout that has them, or create "
-                "them again: data/raw/<dataset> as `python -m pipelines.fetch --help` shows, "
-                "the rest with `dvc repro`."
-                f"{hint_at_cache()}"
+                f"Files of this version are missing or damaged both in {self._url} and in the local DVC "
+                f"cache: {describe(faults, objects)}. Run `make data-push` in a checkout that has them, or "
+                "create them again: data/raw/<dataset> with `python -m pipelines.fetch`, the others with "
+                f"`dvc repro`.{hint_at_cache()}"
             )
 
     def list_objects(self) -> dict[str, str]:
@@ -212,7 +211,7 @@ class Remote:
         except MelanomaError:
             raise
         except Exception as error:
-            raise StorageError(f"{self._url} cannot be asked: {type(error).__name__}: {error}") from error
+            raise StorageError(f"{self._url} cannot be read ({type(error).__name__}: {error})") from error
 
 
 def read_cached_folder(version: Version, oid: str) -> list[dict[str, str]]:

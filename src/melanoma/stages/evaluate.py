@@ -24,7 +24,7 @@ from melanoma.serving.network import Network
 from melanoma.stages import class_metrics, experiments, test_set_looks
 
 TRACED = ("image_id", "dataset", "licence", "attribution", "sha256")
-NOT_SERVED = "cropped by hand-drawn masks: these models can be judged, but not served"
+NOT_SERVED = "cropped by hand-drawn masks, so these models can be evaluated but not served"
 Figures = dict[str, Figure]  # by file name
 
 

@@ -59,12 +59,13 @@ def _require_one_source(args: Namespace) -> None:
     archive = [f"--{name}" for name in ARCHIVE_OPTIONS if getattr(args, name) is not None]
     if folders and archive:
         raise DataError(
-            f"{', '.join(folders)} read folders, {', '.join(archive)} select what to download: give one or "
-            "the other. To have both, run twice, the second time with --add."
+            f"{', '.join(folders)} (local folders) cannot be combined with {', '.join(archive)} (download). "
+            "For both, run twice, the second time with --add."
         )
     if folders and (args.metadata is None or args.images is None):
         raise DataError("--metadata and --images belong together; give both.")
     if not folders and args.collections is None and args.query is None:
         raise DataError(
-            "What is to be fetched? Give --metadata and --images, or --collections or --query to download."
+            "Nothing to fetch. Give --metadata and --images for local folders, or --collections or --query "
+            "to download."
         )

@@ -26,7 +26,7 @@ def print_history(name: str, *, alias: str | None, day: date | None) -> None:
         TrackingError: There is no such model.
     """
     if day is not None and day > datetime.now(UTC).date():
-        raise DataError(f"{day} lies in the future: nothing was served then. Name a day up to today (UTC).")
+        raise DataError(f"{day} is in the future; expected a day up to today (UTC).")
     width = None if sys.stdout.isatty() else SHOWN_WIDTH
     console = Console(width=width, highlight=False, markup=False, emoji=False)  # reasons are shown as written
     entries = ledger.entries(name)
@@ -68,12 +68,15 @@ def _ledger_table(name: str, entries: list[ledger.Entry]) -> Table:
 
 def _looks(entries: list[ledger.Entry]) -> str:
     digests = sorted({entry.tags["test_digest"] for entry in entries if entry.kind == ledger.LOOK})
-    lines = [f"test split {digest[:12]}: {_in_words(ledger.count_looks(digest))}" for digest in digests]
-    return "\n".join(lines) or "no use of a test split is recorded"
+    lines = [f"test set {digest[:12]}: {_in_words(ledger.count_looks(digest))}" for digest in digests]
+    return "\n".join(lines) or "no use of a test set is recorded"
 
 
 def _in_words(looks: ledger.Looks) -> str:
-    return f"{looks.num_looks} looks at {looks.num_models} models, {looks.num_choices} of them to choose"
+    return (
+        f"used {looks.num_looks} times for {looks.num_models} models, {looks.num_choices} times to "
+        "choose a model"
+    )
 
 
 def _served_on(alias: str, done: list[ledger.Entry], day: date) -> list[str]:
@@ -101,8 +104,8 @@ def _warn_of_deleted_entries(console: Console, name: str) -> None:
     deleted = ledger.entries(name, is_deleted=True)
     if deleted:
         console.print(
-            f"warning: {len(deleted)} entries were deleted in the tracking store, so what follows is not the "
-            "whole history. Bring each back with `mlflow runs restore --run-id <id>`: "
+            f"warning: {len(deleted)} entries were deleted in the tracking store, so this history is "
+            "incomplete. Restore each with `mlflow runs restore --run-id <id>`: "
             f"{first_offenders(entry.run_id for entry in deleted)}",
             soft_wrap=True,
         )
@@ -112,7 +115,7 @@ def _warn_of_other_moves(console: Console, name: str, alias: str, done: list[led
     holder, last = moves.holder_of(name, alias), done[-1].version if done else None
     if holder != last:
         console.print(
-            f"warning: {alias} holds {_version(holder)}, but the ledger's last entry says {_version(last)}: "
-            "it was moved by other means",
+            f"warning: {alias} points to {_version(holder)}, but the last entry of the ledger is "
+            f"{_version(last)}: the alias was moved outside this project",
             soft_wrap=True,
         )

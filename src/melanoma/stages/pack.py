@@ -44,4 +44,7 @@ def _describe_cropping(image_ids: pd.Series, cutting: crops.Cutting | None) -> s
         return ""
     num_cropped = int(image_ids.isin(list(cutting.boxes)).sum())
     num_whole = len(image_ids) - num_cropped
-    return f"; {num_cropped} cropped by {cutting.crop.kind}, {num_whole} whole because they have no box"
+    return (
+        f"; {num_cropped} cropped by {cutting.crop.kind}, {num_whole} not cropped, because no lesion was "
+        "found"
+    )

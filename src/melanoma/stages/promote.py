@@ -167,8 +167,8 @@ def _require_operating_point(candidate: Candidate, settings: Path) -> None:
     """Refuse a logged model that serves another operating point than the evaluated one."""
     if files.read_json(settings)["operating_point"] != candidate.entry["operating_point"]:
         raise TrackingError(
-            f"The logged model {candidate.entry['model_uri']} has another operating point than models.json: "
-            "one of them was changed. Nothing was moved. Run `dvc repro --force evaluate`."
+            f"The logged model {candidate.entry['model_uri']} and models.json have different operating "
+            "points: one of them was changed. Nothing was moved. Run `dvc repro --force evaluate`."
         )
 
 
@@ -233,12 +233,12 @@ def _licences(args: argparse.Namespace, params: Params, candidate: Candidate) ->
 def _in_words(summary: dict[str, Any]) -> str:
     what = f"{summary['registered_model']} version {summary['version']} ({summary['model']})"
     if summary["is_promoted"]:
-        return f"{what} holds the alias staging"
+        return f"{what} has the alias staging"
     staging = summary["staging_version"]
     if staging == summary["version"]:
         return (
-            f"{what} no longer passes the gates: {'; '.join(summary['reasons'])}. It still holds the alias "
-            "staging; `python -m pipelines.rollback` with --alias staging puts its predecessor back"
+            f"{what} no longer passes the gates: {'; '.join(summary['reasons'])}. It still has the alias "
+            "staging; `python -m pipelines.rollback` with --alias staging restores its predecessor"
         )
-    held = "no version holds" if staging is None else f"version {staging} holds"
+    held = "no version has" if staging is None else f"version {staging} has"
     return f"{what} refused: {'; '.join(summary['reasons'])}; {held} the alias staging"

@@ -127,17 +127,17 @@ def _write_code_digests() -> None:
         check=False,
     )
     if done.returncode != 0:
-        raise DataError(f"The stage {CODE} fails, see `dvc repro {CODE}`: {done.stderr.strip()}")
+        raise DataError(f"The stage {CODE} failed, see `dvc repro {CODE}`: {done.stderr.strip()}")
 
 
 def _require_clean_tree(folder: Path) -> None:
     changed, problem = lineage.ask_git("status", "--porcelain", "--", ".", f":(exclude){folder}")
     if changed is None:
-        raise DataError(f"Results are published from a commit, and git cannot say which: {problem}.")
+        raise DataError(f"Results are published from a git commit, which cannot be determined: {problem}.")
     if changed:
         names = [line.split(maxsplit=1)[1] for line in changed.splitlines()]
         raise DataError(
-            "Results are published from a clean working tree, and these files are not committed: "
+            "Results can only be published from a clean working tree; these files are not committed: "
             f"{first_offenders(names)}. Commit or remove them, then publish again."
         )
 
@@ -152,7 +152,7 @@ def _require_current(graph: str) -> None:
     stale = sorted(name for name, reasons in status.items() if reasons != ["always changed"])
     if stale:
         raise DataError(
-            f"The results are not those of the current code, parameters and data; stale stages of {graph}: "
+            f"The results do not belong to the current code, parameters and data; stale stages of {graph}: "
             f"{first_offenders(stale)}. Run `dvc repro {graph}`, commit dvc.lock, then publish again."
         )
 
@@ -179,7 +179,7 @@ def _dirty_runs(runs: Mapping[str, Mapping[str, str]]) -> Iterator[str]:
 def _refuse_dirty(offenders: list[str]) -> None:
     if offenders:
         raise DataError(
-            "Only results of committed code are published, and these were made with uncommitted changes: "
-            f"{first_offenders(offenders)}. Commit the changes, then run these stages again with "
-            "`dvc repro --force`."
+            "Only results of committed code can be published; these were made with uncommitted changes: "
+            f"{first_offenders(offenders)}. Commit the changes, then run these stages again with `dvc repro "
+            "--force`."
         )

@@ -7,7 +7,7 @@ from melanoma.registry import ledger, versions
 from melanoma.tracking import client
 
 NUM_SHOWN = 20  # newest versions; those with an alias are always shown
-NOT_ENTERED = "not entered in the ledger"
+NOT_ENTERED = "not in the ledger"
 LEDGER_ALIASES = (versions.STAGING, versions.PRODUCTION)  # `challenger` moves with every promotion
 
 
@@ -66,7 +66,7 @@ def _holder(name: str, alias: str, number: int) -> Holder:
     warning = ""
     if alias in LEDGER_ALIASES:
         entry = "nothing" if last is None else f"version {last.version}"
-        warning = f"{alias} holds version {number}, but the ledger's last entry says {entry}"
+        warning = f"{alias} points to version {number}, but the last entry of the ledger is {entry}"
     return Holder(alias, number, "", NOT_ENTERED, "", "", warning)
 
 

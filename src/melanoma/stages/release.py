@@ -32,7 +32,7 @@ def run(name: str, number: int, *, by: str, reason: str) -> str:
             evidence={"version_tags": dict(version.tags), "run_id": version.tags.get("run_id")},
         )
     if previous == number:
-        return f"{name} version {number} holds the alias production already"
+        return f"{name} version {number} already has the alias production"
     before = "nothing" if previous is None else f"version {previous}"
     return f"{name}: production is version {number} now, {before} before"
 
@@ -41,11 +41,12 @@ def _require_releasable(version: versions.Version) -> None:
     verdict = version.tags.get("gate")
     if verdict != "passed":
         problem = {
-            None: "was never judged; run `dvc repro promote`",
+            None: "was not judged by the gates; run `dvc repro promote`",
             "refused": f"was refused by the gates: {version.tags.get('gate_reasons', '')}",
         }.get(verdict, f"has the verdict {verdict!r}")
         raise TrackingError(
-            f"{version.name} version {version.version} {problem}. Only a version that passed may be released."
+            f"{version.name} version {version.version} {problem}. Only a version that passed the gates can "
+            "be released."
         )
     with tempfile.TemporaryDirectory(prefix="release-") as folder:
         versions.require_untouched(version, Path(folder))

@@ -27,7 +27,7 @@ def run(name: str, alias: str, *, by: str, reason: str, expected: int | None, st
         current, target = _current_and_target(name, alias)
         if expected not in (None, current):
             raise TrackingError(
-                f"The alias {alias} of {name} is held by version {current}, not by version {expected}. "
+                f"The alias {alias} of {name} points to version {current}, expected version {expected}. "
                 f"Nothing was moved. See `python -m pipelines.history {name}`."
             )
         if expected is None:
@@ -62,17 +62,17 @@ def _require_older(last: ledger.Entry, moved_at: datetime | None, started_at: da
 def _current_and_target(name: str, alias: str) -> tuple[int, int]:
     holder, targets = moves.holder_of(name, alias), moves.rollback_targets(name, alias)
     if holder is None:
-        raise TrackingError(f"No version of {name} holds the alias {alias}: there is nothing to roll back.")
+        raise TrackingError(f"No version of {name} has the alias {alias}, so there is nothing to roll back.")
     if not targets or targets[-1] != holder:
         recorded = f"version {targets[-1]}" if targets else "none"
         raise TrackingError(
-            f"The alias {alias} of {name} holds version {holder}, but the ledger says {recorded}: it was "
-            "moved by other means. Nothing was moved. Release the version you want: "
-            "`python -m pipelines.release`."
+            f"The alias {alias} of {name} points to version {holder}, but the ledger says {recorded}: it "
+            "was moved outside this project. Nothing was moved. Release the version you want: `python -m "
+            "pipelines.release`."
         )
     if len(targets) < 2:
         raise TrackingError(
-            f"Before version {holder} nothing held the alias {alias} of {name}: there is no version to go "
-            "back to."
+            f"No version of {name} had the alias {alias} before version {holder}, so there is no version to "
+            "go back to."
         )
     return holder, targets[-2]

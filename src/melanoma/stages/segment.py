@@ -204,11 +204,13 @@ def _train(training: SegmenterTraining, folder: Path) -> dict[str, Any]:
 def summary_line(report: dict[str, Any]) -> str:
     """One line for the terminal."""
     if "num_without_box_by_mask" not in report:
-        return f"nothing is cropped and no U-Net is trained: none of {report['num_images']} images was read"
+        return (
+            f"pack.crop is none and segment.train is false, so none of {report['num_images']} images was read"
+        )
     num_boxes = report["num_images"] - report["num_without_box_by_mask"]
-    text = f"{num_boxes} of {report['num_images']} images have a box by their mask"
+    text = f"{num_boxes} of {report['num_images']} images have a box from their mask"
     if not report["is_trained"]:
-        return f"{text}; no U-Net was trained (segment.train)"
+        return f"{text}; no U-Net was trained (segment.train: false)"
     test = report["splits"][schema.TEST]
     dice, num_missed = bootstrap.in_words(test["dice"]), test["num_nothing_found"]
-    return f"{text}; U-Net on test: Dice {dice}, nothing found in {num_missed}"
+    return f"{text}; U-Net on test: Dice {dice}, no lesion found in {num_missed} images"

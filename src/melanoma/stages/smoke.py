@@ -50,10 +50,10 @@ def run(
     if found:
         raise DataError(
             f"{len(found)} of {asked}, got answers that differ from reports/{cohort}/predictions.csv: "
-            f"{first_offenders(found)}. Was version {versions} evaluated last? See reports/{cohort}/"
-            "promotion.json: a refused challenger is evaluated, but not served."
+            f"{first_offenders(found)}. Check in reports/{cohort}/promotion.json that version {versions} "
+            "was evaluated last: a refused challenger is evaluated, but not served."
         )
-    return f"{asked}: all equal to the offline predictions; a bad request is refused"
+    return f"{asked}: all answers equal the offline predictions; a bad request is refused"
 
 
 def _expected(report: Path, accepted: pd.DataFrame, num_images: int | None) -> pd.DataFrame:
@@ -70,7 +70,9 @@ def _expected(report: Path, accepted: pd.DataFrame, num_images: int | None) -> p
     paths = align(paths, predictions["image_id"], what="The accepted images")
     predictions = predictions.assign(path=paths.to_numpy())
     if not len(predictions) or (num_images is not None and num_images < 1):
-        raise DataError(f"No image to post: {report} predicts {len(predictions)} accepted ones.")
+        raise DataError(
+            f"There is no image to post: {report} has predictions of {len(predictions)} accepted images."
+        )
     distances = [(predictions["probability"] - point[end]).abs() for end in ("refer_from", "refer_to")]
     predictions["is_at_bound"] = np.minimum(*distances) <= TOLERANCE
     step = max(1, len(predictions) // (num_images or len(predictions)))
@@ -105,6 +107,6 @@ def _require_refusal(url: str) -> None:
     response = client.post_images(url, {"no image": b"no image"})
     if response.status_code != 400 or "row 0" not in response.text:
         raise TrackingError(
-            f"{url} must answer 400 to bytes that are no image, and name the row; it answered "
+            f"{url} must answer 400 and name the row if the bytes are not an image; it answered "
             f"{response.status_code}: {response.text[:200]}"
         )

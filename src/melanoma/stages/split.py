@@ -47,7 +47,7 @@ def split(args: Namespace, params: config.Params) -> str:
         raise DataError(
             f"The splits of cohort {args.cohort!r} fail {len(result.failures)} checks:\n  "
             + "\n  ".join(result.failures)
-            + f"\nSee {args.report}. Add images, or widen the bounds in params.yaml: split."
+            + f"\nSee {args.report}. Add images, or raise the limits in params.yaml: split."
         )
     files.write_csv(rows[list(schema.SPLIT_COLUMNS)], args.out)
     return _summary_line(summary)
@@ -59,4 +59,4 @@ def _summary_line(summary: dict[str, Any]) -> str:
         for name, count in summary["splits"].items()
     )
     num_several, num_withheld = len(summary["groups_of_several"]), len(summary["withheld"])
-    return f"{sizes}; {num_several} groups of several, {num_withheld} withheld"
+    return f"{sizes}; {num_several} groups of several images, {num_withheld} images withheld"

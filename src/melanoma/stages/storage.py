@@ -28,10 +28,10 @@ def push() -> str:
         remote.put(oid)
     remote.require_whole({oid: objects[oid] for oid in faults})
     _require_done("push", is_done)
-    report = f"{len(objects)} objects, {remote.num_bytes(objects):,} bytes lie whole in {store}"
+    report = f"{len(objects)} objects, {remote.num_bytes(objects):,} bytes are complete in {store}"
     if mended:
         what = data_versions.describe(mended, objects)
-        report += f"; {len(mended)} of them had to be mended there: {what}"
+        report += f"; {len(mended)} of them were repaired: {what}"
     return report + _unmade(version)
 
 
@@ -50,7 +50,7 @@ def pull() -> str:
     remote.require_whole({oid: path for oid, path in objects.items() if not version.cached(oid).is_file()})
     _require_done("pull", is_done)
     num_bytes = sum(version.cached(oid).stat().st_size for oid in objects)
-    return f"{len(objects)} objects, {num_bytes:,} bytes are here, as in {store}" + _unmade(version)
+    return f"{len(objects)} objects, {num_bytes:,} bytes are here and in {store}" + _unmade(version)
 
 
 def _open() -> tuple[Version, storage.Store]:
@@ -61,7 +61,7 @@ def _open() -> tuple[Version, storage.Store]:
 
 def _unmade(version: Version) -> str:
     num = version.num_unmade
-    return f"; without {num} outputs of stages that have not run" if num else ""
+    return f"; not included: {num} outputs of stages that have not run" if num else ""
 
 
 def _dvc(*arguments: str) -> bool:
@@ -70,4 +70,4 @@ def _dvc(*arguments: str) -> bool:
 
 def _require_done(command: str, is_done: bool) -> None:
     if not is_done:
-        raise StorageError(f"`dvc {command}` failed; its own words stand above. Mend that and run it again.")
+        raise StorageError(f"`dvc {command}` failed, see its output above. Fix that and run it again.")

@@ -82,13 +82,15 @@ def _describe(found: Origin, *, with_ids: bool) -> list[str]:
     kind = "SYNTHETIC images" if tags.get("is_synthetic") == "true" else "real images"
     packages = [line for line in found.environment if line.split("==")[0].lower() in SHOWN_PACKAGES]
     code = version.tags.get(CODE_TAG, "not recorded")
+    same = "identical to" if code == digest_of_code() else "different from"
+    best_trial = found.best_trial or "not recorded"
     lines = [
         f"{version.name} version {version.version}, aliases {', '.join(version.aliases) or 'none'}; {kind}",
         f"model {tags.get('model')}, gate {version.tags.get('gate')}, run {version.tags['run_id']}",
         f"code: git commit {tags.get('git_commit')}"
         + (" with uncommitted changes" if tags.get("git_dirty") == "True" else ""),
-        f"code that answers: digest {code}, {'the same' if code == digest_of_code() else 'other'} code here",
-        f"trial: study run {tags.get('tuning_run_id')}, its best trial {found.best_trial or 'not recorded'}",
+        f"code stored with the model: digest {code}, {same} the code here",
+        f"trial: run of the search {tags.get('tuning_run_id')}, best trial {best_trial}",
         f"environment: {', '.join(packages)}; {len(found.environment)} packages in the run's environment.txt",
         f"images: {len(images)}, digest of the packed cohort {tags.get('data_digest')}",
     ]
@@ -114,7 +116,7 @@ def _or_blank(licence: object) -> str:
 
 
 def _names(attributions: pd.Series) -> str:
-    return "; ".join(sorted(attributions.dropna().unique())) or "nobody named"
+    return "; ".join(sorted(attributions.dropna().unique())) or "no attribution"
 
 
 @dataclass(frozen=True)
@@ -147,11 +149,11 @@ def _check_code(found: Origin) -> Check:
     commit, dirty = (found.tags.get(tag, UNKNOWN) for tag in (COMMIT_TAG, DIRTY_TAG))
     if UNKNOWN in (commit, dirty):
         what = "commit" if commit == UNKNOWN else "state of the working tree"
-        reason = found.tags.get(PROBLEM_TAG, "the run does not say why")
-        return Check("code", f"its {what} is not known: {reason}", is_known=False)
+        reason = found.tags.get(PROBLEM_TAG, "the run has no reason recorded")
+        return Check("code", f"the {what} is not known: {reason}", is_known=False)
     is_here, reason = find_commit(commit)
     if is_here is None:
-        return Check("code", f"git cannot say whether it has commit {commit}: {reason}", is_known=False)
+        return Check("code", f"git cannot be asked for commit {commit}: {reason}", is_known=False)
     return Check("code", None if is_here else f"git has no commit {commit} here; fetch it: `git fetch --all`")
 
 
@@ -182,7 +184,7 @@ def _check_data(found: Origin) -> list[Check]:
 def _check_path(version: data_versions.Version, path: str, oid: str, now: str | None) -> Check:
     what = f"{path} {oid}"
     if now is None:
-        return Check(what, "gone from dvc.lock and data/raw")
+        return Check(what, "missing in dvc.lock and data/raw")
     if now != oid:
         return Check(what, f"differs: {oid} at training, {now} now")
     if _is_whole_in_cache(version, oid):
@@ -190,7 +192,7 @@ def _check_path(version: data_versions.Version, path: str, oid: str, now: str | 
     try:
         fault = _fault(version, path, oid)
     except MelanomaError as error:
-        reason = f"not whole in DVC's cache, and the remote cannot be asked: {error}"
+        reason = f"incomplete in the DVC cache, and the remote cannot be read: {error}"
         return Check(what, reason + data_versions.hint_at_cache(), is_known=False)
     return Check(what, fault)
 
@@ -214,5 +216,5 @@ def _fault(version: data_versions.Version, path: str, oid: str) -> str | None:
         faults = remote.find_faults([name for name in objects if not version.is_cached(name)])
     if not faults:
         return None
-    where = "neither in DVC's cache nor whole in the remote"
+    where = "incomplete in the DVC cache and in the remote"
     return f"{where}: {data_versions.describe(faults, objects)}{data_versions.hint_at_cache()}"

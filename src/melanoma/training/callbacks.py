@@ -85,7 +85,7 @@ class EpochScores(keras.callbacks.Callback):
         probability = scores.predict(self._learner, part)
         if not np.isfinite(probability).all():
             rate = float(self._optimizer.learning_rate)
-            raise divergence("A validation image's probability is no number", epoch, rate)
+            raise divergence("The probability of a validation image is not a number", epoch, rate)
         return scores.score_validation(
             part.targets, probability, balance_classes=self._settings.balance_classes
         )
@@ -132,7 +132,7 @@ def divergence(what: str, epoch: int, rate: float, *, batch: int | None = None) 
     where = f"epoch {epoch}" + (f", batch {batch}" if batch else "")
     return DivergenceError(
         f"{what} in {where}, at a learning rate of {rate:.3g}: training has diverged. Lower the learning "
-        "rate, let it rise slowly (train.warmup_epochs), or switch train.mixed_precision off."
+        "rate, raise train.warmup_epochs, or set train.mixed_precision: false."
     )
 
 

@@ -85,7 +85,7 @@ def load(path: Path, problem: str) -> State | None:
         _set_aside(path, f"cannot be read ({error})")
         return None
     if state.problem != problem:
-        _set_aside(path, "belongs to other images, parameters or code")
+        _set_aside(path, "was made with other images, parameters or code")
         return None
     return state
 
@@ -107,7 +107,7 @@ def _set_aside(path: Path, why: str) -> None:
     aside = path.with_name(f"{path.name}.aside")
     path.replace(aside)
     logging.getLogger(__name__).warning(
-        "The checkpoint %s %s: training starts from the beginning, the old checkpoint is kept as %s.",
+        "The checkpoint %s %s. Training starts from the beginning; the old checkpoint is kept as %s.",
         path,
         why,
         aside.name,

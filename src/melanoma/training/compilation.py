@@ -42,13 +42,13 @@ def make_deterministic() -> None:
         tf.config.experimental.enable_op_determinism()
     elif backend != "jax":
         raise TrainingError(
-            f"train.deterministic is known to hold on TensorFlow and on JAX, not on {backend}. Set "
+            f"train.deterministic is supported on TensorFlow and JAX, not on {backend}. Set "
             "KERAS_BACKEND=tensorflow, or train.deterministic: false."
         )
     elif has_gpu() and XLA_IS_REPEATABLE not in os.environ.get("XLA_FLAGS", ""):
         raise TrainingError(
-            "train.deterministic needs JAX to be told so before it starts: set the environment variable "
-            f"XLA_FLAGS={XLA_IS_REPEATABLE}, or train.deterministic: false."
+            f"train.deterministic requires the environment variable XLA_FLAGS={XLA_IS_REPEATABLE} before "
+            "JAX starts. Set it, or set train.deterministic: false."
         )
 
 
@@ -111,8 +111,8 @@ def learning_rate_schedule(
     settings, peak_learning_rate = recipe.train, recipe.hyperparameters.learning_rate
     if settings.warmup_epochs >= num_epochs:
         raise TrainingError(
-            f"train.warmup_epochs is {settings.warmup_epochs}, but only {num_epochs} epochs are trained: the "
-            "learning rate would never reach its peak. Lower it, or raise num_epochs."
+            "train.warmup_epochs must be less than the number of epochs, or the learning rate never reaches "
+            f"its peak; got {settings.warmup_epochs} and {num_epochs}. Lower it, or raise num_epochs."
         )
     if settings.schedule == "constant" and settings.warmup_epochs == 0:
         return peak_learning_rate

@@ -210,12 +210,10 @@ def _load(path: Path, num_features: int) -> dict[bytes, np.ndarray]:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
             keys, values = stored["keys"], stored["features"]
         if values.shape != (len(keys), num_features) or not np.isfinite(values).all():
-            raise ValueError(
-                f"features of shape {values.shape} for {len(keys)} images, or not all are numbers"
-            )
+            raise ValueError(f"expected {len(keys)} rows of finite numbers, got shape {values.shape}")
     except (OSError, EOFError, ValueError, TypeError, KeyError, zipfile.BadZipFile) as error:
         logging.getLogger(__name__).warning(
-            "%s cannot be read (%s): features are computed again.", path, error
+            "%s cannot be read (%s). Features are computed again.", path, error
         )
         return {}
     return {key.tobytes(): value for key, value in zip(keys, values, strict=True)}

@@ -31,8 +31,8 @@ def require_both_classes(arrays: Arrays) -> None:
     for split, part in (("train", arrays.train), ("validation", arrays.validation)):
         if len(np.unique(part.targets)) < 2:
             raise TrainingError(
-                f"The {split} split has {len(part)} images of one class or none; training needs both, and "
-                "on one class every objective is undefined. Check data/splits and add images."
+                f"The {split} split has {len(part)} images of at most one class; training and the objective "
+                "need both classes. Check data/splits and add images."
             )
 
 
@@ -41,14 +41,14 @@ def require_diagnoses(arrays: Arrays) -> None:
     classes = arrays.train.classes
     if classes is None or arrays.validation.classes is None:
         raise TrainingError(
-            "model.target is diagnosis, but the images were packed without classes, by an earlier version. "
-            "Run `dvc repro --force pack` to pack the cohort again."
+            "model.target is diagnosis, but an earlier version packed the images without diagnoses. Run "
+            "`dvc repro --force pack`."
         )
     found = [CLASSES[position] for position in sorted(set(classes.tolist()))]
     if MELANOMA not in found or len(found) < 2:
         raise TrainingError(
-            f"model.target is diagnosis, but the training images are of {found} only; expected {MELANOMA} "
-            "and at least one other class. Check `diagnosis` of the records, or set model.target: malignant."
+            f"model.target is diagnosis, but the training images only have {found}; expected {MELANOMA} and "
+            "at least one other class. Check `diagnosis` of the records, or set model.target: malignant."
         )
 
 

@@ -70,8 +70,8 @@ def _export(model: keras.Model, path: Path) -> None:
 def _export_in_child(source: Path, path: Path) -> None:
     if importlib.util.find_spec("tensorflow") is None:
         raise TrainingError(
-            "The network cannot be exported as ONNX: Keras does it through TensorFlow, which is not "
-            f"installed beside {keras.backend.backend()}. Install tensorflow and tf2onnx."
+            "The network cannot be exported to ONNX: this needs TensorFlow, also with the backend "
+            f"{keras.backend.backend()}. Install tensorflow and tf2onnx."
         )
     done = subprocess.run(
         [sys.executable, "-m", "melanoma.training.saving", str(source), str(path)],
@@ -84,8 +84,8 @@ def _export_in_child(source: Path, path: Path) -> None:
     if done.returncode != 0:
         reason = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
         raise TrainingError(
-            f"TensorFlow, in a process of its own, could not export the network as ONNX: {reason}. Train "
-            "with KERAS_BACKEND=tensorflow, or see whether its versions are those of requirements.lock."
+            f"TensorFlow could not export the network to ONNX: {reason}. Check that the installed versions "
+            "are those of requirements.lock, or train with KERAS_BACKEND=tensorflow."
         )
 
 

@@ -25,7 +25,7 @@ from melanoma.training.storages import storage_errors
 from melanoma.training.studies import BASELINE, ERROR, REPEATS, finished_trials, make_sampler
 
 RETRY_OF, RUN_ID = "retry_of", "run_id"
-INTERRUPTED = "The search ended before this trial did; it is repeated."
+INTERRUPTED = "The search was interrupted during this trial; it is repeated."
 STATES = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
 MIN_FAILURES = 3  # so many failed trials stop a search of fewer trials, too
 
@@ -197,8 +197,8 @@ def _require_some_to_succeed(failed: list[FrozenTrial], study: optuna.Study, tun
     if len(failed) >= max(tune.num_trials, MIN_FAILURES) and num_left(study, tune) > 0:
         reasons = [f"trial {trial.number}: {trial.user_attrs[ERROR]}" for trial in failed]
         raise TrainingError(
-            f"{len(failed)} trials of study {study.study_name} failed, as many as were wanted. Narrow "
-            f"tune.space in params.yaml, or fix what they name: {first_offenders(reasons)}"
+            f"{len(failed)} trials of study {study.study_name} failed, which is the number of trials "
+            f"requested: {first_offenders(reasons)}. Fix the cause, or narrow tune.space in params.yaml."
         )
 
 

@@ -34,8 +34,8 @@ def open_storage(storage: str) -> BaseStorage:
 def _open_database(url: str) -> RDBStorage:
     if not url.startswith(("postgresql://", "postgresql+psycopg://")):
         raise TrainingError(
-            f"tune.storage is {hide_password(url)}, but studies are kept in a file or in PostgreSQL, which "
-            "several processes can share. Give a path, or postgresql://user@host/database."
+            "tune.storage must be a file or a PostgreSQL database, because several processes share it; got "
+            f"{hide_password(url)}. Give a path, or postgresql://user@host/database."
         )
     try:
         return RDBStorage(
@@ -48,8 +48,8 @@ def _open_database(url: str) -> RDBStorage:
         AssertionError,
     ) as error:  # a URL or tables of another kind
         raise TrainingError(
-            f"The storage of studies {hide_password(url)} cannot be used: {hide_password(str(error))} "
-            "Give the URL of a PostgreSQL database of its own in params.yaml: tune.storage."
+            f"The Optuna storage {hide_password(url)} cannot be used: {hide_password(str(error))} Set "
+            "params.yaml: tune.storage to the URL of a PostgreSQL database that nothing else uses."
         ) from error
 
 
@@ -67,8 +67,8 @@ def _open_journal(path: Path) -> JournalStorage:
         return JournalStorage(JournalFileBackend(str(path), lock))
     except (ValueError, LookupError, TypeError, AssertionError) as error:
         raise TrainingError(
-            f"{path} is no journal of studies ({type(error).__name__}: {error}). Name another file in "
-            "params.yaml: tune.storage, or move this one away."
+            f"{path} is not an Optuna journal ({type(error).__name__}: {error}). Set params.yaml: "
+            "tune.storage to another file, or move this one away."
         ) from error
 
 
@@ -80,9 +80,8 @@ def _require_whole(path: Path) -> None:
         last = b"".join(deque(lines, maxlen=1))
     if last and not last.endswith(b"\n"):
         raise TrainingError(
-            f"{path} ends in the middle of a line, so its last entry was not written whole; the disk was "
-            "full, or it is no journal of studies. Remove that line, or name another file in params.yaml: "
-            "tune.storage."
+            f"The last line of {path} is incomplete: the disk was full, or it is not an Optuna journal. "
+            "Remove that line, or set params.yaml: tune.storage to another file."
         )
     if last:
         json.loads(last)
@@ -95,9 +94,8 @@ def storage_errors(storage: str) -> Iterator[None]:
         yield
     except (StorageInternalError, SQLAlchemyError) as error:
         raise TrainingError(
-            f"The storage of studies {hide_password(storage)} does not answer: "
-            f"{hide_password(_cause(error))}. Start it, or name another in params.yaml: tune.storage, then "
-            "run the same command again."
+            f"The Optuna storage {hide_password(storage)} does not answer: {hide_password(_cause(error))}. "
+            "Start it, or set params.yaml: tune.storage to another, then run the same command again."
         ) from error
 
 

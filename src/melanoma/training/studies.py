@@ -128,15 +128,15 @@ def _require_same_problem(study: optuna.Study, problem: dict[str, Any]) -> None:
         study.set_user_attr(PROBLEM, present)
     elif stored is None:
         raise TrainingError(
-            f"Study {study.study_name} has trials but no note of the problem that they solve, so it was not "
-            "begun here. Give another name in params.yaml: tune.study."
+            f"Study {study.study_name} was not created by this project: its trials have no record of the "
+            "search problem. Set params.yaml: tune.study to another name."
         )
     elif stored != present:
         differences = _describe_differences(stored, present)
         raise TrainingError(
-            f"Study {study.study_name} was begun with another problem:\n{differences}\n"
-            "Its trials cannot be compared with new ones. Undo these changes to go on with it, or begin "
-            "another study: give another name in params.yaml: tune.study, or null."
+            f"Study {study.study_name} was started with other settings or data:\n{differences}\nIts trials "
+            "cannot be compared with new ones. Undo these changes to resume it, or start another study: set "
+            "params.yaml: tune.study to another name or null."
         )
 
 
@@ -144,7 +144,7 @@ def _describe_differences(stored: dict[str, Any], present: dict[str, Any]) -> st
     before, now = _flatten(stored), _flatten(present)
     keys = sorted(key for key in before | now if before.get(key, "") != now.get(key, ""))
     lines = [
-        f"  {key}: the study has {before.get(key, 'nothing')}, now it is {now.get(key, 'nothing')}"
+        f"  {key}: {before.get(key, 'nothing')} in the study, {now.get(key, 'nothing')} now"
         for key in keys[:MAX_DIFFERENCES]
     ]
     hidden = [f"  and {len(keys) - MAX_DIFFERENCES} more"] if len(keys) > MAX_DIFFERENCES else []
@@ -196,7 +196,7 @@ def summarize(
     completed = [trial for trial in trials if trial.state is TrialState.COMPLETE]
     if not completed:
         raise TrainingError(
-            f"No trial of study {study.study_name} ran to its end, so none is the best. Raise "
+            f"No trial of study {study.study_name} was completed, so there is no best trial. Raise "
             "tune.num_trials or tune.num_warmup_epochs in params.yaml."
         )
     best = study.best_trial

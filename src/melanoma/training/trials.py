@@ -73,7 +73,7 @@ def run_trial(
     best = trained.best_epoch
     value = float(best[f"val_{objective}"])
     if not np.isfinite(value):
-        return Outcome("failed", error=f"{objective} is undefined at the epoch that was kept.", facts=facts)
+        return Outcome("failed", error=f"{objective} is undefined at the selected epoch.", facts=facts)
     facts |= {"best_epoch": int(best["epoch"])}
     return Outcome("complete", value, facts=facts, scores=trained.best_scores, history=history)
 
@@ -90,7 +90,7 @@ def _describe(error: Exception) -> str:
     if isinstance(error, DivergenceError):
         return str(error)
     lines = str(error).splitlines() or [""]
-    return f"Out of memory ({type(error).__name__}: {lines[0]}). Take smaller batches or fewer filters."
+    return f"Out of memory ({type(error).__name__}: {lines[0]}). Use smaller batches or fewer filters."
 
 
 def _facts(started: float) -> dict[str, Any]:

@@ -62,7 +62,7 @@ def test_licence_and_attribution_are_filled_in_only_where_rows_are_silent(raw_di
 def test_an_unknown_dataset_is_refused_and_the_known_ones_named(raw_dir):
     with pytest.raises(
         DataError,
-        match=re.escape(f"There is no reader for dataset 'ham'; expected one of {sorted(readers.READERS)}"),
+        match=re.escape(f"no reader for dataset 'ham'; expected one of {sorted(readers.READERS)}"),
     ):
         read(raw_dir, dataset="ham")
 
@@ -100,7 +100,7 @@ def test_a_row_that_names_no_image_file_is_refused(raw_dir):
 @pytest.mark.parametrize(
     ("ids", "message"),
     [
-        (("a", "a"), "Each image_id must occur once; 1 occur more often: a"),
+        (("a", "a"), "Each image_id must occur once; 1 are repeated: a"),
         ((None, "b"), "1 rows have a blank"),
     ],
 )

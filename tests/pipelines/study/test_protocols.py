@@ -141,4 +141,4 @@ def test_a_cohort_without_networks_is_refused_before_anything_is_trained(broken,
     networks = {"isic": [{"family": "conv_blocks", "depth": 3}]}
     change_params(broken / "params.yaml", **{"study.protocols": {"networks": networks}})
     assert run_stage("protocols") == 1
-    assert "study.cohorts names ['sample']; known are ['isic']" in capsys.readouterr().err
+    assert "study.cohorts has unknown names ['sample']; expected some of ['isic']" in capsys.readouterr().err
