@@ -277,8 +277,8 @@ def version_comparison_page(server: str, name: str, versions: Mapping[str, str])
         name: Name of the registered model.
         versions: Run id of each version.
     """
-    model = _json(quote(name, safe=""))
-    return f"{server}/#/compare-model-versions?{TRAINING}&name={model}&runs={_json(versions)}"
+    model = _json(quote(name, safe=""))  # MLflow reads the name only where it comes first
+    return f"{server}/#/compare-model-versions?name={model}&runs={_json(versions)}&{TRAINING}"
 
 
 def _json(value: object) -> str:

@@ -25,8 +25,9 @@ def folder(workspace, tmp_path_factory):
     with inside(copy):
         store = tracking.client()
         (first,) = store.search_model_versions(f"name = '{MODEL}'")
-        other = json.loads(Path("models/sample/runs.json").read_text())["tuned"]
-        store.create_model_version(MODEL, first.source, run_id=other)
+        trials = json.loads(Path("reports/sample/tuning.json").read_text())["trials"]
+        other = next(trial for trial in trials if trial["trial"] and trial["state"] == "complete")
+        store.create_model_version(MODEL, first.source, run_id=other["run_id"])
     return copy
 
 
@@ -183,8 +184,8 @@ def test_two_versions_are_compared_with_their_scores(chromium, url, pages):
     with opened(chromium, pages[f"{MODEL}: versions 1 and 2"], size=SIZE, allowed=url) as seen:
         page = seen.page
         page.get_by_text("Comparing 2 Versions").first.wait_for()
-        for name in ("learning_rate", "selection/auc_roc", "test/auc_roc"):
-            page.get_by_text(name, exact=True).first.wait_for(state="attached")
+        for name in ("learning_rate", "selection/auc_roc", "test/auc_roc"):  # which differ
+            page.get_by_text(name, exact=True).first.wait_for()
         assert problems(seen) == []
 
 
