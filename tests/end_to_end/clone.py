@@ -81,8 +81,8 @@ def free_port() -> int:
 
 
 @contextmanager
-def server(folder: Path, *command: str, url: str, settings: dict[str, str] | None = None) -> Iterator[None]:
-    """Run a server with extra environment `settings` until the block ends; wait until `url` answers."""
+def server(folder: Path, *command: str, url: str, settings: dict[str, str] | None = None) -> Iterator[Path]:
+    """Run a server with extra environment `settings` until the block ends; its log, once `url` answers."""
     with (folder / f"{Path(command[0]).name}-{command[1]}.log").open("w") as log:
         process = subprocess.Popen(
             command,
@@ -94,7 +94,7 @@ def server(folder: Path, *command: str, url: str, settings: dict[str, str] | Non
         )
         try:
             _wait_for(url, process, Path(log.name))
-            yield
+            yield Path(log.name)
         finally:
             os.killpg(process.pid, signal.SIGKILL)  # nothing here outlives the test
             process.wait()

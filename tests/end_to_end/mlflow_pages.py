@@ -18,8 +18,7 @@ def served_pages(folder: Path) -> Iterator[dict[str, str]]:
     port = free_port()
     command = [sys.executable, "-m", "pipelines.ui", "--no-browser", "--port", str(port)]
     settings = {"MLFLOW_DISABLE_TELEMETRY": "true", "PYTHONPATH": f"{ROOT}:{ROOT / 'src'}"}
-    with server(folder, *command, url=f"http://127.0.0.1:{port}/health", settings=settings):
-        log = folder / f"{Path(command[0]).name}.log"
+    with server(folder, *command, url=f"http://127.0.0.1:{port}/health", settings=settings) as log:
         deadline = time.monotonic() + PATIENCE_SECONDS
         while "press Ctrl-C to stop" not in (text := log.read_text()):
             assert time.monotonic() < deadline, text
