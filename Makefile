@@ -73,7 +73,7 @@ summary: .venv/.installed ## Print the last results and the next commands
 
 .PHONY: page
 page: .venv/.installed ## Redraw reports/index.html with the current state of the registry
-	@python -m pipelines._needs page
+	@python -m pipelines._needs
 	dvc repro --single-item --force page
 
 .PHONY: publish
@@ -85,9 +85,8 @@ publish: .venv/.installed ## Write the current results to reports/published, fro
 # A registry that is down is said so after seconds: MLflow would try for four minutes.
 .PHONY: serve
 serve: .venv/.installed ## Serve the staging model of a cohort (COHORT=sample PORT=5001)
-	@python -m pipelines._needs serve --cohort '$(COHORT)' --port $(PORT)
-	MLFLOW_HTTP_REQUEST_MAX_RETRIES=$${MLFLOW_HTTP_REQUEST_MAX_RETRIES:-2} \
-		mlflow models serve -m models:/melanoma-$(COHORT)@staging --env-manager local --port $(PORT)
+	@MLFLOW_HTTP_REQUEST_MAX_RETRIES=$${MLFLOW_HTTP_REQUEST_MAX_RETRIES:-2} \
+		python -m pipelines._serve --cohort '$(COHORT)' --port $(PORT)
 
 ##@ Use real images
 

@@ -1,11 +1,12 @@
 """What make targets say before there are results, and that they are silent afterwards."""
 
+import os
 import shutil
 from pathlib import Path
 
 import pytest
 
-from pipelines import _cli, _needs, history, predict, release, rollback, trace, ui
+from pipelines import _cli, _needs, _serve, history, predict, release, rollback, trace, ui
 from tests.imports import ROOT
 from tests.registry.shelf import NAME
 from tests.stages.test_needs import listening
@@ -18,7 +19,7 @@ READERS = [
     (rollback, [NAME, *WHO]),
     (predict, ["--images", ".", "--out", "scores.csv"]),
     (ui, ["--no-browser"]),
-    (_needs, ["serve", "--cohort", "ph2", "--port", "5001"]),
+    (_serve, ["--cohort", "ph2", "--port", "5001"]),
 ]
 
 
@@ -40,29 +41,34 @@ def test_before_the_first_run_one_line_says_so_and_no_store_is_made(fresh, capsy
 
 
 def test_the_page_needs_results(fresh, capsys):
-    assert _cli.run(_needs.main, ["page"]) == 1
+    assert _cli.run(_needs.main, []) == 1
     assert "no results in reports yet" in capsys.readouterr().err
     for file in ("headlines/sample.json", "data/sample.md"):
         Path("reports", file).parent.mkdir(parents=True)
         Path("reports", file).touch()
-    assert _cli.run(_needs.main, ["page"]) == 0
+    assert _cli.run(_needs.main, []) == 0
 
 
-def test_a_served_cohort_and_a_free_port_pass_in_silence(shelf, capsys):
+def test_a_served_cohort_on_a_free_port_becomes_mlflow_with_the_address_of_the_store(shelf, monkeypatch):
     shelf.move(shelf.register())
     shutil.copy(ROOT / "params.yaml", ".")
     with listening() as port:
         pass
-    capsys.readouterr()
-    assert _cli.run(_needs.main, ["serve", "--cohort", "ph2", "--port", str(port)]) == 0
-    assert capsys.readouterr() == ("", "")
+    became = []
+    monkeypatch.setattr(os, "execvpe", lambda *given: became.append(given))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db")
+    _cli.run(_serve.main, ["--cohort", "ph2", "--port", str(port)])
+    ((program, command, environment),) = became
+    assert program == "mlflow"
+    assert " ".join(command).endswith(f"-m models:/melanoma-ph2@staging --env-manager local --port {port}")
+    assert environment["MLFLOW_TRACKING_URI"] == f"sqlite:///{shelf.folder}/mlflow.db"
 
 
 @pytest.mark.parametrize(
     ("script", "words", "cure"),
     [
         (ui, ["--no-browser"], "`make ui UI_PORT="),
-        (_needs, ["serve", "--cohort", "ph2"], "`make serve COHORT=ph2 PORT="),
+        (_serve, ["--cohort", "ph2"], "`make serve COHORT=ph2 PORT="),
     ],
 )
 def test_a_port_in_use_says_how_to_choose_another(shelf, capsys, script, words, cure):
@@ -82,5 +88,5 @@ def test_what_is_no_port_is_refused(capsys, port):
 
 def test_an_unknown_cohort_names_the_declared_ones(shelf, capsys):
     shutil.copy(ROOT / "params.yaml", ".")
-    assert _cli.run(_needs.main, ["serve", "--cohort", "foo", "--port", "5001"]) == 1
+    assert _cli.run(_serve.main, ["--cohort", "foo", "--port", "5001"]) == 1
     assert "Cohorts of params.yaml: sample, isic, ph2, joint" in capsys.readouterr().err

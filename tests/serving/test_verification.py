@@ -114,6 +114,15 @@ def test_a_registry_that_cannot_be_asked_is_told_and_no_version_is_claimed(folde
     assert not Path("/tmp/no-such-folder").exists()
 
 
+def test_the_quoted_address_of_a_folder_with_spaces_is_understood(folder, registered, monkeypatch, tmp_path):
+    store = Path(mlflow.get_tracking_uri().removeprefix("sqlite:///"))
+    (tmp_path / "my project").mkdir()
+    shutil.copy(store, tmp_path / "my project" / "mlflow.db")
+    monkeypatch.setenv("MLFLOW_REGISTRY_URI", f"sqlite:///{tmp_path}/my%20project/mlflow.db")
+    told = answer(folder)
+    assert (told["model_version"], told["verification"]) == (str(registered.version), "verified")
+
+
 def test_a_version_without_a_digest_is_told(logged):
     version = versions.register("melanoma-old", logged.uri, tags={versions.DIGEST_TAG: "1"})
     told = answer(f"models:/melanoma-old/{version.version}")

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import unquote
 
 import mlflow
 import yaml
@@ -80,7 +81,8 @@ def _registered_as(model: Path) -> tuple[str | None, str | None]:
 def _tags_of(name: str, number: str, model: Path) -> dict[str, str] | None:
     """Tags of a registered version; None if the registry does not answer."""
     uri = mlflow.get_registry_uri()
-    if uri.startswith(SQLITE) and not Path(uri.removeprefix(SQLITE)).is_file():
+    file = uri.removeprefix(SQLITE)  # MLflow quotes it in its default address
+    if uri.startswith(SQLITE) and not any(Path(path).is_file() for path in (file, unquote(file))):
         return None  # asking would create an empty store
     try:
         with _short_patience():
