@@ -195,7 +195,8 @@ def test_under_mlflow_run_every_stage_still_has_a_run_of_its_own(store, monkeypa
         with open_run() as first, open_run() as second:
             pass
     assert len({project.run_id, first.run_id, second.run_id}) == 3
-    assert store.get_run(first.run_id).data.tags["project_run_id"] == project.run_id
+    tags = store.get_run(first.run_id).data.tags
+    assert (tags["project_run_id"], tags["mlflow.source.type"]) == (project.run_id, "PROJECT")
 
 
 def test_resuming_an_unknown_run_is_refused_and_a_known_one_is_found(store):
