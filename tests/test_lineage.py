@@ -36,9 +36,12 @@ def clone(tmp_path, monkeypatch):
 def test_commit_dirt_and_hashes_are_named_from_any_folder(clone, monkeypatch, capsys, folder):
     monkeypatch.chdir(folder)
     tags = lineage.lineage_tags()
-    assert {key: tags.pop(key) for key in ("version/data/splits/a.csv", "version/data/raw/ph2")} == {
-        "version/data/splits/a.csv": "abc",
-        "version/data/raw/ph2": "def.dir",
+    assert {
+        key: tags.pop(key)
+        for key in ("mlflow.melanoma.dvc.data/splits/a.csv", "mlflow.melanoma.dvc.data/raw/ph2")
+    } == {
+        "mlflow.melanoma.dvc.data/splits/a.csv": "abc",
+        "mlflow.melanoma.dvc.data/raw/ph2": "def.dir",
     }
     assert len(tags.pop("git_commit")) == 40
     assert tags == {"git_dirty": "False"}

@@ -17,8 +17,9 @@ from melanoma.project import working_tree
 UNKNOWN = "unknown"
 NOT_THE_LOCKS = (":(top,exclude)dvc.lock", ":(top,exclude)pipelines/study/dvc.lock")
 COMMIT_TAG, DIRTY_TAG, PROBLEM_TAG = "git_commit", "git_dirty", "git_problem"
-# Before the path of each DVC output. MLflow sorts tags by name: these many hashes come last.
-DATA_TAG = "version/"
+# Before the path of each DVC output. MLflow's pages hide tags that begin with `mlflow.`, so that these many
+# hashes crowd out nothing; `python -m pipelines.trace` prints them.
+DATA_TAG = "mlflow.melanoma.dvc."
 OLD_DATA_TAG = "dvc."  # in runs of earlier versions
 
 

@@ -282,7 +282,7 @@ def test_the_store_is_asked_for_what_the_cache_has_not(told, lost, s3, new_bucke
 
 def test_a_version_without_hashes_of_its_data_is_not_ok(version, told):
     for path in lineage.data_hashes():
-        tracking.client().delete_tag(version.tags["run_id"], f"version/{path}")
+        tracking.client().delete_tag(version.tags["run_id"], f"{lineage.DATA_TAG}{path}")
     assert "[trace] 0 of 0 checks ok" in told(exit_code=1)
 
 

@@ -1,6 +1,6 @@
 import pytest
 
-from melanoma import tracking
+from melanoma import lineage, tracking
 from melanoma.errors import TrackingError
 from melanoma.registry import origin, versions
 from tests.registry.shelf import NAME
@@ -21,7 +21,7 @@ def version(shelf):
     store.log_text(run_id, IMAGES, f"data/{origin.IMAGES}")
     store.log_text(run_id, "python==3.11.9\nnumpy==2.0\n", origin.ENVIRONMENT)
     store.log_param(run_id, "depth", 3)
-    store.set_tag(run_id, "version/data/raw/ph2", "abc.dir")
+    store.set_tag(run_id, f"{lineage.DATA_TAG}data/raw/ph2", "abc.dir")
     store.set_tag(run_id, "dvc.data/splits/ph2.csv", "def")  # as runs of earlier versions have it
     return version
 
