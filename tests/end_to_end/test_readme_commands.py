@@ -80,7 +80,7 @@ def run_block(project: Path, commands: list[str]) -> None:
     assert process.returncode == 0, output
 
 
-def start_server(project: Path, command: str, ports: dict[str, int]) -> AbstractContextManager[None] | None:
+def start_server(project: Path, command: str, ports: dict[str, int]) -> AbstractContextManager[Path] | None:
     """What runs the server that a command starts; None if it starts none."""
     for beginning, (variable, path) in SERVERS.items():
         if command.startswith(beginning):
