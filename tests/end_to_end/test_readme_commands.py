@@ -90,8 +90,9 @@ def start_server(project: Path, command: str, ports: dict[str, int]) -> Abstract
     return None
 
 
-def with_ports(command: str, ports: dict[str, int]) -> str:
-    """A command that asks the servers of this test, not those on the default ports."""
+def asking_here(command: str, ports: dict[str, int]) -> str:
+    """A command that asks the servers of this test, not those on the default ports, and fails if refused."""
+    command = command.replace("curl -s ", "curl -s --fail ")
     for name, default in DEFAULT_PORTS.items():
         command = command.replace(f"127.0.0.1:{default}", f"127.0.0.1:{ports[name]}")
     return command
@@ -107,7 +108,7 @@ def test_commands_of_a_readme_run(project, document, found):
                 if (running := start_server(project, command, ports)) is not None:
                     servers.enter_context(running)
                 else:
-                    script.append(with_ports(command, ports))
+                    script.append(asking_here(command, ports))
             run_block(project, script)
     run(project, "git", "checkout", "-q", "params.yaml")
 
