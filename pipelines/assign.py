@@ -16,7 +16,9 @@ from pipelines import _cli
 def main(argv: Sequence[str] | None = None) -> int:
     """Write the splits of all images, and what relates them."""
     parser = _cli.parser(__doc__)
-    parser.add_argument("--accepted", type=Path, required=True, help="folder with one table per dataset")
+    parser.add_argument(
+        "--accepted", type=Path, required=True, help="folder of accepted records, one table per dataset"
+    )
     parser.add_argument("--duplicates", type=Path, required=True, help="table of copies")
     parser.add_argument("--relations", type=Path, required=True, help="table of related images to write")
     parser.add_argument("--out", type=Path, required=True, help="table of assigned images to update")

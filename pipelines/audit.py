@@ -18,8 +18,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = _cli.parser(__doc__)
     parser.add_argument("--cohort", required=True)
     parser.add_argument("--packed", type=Path, required=True)
-    parser.add_argument("--accepted", type=Path, required=True, help="folder with one table per dataset")
-    parser.add_argument("--facts", type=Path, required=True, help="folder with one table per dataset")
+    parser.add_argument(
+        "--accepted", type=Path, required=True, help="folder of accepted records, one table per dataset"
+    )
+    parser.add_argument(
+        "--facts", type=Path, required=True, help="folder of image facts, one table per dataset"
+    )
     for name in schema.MODEL_NAMES:
         parser.add_argument(f"--{name}", type=Path, required=True, help="model folder")
     parser.add_argument(

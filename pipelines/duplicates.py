@@ -16,7 +16,9 @@ from pipelines import _cli
 def main(argv: Sequence[str] | None = None) -> int:
     """Write the pairs of copies and their report."""
     parser = _cli.parser(__doc__)
-    parser.add_argument("--facts", type=Path, required=True, help="folder with one table per dataset")
+    parser.add_argument(
+        "--facts", type=Path, required=True, help="folder of image facts, one table per dataset"
+    )
     parser.add_argument("--out", type=Path, required=True, help="table of pairs to write")
     parser.add_argument("--report", type=Path, required=True, help="JSON report to write")
     args = parser.parse_args(argv)

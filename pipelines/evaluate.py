@@ -17,26 +17,34 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = _cli.parser(__doc__)
     parser.add_argument("--cohort", required=True)
     parser.add_argument("--packed", type=Path, required=True)
-    parser.add_argument("--accepted", type=Path, required=True, help="folder with one table per dataset")
-    parser.add_argument("--facts", type=Path, required=True, help="folder with one table per dataset")
+    parser.add_argument(
+        "--accepted", type=Path, required=True, help="folder of accepted records, one table per dataset"
+    )
+    parser.add_argument(
+        "--facts", type=Path, required=True, help="folder of image facts, one table per dataset"
+    )
     for name in schema.MODEL_NAMES:
         parser.add_argument(f"--{name}", type=Path, required=True, help="model folder")
     parser.add_argument("--segmenter", type=Path, required=True, help="model folder of the U-Net")
     parser.add_argument("--runs", type=Path, required=True)
     parser.add_argument("--seeds", type=Path, required=True, help="comparison of the models over seeds")
-    parser.add_argument("--metrics", type=Path, required=True, help="JSON to write")
+    parser.add_argument("--metrics", type=Path, required=True, help="JSON file of metrics to write")
     parser.add_argument(
-        "--scores", type=Path, required=True, help="JSON of the main scores, for DVC, to write"
+        "--scores", type=Path, required=True, help="JSON file of main scores to write, for DVC"
     )
-    parser.add_argument("--models", type=Path, required=True, help="JSON of model URIs to write")
-    parser.add_argument("--predictions", type=Path, required=True, help="CSV to write")
+    parser.add_argument("--models", type=Path, required=True, help="JSON file of model URIs to write")
+    parser.add_argument("--predictions", type=Path, required=True, help="CSV file of predictions to write")
     parser.add_argument("--roc", type=Path, required=True, help="folder of ROC curves to write")
-    parser.add_argument("--confusion", type=Path, required=True, help="CSV to write")
-    parser.add_argument("--figures", type=Path, required=True, help="folder to write")
-    parser.add_argument("--sheets", type=Path, required=True, help="folder of images to write")
-    parser.add_argument("--slices", type=Path, required=True, help="JSON to write")
+    parser.add_argument(
+        "--confusion", type=Path, required=True, help="CSV file of the confusion matrix to write"
+    )
+    parser.add_argument("--figures", type=Path, required=True, help="folder of figures to write")
+    parser.add_argument("--sheets", type=Path, required=True, help="folder of image sheets to write")
+    parser.add_argument("--slices", type=Path, required=True, help="JSON file of metrics by slice to write")
     parser.add_argument("--curves", type=Path, required=True, help="folder of curves with bands to write")
-    parser.add_argument("--diagnosis", type=Path, required=True, help="folder of several classes to write")
+    parser.add_argument(
+        "--diagnosis", type=Path, required=True, help="folder of metrics by diagnosis to write"
+    )
     args = parser.parse_args(argv)
 
     _cli.say(f"evaluate@{args.cohort}", evaluate.run(args, config.load(args.params)))

@@ -18,7 +18,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = _cli.parser(__doc__)
     parser.add_argument("--cohort", required=True)
     parser.add_argument("--split", type=Path, required=True)
-    parser.add_argument("--accepted", type=Path, required=True, help="folder with one table per dataset")
+    parser.add_argument(
+        "--accepted", type=Path, required=True, help="folder of accepted records, one table per dataset"
+    )
     parser.add_argument(
         "--boxes", type=Path, required=True, help="boxes of the lesions; not read if pack.crop is none"
     )

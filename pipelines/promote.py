@@ -27,7 +27,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--references", type=Path, required=True, help="CSV file of the audit's reference scores"
     )
     parser.add_argument("--assigned", type=Path, required=True, help="table of assigned images")
-    parser.add_argument("--accepted", type=Path, required=True, help="folder with one table per dataset")
+    parser.add_argument(
+        "--accepted", type=Path, required=True, help="folder of accepted records, one table per dataset"
+    )
     parser.add_argument("--split", type=Path, required=True, help="JSON report of the cohort's splits")
     parser.add_argument("--seeds", type=Path, required=True, help="comparison of the models over seeds")
     parser.add_argument("--tuning", type=Path, required=True, help="summary of the search")

@@ -15,7 +15,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Write the splits of a cohort, their report and its Data Docs."""
     parser = _cli.parser(__doc__)
     parser.add_argument("--cohort", required=True)
-    parser.add_argument("--accepted", type=Path, required=True, help="folder with one table per dataset")
+    parser.add_argument(
+        "--accepted", type=Path, required=True, help="folder of accepted records, one table per dataset"
+    )
     parser.add_argument("--assigned", type=Path, required=True, help="table of assigned images")
     parser.add_argument("--relations", type=Path, required=True, help="table of related images")
     parser.add_argument("--out", type=Path, required=True, help="splits to write")

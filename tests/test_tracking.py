@@ -392,7 +392,7 @@ def test_a_deleted_run_that_is_replaced_is_named(store, capsys):
 
 
 def test_a_registry_that_refuses_a_name_is_not_one_without_a_holder(store):
-    with pytest.raises(TrackingError, match="cannot tell which version of  holds the alias staging"):
+    with pytest.raises(TrackingError, match="The alias staging of  cannot be looked up"):
         versions.find_version("", versions.STAGING)
 
 

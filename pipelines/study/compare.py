@@ -17,7 +17,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Write tables (CSV), figures (PNG), their captions and `page.md` to one folder."""
     parser = _cli.parser(__doc__)
     parser.add_argument("--results", type=Path, required=True, help="folder of the result files")
-    parser.add_argument("--out", type=Path, required=True, help="folder to write")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the comparison to write")
     args = parser.parse_args(argv)
 
     dots_per_inch = config.load(args.params).study.compare.dots_per_inch

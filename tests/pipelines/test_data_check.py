@@ -21,7 +21,7 @@ def run(raw, *more: str) -> int:
 
 def test_equal_data_end_with_0_and_changed_data_with_1(raw, capsys):
     assert run(raw) == 0
-    assert capsys.readouterr().out == "[data_check] toy: equal, 1 files\n"
+    assert capsys.readouterr().out == "[data_check] toy: identical, 1 files\n"
     (raw / "toy/a.jpg").write_text("b")
     assert run(raw) == 1
     assert capsys.readouterr().out == "[data_check] toy: 1 changed (a.jpg)\n"
@@ -37,5 +37,5 @@ def test_a_dataset_that_is_not_here_is_said_so_with_how_to_import_it(raw, capsys
 
 def test_a_dataset_without_a_manifest_is_refused(raw, capsys):
     assert run(raw, "--dataset", "ph2") == 1
-    assert "manifests of ['toy'], none of ph2" in capsys.readouterr().err
+    assert "has no manifest of ph2; found ['toy']" in capsys.readouterr().err
     assert run(raw, "--dataset", "toy") == 0

@@ -199,7 +199,7 @@ def test_a_remote_for_which_dvc_has_no_plugin_cannot_be_asked(version, told, los
     set_remote("gs://bucket/x")
     damage(lost)
     _, (problem,) = checks(told(exit_code=1), "NOT KNOWN")
-    assert "gs://bucket/x cannot be asked" in problem
+    assert "gs://bucket/x cannot be read" in problem
 
 
 @pytest.mark.parametrize("harm", ["gone", "damaged"])
@@ -234,9 +234,9 @@ def test_code_that_nobody_can_tell_is_not_ok_though_all_data_are(version, told, 
     for key, value in tags.items():
         tracking.client().set_tag(version.tags["run_id"], key, value)
     out = told(exit_code=1)
-    assert "  NOT KNOWN code: its" in out
+    assert "  NOT KNOWN code: the" in out
     assert words in out
-    assert "[trace] 2 of 2 checks of data ok; code: its" in out
+    assert "[trace] 2 of 2 checks of data ok; code: the" in out
 
 
 def test_a_commit_that_git_does_not_have_any_more_is_not_ok(version, told):
@@ -249,7 +249,7 @@ def test_a_commit_that_git_does_not_have_any_more_is_not_ok(version, told):
 def test_git_that_refuses_now_is_not_taken_for_one_that_has_the_commit(version, told, monkeypatch):
     monkeypatch.setenv("PATH", "")
     out = told(exit_code=1)
-    assert "  NOT KNOWN code: git cannot be asked for commit" in out
+    assert "  NOT KNOWN code: git cannot look up commit" in out
 
 
 def test_a_deleted_run_is_restored_and_one_of_another_store_is_not_trained_again_in_vain(version, told):
@@ -330,7 +330,7 @@ def test_a_version_whose_code_was_changed_in_the_artifact_store_is_not_ok(versio
     out = told(exit_code=1)
     assert "  NOT OK    files of the model: " in out
     assert "of data ok; files of the model: " in out
-    assert "below code/" in out
+    assert "for instance in code/" in out
     module.write_text(before)
     assert "checks ok" in told()
 

@@ -110,7 +110,7 @@ def test_a_registry_that_cannot_be_asked_is_told_and_no_version_is_claimed(folde
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # as `make serve` sets it
     told = answer(folder)
     assert told["model_version"] == logged.run_id
-    assert told["verification"] == "not verified: the model registry cannot be asked"
+    assert told["verification"] == "not verified: the model registry does not answer"
     assert not Path("/tmp/no-such-folder").exists()
 
 

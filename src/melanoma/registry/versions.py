@@ -48,7 +48,7 @@ def find_version(name: str, alias: str) -> Version | None:
         if is_free or error.error_code == "RESOURCE_DOES_NOT_EXIST":
             return None
         raise TrackingError(
-            f"The model registry cannot be asked for the alias {alias} of {name}: {error}"
+            f"The alias {alias} of {name} cannot be looked up in the model registry: {error}"
         ) from error
 
 

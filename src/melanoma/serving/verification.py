@@ -54,7 +54,7 @@ def verify(model: Path) -> Verification:
         return Verification(None, f"{NOT_VERIFIED}: the model was not loaded from a model registry")
     tags = _tags_of(name, number, model)
     if tags is None:
-        return Verification(None, f"{NOT_VERIFIED}: the model registry cannot be asked")
+        return Verification(None, f"{NOT_VERIFIED}: the model registry does not answer")
     if FILES_TAG not in tags:
         reason = f"version {number} has no tag {FILES_TAG}"
         return Verification(number, f"{NOT_VERIFIED}: {reason}")

@@ -153,7 +153,7 @@ def _check_code(found: Origin) -> Check:
         return Check("code", f"the {what} is not known: {reason}", is_known=False)
     is_here, reason = find_commit(commit)
     if is_here is None:
-        return Check("code", f"git cannot be asked for commit {commit}: {reason}", is_known=False)
+        return Check("code", f"git cannot look up commit {commit}: {reason}", is_known=False)
     return Check("code", None if is_here else f"git has no commit {commit} here; fetch it: `git fetch --all`")
 
 

@@ -150,7 +150,7 @@ def _section(suite: str, outcomes: list[Outcome]) -> str:
     rows = "".join(_row(outcome) for outcome in outcomes)
     return (
         f'<h2>{name}</h2><p><a href="validations/{name}.html">values found</a> · '
-        f'<a href="expectations/{name}.html">rules</a></p><table><thead><tr><th>check</th><th>a failure is'
+        f'<a href="expectations/{name}.html">rules</a></p><table><thead><tr><th>check</th><th>on failure'
         "</th><th>verdict</th><th>expected</th><th>found</th></tr></thead>"
         f"<tbody>{rows}</tbody></table>"
     )
