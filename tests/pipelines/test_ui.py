@@ -114,7 +114,7 @@ def test_the_pages_of_a_server_are_printed_and_none_is_started(results, capsys, 
 
 @pytest.mark.parametrize(("display", "options"), [("", []), (":0", ["--no-browser"]), (":0", [])])
 def test_the_browser_opens_on_the_first_page_where_there_is_a_display(monkeypatch, display, options):
-    opened = []
+    opened: list[str] = []
     monkeypatch.setattr("webbrowser.open", opened.append)
     monkeypatch.setattr("sys.platform", "linux")
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
