@@ -5,6 +5,7 @@ PYTHON ?= python3
 COHORT ?= sample
 PORT ?= 5001
 UI_PORT ?= 5000
+DASHBOARD_PORT ?= 8080
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 # Without build isolation: what is built is built with the setuptools of bootstrap.lock, checked by hash.
@@ -25,6 +26,7 @@ help:
 .venv/.installed: .venv/bin/uv requirements.lock pyproject.toml
 	$(INSTALL) --require-hashes -r requirements.lock
 	$(INSTALL) --no-deps --editable .
+	@.venv/bin/python -m pipelines._vega --out .venv/vega.js
 	@touch $@
 
 .venv/.installed-dev: .venv/.installed requirements-dev.lock
@@ -62,6 +64,15 @@ ui: .venv/.installed ## Compare runs in the browser (UI_PORT=5000)
 .PHONY: experiments
 experiments: .venv/.installed ## Compare experiments of DVC: scores, learning rate, depth, trials
 	@python -m pipelines._experiments
+
+.PHONY: plots
+plots: .venv/.installed ## Draw curves, calibration and audit to dvc_plots/index.html
+	@python -m pipelines._needs page
+	@dvc plots show
+
+.PHONY: dashboard
+dashboard: .venv/.installed ## Explore hyperparameter searches in the browser (DASHBOARD_PORT=8080)
+	@python -m pipelines._dashboard --port $(DASHBOARD_PORT)
 
 .PHONY: dag
 dag: .venv/.installed ## Print the graph of stages as Mermaid

@@ -33,6 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True, help="JSON report to write")
     parser.add_argument("--references", type=Path, required=True, help="CSV file to write")
     parser.add_argument("--figures", type=Path, required=True, help="folder of figures to write")
+    parser.add_argument("--plots", type=Path, required=True, help="folder of tables that DVC draws")
     args = parser.parse_args(argv)
 
     _cli.say(f"audit@{args.cohort}", audit.run(args, config.load(args.params)))

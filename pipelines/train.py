@@ -24,13 +24,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--runs", type=Path, required=True, help="JSON file of run ids to write")
     parser.add_argument("--seeds", type=Path, required=True, help="JSON of the comparison to write")
     parser.add_argument("--curves", type=Path, required=True, help="folder of figures to write")
+    parser.add_argument("--plots", type=Path, required=True, help="folder of tables that DVC draws")
     args = parser.parse_args(argv)
 
     summary_line = train.run(
         args.cohort,
         config.load(args.params),
         inputs=train.Inputs(args.packed, args.tuning),
-        outputs=train.Outputs(args.baseline, args.tuned, args.runs, args.seeds, args.curves),
+        outputs=train.Outputs(args.baseline, args.tuned, args.runs, args.seeds, args.curves, args.plots),
     )
     _cli.say(f"train@{args.cohort}", summary_line)
     return 0

@@ -41,8 +41,8 @@ RESULT_LIBRARIES = {
 # These move, store, check or draw values, and change none of them.
 OTHER_LIBRARIES = {
     *("boto3", "botocore", "dvc", "fastapi", "filelock", "h5py", "jinja2", "markdown_it", "markupsafe"),
-    *("matplotlib", "mlflow", "psutil", "pyarrow", "pydantic", "ray", "requests", "rich", "ruamel"),
-    *("sqlalchemy", "threadpoolctl", "tqdm", "urllib3", "yaml"),
+    *("matplotlib", "mlflow", "optuna_dashboard", "psutil", "pyarrow", "pydantic", "ray", "requests", "rich"),
+    *("ruamel", "sqlalchemy", "threadpoolctl", "tqdm", "urllib3", "vl_convert", "yaml"),
 }
 
 

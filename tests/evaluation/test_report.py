@@ -157,13 +157,13 @@ def test_synthetic_images_are_called_so(index, scores, settings, described, repo
     assert synthetic.metrics["is_synthetic"] is True
 
 
-def test_curves_are_saved_under_model_and_name(report, tmp_path):
-    report.save_curves(tmp_path)
-    names = {path.name for path in tmp_path.iterdir()}
-    assert {
-        f"tuned_{name}.csv" for name in ("roc_band", "precision_band", "calibration", "decision")
-    } <= names
-    assert len(names) == 8
+def test_the_plots_have_the_curves_of_both_models_and_the_decisions_of_the_selected_one(report):
+    plots = report.plots()
+    assert plots.pop("confusion") is report.confusion
+    assert set(plots) == {"roc", "precision_recall", "calibration", "decision"}
+    for plot in plots.values():
+        assert set(plot["model"]) == {"baseline", "tuned"}
+        assert {"low", "high"} <= set(plot.columns)
 
 
 def test_slices_are_those_of_the_test_images(report):

@@ -137,3 +137,15 @@ def test_models_of_other_seeds_are_refused(wrong):
     rows = table([0.5, 0.7, 0.9], [0.75, 0.85, 0.75])
     with pytest.raises(DataError, match=r"once with each seed; the baseline has the seeds \[1, 2"):
         seeds.compare(rows.assign(seed=wrong), same_hyperparameters=False)
+
+
+def test_the_table_has_a_row_for_each_network():
+    score = {"val_auc_roc": {"by_seed": {"1": 0.5, "2": 0.75}}}
+    found = seeds.table({"baseline": score, "tuned": score})
+    assert found["network"].tolist() == [
+        "baseline, seed 1",
+        "baseline, seed 2",
+        "tuned, seed 1",
+        "tuned, seed 2",
+    ]
+    assert found["val_auc_roc"].tolist() == [0.5, 0.75, 0.5, 0.75]

@@ -62,7 +62,8 @@ def shown(capsys) -> list[list[str]]:
 
 def test_before_the_first_run_it_says_how_to_get_scores_and_experiments(project, capsys):
     lines = shown(capsys)
-    assert ["main", *"------", "0.0005", "3", "22"] in lines
+    for name in ("workspace", "main"):
+        assert [name, *"------", "0.0005", "3", "22"] in lines
     assert [line[:2] for line in lines[-2:]] == [["No", "scores"], ["No", "experiments"]]
 
 

@@ -236,6 +236,18 @@ def _in_words(entry: Mapping[str, Any]) -> str:
     return f"an AUC of {bootstrap.in_words(entry['auc_roc'])}"
 
 
+def auc_by_images(found: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    """The AUC with its interval on plain images and on each variant, of the lesion's area and of references.
+
+    Args:
+        found: Results, see `warnings`.
+    """
+    rows = {name: entry["auc_roc"] for name, entry in found["variants"].items()}
+    if found["lesion_area"]:
+        rows["reference: lesion area"] = found["lesion_area"]["auc_roc"]
+    return rows | {f"reference: {name}": entry["auc_roc"] for name, entry in found["references"].items()}
+
+
 def figure(found: Mapping[str, Any], *, title: str, note: str) -> Figure:
     """Draw the AUCs of plain images, variants, lesion area and references with their intervals.
 
@@ -244,10 +256,7 @@ def figure(found: Mapping[str, Any], *, title: str, note: str) -> Figure:
         title: Title of the figure.
         note: Origin of the images.
     """
-    rows = {name: entry["auc_roc"] for name, entry in found["variants"].items()}
-    if found["lesion_area"]:
-        rows["reference: lesion area"] = found["lesion_area"]["auc_roc"]
-    rows |= {f"reference: {name}": entry["auc_roc"] for name, entry in found["references"].items()}
+    rows = auc_by_images(found)
     drawn = new_figure(title, note, width=6.4, height=1.6 + 0.3 * len(rows))
     axes = drawn.subplots()
     axes.axvline(CHANCE, color="#bbbbbb", linewidth=1, linestyle="--")

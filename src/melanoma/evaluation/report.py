@@ -1,7 +1,6 @@
 """Evaluation of the models of a cohort, computed from their scores."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,6 @@ from melanoma import metric_names
 from melanoma.config.evaluation import Evaluate
 from melanoma.evaluation import bootstrap, calibration, metrics, seeds, slices, thresholds
 from melanoma.evaluation.decision_curve import decision_curve
-from melanoma.files import write_csv
 from melanoma.schema import PREDICTION_COLUMNS, TEST, TRAIN, VALIDATION, align
 from melanoma.scoring.operating_point import BENIGN, MALIGNANT, OperatingPoint
 
@@ -75,12 +73,19 @@ class Report:
             "test_auc_roc_baseline": test["baseline"]["auc_roc"]["value"],
         }
 
-    def save_curves(self, folder: Path) -> None:
-        """Write every curve except the points of ROC as `<model>_<name>.csv`."""
-        for model, by_name in self.curves.items():
-            for name, curve in by_name.items():
-                if name != "roc":
-                    write_csv(curve, folder / f"{model}_{name}.csv")
+    def both_models(self, curve: str) -> pd.DataFrame:
+        """One of `curves`, of all models one below the other, with a column `model`."""
+        return pd.concat([curves[curve].assign(model=model) for model, curves in self.curves.items()])
+
+    def plots(self) -> dict[str, pd.DataFrame]:
+        """The tables that DVC draws, by name of the plot: curves on test with bands, and the decisions."""
+        return {
+            "roc": self.both_models("roc_band"),
+            "precision_recall": self.both_models("precision_band"),
+            "calibration": self.both_models("calibration"),
+            "decision": self.both_models("decision"),
+            "confusion": self.confusion,
+        }
 
     def summary_line(self) -> str:
         """AUC of both models on test with intervals, and the selected model, in one line."""

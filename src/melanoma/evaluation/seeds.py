@@ -100,6 +100,16 @@ def flat_metrics(comparison: dict[str, Any], model: str) -> dict[str, float]:
     return metric_names.of_seeds(values)
 
 
+def table(comparison: dict[str, Any]) -> pd.DataFrame:
+    """The validation AUC of every network, columns `network` and `val_auc_roc`."""
+    rows = [
+        {"network": f"{model}, seed {seed}", SELECTING: score}
+        for model in MODEL_NAMES
+        for seed, score in comparison[model][SELECTING]["by_seed"].items()
+    ]
+    return pd.DataFrame(rows)
+
+
 def summary_line(comparison: dict[str, Any]) -> str:
     """Mean and spread of the validation AUC of both models, and their difference, in one line."""
     seeds = comparison["seeds"]

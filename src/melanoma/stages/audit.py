@@ -53,6 +53,8 @@ def run(args: argparse.Namespace, params: Params) -> str:
         for name, figure in figures.items():
             figure.savefig(folder / name, dpi=110)
     files.write_csv(scored, args.references)
+    aucs = [{"images": name, "auc_roc": auc["value"]} for name, auc in audit.auc_by_images(found).items()]
+    files.write_csv(pd.DataFrame(aucs), args.plots / "audit.csv")
     head = {"cohort": args.cohort, "is_synthetic": data.is_synthetic, "selected": models["selected"]}
     files.write_json(head | found, args.out)
     _log(run, args, found)

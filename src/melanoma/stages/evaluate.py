@@ -168,12 +168,9 @@ def _save(
                 for name, figure in by_name.items():
                     figure.savefig(folder / f"{model}_{name}", dpi=110)
     files.write_csv(result.predictions, args.predictions)
-    with files.atomic_folder(args.roc) as folder:
-        for model in schema.MODEL_NAMES:
-            files.write_csv(result.curves[model]["roc"].assign(model=model), folder / f"{model}.csv")
-    with files.atomic_folder(args.curves) as folder:
-        result.save_curves(folder)
-    files.write_csv(result.confusion, args.confusion)
+    files.write_csv(result.both_models("roc"), args.roc)
+    for name, table in result.plots().items():
+        files.write_csv(table, args.plots / f"{name}.csv")
     head = {"cohort": args.cohort, "is_synthetic": inputs.data.is_synthetic, "split": schema.TEST}
     files.write_json(head | result.slices, args.slices)
     files.write_json(result.metrics, args.metrics)

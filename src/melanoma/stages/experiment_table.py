@@ -56,15 +56,19 @@ def print_experiments() -> None:
 
 def _with_experiments(state: ExpState) -> Iterator[tuple[str, ExpState]]:
     """A commit or the working tree, and the experiments that started there, with the names to show."""
-    yield state.name or state.rev[:7], state
+    yield state.name or _short(state.rev), state
     for experiment in state.experiments or []:
         newest = experiment.revs[0]
-        name, executor = f"  {newest.name or newest.rev[:7]}", experiment.executor
+        name, executor = f"  {newest.name or _short(newest.rev)}", experiment.executor
         if executor is None or executor.state == "success":
             yield name, newest
         else:  # DVC shows the scores that the experiment started from
             data = newest.data and replace(newest.data, metrics={})
             yield f"{name} ({executor.state})", replace(newest, data=data)
+
+
+def _short(revision: str) -> str:
+    return revision if revision == "workspace" else revision[:7]
 
 
 def _table(rows: Iterable[tuple[str, ExpState]]) -> Table:

@@ -20,6 +20,8 @@ from melanoma.training import saving
 from melanoma.training.fit import Trained
 from melanoma.training.recipe import Recipe
 
+DRAWN = ("loss", "val_loss", seeds.SELECTING)  # columns of a history that `dvc plots show` draws
+
 
 @dataclass(frozen=True)
 class Inputs:
@@ -39,6 +41,7 @@ class Outputs:
         runs: JSON with the MLflow run id of each kept network.
         seeds: JSON with the comparison over seeds.
         curves: Folder of figures.
+        plots: Folder of tables that DVC draws.
     """
 
     baseline: Path
@@ -46,6 +49,7 @@ class Outputs:
     runs: Path
     seeds: Path
     curves: Path
+    plots: Path
 
 
 def run(cohort: str, params: Params, *, inputs: Inputs, outputs: Outputs) -> str:
@@ -84,6 +88,7 @@ class CohortTraining:
         outputs: Paths to write.
         runs: MLflow run id of the kept network of each model.
         curves: Learning curves of the kept network of each model.
+        histories: Scores of each epoch of the kept network of each model.
     """
 
     cohort: str
@@ -94,6 +99,7 @@ class CohortTraining:
     outputs: Outputs
     runs: dict[str, str] = field(default_factory=dict)
     curves: dict[str, Figure] = field(default_factory=dict)
+    histories: dict[str, pd.DataFrame] = field(default_factory=dict)
 
     def train(self, recipes: dict[str, Recipe]) -> pd.DataFrame:
         """Train each model with every seed and write the networks that are kept.
@@ -121,6 +127,7 @@ class CohortTraining:
         if model not in self.runs:
             self.runs[model] = run.run_id
             self.curves[model] = figure
+            self.histories[model] = result.history
             self._keep(model, result, run)
 
     def write(self, comparison: dict[str, Any]) -> None:
@@ -130,6 +137,8 @@ class CohortTraining:
         with files.atomic_folder(outputs.curves) as folder:
             for name, figure in (self.curves | {"seeds": seeds_figure}).items():
                 figure.savefig(folder / f"{name}.png", dpi=110)
+        files.write_csv(_learning_curves(self.histories), outputs.plots / "learning_curves.csv")
+        files.write_csv(seeds.table(comparison), outputs.plots / "seeds.csv")
         origin = {"cohort": self.cohort, "is_synthetic": self.data.is_synthetic}
         files.write_json(origin | comparison, outputs.seeds)
         for model, run_id in self.runs.items():
@@ -171,3 +180,13 @@ class CohortTraining:
             files.write_csv(result.history, folder / "history.csv")
         run.log_file(self.inputs.packed / packed.INDEX, "data")
         experiments.log_training_groups(self.data, run)
+
+
+def _learning_curves(histories: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    """Columns `model`, `epoch`, `score`, `value`: the learning curves of each model, one below the other."""
+    return pd.concat(
+        [
+            history.melt(id_vars="epoch", value_vars=list(DRAWN), var_name="score").assign(model=model)
+            for model, history in histories.items()
+        ]
+    )
