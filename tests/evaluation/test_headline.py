@@ -22,6 +22,7 @@ SCORE = {"mean": 0.9, "standard_deviation": 0.1}
 COMPARISON = {
     "seeds": [1],
     "same_hyperparameters": False,
+    "changed": {"depth": [3, 4]},
     "baseline": {"val_auc_roc": SCORE},
     "tuned": {"val_auc_roc": SCORE},
     "tuned_minus_baseline": {"val_auc_roc": SCORE},
@@ -43,6 +44,7 @@ def found(index, scores, settings, described):
         predictions=report.predictions,
         audit={"references": {"colour": reference}, "warnings": ["hair"]},
         comparison=COMPARISON,
+        search="5 trials over depth; best is trial 3: depth 4",
         promotion=PROMOTION,
     ), report
 
@@ -59,6 +61,8 @@ def test_it_holds_the_metrics_of_both_models_on_test_and_counts_of_the_selected_
     assert head["run_ids"] == {"baseline": "baseline" * 2, "tuned": "tuned" * 2}
     assert head["data_digest"] == "d" * 64
     assert "baseline 0.900" in head["seeds"]
+    assert "tuned has depth 4 instead of depth 3" in head["seeds"]
+    assert head["search"] == "5 trials over depth; best is trial 3: depth 4"
     assert head["same_hyperparameters"] is False
 
 

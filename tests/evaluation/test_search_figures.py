@@ -44,7 +44,7 @@ def study():
 
 
 def page_of(study) -> str:
-    return search_figures.search_page(study, objective="auc_roc", note=NOTE)
+    return search_figures.search_page(study, objective="auc_roc", found="8 trials <over> depth", note=NOTE)
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +59,7 @@ def test_the_page_holds_every_plot_and_plotly_once(page):
 
 
 def test_the_page_says_where_the_images_come_from_and_that_this_is_no_device(page):
+    assert "<p>8 trials &lt;over&gt; depth</p>" in page
     assert f"{NOTE} · trial 0 is the baseline · {NOT_A_DEVICE}" in page
 
 

@@ -10,6 +10,8 @@ from melanoma import files
 from melanoma.errors import DataError
 from melanoma.evaluation import seeds
 
+CHANGED = {"learning_rate": (0.0005, 0.000409), "depth": (3, 4)}
+
 pytestmark = pytest.mark.filterwarnings("error")
 
 
@@ -24,7 +26,7 @@ def table(baseline: list[float], tuned: list[float], first: int = 1) -> pd.DataF
 
 
 def compare(baseline: list[float], tuned: list[float], *, same: bool = False) -> dict:
-    return seeds.compare(table(baseline, tuned), same_hyperparameters=same)
+    return seeds.compare(table(baseline, tuned), changed={} if same else CHANGED)
 
 
 def test_mean_spread_and_bounds_of_scores_one_can_count():
@@ -74,7 +76,7 @@ def test_the_spread_of_one_seed_is_undefined_not_zero(tmp_path):
 
 
 def test_the_kept_seed_is_the_first_one_not_the_best():
-    comparison = seeds.compare(table([0.5, 0.9], [0.6, 0.7], first=4), same_hyperparameters=False)
+    comparison = seeds.compare(table([0.5, 0.9], [0.6, 0.7], first=4), changed=CHANGED)
     assert comparison["seeds"] == [4, 5]
     assert comparison["kept_seed"] == 4
 
@@ -102,7 +104,8 @@ def test_the_summary_line_says_means_spread_and_difference():
     line = seeds.summary_line(compare([0.5, 0.7, 0.9], [0.75, 0.75, 0.75]))
     assert line == (
         "validation AUC, mean of seeds 1, 2, 3: baseline 0.700 (standard deviation 0.200), tuned 0.750 "
-        "(standard deviation 0.000), difference +0.050 (95 % interval -0.447 to +0.547)"
+        "(standard deviation 0.000), difference +0.050 (95 % interval -0.447 to +0.547); "
+        "tuned has learning_rate 0.00041, depth 4 instead of learning_rate 0.0005, depth 3"
     )
 
 
@@ -126,7 +129,7 @@ def test_metrics_for_the_tracker_are_mean_and_spread_of_each_score():
 def test_networks_are_paired_by_seed_whatever_the_order_of_the_rows():
     rows = table([0.5, 0.7, 0.9], [0.75, 0.85, 0.75])
     by_seed = [
-        seeds.compare(given, same_hyperparameters=False)["tuned_minus_baseline"]["val_auc_roc"]["by_seed"]
+        seeds.compare(given, changed=CHANGED)["tuned_minus_baseline"]["val_auc_roc"]["by_seed"]
         for given in (rows, rows.iloc[[5, 0, 4, 2, 1, 3]])
     ]
     assert by_seed[0] == pytest.approx(by_seed[1])
@@ -136,7 +139,7 @@ def test_networks_are_paired_by_seed_whatever_the_order_of_the_rows():
 def test_models_of_other_seeds_are_refused(wrong):
     rows = table([0.5, 0.7, 0.9], [0.75, 0.85, 0.75])
     with pytest.raises(DataError, match=r"once with each seed; the baseline has the seeds \[1, 2"):
-        seeds.compare(rows.assign(seed=wrong), same_hyperparameters=False)
+        seeds.compare(rows.assign(seed=wrong), changed=CHANGED)
 
 
 def test_the_table_has_a_row_for_each_network():

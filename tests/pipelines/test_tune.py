@@ -13,6 +13,8 @@ import pytest
 from melanoma import config, tracking
 from melanoma.data import packed
 from melanoma.files import write_json
+from melanoma.tracking_views import NOTE_TAG
+from melanoma.training import studies
 from melanoma.training.storages import open_storage
 from tests.imports import ROOT
 from tests.pipelines.workspace import change_params, command, run_stage, space
@@ -56,6 +58,14 @@ def test_the_best_is_the_best_trial_with_all_its_hyperparameters(at_workspace):
     assert len(best["hyperparameters"]) == 13
     assert summary["num_by_state"]["failed"] == 0
     assert summary["num_finished"] == 3
+
+
+def test_the_run_and_the_page_say_what_was_searched_and_found(at_workspace):
+    line = studies.summary_line(tuning())
+    assert "over learning_rate, depth; best is trial" in line
+    description = tracking.client().get_run(tuning()["run_id"]).data.tags[NOTE_TAG]
+    assert description == f"{line[:1].upper()}{line[1:]}."
+    assert line in Path("reports/sample/search.html").read_text()
 
 
 def test_every_trial_has_one_run_with_hyperparameters_epochs_state_and_device(at_workspace):

@@ -4,7 +4,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from melanoma.config.training import Choices
+from melanoma.config.training import Choices, FloatRange
 from melanoma.errors import TrainingError
 from melanoma.training import spaces, studies
 from melanoma.training.storages import open_storage
@@ -203,9 +203,28 @@ def test_the_summary_names_the_best_its_hyperparameters_and_every_trial(begin, t
     assert [row["run_id"] for row in summary["trials"]] == [None, "r1", None, None]
     assert summary["trials"][0]["hyperparameters"] == params.baseline.model_dump()
     assert studies.summary_line(summary) == (
-        f"4 trials (3 complete, 1 failed); best is trial 1 with depth {drawn['depth']}, learning rate "
-        f"{drawn['learning_rate']:.2g}: validation auc_roc 0.800"
+        "4 trials (3 completed, 1 failed) over learning_rate, depth; best is trial 1: learning_rate "
+        f"{drawn['learning_rate']:.2g}, depth {drawn['depth']}; validation auc_roc 0.800"
     )
+
+
+def test_the_summary_line_names_what_was_searched_whatever_it_was(begin, tune, params):
+    rows = {"learning_rate": None, "depth": None, "dropout": FloatRange(low=0, high=0.5, log=False)}
+    space = tune.space.model_copy(update=rows)
+    tune = tune.model_copy(update={"space": space})
+    study = optuna.create_study(direction="maximize")
+    study.enqueue_trial({"dropout": 0.25})
+    study.ask({"dropout": optuna.distributions.FloatDistribution(0, 0.5)})
+    study.tell(0, 0.75)
+    line = studies.summary_line(studies.summarize(study, tune, params.baseline, run_ids={}))
+    assert line.startswith("1 trial (1 completed) over dropout; best is trial 0: dropout 0.25; validation")
+
+
+def test_the_summary_line_says_when_the_baseline_is_the_best(begin, tune, params):
+    study = begin()
+    finish(study, tune, [0.8, 0.6])
+    line = studies.summary_line(studies.summarize(study, tune, params.baseline, run_ids={}))
+    assert line.endswith("this is the baseline itself, the search found nothing better")
 
 
 def test_a_pruned_trial_has_no_value_for_it_is_not_compared(begin, tune, params):

@@ -1,5 +1,6 @@
 """Sections of `params.yaml` about networks: hyperparameters, training and the hyperparameter search."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Discriminator, Field, Tag, ValidationError, model_validator
@@ -141,6 +142,20 @@ FloatRow = Annotated[
 IntRow = Annotated[
     Annotated[IntRange, Tag("range")] | Annotated[Choices, Tag("choices")], Discriminator(_kind)
 ]
+
+
+def in_words(hyperparameters: Mapping[str, Any]) -> str:
+    """Hyperparameters in words, without those that the family does not have.
+
+    >>> in_words({"family": "vgg16", "learning_rate": 0.000409, "filters": None, "batch_norm": True})
+    'family vgg16, learning_rate 0.00041, batch_norm true'
+    """
+    words = {
+        name: f"{value:.2g}" if isinstance(value, float) else str(value).lower()
+        for name, value in hyperparameters.items()
+        if value is not None
+    }
+    return ", ".join(f"{name} {word}" for name, word in words.items())
 
 
 class Space(Section):

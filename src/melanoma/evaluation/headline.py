@@ -22,6 +22,7 @@ def gather(
     predictions: pd.DataFrame,
     audit: Mapping[str, Any],
     comparison: Mapping[str, Any],
+    search: str,
     promotion: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Gather the results of a cohort that are shown elsewhere, as a JSON object.
@@ -32,6 +33,7 @@ def gather(
         predictions: Predictions of all models and splits, columns `schema.PREDICTION_COLUMNS`.
         audit: Content of `audit.json`.
         comparison: Content of `seeds.json`.
+        search: What the hyperparameter search varied and found, in one line.
         promotion: Content of `promotion.json`.
     """
     selected = metrics["selected"]
@@ -54,6 +56,7 @@ def gather(
             for name, found in audit["references"].items()
         },
         "warnings": list(audit["warnings"]),
+        "search": search,
         "seeds": seeds.summary_line(dict(comparison)),
         "same_hyperparameters": comparison["same_hyperparameters"],
         "promotion": {name: promotion[name] for name in OF_PROMOTION},

@@ -33,7 +33,7 @@ class Sources:
         promotion: Content of `promotion.json`.
         split: Content of `split.json`.
         seeds: Content of `seeds.json`.
-        tuning: Content of `tuning.json`.
+        search: What the hyperparameter search varied and found, in one line.
         licences: Columns `dataset`, `licence`, `attribution`, `images`.
         hyperparameters: Hyperparameters of the model.
         min_slice_groups: Smallest number of groups of a class in a measured slice.
@@ -47,7 +47,7 @@ class Sources:
     promotion: Mapping[str, Any]
     split: Mapping[str, Any]
     seeds: Mapping[str, Any]
-    tuning: Mapping[str, Any]
+    search: str
     licences: pd.DataFrame
     hyperparameters: Mapping[str, Any]
     min_slice_groups: int

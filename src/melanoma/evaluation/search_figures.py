@@ -31,12 +31,13 @@ def why_no_importances(study: optuna.Study) -> str | None:
     return None
 
 
-def search_page(study: optuna.Study, *, objective: str, note: str) -> str:
+def search_page(study: optuna.Study, *, objective: str, found: str, note: str) -> str:
     """Importance, history, slices and parallel coordinates of a search as an HTML page.
 
     Args:
         study: Study with at least one completed trial; trial 0 is the baseline.
         objective: Name of its value.
+        found: What was searched and found, in one line.
         note: Source of the images.
     """
     plots = {
@@ -56,7 +57,8 @@ def search_page(study: optuna.Study, *, objective: str, note: str) -> str:
     source = f"{escape(note)} · trial 0 is the baseline · {NOT_A_DEVICE}"
     return (
         '<!doctype html><html lang="en"><meta charset="utf-8"><title>Hyperparameter search</title>'
-        f'<body style="font-family: sans-serif"><h1>Search {escape(study.study_name)}</h1><p>{source}</p>'
+        f'<body style="font-family: sans-serif"><h1>Search {escape(study.study_name)}</h1>'
+        f"<p>{escape(found)}</p><p>{source}</p>"
         f"{''.join(parts)}</body></html>"
     )
 

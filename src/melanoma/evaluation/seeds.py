@@ -5,6 +5,7 @@ deviation over seeds of networks trained on the same images; for other patients 
 """
 
 import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import pandas as pd
 from scipy import stats
 
 from melanoma import metric_names
+from melanoma.config.training import in_words
 from melanoma.errors import DataError
 from melanoma.schema import MODEL_NAMES
 
@@ -19,16 +21,17 @@ SELECTING = "val_auc_roc"
 LEVEL = 0.95  # confidence level of the interval of a difference
 
 
-def compare(scores: pd.DataFrame, *, same_hyperparameters: bool) -> dict[str, Any]:
+def compare(scores: pd.DataFrame, *, changed: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
     """Content of `seeds.json`: each score by model, and the paired difference of the models.
 
     Args:
         scores: One row per network: `model` (one of `MODEL_NAMES`), `seed` (the same for both models; the
             first is the seed of the networks that are kept), and its scores, columns `val_…`.
-        same_hyperparameters: Whether the search found nothing better than the baseline.
+        changed: Baseline's and tuned value of each hyperparameter in which the models differ; empty if the
+            search found nothing better than the baseline.
 
     Returns:
-        `seeds`, `kept_seed`, `same_hyperparameters`; by model and score `by_seed`, `mean`,
+        `seeds`, `kept_seed`, `same_hyperparameters`, `changed`; by model and score `by_seed`, `mean`,
         `standard_deviation` (of a sample), `min` and `max`; `tuned_minus_baseline` by score `by_seed`,
         `mean`, `standard_deviation`, and `low` and `high` of the 95 % t interval of the mean. Spread and
         interval of one seed are nan.
@@ -48,7 +51,8 @@ def compare(scores: pd.DataFrame, *, same_hyperparameters: bool) -> dict[str, An
     return {
         "seeds": baseline.index.tolist(),
         "kept_seed": int(baseline.index[0]),
-        "same_hyperparameters": same_hyperparameters,
+        "same_hyperparameters": not changed,
+        "changed": {name: list(values) for name, values in changed.items()},
         **{model: {name: _describe(table[name]) for name in names} for model, table in by_model.items()},
         "tuned_minus_baseline": {name: _describe_difference(tuned[name] - baseline[name]) for name in names},
     }
@@ -119,9 +123,14 @@ def summary_line(comparison: dict[str, Any]) -> str:
     text += f"{', '.join(parts)}, difference {difference['mean']:+.3f}"
     if len(seeds) > 1:
         text += f" (95 % interval {difference['low']:+.3f} to {difference['high']:+.3f})"
-    if comparison["same_hyperparameters"]:
-        text += "; tuned equals the baseline, because the search found nothing better"
-    return text
+    return f"{text}; {_changes_in_words(comparison['changed'])}"
+
+
+def _changes_in_words(changed: Mapping[str, Sequence[Any]]) -> str:
+    if not changed:
+        return "tuned equals the baseline, because the search found nothing better"
+    baseline, tuned = ({name: values[at] for name, values in changed.items()} for at in range(2))
+    return f"tuned has {in_words(tuned)} instead of {in_words(baseline)}"
 
 
 def _in_words(model: str, score: dict[str, Any]) -> str:

@@ -37,6 +37,7 @@ def describe(headline: Mapping[str, Any]) -> dict[str, Any]:
         ),
         "roc": {model: charts.roc_path(curve) for model, curve in headline["roc"].items()},
         "seeds": f"{headline['seeds'][:1].upper()}{headline['seeds'][1:]}.",
+        "search": headline.get("search", ""),  # older headlines do not have it
         "metrics": _metrics_table(headline),
         "gates": _gates_table(headline),
         "warnings": headline["warnings"],

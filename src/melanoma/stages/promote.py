@@ -18,6 +18,7 @@ from melanoma.evaluation.bootstrap import Draws
 from melanoma.registry import ledger, moves, versions
 from melanoma.stages import champion_scores, test_set_looks
 from melanoma.stages.candidate import Candidate
+from melanoma.training import studies
 
 BY = "pipelines.promote"
 KEY_METRICS = ("auc_roc", "specificity_at_95_sensitivity", "expected_calibration_error")
@@ -44,6 +45,7 @@ def run(args: argparse.Namespace, params: Params) -> str:
         predictions=candidate.predictions,
         audit=audit,
         comparison=files.read_json(args.seeds),
+        search=studies.summary_line(files.read_json(args.tuning)),
         promotion=summary,
     )
     files.write_json(results, args.headline)
@@ -213,7 +215,7 @@ def _model_card(
             promotion=files.as_json(summary),
             split=files.read_json(args.split),
             seeds=files.read_json(args.seeds),
-            tuning=tuning,
+            search=studies.summary_line(tuning),
             licences=_licences(args, params, candidate),
             hyperparameters={name: value for name, value in used.items() if value is not None},
             min_slice_groups=params.evaluate.min_slice_groups,

@@ -57,6 +57,7 @@ def _findings(found: dict[str, Any]) -> list[str]:
     """What the table does not say, in sentences."""
     note = _registry_note(found["cohort"], found["promotion"])
     return [
+        *([f"Hyperparameter search: {found['search']}."] if "search" in found else []),
         *([NOTHING_FOUND] if found.get("same_hyperparameters") else []),
         *_decisions(found),
         _verdict(found["promotion"]),

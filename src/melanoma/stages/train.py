@@ -66,7 +66,7 @@ def run(cohort: str, params: Params, *, inputs: Inputs, outputs: Outputs) -> str
             for model, hyperparameters in (("baseline", params.baseline), ("tuned", best))
         }
         rows = training.train(recipes)
-        comparison = seeds.compare(rows, same_hyperparameters=best == params.baseline)
+        comparison = seeds.compare(rows, changed=_changes(params.baseline, best))
         training.write(comparison)
         resumable_training.remove_checkpoints(checkpoints, experiments.experiment(cohort))
     return seeds.summary_line(comparison)
@@ -180,6 +180,13 @@ class CohortTraining:
             files.write_csv(result.history, folder / "history.csv")
         run.log_file(self.inputs.packed / packed.INDEX, "data")
         experiments.log_training_groups(self.data, run)
+
+
+def _changes(baseline: Hyperparameters, tuned: Hyperparameters) -> dict[str, tuple[Any, Any]]:
+    """The value of the baseline and the tuned one of each hyperparameter that differs."""
+    return {
+        name: (before, getattr(tuned, name)) for name, before in baseline if before != getattr(tuned, name)
+    }
 
 
 def _learning_curves(histories: dict[str, pd.DataFrame]) -> pd.DataFrame:

@@ -12,10 +12,10 @@ from melanoma import files, metric_names, tracking
 from melanoma.config.training import Hyperparameters
 from melanoma.evaluation import search_figures
 from melanoma.stages import experiments
+from melanoma.tracking_views import NOTE_TAG
 from melanoma.training import search, studies
 
 TRIAL = "trial"  # the tag by which a run is found, even if an interruption kept its id from the study
-ENDED = {"complete": "completed", "pruned": "pruned", "failed": "failed"}  # state of a trial, in words
 MACHINE = ("backend", "backend_version", "keras_version", "device_kind", "device_name", "device_memory_mib")
 
 
@@ -112,14 +112,15 @@ def log_study(
 ) -> None:
     """Log the results of a study to its run, and write a page with its plots to `page`."""
     objective, best = summary["objective"], summary["best"]
-    counts = {f"num_{word}": summary["num_by_state"][state] for state, word in ENDED.items()}
+    counts = {f"num_{word}": summary["num_by_state"][state] for state, word in studies.ENDED.items()}
     found = {f"best_{objective}": best["value"], **counts}
     parent.log_metrics(metric_names.in_section(metric_names.SEARCH, found))
     # Tags, not parameters: more trials may find a better one, and MLflow lets no parameter change.
     chosen = {name: value for name, value in best["hyperparameters"].items() if value is not None}
     parent.set_tags({f"best.{name}": value for name, value in chosen.items()})
-    parent.set_tags({"best.trial": best["trial"]})
+    line = studies.summary_line(summary)
+    parent.set_tags({"best.trial": best["trial"], NOTE_TAG: f"{line[:1].upper()}{line[1:]}."})
     facts = study.best_trial.user_attrs
     parent.set_tags({name: facts[name] for name in MACHINE if name in facts})
-    files.write_text(search_figures.search_page(study, objective=objective, note=note), page)
+    files.write_text(search_figures.search_page(study, objective=objective, found=line, note=note), page)
     parent.log_file(page)

@@ -18,7 +18,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 from tqdm import tqdm
 
-from melanoma.config.training import Hyperparameters, Tune
+from melanoma.config.training import Hyperparameters, Tune, in_words
 from melanoma.errors import TrainingError, WorkerError, first_offenders
 from melanoma.training import spaces
 from melanoma.training.storages import storage_errors
@@ -224,10 +224,6 @@ def _repeat(study: optuna.Study, trial: FrozenTrial, **facts: object) -> None:
 
 def describe(trial: FrozenTrial, tune: Tune) -> str:
     """One line about a trial that has ended."""
-    words = {
-        name: f"{value:.2g}" if isinstance(value, float) else value for name, value in trial.params.items()
-    }
-    drawn = ", ".join(f"{name} {word}" for name, word in words.items())
     match trial.state:
         case TrialState.FAIL:
             end = f"failed ({trial.user_attrs[ERROR]})"
@@ -235,7 +231,7 @@ def describe(trial: FrozenTrial, tune: Tune) -> str:
             end = f"pruned after {len(trial.intermediate_values)} epochs"
         case _:
             end = f"{tune.objective} {trial.value:.3f}"
-    return f"trial {trial.number} with {drawn}: {end}"
+    return f"trial {trial.number} with {in_words(trial.params)}: {end}"
 
 
 def _open_bar(study: optuna.Study, tune: Tune) -> "tqdm[NoReturn]":

@@ -16,7 +16,7 @@ import optuna
 from optuna.exceptions import ExperimentalWarning
 from optuna.trial import FrozenTrial, TrialState
 
-from melanoma.config.training import Hyperparameters, Tune
+from melanoma.config.training import Hyperparameters, Tune, in_words
 from melanoma.errors import TrainingError
 from melanoma.training import spaces
 from melanoma.training.storages import open_storage, storage_errors
@@ -32,6 +32,7 @@ NOT_THE_PROBLEM = {  # settings of params.yaml: tune that are not part of the se
 }
 PROBLEM, BASELINE, REPEATS, ERROR = "problem", "is_baseline", "repeats", "error"
 IDENTITY = "study_id"  # a new study under the name of a lost one is another study
+ENDED = {"complete": "completed", "pruned": "pruned", "failed": "failed"}  # state of a trial, in words
 MAX_DIFFERENCES = 20  # shown of a study of another problem
 
 
@@ -203,6 +204,7 @@ def summarize(
     return {
         "study": study.study_name,
         "objective": tune.objective,
+        "searched": list(tune.space.rows()),
         "best": {
             "trial": best.number,
             "value": best.value,
@@ -235,12 +237,25 @@ def _describe(trial: FrozenTrial, baseline: Hyperparameters) -> dict[str, Any]:
 
 
 def summary_line(summary: Mapping[str, Any]) -> str:
-    """One line about a study and its best trial, from `summarize`."""
+    """One line about a study: its trials, what was searched, and the best trial.
+
+    Args:
+        summary: Result of `summarize`.
+    """
     best, counts = summary["best"], summary["num_by_state"]
-    states = ", ".join(f"{number} {state}" for state, number in counts.items() if number)
-    chosen = best["hyperparameters"]
-    return (
-        f"{sum(counts.values())} trials ({states}); best is trial {best['trial']} with depth "
-        f"{chosen['depth']}, learning rate {chosen['learning_rate']:.2g}: validation "
-        f"{summary['objective']} {best['value']:.3f}"
+    states = ", ".join(f"{number} {ENDED[state]}" for state, number in counts.items() if number)
+    searched = {name: best["hyperparameters"][name] for name in summary["searched"]}
+    num_trials = sum(counts.values())
+    line = (
+        f"{num_trials} trial{'' if num_trials == 1 else 's'} ({states}) over {', '.join(searched)}; best is "
+        f"trial {best['trial']}: {in_words(searched)}; validation {summary['objective']} {best['value']:.3f}"
     )
+    if is_baseline_best(summary):
+        line += "; this is the baseline itself, the search found nothing better"
+    return line
+
+
+def is_baseline_best(summary: Mapping[str, Any]) -> bool:
+    """Whether the best trial has the hyperparameters of the baseline."""
+    best = summary["best"]["hyperparameters"]
+    return any(trial[BASELINE] and trial["hyperparameters"] == best for trial in summary["trials"])
