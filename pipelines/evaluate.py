@@ -35,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--models", type=Path, required=True, help="JSON file of model URIs to write")
     parser.add_argument("--predictions", type=Path, required=True, help="CSV file of predictions to write")
     parser.add_argument("--roc", type=Path, required=True, help="CSV file of points of ROC curves to write")
-    parser.add_argument("--plots", type=Path, required=True, help="folder of tables to write, for DVC's plots")
+    parser.add_argument("--plots", type=Path, required=True, help="folder of tables to write, for DVC")
     parser.add_argument("--figures", type=Path, required=True, help="folder of figures to write")
     parser.add_argument("--sheets", type=Path, required=True, help="folder of image sheets to write")
     parser.add_argument("--slices", type=Path, required=True, help="JSON file of metrics by slice to write")

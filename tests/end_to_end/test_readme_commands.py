@@ -19,8 +19,12 @@ from tests.pipelines.raw_sources import make_isic, make_ph2
 
 pytestmark = pytest.mark.slow
 LIMIT_SECONDS = 600  # of one block, on a machine as busy as can be
-SERVERS = {"make serve": ("PORT", "/ping"), "make ui": ("UI_PORT", "/health")}
-DEFAULT_PORTS = {"PORT": 5001, "UI_PORT": 5000}  # of the Makefile
+SERVERS = {
+    "make serve": ("PORT", "/ping"),
+    "make ui": ("UI_PORT", "/health"),
+    "make dashboard": ("DASHBOARD_PORT", "/dashboard/"),
+}
+DEFAULT_PORTS = {"PORT": 5001, "UI_PORT": 5000, "DASHBOARD_PORT": 8080}  # of the Makefile
 RUN_BY = {  # these would run this test again, or need long and are run as they are by other tests
     "make test": "tests/test_make.py::test_ci_runs_the_fast_tests_and_then_the_slow_ones",
     "make test-all": "tests/test_make.py::test_each_test_is_selected_by_exactly_one_of_the_two_targets",
