@@ -36,7 +36,7 @@ def answered(spaced):
 
 
 def test_a_moved_project_says_so_and_works_after_make_relocate(spaced):
-    assert "was moved or copied here" in run(spaced, *TARGET, "serve", exit_code=2)
+    assert "was moved or copied" in run(spaced, *TARGET, "serve", exit_code=2)
     assert "changed from" in run(spaced, *TARGET, "relocate")
     assert "nothing to change" in run(spaced, *TARGET, "relocate")
     assert "Next:" in run(spaced, *TARGET, "summary")
