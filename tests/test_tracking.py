@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from melanoma import tracking, tracking_views
+from melanoma import tracking, tracking_fields, tracking_views
 from melanoma.errors import TrackingError
 from melanoma.registry import ledger, versions
 
@@ -119,7 +119,7 @@ def test_undefined_metrics_are_left_out(store):
 def test_a_run_says_what_it_is_by_which_command_code_and_user(store, monkeypatch):
     monkeypatch.setattr("sys.argv", ["train.py", "--cohort", "ph2", "--packed", "data/packed/ph2", "--force"])
     monkeypatch.setattr("getpass.getuser", lambda: "ada")
-    monkeypatch.setattr(tracking, "commit_tags", lambda: {"git_commit": "c0ffee"})
+    monkeypatch.setattr(tracking_fields, "commit_tags", lambda: {"git_commit": "c0ffee"})
     with open_run(note="A network.") as run:
         child = tracking.start_child(run, name="trial", tags={}, params={}, note="A trial.")
     for one, note in ((run, "A network."), (child, "A trial.")):
@@ -142,14 +142,14 @@ def test_a_user_without_a_name_is_told_by_number(store, monkeypatch):
 
 
 def test_no_commit_is_told_where_git_cannot_be_asked(store, monkeypatch):
-    monkeypatch.setattr(tracking, "commit_tags", lambda: {"git_commit": "unknown"})
+    monkeypatch.setattr(tracking_fields, "commit_tags", lambda: {"git_commit": "unknown"})
     with open_run() as run:
         pass
     assert "mlflow.source.git.commit" not in store.get_run(run.run_id).data.tags
 
 
 def dataset(context, digest):
-    return tracking.Dataset("melanoma-ph2", digest, context, num_images=120, num_malignant=24)
+    return tracking_fields.Dataset("melanoma-ph2", digest, context, num_images=120, num_malignant=24)
 
 
 def test_the_datasets_of_a_run_are_stored_once_and_a_long_digest_is_shortened(store):

@@ -24,8 +24,8 @@ from melanoma.tracking import (
     RUNNING,
     client,
     experiment_id,
-    own_fields,
 )
+from melanoma.tracking_fields import own_fields
 
 EXPERIMENT = "registry-ledger"
 LOOK, REFUSAL = "look", "refusal"

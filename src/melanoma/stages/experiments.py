@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from melanoma import files, lineage, metric_names, schema, tracking
+from melanoma import files, lineage, metric_names, schema, tracking, tracking_fields
 from melanoma.data import crops
 from melanoma.data.packed import Packed, Part
 from melanoma.training.recipe import Arrays, Recipe
@@ -36,13 +36,13 @@ def run_tags(cohort: str, data: Packed) -> dict[str, str]:
     }
 
 
-def datasets(cohort: str, parts: Mapping[str, Part]) -> list[tracking.Dataset]:
+def datasets(cohort: str, parts: Mapping[str, Part]) -> list[tracking_fields.Dataset]:
     """Parts of a packed cohort, by what they are used for, as MLflow's table of runs shows them.
 
     The digest begins with that of the packed cohort; its second half is of the image ids of the part.
     """
     return [
-        tracking.Dataset(
+        tracking_fields.Dataset(
             name=f"melanoma-{cohort}",
             digest=f"{str(part.images_digest)[:16]}-{files.sha256_of_json(part.image_ids.tolist())[:16]}",
             context=context,
@@ -53,7 +53,7 @@ def datasets(cohort: str, parts: Mapping[str, Part]) -> list[tracking.Dataset]:
     ]
 
 
-def datasets_of(cohort: str, learned: Arrays) -> list[tracking.Dataset]:
+def datasets_of(cohort: str, learned: Arrays) -> list[tracking_fields.Dataset]:
     """The datasets of a training: its training and validation images."""
     return datasets(cohort, {"training": learned.train, "validation": learned.validation})
 

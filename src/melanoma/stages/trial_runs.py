@@ -8,7 +8,7 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from melanoma import files, metric_names, tracking
+from melanoma import files, metric_names, tracking, tracking_fields
 from melanoma.config.training import Hyperparameters
 from melanoma.evaluation import search_figures
 from melanoma.stages import experiments
@@ -37,7 +37,7 @@ class TrialRuns:
     objective: str
     baseline: Hyperparameters
     described: Mapping[str, object]
-    datasets: Sequence[tracking.Dataset] = ()
+    datasets: Sequence[tracking_fields.Dataset] = ()
 
     def begin(self, trial: FrozenTrial) -> str:
         """Open the run of a trial and return its id."""

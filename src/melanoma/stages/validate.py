@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from melanoma import files, fingerprint, lineage, schema, tracking
+from melanoma import files, fingerprint, lineage, schema, tracking, tracking_fields
 from melanoma.config.data import Validate
 from melanoma.data.checks import contact_sheet, validation
 from melanoma.stages.console import say
@@ -48,9 +48,9 @@ def validate(args: Namespace, limits: Validate) -> None:
         files.write_parquet(result.accepted, args.accepted)
 
 
-def _dataset(args: Namespace, records: pd.DataFrame) -> tracking.Dataset:
+def _dataset(args: Namespace, records: pd.DataFrame) -> tracking_fields.Dataset:
     """The checked images; the digest is that of the file of records."""
-    return tracking.Dataset(
+    return tracking_fields.Dataset(
         name=args.dataset,
         digest=fingerprint.sha256_of_file(args.records),
         context="checks",
