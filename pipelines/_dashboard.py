@@ -8,7 +8,7 @@ import optuna_dashboard
 
 from melanoma import config
 from melanoma.errors import TrainingError
-from melanoma.stages import needs
+from melanoma.stages import needs, ports
 from melanoma.training.storages import hide_password, open_storage
 from pipelines import _cli
 
@@ -23,9 +23,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if "://" not in storage and not Path(storage).is_file():
         raise TrainingError(f"There are no searches yet: {storage} does not exist. Run `make demo` first.")
     needs.require_free_port(args.port, "make dashboard DASHBOARD_PORT=")
-    address = f"http://{needs.LOCAL}:{args.port}"
+    address = f"http://{ports.LOCAL}:{args.port}"
     _cli.say("dashboard", f"{address} shows every study in {hide_password(storage)}; Ctrl-C ends it")
-    optuna_dashboard.run_server(open_storage(storage), host=needs.LOCAL, port=args.port)
+    optuna_dashboard.run_server(open_storage(storage), host=ports.LOCAL, port=args.port)
     return 0
 
 
