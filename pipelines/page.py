@@ -9,14 +9,14 @@ from pathlib import Path
 
 from melanoma import config, files, lineage, tracking
 from melanoma.page.render import MEGABYTE, render
-from melanoma.stages import page
+from melanoma.stages import page, ui
 from pipelines import _cli
 
 EXPERIMENT = "melanoma-reports"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Write the page and attach it to a run of its own."""
+    """Write the page, attach it to a run of its own, and present the experiments in MLflow."""
     parser = _cli.parser(__doc__)
     parser.add_argument("--graph", type=Path, required=True, help="dvc.yaml")
     parser.add_argument("--headlines", type=Path, required=True, help="folder with one JSON file per cohort")
@@ -36,6 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     name = f"page of {cohorts}"
     with tracking.open_run(experiment=EXPERIMENT, name=name, tags=tags, note=note) as run:
         run.log_file(args.out)
+    ui.present_experiments()
     size = args.out.stat().st_size / MEGABYTE
     _cli.say("page", f"{cohorts}: {size:.2f} MB, {len(contents.missing)} files missing -> {args.out}")
     return 0

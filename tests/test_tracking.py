@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from melanoma import tracking, tracking_fields, tracking_views
+from melanoma import tracking, tracking_fields
 from melanoma.errors import TrackingError
 from melanoma.registry import ledger, versions
 
@@ -404,9 +404,3 @@ def test_a_deleted_run_is_not_found_by_its_tag_and_that_is_said(store, capsys):
     assert capsys.readouterr().err == ""
     assert tracking.find_run("e", tag="training_id", value="a") is None
     assert f"mlflow runs restore --run-id {run.run_id}`. Otherwise" in capsys.readouterr().err
-
-
-def test_a_new_experiment_has_its_note_and_its_saved_view(store):
-    experiment = store.get_experiment(tracking.experiment_id(store, "melanoma-ph2"))
-    assert experiment.tags[tracking_views.NOTE_TAG].startswith("Compare networks by `selection/auc_roc`")
-    assert tracking_views.VIEW_TAG_PREFIX + tracking_views.VIEW_KEY in experiment.tags

@@ -23,7 +23,7 @@ from mlflow.store.entities import PagedList
 from mlflow.utils.time import get_current_time_millis
 from sqlalchemy.exc import SQLAlchemyError
 
-from melanoma import metric_names, project, store_home, store_server, tracking_views
+from melanoma import metric_names, project, store_home, store_server
 from melanoma.errors import TrackingError
 from melanoma.tracking_fields import Dataset, own_fields
 
@@ -220,7 +220,7 @@ def _is_active(store: MlflowClient, run_id: str) -> bool:
 
 
 def experiment_id(store: MlflowClient, name: str) -> str:
-    """Id of an experiment, which is created with its note and saved view if it does not exist.
+    """Id of an experiment, which is created if it does not exist.
 
     Raises:
         TrackingError: The experiment was deleted.
@@ -228,7 +228,7 @@ def experiment_id(store: MlflowClient, name: str) -> str:
     found = store.get_experiment_by_name(name)
     if found is None:
         try:
-            return str(store.create_experiment(name, tags=SHOWN_AS | tracking_views.missing_tags(name, {})))
+            return str(store.create_experiment(name, tags=SHOWN_AS))
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise

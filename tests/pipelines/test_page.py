@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from melanoma import tracking
+from melanoma import tracking, tracking_views
 from pipelines import _cli, page
 from tests.pipelines.workspace import change_params, command, copy_with_store, inside, run_stage
 
@@ -52,6 +52,12 @@ def test_the_study_is_shown_where_its_folder_is_named(drawn):
     assert "Table II" not in words()
     assert run("--study", "reports/study") == 0
     assert "Table II" in words()
+
+
+def test_the_experiments_have_their_notes_and_saved_views(at_workspace):
+    experiment = tracking.client().get_experiment_by_name("melanoma-sample")
+    assert experiment.tags[tracking_views.NOTE_TAG].startswith("Compare networks by `selection/auc_roc`")
+    assert tracking_views.VIEW_TAG_PREFIX + tracking_views.VIEW_KEY in experiment.tags
 
 
 def test_the_page_is_attached_to_a_run_that_says_of_what_it_is(at_workspace):

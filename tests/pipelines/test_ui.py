@@ -136,10 +136,10 @@ def test_experiments_with_runs_get_the_notes_that_they_lack(shelf):
     for name in (NAME, "melanoma-isic"):
         store.create_experiment(name)  # as an earlier version of this project did
     finished("baseline")
-    (found,) = ui.experiments_with_runs()
+    (found,) = ui.present_experiments()
     assert found.name == NAME
     tags = store.get_experiment(found.experiment_id).tags
     assert tracking_views.missing_tags(NAME, tags) == {}
     store.set_experiment_tag(found.experiment_id, tracking_views.NOTE_TAG, "My own words.")
-    ui.experiments_with_runs()
+    ui.present_experiments()
     assert store.get_experiment(found.experiment_id).tags[tracking_views.NOTE_TAG] == "My own words."

@@ -12,9 +12,9 @@ from melanoma.errors import MelanomaError
 from melanoma.evaluation import bootstrap, metric_table
 
 PAGE = "index.html"
-NOTHING_FOUND = (
-    "The search found nothing better than the baseline: tuned has the same hyperparameters, so its results "
-    "are the same. More trials may find more: `dvc exp run -S tune.num_trials=20`."
+SAME_NETWORK = (
+    "The tuned network has the hyperparameters of the baseline, so the results of both are the same. More "
+    "trials may find better ones: `dvc exp run -S tune.num_trials=20`."
 )
 
 
@@ -58,7 +58,7 @@ def _findings(found: dict[str, Any]) -> list[str]:
     note = _registry_note(found["cohort"], found["promotion"])
     return [
         *([f"Hyperparameter search: {found['search']}."] if "search" in found else []),
-        *([NOTHING_FOUND] if found.get("same_hyperparameters") else []),
+        *([SAME_NETWORK] if found.get("same_hyperparameters") else []),
         *_decisions(found),
         _verdict(found["promotion"]),
         *([note] if note else []),

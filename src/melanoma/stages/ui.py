@@ -81,7 +81,7 @@ def find_links(server: str) -> list[Link]:
     """
     needs.require_store()
     with tracking.explain_errors("its runs were listed"):
-        found = experiments_with_runs()
+        found = present_experiments()
         if not found:
             raise TrackingError(NO_RUNS)
         # Results first: experiments of cohorts, then the others.
@@ -99,15 +99,20 @@ def find_links(server: str) -> list[Link]:
         return [*pages, *comparisons, *_models(server)]
 
 
-def experiments_with_runs() -> list[Any]:
-    """MLflow's experiments that have runs; their notes and saved views are brought up to date."""
+def present_experiments() -> list[Any]:
+    """Bring notes and saved views of MLflow's experiments up to date.
+
+    Returns:
+        Those experiments that have runs; the others are left as they are.
+    """
     store = tracking.client()
     found = []
-    for experiment in store.search_experiments(order_by=["name ASC"]):
-        if store.search_runs([experiment.experiment_id], max_results=1):
-            tags = tracking_views.missing_tags(experiment.name, experiment.tags)
-            _set_tags(store, experiment.experiment_id, tags)
-            found.append(experiment)
+    with tracking.explain_errors("notes and saved views of experiments were written"):
+        for experiment in store.search_experiments(order_by=["name ASC"]):
+            if store.search_runs([experiment.experiment_id], max_results=1):
+                tags = tracking_views.missing_tags(experiment.name, experiment.tags)
+                _set_tags(store, experiment.experiment_id, tags)
+                found.append(experiment)
     return found
 
 
