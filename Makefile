@@ -9,7 +9,7 @@ DASHBOARD_PORT ?= 8080
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 # Without build isolation: what is built is built with the setuptools of bootstrap.lock, checked by hash.
-# Compiled once, here: where Python may not write bytecode, each process would compile TensorFlow anew.
+# Compiled once, here: where Python may not write bytecode, each process would compile TensorFlow again.
 INSTALL = .venv/bin/uv pip install --quiet --python .venv/bin/python --no-build-isolation --compile-bytecode
 
 # `##@` begins a group of targets, `##` describes a target.
@@ -42,7 +42,7 @@ PYTEST = python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reo
 install: .venv/.installed ## Create .venv with the locked versions
 
 .PHONY: demo
-demo: .venv/.installed ## Run the whole pipeline on synthetic images (5 minutes on two cores)
+demo: .venv/.installed ## Run the whole pipeline on synthetic images (6 to 9 minutes on two cores)
 	@python -m pipelines._repro
 	@python -m pipelines.summary
 
@@ -67,7 +67,7 @@ experiments: .venv/.installed ## Compare experiments of DVC: scores, learning ra
 
 .PHONY: plots
 plots: .venv/.installed ## Draw curves, calibration and audit to dvc_plots/index.html
-	@python -m pipelines._needs page
+	@python -m pipelines._needs
 	@dvc plots show
 
 .PHONY: dashboard
@@ -93,7 +93,7 @@ publish: .venv/.installed ## Write the current results to reports/published, fro
 
 ##@ Serve a model
 
-# A registry that is down is said so after seconds: MLflow would try for four minutes.
+# A registry that is down is reported within seconds; by default MLflow retries for four minutes.
 .PHONY: serve
 serve: .venv/.installed ## Serve the staging model of a cohort (COHORT=sample PORT=5001)
 	@MLFLOW_HTTP_REQUEST_MAX_RETRIES=$${MLFLOW_HTTP_REQUEST_MAX_RETRIES:-2} \

@@ -1,4 +1,4 @@
-"""Refuse in one line what `make page` cannot draw yet: run as `python -m pipelines._needs`."""
+"""Check that there are results to draw; run by `make page` and `make plots`."""
 
 import sys
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ REPORTS = Path("reports")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Check that there are results; silent if there are."""
+    """Print nothing if there are results."""
     _cli.parser(__doc__).parse_args(argv)
     needs.require_results(REPORTS)
     return 0

@@ -36,6 +36,11 @@ def test_linters_run_before_the_tests(target):
     assert prerequisites(target) == ["lint"]
 
 
+@pytest.mark.parametrize("target", ["page", "plots"])
+def test_results_are_needed_before_they_are_drawn(target):
+    assert recipe(target)[0] == "@python -m pipelines._needs"
+
+
 def test_ci_runs_the_fast_tests_and_then_the_slow_ones():
     lines = (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
     assert [line for line in lines if line.startswith("make ")] == ["make test", "make test-slow"]
