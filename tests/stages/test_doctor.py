@@ -130,6 +130,13 @@ def test_params(project):
     assert (wrong.level, "tune.num_trials" in wrong.found) == (FAIL, True)
 
 
+def test_params_can_be_checked_without_git(project, monkeypatch):
+    shutil.rmtree(project / ".git")
+    assert doctor.check_params(project) == (OK, "parameters", "valid", "")
+    monkeypatch.setenv("PATH", str(project))
+    assert doctor.check_params(project) == (OK, "parameters", "valid", "")
+
+
 def test_remote(project):
     found = doctor.check_remote(project)
     assert (found.level, "AWS_ACCESS_KEY_ID" in found.found) == (WARN, True)
