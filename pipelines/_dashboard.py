@@ -1,4 +1,4 @@
-"""Show all hyperparameter searches in Optuna's dashboard; run by `make dashboard`. Ctrl-C ends it."""
+"""Show all hyperparameter searches in Optuna's dashboard; run by `make dashboard`. Ctrl-C stops it."""
 
 import sys
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from pipelines import _cli
 def main(argv: Sequence[str] | None = None) -> int:
     """Serve the studies in `params.yaml: tune.storage` on this machine."""
     parser = _cli.parser(__doc__)
-    parser.add_argument("--port", type=int, default=8080)
+    parser.add_argument("--port", type=_cli.port, default=8080, help="port of the server (default: 8080)")
     args = parser.parse_args(argv)
 
     storage = config.load(args.params).tune.storage
@@ -24,7 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise TrainingError(f"There are no searches yet: {storage} does not exist. Run `make demo` first.")
     needs.require_free_port(args.port, "make dashboard DASHBOARD_PORT=")
     address = f"http://{ports.LOCAL}:{args.port}"
-    _cli.say("dashboard", f"{address} shows every study in {hide_password(storage)}; Ctrl-C ends it")
+    _cli.say("dashboard", f"{address} shows every study in {hide_password(storage)}; press Ctrl-C to stop")
     optuna_dashboard.run_server(open_storage(storage), host=ports.LOCAL, port=args.port)
     return 0
 
