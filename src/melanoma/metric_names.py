@@ -5,8 +5,9 @@ only in the JSON reports.
 
 * `epoch/…`: learning curves, one step per epoch.
 * `selection/…`: validation scores of a network at its kept epoch, before calibration. The hyperparameter
-  search and the choice between models use these.
-* `seeds/…`: mean and spread of these scores over all seeds of a model.
+  search uses these.
+* `seeds/…`: mean and spread of these scores over all seeds of a model; the mean selects baseline or
+  tuned.
 * `validation/…` and `test/…`: calibrated probabilities, at the operating point.
 * `audit/…`: AUC on changed test images and of references without the lesion's form.
 * `search/…`, `data/…`, `machine/…`: hyperparameter search, counts of images, memory.

@@ -65,8 +65,9 @@ def tag(name: str) -> str:
 
 
 COHORT = Presentation(
-    note=f"""Compare networks by `{SELECTION}`: AUC on the validation set, by which trials and models are
-chosen. Read `test/...` only afterwards: the test set chooses nothing.
+    note=f"""Compare networks by `{SELECTION}`: AUC on the validation set, by which trials are chosen.
+Baseline or tuned is selected by its mean over seeds, `seeds/auc_roc_mean`. Use `test/...` to report, not to
+choose.
 
 {HOW_TO_OPEN}
 

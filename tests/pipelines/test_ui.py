@@ -71,6 +71,15 @@ def test_baseline_tuned_and_the_best_completed_trials_are_compared(results):
     assert found[f"{NAME}: two best trials"][0] == [results[1], results[2]]
 
 
+def test_trials_of_older_runs_are_not_compared_because_they_have_other_metric_names(shelf):
+    search = finished("tune")
+    for auc in (0.7, 0.9):
+        run_id = finished("trial", tags={"state": "complete"}, parent_id=search)
+        tracking.resume_run(run_id).log_metrics({"best_val_auc_roc": auc})
+    finished("baseline", tags={"tuning_run_id": search})
+    assert compared() == {}
+
+
 def test_a_later_training_is_compared_instead(results):
     compared()
     later = finished("tuned")

@@ -152,10 +152,11 @@ def _newest_runs(experiment_id: str, name: str) -> list[Any]:
 
 
 def _best_trials(experiment_id: str, search: str) -> list[Any]:
-    """Completed trials of a search, best first."""
+    """Completed trials of a search, best first, without older runs that have other metric names."""
     query = f"tags.`{tracking.PARENT_TAG}` = '{search}' and tags.state = 'complete'"
     best_first = [f"{tracking_views.metric(tracking_views.SELECTION)} DESC"]
-    return list(tracking.client().search_runs([experiment_id], query, order_by=best_first))
+    found = tracking.client().search_runs([experiment_id], query, order_by=best_first)
+    return [run for run in found if tracking_views.SELECTION in run.data.metrics]
 
 
 def _models(server: str) -> Iterator[Link]:
