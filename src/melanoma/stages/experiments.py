@@ -58,15 +58,6 @@ def datasets_of(cohort: str, learned: Arrays) -> list[tracking_fields.Dataset]:
     return datasets(cohort, {"training": learned.train, "validation": learned.validation})
 
 
-def in_words(hyperparameters: Mapping[str, Any]) -> str:
-    """`depth 2, learning_rate 0.001`: hyperparameters in a sentence, without those of other families."""
-    return ", ".join(
-        f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}"
-        for name, value in hyperparameters.items()
-        if value is not None
-    )
-
-
 def arrays(data: Packed) -> Arrays:
     """Training and validation split of a packed cohort without its test split; no pixel is read yet."""
     return Arrays(data.part(schema.TRAIN), data.part(schema.VALIDATION))

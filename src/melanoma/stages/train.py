@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from melanoma import files, tracking
 from melanoma.config import Params
-from melanoma.config.training import Hyperparameters
+from melanoma.config.training import Hyperparameters, in_words
 from melanoma.data import packed
 from melanoma.data.packed import Packed
 from melanoma.evaluation import figures, seeds
@@ -169,7 +169,7 @@ class CohortTraining:
             tags=self.tags | {"model": model, "seed": str(seed)},
             described=hyperparameters | described,
             note=f"{model.capitalize()} network, seed {seed}; {self._note}. Hyperparameters: "
-            f"{experiments.in_words(hyperparameters)}.",
+            f"{in_words(hyperparameters)}.",
             parent_id=parent_id,
         )
 

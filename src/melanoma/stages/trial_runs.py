@@ -10,7 +10,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
 from optuna.trial import FrozenTrial, TrialState
 
 from melanoma import files, metric_names, tracking, tracking_fields
-from melanoma.config.training import Hyperparameters
+from melanoma.config.training import Hyperparameters, in_words
 from melanoma.evaluation import search_figures
 from melanoma.stages import experiments
 from melanoma.training import search, studies
@@ -79,7 +79,7 @@ class TrialRuns:
             tags={**self.tags, TRIAL: str(trial.number)},
             params=hyperparameters | dict(self.described),
             note=f"Trial {trial.number} of the hyperparameter search"
-            f"{', the baseline' if is_baseline else ''}: {experiments.in_words(trial.params)}.",
+            f"{', the baseline' if is_baseline else ''}: {in_words(trial.params)}.",
         )
         run.log_datasets(self.datasets)
         return run
