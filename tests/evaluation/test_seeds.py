@@ -109,9 +109,10 @@ def test_the_summary_line_says_means_spread_and_difference():
     )
 
 
-def test_the_summary_line_says_when_nothing_better_was_found():
-    assert "the search found nothing better" in seeds.summary_line(compare([0.5, 0.6], [0.5, 0.6], same=True))
-    assert "the search found nothing better" not in seeds.summary_line(compare([0.5, 0.6], [0.5, 0.6]))
+def test_the_summary_line_says_when_both_networks_have_the_same_hyperparameters():
+    same, other = (seeds.summary_line(compare([0.5, 0.6], [0.5, 0.6], same=same)) for same in (True, False))
+    assert same.endswith("both have the same hyperparameters")
+    assert "the same hyperparameters" not in other
 
 
 def test_metrics_for_the_tracker_are_mean_and_spread_of_each_score():

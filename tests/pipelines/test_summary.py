@@ -21,7 +21,7 @@ def test_it_prints_results_with_intervals_and_where_to_look(at_workspace, capsys
     assert "not a medical device" in " ".join(text.split())
     assert "holds the alias staging" in text
     seeds = json.loads(Path("reports/sample/seeds.json").read_text())
-    assert ("the results of both are the same" in text) == seeds["same_hyperparameters"]
+    assert ("The tuned network equals the baseline" in text) == seeds["same_hyperparameters"]
 
 
 def test_it_ends_with_three_commands(at_workspace, capsys):
@@ -49,7 +49,7 @@ def test_a_refused_model_is_not_served_but_explained(broken, capsys):
 def test_it_says_where_the_search_found_nothing_better(broken, capsys, is_same):
     change_headline(same_hyperparameters=is_same)
     assert _cli.run(summary.main, []) == 0
-    assert ("the results of both are the same" in capsys.readouterr().out) == is_same
+    assert ("The tuned network equals the baseline" in capsys.readouterr().out) == is_same
 
 
 def change_headline(**changes):

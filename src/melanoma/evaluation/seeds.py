@@ -128,7 +128,7 @@ def summary_line(comparison: dict[str, Any]) -> str:
 
 def _changes_in_words(changed: Mapping[str, Sequence[Any]]) -> str:
     if not changed:
-        return "tuned equals the baseline, because the search found nothing better"
+        return "both have the same hyperparameters"
     baseline, tuned = ({name: values[at] for name, values in changed.items()} for at in range(2))
     return f"tuned has {in_words(tuned)} instead of {in_words(baseline)}"
 

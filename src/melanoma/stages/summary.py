@@ -13,8 +13,8 @@ from melanoma.evaluation import bootstrap, metric_table
 
 PAGE = "index.html"
 SAME_NETWORK = (
-    "The tuned network has the hyperparameters of the baseline, so the results of both are the same. More "
-    "trials may find better ones: `dvc exp run -S tune.num_trials=20`."
+    "The tuned network equals the baseline. More trials may find a better one: `dvc exp run -S "
+    "tune.num_trials=20`."
 )
 
 
