@@ -1,7 +1,7 @@
 """Serve the staging model of a cohort: run by `make serve` as `python -m pipelines._serve`.
 
-What is missing is said in one line; then this process becomes `mlflow models serve`. That gets the address of
-the tracking store: MLflow's own default is wrong in a folder with spaces in its path.
+Prints one line if something is missing; otherwise this process becomes `mlflow models serve`, with the
+address of the tracking store: the default of MLflow is wrong in a folder with spaces in its path.
 """
 
 import os
@@ -15,7 +15,7 @@ from pipelines import _cli, relocate
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Check, then become `mlflow models serve`."""
+    """Check the requirements, then become `mlflow models serve`."""
     parser = _cli.parser(__doc__)
     parser.add_argument("--cohort", required=True, help="cohort of the model")
     parser.add_argument("--port", type=_cli.port, required=True, help="port of the server")

@@ -1,4 +1,4 @@
-"""Take the screenshots of MLflow's pages anew: run `python -m tests.screenshots` after `make demo`.
+"""Take the screenshots of MLflow's pages again: run `python -m tests.screenshots` after `make demo`.
 
 Needs Debian's chromium. They show the synthetic sample; images of patients must not be in them.
 """
