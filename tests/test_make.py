@@ -66,7 +66,9 @@ def test_pre_commit_runs_the_linters_from_this_environment():
 
 
 def test_help_lists_every_described_target_in_a_group():
-    shown = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    shown = subprocess.run(
+        ["make", "--no-print-directory"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
     groups = [block.splitlines() for block in shown.strip().split("\n\n")]
     assert [group[0] for group in groups] == re.findall(r"^##@ (.+)$", MAKEFILE, flags=re.MULTILINE)
     listed = re.findall(r"^  make ([a-z-]+) +\S", shown, flags=re.MULTILINE)

@@ -132,7 +132,7 @@ def test_a_server_that_speaks_no_s3_is_named(page, s3_keys):
 def test_wrong_keys_are_refused_without_being_shown(name, s3, new_bucket, monkeypatch):
     monkeypatch.setenv(name, "not-the-right-one")
     with pytest.raises(
-        StorageError, match=r"refuses \(HeadBucket: 403\)\. Check AWS_ACCESS_KEY_ID"
+        StorageError, match=r"refuses access \(HeadBucket: 403\)\. Check AWS_ACCESS_KEY_ID"
     ) as refusal:
         storage.ensure_bucket(storage.connect(f"s3://{new_bucket}"))
     assert "not-the-right-one" not in str(refusal.value)
@@ -160,7 +160,11 @@ def stub(s3_keys):
 @pytest.mark.parametrize(
     ("code", "status", "message"),
     [
-        ("AccessDenied", 403, r"refuses \(PutBucketVersioning: 403 AccessDenied\).*owner of the bucket"),
+        (
+            "AccessDenied",
+            403,
+            r"refuses access \(PutBucketVersioning: 403 AccessDenied\).*owner of the bucket",
+        ),
         ("PermanentRedirect", 301, "is in another region.*Set AWS_DEFAULT_REGION"),
         ("AuthorizationHeaderMalformed", 400, "is in another region.*Set AWS_DEFAULT_REGION"),
         ("SlowDown", 503, r"answers with an error \(PutBucketVersioning: 503 SlowDown\): in its own words"),

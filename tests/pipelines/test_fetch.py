@@ -405,7 +405,7 @@ def test_options_that_do_not_go_together_are_refused(folder, capsys, arguments, 
     [
         ("--collections 65,MSK-1", "expected comma-separated whole numbers from 1, got 'MSK-1'"),
         ("--collections 65 --limit 0", "expected comma-separated whole numbers from 1, got '0'"),
-        ("--collections 65 --licences CC-0,MIT", "the archive has CC-0, CC-BY, CC-BY-NC; got 'MIT'"),
+        ("--collections 65 --licences CC-0,MIT", "expected licences from CC-0, CC-BY, CC-BY-NC; got 'MIT'"),
     ],
 )
 def test_values_that_the_archive_does_not_know_are_refused(folder, capsys, arguments, message):

@@ -56,7 +56,7 @@ def test_pictures_are_cut_by_masks_where_it_is_asked_for(broken, capsys):
     box = Box(*boxes.loc[image_id, list(EDGES)])
     encoded = Path(path_of[image_id]).read_bytes()
     np.testing.assert_array_equal(cut.images[row], load_crop(encoded, 48, box, margin_fraction=0.15))
-    assert f"{len(cut.index)} cropped by mask, 0 whole" in capsys.readouterr().out
+    assert f"{len(cut.index)} cropped by mask, 0 not cropped" in capsys.readouterr().out
 
 
 def test_an_image_without_a_box_stays_whole_and_is_counted(broken, capsys):
@@ -73,7 +73,7 @@ def test_an_image_without_a_box_stays_whole_and_is_counted(broken, capsys):
     is_whole = cut.index["image_id"] == boxes.loc[0, "image_id"]
     np.testing.assert_array_equal(cut.images[is_whole], before[is_whole])
     assert read_json(Path("data/packed/sample/manifest.json"))["num_whole"] == 1
-    assert f"{len(cut.index) - 1} cropped by mask, 1 whole" in capsys.readouterr().out
+    assert f"{len(cut.index) - 1} cropped by mask, 1 not cropped" in capsys.readouterr().out
 
 
 def test_crops_by_a_network_that_was_not_trained_are_refused(broken, capsys):

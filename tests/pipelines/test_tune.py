@@ -64,7 +64,7 @@ def test_the_run_and_the_page_say_what_was_searched_and_found(at_workspace):
     line = studies.summary_line(tuning())
     assert "over learning_rate, depth; best is trial" in line
     description = tracking.client().get_run(tuning()["run_id"]).data.tags[NOTE_TAG]
-    assert description == f"{line[:1].upper()}{line[1:]}."
+    assert description.endswith(f"\n\nResult: {line}.")
     assert line in Path("reports/sample/search.html").read_text()
 
 

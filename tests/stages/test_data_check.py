@@ -28,7 +28,7 @@ def test_a_manifest_names_path_size_and_digest_of_each_file(raw):
 
 def test_the_same_files_are_equal(raw):
     assert compare(raw).is_equal
-    assert str(compare(raw)) == "equal, 3 files"
+    assert str(compare(raw)) == "identical, 3 files"
 
 
 def test_a_changed_a_missing_and_an_extra_file_are_named(raw):

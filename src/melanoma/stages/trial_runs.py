@@ -108,9 +108,24 @@ def _status(trial: FrozenTrial) -> str:
 
 
 def log_study(
-    parent: tracking.Run, study: optuna.Study, summary: Mapping[str, Any], *, note: str, page: Path
+    parent: tracking.Run,
+    study: optuna.Study,
+    summary: Mapping[str, Any],
+    *,
+    about: str,
+    note: str,
+    page: Path,
 ) -> None:
-    """Log the results of a study to its run, and write a page with its plots to `page`."""
+    """Log the results of a study to its run, and write a page with its plots.
+
+    Args:
+        parent: MLflow run of the search.
+        study: The study.
+        summary: See `studies.summarize`.
+        about: Description of the run, to which the results are added.
+        note: Note under the plots.
+        page: HTML file to write.
+    """
     objective, best = summary["objective"], summary["best"]
     counts = {f"num_{word}": summary["num_by_state"][state] for state, word in studies.ENDED.items()}
     found = {f"best_{objective}": best["value"], **counts}
@@ -119,7 +134,7 @@ def log_study(
     chosen = {name: value for name, value in best["hyperparameters"].items() if value is not None}
     parent.set_tags({f"best.{name}": value for name, value in chosen.items()})
     line = studies.summary_line(summary)
-    parent.set_tags({"best.trial": best["trial"], MLFLOW_RUN_NOTE: f"{line[:1].upper()}{line[1:]}."})
+    parent.set_tags({"best.trial": best["trial"], MLFLOW_RUN_NOTE: f"{about}\n\nResult: {line}."})
     facts = study.best_trial.user_attrs
     parent.set_tags({name: facts[name] for name in MACHINE if name in facts})
     files.write_text(search_figures.search_page(study, objective=objective, found=line, note=note), page)

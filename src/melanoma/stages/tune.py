@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import optuna
-
 from melanoma import files, tracking
 from melanoma.config import Params
 from melanoma.config.training import Tune
@@ -55,6 +53,7 @@ def run(
     study = studies.open_study(name, problem, tune, baseline=params.baseline)
     study_id, experiment = study.user_attrs[studies.IDENTITY], experiments.experiment(cohort)
     tags = experiments.run_tags(cohort, data) | {"stage": "tune"}
+    about = _describe(params, experiments.data_note(cohort, data))
     with (
         files.exclusive_lock(study_lock(tune, name), f"study {name}"),
         tracking.open_run(
@@ -62,9 +61,7 @@ def run(
             name=f"tune {name}",
             tags=tags | {"study": name, studies.IDENTITY: study_id, "objective": tune.objective},
             params=problem,
-            note=f"Hyperparameter search; {experiments.data_note(cohort, data)}. {tune.num_trials} trials of "
-            f"at most {tune.num_epochs} epochs, compared by {tune.objective} on the validation images. "
-            f"Varied: {spaces.in_words(tune.space, params.baseline)}.",
+            note=about,
             run_id=tracking.find_run(experiment, tag=studies.IDENTITY, value=study_id),
         ) as parent,
     ):
@@ -76,16 +73,21 @@ def run(
         search.run_trials(study, workers, tune=tune, baseline=params.baseline, runs=runs, say=say)
         summary = studies.summarize(study, tune, params.baseline, run_ids=runs.ids())
         summary |= {"run_id": parent.run_id, "is_synthetic": data.is_synthetic}
-        _write(study, summary, parent, outputs, note=experiments.data_note(cohort, data))
+        page_note = experiments.data_note(cohort, data)
+        trial_runs.log_study(parent, study, summary, about=about, note=page_note, page=outputs.page)
+        files.write_json(summary, outputs.summary)
+        parent.log_file(outputs.summary)
     return studies.summary_line(summary)
 
 
-def _write(
-    study: optuna.Study, summary: dict[str, Any], parent: tracking.Run, outputs: Outputs, *, note: str
-) -> None:
-    trial_runs.log_study(parent, study, summary, note=note, page=outputs.page)
-    files.write_json(summary, outputs.summary)
-    parent.log_file(outputs.summary)
+def _describe(params: Params, note: str) -> str:
+    """What is searched, for the description of the search's run."""
+    tune = params.tune
+    return (
+        f"Hyperparameter search; {note}. {tune.num_trials} trials of at most {tune.num_epochs} epochs, "
+        f"compared by {tune.objective} on the validation images. "
+        f"Varied: {spaces.in_words(tune.space, params.baseline)}."
+    )
 
 
 def describe_search(params: Params, data: Packed) -> dict[str, Any]:
