@@ -9,7 +9,7 @@ from pathlib import Path
 
 from melanoma.errors import MelanomaError
 from melanoma.stages.console import say
-from melanoma.stages.needs import MAX_PORT
+from melanoma.stages.ports import MAX_PORT
 
 __all__ = ["parser", "run", "say"]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from melanoma import config, files, lineage, tracking
 from melanoma.page.render import MEGABYTE, render
-from melanoma.stages import page, ui
+from melanoma.stages import page, presentation
 from pipelines import _cli
 
 EXPERIMENT = "melanoma-reports"
@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     name = f"page of {cohorts}"
     with tracking.open_run(experiment=EXPERIMENT, name=name, tags=tags, note=note) as run:
         run.log_file(args.out)
-    ui.present_experiments()
+    presentation.present_experiments()
     size = args.out.stat().st_size / MEGABYTE
     _cli.say("page", f"{cohorts}: {size:.2f} MB, {len(contents.missing)} files missing -> {args.out}")
     return 0

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from melanoma import config
-from melanoma.stages import summary
+from melanoma.stages import needs, summary
 from pipelines import _cli
 
 
@@ -18,6 +18,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--reports", type=Path, default=Path("reports"))
     args = parser.parse_args(argv)
 
+    needs.require_results(args.reports)
     summary.print_summary(config.load(args.params).run.cohorts, args.reports)
     return 0
 

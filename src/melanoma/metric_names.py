@@ -11,6 +11,7 @@ only in the JSON reports.
 * `validation/…` and `test/…`: calibrated probabilities, at the operating point.
 * `audit/…`: AUC on changed test images and of references without the lesion's form.
 * `search/…`, `data/…`, `machine/…`: hyperparameter search, counts of images, memory.
+* `unseen/…` and `resplit/…`, only in the study: a source left out of training, and other splits.
 """
 
 from collections.abc import Mapping
@@ -21,6 +22,7 @@ Value = TypeVar("Value")
 EPOCH, SELECTION, SEEDS = "epoch", "selection", "seeds"
 VALIDATION, TEST, AUDIT = "validation", "test", "audit"
 SEARCH, DATA, MACHINE = "search", "data", "machine"
+UNSEEN, RESPLIT = "unseen", "resplit"
 TRAINING_SCORES = ("loss", "accuracy")  # as Keras names them
 OF_VALIDATION = "val_"  # Keras's prefix of validation scores
 TRAINING_LOSS = f"{EPOCH}/train_loss"

@@ -22,6 +22,8 @@ from mlflow.utils.validation import MAX_DATASET_DIGEST_SIZE
 
 from melanoma.lineage import COMMIT_TAG, UNKNOWN, commit_tags
 
+NOTE_TAG = MLFLOW_RUN_NOTE  # description of a run, Markdown
+
 
 def own_fields(note: str) -> dict[str, str]:
     """Tags that fill the fields of a run on MLflow's pages: description, source, commit and user.
@@ -32,7 +34,7 @@ def own_fields(note: str) -> dict[str, str]:
     is_of_project = "MLFLOW_RUN_ID" in os.environ  # started by `mlflow run`
     commit = commit_tags()[COMMIT_TAG]
     return {
-        MLFLOW_RUN_NOTE: note,
+        NOTE_TAG: note,
         MLFLOW_SOURCE_NAME: command(),
         MLFLOW_SOURCE_TYPE: SourceType.to_string(SourceType.PROJECT if is_of_project else SourceType.LOCAL),
         MLFLOW_USER: _user(),

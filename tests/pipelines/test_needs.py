@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import _cli, _needs, _serve, history, predict, release, rollback, trace, ui
+from pipelines import _cli, _needs, _serve, history, predict, release, rollback, summary, trace, ui
 from tests.imports import ROOT
 from tests.registry.shelf import NAME
 from tests.stages.test_needs import listening
@@ -38,6 +38,11 @@ def test_before_the_first_run_one_line_says_so_and_no_store_is_made(fresh, capsy
     (line,) = capsys.readouterr().err.splitlines()
     assert line.endswith("Run `make demo` first.")
     assert not Path("mlflow.db").exists()
+
+
+def test_the_summary_needs_results(fresh, capsys):
+    assert _cli.run(summary.main, []) == 1
+    assert "no results in reports yet. Run `make demo`" in capsys.readouterr().err
 
 
 def test_the_page_needs_results(fresh, capsys):

@@ -3,9 +3,10 @@ import re
 from urllib.parse import parse_qs
 
 import pytest
+from mlflow.exceptions import MlflowException
 
 from melanoma import tracking, tracking_views
-from melanoma.stages import ui
+from melanoma.stages import presentation, ui
 from pipelines import _cli
 from pipelines import ui as script
 from tests.registry.shelf import NAME
@@ -23,7 +24,7 @@ def finished(name, tags=None, parent_id=None):
 @pytest.fixture
 def results(shelf):
     """The runs of one search and of the networks trained after it."""
-    search = finished("tune")
+    search = finished("tune", tags={"objective": "auc_roc"})
     trials = {}
     for number, auc in enumerate((0.7, 0.9, 0.8)):
         state = {"state": "complete" if number else "pruned"}
@@ -72,7 +73,7 @@ def test_baseline_tuned_and_the_best_completed_trials_are_compared(results):
 
 
 def test_trials_of_older_runs_are_not_compared_because_they_have_other_metric_names(shelf):
-    search = finished("tune")
+    search = finished("tune", tags={"objective": "auc_roc"})
     for auc in (0.7, 0.9):
         run_id = finished("trial", tags={"state": "complete"}, parent_id=search)
         tracking.resume_run(run_id).log_metrics({"best_val_auc_roc": auc})
@@ -140,15 +141,38 @@ def test_a_server_that_is_down_is_named(shelf, capsys, monkeypatch):
     assert "The tracking store http://127.0.0.1:9 does not answer" in capsys.readouterr().err
 
 
+def test_a_store_that_refuses_notes_loses_only_them(shelf, capsys, monkeypatch):
+    def refuse(*args):
+        raise MlflowException("permission denied")
+
+    finished("baseline")
+    monkeypatch.setattr("mlflow.MlflowClient.set_experiment_tag", refuse)
+    (link, *_) = ui.find_links(SERVER)
+    assert link.title == NAME
+    said = capsys.readouterr().err
+    assert f"warning: The tracking store failed while notes and saved views of {NAME} were written" in said
+
+
+def test_trials_are_compared_by_the_objective_of_their_search(shelf):
+    search = finished("tune", tags={"objective": "average_precision"})
+    runs = {}
+    for precision, auc in ((0.9, 0.6), (0.8, 0.9), (0.7, 0.8)):
+        runs[precision] = finished("trial", tags={"state": "complete"}, parent_id=search)
+        scores = {"selection/average_precision": precision, "selection/auc_roc": auc}
+        tracking.resume_run(runs[precision]).log_metrics(scores)
+    finished("baseline", tags={"tuning_run_id": search})
+    assert compared()[f"{NAME}: two best trials"][0] == [runs[0.9], runs[0.8]]
+
+
 def test_experiments_with_runs_get_the_notes_that_they_lack(shelf):
     store = tracking.client()
     for name in (NAME, "melanoma-isic"):
         store.create_experiment(name)  # as an earlier version of this project did
     finished("baseline")
-    (found,) = ui.present_experiments()
+    (found,) = presentation.present_experiments()
     assert found.name == NAME
     tags = store.get_experiment(found.experiment_id).tags
     assert tracking_views.missing_tags(NAME, tags) == {}
     store.set_experiment_tag(found.experiment_id, tracking_views.NOTE_TAG, "My own words.")
-    ui.present_experiments()
+    presentation.present_experiments()
     assert store.get_experiment(found.experiment_id).tags[tracking_views.NOTE_TAG] == "My own words."

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from melanoma.stages import doctor
+from melanoma.stages import doctor, ports
 from melanoma.stages.doctor import FAIL, OK, WARN
 from tests.imports import ROOT
 from tests.stages.test_needs import listening
@@ -99,7 +99,10 @@ def test_chromium(tmp_path, monkeypatch):
 def test_port():
     with listening() as port:
         found = doctor.check_port(port, "make ui UI_PORT=")
-        assert (found.level, found.cure) == (WARN, f"Choose another: `make ui UI_PORT={port + 10}`")
+        assert (found.level, found.cure) == (
+            WARN,
+            f"Choose another: `make ui UI_PORT={ports.next_free(port)}`",
+        )
     assert doctor.check_port(port, "make ui UI_PORT=").level == OK
 
 
@@ -112,7 +115,7 @@ def test_store(shelf, monkeypatch, tmp_path):
     shutil.move(shelf.folder, there)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{there}/mlflow.db")
     moved = doctor.check_store()
-    assert (moved.level, "make relocate" in moved.cure) == (FAIL, True)
+    assert (moved.level, "pipelines.relocate" in moved.found) == (FAIL, True)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     down = doctor.check_store()
     assert (down.level, "does not answer" in down.found) == (FAIL, True)
@@ -163,14 +166,14 @@ def test_it_needs_no_packages_and_prints_one_line_for_each_check(project):
     done = run_doctor(project, "-S")  # without site-packages
     assert (done.returncode, done.stderr) == (0, "")
     assert "warn  packages   not installed. Run `make install`" in done.stdout
-    checks = ["Python", "packages", "disk", "memory", "cores", "git", "chromium", "port", "port"]
+    checks = ["Python", "packages", "disk", "memory", "cores", "git", "chromium", "port", "port", "port"]
     assert [line.split()[1] for line in done.stdout.splitlines()] == checks
 
 
 def test_what_prevents_the_demo_ends_it_with_1(project):
     whole = run_doctor(project)
     assert whole.returncode == 0
-    assert len(whole.stdout.splitlines()) == 13
+    assert len(whole.stdout.splitlines()) == 14
     (project / "params.yaml").write_text("{}")
     assert run_doctor(project).returncode == 1
 

@@ -55,6 +55,19 @@ def test_a_cohort_with_a_model_at_staging_can_be_served_and_others_say_which_one
         needs.require_staging("isic", cohorts)
 
 
+def test_a_port_that_the_system_reserves_is_refused_with_a_free_one(monkeypatch):
+    is_free = ports.is_free
+
+    def forbid(port):
+        if port < 1024:
+            raise PermissionError
+        return is_free(port)
+
+    monkeypatch.setattr(ports, "is_free", forbid)
+    with pytest.raises(DataError, match=r"Port 80 is reserved .* `make ui UI_PORT=\d{4,}`"):
+        needs.require_free_port(80, "make ui UI_PORT=")
+
+
 def test_a_port_in_use_is_refused_with_a_free_one():
     with listening() as port:
         with pytest.raises(DataError, match=rf"Port {port} is in use .* `make ui UI_PORT=\d+`") as refused:

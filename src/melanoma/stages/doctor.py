@@ -21,7 +21,7 @@ GB = 1e9
 PACKAGES_GB, RUNS_GB = 5, 1  # on disk: of .venv, and of the outputs of `make demo`
 MIN_MEMORY_GB, GOOD_MEMORY_GB = 2.5, 4  # a training of `make demo` takes 2
 CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
-PORTS = {5000: "make ui UI_PORT=", 5001: "make serve PORT="}
+PORTS = {5000: "make ui UI_PORT=", 5001: "make serve PORT=", 8080: "make dashboard DASHBOARD_PORT="}
 
 
 class Finding(NamedTuple):
@@ -161,7 +161,7 @@ def check_port(port: int, example: str) -> Finding:
     """Whether the default port of a command is free."""
     if ports.is_free(port):
         return Finding(OK, f"port {port}", "free")
-    return Finding(WARN, f"port {port}", "in use", f"Choose another: `{example}{port + 10}`")
+    return Finding(WARN, f"port {port}", "in use", f"Choose another: `{example}{ports.next_free(port)}`")
 
 
 def check_store() -> Finding:
@@ -178,8 +178,7 @@ def check_store() -> Finding:
             store_home.require_at_home(file)
         store_server.require_answer(uri)
     except TrackingError as error:
-        cure = "Run `make relocate` if you moved the project"
-        return Finding(FAIL, "store", str(error).partition(". ")[0], cure)
+        return Finding(FAIL, "store", " ".join(str(error).split()).rstrip("."))
     except Exception as error:  # noqa: BLE001  servers and databases raise errors of many libraries
         cure = "Start it, or unset MLFLOW_TRACKING_URI"
         return Finding(FAIL, "store", f"{uri} does not answer: {error}", cure)

@@ -8,9 +8,7 @@ from pathlib import Path
 
 from melanoma import project
 from melanoma.errors import DataError, TrackingError
-from melanoma.stages.ports import is_free
-
-MAX_PORT = 65535
+from melanoma.stages import ports
 
 
 def require_store() -> None:
@@ -62,8 +60,12 @@ def require_free_port(port: int, example: str) -> None:
         example: Command that takes another port, up to its number, for instance `make ui UI_PORT=`.
 
     Raises:
-        DataError: Names the next free port.
+        DataError: It is in use, or the system forbids it; names a free port.
     """
-    if not is_free(port):
-        other = next((number for number in range(port + 1, MAX_PORT + 1) if is_free(number)), 0)
-        raise DataError(f"Port {port} is in use by another program. Choose another: `{example}{other}`.")
+    try:
+        if ports.is_free(port):
+            return
+        problem, other = "is in use by another program", ports.next_free(port)
+    except PermissionError:
+        problem, other = "is reserved for the administrator", ports.next_free(ports.LAST_RESERVED)
+    raise DataError(f"Port {port} {problem}. Choose another: `{example}{other}`.")

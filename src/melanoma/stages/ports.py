@@ -6,6 +6,14 @@ import socket
 LOCAL = "127.0.0.1"
 
 
+LAST_RESERVED, MAX_PORT = 1023, 65535
+
+
+def next_free(port: int) -> int:
+    """The first port above `port` on which a server may listen; 0 if there is none."""
+    return next((number for number in range(port + 1, MAX_PORT + 1) if is_free(number)), 0)
+
+
 def is_free(port: int) -> bool:
     """Whether a server may listen on a port of this machine.
 

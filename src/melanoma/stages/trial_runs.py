@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
 from optuna.trial import FrozenTrial, TrialState
 
 from melanoma import files, metric_names, tracking, tracking_fields
 from melanoma.config.training import Hyperparameters, in_words
 from melanoma.evaluation import search_figures
 from melanoma.stages import experiments
+from melanoma.tracking_fields import NOTE_TAG
 from melanoma.training import search, studies
 
 TRIAL = "trial"  # the tag by which a run is found, even if an interruption kept its id from the study
@@ -134,7 +134,7 @@ def log_study(
     chosen = {name: value for name, value in best["hyperparameters"].items() if value is not None}
     parent.set_tags({f"best.{name}": value for name, value in chosen.items()})
     line = studies.summary_line(summary)
-    parent.set_tags({"best.trial": best["trial"], MLFLOW_RUN_NOTE: f"{about}\n\nResult: {line}."})
+    parent.set_tags({"best.trial": best["trial"], NOTE_TAG: f"{about}\n\nResult: {line}."})
     facts = study.best_trial.user_attrs
     parent.set_tags({name: facts[name] for name in MACHINE if name in facts})
     files.write_text(search_figures.search_page(study, objective=objective, found=line, note=note), page)

@@ -6,15 +6,15 @@ import subprocess
 import sys
 import time
 import webbrowser
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import requests
 
-from melanoma import project, schema, tracking, tracking_views
+from melanoma import metric_names, project, schema, tracking, tracking_views
 from melanoma.errors import TrackingError
-from melanoma.stages import needs, ports
+from melanoma.stages import needs, ports, presentation
 from melanoma.stages.console import say
 
 MAX_PARAMS = 6  # columns of a comparison besides the scores
@@ -81,7 +81,7 @@ def find_links(server: str) -> list[Link]:
     """
     needs.require_store()
     with tracking.explain_errors("its runs were listed"):
-        found = present_experiments()
+        found = presentation.present_experiments()
         if not found:
             raise TrackingError(NO_RUNS)
         # Results first: experiments of cohorts, then the others.
@@ -99,26 +99,9 @@ def find_links(server: str) -> list[Link]:
         return [*pages, *comparisons, *_models(server)]
 
 
-def present_experiments() -> list[Any]:
-    """Bring notes and saved views of MLflow's experiments up to date.
-
-    Returns:
-        Those experiments that have runs; the others are left as they are.
-    """
-    store = tracking.client()
-    found = []
-    with tracking.explain_errors("notes and saved views of experiments were written"):
-        for experiment in store.search_experiments(order_by=["name ASC"]):
-            if store.search_runs([experiment.experiment_id], max_results=1):
-                tags = tracking_views.missing_tags(experiment.name, experiment.tags)
-                _set_tags(store, experiment.experiment_id, tags)
-                found.append(experiment)
-    return found
-
-
 def _comparisons(server: str, experiment: Any) -> Iterator[Link]:
     """Views of baseline and tuned, baseline and best trial, and the two best trials of the last search."""
-    number, store = experiment.experiment_id, tracking.client()
+    number = experiment.experiment_id
     baseline, tuned = (_newest_runs(number, name) for name in schema.MODEL_NAMES)
     pairs = {"baseline and tuned": [*baseline[:1], *tuned[:1]]}
     if baseline and (search := baseline[0].data.tags.get("tuning_run_id")):
@@ -128,7 +111,7 @@ def _comparisons(server: str, experiment: Any) -> Iterator[Link]:
         if len(runs) == 2:
             ids, params = [run.info.run_id for run in runs], _differing_params(*runs)
             tags = tracking_views.comparison_tags(title, ids, params, experiment.tags)
-            _set_tags(store, number, tags)
+            presentation.set_tags(experiment, tags)
             view = tracking_views.comparison_key(title)
             yield Link(f"{experiment.name}: {title}", tracking_views.runs_page(server, number, view))
 
@@ -140,11 +123,6 @@ def _differing_params(one: Any, other: Any) -> list[str]:
     return sorted(names, key=lambda name: ("." in name, name))[:MAX_PARAMS]
 
 
-def _set_tags(store: Any, experiment_id: str, tags: Mapping[str, str]) -> None:
-    for key, value in tags.items():
-        store.set_experiment_tag(experiment_id, key, value)
-
-
 def _newest_runs(experiment_id: str, name: str) -> list[Any]:
     """Finished runs of a name, newest first."""
     query = f"attributes.run_name = '{name}' and attributes.status = 'FINISHED'"
@@ -154,9 +132,10 @@ def _newest_runs(experiment_id: str, name: str) -> list[Any]:
 def _best_trials(experiment_id: str, search: str) -> list[Any]:
     """Completed trials of a search, best first, without older runs that have other metric names."""
     query = f"tags.`{tracking.PARENT_TAG}` = '{search}' and tags.state = 'complete'"
-    best_first = [f"{tracking_views.metric(tracking_views.SELECTION)} DESC"]
-    found = tracking.client().search_runs([experiment_id], query, order_by=best_first)
-    return [run for run in found if tracking_views.SELECTION in run.data.metrics]
+    store = tracking.client()
+    objective = f"{metric_names.SELECTION}/{store.get_run(search).data.tags.get('objective')}"
+    found = store.search_runs([experiment_id], query, order_by=[f"{tracking_views.metric(objective)} DESC"])
+    return [run for run in found if objective in run.data.metrics]
 
 
 def _models(server: str) -> Iterator[Link]:

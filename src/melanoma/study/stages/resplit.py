@@ -113,6 +113,6 @@ def _log(results: dict[str, Any], results_path: Path, *, tags: dict[str, str]) -
             for kind, found in results["methods"].items()
             for name in ("here", "mean", "sd", "share_below")
         }
-        run.log_metrics(metric_names.in_section(NAME, values))
+        run.log_metrics(metric_names.in_section(metric_names.RESPLIT, values))
         run.log_file(results_path, NAME)
         run.log_text(experiments.NO_EPOCH, experiments.HISTORY)

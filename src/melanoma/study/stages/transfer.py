@@ -103,7 +103,8 @@ class TransferExperiment(Experiment):
         """The AUC of these predictions."""
         source = self._source(spec)
         value = transfer_results.mean_auc(self._select(predictions, spec.key["network"], source))
-        return metric_names.in_section(metric_names.TEST if source is None else "unseen", {"auc_roc": value})
+        section = metric_names.TEST if source is None else metric_names.UNSEEN
+        return metric_names.in_section(section, {"auc_roc": value})
 
     def _source(self, spec: NetworkSpec) -> Source | None:
         return next((one for one in self.sources if one.key == spec.key["left_out"]), None)
