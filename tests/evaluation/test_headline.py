@@ -92,3 +92,33 @@ def test_it_can_be_written_and_read_again(found, tmp_path):
     head, _ = found
     files.write_json(head, tmp_path / "a.json")
     assert files.read_json(tmp_path / "a.json") == files.as_json(head)
+
+
+def test_decisions_name_the_referral_band_and_the_missed_malignant_images(found):
+    head, report = found
+    point = report.points["tuned"]
+    assert headline.decisions(head).startswith(
+        f"As a served model it answers benign below {point.refer_from:.3f} and malignant from "
+        f"{point.refer_to:.3f}, and refers images in between to a person: "
+    )
+    missed = head["three_way"]["counts"]["malignant"]["benign"]
+    assert f"It calls {missed} of the 3 malignant test images benign." in headline.decisions(head)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (
+            {"is_promoted": True, "reasons": [], "staging_version": 7},
+            "passed the gates and has the alias staging, under which it is served.",
+        ),
+        ({}, "was refused: r. No version has the alias staging, so none is served."),
+        ({"staging_version": 6}, "was refused: r. Version 6 has the alias staging and is served."),
+        (
+            {"staging_version": 7},
+            "was refused: r. It still has the alias staging and is served; `python -m pipelines.rollback`",
+        ),
+    ],
+)
+def test_the_verdict_says_which_version_is_served(changes, words):
+    assert headline.verdict(PROMOTION | changes).startswith(f"melanoma-toy version 7 {words}")

@@ -19,8 +19,8 @@ def test_results_stand_there_with_intervals_verdict_and_reasons():
     text = page()
     assert "0.750 (0.650 to 0.850)" in text
     assert "colours alone" in text
-    assert "melanoma-ph2 version 3 was refused: AUC below that of the colours. Version 2 holds" in text
-    assert "The selected model is the baseline, the network of the paper." in text
+    assert "melanoma-ph2 version 3 was refused: AUC below that of the colours. Version 2 has" in text
+    assert "The selected model is the baseline network. Tested" in text
     assert "Tested on 1,040 real images in 38 groups, 8 of them malignant, it has an AUC of 0.750" in text
     assert "not a medical device" in text.lower()
     assert "SYNTHETIC" not in text
@@ -101,7 +101,7 @@ def test_it_says_how_to_serve_a_model_and_where_there_is_none_to_serve(version, 
     found = headline()
     text = page(headlines=[found | {"promotion": found["promotion"] | {"staging_version": version}}])
     assert ("make serve COHORT=ph2" in text) == is_served
-    assert ("No version of ph2 holds the alias staging, so there is nothing to serve." in text) != is_served
+    assert ("No version of ph2 has the alias staging, so there is nothing to serve." in text) != is_served
 
 
 def test_the_script_and_the_style_are_files_of_the_package():

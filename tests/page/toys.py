@@ -64,7 +64,7 @@ def headline(cohort: str = "ph2", **changes: Any) -> dict[str, Any]:
             "counts": {"malignant": {"benign": 1, "refer": 2, "malignant": 5}, "benign": {}},
             "referred_fraction": measured(0.25),
         },
-        "operating_point": {},
+        "operating_point": {"refer_from": 0.1, "refer_to": 0.4},
         "references": {"colour": {"auc_roc": measured(0.8), "selected_minus_reference": measured(-0.05)}},
         "warnings": ["hair: adding it changes 15% of the decisions"],
         "seeds": "validation AUC, seed 1: baseline 0.700, tuned 0.600, difference -0.100",

@@ -19,7 +19,7 @@ def test_it_prints_results_with_intervals_and_where_to_look(at_workspace, capsys
     assert all(f"warning: {warning}" in text for warning in point["evidence"]["warnings"])
     assert "SYNTHETIC" in text
     assert "not a medical device" in " ".join(text.split())
-    assert "holds the alias staging" in text
+    assert "has the alias staging" in text
     seeds = json.loads(Path("reports/sample/seeds.json").read_text())
     assert ("The tuned network equals the baseline" in text) == seeds["same_hyperparameters"]
 
@@ -77,7 +77,7 @@ def test_the_registry_is_asked_who_holds_staging_now(workspace, tmp_path, capsys
         tracking.client().delete_registered_model_alias(name, "staging")
         assert _cli.run(summary.main, []) == 0
         said = " ".join(capsys.readouterr().out.split())
-        assert f"no version holds staging now, not version {promotion['version']} of these results" in said
+        assert f"no version has staging now, not version {promotion['version']} of these results" in said
 
 
 def test_where_the_registry_cannot_be_asked_the_results_are_still_printed(broken, capsys, monkeypatch):
@@ -89,6 +89,6 @@ def test_where_the_registry_cannot_be_asked_the_results_are_still_printed(broken
     assert _cli.run(summary.main, []) == 0
     said = " ".join(capsys.readouterr().out.split())
     assert (
-        "the registry cannot tell which version holds staging now: "
+        "the registry cannot tell which version has staging now: "
         "The tracking store http://127.0.0.1:9 does not answer" in said
     )

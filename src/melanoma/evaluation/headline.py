@@ -1,4 +1,4 @@
-"""The main results of a cohort in one small file, for the summary in the terminal and the page."""
+"""The main results of a cohort in one small file and in sentences, for the terminal and the page."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from melanoma.evaluation import seeds
+from melanoma.evaluation.bootstrap import in_words
 from melanoma.evaluation.metric_table import HEADLINE
 from melanoma.evaluation.metrics import roc_curve
 from melanoma.schema import MODEL_NAMES, TEST
@@ -63,6 +64,42 @@ def gather(
         "roc": {model: _roc(predictions, model) for model in MODEL_NAMES},
         "run_ids": {model: models[model]["run_id"] for model in MODEL_NAMES},
     }
+
+
+def decisions(headline: Mapping[str, Any]) -> str:
+    """How the selected model decides with a referral band, and what that means on the test set."""
+    point, three_way = headline["operating_point"], headline["three_way"]
+    return (
+        f"As a served model it answers benign below {point['refer_from']:.3f} and malignant from "
+        f"{point['refer_to']:.3f}, and refers images in between to a person: "
+        f"{in_words(three_way['referred_fraction'])} of the test images. It calls "
+        f"{three_way['counts']['malignant']['benign']:,} of the {headline['num_malignant']:,} malignant test "
+        "images benign."
+    )
+
+
+def verdict(promotion: Mapping[str, Any]) -> str:
+    """Whether the model passed the gates, and which version is served.
+
+    Args:
+        promotion: Content of `promotion.json`, or the part of it that a headline has.
+    """
+    name = f"{promotion['registered_model']} version {promotion['version']}"
+    if promotion["is_promoted"]:
+        return f"{name} passed the gates and has the alias staging, under which it is served."
+    return f"{name} was refused: {'; '.join(promotion['reasons'])}. {_served(promotion)}"
+
+
+def _served(promotion: Mapping[str, Any]) -> str:
+    holder = promotion["staging_version"]
+    if holder is None:
+        return "No version has the alias staging, so none is served."
+    if holder == promotion["version"]:
+        return (
+            "It still has the alias staging and is served; `python -m pipelines.rollback` with --alias "
+            "staging restores its predecessor."
+        )
+    return f"Version {holder} has the alias staging and is served."
 
 
 def _roc(predictions: pd.DataFrame, model: str) -> dict[str, str]:

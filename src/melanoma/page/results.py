@@ -4,15 +4,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from melanoma.evaluation.bootstrap import in_words
+from melanoma.evaluation.headline import decisions, verdict
 from melanoma.evaluation.metric_table import HEADLINE
 from melanoma.page import charts
 from melanoma.page.tables import Table, make
 from melanoma.schema import MODEL_NAMES, REFERENCE_NAMES
 
-MODELS_IN_WORDS = {
-    "baseline": "the baseline, the network of the paper",
-    "tuned": "the tuned network, the best of the hyperparameter search",
-}
 BASELINE, COLOUR = MODEL_NAMES[0], REFERENCE_NAMES[0]
 NAMES = {
     **{model: model for model in MODEL_NAMES},
@@ -28,7 +25,7 @@ def describe(headline: Mapping[str, Any]) -> dict[str, Any]:
         "is_synthetic": headline["is_synthetic"],
         "summary": _summary(headline),
         "is_promoted": promotion["is_promoted"],
-        "verdict": _verdict(promotion),
+        "verdict": verdict(promotion),
         "served_version": promotion["version"] if promotion["is_promoted"] else promotion["staging_version"],
         "chart": charts.auc_bars(headline, names=NAMES),
         "caption": f"AUC of {headline['cohort']} on the test set, with 95 % intervals",
@@ -70,32 +67,15 @@ def overview(headlines: Sequence[Mapping[str, Any]]) -> Table:
 
 def _summary(headline: Mapping[str, Any]) -> str:
     """The selected model and what it does on the test set, at the operating point chosen on validation."""
-    selected, answers = headline["selected"], headline["three_way"]
-    found = headline["metrics"][selected]
+    found = headline["metrics"][headline["selected"]]
     kind = "synthetic" if headline["is_synthetic"] else "real"
-    missed = answers["counts"]["malignant"]["benign"]
     return (
-        f"The selected model is {MODELS_IN_WORDS[selected]}. Tested on "
+        f"The selected model is the {headline['selected']} network. Tested on "
         f"{headline['num_images']:,} {kind} images in {headline['num_groups']:,} groups, "
         f"{headline['num_malignant']:,} of them malignant, it has an AUC of {in_words(found['auc_roc'])}. "
         f"At its decision threshold its sensitivity is {in_words(found['sensitivity'])} and its specificity "
-        f"{in_words(found['specificity'])}. If it may refer images to a person, it refers "
-        f"{in_words(answers['referred_fraction'])} of them and calls {missed:,} of the "
-        f"{headline['num_malignant']:,} malignant images benign."
+        f"{in_words(found['specificity'])}. {decisions(headline)}"
     )
-
-
-def _verdict(promotion: Mapping[str, Any]) -> str:
-    name = f"{promotion['registered_model']} version {promotion['version']}"
-    if promotion["is_promoted"]:
-        return f"{name} passed the gates and took the alias staging, under which it is served."
-    holder = promotion["staging_version"]
-    held = (
-        "No version holds the alias staging, so none is served"
-        if holder is None
-        else f"Version {holder} holds the alias staging and is served"
-    )
-    return f"{name} was refused: {'; '.join(promotion['reasons'])}. {held}."
 
 
 def _metrics_table(headline: Mapping[str, Any]) -> Table:

@@ -50,7 +50,7 @@ def run(args: argparse.Namespace, params: Params) -> str:
     )
     files.write_json(results, args.headline)
     files.write_json(summary, args.out)
-    return _in_words(summary)
+    return headline.verdict(summary)
 
 
 def _load_candidate(args: argparse.Namespace, params: Params) -> Candidate:
@@ -230,17 +230,3 @@ def _licences(args: argparse.Namespace, params: Params, candidate: Candidate) ->
     records = records[records["image_id"].isin(candidate.data.index["image_id"])]
     by = ["dataset", "licence", "attribution"]
     return records.groupby(by, dropna=False).size().reset_index(name="images")
-
-
-def _in_words(summary: dict[str, Any]) -> str:
-    what = f"{summary['registered_model']} version {summary['version']} ({summary['model']})"
-    if summary["is_promoted"]:
-        return f"{what} has the alias staging"
-    staging = summary["staging_version"]
-    if staging == summary["version"]:
-        return (
-            f"{what} no longer passes the gates: {'; '.join(summary['reasons'])}. It still has the alias "
-            "staging; `python -m pipelines.rollback` with --alias staging restores its predecessor"
-        )
-    held = "no version has" if staging is None else f"version {staging} has"
-    return f"{what} refused: {'; '.join(summary['reasons'])}; {held} the alias staging"

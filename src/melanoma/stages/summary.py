@@ -9,7 +9,7 @@ from rich.table import Table
 
 from melanoma import files, project, schema
 from melanoma.errors import MelanomaError
-from melanoma.evaluation import bootstrap, metric_table
+from melanoma.evaluation import bootstrap, headline, metric_table
 
 PAGE = "index.html"
 SAME_NETWORK = (
@@ -59,30 +59,11 @@ def _findings(found: dict[str, Any]) -> list[str]:
     return [
         *([f"Hyperparameter search: {found['search']}."] if "search" in found else []),
         *([SAME_NETWORK] if found.get("same_hyperparameters") else []),
-        *_decisions(found),
-        _verdict(found["promotion"]),
+        f"The selected model is the {found['selected']} network. {headline.decisions(found)}",
+        *(f"warning: {warning}" for warning in found["operating_point"]["evidence"]["warnings"]),
+        headline.verdict(found["promotion"]),
         *([note] if note else []),
     ]
-
-
-def _decisions(found: dict[str, Any]) -> list[str]:
-    """How the served model decides, what that means on the test images, and warnings."""
-    point, answers = found["operating_point"], found["three_way"]
-    missed = answers["counts"]["malignant"]["benign"]
-    decides = (
-        f"The served model answers benign below {point['refer_from']:.3f} and malignant from "
-        f"{point['refer_to']:.3f}, and refers images in between to a person "
-        f"({answers['referred_fraction']['value']:.0%} of the test images). It calls "
-        f"{missed} of {found['num_malignant']} malignant test images benign."
-    )
-    return [decides, *(f"warning: {warning}" for warning in point["evidence"]["warnings"])]
-
-
-def _verdict(promotion: dict[str, Any]) -> str:
-    name = f"{promotion['registered_model']} version {promotion['version']}"
-    if promotion["is_promoted"]:
-        return f"{name} passed the gates and holds the alias staging."
-    return f"{name} was refused: {'; '.join(promotion['reasons'])}."
 
 
 def _registry_note(cohort: str, promotion: dict[str, Any]) -> str:
@@ -92,7 +73,7 @@ def _registry_note(cohort: str, promotion: dict[str, Any]) -> str:
     """
     file = project.file_of(project.tracking_uri())
     if file is not None and not file.is_file():
-        return f"note: it is not known which version holds staging now: there is no tracking store {file}"
+        return f"note: it is not known which version has staging now: there is no tracking store {file}"
     # Imported here, because importing MLflow takes seconds.
     from melanoma.registry import moves, versions
 
@@ -100,10 +81,10 @@ def _registry_note(cohort: str, promotion: dict[str, Any]) -> str:
     try:
         holder = moves.holder_of(name, versions.STAGING)
     except MelanomaError as error:
-        return f"warning: the registry cannot tell which version holds staging now: {error}"
+        return f"warning: the registry cannot tell which version has staging now: {error}"
     if not promotion["is_promoted"] or holder == version:
         return ""
-    now = "no version holds" if holder is None else f"version {holder} holds"
+    now = "no version has" if holder is None else f"version {holder} has"
     return (
         f"note: {now} staging now, not version {version} of these results: it was moved since, see `python "
         f"-m pipelines.history {name}`. `dvc repro -f -s promote@{cohort}` judges these results again."
