@@ -109,6 +109,6 @@ def cache_of_main_worktree(tree: Path) -> Path | None:
 def how_to_share(cache: Path) -> str:
     """How to use the main checkout's DVC cache in a git worktree."""
     return (
-        "this git worktree has an empty DVC cache. To use the cache of the main checkout: `dvc cache dir "
+        "This git worktree has an empty DVC cache. To use the cache of the main checkout: `dvc cache dir "
         f"--local {cache}`, then `dvc checkout`."
     )

@@ -33,7 +33,7 @@ def describe(headline: Mapping[str, Any]) -> dict[str, Any]:
             f"{model}: AUC {in_words(headline['metrics'][model]['auc_roc'])}" for model in MODEL_NAMES
         ),
         "roc": {model: charts.roc_path(curve) for model, curve in headline["roc"].items()},
-        "seeds": f"{headline['seeds'][:1].upper()}{headline['seeds'][1:]}.",
+        "seeds": _sentence(headline["seeds"]),
         "search": headline.get("search", ""),  # older headlines do not have it
         "metrics": _metrics_table(headline),
         "gates": _gates_table(headline),
@@ -76,6 +76,11 @@ def _summary(headline: Mapping[str, Any]) -> str:
         f"At its decision threshold its sensitivity is {in_words(found['sensitivity'])} and its specificity "
         f"{in_words(found['specificity'])}. {decisions(headline)}"
     )
+
+
+def _sentence(text: str) -> str:
+    """`text` with a capital first letter and a full stop; other letters keep their case."""
+    return f"{text[:1].upper()}{text[1:]}."
 
 
 def _metrics_table(headline: Mapping[str, Any]) -> Table:

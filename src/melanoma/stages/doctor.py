@@ -227,7 +227,7 @@ def check_cache(top: Path) -> Finding:
 
     cache = project.cache_of_main_worktree(top)
     if cache is not None:
-        return Finding(WARN, "cache", "empty", project.how_to_share(cache).capitalize())
+        return Finding(WARN, "cache", "empty", project.how_to_share(cache))
     if not os.access(top / ".dvc", os.W_OK):
         return Finding(FAIL, "cache", f"{top / '.dvc'} cannot be written", "Ask for the permission")
     return Finding(OK, "cache", str(top / ".dvc" / "cache"))
