@@ -55,7 +55,7 @@ def _model_name(text: str) -> str:
 def port(text: str) -> int:
     """Type of an option that is the number of a port."""
     if not text.isdecimal() or not 0 < int(text) <= MAX_PORT:
-        raise argparse.ArgumentTypeError(f"{text!r} is no port; expected a number from 1 to {MAX_PORT}")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port; expected a number from 1 to {MAX_PORT}")
     return int(text)
 
 

@@ -37,7 +37,7 @@ def test_a_wide_picture_is_shrunk_in_proportion_and_one_of_the_bound_is_not(tmp_
 
 def test_what_is_no_picture_is_refused_by_name(tmp_path):
     (tmp_path / "a.png").write_bytes(b"no picture")
-    with pytest.raises(DataError, match=r"a\.png is no picture that can be read"):
+    with pytest.raises(DataError, match=r"a\.png cannot be read as an image"):
         embed(tmp_path / "a.png")
 
 

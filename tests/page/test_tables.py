@@ -35,7 +35,7 @@ def test_a_column_of_numbers_and_blanks_is_numeric_and_one_with_a_word_is_not():
 
 
 def test_a_row_of_another_length_is_refused_with_its_number():
-    with pytest.raises(DataError, match=r"t: rows \[2\] have not the 2 cells"):
+    with pytest.raises(DataError, match=r"t: the header has 2 cells, but rows \[2\] have more or fewer"):
         tables.make("t", ["a", "b"], [["1", "2"], ["1"]])
 
 
@@ -52,7 +52,7 @@ def test_a_csv_is_shown_as_it_stands_without_the_digits_that_nobody_reads(tmp_pa
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(b"", "is empty"), (b"a,b\n1\n", r"rows \[1\] have not the 2 cells"), (b"a\n\xff\n", "no CSV in UTF-8")],
+    [(b"", "is empty"), (b"a,b\n1\n", r"has 2 cells, but rows \[1\]"), (b"a\n\xff\n", "not CSV in UTF-8")],
 )
 def test_a_csv_that_is_none_is_refused_by_name(tmp_path, content, message):
     path = tmp_path / "a.csv"

@@ -35,7 +35,7 @@ def embed(path: Path, *, caption: str, alt: str, max_width: int) -> Picture:
     """The image at `path` as lossless WebP, at most `max_width` pixels wide.
 
     Raises:
-        DataError: The file is no image, or has more than `MAX_PIXELS`.
+        DataError: The file is not an image, or has more than `MAX_PIXELS`.
     """
     try:
         with Image.open(path) as opened:
@@ -44,7 +44,7 @@ def embed(path: Path, *, caption: str, alt: str, max_width: int) -> Picture:
             picture = opened.convert("RGBA" if "A" in opened.getbands() else "RGB")
     except (UnidentifiedImageError, OSError) as error:
         raise DataError(
-            f"{path} is no picture that can be read ({error}). Draw it anew, or remove it."
+            f"{path} cannot be read as an image ({error}). Create it again or remove it."
         ) from error
     if picture.width > max_width:
         height = max(1, round(picture.height * max_width / picture.width))

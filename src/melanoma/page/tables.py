@@ -50,7 +50,8 @@ def make(caption: str, titles: Sequence[str], rows: Iterable[Sequence[str]]) -> 
     unlike = [number for number, row in enumerate(texts, start=1) if len(row) != len(titles)]
     if unlike:
         raise DataError(
-            f"{caption}: rows {unlike[:5]} have not the {len(titles)} cells of the head. Correct them."
+            f"{caption}: the header has {len(titles)} cells, but rows {unlike[:5]} have more or fewer. "
+            "Correct these rows."
         )
     values = [[number_in(text) for text in row] for row in texts]
     columns = [
@@ -71,15 +72,15 @@ def read_csv(path: Path, caption: str) -> Table:
     """The table in a CSV file with a header row; cells are shown as they are.
 
     Raises:
-        DataError: The file is empty or no CSV in UTF-8, or its rows differ in length.
+        DataError: The file is empty or not CSV in UTF-8, or its rows differ in length.
     """
     try:
         with path.open(encoding="utf-8", newline="") as stream:
             rows = [row for row in csv.reader(stream) if row]
     except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path} is no CSV in UTF-8 ({error}). Write it anew, or remove it.") from error
+        raise DataError(f"{path} is not CSV in UTF-8 ({error}). Create it again or remove it.") from error
     if not rows:
-        raise DataError(f"{path} is empty: a table has at least its head. Write it anew, or remove it.")
+        raise DataError(f"{path} is empty; expected at least a header row. Create it again or remove it.")
     try:
         return make(caption, rows[0], rows[1:])
     except DataError as error:

@@ -23,15 +23,15 @@ def push() -> str:
     remote = Remote(version)
     objects = remote.list_objects()
     faults = remote.find_faults(objects)
-    mended = {oid: fault for oid, fault in faults.items() if version.is_cached(oid)}
-    for oid in tqdm(mended, desc="Mending", unit="object", disable=None):
+    repaired = {oid: fault for oid, fault in faults.items() if version.is_cached(oid)}
+    for oid in tqdm(repaired, desc="Repairing", unit="object", disable=None):
         remote.put(oid)
     remote.require_whole({oid: objects[oid] for oid in faults})
     _require_done("push", is_done)
     report = f"{len(objects)} objects, {remote.num_bytes(objects):,} bytes are complete in {store}"
-    if mended:
-        what = data_versions.describe(mended, objects)
-        report += f"; {len(mended)} of them were repaired: {what}"
+    if repaired:
+        what = data_versions.describe(repaired, objects)
+        report += f"; {len(repaired)} of them were repaired: {what}"
     return report + _unmade(version)
 
 

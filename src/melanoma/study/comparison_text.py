@@ -147,7 +147,7 @@ def _counted(verdicts: pd.DataFrame) -> str:
         f"{'; '.join(sentences)}. (Above: the paper reports more than our interval includes; for a loss, "
         "more is worse. If every network is right on every image that counts, the bootstrap has no spread, "
         "and the interval ends 3/n below, where n is the number of groups of such images. Printed figures "
-        "are used as they stand in their columns; see below which of these are probably exchanged.)"
+        "are read as their columns are labelled; see below which columns are probably exchanged.)"
     )
 
 
@@ -158,7 +158,7 @@ def _widths(verdicts: pd.DataFrame) -> str:
     by_cohort = pd.Series(high - low, index=shares["cohort"]).groupby(level=0, sort=False).mean()
     widths = ", ".join(f"{number_in_words(width)} on {cohort}" for cohort, width in by_cohort.items())
     return (
-        f"Mean width of these intervals under the paper's protocol: {widths}. A figure may lie within a wide "
+        f"Mean width of these intervals under the paper's protocol: {widths}. A figure can be within a wide "
         "interval by chance, whatever the depth of the network; this does not confirm it."
     )
 
