@@ -92,15 +92,19 @@ def _users(data: Path) -> list[Path]:
 
 def _importing(module: Path) -> set[Path]:
     """Files of tests that import a module, through helpers too; if there are none, those of its importers."""
-    reached, new = {module}, {module}
-    while new:
-        names = {_name(path) for path in new}
-        new = {path for path, found in _imports().items() if path not in reached and found & names}
-        reached |= (of_tests := {path for path in new if path.is_relative_to(TESTS)})
-        if any(path.name.startswith("test_") for path in reached):
-            new = of_tests
-        reached |= new
+    reached = frontier = {module}
+    while frontier:
+        importers = _importers(frontier) - reached
+        of_tests = {path for path in importers if path.is_relative_to(TESTS)}
+        has_tests = any(path.name.startswith("test_") for path in reached | of_tests)
+        frontier = of_tests if has_tests else importers
+        reached = reached | frontier
     return reached
+
+
+def _importers(imported: set[Path]) -> set[Path]:
+    names = {_name(path) for path in imported}
+    return {path for path, found in _imports().items() if found & names}
 
 
 def _name(path: Path) -> str:
