@@ -38,12 +38,6 @@ RESULT_LIBRARIES = {
     "sklearn": ["scikit-learn"],
     "tensorflow": ["tensorflow"],
 }
-# These move, store, check or draw values, and change none of them.
-OTHER_LIBRARIES = {
-    *("boto3", "botocore", "dvc", "fastapi", "filelock", "h5py", "jinja2", "markdown_it", "markupsafe"),
-    *("matplotlib", "mlflow", "optuna_dashboard", "psutil", "pyarrow", "pydantic", "ray", "requests", "rich"),
-    *("ruamel", "sqlalchemy", "threadpoolctl", "tqdm", "urllib3", "vl_convert", "yaml"),
-}
 
 
 @dataclass(frozen=True)
