@@ -68,7 +68,7 @@ def test_what_is_missing_is_named_and_where_nothing_is_there_is_no_such_section(
 def test_hostile_words_of_any_report_are_only_shown():
     found = headline(warnings=[HOSTILE], seeds=HOSTILE)
     found["promotion"] = found["promotion"] | {"reasons": [HOSTILE]}
-    text = page(headlines=[found], missing=[HOSTILE], origin={"commands": HOSTILE, "drawn_at": HOSTILE})
+    text = page(headlines=[found], missing=[HOSTILE], origin={"commands": HOSTILE, "results_at": HOSTILE})
     assert HOSTILE not in text
     assert text.count("<script>") == 1
     assert text.count("&lt;script&gt;") >= 5

@@ -107,7 +107,7 @@ GRAPH = [
 ]
 ORIGIN = Origin(
     note="Results of a test.",
-    drawn_at="2026-05-19 08:00 UTC",
+    results_at="2026-05-19 08:00 UTC",
     git_commit="c0ffee",
     is_dirty=False,
     commands="git checkout c0ffee\nmake install\ndvc repro",

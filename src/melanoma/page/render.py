@@ -45,7 +45,7 @@ class Origin:
 
     Attributes:
         note: What the results are, in a sentence.
-        drawn_at: Date and time, UTC.
+        results_at: Date and time (UTC) of the results and the registry; redrawing keeps it.
         git_commit: Commit of the working tree.
         is_dirty: Whether the working tree had uncommitted changes.
         commands: Shell commands that reproduce the results.
@@ -55,7 +55,7 @@ class Origin:
     """
 
     note: str
-    drawn_at: str
+    results_at: str
     git_commit: str
     is_dirty: bool
     commands: str

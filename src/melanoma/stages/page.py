@@ -61,7 +61,7 @@ def current_origin(
     commit = code[lineage.COMMIT_TAG]
     return Origin(
         note=note,
-        drawn_at=registered.in_words(datetime.now(UTC)),
+        results_at=registered.in_words(datetime.now(UTC)),
         git_commit=commit,
         is_dirty=code[lineage.DIRTY_TAG] == "True",
         commands=_commands(commit, datasets=run.datasets, cohorts=run.cohorts),
