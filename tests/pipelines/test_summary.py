@@ -77,7 +77,7 @@ def test_the_registry_is_asked_who_holds_staging_now(workspace, tmp_path, capsys
         tracking.client().delete_registered_model_alias(name, "staging")
         assert _cli.run(summary.main, []) == 0
         said = " ".join(capsys.readouterr().out.split())
-        assert f"no version has staging now, not version {promotion['version']} of these results" in said
+        assert f"no version has staging now, and version {promotion['version']} had it when" in said
 
 
 def test_where_the_registry_cannot_be_asked_the_results_are_still_printed(broken, capsys, monkeypatch):

@@ -77,17 +77,17 @@ def _registry_note(cohort: str, promotion: dict[str, Any]) -> str:
     # Imported here, because importing MLflow takes seconds.
     from melanoma.registry import moves, versions
 
-    name, version = promotion["registered_model"], promotion["version"]
+    name, judged = promotion["registered_model"], promotion["staging_version"]
     try:
         holder = moves.holder_of(name, versions.STAGING)
     except MelanomaError as error:
         return f"warning: the registry cannot tell which version has staging now: {error}"
-    if not promotion["is_promoted"] or holder == version:
+    if holder == judged:
         return ""
-    now = "no version has" if holder is None else f"version {holder} has"
+    now, then = ("no version" if number is None else f"version {number}" for number in (holder, judged))
     return (
-        f"note: {now} staging now, not version {version} of these results: it was moved since, see `python "
-        f"-m pipelines.history {name}`. `dvc repro -f -s promote@{cohort}` judges these results again."
+        f"note: {now} has staging now, and {then} had it when these results were judged: see `python -m "
+        f"pipelines.history {name}`. `dvc repro -f -s promote@{cohort}` judges them again."
     )
 
 
