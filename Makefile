@@ -124,7 +124,7 @@ WIDE_SEARCH = -S tune.num_trials=22 -S tune.num_startup_trials=8 -S 'tune.space.
 	-S 'tune.space.dropout={low: 0.0, high: 0.5, log: false}'
 
 .PHONY: study
-study: .venv/.installed-dev ## Rebuild and test the paper on ISIC and PH2 (about a day on two cores; interrupted runs resume)
+study: .venv/.installed-dev ## Rebuild and test the paper on ISIC and PH2 (about a day on two cores; it can be resumed)
 	dvc exp run --all-pipelines $(STUDY) $(WIDE_SEARCH)
 
 ##@ Develop

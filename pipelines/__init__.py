@@ -2,6 +2,7 @@
 
 import os
 import sys
+import warnings
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,3 +18,5 @@ os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # a bar for every small file
 # With its default, MLflow is silent for four minutes when the server is down; this is about one.
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "5")
+# Of Keras's export to ONNX, which asks NumPy for names that are gone.
+warnings.filterwarnings("ignore", "In the future `np.object`", FutureWarning)

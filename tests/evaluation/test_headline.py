@@ -110,7 +110,7 @@ def test_decisions_name_the_referral_band_and_the_missed_malignant_images(found)
     [
         (
             {"is_promoted": True, "reasons": [], "staging_version": 7},
-            "passed the gates and has the alias staging, under which it is served.",
+            "passed the gates and received the alias staging, under which models are served.",
         ),
         ({}, "was refused: r. No version has the alias staging, so none is served."),
         ({"staging_version": 6}, "was refused: r. Version 6 has the alias staging and is served."),

@@ -125,7 +125,7 @@ def test_gates_looks_and_warnings_are_told(sources):
     assert "used 5 times for 4 models, 2 times to choose a model" in card
     assert "* hair: turns" in card
     passed = changed(sources, promotion=sources.promotion | {"is_promoted": True})
-    assert "passed and has the alias staging" in model_card.write(passed)
+    assert "passed and received the alias staging" in model_card.write(passed)
 
 
 def test_what_nobody_has_measured_is_shown_as_open(sources):

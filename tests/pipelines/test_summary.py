@@ -19,7 +19,7 @@ def test_it_prints_results_with_intervals_and_where_to_look(at_workspace, capsys
     assert all(f"warning: {warning}" in text for warning in point["evidence"]["warnings"])
     assert "SYNTHETIC" in text
     assert "not a medical device" in " ".join(text.split())
-    assert "has the alias staging" in text
+    assert "received the alias staging" in text
     seeds = json.loads(Path("reports/sample/seeds.json").read_text())
     assert ("The tuned network equals the baseline" in text) == seeds["same_hyperparameters"]
 

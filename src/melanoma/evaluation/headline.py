@@ -86,7 +86,7 @@ def verdict(promotion: Mapping[str, Any]) -> str:
     """
     name = f"{promotion['registered_model']} version {promotion['version']}"
     if promotion["is_promoted"]:
-        return f"{name} passed the gates and has the alias staging, under which it is served."
+        return f"{name} passed the gates and received the alias staging, under which models are served."
     return f"{name} was refused: {'; '.join(promotion['reasons'])}. {_served(promotion)}"
 
 

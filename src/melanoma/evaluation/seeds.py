@@ -120,17 +120,15 @@ def summary_line(comparison: dict[str, Any]) -> str:
     parts = [_in_words(model, comparison[model][SELECTING]) for model in MODEL_NAMES]
     difference = comparison["tuned_minus_baseline"][SELECTING]
     text = f"validation AUC, {'mean of seeds' if len(seeds) > 1 else 'seed'} {', '.join(map(str, seeds))}: "
-    text += f"{', '.join(parts)}, difference {difference['mean']:+.3f}"
+    text += ", ".join(parts)
+    if not comparison["changed"]:
+        return f"{text}; both have the same hyperparameters"
+    text += f", difference {difference['mean']:+.3f}"
     if len(seeds) > 1:
         text += f" (95 % interval {difference['low']:+.3f} to {difference['high']:+.3f})"
-    return f"{text}; {_changes_in_words(comparison['changed'])}"
-
-
-def _changes_in_words(changed: Mapping[str, Sequence[Any]]) -> str:
-    if not changed:
-        return "both have the same hyperparameters"
-    baseline, tuned = ({name: values[at] for name, values in changed.items()} for at in range(2))
-    return f"tuned has {in_words(tuned)} instead of {in_words(baseline)}"
+    values = comparison["changed"].items()
+    baseline, tuned = ({name: pair[at] for name, pair in values} for at in range(2))
+    return f"{text}; tuned has {in_words(tuned)} instead of {in_words(baseline)}"
 
 
 def _in_words(model: str, score: dict[str, Any]) -> str:

@@ -44,7 +44,7 @@ def require_staging(cohort: str, cohorts: Collection[str]) -> None:
     ready = [name for name in cohorts if has_model(name)]
     if cohort in cohorts:
         problem = f"Cohort {cohort} has no model at the alias staging"
-        cure = f"To make one, add {cohort} to run.cohorts in params.yaml and run `dvc repro`"
+        cure = f"To train one, bring in its images and add {cohort} to run.cohorts (README.md, Real data)"
     else:
         problem = f"There is no cohort {cohort}"
         cure = f"Cohorts of params.yaml: {', '.join(cohorts)}"

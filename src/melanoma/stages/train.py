@@ -14,6 +14,7 @@ from melanoma.data import packed
 from melanoma.data.packed import Packed
 from melanoma.evaluation import figures, seeds
 from melanoma.stages import experiments, resumable_training
+from melanoma.stages.console import say
 from melanoma.stages.resumable_training import TrainingJob
 from melanoma.tracking import Run
 from melanoma.training import saving
@@ -118,7 +119,14 @@ class CohortTraining:
                 with resumable_training.train(job, self.checkpoints) as (result, run):
                     rows.append({"model": model, "seed": seed, **result.best_scores})
                     self._log(model, seed, result, run)
+                self._say(model, seed, result)
         return pd.DataFrame(rows)
+
+    def _say(self, model: str, seed: int, result: Trained) -> None:
+        """Print the outcome of one network."""
+        auc, epoch = result.best_scores[seeds.SELECTING], result.best_epoch["epoch"]
+        kept = f"validation AUC {auc:.3f} at epoch {epoch:g} of {len(result.history)}"
+        say(f"train@{self.cohort}", f"{model} seed {seed}: {kept}")
 
     def _log(self, model: str, seed: int, result: Trained, run: Run) -> None:
         """Log the learning curves; keep the network of the model's first seed."""

@@ -139,13 +139,13 @@ def _best_trials(experiment_id: str, search: str) -> list[Any]:
 
 
 def _models(server: str) -> Iterator[Link]:
-    """The two newest versions of each registered model, or its page if there is only one."""
+    """The two newest versions of each registered model, or its page if they are of one run."""
     store = tracking.client()
     for model in store.search_registered_models():
         found = store.search_model_versions(f"name = '{model.name}'")
         newest = sorted(found, key=lambda version: int(version.version))[-2:]
         versions = {str(version.version): version.run_id for version in newest}
-        if len(versions) == 2:
+        if len(set(versions.values())) == 2:  # MLflow compares the runs behind versions
             title = f"{model.name}: versions {' and '.join(versions)}"
             yield Link(title, tracking_views.version_comparison_page(server, model.name, versions))
         else:

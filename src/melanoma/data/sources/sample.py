@@ -46,7 +46,7 @@ RULES = {
     "age_years": translation.AGE_YEARS,
     "sex": translation.SEX,
 }
-ATTRIBUTION = "synthetic image made by melanoma.data.sample; shows no patient"
+ATTRIBUTION = "synthetic image made by melanoma.data.sources.sample; shows no patient"
 
 
 def generate(
