@@ -183,7 +183,7 @@ def test_a_study_that_found_the_baseline_is_called_so_and_trains_nothing_twice(e
     assert run_stage("train") == 0
     assert read("reports/sample/seeds.json")["same_hyperparameters"] is True
     out = capsys.readouterr().out
-    assert out.count("[train@sample]") == 1
+    assert out.count("[train@sample]") == 3  # one line per network, then the comparison
     assert "both have the same hyperparameters" in out
     assert epochs[3:] == [1, 2]
     histories = [Path(f"models/sample/{name}/history.csv").read_text() for name in MODELS]
