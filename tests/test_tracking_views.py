@@ -6,6 +6,7 @@ from urllib.parse import parse_qs, unquote
 import pytest
 
 from melanoma import tracking_views as views
+from melanoma.tracking_fields import NOTE_TAG
 
 COHORT = "melanoma-ph2"
 VIEW_TAG = "mlflow.sharedViewState.melanoma"
@@ -37,14 +38,14 @@ def test_the_saved_view_of_a_cohort_shows_seven_columns_sorted_by_the_metric_tha
 @pytest.mark.parametrize("name", [COHORT, *views.NAMED])
 def test_every_experiment_has_a_note_that_says_how_to_open_the_view(name):
     tags = views.missing_tags(name, {})
-    assert "make ui" in tags[views.NOTE_TAG]
-    assert f"*{views.VIEW_NAME}*" in tags[views.NOTE_TAG]
+    assert "make ui" in tags[NOTE_TAG]
+    assert f"*{views.VIEW_NAME}*" in tags[NOTE_TAG]
     assert all(len(value) <= 5000 for value in tags.values())  # room in MLflow's table
 
 
 @pytest.mark.parametrize("name", [COHORT, "melanoma-study"])
 def test_notes_of_networks_say_by_what_to_compare_and_that_older_runs_have_other_names(name):
-    note = views.missing_tags(name, {})[views.NOTE_TAG]
+    note = views.missing_tags(name, {})[NOTE_TAG]
     assert "selection/auc_roc" in note
     assert "Older runs keep the metric names" in note
 
@@ -57,7 +58,7 @@ def test_an_experiment_that_has_both_needs_nothing():
     assert views.missing_tags(COHORT, views.missing_tags(COHORT, {})) == {}
 
 
-@pytest.mark.parametrize("name", [views.NOTE_TAG, VIEW_TAG])
+@pytest.mark.parametrize("name", [NOTE_TAG, VIEW_TAG])
 def test_a_text_of_ours_is_replaced_and_one_of_a_person_is_kept(name):
     # As an earlier version of this project left it: another text, with its digest.
     before = views.missing_tags("melanoma-data", {})
@@ -67,7 +68,7 @@ def test_a_text_of_ours_is_replaced_and_one_of_a_person_is_kept(name):
 
 
 def test_a_note_that_was_there_before_ours_is_kept():
-    assert views.NOTE_TAG not in views.missing_tags(COHORT, {views.NOTE_TAG: "My own words."})
+    assert NOTE_TAG not in views.missing_tags(COHORT, {NOTE_TAG: "My own words."})
 
 
 def test_a_comparison_shows_its_runs_with_scores_and_the_parameters_that_differ():

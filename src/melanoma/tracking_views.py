@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import quote
 
-NOTE_TAG = "mlflow.note.content"
+from melanoma.tracking_fields import NOTE_TAG
+
 VIEW_TAG_PREFIX = "mlflow.sharedViewState."
 VIEW_NAME, VIEW_KEY = "Results", "melanoma"  # in the menu of saved views, and in addresses
 WRITTEN = "mlflow.melanoma.sha256."  # + name of a tag: digest of what this module wrote; pages hide `mlflow.`

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from melanoma import tracking, tracking_views
+from melanoma.tracking_fields import NOTE_TAG
 from pipelines import _cli, page
 from tests.pipelines.workspace import change_params, command, copy_with_store, inside, run_stage
 
@@ -56,7 +57,7 @@ def test_the_study_is_shown_where_its_folder_is_named(drawn):
 
 def test_the_experiments_have_their_notes_and_saved_views(at_workspace):
     experiment = tracking.client().get_experiment_by_name("melanoma-sample")
-    assert experiment.tags[tracking_views.NOTE_TAG].startswith("Compare networks by `selection/auc_roc`")
+    assert experiment.tags[NOTE_TAG].startswith("Compare networks by `selection/auc_roc`")
     assert tracking_views.VIEW_TAG_PREFIX + tracking_views.VIEW_KEY in experiment.tags
 
 

@@ -13,7 +13,7 @@ import pytest
 from melanoma import config, tracking
 from melanoma.data import packed
 from melanoma.files import write_json
-from melanoma.tracking_views import NOTE_TAG
+from melanoma.tracking_fields import NOTE_TAG
 from melanoma.training import studies
 from melanoma.training.storages import open_storage
 from tests.imports import ROOT

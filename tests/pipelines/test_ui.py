@@ -7,6 +7,7 @@ from mlflow.exceptions import MlflowException
 
 from melanoma import tracking, tracking_views
 from melanoma.stages import presentation, ui
+from melanoma.tracking_fields import NOTE_TAG
 from pipelines import _cli
 from pipelines import ui as script
 from tests.registry.shelf import NAME
@@ -173,6 +174,6 @@ def test_experiments_with_runs_get_the_notes_that_they_lack(shelf):
     assert found.name == NAME
     tags = store.get_experiment(found.experiment_id).tags
     assert tracking_views.missing_tags(NAME, tags) == {}
-    store.set_experiment_tag(found.experiment_id, tracking_views.NOTE_TAG, "My own words.")
+    store.set_experiment_tag(found.experiment_id, NOTE_TAG, "My own words.")
     presentation.present_experiments()
-    assert store.get_experiment(found.experiment_id).tags[tracking_views.NOTE_TAG] == "My own words."
+    assert store.get_experiment(found.experiment_id).tags[NOTE_TAG] == "My own words."
