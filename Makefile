@@ -157,7 +157,7 @@ test-slow: .venv/.installed-dev ## Run the slow tests only: real servers, cluste
 	$(PYTEST) -m slow
 
 .PHONY: test-all
-test-all: lint ## Run linters and all tests (25 minutes on two cores)
+test-all: lint ## Run linters and all tests (30 minutes on two cores)
 	$(PYTEST)
 
 .PHONY: lock
