@@ -15,7 +15,7 @@ INSTALL = .venv/bin/uv pip install --quiet --python .venv/bin/python --no-build-
 # `##@` begins a group of targets, `##` describes a target.
 .PHONY: help
 help:
-	@awk -F ':.*## ' '/^##@ / {print "\n" substr($$0, 5)} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^##@ / {print "\n" substr($$0, 5)} /^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' Makefile
 
 .venv/bin/uv: infra/bootstrap.lock
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || { echo "error: Python 3.11, 3.12 or 3.13 is needed; $(PYTHON) is `$(PYTHON) --version`. Name another: make PYTHON=python3.12 ..." >&2; exit 1; }
@@ -124,7 +124,7 @@ WIDE_SEARCH = -S tune.num_trials=22 -S tune.num_startup_trials=8 -S 'tune.space.
 	-S 'tune.space.dropout={low: 0.0, high: 0.5, log: false}'
 
 .PHONY: study
-study: .venv/.installed-dev ## Rebuild and test the paper on ISIC and PH2 (about a day on two cores; it can be resumed)
+study: .venv/.installed-dev ## Rebuild and test the paper on ISIC and PH2 (about a day on two cores; resumes)
 	dvc exp run --all-pipelines $(STUDY) $(WIDE_SEARCH)
 
 ##@ Develop
@@ -177,6 +177,10 @@ bench-data: .venv/.installed-dev ## Measure inspect and duplicates against plain
 .PHONY: bench-train
 bench-train: .venv/.installed-dev ## Measure training, pack and tune against plain code (TORCH_PYTHON=... has torch)
 	TORCH_PYTHON=$(TORCH_PYTHON) python -m tests.benchmarks.bench_train
+
+.PHONY: bench-statistics
+bench-statistics: .venv/.installed-dev ## Simulate whether intervals, splits, gates and guarantees keep their promise
+	python -m tests.benchmarks.bench_statistics --write
 
 .PHONY: bench-serve
 bench-serve: .venv/.installed-dev ## Measure serving and the bootstrap against plain code
