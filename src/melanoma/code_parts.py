@@ -36,6 +36,7 @@ RESULT_LIBRARIES = {
     "pandas": ["pandas"],
     "scipy": ["scipy"],
     "sklearn": ["scikit-learn"],
+    "statsmodels": ["statsmodels"],
     "tensorflow": ["tensorflow"],
 }
 
