@@ -5,14 +5,21 @@ import pandas as pd
 import pytest
 
 from melanoma import files
-from melanoma.evaluation import bootstrap, gate, model_card
+from melanoma.evaluation import bootstrap, gate, model_card, power
 from melanoma.evaluation.metric_table import TABLE
 from melanoma.evaluation.report import evaluate
 from melanoma.schema import NOT_A_DEVICE, TEST
 
 HYPERPARAMETERS = {"learning_rate": 5e-4, "depth": 3}
 MEASURED = {"value": 0.8, "low": 0.7, "high": 0.9}
-COUNTS = {"num_images": 8, "num_groups": 7, "num_malignant": 3, "num_benign": 5}
+COUNTS = {
+    "num_images": 8,
+    "num_groups": 7,
+    "num_malignant": 3,
+    "num_benign": 5,
+    "num_malignant_groups": 2,
+    "num_benign_groups": 5,
+}
 
 
 @pytest.fixture
@@ -55,7 +62,7 @@ def sources(index, scores, settings, described, rules):
             "warnings": ["hair: turns"],
         },
         promotion=files.as_json(promotion),
-        split={"splits": {"train": COUNTS, "test": COUNTS}},
+        split={"splits": {"train": COUNTS, "test": COUNTS}, "expected": power.expect(2, 5)},
         seeds={
             "kept_seed": 1,
             "seeds": [1],
@@ -101,7 +108,8 @@ def test_one_auc_has_one_interval(sources):
 
 def test_data_licences_training_and_operating_point_are_told(sources):
     card = model_card.write(sources)
-    assert "| train | 8 | 7 | 3 | 5 |" in card
+    assert "| train | 8 | 7 | 3 | 2 | 5 |" in card
+    assert power.in_words(2, power.expect(2, 5)) in card
     assert "| toy | CC-0 | A clinic | 24 |" in card
     assert "best is trial 3" in card
     assert "| depth | 3 |" in card

@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 from melanoma.data.crops import Crop
+from melanoma.evaluation import power
 from melanoma.evaluation.bootstrap import in_words, number_in_words
 from melanoma.evaluation.metric_table import TABLE
 from melanoma.markdown import cell, fill, markdown
@@ -71,4 +72,5 @@ def write(sources: Sources) -> str:
         markdown=markdown,
         number=number_in_words,
         percent="{:.0%}".format,
+        power=power,
     )

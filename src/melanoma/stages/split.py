@@ -9,6 +9,7 @@ from melanoma.data import tables
 from melanoma.data.checks import validation
 from melanoma.data.groups import cohorts, splits
 from melanoma.errors import DataError
+from melanoma.evaluation import power
 
 
 def split(args: Namespace, params: config.Params) -> str:
@@ -32,6 +33,8 @@ def split(args: Namespace, params: config.Params) -> str:
         relations=tables.read_pairs(args.relations),
         datasets=members,
     )
+    tested = summary["splits"][schema.TEST]
+    summary["expected"] = power.expect(tested["num_malignant_groups"], tested["num_benign_groups"])
     with tempfile.TemporaryDirectory(prefix="split-") as folder:
         result = validation.validate_splits(
             rows,
@@ -55,8 +58,13 @@ def split(args: Namespace, params: config.Params) -> str:
 
 def _summary_line(summary: dict[str, Any]) -> str:
     sizes = ", ".join(
-        f"{name} {count['num_images']} ({count['num_malignant']} malignant)"
+        f"{name} {count['num_images']} ({count['num_malignant']} malignant in "
+        f"{count['num_malignant_groups']} groups)"
         for name, count in summary["splits"].items()
     )
     num_several, num_withheld = len(summary["groups_of_several"]), len(summary["withheld"])
-    return f"{sizes}; {num_several} groups of several images, {num_withheld} images withheld"
+    num_malignant = summary["splits"][schema.TEST]["num_malignant_groups"]
+    return (
+        f"{sizes}; {num_several} groups of several images, {num_withheld} images withheld; "
+        + power.in_words(num_malignant, summary["expected"])
+    )

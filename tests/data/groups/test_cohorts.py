@@ -239,19 +239,20 @@ def test_fractions_stay_near_however_images_are_added(steps):
 # ---- a cohort's part -------------------------------------------------------------------------
 
 
+def counts(num_of_each_class: int) -> dict[str, int]:
+    """Counts of a part in which every image is a group."""
+    of_class = ("num_malignant", "num_benign", "num_malignant_groups", "num_benign_groups")
+    both = 2 * num_of_each_class
+    return {"num_images": both, "num_groups": both, **dict.fromkeys(of_class, num_of_each_class)}
+
+
 def test_a_cohort_takes_its_datasets_with_counts():
     rows, report = split("a", ["a"], TWO_DATASETS)
     assert tuple(rows.columns) == (*SPLIT_COLUMNS, "sha256")
     assert rows["sha256"].tolist() == [f"bytes-{image_id}" for image_id in rows["image_id"]]
     assert report["cohort"] == "a"
-    assert report["splits"] == {
-        "train": {"num_images": 12, "num_groups": 12, "num_malignant": 6, "num_benign": 6},
-        "validation": {"num_images": 4, "num_groups": 4, "num_malignant": 2, "num_benign": 2},
-        "test": {"num_images": 4, "num_groups": 4, "num_malignant": 2, "num_benign": 2},
-    }
-    assert report["datasets"] == {
-        "a": {"num_images": 20, "num_groups": 20, "num_malignant": 10, "num_benign": 10}
-    }
+    assert report["splits"] == {"train": counts(6), "validation": counts(2), "test": counts(2)}
+    assert report["datasets"] == {"a": counts(10)}
     assert report["groups_of_several"] == report["withheld"] == []
 
 

@@ -146,6 +146,8 @@ def _counts(rows: pd.DataFrame) -> dict[str, int]:
     return {
         "num_images": len(rows),
         "num_groups": int(rows["group_id"].nunique()),
+        "num_malignant_groups": int(rows.loc[rows["target"] == MALIGNANT, "group_id"].nunique()),
+        "num_benign_groups": int(rows.loc[rows["target"] == BENIGN, "group_id"].nunique()),
         "num_malignant": int((rows["target"] == MALIGNANT).sum()),
         "num_benign": int((rows["target"] == BENIGN).sum()),
     }
