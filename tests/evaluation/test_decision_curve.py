@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from scipy.stats import norm
 
 from melanoma.evaluation.bootstrap import draw_weights
 from melanoma.evaluation.decision_curve import THRESHOLDS, decision_curve, shift
@@ -69,5 +70,60 @@ def test_the_curve_is_the_net_benefit_of_the_metrics_at_each_threshold(counted):
             assert expected == pytest.approx(by_hand, abs=1e-12)
 
 
-def test_a_draw_without_one_class_leaves_no_curve():
-    assert curve([0, 0, 0], [0.9, 0.1, 0.2], [0.2], fitted=0.2)["net_benefit"].isna().all()
+def binormal(num: int, prevalence: float, *, gap: float = 1.5) -> tuple[np.ndarray, np.ndarray]:
+    """Targets, and log likelihood ratios of scores that are normal in both classes, `gap` apart."""
+    generator = np.random.default_rng(3)
+    target = (np.arange(num) < prevalence * num).astype(int)
+    return target, gap * generator.normal(gap * target, 1) - gap**2 / 2
+
+
+def true_net_benefit(prevalence: float, *, gap: float = 1.5) -> np.ndarray:
+    odds = THRESHOLDS / (1 - THRESHOLDS)
+    cut = (np.log(odds) - np.log(prevalence / (1 - prevalence))) / gap + gap / 2
+    return norm.sf(cut - gap) * prevalence - norm.sf(cut) * (1 - prevalence) * odds
+
+
+@pytest.mark.parametrize("fitted", [0.5, 0.3])
+@pytest.mark.parametrize("prevalence", [0.02, 0.2])
+def test_a_calibrated_model_has_the_net_benefit_of_the_closed_form_elsewhere(fitted, prevalence):
+    target, log_ratio = binormal(200_000, 0.3)
+    probability = 1 / (1 + np.exp(-(log_ratio + np.log(fitted / (1 - fitted)))))
+    weights = np.ones((1, len(target)))
+    table = decision_curve(
+        target, probability, weights=weights, prevalences=[prevalence], fitted_prevalence=fitted
+    )
+    np.testing.assert_allclose(table["net_benefit"], true_net_benefit(prevalence), atol=0.002)
+    # with the prior of another prevalence somebody acts at another risk
+    wrong = decision_curve(
+        target, probability, weights=weights, prevalences=[prevalence], fitted_prevalence=0.9
+    )
+    assert np.abs(wrong["net_benefit"] - true_net_benefit(prevalence)).max() > 0.01 * prevalence
+
+
+@pytest.mark.parametrize(
+    ("target", "fitted", "reason"),
+    [
+        ([0, 0, 0], 0.2, "There is no malignant image"),
+        ([1, 1, 1], 0.2, "There is no benign image"),
+        ([1, 0, 0], 0.0, "where one class is absent"),
+        ([1, 0, 0], 1.0, "where one class is absent"),
+        ([1, 0, 0], np.nan, "is not known"),
+        ([1, 0, 0], None, "is not known"),
+    ],
+)
+@pytest.mark.parametrize("probability", [[0.9, 0.1, 0.2], [1.0, 0.0, 0.0]])
+def test_without_a_class_or_a_prevalence_there_is_no_curve_and_the_table_says_why(
+    target, fitted, reason, probability
+):
+    target, weights = np.array(target), np.ones((2, 3))
+    table = decision_curve(
+        target, np.array(probability), weights=weights, prevalences=[0.2, 0.1], fitted_prevalence=fitted
+    )
+    assert table[["net_benefit", "low", "high"]].isna().all(axis=None)
+    assert table["undefined"].str.contains(reason).all()
+
+
+def test_where_there_is_a_curve_nothing_is_undefined():
+    table = curve([1, 0, 0, 0], [0.9, 0.1, 0.2, 0.3], [0.02, 0.2])
+    assert table["net_benefit"].notna().all()
+    assert set(table["undefined"]) == {""}

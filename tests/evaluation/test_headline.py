@@ -32,7 +32,14 @@ COMPARISON = {
 @pytest.fixture
 def found(index, scores, settings, described):
     report = evaluate(
-        index, scores, settings, described=described, cohort="toy", is_synthetic=True, selected="tuned"
+        index,
+        scores,
+        settings,
+        described=described,
+        cohort="toy",
+        is_synthetic=True,
+        selected="tuned",
+        balance_classes=True,
     )
     models = {
         name: {"run_id": name * 2, "operating_point": report.points[name].to_dict()} for name in report.points

@@ -26,7 +26,14 @@ COUNTS = {
 def sources(index, scores, settings, described, rules):
     """As the stages write them, of toy scores."""
     report = evaluate(
-        index, scores, settings, described=described, cohort="toy", is_synthetic=False, selected="tuned"
+        index,
+        scores,
+        settings,
+        described=described,
+        cohort="toy",
+        is_synthetic=False,
+        selected="tuned",
+        balance_classes=True,
     )
     rows = index[index["split"] == TEST]
     probability = scores["tuned"].loc[rows["image_id"]].to_numpy()

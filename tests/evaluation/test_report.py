@@ -6,11 +6,12 @@ import pandas as pd
 import pytest
 
 from melanoma.errors import DataError
+from melanoma.evaluation.decision_curve import decision_curve
 from melanoma.evaluation.metric_table import METRICS
 from melanoma.evaluation.report import THREE_WAY_SHARES, Report, evaluate
 from melanoma.schema import PREDICTION_COLUMNS
 
-NAMED: dict[str, Any] = {"cohort": "toy", "is_synthetic": False, "selected": "tuned"}
+NAMED: dict[str, Any] = {"cohort": "toy", "is_synthetic": False, "selected": "tuned", "balance_classes": True}
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -189,6 +190,42 @@ def test_every_metric_and_prediction_is_of_calibrated_probabilities(
     assert report.metrics["baseline"]["test"]["brier_score"]["value"] == pytest.approx(
         np.mean((rows["probability"] - rows["target"])[rows["split"] == "test"] ** 2)
     )
+
+
+@pytest.mark.parametrize(
+    ("method", "is_balanced", "prevalence"),
+    [
+        ("none", True, 0.5),
+        ("none", False, 2 / 8),
+        ("temperature", True, 0.5),
+        ("isotonic", True, 3 / 8),
+        ("logistic", True, (3 * 4 / 5 + 5 / 7) / 8),  # Platt's smoothed targets
+    ],
+)
+def test_probabilities_hold_at_the_prevalence_of_what_was_really_fitted_on(
+    request, method, is_balanced, prevalence
+):
+    names = ("index", "scores", "settings", "described")
+    index, scores, settings, described = map(request.getfixturevalue, names)
+    changed = settings.model_copy(update={"calibration": method})
+    fewer = index.assign(target=np.where(index["image_id"] == "train_0", 0, index["target"]))
+    named = NAMED | {"balance_classes": is_balanced}
+    report = evaluate(fewer, scores, changed, described=described, **named)
+    assert report.points["tuned"].calibration.prevalence == pytest.approx(prevalence)
+    reversed_scores = {model: 1 - score for model, score in scores.items()}
+    of_reversed = evaluate(fewer, reversed_scores, changed, described=described, **named)
+    if method in ("logistic", "temperature"):  # it would reverse the order, so nothing is fitted
+        assert of_reversed.points["tuned"].calibration.prevalence == 0.5
+    curve, point = report.curves["tuned"]["decision"], report.points["tuned"]
+    found = report.predictions.query("model == 'tuned' and split == 'test'")
+    again = decision_curve(
+        found["target"].to_numpy(),
+        found["probability"].to_numpy(),
+        weights=np.ones((1, 8)),
+        prevalences=settings.prevalences,
+        fitted_prevalence=point.calibration.prevalence,
+    )
+    assert curve["net_benefit"].tolist() == again["net_benefit"].tolist()
 
 
 def test_a_split_of_one_class_is_reported_as_undefined(index, scores, settings, described):

@@ -10,7 +10,12 @@ from melanoma.evaluation.report import evaluate
 
 @pytest.fixture
 def report(index, scores, settings, described):
-    named: dict[str, Any] = {"cohort": "toy", "is_synthetic": True, "selected": "tuned"}
+    named: dict[str, Any] = {
+        "cohort": "toy",
+        "is_synthetic": True,
+        "selected": "tuned",
+        "balance_classes": True,
+    }
     return evaluate(index, scores, settings, described=described, **named)
 
 

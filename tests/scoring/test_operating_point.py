@@ -60,3 +60,14 @@ def test_scores_of_exactly_0_and_1_stay_finite():
     assert np.isfinite(probability).all()
     assert probability[0] < 0.01
     assert probability[1] > 0.99
+
+
+def test_a_point_stored_before_its_prevalence_was_recorded_can_be_read():
+    point = OperatingPoint(Calibration("logistic", slope=2.0, prevalence=0.2), 0.3, 0.2, 0.5)
+    content = json.loads(json.dumps(point.to_dict()))
+    assert OperatingPoint.from_dict(content).calibration.prevalence == 0.2
+    del content["calibration"]["prevalence"]
+    older = OperatingPoint.from_dict(content)
+    assert older.calibration.prevalence is None
+    score = np.linspace(0, 1, 5)
+    assert older.calibration.apply(score).tolist() == point.calibration.apply(score).tolist()

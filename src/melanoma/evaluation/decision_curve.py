@@ -22,7 +22,7 @@ def decision_curve(
     *,
     weights: np.ndarray,
     prevalences: Sequence[float],
-    fitted_prevalence: float,
+    fitted_prevalence: float | None,
 ) -> pd.DataFrame:
     """Net benefit at given prevalences of malignant lesions, with 95 % bands.
 
@@ -34,21 +34,37 @@ def decision_curve(
         probability: Calibrated, shape `(num_samples,)`.
         weights: Weights from `bootstrap.draw_weights`.
         prevalences: Prevalences of malignant lesions, each in (0, 1).
-        fitted_prevalence: Prevalence among the images that the calibration was fitted on.
+        fitted_prevalence: Prevalence at which the probabilities hold, see `Calibration.prevalence`.
 
     Returns:
         Columns `prevalence`, `threshold_probability`, `net_benefit`, `low`, `high`, `treat_all`; treating
-        nobody has net benefit 0.
+        nobody has net benefit 0. The column `undefined` says why the net benefit is nan, or is empty. The
+        band is a percentile bootstrap; where nobody is called malignant it has no width.
     """
+    reason = why_undefined(target, fitted_prevalence)
+    fitted = np.nan if reason or fitted_prevalence is None else fitted_prevalence
     parts = [
-        _at_prevalence(target, shift(probability, fitted_prevalence, prevalence), weights, prevalence)
+        _at_prevalence(target, shift(probability, fitted, prevalence), weights, prevalence)
         for prevalence in prevalences
     ]
-    return pd.concat(parts, ignore_index=True)
+    return pd.concat(parts, ignore_index=True).assign(undefined=reason)
+
+
+def why_undefined(target: np.ndarray, fitted_prevalence: float | None) -> str:
+    """Why there is no net benefit at another prevalence, as a sentence; empty if there is."""
+    if not np.any(target == 1):
+        return "There is no malignant image, so the sensitivity is not defined."
+    if not np.any(target == 0):
+        return "There is no benign image, so the specificity is not defined."
+    if fitted_prevalence is None or not np.isfinite(fitted_prevalence):
+        return "The prevalence at which the probabilities hold is not known."
+    if not 0 < fitted_prevalence < 1:
+        return "The probabilities hold where one class is absent, so they cannot be restated."
+    return ""
 
 
 def shift(probability: np.ndarray, fitted_prevalence: float, prevalence: float) -> np.ndarray:
-    """Probabilities after a change of prevalence; 0 and 1 stay."""
+    """Probabilities after a change of prevalence; 0 and 1 stay, and all are nan if `fitted_prevalence` is."""
     ratio = (prevalence / (1 - prevalence)) / (fitted_prevalence / (1 - fitted_prevalence))
     return np.asarray(ratio * probability / (ratio * probability + 1 - probability))
 
@@ -65,7 +81,9 @@ def _at_prevalence(
         alarmed = _called_fraction(called, ~is_malignant, weights)
         return np.asarray(sensitivity * prevalence - alarmed * (1 - prevalence) * odds)
 
-    value, low, high = band(net_benefit, weights)
+    value, low, high = np.full((3, len(THRESHOLDS)), np.nan)
+    if not np.isnan(probability).any():
+        value, low, high = band(net_benefit, weights)
     return pd.DataFrame(
         {
             "prevalence": prevalence,

@@ -14,8 +14,7 @@ from melanoma.schema import PREDICTION_COLUMNS, TEST, TRAIN, VALIDATION, align
 from melanoma.scoring.operating_point import BENIGN, MALIGNANT, OperatingPoint
 
 MEASURED_SPLITS = (VALIDATION, TEST)
-SHIFTED = ("logistic", "isotonic")  # calibrations that adapt to the prevalence of the validation images
-BALANCED = 0.5  # prevalence in training, which the scores of other calibrations reflect
+BALANCED = 0.5  # fraction of malignant images in training that draws both classes equally often
 
 
 @dataclass(frozen=True)
@@ -109,6 +108,7 @@ def evaluate(
     cohort: str,
     is_synthetic: bool,
     selected: str,
+    balance_classes: bool,
 ) -> Report:
     """Evaluate models on validation and test at the operating points chosen on validation.
 
@@ -120,6 +120,7 @@ def evaluate(
         cohort: Name of the cohort.
         is_synthetic: Whether the images are synthetic.
         selected: Model to promote, chosen without the test set.
+        balance_classes: Whether training drew both classes equally often.
 
     Raises:
         DataError: Scores or descriptions belong to other images.
@@ -131,7 +132,12 @@ def evaluate(
         for model, score in scores.items()
     }
     described = align(described.set_index("image_id"), image_ids, what="The descriptions of images")
-    points = {model: _operating_point(index, score, settings) for model, score in in_order.items()}
+    of_training = index.loc[index["split"] == TRAIN, "target"]
+    trained_prevalence = BALANCED if balance_classes else float(of_training.mean())
+    points = {
+        model: _operating_point(index, score, settings, trained_prevalence)
+        for model, score in in_order.items()
+    }
     probabilities = {model: points[model].calibration.apply(score) for model, score in in_order.items()}
     head = {"cohort": cohort, "is_synthetic": is_synthetic, "selected": selected}
     predictions = _predictions(index, in_order, probabilities, points)
@@ -141,16 +147,22 @@ def evaluate(
         selected=selected,
         slices=_slices(index, described, probabilities, points, settings),
         predictions=predictions,
-        curves={model: _curves(index, found, settings) for model, found in probabilities.items()},
+        curves={
+            model: _curves(index, found, points[model], settings) for model, found in probabilities.items()
+        },
         confusion=_confusion_rows(predictions, selected),
     )
 
 
-def _operating_point(index: pd.DataFrame, score: np.ndarray, settings: Evaluate) -> OperatingPoint:
+def _operating_point(
+    index: pd.DataFrame, score: np.ndarray, settings: Evaluate, trained_prevalence: float
+) -> OperatingPoint:
     """Calibration, threshold and referral band, chosen on the validation split."""
     is_in = (index["split"] == VALIDATION).to_numpy()
     target = index["target"].to_numpy()[is_in]
-    fitted = calibration.fit(settings.calibration, target, score[is_in])
+    fitted = calibration.fit(
+        settings.calibration, target, score[is_in], trained_prevalence=trained_prevalence
+    )
     return thresholds.choose(
         target,
         fitted.apply(score[is_in]),
@@ -270,11 +282,11 @@ def _predictions(
     return pd.concat(parts)[list(PREDICTION_COLUMNS)]
 
 
-def _curves(index: pd.DataFrame, probability: np.ndarray, settings: Evaluate) -> dict[str, pd.DataFrame]:
+def _curves(
+    index: pd.DataFrame, probability: np.ndarray, point: OperatingPoint, settings: Evaluate
+) -> dict[str, pd.DataFrame]:
     rows, is_in, weights = _draws(index, TEST, settings)
     target, found = rows["target"].to_numpy(), probability[is_in]
-    is_shifted = settings.calibration in SHIFTED
-    fitted_on = index.loc[index["split"] == VALIDATION, "target"].mean() if is_shifted else BALANCED
     columns = ["false_positive_fraction", "sensitivity", "threshold"]
     return {
         "roc": pd.DataFrame(metrics.roc_curve(target, found))[columns],
@@ -288,7 +300,7 @@ def _curves(index: pd.DataFrame, probability: np.ndarray, settings: Evaluate) ->
             found,
             weights=weights,
             prevalences=settings.prevalences,
-            fitted_prevalence=float(fitted_on),
+            fitted_prevalence=point.calibration.prevalence,
         ),
     }
 

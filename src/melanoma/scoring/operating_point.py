@@ -31,6 +31,9 @@ class Calibration:
         intercept: Intercept of the logit; 0 for `temperature`.
         scores: Rising knots of `isotonic`; the map is linear between them and constant outside.
         probabilities: Probabilities at the knots, not falling.
+        prevalence: Fraction of malignant images at which the probabilities hold: that of the images which
+            `logistic` or `isotonic` was fitted on, else that of the images as training drew them. None in
+            operating points that were stored before it was recorded.
     """
 
     method: str = "none"
@@ -38,6 +41,7 @@ class Calibration:
     intercept: float = 0.0
     scores: tuple[float, ...] = ()
     probabilities: tuple[float, ...] = ()
+    prevalence: float | None = None
 
     def apply(self, score: np.ndarray) -> np.ndarray:
         """Probabilities, float64 in 0..1, of scores of any shape in 0..1; the order is kept."""
