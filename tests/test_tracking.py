@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from melanoma import tracking, tracking_fields
 from melanoma.errors import TrackingError
-from melanoma.registry import ledger, versions
+from melanoma.registry import looks, versions
 
 
 @pytest.fixture
@@ -360,8 +360,8 @@ def test_a_run_that_was_removed_for_good_is_told_from_one_of_another_store(store
     with open_run() as run:
         match trace:
             case "ledger":
-                looked = {"model": "tuned", "test_digest": "t", "model_digest": "m", "purpose": "evaluate"}
-                ledger.record_look("melanoma-e", run_id=run.run_id, **looked)
+                looked = {"model": "tuned", "image_ids": ["a"], "model_digest": "m", "purpose": "evaluate"}
+                looks.record("melanoma-e", run_id=run.run_id, **looked)
             case "trial":
                 tracking.start_child(run, name="t", tags={}, params={}).end(tracking.FINISHED)
             case "version":

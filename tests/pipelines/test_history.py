@@ -3,7 +3,7 @@ from datetime import UTC, datetime
 import pytest
 
 from melanoma import tracking
-from melanoma.registry import ledger, versions
+from melanoma.registry import ledger, looks, versions
 from melanoma.registry.versions import PRODUCTION, STAGING
 from pipelines import _cli, history
 from tests.registry.shelf import NAME
@@ -71,17 +71,20 @@ def test_looks_are_counted_and_are_no_lines_of_the_table(shelf, told):
     ledger.add(NAME, ledger.REFUSAL, by="a test", reason="none", tags={}, evidence={})
     assert "no use of a test set is recorded" in told()
     for model, purpose in (("m", "evaluate"), ("m", "promote"), ("n", "evaluate")):
-        ledger.record_look(
-            NAME,
-            model="tuned",
-            test_digest="0123456789abcdef",
-            model_digest=model,
-            purpose=purpose,
-            run_id="r",
-        )
+        look(["a", "b"], model, purpose)
     out = told()
-    assert "test set 0123456789ab: used 3 times for 2 models, 1 times to choose a model" in out
+    digest = looks.digest_of_images(["a", "b"])[:12]
+    assert f"test set {digest}: used 3 times for 2 models, 1 times to choose a model\n" in out
     assert [row[1] for row in rows(out)] == [ledger.REFUSAL]
+    look(["a"], "o", "crossvalidate")
+    expected = (
+        f"test set {digest}: used 4 times for 3 models, 1 times to choose a model; a use saw 88 % of its"
+    )
+    assert expected in told()
+
+
+def look(image_ids, model, purpose):
+    looks.record(NAME, image_ids=image_ids, model="tuned", model_digest=model, purpose=purpose, run_id="r")
 
 
 def test_words_of_people_are_told_as_they_wrote_them(shelf, told):

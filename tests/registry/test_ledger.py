@@ -4,7 +4,7 @@ import pytest
 
 from melanoma import tracking
 from melanoma.errors import TrackingError
-from melanoma.registry import ledger
+from melanoma.registry import ledger, looks
 from tests.registry.shelf import WHO
 
 NAME, OTHER = "melanoma-ph2", "melanoma-isic"
@@ -14,13 +14,8 @@ def add(kind=ledger.PROMOTE, name=NAME, *, is_over=True, **tags):
     return ledger.add(name, kind, tags=tags, evidence={"auc": 0.9}, is_over=is_over, **WHO)
 
 
-def look(test="t", model="m", *, name=NAME, purpose="evaluate"):
-    ledger.record_look(name, model="tuned", test_digest=test, model_digest=model, purpose=purpose, run_id="r")
-
-
-def test_an_empty_ledger_has_no_entries_and_no_looks(shelf):
+def test_an_empty_ledger_has_no_entries(shelf):
     assert ledger.entries() == []
-    assert ledger.count_looks("t") == ledger.Looks(num_looks=0, num_models=0, num_choices=0)
 
 
 def test_entries_come_in_the_order_in_which_they_were_made(shelf):
@@ -77,17 +72,6 @@ def test_an_entry_is_named_by_what_was_done_and_says_by_whom_and_why(shelf, kind
     assert run.data.tags["mlflow.source.name"].startswith("python")
 
 
-def test_a_look_is_named_by_its_purpose_and_its_model(shelf):
-    look(purpose="evaluate")
-    assert tracking.read_run(ledger.entries()[0].run_id).info.run_name == "look evaluate tuned"
-
-
-def test_a_look_of_an_earlier_version_without_the_name_of_its_model_counts(shelf):
-    old = {"test_digest": "t", "model_digest": "m", "purpose": "promote"}
-    ledger.add(NAME, ledger.LOOK, by="pipelines.promote", reason="scored", tags=old, evidence={})
-    assert ledger.count_looks("t") == ledger.Looks(num_looks=1, num_models=1, num_choices=1)
-
-
 def test_a_previous_version_is_read_back(shelf):
     add(version=3, previous_version=2)
     assert ledger.entries(NAME)[0].previous == 2
@@ -112,40 +96,9 @@ def test_a_move_is_under_way_until_it_is_ended_well_or_badly(shelf):
 def test_moves_are_those_of_the_alias_and_no_refusals_or_looks(shelf):
     staging, production = add(alias="staging", version=1), add(ledger.RELEASE, alias="production", version=1)
     add(ledger.REFUSAL, alias="staging", version=2)
-    look()
+    looks.record(NAME, image_ids=["a"], model="m", model_digest="m", purpose="evaluate", run_id="r")
     assert [entry.run_id for entry in ledger.moves(NAME)] == [staging, production]
     assert [entry.run_id for entry in ledger.moves(NAME, "production")] == [production]
-
-
-def test_the_same_model_twice_is_one_model_and_two_looks(shelf):
-    look(model="m")
-    look(model="m")
-    assert ledger.count_looks("t") == ledger.Looks(num_looks=2, num_models=1, num_choices=0)
-    look(model="n")
-    assert ledger.count_looks("t") == ledger.Looks(num_looks=3, num_models=2, num_choices=0)
-
-
-def test_only_looks_to_promote_count_as_choosing(shelf):
-    look(purpose="evaluate")
-    look(purpose="promote")
-    assert ledger.count_looks("t").num_choices == 1
-    assert [entry.tags["by"] for entry in ledger.entries(NAME)] == ["pipelines.evaluate", "pipelines.promote"]
-
-
-def test_looks_are_counted_over_all_models_but_for_one_test_split(shelf):
-    look(test="t", name=NAME)
-    look(test="t", name=OTHER)
-    look(test="u", name=NAME)
-    assert ledger.count_looks("t").num_looks == 2
-    assert ledger.count_looks("u").num_looks == 1
-
-
-def test_a_test_split_is_the_same_in_any_order_and_another_with_any_other_image():
-    digest = ledger.test_digest(["a", "b", "c"])
-    assert ledger.test_digest(["c", "a", "b"]) == digest
-    assert ledger.test_digest(iter(["b", "c", "a"])) == digest
-    others = (["a", "b"], ["a", "b", "c", "d"], ["a", "b", "d"], ["a", "bc"], ["ab", "c"])
-    assert digest not in {ledger.test_digest(ids) for ids in others}
 
 
 def test_a_deleted_ledger_is_refused_and_a_restored_one_goes_on(shelf):

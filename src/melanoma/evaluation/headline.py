@@ -13,7 +13,7 @@ from melanoma.evaluation.metrics import roc_curve
 from melanoma.schema import MODEL_NAMES, TEST
 
 COUNTS = ("num_images", "num_groups", "num_malignant")
-OF_PROMOTION = ("registered_model", "version", "is_promoted", "reasons", "staging_version", "gates")
+OF_PROMOTION = ("registered_model", "version", "is_promoted", "reasons", "staging_version", "gates", "looks")
 
 
 def gather(
@@ -100,6 +100,26 @@ def _served(promotion: Mapping[str, Any]) -> str:
             "staging restores its predecessor."
         )
     return f"Version {holder} has the alias staging and is served."
+
+
+def looks_in_words(looks: Mapping[str, Any]) -> str:
+    """How often a test set was used.
+
+    Args:
+        looks: `promotion.json: looks`. Where an earlier version wrote it, it lacks `share` and `is_at_least`.
+
+    Example:
+        >>> looks_in_words({"num_looks": 5, "num_models": 3, "num_choices": 1, "is_at_least": True})
+        'used at least 5 times for 3 models, 1 times to choose a model'
+    """
+    at_least = "at least " if looks.get("is_at_least") else ""
+    share = looks.get("share")
+    whole = share is None or not share < 1
+    return (
+        f"used {at_least}{looks['num_looks']} times for {looks['num_models']} models, "
+        f"{looks['num_choices']} times to choose a model"
+        + ("" if whole else f"; a use saw {share:.0%} of its images on average".replace("%", " %"))
+    )
 
 
 def _roc(predictions: pd.DataFrame, model: str) -> dict[str, str]:

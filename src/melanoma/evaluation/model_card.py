@@ -14,6 +14,7 @@ import pandas as pd
 from melanoma.data.crops import Crop
 from melanoma.evaluation import power
 from melanoma.evaluation.bootstrap import in_words, number_in_words
+from melanoma.evaluation.headline import looks_in_words
 from melanoma.evaluation.metric_table import TABLE
 from melanoma.markdown import cell, fill, markdown
 from melanoma.schema import NOT_A_DEVICE, TEST, VALIDATION
@@ -69,6 +70,7 @@ def write(sources: Sources) -> str:
         shown=TABLE,
         cell=cell,
         in_words=in_words,
+        looks=looks_in_words(sources.promotion["looks"]),
         markdown=markdown,
         number=number_in_words,
         percent="{:.0%}".format,

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from melanoma.evaluation.bootstrap import in_words
-from melanoma.evaluation.headline import decisions, verdict
+from melanoma.evaluation.headline import decisions, looks_in_words, verdict
 from melanoma.evaluation.metric_table import HEADLINE
 from melanoma.page import charts
 from melanoma.page.tables import Table, make
@@ -65,6 +65,12 @@ def overview(headlines: Sequence[Mapping[str, Any]]) -> Table:
     return make("All cohorts: AUC on the test set, with 95 % intervals", titles, rows)
 
 
+def _looks(headline: Mapping[str, Any]) -> str:
+    """How often the test set was used; empty in headlines of earlier versions, which do not have it."""
+    looks = headline["promotion"].get("looks")
+    return f" This test set, or a part of it, has been {looks_in_words(looks)}." if looks else ""
+
+
 def _summary(headline: Mapping[str, Any]) -> str:
     """The selected model and what it does on the test set, at the operating point chosen on validation."""
     found = headline["metrics"][headline["selected"]]
@@ -74,7 +80,7 @@ def _summary(headline: Mapping[str, Any]) -> str:
         f"{headline['num_images']:,} {kind} images in {headline['num_groups']:,} groups, "
         f"{headline['num_malignant']:,} of them malignant, it has an AUC of {in_words(found['auc_roc'])}. "
         f"At its decision threshold its sensitivity is {in_words(found['sensitivity'])} and its specificity "
-        f"{in_words(found['specificity'])}. {decisions(headline)}"
+        f"{in_words(found['specificity'])}. {decisions(headline)}{_looks(headline)}"
     )
 
 

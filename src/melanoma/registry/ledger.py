@@ -4,11 +4,10 @@ MLflow keeps no history of aliases. A move is recorded as RUNNING before the ali
 an ended entry is never changed.
 """
 
-import hashlib
 import json
 import os
 import platform
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -31,7 +30,6 @@ EXPERIMENT = "registry-ledger"
 LOOK, REFUSAL = "look", "refusal"
 PROMOTE, RELEASE, ROLLBACK = "promote", "release", "rollback"
 MOVES = (PROMOTE, RELEASE, ROLLBACK)
-CHOOSING = "promote"  # the purpose of looks by which a model is chosen
 EVIDENCE = "evidence.json"
 
 
@@ -192,56 +190,3 @@ def moves(name: str, alias: str | None = None, *, status: str = FINISHED) -> lis
 def unfinished(name: str) -> list[Entry]:
     """Moves that were recorded but not ended."""
     return moves(name, status=RUNNING)
-
-
-def test_digest(image_ids: Iterable[str]) -> str:
-    """Identity of a test set: its images, whatever the model."""
-    return hashlib.sha256("\n".join(sorted(image_ids)).encode()).hexdigest()
-
-
-@dataclass(frozen=True)
-class Looks:
-    """How often models were scored on a test set.
-
-    Attributes:
-        num_looks: Number of looks.
-        num_models: Number of different models.
-        num_choices: Number of looks that promoted or refused a model.
-    """
-
-    num_looks: int
-    num_models: int
-    num_choices: int
-
-
-def record_look(
-    name: str, *, model: str, test_digest: str, model_digest: str, purpose: str, run_id: str
-) -> None:
-    """Record that a model was scored on a test set.
-
-    Args:
-        name: Name of the registered model.
-        model: `baseline` or `tuned`.
-        test_digest: Digest of the test set, see `test_digest`.
-        model_digest: Digest of the model; the same model twice counts as one model and two looks.
-        purpose: `evaluate`, `audit` or `promote`.
-        run_id: MLflow run of the model.
-    """
-    tags = {
-        "model": model,
-        "purpose": purpose,
-        "run_id": run_id,
-        "test_digest": test_digest,
-        "model_digest": model_digest,
-    }
-    add(name, LOOK, by=f"pipelines.{purpose}", reason=f"scored to {purpose}", tags=tags, evidence={})
-
-
-def count_looks(test_digest: str) -> Looks:
-    """Looks of all models and cohorts with exactly this test set."""
-    found = entries(kind=LOOK, test_digest=test_digest)
-    return Looks(
-        num_looks=len(found),
-        num_models=len({entry.tags["model_digest"] for entry in found}),
-        num_choices=sum(entry.tags["purpose"] == CHOOSING for entry in found),
-    )

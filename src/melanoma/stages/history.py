@@ -7,7 +7,8 @@ from rich.console import Console
 from rich.table import Table
 
 from melanoma.errors import DataError, first_offenders
-from melanoma.registry import ledger, moves, versions
+from melanoma.evaluation.headline import looks_in_words
+from melanoma.registry import ledger, looks, moves, versions
 
 ALIASES = (versions.STAGING, versions.PRODUCTION)
 SHOWN_WIDTH = 160  # columns, where standard output is not a terminal
@@ -36,7 +37,7 @@ def print_history(name: str, *, alias: str | None, day: date | None) -> None:
     if day is None:
         shown = [entry for entry in entries if alias in (None, entry.alias)]
         console.print(_ledger_table(name, shown))
-        console.print(_looks(entries))
+        console.print(_looks(name))
     for one in ALIASES if alias is None else (alias,):
         done = ledger.moves(name, one)
         if day is not None:
@@ -66,17 +67,10 @@ def _ledger_table(name: str, entries: list[ledger.Entry]) -> Table:
     return table
 
 
-def _looks(entries: list[ledger.Entry]) -> str:
-    digests = sorted({entry.tags["test_digest"] for entry in entries if entry.kind == ledger.LOOK})
-    lines = [f"test set {digest[:12]}: {_in_words(ledger.count_looks(digest))}" for digest in digests]
+def _looks(name: str) -> str:
+    found = looks.count_by_set(name)
+    lines = [f"test set {digest[:12]}: {looks_in_words(vars(count))}" for digest, count in found.items()]
     return "\n".join(lines) or "no use of a test set is recorded"
-
-
-def _in_words(looks: ledger.Looks) -> str:
-    return (
-        f"used {looks.num_looks} times for {looks.num_models} models, {looks.num_choices} times to "
-        "choose a model"
-    )
 
 
 def _served_on(alias: str, done: list[ledger.Entry], day: date) -> list[str]:

@@ -15,7 +15,7 @@ from melanoma.data.groups import splits
 from melanoma.errors import TrackingError
 from melanoma.evaluation import gate, headline, model_card
 from melanoma.evaluation.bootstrap import Draws
-from melanoma.registry import ledger, moves, versions
+from melanoma.registry import ledger, looks, moves, versions
 from melanoma.stages import champion_scores, test_set_looks
 from melanoma.stages.candidate import Candidate
 from melanoma.training import studies
@@ -97,7 +97,7 @@ def promote(candidate: Candidate, rules: Promote) -> dict[str, Any]:
         )
         verdict = gate.judge(contest, rules) | notes
         verdict["looks"] = test_set_looks.record(
-            candidate.name, candidate.data, candidate.model, candidate.entry, purpose=ledger.CHOOSING
+            candidate.name, candidate.data, candidate.model, candidate.entry, purpose=looks.CHOOSING
         )
         previous = versions.predecessor(version, champion)
         versions.note_verdict(version, run, verdict["reasons"], previous=previous)

@@ -4,7 +4,7 @@ from typing import Any
 
 from melanoma import files, schema
 from melanoma.data.packed import Packed
-from melanoma.registry import ledger
+from melanoma.registry import looks
 
 
 def model_digest(entry: dict[str, Any]) -> str:
@@ -17,12 +17,17 @@ def model_digest(entry: dict[str, Any]) -> str:
     return f"{entry['network_sha256'][:16]}@{files.sha256_of_json(served)[:16]}"
 
 
+def image_ids(data: Packed) -> list[str]:
+    """The images of a cohort's test set."""
+    return list(data.index.loc[data.index["split"] == schema.TEST, "image_id"])
+
+
 def test_digest(data: Packed) -> str:
     """Identity of a cohort's test set: its image ids."""
-    return ledger.test_digest(data.index.loc[data.index["split"] == schema.TEST, "image_id"])
+    return looks.digest_of_images(image_ids(data))
 
 
-def record(name: str, data: Packed, model: str, entry: dict[str, Any], *, purpose: str) -> dict[str, int]:
+def record(name: str, data: Packed, model: str, entry: dict[str, Any], *, purpose: str) -> dict[str, Any]:
     """Record that a model was scored on the test set.
 
     Args:
@@ -33,15 +38,15 @@ def record(name: str, data: Packed, model: str, entry: dict[str, Any], *, purpos
         purpose: `evaluate`, `audit` or `promote`.
 
     Returns:
-        Number of looks at this test set so far, see `ledger.Looks`.
+        The looks at images of this test set so far, with this one, see `looks.Looks`.
     """
-    digest = test_digest(data)
-    ledger.record_look(
+    ids = image_ids(data)
+    looks.record(
         name,
+        image_ids=ids,
         model=model,
-        test_digest=digest,
         model_digest=model_digest(entry),
         purpose=purpose,
         run_id=entry["run_id"],
     )
-    return dict(vars(ledger.count_looks(digest)))
+    return dict(vars(looks.earlier(ids).count()))

@@ -17,6 +17,7 @@ from melanoma import files, lineage, tracking
 from melanoma.config import Params
 from melanoma.config.training import Hyperparameters, Target
 from melanoma.data.packed import Packed
+from melanoma.registry import looks, versions
 from melanoma.stages import experiments, resumable_training
 from melanoma.stages.console import say
 from melanoma.stages.resumable_training import TrainingJob
@@ -203,6 +204,7 @@ def _train_all(experiment: Experiment, parent_id: str) -> Outcome:
         job = _job(experiment, spec, parent_id)
         with resumable_training.train(job, experiment.checkpoints) as (result, run):
             predictions.append(experiment.predict(spec, result))
+            _record_look(experiment, spec, predictions[-1], run)
             metrics = experiment.measure(spec, predictions[-1])
             run.log_metrics(metrics)
         runs.append(spec.columns | _describe_run(result, run))
@@ -210,6 +212,21 @@ def _train_all(experiment: Experiment, parent_id: str) -> Outcome:
         auc = next(value for metric, value in metrics.items() if metric.endswith("auc_roc"))
         say(experiment.label, f"{number} of {len(specs)}: {run.run_id[:8]} {spec.name}, AUC {auc:.3f}")
     return Outcome(pd.concat(predictions, ignore_index=True), runs, pd.concat(histories, ignore_index=True))
+
+
+def _record_look(
+    experiment: Experiment, spec: NetworkSpec, predictions: pd.DataFrame, run: tracking.Run
+) -> None:
+    """Record in the ledger which images a network was scored on; a resumed stage does so once."""
+    looks.record(
+        versions.model_name(experiment.cohort),
+        image_ids=predictions["image_id"],
+        model=spec.name,
+        model_digest=f"run {run.run_id}",  # a network of the study belongs to one run
+        purpose=experiment.name,
+        run_id=run.run_id,
+        once=True,
+    )
 
 
 def _job(experiment: Experiment, spec: NetworkSpec, parent_id: str) -> TrainingJob:

@@ -15,6 +15,7 @@ from melanoma.data.groups import splits
 from melanoma.data.packed import Packed
 from melanoma.evaluation import references
 from melanoma.execution.mapping import imap
+from melanoma.registry import looks, versions
 from melanoma.stages import experiments
 from melanoma.study import experiment, report_folder, resplit_results
 from melanoma.training import features
@@ -51,7 +52,7 @@ def run(
         dots_per_inch=params.study.resplit.dots_per_inch,
     )
     files.write_json(results, results_path)
-    _log(results, results_path, tags=experiments.run_tags(cohort, data))
+    _log(results, results_path, data)
     return results
 
 
@@ -94,14 +95,27 @@ def _features(params: Params, data: Packed, tuned: Hyperparameters) -> dict[str,
     return found
 
 
-def _log(results: dict[str, Any], results_path: Path, *, tags: dict[str, str]) -> None:
+def _record_looks(results: dict[str, Any], data: Packed, run: tracking.Run) -> None:
+    """One look a method: it tests every image in some split, and no choice follows from any of them."""
+    for kind in results["methods"]:
+        looks.record(
+            versions.model_name(results["cohort"]),
+            image_ids=data.index["image_id"],
+            model=kind,
+            model_digest=f"run {run.run_id} {kind}",
+            purpose=NAME,
+            run_id=run.run_id,
+        )
+
+
+def _log(results: dict[str, Any], results_path: Path, data: Packed) -> None:
     """Log one run under the parent run of the study."""
     with (
         experiment.open_parent_run() as parent,
         tracking.open_run(
             experiment=experiment.MLFLOW_EXPERIMENT,
             name=f"{results['cohort']} other splits",
-            tags=tags | {"stage": NAME, "protocol": NAME},
+            tags=experiments.run_tags(results["cohort"], data) | {"stage": NAME, "protocol": NAME},
             params={name: results[name] for name in ("num_images", "num_splits", "seed", "data_digest")},
             note=f"AUC of simple methods on {results['num_splits']} other splits of cohort "
             f"{results['cohort']}; no network is trained.",
@@ -114,5 +128,6 @@ def _log(results: dict[str, Any], results_path: Path, *, tags: dict[str, str]) -
             for name in ("here", "mean", "sd", "share_below")
         }
         run.log_metrics(metric_names.in_section(metric_names.RESPLIT, values))
+        _record_looks(results, data, run)
         run.log_file(results_path, NAME)
         run.log_text(experiments.NO_EPOCH, experiments.HISTORY)
