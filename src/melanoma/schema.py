@@ -87,7 +87,8 @@ INDEX_COLUMNS = (*SPLIT_COLUMNS, "diagnosis_class")  # of a packed cohort; the c
 PREDICTION_COLUMNS = (*SPLIT_COLUMNS, "model", "score", "probability", "decision")
 
 MODEL_NAMES = ("baseline", "tuned")
-REFERENCE_NAMES = ("colour", "file_facts")  # logistic regressions that never see the lesion's form
+# Logistic regressions that never see the lesion's form.
+REFERENCE_NAMES = ("colour", "file_facts", "lesion_size")
 
 Values = TypeVar("Values", pd.Series, pd.DataFrame)
 

@@ -104,7 +104,7 @@ def test_predictions_of_other_images_are_refused(tmp_path, change, complaint):
 
 def test_references_are_read_by_image_and_those_of_other_images_are_refused(tmp_path):
     path = tmp_path / "references.csv"
-    scored = INDEX.assign(colour=[0.1, 0.2, 0.3, np.nan], file_facts=0.5)
+    scored = INDEX.assign(colour=[0.1, 0.2, 0.3, np.nan], file_facts=0.5, lesion_size=np.nan)
     write_csv(scored[::-1], path)
     found = tables.read_references(path, INDEX)
     assert found["image_id"].tolist() == INDEX["image_id"].tolist()

@@ -70,14 +70,15 @@ def audited(pictures, score) -> audit.Audited:
 
 
 BLIND = {"value": 0.5, "low": 0.4, "high": 0.6}
+AHEAD = {"value": 0.3, "low": 0.2, "high": 0.4}
 
 
-def found(measured: dict, compared: dict | None = None, *, area: dict | None = BLIND) -> dict:
-    """What the stage writes; the lesion's area tells nothing, or there are no masks."""
+def found(measured: dict, compared: dict | None = None, *, size: dict | None = BLIND) -> dict:
+    """What the stage writes; the lesion's size tells nothing, or there are no masks."""
+    told = {} if size is None else {"lesion_size": {"auc_roc": size, "selected_minus_reference": AHEAD}}
     return {
         "variants": measured,
-        "lesion_area": area and {"num_images": 4, "auc_roc": area},
-        "references": compared or {},
+        "references": told | (compared or {}),
     }
 
 
@@ -150,30 +151,28 @@ def test_the_figure_has_a_row_for_each_variant_and_reference(pictures):
     compared = audit.compare(rows, network, {"colour": blind}, DRAWS)
     drawn: Figure = audit.figure(found(measured, compared), title="t", note="cohort toy")
     names = [label.get_text() for label in drawn.axes[0].get_yticklabels()]
-    assert names == [*measured, "reference: lesion area", "reference: colour"]
+    assert names == [*measured, "reference: lesion_size", "reference: colour"]
     assert "cohort toy" in drawn.get_supxlabel()
 
 
 def test_without_masks_it_is_said_that_the_question_was_hardly_asked(pictures):
     without = audited((*pictures[:2], {}), reads_the_lesion)
-    assert audit.lesion_area(without, DRAWS) is None
-    warned = warnings(found(audit.measure(without, SETTINGS, DRAWS), area=None))
+    warned = warnings(found(audit.measure(without, SETTINGS, DRAWS), size=None))
     assert warned[0].startswith("no image has a mask")
-    drawn = audit.figure(found(audit.measure(without, SETTINGS, DRAWS), area=None), title="t", note="n")
+    drawn = audit.figure(found(audit.measure(without, SETTINGS, DRAWS), size=None), title="t", note="n")
     assert "lesion" not in " ".join(label.get_text() for label in drawn.axes[0].get_yticklabels())
 
 
-def test_the_size_of_the_lesion_is_measured_by_its_mask_alone(pictures):
-    rows, images, masks = pictures
-    larger = {name: mask.copy() for name, mask in masks.items()}
-    target = rows.set_index("image_id")["target"]
-    for name, mask in larger.items():
-        mask[:5] = target[name] == 1
-    for given, auc in ((larger, 1), (masks, 1 / 2)):
-        alone = audit.lesion_area(audited((rows, images, given), reads_the_lesion), DRAWS)
-        assert alone is not None
-        assert alone["num_images"] == NUM - 4
-        assert alone["auc_roc"]["value"] == auc
+def test_a_reference_without_an_answer_for_some_images_is_compared_on_the_others(pictures):
+    rows, images, _ = pictures
+    network = by_image(reads_the_lesion(images))
+    part = network.where(np.arange(NUM) >= 4)
+    compared = audit.compare(rows, network, {"lesion_size": part, "colour": network}, DRAWS)
+    assert [entry["num_images"] for entry in compared.values()] == [NUM - 4, NUM]
+    assert compared["lesion_size"]["selected_minus_reference"]["value"] == 0
+    malignant_alone = network.where(rows["target"].to_numpy() == 1)
+    for silent in (network * np.nan, malignant_alone):
+        assert audit.compare(rows, network, {"lesion_size": silent}, DRAWS) == {}
 
 
 def test_blocks_of_images_change_no_score(pictures, monkeypatch):
@@ -218,6 +217,5 @@ def test_each_mask_is_that_of_its_image_whatever_the_order_of_the_masks(pictures
         audited((rows, images, given), reads_the_lesion) for given in (own, dict(reversed(own.items())))
     )
     assert audit.measure(one, SETTINGS, DRAWS) == audit.measure(other, SETTINGS, DRAWS)
-    assert audit.lesion_area(one, DRAWS) == audit.lesion_area(other, DRAWS)
     black = next(variant for variant in audit.variants(one, SETTINGS) if variant.name == "lesion_black")
     assert (black.change(5)[own["i5"]] == 0).all()

@@ -164,6 +164,57 @@ def test_each_image_keeps_its_score_whatever_the_order_of_the_facts():
     pd.testing.assert_series_equal(mixed, plain)
 
 
+def sized(rows: pd.DataFrame, fraction: np.ndarray, *, has_mask: np.ndarray | bool = True) -> pd.DataFrame:
+    """What the audit knows of the lesions: a mask, and the fraction of it that is lesion."""
+    paths = ["mask.png" if one else None for one in np.broadcast_to(has_mask, len(rows))]
+    return pd.DataFrame(
+        {
+            "image_id": rows["image_id"],
+            "mask_path": pd.array(paths, dtype="string"),
+            "lesion_fraction": pd.array(fraction, dtype="Float64"),
+        }
+    )
+
+
+def test_a_planted_size_is_learnt_also_where_it_does_not_rise_and_one_size_tells_nothing():
+    rows = index(160)
+    noise = np.random.default_rng(2).normal(0, 0.01, 160)
+    larger = sized(rows, np.where(rows["target"] == 1, 0.4, 0.2) + noise)
+    assert auc(rows, references.score_lesion_size(larger, rows, SETTINGS)) > 0.95
+    # malignant lesions are of medium size: the raw area would have an AUC of 1/2
+    benign = np.where(np.arange(160) % 4 < 2, 0.05, 0.6)
+    medium = sized(rows, np.where(rows["target"] == 1, 0.25, benign) + noise)
+    assert auc(rows, references.score_lesion_size(medium, rows, SETTINGS)) > 0.95
+    same = sized(rows, np.full(160, 0.3))
+    assert auc(rows, references.score_lesion_size(same, rows, SETTINGS)) == pytest.approx(0.5)
+
+
+def test_images_without_a_usable_mask_have_no_size_and_the_others_keep_theirs():
+    rows = index(160)
+    fraction = np.where(rows["target"] == 1, 0.4, 0.2)
+    has_mask = np.arange(160) % 5 > 0
+    scored = references.score_lesion_size(sized(rows, fraction, has_mask=has_mask), rows, SETTINGS)
+    assert list(scored.index) == list(rows["image_id"])
+    np.testing.assert_array_equal(scored.notna(), has_mask)
+    blank = np.where(has_mask, fraction, 0.0)  # an empty mask is no lesion of size 0
+    again = references.score_lesion_size(sized(rows, blank), rows, SETTINGS)
+    pd.testing.assert_series_equal(again, scored)
+
+
+def test_without_masks_of_both_classes_in_training_no_image_has_a_size():
+    rows = index(160)
+    fraction = np.where(rows["target"] == 1, 0.4, 0.2)
+    for has_mask in (np.zeros(160, bool), (rows["target"] == 1).to_numpy()):
+        scored = references.score_lesion_size(sized(rows, fraction, has_mask=has_mask), rows, SETTINGS)
+        assert scored.isna().all()
+    validation = (rows["split"] == "validation").to_numpy()
+    shuffled = rows.assign(target=np.where(validation, 1 - rows["target"], rows["target"]))
+    one, other = (
+        references.score_lesion_size(sized(rows, fraction), each, SETTINGS) for each in (rows, shuffled)
+    )
+    pd.testing.assert_series_equal(one, other)  # only training counts
+
+
 def test_facts_and_features_of_other_images_are_refused_by_name():
     rows = index(80)
     with pytest.raises(DataError, match=r"The facts of files .* 1 images have no row \(i7\)"):

@@ -19,10 +19,11 @@ from melanoma.data import artefacts
 from melanoma.evaluation import bootstrap
 from melanoma.evaluation.bootstrap import Draws
 from melanoma.evaluation.figures import CURVE, new_figure
-from melanoma.schema import align
+from melanoma.schema import REFERENCE_NAMES, align
 from melanoma.scoring.operating_point import OperatingPoint
 
 PLAIN = "plain"
+SIZE = REFERENCE_NAMES[2]
 CHANCE = 0.5
 BLOCK = 256  # changed images in memory at once
 Score = Callable[[np.ndarray], np.ndarray]
@@ -121,19 +122,6 @@ def _probability_of(audited: Audited, variant: Variant) -> np.ndarray:
     )
 
 
-def lesion_area(audited: Audited, draws: Draws) -> dict[str, Any] | None:
-    """AUC of the lesion's size alone, which a covered lesion still shows.
-
-    Returns:
-        `num_images` and `auc_roc` of "the larger, the more malignant"; None without masks.
-    """
-    rows = audited.rows.iloc[audited.masked]
-    if rows.empty:
-        return None
-    area = np.array([audited.masks[image_id].mean() for image_id in rows["image_id"]])
-    return {"num_images": len(rows), "auc_roc": _auc(rows, area, draws)}
-
-
 def _measure_one(
     audited: Audited, positions: np.ndarray, probability: np.ndarray, plain: np.ndarray, draws: Draws
 ) -> dict[str, Any]:
@@ -159,11 +147,13 @@ def compare(
     Args:
         rows: Test images; columns `image_id`, `target` and `group_id`.
         probability: Probabilities of the network, indexed by image_id.
-        references: Probabilities of each reference, indexed by image_id.
+        references: Probabilities of each reference, indexed by image_id; nan where it has no answer, such as
+            the size of a lesion without a mask.
         draws: Draws of the intervals.
 
     Returns:
-        By reference: its `auc_roc`, and the paired difference `selected_minus_reference`.
+        By reference: `num_images` with an answer, its `auc_roc`, and the paired difference
+        `selected_minus_reference` on them. A reference without answers for both classes is absent.
 
     Raises:
         DataError: The network or a reference scored other images.
@@ -174,18 +164,27 @@ def compare(
         name: align(reference, image_ids, what=f"The scores of {name}").to_numpy()
         for name, reference in references.items()
     }
+    compared = {}
+    for name, reference in found.items():
+        has_answer = ~np.isnan(reference)
+        if rows.loc[has_answer, "target"].nunique() == 2:
+            compared[name] = _compare_one(rows[has_answer], network[has_answer], reference[has_answer], draws)
+    return compared
+
+
+def _compare_one(
+    rows: pd.DataFrame, network: np.ndarray, reference: np.ndarray, draws: Draws
+) -> dict[str, Any]:
     return {
-        name: {
-            "auc_roc": _auc(rows, reference, draws),
-            "selected_minus_reference": bootstrap.difference(
-                rows["target"].to_numpy(),
-                network,
-                reference,
-                metric="auc_roc",
-                weights=draws.weights(rows["group_id"].to_numpy()),
-            ),
-        }
-        for name, reference in found.items()
+        "num_images": len(rows),
+        "auc_roc": _auc(rows, reference, draws),
+        "selected_minus_reference": bootstrap.difference(
+            rows["target"].to_numpy(),
+            network,
+            reference,
+            metric="auc_roc",
+            weights=draws.weights(rows["group_id"].to_numpy()),
+        ),
     }
 
 
@@ -193,10 +192,10 @@ def warnings(found: Mapping[str, Any], *, max_flipped_fraction: float) -> list[s
     """Findings against the network, as sentences.
 
     Args:
-        found: `variants` from `measure`, `lesion_area`, and `references` from `compare`.
+        found: `variants` from `measure`, and `references` from `compare`.
         max_flipped_fraction: Largest fraction of decisions that one artefact may flip without a warning.
     """
-    said = _without_lesion(found["variants"], found["lesion_area"])
+    said = _without_lesion(found["variants"], found["references"].get(SIZE))
     for name in artefacts.ARTEFACTS:
         share = found["variants"][name]["flipped_fraction"]
         if share > max_flipped_fraction:
@@ -211,19 +210,18 @@ def warnings(found: Mapping[str, Any], *, max_flipped_fraction: float) -> list[s
     return said
 
 
-def _without_lesion(variants: Mapping[str, Any], area: Mapping[str, Any] | None) -> list[str]:
+def _without_lesion(variants: Mapping[str, Any], size: Mapping[str, Any] | None) -> list[str]:
     instead = {
         "border_only": "the surrounding skin, the lens, or lesions that reach the border predict the label"
     }
     said = []
-    if area is None:
+    covered = [name for name in ("lesion_black", "lesion_filled") if name in variants]
+    if not covered:
         said.append("no image has a mask, so only part of the audit could be done")
-    else:
-        hole = (
-            "the surroundings or the remaining outline predict the label; the lesion's size alone has "
-            f"{_in_words(area)}"
-        )
-        instead |= dict.fromkeys(("lesion_black", "lesion_filled"), hole)
+    hole = "the surroundings or the remaining outline predict the label"
+    if size is not None:
+        hole += f"; the lesion's size alone has {_in_words(size)}"
+    instead |= dict.fromkeys(covered, hole)
     for name, why in instead.items():
         if variants[name]["auc_roc"]["low"] > CHANCE:
             said.append(
@@ -237,19 +235,17 @@ def _in_words(entry: Mapping[str, Any]) -> str:
 
 
 def auc_by_images(found: Mapping[str, Any]) -> dict[str, dict[str, float]]:
-    """The AUC with its interval on plain images and on each variant, of the lesion's area and of references.
+    """The AUC with its interval on plain images, on each variant and of each reference.
 
     Args:
         found: Results, see `warnings`.
     """
     rows = {name: entry["auc_roc"] for name, entry in found["variants"].items()}
-    if found["lesion_area"]:
-        rows["reference: lesion area"] = found["lesion_area"]["auc_roc"]
     return rows | {f"reference: {name}": entry["auc_roc"] for name, entry in found["references"].items()}
 
 
 def figure(found: Mapping[str, Any], *, title: str, note: str) -> Figure:
-    """Draw the AUCs of plain images, variants, lesion area and references with their intervals.
+    """Draw the AUCs of plain images, variants and references with their intervals.
 
     Args:
         found: Results, see `warnings`.

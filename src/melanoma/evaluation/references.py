@@ -1,4 +1,4 @@
-"""Reference models that do not see the form of the lesion: logistic regressions on colours and on file facts.
+"""Reference models that do not see the form of the lesion: regressions on colours, file facts, lesion size.
 
 A network that is not better than these has learnt no dermoscopy. They are fitted on training images; their
 penalty is chosen among training images by cross-validation over groups.
@@ -30,6 +30,7 @@ NUMBERS = (
     "ink_fraction",
 )
 WORDS = ("format", "mode")
+SIZE = "lesion_fraction"  # of the mask, measured by stage `inspect`
 
 
 def colour_histograms(images: np.ndarray, *, num_bins: int) -> np.ndarray:
@@ -93,6 +94,35 @@ def score_file_facts(facts: pd.DataFrame, index: pd.DataFrame, settings: Audit) 
         (OneHotEncoder(handle_unknown="ignore"), list(WORDS)),
     )
     return fit_and_score(prepare, pd.concat([numbers, words], axis=1), index, settings)
+
+
+def score_lesion_size(described: pd.DataFrame, index: pd.DataFrame, settings: Audit) -> pd.Series:
+    """Probabilities of a logistic regression on the size of the lesion in its mask, by image_id.
+
+    The features are the lesion's fraction of the image, its square root (a length) and its logarithm: the
+    risk need not rise steadily with the size.
+
+    Args:
+        described: `image_id`, `mask_path` and `SIZE` for the images of `index`.
+        index: Columns `schema.SPLIT_COLUMNS`.
+        settings: Section `audit` of params.yaml.
+
+    Returns:
+        nan for images without a usable mask; nan for all images if the training images with a mask are all of
+        one class.
+
+    Raises:
+        DataError: The facts belong to other images.
+    """
+    described = align(described.set_index("image_id"), index["image_id"], what="The sizes of lesions")
+    size = described[SIZE].astype("Float64").astype(float)
+    size = size.where(described["mask_path"].notna() & (size > 0))
+    measured = index[size.notna().to_numpy()]
+    if measured.loc[measured["split"] == TRAIN, "target"].nunique() < 2:
+        return pd.Series(np.nan, index=size.index)
+    known = size[size.notna()]
+    features = pd.DataFrame({"area": known, "length": np.sqrt(known), "log_area": np.log(known)})
+    return fit_and_score(StandardScaler(), features, measured, settings).reindex(size.index)
 
 
 def _within_datasets(numbers: pd.DataFrame, index: pd.DataFrame) -> pd.DataFrame:

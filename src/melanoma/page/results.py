@@ -13,7 +13,7 @@ from melanoma.schema import MODEL_NAMES, REFERENCE_NAMES
 BASELINE, COLOUR = MODEL_NAMES[0], REFERENCE_NAMES[0]
 NAMES = {
     **{model: model for model in MODEL_NAMES},
-    **dict(zip(REFERENCE_NAMES, ("colours alone", "file facts alone"), strict=True)),
+    **dict(zip(REFERENCE_NAMES, ("colours alone", "file facts alone", "lesion size alone"), strict=True)),
 }
 
 

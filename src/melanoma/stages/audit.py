@@ -37,7 +37,7 @@ def run(args: argparse.Namespace, params: Params) -> str:
         accepted=args.accepted,
         facts=args.facts,
         datasets=params.members(args.cohort),
-        fact_columns=[*references.NUMBERS, *references.WORDS],
+        fact_columns=[*references.NUMBERS, *references.WORDS, references.SIZE],
     )
     scored = _score_references(data, described, params.audit)
     audited = _open_audited(args, models, data, described)
@@ -68,6 +68,7 @@ def _score_references(data: packed.Packed, described: pd.DataFrame, settings: Au
     scored = {
         "colour": references.score_colours(data, settings),
         "file_facts": references.score_file_facts(described, data.index, settings),
+        "lesion_size": references.score_lesion_size(described, data.index, settings),
     }
     rows = data.index[list(schema.SPLIT_COLUMNS)]
     return rows.merge(pd.DataFrame(scored), left_on="image_id", right_index=True, validate="one_to_one")
@@ -124,7 +125,6 @@ def _measure(
     found = {
         "num_masks": len(audited.masks),
         "variants": measured,
-        "lesion_area": audit.lesion_area(audited, draws),
         "references": compared,
     }
     return found | {"warnings": audit.warnings(found, max_flipped_fraction=settings.max_flipped_fraction)}
