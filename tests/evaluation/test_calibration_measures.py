@@ -154,11 +154,11 @@ def test_where_everything_is_defined_no_reason_is_given():
 @pytest.mark.parametrize(
     ("target", "probability", "reason"),
     [
-        ([0, 0, 0, 1, 1, 1], [0.1, 0.2, 0.3, 0.7, 0.8, 0.9], "No benign image has a higher probability"),
-        ([0, 0, 0, 1, 1, 1], [0.1, 0.2, 0.3, 0.3, 0.8, 0.9], "No benign image has a higher probability"),
-        ([1, 1, 1, 0, 0, 0], [0.1, 0.2, 0.3, 0.7, 0.8, 0.9], "No malignant image has a higher probability"),
-        ([0, 1, 0, 1, 0, 0], [0.3] * 6, "All probabilities are equal."),
-        ([0, 1, 0, 1, 0, 0], [0.0] * 6, "All probabilities are equal."),
+        ([0, 0, 0, 1, 1, 1], [0.1, 0.2, 0.3, 0.7, 0.8, 0.9], "no benign image has a higher probability"),
+        ([0, 0, 0, 1, 1, 1], [0.1, 0.2, 0.3, 0.3, 0.8, 0.9], "no benign image has a higher probability"),
+        ([1, 1, 1, 0, 0, 0], [0.1, 0.2, 0.3, 0.7, 0.8, 0.9], "no malignant image has a higher probability"),
+        ([0, 1, 0, 1, 0, 0], [0.3] * 6, "all probabilities are equal"),
+        ([0, 1, 0, 1, 0, 0], [0.0] * 6, "all probabilities are equal"),
     ],
     ids=["apart", "apart but for a tie", "reversed", "constant", "always 0"],
 )
@@ -181,7 +181,7 @@ def test_one_class_has_a_ratio_but_no_regression_and_no_skill(label):
     assert is_nan(found[OBSERVED_EXPECTED], "low", "high")
     for name in (INTERCEPT, SLOPE, SKILL):
         assert is_nan(found[name], "value", "low", "high")
-        assert found[name]["undefined"] == "All images are of one class."
+        assert found[name]["undefined"] == "all images are of one class"
 
 
 def test_a_single_malignant_group_gives_values_without_intervals():
@@ -190,9 +190,17 @@ def test_a_single_malignant_group_gives_values_without_intervals():
     for entry in found.values():
         assert np.isfinite(entry["value"])
         assert is_nan(entry, "low", "high")
-        assert entry["undefined"] == "An interval needs at least 2 groups of each class."
+        assert entry["undefined"] == "an interval needs at least 2 groups of each class"
     two = measured(target, probability, ["m", "n", "a", "b", "c", "d"])
     assert all(np.isfinite(list(entry.values())).all() for entry in two.values())
+
+
+def test_an_end_that_is_too_large_to_write_is_undefined():
+    # leaving out one of the two malignant groups changes the ratio of the Brier scores a thousandfold
+    probability = [1e-40, 1 - 1e-12, *[1e-12] * 4]
+    found = measured([0, 1, 1, 0, 0, 0], [probability[0], *probability[1:3], *probability[3:]])
+    for entry in found.values():
+        assert np.isfinite(list(entry.values())[:3]).all() or entry["undefined"]
 
 
 def test_a_single_group_gives_no_interval():
@@ -204,7 +212,7 @@ def test_a_group_without_which_nothing_is_left_to_fit_is_named():
     # the other groups all have the same probability
     found = measured([1, 0, 1, 0, 1, 0], [0.9, 0.9, 0.2, 0.2, 0.5, 0.5], ["a", "a", "a", "a", "b", "c"])
     assert np.isfinite(found[SLOPE]["value"])
-    assert found[SLOPE]["undefined"] == "One group decides: without it the value is not defined."
+    assert found[SLOPE]["undefined"] == "one group decides: without it the value is not defined"
     assert is_nan(found[SLOPE], "low", "high")
 
 
@@ -212,17 +220,17 @@ def test_a_group_without_which_nothing_is_left_to_fit_is_named():
 def test_probabilities_that_are_no_numbers_leave_nothing(bad):
     for entry in measured([1, 0, 1, 0], [0.5, bad, 0.2, 0.1]).values():
         assert is_nan(entry, "value", "low", "high")
-        assert entry["undefined"] == "1 of 4 probabilities are not finite."
+        assert entry["undefined"] == "1 of 4 probabilities are not finite"
 
 
 def test_no_images_leave_nothing():
-    assert all(entry["undefined"] == "There is no image." for entry in measured([], []).values())
+    assert all(entry["undefined"] == "there is no image" for entry in measured([], []).values())
 
 
 def test_flawless_certainty_has_full_skill_and_no_interval():
     found = measured([1, 1, 0, 0], [1, 1, 0, 0])
     assert found[SKILL]["value"] == 1
-    assert "All probabilities are right" in found[SKILL]["undefined"]
+    assert "all probabilities are right" in found[SKILL]["undefined"]
 
 
 def test_zeros_and_ones_count_as_a_ten_millionth_beside_them():
@@ -239,7 +247,7 @@ def test_who_always_says_0_has_no_skill_and_an_intercept_far_above_0():
     assert found[SKILL]["value"] == pytest.approx(-target.mean() / (1 - target.mean()))
     assert found[SKILL]["high"] < 0
     assert found[INTERCEPT]["low"] > 10
-    assert found[OBSERVED_EXPECTED]["undefined"] == "All probabilities are 0."
+    assert found[OBSERVED_EXPECTED]["undefined"] == "all probabilities are 0"
 
 
 def test_a_slice_is_measured_within_milliseconds():

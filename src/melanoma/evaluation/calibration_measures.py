@@ -12,20 +12,18 @@ slope); Van Calster et al., Calibration: the Achilles heel of predictive analyti
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from scipy import stats
 
+from melanoma.evaluation.intervals import LEVEL, Entry, effective_groups, entry
 from melanoma.scoring.operating_point import logit
 
 INTERCEPT, SLOPE = "calibration_intercept", "calibration_slope"
 OBSERVED_EXPECTED, SKILL = "observed_expected", "brier_skill"
 NAMES = (INTERCEPT, SLOPE, OBSERVED_EXPECTED, SKILL)
-LEVEL = 0.95  # confidence level of the intervals
 MIN_GROUPS = 2  # of each class, below which there is no interval
 NAN = float("nan")
-Entry = dict[str, Any]
 
 
 def measure(target: np.ndarray, probability: np.ndarray, group_ids: np.ndarray) -> dict[str, Entry]:
@@ -49,12 +47,12 @@ def measure(target: np.ndarray, probability: np.ndarray, group_ids: np.ndarray) 
     """
     reason = _why_undefined(target, probability)
     if reason:
-        return dict.fromkeys(NAMES, _entry(NAN, NAN, NAN, reason))
+        return dict.fromkeys(NAMES, _nowhere(reason))
     sample = _Sample.of(target, probability, group_ids)
     found = {OBSERVED_EXPECTED: _observed_expected(sample)}
     if np.ptp(target) == 0:
-        reason = "All images are of one class."
-        found |= dict.fromkeys((INTERCEPT, SLOPE, SKILL), _entry(NAN, NAN, NAN, reason))
+        reason = "all images are of one class"
+        found |= dict.fromkeys((INTERCEPT, SLOPE, SKILL), _nowhere(reason))
     else:
         found |= {INTERCEPT: _intercept(sample), SLOPE: _slope(sample), SKILL: _skill(sample)}
     return {name: found[name] for name in NAMES}
@@ -62,14 +60,13 @@ def measure(target: np.ndarray, probability: np.ndarray, group_ids: np.ndarray) 
 
 def _why_undefined(target: np.ndarray, probability: np.ndarray) -> str:
     if len(target) == 0:
-        return "There is no image."
+        return "there is no image"
     num_bad = int(np.sum(~np.isfinite(probability)))
-    return f"{num_bad} of {len(probability)} probabilities are not finite." if num_bad else ""
+    return f"{num_bad} of {len(probability)} probabilities are not finite" if num_bad else ""
 
 
-def _entry(value: float, low: float, high: float, reason: str = "") -> Entry:
-    ends = {"value": float(value), "low": float(low), "high": float(high)}
-    return ends | ({"undefined": reason} if reason and not np.isfinite([*ends.values()]).all() else {})
+def _nowhere(reason: str) -> Entry:
+    return entry(NAN, NAN, NAN, undefined=reason)
 
 
 @dataclass(frozen=True)
@@ -95,10 +92,10 @@ class _Sample:
     @classmethod
     def of(cls, target: np.ndarray, probability: np.ndarray, group_ids: np.ndarray) -> "_Sample":
         names, group = np.unique(group_ids, return_inverse=True)
-        sizes = [np.bincount(group[target == label], minlength=len(names)) for label in (0, 1)]
+        of_class = [group[target == label] for label in (0, 1)]
         quantile = NAN
-        if min(np.count_nonzero(of_class) for of_class in sizes) >= MIN_GROUPS:
-            effective = min(of_class.sum() ** 2 / (of_class**2).sum() for of_class in sizes)
+        if min(len(np.unique(groups)) for groups in of_class) >= MIN_GROUPS:
+            effective = min(effective_groups(groups) for groups in of_class)
             quantile = float(stats.t.ppf((1 + LEVEL) / 2, max(1, effective - 1)))
         return cls(target.astype(np.float64), probability, logit(probability), group, len(names), quantile)
 
@@ -117,12 +114,13 @@ class _Sample:
             back: Leads back from that scale.
         """
         if np.isnan(self.quantile):
-            return NAN, NAN, f"An interval needs at least {MIN_GROUPS} groups of each class."
+            return NAN, NAN, f"an interval needs at least {MIN_GROUPS} groups of each class"
         if not np.isfinite(left_out).all():
-            return NAN, NAN, "One group decides: without it the value is not defined."
-        deviation = left_out - value
-        error = np.sqrt((1 - 1 / self.num_groups) * np.sum(deviation**2))
-        return back(value - self.quantile * error), back(value + self.quantile * error), ""
+            return NAN, NAN, "one group decides: without it the value is not defined"
+        error = np.sqrt((1 - 1 / self.num_groups) * np.sum((left_out - value) ** 2))
+        with np.errstate(over="ignore"):
+            ends = back(value - self.quantile * error), back(value + self.quantile * error)
+        return *ends, "" if np.isfinite(ends).all() else "so few groups give no bound"
 
 
 def _intercept(sample: _Sample) -> Entry:
@@ -133,7 +131,7 @@ def _intercept(sample: _Sample) -> Entry:
 def _slope(sample: _Sample) -> Entry:
     reason = _why_no_slope(sample)
     if reason:
-        return _entry(NAN, NAN, NAN, reason)
+        return _nowhere(reason)
     features = np.stack([np.ones(len(sample.target)), sample.log_odds], axis=1)
     return _regression(sample, features)
 
@@ -141,11 +139,11 @@ def _slope(sample: _Sample) -> Entry:
 def _why_no_slope(sample: _Sample) -> str:
     malignant, benign = sample.log_odds[sample.target == 1], sample.log_odds[sample.target == 0]
     if np.ptp(sample.log_odds) == 0:
-        return "All probabilities are equal."
+        return "all probabilities are equal"
     if malignant.min() >= benign.max():
-        return "No benign image has a higher probability than a malignant one, so the slope has no bound."
+        return "no benign image has a higher probability than a malignant one, so the slope has no bound"
     if benign.min() >= malignant.max():
-        return "No malignant image has a higher probability than a benign one, so the slope has no bound."
+        return "no malignant image has a higher probability than a benign one, so the slope has no bound"
     return ""
 
 
@@ -158,10 +156,10 @@ def _regression(sample: _Sample, features: np.ndarray, offset: np.ndarray | None
         warnings.simplefilter("ignore")  # what they say is checked here
         fitted = GLM(sample.target, features, family=Binomial(), offset=offset).fit()
     if not fitted.converged:
-        return _entry(NAN, NAN, NAN, "The logistic regression does not converge.")
+        return _nowhere("the logistic regression does not converge")
     value = float(fitted.params[-1])
     low, high, reason = sample.interval(value, value + _steps(sample, features, fitted.mu)[:, -1])
-    return _entry(value, low, high, reason)
+    return entry(value, low, high, undefined=reason)
 
 
 def _steps(sample: _Sample, features: np.ndarray, fitted: np.ndarray) -> np.ndarray:
@@ -181,22 +179,21 @@ def _steps(sample: _Sample, features: np.ndarray, fitted: np.ndarray) -> np.ndar
 def _observed_expected(sample: _Sample) -> Entry:
     observed, expected = sample.sums(sample.target), sample.sums(sample.probability)
     if expected.sum() == 0:
-        return _entry(NAN, NAN, NAN, "All probabilities are 0.")
+        return _nowhere("all probabilities are 0")
     ratio = observed.sum() / expected.sum()
     with np.errstate(divide="ignore", invalid="ignore"):
         without = np.log(observed.sum() - observed) - np.log(expected.sum() - expected)
         low, high, reason = sample.interval(float(np.log(ratio)), without, lambda end: float(np.exp(end)))
-    return _entry(ratio, low, high, reason)
+    return entry(ratio, low, high, undefined=reason)
 
 
 def _skill(sample: _Sample) -> Entry:
     """Brier skill; its interval is that of the logarithm of the two Brier scores' ratio."""
     lost, malignant = sample.sums((sample.probability - sample.target) ** 2), sample.sums(sample.target)
     num = sample.sums(np.ones_like(sample.target))
-
     if lost.sum() == 0:
-        return _entry(
-            1, NAN, NAN, "All probabilities are right, so there is no error to draw an interval from."
+        return entry(
+            1, NAN, NAN, undefined="all probabilities are right, so nothing shows how far they may err"
         )
 
     def log_ratio(lost: np.ndarray, malignant: np.ndarray, num: np.ndarray) -> np.ndarray:
@@ -207,4 +204,4 @@ def _skill(sample: _Sample) -> Entry:
         whole = float(log_ratio(lost.sum(), malignant.sum(), num.sum()))
         without = log_ratio(lost.sum() - lost, malignant.sum() - malignant, num.sum() - num)
     low, high, reason = sample.interval(whole, without, lambda end: float(1 - np.exp(end)))
-    return _entry(1 - np.exp(whole), high, low, reason)
+    return entry(1 - np.exp(whole), high, low, undefined=reason)
