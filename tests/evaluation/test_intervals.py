@@ -115,8 +115,8 @@ def test_perfect_separation_leaves_one_end_open(sign, known, missing):
 @pytest.mark.parametrize(
     ("target", "score", "groups", "value", "reason"),
     [
-        ([0, 0, 0], [1, 2, 3], "abc", math.nan, "there is no malignant image"),
-        ([1, 1, 1], [1, 2, 3], "abc", math.nan, "there is no benign image"),
+        ([0, 0, 0], [1, 2, 3], "abc", math.nan, "no image is malignant"),
+        ([1, 1, 1], [1, 2, 3], "abc", math.nan, "no image is benign"),
         ([1, 0, 0], [1, math.nan, 3], "abc", math.nan, "some scores are not finite"),
         ([1, 1, 0, 0], [1, 4, 3, 2], "aabc", 0.5, "all malignant images are of one group"),
         ([1, 1, 0, 0], [1, 4, 3, 2], "abcc", 0.5, "all benign images are of one group"),

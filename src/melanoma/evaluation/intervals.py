@@ -14,6 +14,8 @@ from scipy import special, stats
 from melanoma.evaluation.power import auc_standard_error
 
 LEVEL = 0.95  # confidence level
+ROUNDING = 1e-12  # a standard error below this is none
+RATES = ("accuracy", "sensitivity", "specificity", "ppv", "npv", "balanced_accuracy")
 Entry = dict[str, Any]  # `value`, `low`, `high` and, if one of them is nan, the reason as `undefined`
 
 
@@ -47,58 +49,113 @@ def effective_groups(group_ids: np.ndarray) -> float:
 def rate(hit: np.ndarray, group_ids: np.ndarray, *, level: float = LEVEL) -> Entry:
     """The fraction of images that are hit, with its exact interval on the effective number of groups.
 
-    The images of a group count as copies of each other, which is the worst case: the interval is too wide
-    where they differ, never too narrow.
-
     Args:
         hit: Shape `(num_images,)`, bool; the images of the denominator only.
+        group_ids: Shape `(num_images,)`.
+        level: Confidence level, in (0, 1).
+    """
+    return mean_rate(np.atleast_2d(hit), np.ones((1, len(hit)), dtype=bool), group_ids, level=level)
+
+
+def mean_rate(hit: np.ndarray, of: np.ndarray, group_ids: np.ndarray, *, level: float = LEVEL) -> Entry:
+    """The mean over models of the fraction of images that are hit, with its exact interval.
+
+    The images of a group count as copies of each other, which is the worst case: the interval is too wide
+    where they differ, never too narrow. Models are fixed; that they differ does not widen the interval.
+
+    Args:
+        hit: Shape `(num_models, num_images)`, bool.
+        of: Shape `(num_models, num_images)`, bool: the images of the denominator.
         group_ids: Shape `(num_images,)`.
         level: Confidence level, in (0, 1).
 
     Source: Clopper and Pearson, Biometrika 26, 1934, as quantiles of beta distributions, which take counts
     that are not whole.
     """
-    if len(hit) == 0:
+    if not of.any(axis=1).all():
         return entry(math.nan, math.nan, math.nan, undefined="there is no image to count")
-    value, num, tail = float(np.mean(hit)), effective_groups(group_ids), (1 - level) / 2
-    hits = value * num
+    value = float(np.mean([mine[among].mean() for mine, among in zip(hit, of, strict=True)]))
+    num = float(np.mean([effective_groups(group_ids[among]) for among in of]))
+    hits, tail = value * num, (1 - level) / 2
     low = stats.beta.ppf(tail, hits, num - hits + 1) if value > 0 else 0.0
     high = stats.beta.ppf(1 - tail, hits + 1, num - hits) if value < 1 else 1.0
     return entry(value, low, high)
 
 
-def auc(target: np.ndarray, probability: np.ndarray, group_ids: np.ndarray, *, level: float = LEVEL) -> Entry:
-    """The area under the ROC curve with its interval, on the logit scale.
-
-    With few groups or near 1, the variance of the sample is too small. It is not taken below that of an AUC
-    of normally distributed scores with one image a group (`power.auc_standard_error`). Quantiles are those of
-    a t distribution with the degrees of freedom of Satterthwaite.
+def rates(target: np.ndarray, called: np.ndarray, group_ids: np.ndarray) -> dict[str, Entry]:
+    """`RATES` per image with 95 % intervals, the mean over one or several models.
 
     Args:
         target: Shape `(num_images,)`, 1 malignant, 0 benign.
-        probability: Scores of any scale, shape `(num_images,)`.
+        called: Shape `(num_images,)` or `(num_models, num_images)`, bool, whether called malignant.
+        group_ids: Shape `(num_images,)`.
+    """
+    called = np.atleast_2d(called)
+    malignant = np.broadcast_to(target == 1, called.shape)
+    found = {
+        "accuracy": mean_rate(malignant == called, np.ones_like(called), group_ids),
+        "sensitivity": mean_rate(called, malignant, group_ids),
+        "specificity": mean_rate(~called, ~malignant, group_ids),
+        "ppv": mean_rate(malignant, called, group_ids),
+        "npv": mean_rate(~malignant, ~called, group_ids),
+    }
+    for name, of, word in (
+        ("sensitivity", malignant, "no image is malignant"),
+        ("specificity", ~malignant, "no image is benign"),
+        ("ppv", called, "no image is called malignant"),
+        ("npv", ~called, "no image is called benign"),
+    ):
+        if not of.any(axis=1).all():
+            found[name]["undefined"] = word
+    return found | {"balanced_accuracy": _mean_of_two(found["sensitivity"], found["specificity"])}
+
+
+def _mean_of_two(first: Entry, second: Entry) -> Entry:
+    """The mean of two independent values, with its interval.
+
+    Source: Zou and Donner, Construction of confidence limits about effect measures, Statistics in Medicine
+    27, 2008: the distances of the ends add up as squares.
+    """
+    undefined = first.get("undefined", "") or second.get("undefined", "")
+    value = (first["value"] + second["value"]) / 2
+    below = math.hypot(*(part["value"] - part["low"] for part in (first, second))) / 2
+    above = math.hypot(*(part["high"] - part["value"] for part in (first, second))) / 2
+    return entry(value, value - below, value + above, undefined=undefined)
+
+
+def auc(target: np.ndarray, probability: np.ndarray, group_ids: np.ndarray, *, level: float = LEVEL) -> Entry:
+    """The area under the ROC curve with its interval on the logit scale, the mean over one or several models.
+
+    Quantiles are those of Student's t with the degrees of freedom of Welch and Satterthwaite. Near 1 and with
+    few groups, the variance of the sample is too small; see `_shortfall`.
+
+    Args:
+        target: Shape `(num_images,)`, 1 malignant, 0 benign.
+        probability: Scores of any scale, shape `(num_images,)` or `(num_models, num_images)`.
         group_ids: Shape `(num_images,)`; a group may hold images of both classes.
         level: Confidence level, in (0, 1).
 
     Source: Obuchowski, Nonparametric analysis of clustered ROC curve data, Biometrics 53, 1997.
     """
-    reason = _undefined(target, probability)
+    models = np.atleast_2d(probability)
+    reason = _undefined(target, models)
     if reason:
         return entry(math.nan, math.nan, math.nan, undefined=reason)
-    parts = _components(target, probability)
+    by_model = _components(target, models)
+    parts = by_model.mean(axis=0)
     value = float(parts[target == 1].mean())
     spread = _Spread.of(target, parts, group_ids)
-    reason = spread.undefined or ("all images have the same score" if np.ptp(probability) == 0 else "")
-    if reason:
-        return entry(value, math.nan, math.nan, undefined=reason)
+    if spread.undefined:
+        return entry(value, math.nan, math.nan, undefined=spread.undefined)
     if value in (0, 1):
         low, high = (math.nan, 1.0) if value == 1 else (0.0, math.nan)
         words = "the scores separate the classes perfectly, which leaves no spread to measure"
         return entry(value, low, high, undefined=words)
-    least = auc_standard_error(value, spread.num_malignant, spread.num_benign)
-    error = max(spread.standard_error, least) / (value * (1 - value))
-    half = spread.quantile(level) * error
-    center = special.logit(value)
+    if spread.standard_error < ROUNDING:
+        words = "all images have the same score" if np.ptp(models) == 0 else "the groups leave no spread"
+        return entry(value, math.nan, math.nan, undefined=words)
+    error = spread.standard_error * _shortfall(target, by_model, group_ids) / (value * (1 - value))
+    center, half = special.logit(value), spread.quantile(level) * error
     return entry(value, special.expit(center - half), special.expit(center + half))
 
 
@@ -116,8 +173,9 @@ def auc_difference(
 
     Args:
         target: Shape `(num_images,)`, 1 malignant, 0 benign.
-        first: Scores of one model, shape `(num_images,)`.
-        second: Scores of the other model, shape `(num_images,)`.
+        first: Scores of one model, shape `(num_images,)`; or of several, whose mean counts, shape
+            `(num_models, num_images)`.
+        second: Scores of the other model or models.
         group_ids: Shape `(num_images,)`.
         level: Confidence level, in (0, 1).
 
@@ -126,22 +184,23 @@ def auc_difference(
 
     Source: as `auc`, with the differences of the structural components; quantiles of Student's t.
     """
-    nothing = {"standard_error": math.nan}
-    reason = _undefined(target, first) or _undefined(target, second)
+    sides = np.atleast_2d(first), np.atleast_2d(second)
+    unknown = {"standard_error": math.nan}
+    reason = _undefined(target, sides[0]) or _undefined(target, sides[1])
     if reason:
-        return entry(math.nan, math.nan, math.nan, undefined=reason) | nothing
-    parts = _components(target, first) - _components(target, second)
+        return entry(math.nan, math.nan, math.nan, undefined=reason) | unknown
+    by_model = [_components(target, models) for models in sides]
+    parts = by_model[0].mean(axis=0) - by_model[1].mean(axis=0)
     value = float(parts[target == 1].mean())
-    if np.array_equal(stats.rankdata(first), stats.rankdata(second)):
+    if sides[0].shape == sides[1].shape and np.array_equal(*(stats.rankdata(side, axis=1) for side in sides)):
         return entry(0, 0, 0) | {"standard_error": 0.0}
     spread = _Spread.of(target, parts, group_ids)
-    if spread.undefined:
-        return entry(value, math.nan, math.nan, undefined=spread.undefined) | nothing
-    if spread.standard_error == 0:
-        words = "every image counts alike for both models, which leaves no spread to measure"
-        return entry(value, math.nan, math.nan, undefined=words) | nothing
-    half = spread.quantile(level) * spread.standard_error
-    return entry(value, value - half, value + half) | {"standard_error": spread.standard_error}
+    if spread.undefined or spread.standard_error < ROUNDING:
+        words = spread.undefined or "every group counts alike for both models, which leaves no spread"
+        return entry(value, math.nan, math.nan, undefined=words) | unknown
+    error = spread.standard_error * _shortfall(target, np.concatenate(by_model), group_ids)
+    half = spread.quantile(level) * error
+    return entry(value, value - half, value + half) | {"standard_error": error}
 
 
 def _undefined(target: np.ndarray, probability: np.ndarray) -> str:
@@ -150,22 +209,43 @@ def _undefined(target: np.ndarray, probability: np.ndarray) -> str:
         return "some scores are not finite"
     for value, word in ((1, "malignant"), (0, "benign")):
         if not (target == value).any():
-            return f"there is no {word} image"
+            return f"no image is {word}"
     return ""
 
 
-def _components(target: np.ndarray, probability: np.ndarray) -> np.ndarray:
-    """The fraction of the other class's images on the right side of each image, shape `(num_images,)`.
+def _components(target: np.ndarray, models: np.ndarray) -> np.ndarray:
+    """The fraction of the other class's images on the right side of each image, by model; ties count half.
 
-    Ties count half. The mean over the images of either class is the AUC.
+    The mean over the images of either class is the AUC.
     """
     is_malignant = target == 1
-    parts = np.empty(len(target))
-    for mine, sign in ((is_malignant, 1), (~is_malignant, -1)):
-        others, own = np.sort(sign * probability[~mine]), sign * probability[mine]
-        num_below = np.searchsorted(others, own, side="left") + np.searchsorted(others, own, side="right")
-        parts[mine] = num_below / (2 * len(others))
+    parts = np.empty(models.shape)
+    for score, part in zip(models, parts, strict=True):
+        for mine, sign in ((is_malignant, 1), (~is_malignant, -1)):
+            others, own = np.sort(sign * score[~mine]), sign * score[mine]
+            num_below = np.searchsorted(others, own, side="left") + np.searchsorted(others, own, side="right")
+            part[mine] = num_below / (2 * len(others))
     return parts
+
+
+def _shortfall(target: np.ndarray, by_model: np.ndarray, group_ids: np.ndarray) -> float:
+    """By what the standard error is to be multiplied, at least 1.
+
+    With few groups, or near 1, the sample says too little about its own variance. No model's standard error
+    may lie below that of normally distributed scores with one image a group (`power.auc_standard_error`).
+
+    Args:
+        target: Shape `(num_images,)`.
+        by_model: Result of `_components`.
+        group_ids: Shape `(num_images,)`.
+    """
+    factors = [1.0]
+    for parts in by_model:
+        spread, value = _Spread.of(target, parts, group_ids), float(parts[target == 1].mean())
+        if spread.standard_error > ROUNDING and 0 < value < 1:
+            least = auc_standard_error(value, spread.num_malignant, spread.num_benign)
+            factors.append(least / spread.standard_error)
+    return max(factors)
 
 
 @dataclass(frozen=True)
