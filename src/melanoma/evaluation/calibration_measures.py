@@ -9,12 +9,13 @@ Sources: Cox, Two further applications of a model for binary regression, Biometr
 slope); Van Calster et al., Calibration: the Achilles heel of predictive analytics, BMC Medicine 17, 2019.
 """
 
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import stats
+from scipy.optimize import brentq
+from scipy.special import expit
 
 from melanoma.evaluation.intervals import LEVEL, Entry, effective_groups, entry
 from melanoma.scoring.operating_point import logit
@@ -118,22 +119,38 @@ class _Sample:
         if not np.isfinite(left_out).all():
             return NAN, NAN, "one group decides: without it the value is not defined"
         error = np.sqrt((1 - 1 / self.num_groups) * np.sum((left_out - value) ** 2))
-        with np.errstate(over="ignore"):
-            ends = back(value - self.quantile * error), back(value + self.quantile * error)
-        return *ends, "" if np.isfinite(ends).all() else "so few groups give no bound"
+        return back(value - self.quantile * error), back(value + self.quantile * error), ""
 
 
 def _intercept(sample: _Sample) -> Entry:
-    ones = np.ones((len(sample.target), 1))
-    return _regression(sample, ones, offset=sample.log_odds)
+    def surplus(value: float) -> float:
+        """How many more are expected than are malignant; it rises with the intercept."""
+        return float(np.sum(expit(sample.log_odds + value) - sample.target))
+
+    bound = np.abs(sample.log_odds).max() + np.log(len(sample.target)) + 1
+    value = float(brentq(surplus, -bound, bound, xtol=1e-10))
+    fitted = expit(sample.log_odds + value)
+    return _regression_entry(sample, value, _steps(sample, np.ones((len(fitted), 1)), fitted))
 
 
 def _slope(sample: _Sample) -> Entry:
+    from statsmodels.genmod.families import Binomial
+    from statsmodels.genmod.generalized_linear_model import GLM
+
     reason = _why_no_slope(sample)
     if reason:
         return _nowhere(reason)
     features = np.stack([np.ones(len(sample.target)), sample.log_odds], axis=1)
-    return _regression(sample, features)
+    fitted = GLM(sample.target, features, family=Binomial()).fit()
+    if not fitted.converged:
+        return _nowhere("the logistic regression does not converge")
+    steps = _steps(sample, features, expit(features @ fitted.params))
+    return _regression_entry(sample, float(fitted.params[1]), steps)
+
+
+def _regression_entry(sample: _Sample, value: float, steps: np.ndarray) -> Entry:
+    low, high, reason = sample.interval(value, value + steps[:, -1])
+    return entry(value, low, high, undefined=reason)
 
 
 def _why_no_slope(sample: _Sample) -> str:
@@ -145,21 +162,6 @@ def _why_no_slope(sample: _Sample) -> str:
     if benign.min() >= malignant.max():
         return "no malignant image has a higher probability than a benign one, so the slope has no bound"
     return ""
-
-
-def _regression(sample: _Sample, features: np.ndarray, offset: np.ndarray | None = None) -> Entry:
-    """Last coefficient of a logistic regression of the target, and its interval."""
-    from statsmodels.genmod.families import Binomial
-    from statsmodels.genmod.generalized_linear_model import GLM
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what they say is checked here
-        fitted = GLM(sample.target, features, family=Binomial(), offset=offset).fit()
-    if not fitted.converged:
-        return _nowhere("the logistic regression does not converge")
-    value = float(fitted.params[-1])
-    low, high, reason = sample.interval(value, value + _steps(sample, features, fitted.mu)[:, -1])
-    return entry(value, low, high, undefined=reason)
 
 
 def _steps(sample: _Sample, features: np.ndarray, fitted: np.ndarray) -> np.ndarray:
