@@ -8,6 +8,7 @@ from scipy import stats
 from melanoma import files
 from melanoma.evaluation import power
 from melanoma.evaluation.metrics import compute_metrics
+from tests.simulations import power as simulation
 
 
 def test_expected_half_widths_are_those_of_known_formulas():
@@ -35,6 +36,13 @@ def test_the_standard_error_is_the_spread_of_simulated_aucs():
         for _ in range(600)
     ]
     assert np.std(aucs) == pytest.approx(power.auc_standard_error(0.8, 40, 80), rel=0.1)
+
+
+def test_two_correlated_models_are_told_apart_about_as_often_as_promised():
+    rows = {row.rule: row for row in simulation.simulate(200, 1) if row.truth.startswith("98")}
+    shown, width = rows.values()
+    assert float(shown.after) == pytest.approx(power.POWER, abs=0.08)
+    assert float(width.after) == pytest.approx(float(width.nominal), rel=0.1)
 
 
 def test_the_smallest_difference_is_shown_four_times_in_five():
