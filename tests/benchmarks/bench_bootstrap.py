@@ -57,9 +57,13 @@ def measure(*, num_draws: int = NUM_DRAWS, loop_draws: int = LOOP_DRAWS, num_rou
 
     def ours() -> Answer:
         start = time.perf_counter()
-        drawn = bootstrap.draw_weights(group_ids, num_draws=num_draws, seed=1)
         bootstrap.metrics_with_intervals(
-            target, probability, threshold=THRESHOLD, weights=drawn, num_bins=NUM_BINS
+            target,
+            probability,
+            group_ids,
+            threshold=THRESHOLD,
+            draws=bootstrap.Draws(num_draws, 1),
+            num_bins=NUM_BINS,
         )
         return {"seconds": time.perf_counter() - start}
 

@@ -7,7 +7,6 @@ from melanoma.config.evaluation import Audit
 from melanoma.data import artefacts
 from melanoma.errors import DataError
 from melanoma.evaluation import audit
-from melanoma.evaluation.bootstrap import Draws
 from melanoma.scoring.operating_point import Calibration, OperatingPoint
 
 SETTINGS = Audit(
@@ -17,7 +16,6 @@ SETTINGS = Audit(
     border_fraction=0.2,
     max_flipped_fraction=0.2,
 )
-DRAWS = Draws(num=200, seed=1)
 WITHOUT_LESION = ("border_only", "lesion_black", "lesion_filled")
 POINT = OperatingPoint(Calibration(), threshold=0.5, refer_from=0.5, refer_to=0.5)
 NUM = 24
@@ -87,7 +85,7 @@ def warnings(content: dict) -> list[str]:
 
 
 def test_a_network_that_reads_the_border_is_caught(pictures):
-    measured = audit.measure(audited(pictures, reads_the_border), SETTINGS, DRAWS)
+    measured = audit.measure(audited(pictures, reads_the_border), SETTINGS)
     for name in WITHOUT_LESION:
         assert measured[name]["auc_roc"]["value"] == 1
         assert measured[name]["mean_probability_change"] == 0
@@ -96,7 +94,7 @@ def test_a_network_that_reads_the_border_is_caught(pictures):
 
 
 def test_a_network_that_reads_the_lesion_knows_nothing_without_it(pictures):
-    measured = audit.measure(audited(pictures, reads_the_lesion), SETTINGS, DRAWS)
+    measured = audit.measure(audited(pictures, reads_the_lesion), SETTINGS)
     assert measured[audit.PLAIN]["auc_roc"]["value"] == 1
     assert measured["lesion_black"]["auc_roc"]["value"] == 1 / 2  # all are equally black
     assert measured["lesion_black"]["flipped_fraction"] == 1 / 2  # the benign ones turn
@@ -104,20 +102,20 @@ def test_a_network_that_reads_the_lesion_knows_nothing_without_it(pictures):
 
 
 def test_variants_without_the_lesion_are_those_of_images_with_a_mask(pictures):
-    measured = audit.measure(audited(pictures, reads_the_lesion), SETTINGS, DRAWS)
+    measured = audit.measure(audited(pictures, reads_the_lesion), SETTINGS)
     assert measured["lesion_black"]["num_images"] == measured["lesion_filled"]["num_images"] == NUM - 4
     assert measured["border_only"]["num_images"] == measured["hair"]["num_images"] == NUM
-    without = audit.measure(audited((*pictures[:2], {}), reads_the_lesion), SETTINGS, DRAWS)
+    without = audit.measure(audited((*pictures[:2], {}), reads_the_lesion), SETTINGS)
     assert set(measured) - set(without) == {"lesion_black", "lesion_filled"}
 
 
 def test_every_artefact_is_asked_for(pictures):
-    measured = audit.measure(audited(pictures, reads_the_lesion), SETTINGS, DRAWS)
+    measured = audit.measure(audited(pictures, reads_the_lesion), SETTINGS)
     assert {audit.PLAIN, *WITHOUT_LESION, *artefacts.ARTEFACTS} == set(measured)
 
 
 def test_an_artefact_that_turns_many_decisions_is_warned_of(pictures):
-    measured = audit.measure(audited(pictures, reads_the_lesion), SETTINGS, DRAWS)
+    measured = audit.measure(audited(pictures, reads_the_lesion), SETTINGS)
     measured["ink"]["flipped_fraction"] = 0.21
     assert "ink: adding it changes 21% of the decisions" in warnings(found(measured))
     measured["ink"]["flipped_fraction"] = 0.2
@@ -126,12 +124,17 @@ def test_an_artefact_that_turns_many_decisions_is_warned_of(pictures):
 
 def test_references_are_compared_on_the_same_images(pictures):
     rows, images, _ = pictures
-    network, blind = by_image(reads_the_lesion(images)), by_image(np.full(NUM, 0.5))
-    compared = audit.compare(rows, network, {"same": network, "blind": blind}, DRAWS)
-    assert compared["same"]["selected_minus_reference"] == {"value": 0, "low": 0, "high": 0}
-    assert compared["blind"]["auc_roc"]["value"] == 1 / 2
-    assert compared["blind"]["selected_minus_reference"]["value"] == 1 / 2
-    measured = audit.measure(audited(pictures, reads_the_lesion), SETTINGS, DRAWS)
+    network, blind = by_image(reads_the_lesion(images)), by_image(np.arange(NUM) % 3 / 3)
+    compared = audit.compare(rows, network, {"same": network, "blind": blind})
+    assert compared["same"]["selected_minus_reference"] == {
+        "value": 0,
+        "low": 0,
+        "high": 0,
+        "standard_error": 0,
+    }
+    auc = compared["blind"]["auc_roc"]["value"]
+    assert compared["blind"]["selected_minus_reference"]["value"] == pytest.approx(1 - auc)
+    measured = audit.measure(audited(pictures, reads_the_lesion), SETTINGS)
     warned = warnings(found(measured, compared))
     assert any(text.startswith("same: the network is not significantly better") for text in warned)
     assert not any(text.startswith("blind") for text in warned)
@@ -146,9 +149,9 @@ def test_the_calibration_of_the_network_is_applied(pictures):
 
 def test_the_figure_has_a_row_for_each_variant_and_reference(pictures):
     rows, images, _ = pictures
-    measured = audit.measure(audited(pictures, reads_the_lesion), SETTINGS, DRAWS)
+    measured = audit.measure(audited(pictures, reads_the_lesion), SETTINGS)
     network, blind = by_image(reads_the_lesion(images)), by_image(np.full(NUM, 0.5))
-    compared = audit.compare(rows, network, {"colour": blind}, DRAWS)
+    compared = audit.compare(rows, network, {"colour": blind})
     drawn: Figure = audit.figure(found(measured, compared), title="t", note="cohort toy")
     names = [label.get_text() for label in drawn.axes[0].get_yticklabels()]
     assert names == [*measured, "reference: lesion_size", "reference: colour"]
@@ -157,9 +160,9 @@ def test_the_figure_has_a_row_for_each_variant_and_reference(pictures):
 
 def test_without_masks_it_is_said_that_the_question_was_hardly_asked(pictures):
     without = audited((*pictures[:2], {}), reads_the_lesion)
-    warned = warnings(found(audit.measure(without, SETTINGS, DRAWS), size=None))
+    warned = warnings(found(audit.measure(without, SETTINGS), size=None))
     assert warned[0].startswith("no image has a mask")
-    drawn = audit.figure(found(audit.measure(without, SETTINGS, DRAWS), size=None), title="t", note="n")
+    drawn = audit.figure(found(audit.measure(without, SETTINGS), size=None), title="t", note="n")
     assert "lesion" not in " ".join(label.get_text() for label in drawn.axes[0].get_yticklabels())
 
 
@@ -167,26 +170,26 @@ def test_a_reference_without_an_answer_for_some_images_is_compared_on_the_others
     rows, images, _ = pictures
     network = by_image(reads_the_lesion(images))
     part = network.where(np.arange(NUM) >= 4)
-    compared = audit.compare(rows, network, {"lesion_size": part, "colour": network}, DRAWS)
+    compared = audit.compare(rows, network, {"lesion_size": part, "colour": network})
     assert [entry["num_images"] for entry in compared.values()] == [NUM - 4, NUM]
     assert compared["lesion_size"]["selected_minus_reference"]["value"] == 0
     malignant_alone = network.where(rows["target"].to_numpy() == 1)
     for silent in (network * np.nan, malignant_alone):
-        assert audit.compare(rows, network, {"lesion_size": silent}, DRAWS) == {}
+        assert audit.compare(rows, network, {"lesion_size": silent}) == {}
 
 
 def test_blocks_of_images_change_no_score(pictures, monkeypatch):
-    whole = audit.measure(audited(pictures, reads_the_border), SETTINGS, DRAWS)
+    whole = audit.measure(audited(pictures, reads_the_border), SETTINGS)
     monkeypatch.setattr(audit, "BLOCK", 5)
-    assert audit.measure(audited(pictures, reads_the_border), SETTINGS, DRAWS) == whole
+    assert audit.measure(audited(pictures, reads_the_border), SETTINGS) == whole
 
 
 def test_images_of_a_group_are_drawn_together(pictures):
     rows, images, _ = pictures
     score, other = by_image(np.random.default_rng(3).random(NUM)), by_image(reads_the_lesion(images))
-    narrow = audit.compare(rows, score, {"a": other}, DRAWS)
+    narrow = audit.compare(rows, score, {"a": other})
     paired = rows.assign(group_id=[f"g{n // 6}" for n in range(NUM)])
-    wide = audit.compare(paired, score, {"a": other}, DRAWS)
+    wide = audit.compare(paired, score, {"a": other})
     differences = [each["a"]["selected_minus_reference"] for each in (narrow, wide)]
     assert differences[0]["value"] == differences[1]["value"]
     assert differences[0]["low"] != differences[1]["low"]
@@ -195,10 +198,10 @@ def test_images_of_a_group_are_drawn_together(pictures):
 def test_networks_and_references_are_compared_image_by_image_in_any_order(pictures):
     rows, images, _ = pictures
     network, other = by_image(reads_the_lesion(images)), by_image(np.random.default_rng(3).random(NUM))
-    compared = audit.compare(rows, network, {"a": other}, DRAWS)
+    compared = audit.compare(rows, network, {"a": other})
     mixed = [score.sample(frac=1, random_state=seed) for seed, score in enumerate((network, other))]
-    assert audit.compare(rows, mixed[0], {"a": mixed[1]}, DRAWS) == compared
-    shuffled = audit.compare(rows.sample(frac=1, random_state=7), mixed[0], {"a": mixed[1]}, DRAWS)
+    assert audit.compare(rows, mixed[0], {"a": mixed[1]}) == compared
+    shuffled = audit.compare(rows.sample(frac=1, random_state=7), mixed[0], {"a": mixed[1]})
     assert shuffled["a"]["auc_roc"] == pytest.approx(compared["a"]["auc_roc"])
 
 
@@ -206,8 +209,8 @@ def test_a_reference_that_lacks_an_image_is_refused_and_one_of_the_same_part_is_
     rows, images, _ = pictures
     network = by_image(reads_the_lesion(images))
     with pytest.raises(DataError, match=r"The scores of a .* 1 images have no row \(i3\)"):
-        audit.compare(rows, network, {"a": network.drop("i3")}, DRAWS)
-    audit.compare(rows.drop(3), network.drop("i3"), {"a": network.drop("i3")}, DRAWS)
+        audit.compare(rows, network, {"a": network.drop("i3")})
+    audit.compare(rows.drop(3), network.drop("i3"), {"a": network.drop("i3")})
 
 
 def test_each_mask_is_that_of_its_image_whatever_the_order_of_the_masks(pictures):
@@ -216,6 +219,6 @@ def test_each_mask_is_that_of_its_image_whatever_the_order_of_the_masks(pictures
     one, other = (
         audited((rows, images, given), reads_the_lesion) for given in (own, dict(reversed(own.items())))
     )
-    assert audit.measure(one, SETTINGS, DRAWS) == audit.measure(other, SETTINGS, DRAWS)
+    assert audit.measure(one, SETTINGS) == audit.measure(other, SETTINGS)
     black = next(variant for variant in audit.variants(one, SETTINGS) if variant.name == "lesion_black")
     assert (black.change(5)[own["i5"]] == 0).all()

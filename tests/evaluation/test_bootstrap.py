@@ -1,23 +1,29 @@
+import math
+
 import numpy as np
 import pytest
+from scipy.stats import binomtest
 
 from melanoma.evaluation import bootstrap
 from melanoma.evaluation.bootstrap import (
-    GRID,
+    Draws,
     calibration_curve,
     difference,
     draw_weights,
     interval,
     metrics_with_intervals,
-    precision_band,
     restated,
-    roc_band,
 )
 from melanoma.evaluation.metric_table import METRICS
 
 pytestmark = pytest.mark.filterwarnings("error")
 
 SINGLETONS = np.array([f"group_{number}" for number in range(40)])
+
+
+def grouped(counted: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Each image of the counted example in a group of its own."""
+    return *counted, SINGLETONS[:10]
 
 
 def width(entry: dict[str, float]) -> float:
@@ -80,40 +86,53 @@ def test_the_interval_of_undefined_draws_is_nan():
     assert np.isnan(interval(np.full(5, np.nan))).all()
 
 
-def test_constant_data_has_an_interval_of_zero_width():
+def test_perfect_answers_have_exact_intervals_or_none():
     target = np.tile([1, 0], 20)
     table = metrics_with_intervals(
-        target,
-        np.where(target == 1, 0.75, 0.25),
-        threshold=0.5,
-        weights=draw_weights(SINGLETONS, num_draws=200, seed=1),
+        target, np.where(target == 1, 0.75, 0.25), SINGLETONS, threshold=0.5, draws=Draws(200, 1)
     )
-    for name in ("accuracy", "sensitivity", "specificity", "ppv", "npv", "f1_score", "auc_roc"):
-        assert table[name] == {"value": 1, "low": 1, "high": 1}
-    assert table["brier_score"] == pytest.approx({"value": 1 / 16, "low": 1 / 16, "high": 1 / 16})
+    for name in ("accuracy", "sensitivity", "specificity", "ppv", "npv"):
+        exact = binomtest(20 if name != "accuracy" else 40, 20 if name != "accuracy" else 40)
+        assert table[name]["value"] == table[name]["high"] == 1
+        assert table[name]["low"] == pytest.approx(exact.proportion_ci(method="exact").low)
+    for name in ("f1_score", "average_precision", "brier_score"):
+        assert math.isnan(table[name]["low"])
+        assert math.isnan(table[name]["high"])
+        assert table[name]["undefined"] == "all draws of groups give the same value"
+    assert table["brier_score"]["value"] == 1 / 16
+    assert "perfectly" in table["auc_roc"]["undefined"]
 
 
 def test_the_value_is_the_metric_of_the_plain_samples(counted):
-    weights = draw_weights(SINGLETONS[:10], num_draws=200, seed=1)
-    table = metrics_with_intervals(*counted, threshold=0.5, weights=weights)
+    table = metrics_with_intervals(*grouped(counted), threshold=0.5, draws=Draws(200, 1))
     assert tuple(table) == METRICS
     assert table["sensitivity"]["value"] == 3 / 4
-    assert table["auc_roc"]["value"] == 20.5 / 24
-    assert all(entry["low"] <= entry["value"] <= entry["high"] for entry in table.values())
+    assert table["auc_roc"]["value"] == pytest.approx(20.5 / 24)
+    undefined = {name for name, entry in table.items() if "undefined" in entry}
+    assert undefined == {"specificity_at_95_sensitivity"}
+    assert all(
+        entry["low"] <= entry["value"] <= entry["high"]
+        for name, entry in table.items()
+        if name not in undefined
+    )
 
 
 def test_a_metric_of_an_absent_class_is_nan_with_a_nan_interval():
-    weights = draw_weights(SINGLETONS, num_draws=20, seed=1)
-    table = metrics_with_intervals(np.zeros(40), np.full(40, 0.5), threshold=0.5, weights=weights)
-    assert all(np.isnan(value) for value in table["auc_roc"].values())
-    assert table["specificity"] == {"value": 0, "low": 0, "high": 0}
+    table = metrics_with_intervals(
+        np.zeros(40), np.full(40, 0.5), SINGLETONS, threshold=0.5, draws=Draws(20, 1)
+    )
+    for name in ("auc_roc", "average_precision", "partial_auc_above_80_sensitivity", "sensitivity", "npv"):
+        assert all(np.isnan(table[name][end]) for end in ("value", "low", "high"))
+    assert table["auc_roc"]["undefined"] == table["average_precision"]["undefined"] == "no image is malignant"
+    assert table["npv"]["undefined"] == "no image is called benign"
+    assert (table["specificity"]["value"], table["specificity"]["low"]) == (0, 0)
+    assert table["specificity"]["high"] == pytest.approx(1 - 0.025 ** (1 / 40))
 
 
 def test_the_interval_of_an_accuracy_has_the_width_that_theory_gives():
     # 30 of 40 right: the normal interval is 2 * 1.96 * sqrt(3/4 * 1/4 / 40) = 0.268 wide
     target, probability = np.ones(40), np.repeat([0.9, 0.1], [30, 10])
-    weights = draw_weights(SINGLETONS, num_draws=4000, seed=1)
-    table = metrics_with_intervals(target, probability, threshold=0.5, weights=weights)
+    table = metrics_with_intervals(target, probability, SINGLETONS, threshold=0.5, draws=Draws(100, 1))
     assert width(table["accuracy"]) == pytest.approx(0.268, abs=0.03)
 
 
@@ -121,30 +140,34 @@ def test_groups_whose_images_agree_widen_the_interval():
     target, probability = np.ones(40), np.repeat([0.9, 0.1], [28, 12])
     widths = []
     for groups in (SINGLETONS, np.repeat(SINGLETONS[:10], 4)):
-        weights = draw_weights(groups, num_draws=2000, seed=1)
-        table = metrics_with_intervals(target, probability, threshold=0.5, weights=weights)
-        widths.append(width(table["accuracy"]))
+        table = metrics_with_intervals(target, probability, groups, threshold=0.5, draws=Draws(2000, 1))
+        widths.append([width(table[name]) for name in ("accuracy", "f1_score")])
     # four copies of an image say as much as one: the interval doubles
-    assert widths[1] / widths[0] == pytest.approx(2, abs=0.25)
+    assert widths[1][0] / widths[0][0] == pytest.approx(2, abs=0.25)
+    assert widths[1][1] / widths[0][1] == pytest.approx(2, abs=0.25)
 
 
 def test_a_model_differs_from_itself_by_exactly_nothing(counted):
     target, probability = counted
-    weights = draw_weights(SINGLETONS[:10], num_draws=200, seed=1)
-    lead = difference(target, probability, probability, metric="auc_roc", weights=weights)
-    assert lead == {"value": 0, "low": 0, "high": 0}
+    draws = Draws(200, 1)
+    lead = difference(
+        target, probability, probability, SINGLETONS[: len(target)], metric="auc_roc", draws=draws
+    )
+    assert (lead["value"], lead["low"], lead["high"]) == (0, 0, 0)
 
 
 def test_the_difference_is_first_minus_second(counted):
     target, probability = counted
-    weights = draw_weights(SINGLETONS[:10], num_draws=200, seed=1)
+    draws = Draws(200, 1)
     perfect = target.astype(float)
-    ahead = difference(target, perfect, probability, metric="auc_roc", weights=weights)
-    behind = difference(target, probability, perfect, metric="auc_roc", weights=weights)
+    ahead = difference(target, perfect, probability, SINGLETONS[: len(target)], metric="auc_roc", draws=draws)
+    behind = difference(
+        target, probability, perfect, SINGLETONS[: len(target)], metric="auc_roc", draws=draws
+    )
     assert ahead["value"] == pytest.approx(3.5 / 24)
-    assert ahead["high"] > ahead["low"] >= 0  # nothing beats a perfect ranking
-    assert behind == pytest.approx(
-        {"value": -ahead["value"], "low": -ahead["high"], "high": -ahead["low"]}, abs=1e-12
+    assert ahead["high"] > ahead["value"] > ahead["low"]
+    assert (behind["value"], behind["low"], behind["high"]) == pytest.approx(
+        (-ahead["value"], -ahead["high"], -ahead["low"])
     )
 
 
@@ -153,36 +176,43 @@ def test_pairing_narrows_the_interval_of_two_like_models():
     target = np.tile([1, 0], 20)
     first = generator.normal(target, 1)
     second = first + generator.normal(0, 0.05, size=40)
-    weights = draw_weights(SINGLETONS, num_draws=500, seed=1)
-    alone = metrics_with_intervals(target, first, threshold=0.5, weights=weights)["auc_roc"]
-    assert width(difference(target, first, second, metric="auc_roc", weights=weights)) < width(alone) / 2
+    draws = Draws(500, 1)
+    alone = metrics_with_intervals(target, first, SINGLETONS, threshold=0.5, draws=draws)["auc_roc"]
+    assert (
+        width(difference(target, first, second, SINGLETONS[: len(target)], metric="auc_roc", draws=draws))
+        < width(alone) / 2
+    )
 
 
 def test_the_difference_is_nan_without_one_class():
-    weights = draw_weights(SINGLETONS, num_draws=20, seed=1)
-    lead = difference(np.ones(40), np.full(40, 0.5), np.full(40, 0.4), metric="auc_roc", weights=weights)
-    assert all(np.isnan(value) for value in lead.values())
+    lead = difference(
+        np.ones(40), np.full(40, 0.5), np.full(40, 0.4), SINGLETONS, metric="auc_roc", draws=Draws(20, 1)
+    )
+    assert all(np.isnan(lead[end]) for end in ("value", "low", "high"))
+    assert lead["undefined"] == "no image is benign"
 
 
 def test_blocks_of_draws_do_not_change_the_result(counted, monkeypatch):
-    weights = draw_weights(np.arange(10).astype(str), num_draws=103, seed=1)
-    whole = metrics_with_intervals(*counted, threshold=0.5, weights=weights)
+    draws = Draws(103, 1)
+    whole = metrics_with_intervals(*grouped(counted), threshold=0.5, draws=draws)
     monkeypatch.setattr(bootstrap, "BLOCK_CELLS", 70)  # seven draws at a time
-    assert metrics_with_intervals(*counted, threshold=0.5, weights=weights) == whole
+    assert metrics_with_intervals(*grouped(counted), threshold=0.5, draws=draws) == whole
 
 
 def test_a_difference_of_a_metric_that_needs_a_threshold_is_refused(counted):
     target, probability = counted
-    weights = draw_weights(np.arange(10).astype(str), num_draws=10, seed=1)
+    draws = Draws(10, 1)
     with pytest.raises(ValueError, match="must be one of"):
-        difference(target, probability, probability, metric="accuracy", weights=weights)
-    assert difference(target, probability, probability, metric="log_loss", weights=weights)["high"] == 0
+        difference(target, probability, probability, SINGLETONS[:10], metric="accuracy", draws=draws)
+    assert (
+        difference(target, probability, probability, SINGLETONS[:10], metric="log_loss", draws=draws)["high"]
+        == 0
+    )
 
 
 def test_predictive_values_restated_by_hand(counted):
     # sensitivity 3/4 and specificity 5/6; at 1/10: 3/4 * 1/10 = 9/120 found, 1/6 * 9/10 = 18/120 alarmed
-    weights = draw_weights(np.arange(10).astype(str), num_draws=100, seed=1)
-    (row,) = restated(*counted, threshold=0.5, weights=weights, prevalences=[0.1])
+    (row,) = restated(*grouped(counted), threshold=0.5, prevalences=[0.1])
     assert row["prevalence"] == 0.1
     assert row["ppv"]["value"] == pytest.approx(9 / 27)
     assert row["npv"]["value"] == pytest.approx((5 / 6 * 9 / 10) / (5 / 6 * 9 / 10 + 1 / 4 * 1 / 10))
@@ -190,36 +220,11 @@ def test_predictive_values_restated_by_hand(counted):
 
 
 def test_at_the_prevalence_of_the_data_the_predictive_values_are_those_of_the_data(counted):
-    weights = draw_weights(np.arange(10).astype(str), num_draws=10, seed=1)
-    (row,) = restated(*counted, threshold=0.5, weights=weights, prevalences=[0.4])
-    plain = metrics_with_intervals(*counted, threshold=0.5, weights=weights)
+    draws = Draws(10, 1)
+    (row,) = restated(*grouped(counted), threshold=0.5, prevalences=[0.4])
+    plain = metrics_with_intervals(*grouped(counted), threshold=0.5, draws=draws)
     for name in ("ppv", "npv"):
         assert row[name]["value"] == pytest.approx(plain[name]["value"])
-
-
-def test_the_roc_band_follows_the_curve_and_holds_it(counted):
-    weights = draw_weights(np.arange(10).astype(str), num_draws=300, seed=1)
-    band = roc_band(*counted, weights=weights)
-    at = dict(zip(GRID.round(2), band["sensitivity"], strict=True))
-    # above the first benign score (0.7) lie 0.9 and 0.8; above the second also 0.6; 0.3 ties with the third
-    assert (at[0.0], at[0.16], at[0.17], at[0.34], at[0.5]) == (2 / 4, 2 / 4, 3 / 4, 3 / 4, 4 / 4)
-    assert (band["low"] <= band["sensitivity"]).all()
-    assert (band["high"] >= band["sensitivity"]).all()
-
-
-def test_the_precision_band_is_the_best_precision_at_that_recall(counted):
-    weights = draw_weights(np.arange(10).astype(str), num_draws=300, seed=1)
-    band = precision_band(*counted, weights=weights)
-    at = dict(zip(GRID.round(2), band["precision"], strict=True))
-    # 0.9 and 0.8 malignant; then 3 of 4 by 0.6; then 4 of 6 by 0.3, which a benign one shares: 4 of 7
-    assert (at[0.5], at[0.51], at[0.75], at[0.76]) == (1, 3 / 4, 3 / 4, 4 / 7)
-
-
-def test_bands_of_one_class_are_undefined():
-    weights = draw_weights(np.arange(4).astype(str), num_draws=20, seed=1)
-    benign = (np.zeros(4), np.linspace(0, 1, 4))
-    assert roc_band(*benign, weights=weights)[["sensitivity", "low", "high"]].isna().all(axis=None)
-    assert precision_band(*benign, weights=weights)[["precision", "low"]].isna().all(axis=None)
 
 
 def test_the_calibration_curve_of_a_counted_example():

@@ -68,20 +68,6 @@ def test_models_of_shuffled_labels_hardly_ever_pass(rules):
     assert num_passed <= 7
 
 
-def test_constant_scores_are_refused_at_the_bound_itself(rules):
-    # AUC is exactly 1/2 in every draw: not above 0.5
-    verdict = judge(contest(TARGET, np.full(15, 0.3)), rules)
-    assert verdict["challenger"]["auc_roc"] == {"value": 0.5, "low": 0.5, "high": 0.5}
-    assert verdict["reasons"] == [
-        "AUC 0.500 (0.500 to 0.500); the lower end of the interval must be above 0.5"
-    ]
-
-
-def test_constant_scores_pass_a_bound_just_below_them(rules):
-    lenient = rules.model_copy(update={"min_auc_roc_lower_bound": 0.499})
-    assert judge(contest(TARGET, np.full(15, 0.3)), lenient)["is_passed"]
-
-
 def test_a_challenger_that_the_champion_beats_is_refused_with_the_figure(rules):
     verdict = judge(contest(TARGET, TWO_PAIRS_LOST, champion=FLAWLESS), rules)
     assert verdict["is_passed"] is False
@@ -104,25 +90,10 @@ def test_the_drop_that_is_allowed_is_that_of_the_interval_and_not_of_the_differe
         assert judge(contest(TARGET, ONE_PAIR_LOST, champion=FLAWLESS), lenient)["is_passed"] == is_passed
 
 
-@pytest.mark.parametrize("champion", [FLAWLESS, ONE_PAIR_LOST], ids=["equal", "worse"])
-def test_a_challenger_as_good_as_the_champion_or_better_passes(rules, champion):
-    strict = rules.model_copy(update={"max_primary_drop": 0.0})
-    assert judge(contest(TARGET, FLAWLESS, champion=champion), strict)["is_passed"]
-
-
 def test_beating_a_bad_champion_does_not_excuse_a_model_no_better_than_chance(rules):
     verdict = judge(contest(TARGET, np.full(15, 0.3), champion=1 - FLAWLESS), rules)
     assert verdict["challenger_minus_champion"]["auc_roc"]["value"] == 1 / 2
     assert not verdict["is_passed"]
-
-
-def test_five_malignant_groups_are_enough_and_four_are_not(rules):
-    five = [0, 1, 2, 3, 4, *range(5, 15)]
-    four = [0, 1, 2, 3, 3, *range(5, 15)]
-    assert judge(contest(TARGET, FLAWLESS, groups=five), rules)["is_passed"]
-    verdict = judge(contest(TARGET, FLAWLESS, groups=four), rules)
-    assert verdict["reasons"] == ["4 malignant groups among the 15 test images; at least 5 are required"]
-    assert verdict["challenger"]["auc_roc"]["value"] == 1  # told all the same
 
 
 def test_malignant_images_alone_are_refused_as_one_class(rules):
@@ -150,54 +121,9 @@ def test_the_same_contest_gives_the_same_verdict(rules):
     assert first == second
 
 
-def test_a_network_that_does_not_beat_colour_is_refused_and_one_that_does_passes(rules):
-    strict = rules.model_copy(update={"must_beat_colour": True})
-    refused = judge(contest(TARGET, ONE_PAIR_LOST, colour=ONE_PAIR_LOST), strict)
-    assert not refused["is_passed"]
-    assert "a logistic regression on colours alone 0.980" in refused["reasons"][0]
-    assert judge(contest(TARGET, FLAWLESS, colour=ONE_PAIR_LOST), strict)["is_passed"]
-    assert judge(contest(TARGET, ONE_PAIR_LOST, colour=ONE_PAIR_LOST), rules)["is_passed"]  # the gate is off
-
-
-@pytest.mark.parametrize(("bound", "is_passed"), [(0.1, True), (0.0999, False)])
-def test_the_calibration_bound(rules, bound, is_passed):
-    # malignant at 0.9 and benign at 0.1: each bin is off by exactly 1/10
-    strict = rules.model_copy(update={"max_calibration_error": bound})
-    verdict = judge(contest(TARGET, FLAWLESS), strict)
-    assert verdict["challenger"]["expected_calibration_error"]["value"] == pytest.approx(1 / 10)
-    assert verdict["is_passed"] == is_passed
-
-
 def part(value: str, auc: float | None) -> dict:
     entry = {"value": auc, "low": auc, "high": auc}
     return {"slice": "sex", "value": value, "num_images": 30, "is_too_small": auc is None, "auc_roc": entry}
-
-
-def test_the_worst_part_with_enough_images_must_reach_the_floor(rules):
-    strict = rules.model_copy(update={"min_worst_slice_auc_roc": 0.6})
-    parts = [part("female", 0.9), part("male", 0.55), part("not recorded", None)]
-    verdict = judge(contest(TARGET, FLAWLESS, slices=parts), strict)
-    assert "the worst of 2 slices, sex = male with 30 images, has AUC 0.550" in verdict["reasons"][0]
-    parts[1] = part("male", 0.6)
-    assert judge(contest(TARGET, FLAWLESS, slices=parts), strict)["is_passed"]
-
-
-def test_where_no_part_is_large_enough_the_gate_says_so_and_does_not_refuse(rules):
-    strict = rules.model_copy(update={"min_worst_slice_auc_roc": 0.6})
-    verdict = judge(contest(TARGET, FLAWLESS, slices=[part("female", None)]), strict)
-    assert verdict["is_passed"]
-    assert "no slice of the test set" in verdict["gates"][-1]["words"]
-
-
-def test_specificity_at_95_sensitivity_has_a_gate_of_its_own_at_wish(rules):
-    lenient = rules.model_copy(update={"max_primary_drop": 1.0})
-    strict = lenient.model_copy(update={"max_specificity_drop": 0.0})
-    # one malignant image below a benign one: 9 of 10 benign ones are left at the sensitivity of all five
-    assert judge(contest(TARGET, ONE_PAIR_LOST, champion=FLAWLESS), lenient)["is_passed"]
-    verdict = judge(contest(TARGET, ONE_PAIR_LOST, champion=FLAWLESS), strict)
-    lead = verdict["challenger_minus_champion"]["specificity_at_95_sensitivity"]
-    assert lead["value"] == pytest.approx(-1 / 10)
-    assert len(verdict["reasons"]) == 1
 
 
 @pytest.mark.parametrize("metric", ["average_precision", "partial_auc_above_80_sensitivity"])
@@ -206,25 +132,6 @@ def test_the_primary_metric_is_the_declared_one(rules, metric):
     verdict = judge(contest(TARGET, TWO_PAIRS_LOST, champion=FLAWLESS), other)
     assert verdict["primary_metric"] == metric
     assert metric in verdict["reasons"][0]
-
-
-@pytest.mark.parametrize("which", ["challenger", "champion", "colour"])
-def test_probabilities_that_are_no_numbers_pass_no_gate(rules, which):
-    scored = {"challenger": FLAWLESS, "champion": FLAWLESS, "colour": FLAWLESS}
-    assert judge(contest(TARGET, **scored), rules)["is_passed"]
-    scored[which] = np.where(np.arange(15) == 3, np.nan, FLAWLESS)
-    verdict = judge(contest(TARGET, **scored), rules)
-    assert verdict["reasons"] == ["some probabilities are not finite, so the models cannot be compared"]
-
-
-def test_a_part_that_is_too_small_is_not_judged_and_an_undefined_interval_is_said(rules):
-    strict = rules.model_copy(update={"min_worst_slice_auc_roc": 0.6})
-    small = part("male", 0.1) | {"is_too_small": True}
-    assert judge(contest(TARGET, FLAWLESS, slices=[small, part("female", 0.9)]), strict)["is_passed"]
-    open_ended = part("male", 0.1)
-    open_ended["auc_roc"] = {"value": 0.1, "low": None, "high": None}
-    verdict = judge(contest(TARGET, FLAWLESS, slices=[open_ended]), strict)
-    assert "AUC 0.100 (undefined to undefined)" in verdict["reasons"][0]
 
 
 @pytest.mark.parametrize(("crop", "is_refused"), [("none", False), ("unet", False), ("mask", True)])

@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 
@@ -60,7 +62,14 @@ def test_it_holds_the_metrics_of_both_models_on_test_and_counts_of_the_selected_
     head, report = found
     for model in ("baseline", "tuned"):
         measured = report.metrics[model][TEST]
-        assert head["metrics"][model] == {metric.name: measured[metric.name] for metric in HEADLINE}
+        shown = {metric.name: measured[metric.name] for metric in HEADLINE}
+        assert head["metrics"][model] == {
+            name: {
+                key: None if isinstance(value, float) and math.isnan(value) else value
+                for key, value in entry.items()
+            }
+            for name, entry in shown.items()  # JSON has no nan
+        }
     assert (head["num_images"], head["num_malignant"]) == (8, 3)
     assert (head["cohort"], head["selected"], head["is_synthetic"]) == ("toy", "tuned", True)
     assert head["references"] == {"colour": {"auc_roc": MEASURED, "selected_minus_reference": MEASURED}}

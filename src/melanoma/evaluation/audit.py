@@ -16,8 +16,7 @@ from matplotlib.figure import Figure
 
 from melanoma.config.evaluation import Audit
 from melanoma.data import artefacts
-from melanoma.evaluation import bootstrap
-from melanoma.evaluation.bootstrap import Draws
+from melanoma.evaluation import bootstrap, intervals
 from melanoma.evaluation.figures import CURVE, new_figure
 from melanoma.schema import REFERENCE_NAMES, align
 from melanoma.scoring.operating_point import OperatingPoint
@@ -98,19 +97,19 @@ def variants(audited: Audited, settings: Audit) -> list[Variant]:
     return [variant for variant in found if len(variant.positions)]
 
 
-def measure(audited: Audited, settings: Audit, draws: Draws) -> dict[str, dict[str, Any]]:
+def measure(audited: Audited, settings: Audit) -> dict[str, dict[str, Any]]:
     """Measure the network on each variant, and as `plain` on the unchanged images.
 
     Returns:
-        By variant: `num_images`, `auc_roc` (`value`, `low`, `high`, bootstrap over groups), and compared with
-        the plain images `mean_probability_change` and `flipped_fraction` (of decisions at the threshold).
+        By variant: `num_images`, `auc_roc` (`value`, `low`, `high`), and compared with the plain images
+        `mean_probability_change` and `flipped_fraction` (of decisions at the threshold).
     """
     plain = audited.probability(audited.images)
-    measured = {PLAIN: _measure_one(audited, np.arange(len(plain)), plain, plain, draws)}
+    measured = {PLAIN: _measure_one(audited, np.arange(len(plain)), plain, plain)}
     for variant in variants(audited, settings):
         probability = _probability_of(audited, variant)
         at = variant.positions
-        measured[variant.name] = _measure_one(audited, at, probability, plain[at], draws)
+        measured[variant.name] = _measure_one(audited, at, probability, plain[at])
     return measured
 
 
@@ -123,24 +122,23 @@ def _probability_of(audited: Audited, variant: Variant) -> np.ndarray:
 
 
 def _measure_one(
-    audited: Audited, positions: np.ndarray, probability: np.ndarray, plain: np.ndarray, draws: Draws
+    audited: Audited, positions: np.ndarray, probability: np.ndarray, plain: np.ndarray
 ) -> dict[str, Any]:
     rows, threshold = audited.rows.iloc[positions], audited.point.threshold
     return {
         "num_images": len(rows),
-        "auc_roc": _auc(rows, probability, draws),
+        "auc_roc": _auc(rows, probability),
         "mean_probability_change": float((probability - plain).mean()),
         "flipped_fraction": float(((probability >= threshold) != (plain >= threshold)).mean()),
     }
 
 
-def _auc(rows: pd.DataFrame, probability: np.ndarray, draws: Draws) -> dict[str, float]:
-    target, weights = rows["target"].to_numpy(), draws.weights(rows["group_id"].to_numpy())
-    return bootstrap.metrics_with_intervals(target, probability, threshold=0.5, weights=weights)["auc_roc"]
+def _auc(rows: pd.DataFrame, probability: np.ndarray) -> intervals.Entry:
+    return intervals.auc(rows["target"].to_numpy(), probability, rows["group_id"].to_numpy())
 
 
 def compare(
-    rows: pd.DataFrame, probability: pd.Series, references: Mapping[str, pd.Series], draws: Draws
+    rows: pd.DataFrame, probability: pd.Series, references: Mapping[str, pd.Series]
 ) -> dict[str, dict[str, Any]]:
     """Compare the network with references on the test images.
 
@@ -149,7 +147,6 @@ def compare(
         probability: Probabilities of the network, indexed by image_id.
         references: Probabilities of each reference, indexed by image_id; nan where it has no answer, such as
             the size of a lesion without a mask.
-        draws: Draws of the intervals.
 
     Returns:
         By reference: `num_images` with an answer, its `auc_roc`, and the paired difference
@@ -168,22 +165,16 @@ def compare(
     for name, reference in found.items():
         has_answer = ~np.isnan(reference)
         if rows.loc[has_answer, "target"].nunique() == 2:
-            compared[name] = _compare_one(rows[has_answer], network[has_answer], reference[has_answer], draws)
+            compared[name] = _compare_one(rows[has_answer], network[has_answer], reference[has_answer])
     return compared
 
 
-def _compare_one(
-    rows: pd.DataFrame, network: np.ndarray, reference: np.ndarray, draws: Draws
-) -> dict[str, Any]:
+def _compare_one(rows: pd.DataFrame, network: np.ndarray, reference: np.ndarray) -> dict[str, Any]:
     return {
         "num_images": len(rows),
-        "auc_roc": _auc(rows, reference, draws),
-        "selected_minus_reference": bootstrap.difference(
-            rows["target"].to_numpy(),
-            network,
-            reference,
-            metric="auc_roc",
-            weights=draws.weights(rows["group_id"].to_numpy()),
+        "auc_roc": _auc(rows, reference),
+        "selected_minus_reference": intervals.auc_difference(
+            rows["target"].to_numpy(), network, reference, rows["group_id"].to_numpy()
         ),
     }
 
@@ -223,7 +214,8 @@ def _without_lesion(variants: Mapping[str, Any], size: Mapping[str, Any] | None)
         hole += f"; the lesion's size alone has {_in_words(size)}"
     instead |= dict.fromkeys(covered, hole)
     for name, why in instead.items():
-        if variants[name]["auc_roc"]["low"] > CHANCE:
+        auc = variants[name]["auc_roc"]
+        if auc["low"] > CHANCE or auc["value"] == 1:  # without an interval, but no better
             said.append(
                 f"{name}: without the lesion the network still has {_in_words(variants[name])}; {why}"
             )

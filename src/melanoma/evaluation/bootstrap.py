@@ -1,32 +1,32 @@
-"""95 % bootstrap intervals over groups.
+"""Metrics with 95 % intervals over groups, a bootstrap where `intervals` has no better one.
 
 Images of one group (lesion, patient, copies) are not independent, so a draw takes all images of a group or
 none, which widens the intervals as it must.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from melanoma.evaluation import calibration_measures, intervals
+from melanoma.evaluation.intervals import Entry
 from melanoma.evaluation.metric_table import METRICS, THRESHOLD_FREE
 from melanoma.evaluation.metrics import (
     NUM_BINS,
     at_prevalence,
     calibration_bins,
     compute_metrics,
-    confusion_counts,
-    confusion_metrics,
     divide,
-    weights_by_score,
 )
 
 INTERVAL = (2.5, 97.5)  # percentiles
 UNDEFINED = "undefined"
+SPECIFICITY = "specificity_at_95_sensitivity"
+MIN_MALIGNANT_GROUPS = 50  # for `SPECIFICITY`: 5 % of fewer are hardly two groups
 BLOCK_CELLS = 2_000_000  # draws times samples at once: 16 MB per array, a dozen of them in use
-GRID = np.linspace(0, 1, 101)  # x axis of bands around curves
 
 
 def draw_weights(group_ids: np.ndarray, *, num_draws: int, seed: int) -> np.ndarray:
@@ -83,13 +83,18 @@ def in_blocks(measure: Callable[[np.ndarray], np.ndarray], weights: np.ndarray) 
     return np.concatenate([measure(weights[at : at + size]) for at in range(0, len(weights), size)])
 
 
-def described(value: float, draws: np.ndarray) -> dict[str, float]:
-    """`value` with the ends `low` and `high` of the 95 % interval of its draws."""
+def described(value: float, draws: np.ndarray) -> Entry:
+    """`value` with the ends `low` and `high` of the 95 % interval of its draws.
+
+    Draws that are all alike say nothing about other images, so both ends are then nan.
+    """
     low, high = interval(draws)
-    return {"value": float(value), "low": low, "high": high}
+    if low == high:
+        return intervals.entry(value, np.nan, np.nan, undefined="all draws of groups give the same value")
+    return intervals.entry(value, low, high, undefined="it is not defined on these images")
 
 
-def with_interval(measure: Callable[[np.ndarray], np.ndarray], weights: np.ndarray) -> dict[str, float]:
+def with_interval(measure: Callable[[np.ndarray], np.ndarray], weights: np.ndarray) -> Entry:
     """A metric as `value`, `low`, `high`.
 
     Args:
@@ -113,10 +118,18 @@ def band(
     return measure(np.ones((1, weights.shape[1])))[0], low, high
 
 
-def in_words(entry: Mapping[str, float | None]) -> str:
+def in_words(entry: Mapping[str, Any]) -> str:
     """`0.895 (0.749 to 0.993)`; nan, or null in JSON, is `undefined`."""
     value, low, high = (number_in_words(entry[name]) for name in ("value", "low", "high"))
-    return value if value == UNDEFINED else f"{value} ({low} to {high})"
+    if value == UNDEFINED:
+        return UNDEFINED
+    return f"{value} (interval {UNDEFINED})" if low == high == UNDEFINED else f"{value} ({low} to {high})"
+
+
+def explained(entry: Mapping[str, Any]) -> str:
+    """As `in_words`, with the reason for what is undefined."""
+    reason = entry.get("undefined")
+    return f"{in_words(entry)}: {reason}" if reason else in_words(entry)
 
 
 def number_in_words(value: float | None) -> str:
@@ -127,161 +140,212 @@ def number_in_words(value: float | None) -> str:
 def metrics_with_intervals(
     target: np.ndarray,
     probability: np.ndarray,
+    group_ids: np.ndarray,
     *,
     threshold: float,
-    weights: np.ndarray,
+    draws: Draws,
     num_bins: int = NUM_BINS,
-) -> dict[str, dict[str, float]]:
+) -> dict[str, Entry]:
     """Each metric of `metric_table.METRICS` as `value`, `low`, `high` (95 % interval).
+
+    Rates and AUC have the intervals of `intervals`, calibration that of `calibration_measures`, all others a
+    bootstrap over groups. An entry in which one of the three is nan says why as `undefined`.
 
     Args:
         target: Shape `(num_samples,)`, 0 or 1.
         probability: Shape `(num_samples,)`.
+        group_ids: Shape `(num_samples,)`.
         threshold: See `metrics.compute_metrics`.
-        weights: Weights from `draw_weights`.
+        draws: Draws of groups.
+        num_bins: See `metrics.compute_metrics`.
+    """
+    found = mean_with_intervals(
+        target, probability[None], group_ids, threshold=threshold, draws=draws, num_bins=num_bins
+    )
+    found |= calibration_measures.measure(target, probability, group_ids)
+    return {name: found[name] for name in METRICS}
+
+
+def mean_with_intervals(
+    target: np.ndarray,
+    probabilities: np.ndarray,
+    group_ids: np.ndarray,
+    *,
+    threshold: float,
+    draws: Draws,
+    num_bins: int = NUM_BINS,
+) -> dict[str, Entry]:
+    """The mean over fixed models of each metric of `compute_metrics`, with its interval over groups.
+
+    Args:
+        target: Shape `(num_samples,)`, 0 or 1.
+        probabilities: Shape `(num_models, num_samples)`; all models see the same draws.
+        group_ids: Shape `(num_samples,)`.
+        threshold: See `metrics.compute_metrics`.
+        draws: Draws of groups.
         num_bins: See `metrics.compute_metrics`.
     """
 
-    def measure(weights: np.ndarray) -> np.ndarray:
-        computed = compute_metrics(
-            target, probability, threshold=threshold, weights=weights, num_bins=num_bins
-        )
-        return np.stack([computed[name] for name in METRICS], axis=1)
+    def measure(weights: np.ndarray) -> dict[str, np.ndarray]:
+        return _mean_metrics(target, probabilities, weights, threshold=threshold, num_bins=num_bins)
 
-    values, draws = measure(np.ones((1, len(target))))[0], in_blocks(measure, weights)
-    return {name: described(values[at], draws[:, at]) for at, name in enumerate(METRICS)}
+    exact = intervals.rates(target, probabilities >= threshold, group_ids)
+    exact["auc_roc"] = intervals.auc(target, probabilities, group_ids)
+    rest = _bootstrapped(measure, draws.weights(group_ids), leave_out=tuple(exact))
+    reason = _why_undefined(target)
+    if reason:
+        rest = {
+            name: entry if np.isfinite(entry["value"]) else intervals.nowhere(reason)
+            for name, entry in rest.items()
+        }
+    return _without_few(exact | rest, target, group_ids)
+
+
+def _mean_metrics(
+    target: np.ndarray, probabilities: np.ndarray, weights: np.ndarray, *, threshold: float, num_bins: int
+) -> dict[str, np.ndarray]:
+    found = [
+        compute_metrics(target, probability, threshold=threshold, weights=weights, num_bins=num_bins)
+        for probability in probabilities
+    ]
+    return {name: np.mean([metrics[name] for metrics in found], axis=0) for name in found[0]}
+
+
+def _bootstrapped(
+    measure: Callable[[np.ndarray], dict[str, np.ndarray]], weights: np.ndarray, leave_out: Collection[str]
+) -> dict[str, Entry]:
+    """Metrics of `measure` by name, with the intervals of their draws."""
+    values = {
+        name: value[0]
+        for name, value in measure(np.ones((1, weights.shape[1]))).items()
+        if name not in leave_out
+    }
+
+    def stacked(weights: np.ndarray) -> np.ndarray:
+        found = measure(weights)
+        return np.stack([found[name] for name in values], axis=1)
+
+    drawn = in_blocks(stacked, weights)
+    return {name: described(value, drawn[:, at]) for at, (name, value) in enumerate(values.items())}
+
+
+def _why_undefined(target: np.ndarray) -> str:
+    for value, word in ((1, "malignant"), (0, "benign")):
+        if not (target == value).any():
+            return f"no image is {word}"
+    return ""
+
+
+def _without_few(found: dict[str, Entry], target: np.ndarray, group_ids: np.ndarray) -> dict[str, Entry]:
+    """Metrics without the specificity at 95 % sensitivity where too few malignant groups support it."""
+    num = len(np.unique(group_ids[target == 1]))
+    if num >= MIN_MALIGNANT_GROUPS or SPECIFICITY not in found:
+        return found
+    words = f"{num} malignant groups, and fewer than {MIN_MALIGNANT_GROUPS} do not fix a sensitivity of 0.95"
+    return found | {SPECIFICITY: intervals.nowhere(words)}
 
 
 def difference(
-    target: np.ndarray, first: np.ndarray, second: np.ndarray, *, metric: str, weights: np.ndarray
-) -> dict[str, float]:
+    target: np.ndarray,
+    first: np.ndarray,
+    second: np.ndarray,
+    group_ids: np.ndarray,
+    *,
+    metric: str,
+    draws: Draws,
+) -> Entry:
     """A metric of `first` minus that of `second` on the same samples, with its paired 95 % interval.
 
     Args:
         target: Shape `(num_samples,)`, 0 or 1.
         first: Probabilities of one model, shape `(num_samples,)`.
         second: Probabilities of the other model, shape `(num_samples,)`.
-        metric: One of `metric_table.THRESHOLD_FREE`.
-        weights: Weights from `draw_weights`; both models see the same draws.
+        group_ids: Shape `(num_samples,)`.
+        metric: One of `metric_table.THRESHOLD_FREE` that `metrics.compute_metrics` gives.
+        draws: Draws of groups; both models see the same.
 
     Raises:
-        ValueError: The metric needs a threshold.
+        ValueError: The metric needs a threshold, or has no paired difference.
     """
-    if metric not in THRESHOLD_FREE:
+    if metric == "auc_roc":
+        return intervals.auc_difference(target, first, second, group_ids)
+    if metric not in THRESHOLD_FREE or metric in calibration_measures.NAMES:
         raise ValueError(f"metric must be one of {THRESHOLD_FREE}, got {metric!r}")
+    return mean_difference(target, first[None], second[None], group_ids, threshold=0.5, draws=draws)[metric]
 
-    def measure(weights: np.ndarray) -> np.ndarray:
-        of_each = [
-            compute_metrics(target, probability, threshold=0.5, weights=weights)[metric]
-            for probability in (first, second)
-        ]
-        return of_each[0] - of_each[1]
 
-    return with_interval(measure, weights)
+def mean_difference(
+    target: np.ndarray,
+    first: np.ndarray,
+    second: np.ndarray,
+    group_ids: np.ndarray,
+    *,
+    threshold: float,
+    draws: Draws,
+) -> dict[str, Entry]:
+    """Each metric's mean over the models `first` minus that over `second`, with paired 95 % intervals.
+
+    Args:
+        target: Shape `(num_samples,)`, 0 or 1.
+        first: Probabilities, shape `(num_models, num_samples)`.
+        second: Probabilities of other models for the same samples.
+        group_ids: Shape `(num_samples,)`.
+        threshold: See `metrics.compute_metrics`.
+        draws: Draws of groups; all models see the same.
+    """
+
+    def measure(weights: np.ndarray) -> dict[str, np.ndarray]:
+        one, other = (
+            _mean_metrics(target, models, weights, threshold=threshold, num_bins=NUM_BINS)
+            for models in (first, second)
+        )
+        return {name: one[name] - other[name] for name in one}
+
+    found = _bootstrapped(measure, draws.weights(group_ids), leave_out=("auc_roc",))
+    if np.array_equal(first, second):  # not only no spread: on any image they would agree
+        nothing = intervals.entry(0, 0, 0)
+        found = {name: nothing if entry["value"] == 0 else entry for name, entry in found.items()}
+    found["auc_roc"] = intervals.auc_difference(target, first, second, group_ids)
+    return _without_few(found, target, group_ids)
 
 
 def restated(
     target: np.ndarray,
     probability: np.ndarray,
+    group_ids: np.ndarray,
     *,
     threshold: float,
-    weights: np.ndarray,
     prevalences: Sequence[float],
 ) -> list[dict[str, Any]]:
     """`ppv` and `npv` at other prevalences of malignant lesions.
 
+    Both rise with sensitivity and with specificity, so the ends of their intervals come from the ends of
+    those two. They cover at least as often as promised, mostly more often.
+
     Args:
         target: Shape `(num_samples,)`, 0 or 1.
         probability: Shape `(num_samples,)`.
+        group_ids: Shape `(num_samples,)`.
         threshold: Probability at or above which a sample is called malignant.
-        weights: Weights from `draw_weights`.
         prevalences: Prevalences in (0, 1); `metrics.at_prevalence` states the assumption.
 
     Returns:
         For each prevalence: `prevalence`, and `ppv` and `npv` as `value`, `low`, `high`.
     """
-
-    def measure(weights: np.ndarray) -> np.ndarray:
-        counts = confusion_counts(target, probability >= threshold, weights=weights)
-        found = confusion_metrics(counts)
-        return np.stack([found["sensitivity"], found["specificity"]], axis=1)
-
-    value, draws = measure(np.ones((1, len(target))))[0], in_blocks(measure, weights)
-    rows = []
-    for prevalence in prevalences:
-        at = at_prevalence(value[:1], value[1:], prevalence)
-        of_draws = at_prevalence(draws[:, 0], draws[:, 1], prevalence)
-        intervals = {name: described(at[name][0], of_draws[name]) for name in ("ppv", "npv")}
-        rows.append({"prevalence": prevalence, **intervals})
-    return rows
-
-
-def roc_band(target: np.ndarray, probability: np.ndarray, *, weights: np.ndarray) -> pd.DataFrame:
-    """The ROC curve on a fixed grid with its pointwise 95 % band.
-
-    Returns:
-        Columns `false_positive_fraction`, `sensitivity` (the highest at no more false positives), `low`,
-        `high`; nan where a class is absent.
-    """
-    return mean_roc_band(target, probability[None], weights=weights)
-
-
-def mean_roc_band(target: np.ndarray, probabilities: np.ndarray, *, weights: np.ndarray) -> pd.DataFrame:
-    """The mean of several networks' ROC curves at each false positive fraction, with its 95 % band.
-
-    Args:
-        target: Shape `(num_samples,)`, 0 or 1.
-        probabilities: Shape `(num_networks, num_samples)`, of the same samples.
-        weights: Weights from `draw_weights`; all networks see the same draws, networks are not drawn.
-
-    Returns:
-        The columns of `roc_band`.
-    """
-
-    def measure(weights: np.ndarray) -> np.ndarray:
-        curves = []
-        for probability in probabilities:
-            positives, negatives = weights_by_score(target, probability, weights)
-            curves.append([_sensitivity_at(*row) for row in zip(positives, negatives, strict=True)])
-        return np.mean(curves, axis=0)
-
-    value, low, high = band(measure, weights)
-    return pd.DataFrame({"false_positive_fraction": GRID, "sensitivity": value, "low": low, "high": high})
-
-
-def precision_band(target: np.ndarray, probability: np.ndarray, *, weights: np.ndarray) -> pd.DataFrame:
-    """Precision by recall on a fixed grid with its pointwise 95 % band.
-
-    Returns:
-        Columns `recall`, `precision` (the highest at no less recall), `low`, `high`.
-    """
-
-    def measure(weights: np.ndarray) -> np.ndarray:
-        positives, negatives = weights_by_score(target, probability, weights)
-        return np.stack([_precision_at(*row) for row in zip(positives, negatives, strict=True)])
-
-    value, low, high = band(measure, weights)
-    return pd.DataFrame({"recall": GRID, "precision": value, "low": low, "high": high})
-
-
-def _sensitivity_at(positives: np.ndarray, negatives: np.ndarray) -> np.ndarray:
-    """Highest sensitivity at each false positive fraction of `GRID`; weights are ordered by falling score."""
-    if positives.sum() == 0 or negatives.sum() == 0:
-        return np.full(len(GRID), np.nan)
-    alarmed = np.r_[0.0, np.cumsum(negatives)] / negatives.sum()
-    found = np.r_[0.0, np.cumsum(positives)] / positives.sum()
-    return found[np.searchsorted(alarmed, GRID + 1e-9, side="right") - 1]
-
-
-def _precision_at(positives: np.ndarray, negatives: np.ndarray) -> np.ndarray:
-    """Highest precision at each recall of `GRID` or above; weights are ordered by falling score."""
-    if positives.sum() == 0:
-        return np.full(len(GRID), np.nan)
-    found, alarmed = np.cumsum(positives), np.cumsum(negatives)
-    called = found + alarmed
-    precision = np.divide(found, called, out=np.zeros_like(found), where=called > 0)
-    best = np.maximum.accumulate(precision[::-1])[::-1]
-    return best[np.searchsorted(found / positives.sum(), GRID - 1e-9)]
+    found = intervals.rates(target, probability >= threshold, group_ids)
+    sensitivity, specificity = (
+        np.array([found[name][end] for end in ("value", "low", "high")])
+        for name in ("sensitivity", "specificity")
+    )
+    reason = _why_undefined(target) or "no image is called so"
+    return [
+        {"prevalence": prevalence}
+        | {
+            name: intervals.entry(*ends, undefined=reason)
+            for name, ends in at_prevalence(sensitivity, specificity, prevalence).items()
+        }
+        for prevalence in prevalences
+    ]
 
 
 def calibration_curve(

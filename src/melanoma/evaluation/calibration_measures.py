@@ -171,7 +171,8 @@ def _steps(sample: _Sample, features: np.ndarray, fitted: np.ndarray) -> np.ndar
     products = [[sample.sums(one * other * weight) for other in features.T] for one in features.T]
     information = np.moveaxis(np.array(products), 2, 0)
     without = information.sum(axis=0) - information
-    share = np.linalg.det(without) / np.linalg.det(information.sum(axis=0))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        share = np.linalg.det(without) / np.linalg.det(information.sum(axis=0))
     is_defined = share > 1e-9
     steps = np.full_like(score, NAN)
     steps[is_defined] = -np.linalg.solve(without[is_defined], score[is_defined, :, None])[..., 0]

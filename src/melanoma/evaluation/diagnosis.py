@@ -1,8 +1,8 @@
 """Metrics of several classes: each class against the rest, macro averages and the confusion matrix.
 
 The predicted class has the highest probability. Values are means over networks of one kind, one per seed.
-Intervals include both sources of chance: a draw takes as many groups and as many networks as there are, each
-with replacement.
+Intervals are over groups, for these networks: those of `intervals` for rates and AUCs, a bootstrap for F1 and
+macro averages.
 
 A class with too few groups, of its own or of the rest, is nan; the macro averages are over the other classes,
 which they name. The mean of fewer than two classes is nan.
@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from melanoma.evaluation import bootstrap
+from melanoma.evaluation import bands, bootstrap
+from melanoma.evaluation.intervals import Entry, auc, mean_rate
 from melanoma.evaluation.metrics import divide, weights_by_score
 from melanoma.schema import CLASSES
 
@@ -58,11 +59,14 @@ def measure(answers: Answers, settings: Settings) -> dict[str, Any]:
     counts, measured = _class_counts(answers), _is_measured(answers, settings)
     once = np.ones((1, len(answers.classes)))
     values = {name: found[:, 0] for name, found in _by_network(answers, once, measured).items()}
-    drawn = _drawn(answers, settings, measured)
+    drawn, exact = _drawn(answers, settings, measured), _exact(answers)
 
     def entry(name: str) -> dict[str, Any]:
-        by_seed = [float(value) for value in values[name]]
-        return bootstrap.described(values[name].mean(), drawn[name]) | {"by_seed": by_seed}
+        value, by_seed = values[name].mean(), [float(value) for value in values[name]]
+        found = bootstrap.described(value, drawn[name])
+        if name in exact and np.isfinite(value):
+            found = exact[name]
+        return found | {"by_seed": by_seed}
 
     return {
         "num_images": len(answers.classes),
@@ -114,18 +118,30 @@ def _is_measured(answers: Answers, settings: Settings) -> np.ndarray:
 
 
 def _drawn(answers: Answers, settings: Settings, measured: np.ndarray) -> dict[str, np.ndarray]:
-    """Each metric by draw, shape `(num_draws,)`: the mean over the networks of the draw."""
+    """Each metric by draw, shape `(num_draws,)`: the mean over the networks."""
     weights = bootstrap.draw_weights(answers.group_ids, num_draws=settings.num_draws, seed=settings.seed)
-    num_networks = len(answers.probabilities)
-    generator = np.random.default_rng([settings.seed, 1])
-    chosen = generator.integers(num_networks, size=(settings.num_draws, num_networks))
     size = max(1, bootstrap.BLOCK_CELLS // len(answers.classes))
     blocks = [_by_network(answers, weights[at : at + size], measured) for at in range(0, len(weights), size)]
-    rows = np.arange(settings.num_draws)[:, None]
-    return {
-        name: np.concatenate([block[name] for block in blocks], axis=1)[chosen, rows].mean(axis=1)
-        for name in blocks[0]
-    }
+    return {name: np.concatenate([block[name].mean(axis=0) for block in blocks]) for name in blocks[0]}
+
+
+def _exact(answers: Answers) -> dict[str, Entry]:
+    """Rates and AUCs with their intervals, by name as in `_metrics_of_network`."""
+    called, group_ids = answers.probabilities.argmax(2), answers.group_ids
+    everyone = np.ones(called.shape, dtype=bool)
+    found = {"accuracy": mean_rate(called == answers.classes, everyone, group_ids)}
+    for at, truth in enumerate(CLASSES):
+        is_class = answers.classes == at
+        of_class = np.broadcast_to(is_class, called.shape)
+        found |= {
+            f"{truth}/sensitivity": mean_rate(called == at, of_class, group_ids),
+            f"{truth}/specificity": mean_rate(called != at, ~of_class, group_ids),
+            f"{truth}/ppv": mean_rate(of_class, called == at, group_ids),
+            f"{truth}/auc_roc": auc(is_class.astype(int), answers.probabilities[:, :, at], group_ids),
+        }
+        for to, answer in enumerate(CLASSES):
+            found[f"share/{truth}/{answer}"] = mean_rate(called == to, of_class, group_ids)
+    return found
 
 
 def _by_network(answers: Answers, weights: np.ndarray, measured: np.ndarray) -> dict[str, np.ndarray]:
@@ -199,14 +215,12 @@ def auc_one_against_rest(is_class: np.ndarray, probability: np.ndarray, weights:
 def roc_bands(answers: Answers, settings: Settings) -> dict[str, pd.DataFrame]:
     """The ROC curve of each measured class against the rest, mean over networks, with its 95 % band.
 
-    The band draws groups only; the intervals of `measure` also draw networks and are wider.
-
     Returns:
-        By class: columns `false_positive_fraction`, `sensitivity`, `low`, `high`, see `bootstrap.roc_band`.
+        By class: columns `false_positive_fraction`, `sensitivity`, `low`, `high`, see `bands.roc_band`.
     """
     weights = bootstrap.draw_weights(answers.group_ids, num_draws=settings.num_draws, seed=settings.seed)
     return {
-        CLASSES[at]: bootstrap.mean_roc_band(
+        CLASSES[at]: bands.mean_roc_band(
             (answers.classes == at).astype(int), answers.probabilities[:, :, at], weights=weights
         )
         for at in np.flatnonzero(_is_measured(answers, settings))

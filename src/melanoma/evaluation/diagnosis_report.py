@@ -84,7 +84,7 @@ def roc_figure(bands: dict[str, pd.DataFrame], measured: dict[str, Any], *, titl
     axes.legend(
         loc="lower right",
         fontsize=7,
-        title="95 % bands and intervals, bootstrap over groups",
+        title="95 % bands and intervals over groups",
         title_fontsize=7,
     )
     return figure

@@ -42,7 +42,7 @@ def roc_figure(
     Args:
         curves: Curve of each model, columns `false_positive_fraction` and `sensitivity`.
         labels: Legend label of each model.
-        bands: Band of each model from `bootstrap.roc_band`.
+        bands: Band of each model from `bands.roc_band`.
         title: Title of the figure.
         note: Origin of the images, written below the plot.
     """
@@ -73,7 +73,7 @@ def precision_figure(band: pd.DataFrame, *, prevalence: float, label: str, title
     """Precision by recall with its band, and the line of a random model.
 
     Args:
-        band: Band from `bootstrap.precision_band`.
+        band: Band from `bands.precision_band`.
         prevalence: Fraction of malignant images, in 0..1.
         label: Legend label of the curve.
         title: Title of the figure.

@@ -113,15 +113,26 @@ def judge(contest: Contest, rules: Promote) -> dict[str, Any]:
 
 def _measure(contest: Contest, rules: Promote) -> dict[str, Any]:
     """Intervals of each model and of their differences, from the same draws of groups."""
-    weights = contest.draws.weights(contest.group_ids)
 
     def alone(probability: np.ndarray) -> dict[str, dict[str, float]]:
         return metrics_with_intervals(
-            contest.target, probability, threshold=0.5, weights=weights, num_bins=contest.num_bins
+            contest.target,
+            probability,
+            contest.group_ids,
+            threshold=0.5,
+            draws=contest.draws,
+            num_bins=contest.num_bins,
         )
 
     def lead(other: np.ndarray, metric: str) -> dict[str, float]:
-        return difference(contest.target, contest.challenger, other, metric=metric, weights=weights)
+        return difference(
+            contest.target,
+            contest.challenger,
+            other,
+            contest.group_ids,
+            metric=metric,
+            draws=contest.draws,
+        )
 
     compared = dict.fromkeys((rules.primary_metric, SPECIFICITY, "auc_roc"))
     shown = [*compared, "expected_calibration_error"]

@@ -33,6 +33,27 @@ def entry(value: float, low: float, high: float, *, undefined: str = "") -> Entr
     return numbers if is_defined else numbers | {"undefined": undefined}
 
 
+def nowhere(reason: str) -> Entry:
+    """An undefined value, with a sentence why."""
+    return entry(math.nan, math.nan, math.nan, undefined=reason)
+
+
+def independent_difference(first: Entry, second: Entry) -> Entry:
+    """`first` minus `second`, measured on different groups.
+
+    Source: Zou and Donner, Construction of confidence limits about effect measures, Statistics in Medicine
+    27, 2008: the distances of the ends add up as squares.
+    """
+    value = first["value"] - second["value"]
+    below = math.hypot(first["value"] - first["low"], second["high"] - second["value"])
+    above = math.hypot(first["high"] - first["value"], second["value"] - second["low"])
+    return entry(value, value - below, value + above, undefined=_reason(first, second))
+
+
+def _reason(first: Entry, second: Entry) -> str:
+    return str(first.get("undefined") or second.get("undefined") or "")
+
+
 def effective_groups(group_ids: np.ndarray) -> float:
     """Number of groups of equal size that say as much as these, `(sum of m)² / sum of m²` for sizes m.
 
@@ -73,7 +94,7 @@ def mean_rate(hit: np.ndarray, of: np.ndarray, group_ids: np.ndarray, *, level: 
     that are not whole.
     """
     if not of.any(axis=1).all():
-        return entry(math.nan, math.nan, math.nan, undefined="there is no image to count")
+        return nowhere("there is no image to count")
     value = float(np.mean([mine[among].mean() for mine, among in zip(hit, of, strict=True)]))
     num = float(np.mean([effective_groups(group_ids[among]) for among in of]))
     hits, tail = value * num, (1 - level) / 2
@@ -111,16 +132,11 @@ def rates(target: np.ndarray, called: np.ndarray, group_ids: np.ndarray) -> dict
 
 
 def _mean_of_two(first: Entry, second: Entry) -> Entry:
-    """The mean of two independent values, with its interval.
-
-    Source: Zou and Donner, Construction of confidence limits about effect measures, Statistics in Medicine
-    27, 2008: the distances of the ends add up as squares.
-    """
-    undefined = first.get("undefined", "") or second.get("undefined", "")
+    """The mean of two independent values, with its interval, as `independent_difference`."""
     value = (first["value"] + second["value"]) / 2
     below = math.hypot(*(part["value"] - part["low"] for part in (first, second))) / 2
     above = math.hypot(*(part["high"] - part["value"] for part in (first, second))) / 2
-    return entry(value, value - below, value + above, undefined=undefined)
+    return entry(value, value - below, value + above, undefined=_reason(first, second))
 
 
 def auc(target: np.ndarray, probability: np.ndarray, group_ids: np.ndarray, *, level: float = LEVEL) -> Entry:
@@ -140,10 +156,10 @@ def auc(target: np.ndarray, probability: np.ndarray, group_ids: np.ndarray, *, l
     models = np.atleast_2d(probability)
     reason = _undefined(target, models)
     if reason:
-        return entry(math.nan, math.nan, math.nan, undefined=reason)
+        return nowhere(reason)
     by_model = _components(target, models)
     parts = by_model.mean(axis=0)
-    value = float(parts[target == 1].mean())
+    value = float(_areas(target, by_model).mean())
     spread = _Spread.of(target, parts, group_ids)
     if spread.undefined:
         return entry(value, math.nan, math.nan, undefined=spread.undefined)
@@ -188,10 +204,10 @@ def auc_difference(
     unknown = {"standard_error": math.nan}
     reason = _undefined(target, sides[0]) or _undefined(target, sides[1])
     if reason:
-        return entry(math.nan, math.nan, math.nan, undefined=reason) | unknown
+        return nowhere(reason) | unknown
     by_model = [_components(target, models) for models in sides]
     parts = by_model[0].mean(axis=0) - by_model[1].mean(axis=0)
-    value = float(parts[target == 1].mean())
+    value = float(np.subtract(*(_areas(target, models).mean() for models in by_model)))
     if sides[0].shape == sides[1].shape and np.array_equal(*(stats.rankdata(side, axis=1) for side in sides)):
         return entry(0, 0, 0) | {"standard_error": 0.0}
     spread = _Spread.of(target, parts, group_ids)
@@ -228,6 +244,13 @@ def _components(target: np.ndarray, models: np.ndarray) -> np.ndarray:
     return parts
 
 
+def _areas(target: np.ndarray, by_model: np.ndarray) -> np.ndarray:
+    """The AUC of each model, from whole numbers of half pairs, so that 11 of 15 pairs are exactly 11 / 15."""
+    num_malignant, num_benign = (target == 1).sum(), (target != 1).sum()
+    half_pairs = np.rint(2 * num_benign * by_model[:, target == 1]).sum(axis=1)
+    return np.asarray(half_pairs / (2 * num_malignant * num_benign))
+
+
 def _shortfall(target: np.ndarray, by_model: np.ndarray, group_ids: np.ndarray) -> float:
     """By what the standard error is to be multiplied, at least 1.
 
@@ -240,8 +263,8 @@ def _shortfall(target: np.ndarray, by_model: np.ndarray, group_ids: np.ndarray) 
         group_ids: Shape `(num_images,)`.
     """
     factors = [1.0]
-    for parts in by_model:
-        spread, value = _Spread.of(target, parts, group_ids), float(parts[target == 1].mean())
+    for parts, value in zip(by_model, _areas(target, by_model), strict=True):
+        spread = _Spread.of(target, parts, group_ids)
         if spread.standard_error > ROUNDING and 0 < value < 1:
             least = auc_standard_error(value, spread.num_malignant, spread.num_benign)
             factors.append(least / spread.standard_error)

@@ -13,7 +13,7 @@ import pandas as pd
 
 from melanoma.data.crops import Crop
 from melanoma.evaluation import power
-from melanoma.evaluation.bootstrap import in_words, number_in_words
+from melanoma.evaluation.bootstrap import explained, number_in_words
 from melanoma.evaluation.headline import looks_in_words
 from melanoma.evaluation.metric_table import TABLE
 from melanoma.markdown import cell, fill, markdown
@@ -69,7 +69,7 @@ def write(sources: Sources) -> str:
         test=measured[TEST],
         shown=TABLE,
         cell=cell,
-        in_words=in_words,
+        in_words=explained,
         looks=looks_in_words(sources.promotion["looks"]),
         markdown=markdown,
         number=number_in_words,

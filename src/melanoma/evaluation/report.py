@@ -8,7 +8,7 @@ import pandas as pd
 
 from melanoma import metric_names
 from melanoma.config.evaluation import Evaluate
-from melanoma.evaluation import bootstrap, calibration, metrics, seeds, slices, thresholds
+from melanoma.evaluation import bands, bootstrap, calibration, intervals, metrics, seeds, slices, thresholds
 from melanoma.evaluation.decision_curve import decision_curve
 from melanoma.schema import PREDICTION_COLUMNS, TEST, TRAIN, VALIDATION, align
 from melanoma.scoring.operating_point import BENIGN, MALIGNANT, OperatingPoint
@@ -181,17 +181,17 @@ def _measure(
     """Metrics by model and split, and the difference of the two models."""
     measured: dict[str, Any] = {model: _describe_point(point) for model, point in points.items()}
     for split in MEASURED_SPLITS:
-        rows, is_in, weights = _draws(index, split, settings)
+        is_in = (index["split"] == split).to_numpy()
+        rows = index[is_in]
         for model, probability in probabilities.items():
             measured[model][split] = _measure_split(
-                rows, probability[is_in], point=points[model], weights=weights, settings=settings
+                rows, probability[is_in], point=points[model], settings=settings
             )
-        measured[f"tuned_minus_baseline_{split}_auc_roc"] = bootstrap.difference(
+        measured[f"tuned_minus_baseline_{split}_auc_roc"] = intervals.auc_difference(
             rows["target"].to_numpy(),
             probabilities["tuned"][is_in],
             probabilities["baseline"][is_in],
-            metric="auc_roc",
-            weights=weights,
+            rows["group_id"].to_numpy(),
         )
     return measured
 
@@ -200,27 +200,14 @@ def _describe_point(point: OperatingPoint) -> dict[str, Any]:
     return {"threshold": point.threshold, "refer_from": point.refer_from, "refer_to": point.refer_to}
 
 
-def _draws(
-    index: pd.DataFrame, split: str, settings: Evaluate
-) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
-    """The rows of a split, a mask of them, and their weights in each draw of groups."""
-    is_in = (index["split"] == split).to_numpy()
-    rows = index[is_in]
-    weights = bootstrap.draw_weights(
-        rows["group_id"].to_numpy(), num_draws=settings.num_bootstrap_draws, seed=settings.seed
-    )
-    return rows, is_in, weights
+def _draws(settings: Evaluate) -> bootstrap.Draws:
+    return bootstrap.Draws(settings.num_bootstrap_draws, settings.seed)
 
 
 def _measure_split(
-    rows: pd.DataFrame,
-    probability: np.ndarray,
-    *,
-    point: OperatingPoint,
-    weights: np.ndarray,
-    settings: Evaluate,
+    rows: pd.DataFrame, probability: np.ndarray, *, point: OperatingPoint, settings: Evaluate
 ) -> dict[str, Any]:
-    target, threshold = rows["target"].to_numpy(), point.threshold
+    target, threshold, group_ids = rows["target"].to_numpy(), point.threshold, rows["group_id"].to_numpy()
     once = np.ones((1, len(target)))
     counts = metrics.confusion_counts(target, probability >= threshold, weights=once)
     return {
@@ -231,14 +218,15 @@ def _measure_split(
         **bootstrap.metrics_with_intervals(
             target,
             probability,
+            group_ids,
             threshold=threshold,
-            weights=weights,
+            draws=_draws(settings),
             num_bins=settings.num_calibration_bins,
         ),
         "restated": bootstrap.restated(
-            target, probability, threshold=threshold, weights=weights, prevalences=settings.prevalences
+            target, probability, group_ids, threshold=threshold, prevalences=settings.prevalences
         ),
-        "three_way": thresholds.three_way(target, point.decide(probability), weights=weights),
+        "three_way": thresholds.three_way(target, point.decide(probability), group_ids),
     }
 
 
@@ -285,13 +273,15 @@ def _predictions(
 def _curves(
     index: pd.DataFrame, probability: np.ndarray, point: OperatingPoint, settings: Evaluate
 ) -> dict[str, pd.DataFrame]:
-    rows, is_in, weights = _draws(index, TEST, settings)
+    is_in = (index["split"] == TEST).to_numpy()
+    rows = index[is_in]
     target, found = rows["target"].to_numpy(), probability[is_in]
+    weights = _draws(settings).weights(rows["group_id"].to_numpy())
     columns = ["false_positive_fraction", "sensitivity", "threshold"]
     return {
         "roc": pd.DataFrame(metrics.roc_curve(target, found))[columns],
-        "roc_band": bootstrap.roc_band(target, found, weights=weights),
-        "precision_band": bootstrap.precision_band(target, found, weights=weights),
+        "roc_band": bands.roc_band(target, found, weights=weights),
+        "precision_band": bands.precision_band(target, found, weights=weights),
         "calibration": bootstrap.calibration_curve(
             target, found, weights=weights, num_bins=settings.num_calibration_bins
         ),

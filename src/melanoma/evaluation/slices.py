@@ -12,6 +12,7 @@ import pandas as pd
 
 from melanoma.config.evaluation import Evaluate
 from melanoma.evaluation import bootstrap
+from melanoma.evaluation.intervals import nowhere
 from melanoma.evaluation.metric_table import BY_NAME
 from melanoma.scoring.operating_point import BENIGN, MALIGNANT
 
@@ -102,11 +103,13 @@ def _measure_one(
     rows: pd.DataFrame, probability: np.ndarray, threshold: float, settings: Evaluate
 ) -> dict[str, Any]:
     target = rows["target"].to_numpy()
-    weights = bootstrap.draw_weights(
-        rows["group_id"].to_numpy(), num_draws=settings.num_bootstrap_draws, seed=settings.seed
-    )
     found = bootstrap.metrics_with_intervals(
-        target, probability, threshold=threshold, weights=weights, num_bins=settings.num_calibration_bins
+        target,
+        probability,
+        rows["group_id"].to_numpy(),
+        threshold=threshold,
+        draws=bootstrap.Draws(settings.num_bootstrap_draws, settings.seed),
+        num_bins=settings.num_calibration_bins,
     )
     of_class = rows.groupby("target")["group_id"].nunique()
     num_of = {MALIGNANT: of_class.get(1, 0), BENIGN: of_class.get(0, 0)}
@@ -115,7 +118,7 @@ def _measure_one(
         name: num_groups >= least and all(num_of[word] >= least for word in BY_NAME[name].needs)
         for name in MEASURED
     }
-    undefined = dict.fromkeys(("value", "low", "high"), float("nan"))
+    too_few = nowhere(f"fewer than {least} groups of a class that it needs")
     return {
         "num_images": len(target),
         "num_groups": int(num_groups),
@@ -123,5 +126,5 @@ def _measure_one(
         "is_too_small": not (is_enough["sensitivity"] or is_enough["specificity"]),
         "prevalence": float(target.mean()),
         "mean_probability": float(probability.mean()),
-        **{name: found[name] if is_enough[name] else undefined for name in MEASURED},
+        **{name: found[name] if is_enough[name] else too_few for name in MEASURED},
     }

@@ -8,8 +8,7 @@ from scipy.stats import binomtest
 
 from melanoma.config.evaluation import Evaluate
 from melanoma.errors import DataError
-from melanoma.evaluation.bootstrap import with_interval
-from melanoma.evaluation.metrics import divide
+from melanoma.evaluation.intervals import Entry, rate
 from melanoma.scoring.operating_point import BENIGN, DECISIONS, MALIGNANT, REFER, Calibration, OperatingPoint
 
 
@@ -116,18 +115,18 @@ def _evidence(
     }
 
 
-def three_way(target: np.ndarray, decision: np.ndarray, *, weights: np.ndarray) -> dict[str, Any]:
+def three_way(target: np.ndarray, decision: np.ndarray, group_ids: np.ndarray) -> dict[str, Any]:
     """Outcomes of the three-way decision.
 
     Args:
         target: Shape `(num_samples,)`, 0 or 1.
         decision: Shape `(num_samples,)`, values of `DECISIONS`.
-        weights: Weights from `bootstrap.draw_weights`.
+        group_ids: Shape `(num_samples,)`.
 
     Returns:
         `counts` by truth and decision; `referred_fraction` of all images, `missed_fraction` of malignant
         images that are called benign, `false_alarm_fraction` of benign ones that are called malignant,
-        each as `value`, `low`, `high`.
+        each per image as `value`, `low`, `high`.
     """
     is_of = {MALIGNANT: target == 1, BENIGN: target == 0}
     counts = {
@@ -137,19 +136,15 @@ def three_way(target: np.ndarray, decision: np.ndarray, *, weights: np.ndarray) 
     everyone = np.ones(len(target), dtype=bool)
     return {
         "counts": counts,
-        "referred_fraction": _share(decision == REFER, everyone, weights),
-        "missed_fraction": _share(decision == BENIGN, is_of[MALIGNANT], weights),
-        "false_alarm_fraction": _share(decision == MALIGNANT, is_of[BENIGN], weights),
+        "referred_fraction": _share(decision == REFER, everyone, group_ids),
+        "missed_fraction": _share(decision == BENIGN, is_of[MALIGNANT], group_ids),
+        "false_alarm_fraction": _share(decision == MALIGNANT, is_of[BENIGN], group_ids),
     }
 
 
-def _share(hit: np.ndarray, of: np.ndarray, weights: np.ndarray) -> dict[str, float]:
+def _share(hit: np.ndarray, of: np.ndarray, group_ids: np.ndarray) -> Entry:
     """Fraction of the samples in `of` that are hit, with its interval."""
-
-    def measure(weights: np.ndarray) -> np.ndarray:
-        return divide(weights @ (hit & of), weights @ of)
-
-    return with_interval(measure, weights)
+    return rate(hit[of], group_ids[of])
 
 
 def threshold_for_sensitivity(

@@ -41,8 +41,7 @@ def run(args: argparse.Namespace, params: Params) -> str:
     )
     scored = _score_references(data, described, params.audit)
     audited = _open_audited(args, models, data, described)
-    draws = bootstrap.Draws(params.evaluate.num_bootstrap_draws, params.evaluate.seed)
-    found = _measure(audited, scored, params.audit, draws)
+    found = _measure(audited, scored, params.audit)
     note = test_set_note(args.cohort, is_synthetic=data.is_synthetic)
     figures = _draw(audited, found, params.audit, note=note)
     selected = models["selected"]
@@ -113,15 +112,13 @@ def _masks(described: pd.DataFrame, size: int, cutting: crops.Cutting | None) ->
     return found
 
 
-def _measure(
-    audited: audit.Audited, scored: pd.DataFrame, settings: Audit, draws: bootstrap.Draws
-) -> dict[str, Any]:
+def _measure(audited: audit.Audited, scored: pd.DataFrame, settings: Audit) -> dict[str, Any]:
     """Content of `audit.json` without its head."""
-    measured = audit.measure(audited, settings, draws)
+    measured = audit.measure(audited, settings)
     tested = scored[scored["split"] == schema.TEST].set_index("image_id")
     of_test = {name: tested[name] for name in schema.REFERENCE_NAMES}
     plain = pd.Series(audited.probability(audited.images), index=audited.rows["image_id"])
-    compared = audit.compare(audited.rows, plain, of_test, draws)
+    compared = audit.compare(audited.rows, plain, of_test)
     found = {
         "num_masks": len(audited.masks),
         "variants": measured,

@@ -1,8 +1,8 @@
 """Metrics of networks that were trained with several seeds, and differences between two kinds of networks.
 
-The value is the mean over the networks, one per seed. Its interval reflects both sources of chance: each
-bootstrap draw takes as many groups of test images, and as many networks, as there are, with replacement. With
-few networks the spread between networks is only roughly known; with one network it is unknown.
+The value is the mean over the networks, one per seed. Its interval is over groups of test images, for these
+networks: a bootstrap of three networks would make their variance a third too small. How networks of other
+seeds may differ is shown by the values of each network, `by_seed`, from which nothing is concluded.
 """
 
 from collections.abc import Iterable
@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 
 from melanoma.errors import DataError, first_offenders
-from melanoma.evaluation import bootstrap
-from melanoma.evaluation.metric_table import METRICS
+from melanoma.evaluation import bootstrap, intervals
+from melanoma.evaluation.intervals import Entry
 from melanoma.evaluation.metrics import compute_metrics
 from melanoma.schema import align
 
@@ -129,6 +129,11 @@ class Bootstrap:
     seed: int
     threshold: float = PAPER_THRESHOLD
 
+    @property
+    def draws(self) -> bootstrap.Draws:
+        """The draws of groups."""
+        return bootstrap.Draws(self.num_draws, self.seed)
+
 
 def note_few_networks(num_networks: int) -> str:
     """A remark to append to a finding that rests on few networks of each kind; else empty."""
@@ -153,23 +158,27 @@ def measure_single(rows: pd.DataFrame) -> dict[str, float]:
 
 
 def measure(predictions: SeedPredictions, settings: Bootstrap) -> dict[str, dict[str, Any]]:
-    """For each of `metric_table.METRICS`: `value`, `low`, `high` (95 % interval) and the list `by_seed`."""
-    values = _values(predictions, settings)
-    drawn = _drawn(predictions, settings)
-    return {
-        name: bootstrap.described(values[name].mean(), drawn[name])
-        | {"by_seed": [float(value) for value in values[name]]}
-        for name in METRICS
-    }
+    """Each metric as mean over the networks, `value`, `low`, `high`, and of each network, `by_seed`.
+
+    The 95 % interval is for these networks on other test groups.
+    """
+    found = bootstrap.mean_with_intervals(
+        predictions.target,
+        predictions.probabilities,
+        predictions.group_ids,
+        threshold=settings.threshold,
+        draws=settings.draws,
+    )
+    return _with_networks(found, _values(predictions, settings))
 
 
 def paired_difference(
     first: SeedPredictions, second: SeedPredictions, settings: Bootstrap
-) -> dict[str, dict[str, float]]:
+) -> dict[str, dict[str, Any]]:
     """Each metric of `first` minus that of `second` on the same images, with its paired 95 % interval.
 
-    Images are paired by their ids and see the same draws of groups; networks are drawn in pairs, the i-th of
-    each kind, because they share a seed.
+    Images are paired by their ids. `by_seed` has the differences of the i-th networks of each kind, which
+    share a seed.
 
     Raises:
         ValueError: The images or the numbers of networks differ.
@@ -187,28 +196,44 @@ def paired_difference(
             "a paired difference needs as many networks of each kind, got "
             f"{len(first.probabilities)} and {len(second.probabilities)}"
         )
-    return _difference(first, second, settings, settings)
+    found = bootstrap.mean_difference(
+        first.target,
+        first.probabilities,
+        second.probabilities,
+        first.group_ids,
+        threshold=settings.threshold,
+        draws=settings.draws,
+    )
+    return _with_networks(found, _subtracted(first, second, settings))
 
 
 def difference(
     first: SeedPredictions, second: SeedPredictions, settings: Bootstrap
-) -> dict[str, dict[str, float]]:
-    """Each metric of `first` minus that of `second` on different images, with its 95 % interval."""
-    independent = Bootstrap(settings.num_draws, settings.seed + 1, settings.threshold)
-    return _difference(first, second, settings, independent)
+) -> dict[str, dict[str, Any]]:
+    """Each metric of `first` minus that of `second` on different images, with its 95 % interval.
+
+    `by_seed` is there if both kinds have as many networks.
+    """
+    one, other = measure(first, settings), measure(second, settings)
+    found = {name: intervals.independent_difference(one[name], other[name]) for name in one}
+    if len(first.probabilities) != len(second.probabilities):
+        return found
+    return _with_networks(found, _subtracted(first, second, settings))
 
 
-def _difference(
-    first: SeedPredictions, second: SeedPredictions, of_first: Bootstrap, of_second: Bootstrap
-) -> dict[str, dict[str, float]]:
-    values = [_values(first, of_first), _values(second, of_second)]
-    drawn = [_drawn(first, of_first), _drawn(second, of_second)]
+def _with_networks(found: dict[str, Entry], values: dict[str, np.ndarray]) -> dict[str, dict[str, Any]]:
+    """Entries with the value of each network; nan where the metric is undefined for these images."""
     return {
-        name: bootstrap.described(
-            values[0][name].mean() - values[1][name].mean(), drawn[0][name] - drawn[1][name]
-        )
-        for name in METRICS
+        name: entry | {"by_seed": [float(value) for value in values[name] + 0 * entry["value"]]}
+        for name, entry in found.items()
     }
+
+
+def _subtracted(
+    first: SeedPredictions, second: SeedPredictions, settings: Bootstrap
+) -> dict[str, np.ndarray]:
+    one, other = _values(first, settings), _values(second, settings)
+    return {name: one[name] - other[name] for name in one}
 
 
 def _values(predictions: SeedPredictions, settings: Bootstrap) -> dict[str, np.ndarray]:
@@ -218,27 +243,4 @@ def _values(predictions: SeedPredictions, settings: Bootstrap) -> dict[str, np.n
         compute_metrics(predictions.target, probability, threshold=settings.threshold, weights=once)
         for probability in predictions.probabilities
     ]
-    return {name: np.array([metrics[name][0] for metrics in found]) for name in METRICS}
-
-
-def _drawn(predictions: SeedPredictions, settings: Bootstrap) -> dict[str, np.ndarray]:
-    """Each metric by draw, shape `(num_draws,)`: its mean over the networks of the draw."""
-    weights = bootstrap.draw_weights(predictions.group_ids, num_draws=settings.num_draws, seed=settings.seed)
-    num_networks = len(predictions.probabilities)
-    chosen = np.random.default_rng([settings.seed, 1]).integers(
-        num_networks, size=(settings.num_draws, num_networks)
-    )
-
-    def of_network(probability: np.ndarray) -> np.ndarray:
-        def all_metrics(weights: np.ndarray) -> np.ndarray:
-            found = compute_metrics(
-                predictions.target, probability, threshold=settings.threshold, weights=weights
-            )
-            return np.stack([found[name] for name in METRICS], axis=1)
-
-        return bootstrap.in_blocks(all_metrics, weights)
-
-    by_network = np.stack([of_network(probability) for probability in predictions.probabilities])
-    # Shape (num_networks, num_draws, num_metrics); each draw takes the mean over its networks.
-    mean = by_network[chosen, np.arange(settings.num_draws)[:, None]].mean(axis=1)
-    return {name: mean[:, at] for at, name in enumerate(METRICS)}
+    return {name: np.array([metrics[name][0] for metrics in found]) for name in found[0]}
