@@ -73,7 +73,7 @@ def sources(index, scores, settings, described, rules):
         seeds={
             "kept_seed": 1,
             "seeds": [1],
-            "tuned": {"val_auc_roc": {"mean": 0.9, "standard_deviation": None}},
+            "tuned": {"val_auc_roc": {"mean": 0.9, "min": 0.9, "max": 0.9}},
         },
         search="5 trials over depth; best is trial 3",
         licences=pd.DataFrame(
@@ -120,7 +120,7 @@ def test_data_licences_training_and_operating_point_are_told(sources):
     assert "| toy | CC-0 | A clinic | 24 |" in card
     assert "best is trial 3" in card
     assert "| depth | 3 |" in card
-    assert "standard deviation undefined" in card
+    assert "its AUC on validation is 0.900 on average (0.900 to 0.900)" in card
     evidence = sources.entry["operating_point"]["evidence"]
     assert (
         f"a lower bound of {evidence['sensitivity_lower_bound']:.3f} (exact 95 % interval, by group)" in card

@@ -1,16 +1,15 @@
 """Compare the baseline and the tuned network over several seeds, so that a lucky seed is not called progress.
 
-All scores are those of the kept epochs on validation; the test set is not used. Spread is the standard
-deviation over seeds of networks trained on the same images; for other patients see the bootstrap of `report`.
+All scores are those of the kept epochs on validation; the test set is not used. A few
+seeds are described, not tested: where nothing is better, a t interval over three of them says "above 0" too
+often. Claims rest on paired intervals over test groups (`intervals`) or on repeated cross-validation
+(`resampling`).
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import pandas as pd
-from scipy import stats
 
 from melanoma import metric_names
 from melanoma.config.training import in_words
@@ -18,7 +17,6 @@ from melanoma.errors import DataError
 from melanoma.schema import MODEL_NAMES
 
 SELECTING = "val_auc_roc"
-LEVEL = 0.95  # confidence level of the interval of a difference
 
 
 def compare(scores: pd.DataFrame, *, changed: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
@@ -32,9 +30,8 @@ def compare(scores: pd.DataFrame, *, changed: Mapping[str, Sequence[Any]]) -> di
 
     Returns:
         `seeds`, `kept_seed`, `same_hyperparameters`, `changed`; by model and score `by_seed`, `mean`,
-        `standard_deviation` (of a sample), `min` and `max`; `tuned_minus_baseline` by score `by_seed`,
-        `mean`, `standard_deviation`, and `low` and `high` of the 95 % t interval of the mean. Spread and
-        interval of one seed are nan.
+        `standard_deviation` (of a sample; nan for one seed), `min` and `max`; the same of
+        `tuned_minus_baseline` by score, without an interval.
 
     Raises:
         DataError: The models do not have the same seeds, each once.
@@ -54,34 +51,18 @@ def compare(scores: pd.DataFrame, *, changed: Mapping[str, Sequence[Any]]) -> di
         "same_hyperparameters": not changed,
         "changed": {name: list(values) for name, values in changed.items()},
         **{model: {name: _describe(table[name]) for name in names} for model, table in by_model.items()},
-        "tuned_minus_baseline": {name: _describe_difference(tuned[name] - baseline[name]) for name in names},
+        "tuned_minus_baseline": {name: _describe(tuned[name] - baseline[name]) for name in names},
     }
 
 
 def _describe(scores: pd.Series) -> dict[str, Any]:
-    return _center(scores) | {"min": float(scores.min()), "max": float(scores.max())}
-
-
-def _center(scores: pd.Series) -> dict[str, Any]:
     return {
         "by_seed": {str(seed): float(score) for seed, score in scores.items()},
         "mean": float(scores.mean()),
         "standard_deviation": float(scores.std(ddof=1)),
+        "min": float(scores.min()),
+        "max": float(scores.max()),
     }
-
-
-def _describe_difference(differences: pd.Series) -> dict[str, Any]:
-    described = _center(differences)
-    low, high = _t_interval(differences.to_numpy())
-    return described | {"low": low, "high": high}
-
-
-def _t_interval(values: np.ndarray) -> tuple[float, float]:
-    """Interval of the mean of normally distributed values; nan for fewer than two values."""
-    if len(values) < 2:
-        return math.nan, math.nan
-    margin = stats.t.ppf((1 + LEVEL) / 2, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values))
-    return float(values.mean() - margin), float(values.mean() + margin)
 
 
 def select(comparison: dict[str, Any]) -> str:
@@ -115,7 +96,7 @@ def table(comparison: dict[str, Any]) -> pd.DataFrame:
 
 
 def summary_line(comparison: dict[str, Any]) -> str:
-    """Mean and spread of the validation AUC of both models, and their difference, in one line."""
+    """Mean and range of the validation AUC of both models, and their differences by seed, in one line."""
     seeds = comparison["seeds"]
     parts = [_in_words(model, comparison[model][SELECTING]) for model in MODEL_NAMES]
     difference = comparison["tuned_minus_baseline"][SELECTING]
@@ -123,15 +104,15 @@ def summary_line(comparison: dict[str, Any]) -> str:
     text += ", ".join(parts)
     if not comparison["changed"]:
         return f"{text}; both have the same hyperparameters"
-    text += f", difference {difference['mean']:+.3f}"
-    if len(seeds) > 1:
-        text += f" (95 % interval {difference['low']:+.3f} to {difference['high']:+.3f})"
+    by_seed = ", ".join(f"{value:+.3f}" for value in difference["by_seed"].values())
+    word = "seed is" if len(seeds) == 1 else "seeds are"
+    text += f"; difference by seed {by_seed} ({len(seeds)} {word} no evidence that one is better)"
     values = comparison["changed"].items()
     baseline, tuned = ({name: pair[at] for name, pair in values} for at in range(2))
     return f"{text}; tuned has {in_words(tuned)} instead of {in_words(baseline)}"
 
 
 def _in_words(model: str, score: dict[str, Any]) -> str:
-    spread = score["standard_deviation"]
-    is_known = spread is not None and not math.isnan(spread)  # null if it was read from a file
-    return f"{model} {score['mean']:.3f}" + (f" (standard deviation {spread:.3f})" if is_known else "")
+    has_range = len(score["by_seed"]) > 1
+    spread = f" (range {score['min']:.3f} to {score['max']:.3f})" if has_range else ""
+    return f"{model} {score['mean']:.3f}{spread}"
