@@ -20,7 +20,7 @@ PROMOTION = {
     "looks": {},
 }
 MEASURED = {"value": 0.8, "low": 0.7, "high": 0.9}
-SCORE = {"mean": 0.9, "standard_deviation": 0.1}
+SCORE = {"by_seed": {"1": 0.9}, "mean": 0.9, "min": 0.9, "max": 0.9}
 COMPARISON = {
     "seeds": [1],
     "same_hyperparameters": False,
