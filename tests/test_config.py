@@ -222,6 +222,7 @@ BOUNDS: dict[str, tuple[list[Any], list[Any]]] = {
     "evaluate.seed": SEED,
     "evaluate.num_bootstrap_draws": ([100], [99]),
     "evaluate.min_sensitivity": ([0.01, 1], [0, 1.01]),
+    "evaluate.sensitivity_confidence": ([None, 0.95], [0, 1, "high"]),
     "promote.min_auc_roc_lower_bound": FRACTION,
     "promote.max_primary_drop": FRACTION,
     "promote.min_malignant_groups": POSITIVE,

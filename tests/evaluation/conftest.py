@@ -27,6 +27,7 @@ def settings():
         calibration="none",
         num_calibration_bins=5,
         min_sensitivity=0.75,
+        sensitivity_confidence=None,
         refer_min_sensitivity=0.75,
         refer_min_specificity=0.5,
         max_referred_fraction=1.0,

@@ -80,6 +80,7 @@ def test_it_holds_the_metrics_of_both_models_on_test_and_counts_of_the_selected_
     assert "tuned has depth 4 instead of depth 3" in head["seeds"]
     assert head["search"] == "5 trials over depth; best is trial 3: depth 4"
     assert head["same_hyperparameters"] is False
+    assert head["at_operating_point"] == files.as_json(report.metrics["tuned"][TEST]["at_operating_point"])
 
 
 def test_the_roc_curve_has_its_corners_and_only_them(found):

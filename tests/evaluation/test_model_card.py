@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from melanoma import files
-from melanoma.evaluation import bootstrap, gate, model_card, power
+from melanoma.evaluation import asked_and_got, bootstrap, gate, model_card, power
 from melanoma.evaluation.metric_table import TABLE
 from melanoma.evaluation.report import evaluate
 from melanoma.schema import NOT_A_DEVICE, TEST
@@ -121,10 +121,22 @@ def test_data_licences_training_and_operating_point_are_told(sources):
     assert "best is trial 3" in card
     assert "| depth | 3 |" in card
     assert "its AUC on validation is 0.900 on average (0.900 to 0.900)" in card
-    evidence = sources.entry["operating_point"]["evidence"]
-    assert (
-        f"a lower bound of {evidence['sensitivity_lower_bound']:.3f} (exact 95 % interval, by group)" in card
-    )
+
+
+def test_the_operating_point_says_what_was_asked_and_what_it_got(sources):
+    card = model_card.write(sources)
+    point, test = sources.entry["operating_point"], sources.metrics["tuned"][TEST]
+    for row in asked_and_got.table(point, test):
+        assert f"| {' | '.join(row)} |" in card
+    assert "Chosen on 8 calibration images (validation split), 3 of them malignant, in 2 groups" in card
+    assert all(f"* {note}" in card for note in asked_and_got.notes(point))
+    assert "**Warning**" not in card
+
+
+def test_warnings_of_the_operating_point_stand_beside_it(sources):
+    sources.entry["operating_point"]["evidence"]["warnings"] = ["the referral band was narrowed"]
+    section = model_card.write(sources).split("## Operating point")[1].split("##")[0]
+    assert "* **Warning**: the referral band was narrowed." in section
 
 
 def test_parts_with_too_few_images_are_counted_and_not_measured(sources):

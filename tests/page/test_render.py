@@ -6,7 +6,7 @@ import pytest
 from melanoma.errors import DataError
 from melanoma.page import render
 from melanoma.page.study import Part
-from tests.page.toys import contents, headline
+from tests.page.toys import OLDER_POINT, contents, headline
 
 HOSTILE = "<script>alert('x')</script>"
 
@@ -51,6 +51,26 @@ def test_aliases_stand_there_with_version_date_and_who_moved_them():
 
 def test_a_cohort_without_a_registered_model_says_so():
     assert "The registry holds no model of ph2." in page(origin={"models": {"ph2": None}})
+
+
+def test_each_cohort_shows_what_was_asked_of_its_operating_point_and_what_it_got():
+    text = page()
+    words = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", text))
+    assert "Operating point of ph2: asked and got. Warnings: 1" in words
+    assert "sensitivity at the threshold 0.200 0.95 1.000 (8 of 8 groups) 0.875" in words
+    assert "0.688 59 (93 with one miss)" in words
+    assert "<li>the referral band was narrowed</li>" in text
+    assert "Not guaranteed is the specificity at the end of the referral band: it was narrowed." in text
+
+
+def test_a_headline_of_an_older_version_says_what_was_not_recorded():
+    older = headline(operating_point=OLDER_POINT)
+    del older["at_operating_point"]
+    text = page(headlines=[older])
+    words = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", text))
+    assert "sensitivity at the threshold 0.200 not recorded not recorded not recorded" in words
+    assert "<li>the band was narrowed</li>" in text
+    assert "was not recorded." in text
 
 
 def test_without_a_study_the_page_has_no_such_section():

@@ -43,6 +43,31 @@ GATES = [
     },
     {"name": "max_primary_drop", "is_judged": False, "is_passed": None, "words": "no champion"},
 ]
+ASKED = {
+    "asked": 0.95,
+    "got": 1.0,
+    "num_right": 8,
+    "num_groups": 8,
+    "confidence": 0.95,
+    "guaranteed": 0.688,
+    "groups_needed": [59, 93],
+}
+POINT = {
+    "threshold": 0.2,
+    "refer_from": 0.1,
+    "refer_to": 0.4,
+    "evidence": {
+        "asked_and_got": {
+            "threshold": ASKED,
+            "band_start": ASKED | {"asked": 0.99},
+            "band_end": ASKED | {"num_groups": 32, "guaranteed": None, "undefined": "it was narrowed"},
+            "referred": {"asked": 0.3, "got": 0.25},
+        },
+        "choices": {"plain": {"threshold": 0.2, "specificity": 0.5}, "guaranteed": None},
+        "warnings": ["the referral band was narrowed"],
+    },
+}
+OLDER_POINT = POINT | {"evidence": {"sensitivity": 1.0, "warnings": ["the band was narrowed"]}}
 
 
 def headline(cohort: str = "ph2", **changes: Any) -> dict[str, Any]:
@@ -64,7 +89,12 @@ def headline(cohort: str = "ph2", **changes: Any) -> dict[str, Any]:
             "counts": {"malignant": {"benign": 1, "refer": 2, "malignant": 5}, "benign": {}},
             "referred_fraction": measured(0.25),
         },
-        "operating_point": {"refer_from": 0.1, "refer_to": 0.4},
+        "operating_point": POINT,
+        "at_operating_point": {
+            "threshold": measured(0.875),
+            "band_start": measured(1.0, 0.63, 1.0),
+            "band_end": measured(0.5),
+        },
         "references": {"colour": {"auc_roc": measured(0.8), "selected_minus_reference": measured(-0.05)}},
         "warnings": ["hair: adding it changes 15% of the decisions"],
         "seeds": "validation AUC, seed 1: baseline 0.700, tuned 0.600, difference -0.100",

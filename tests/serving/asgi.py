@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,9 +11,9 @@ from melanoma.serving.server import Answer, Front
 
 
 @contextmanager
-def front(limits: dict[str, int], answer: Answer) -> Iterator[Front]:
+def front(limits: dict[str, int], answer: Answer, about: Mapping[str, Any] | None = None) -> Iterator[Front]:
     """An application with decoders of its own, until the block ends."""
-    made = Front(limits, answer, _not_found)
+    made = Front(limits, answer, _not_found, about=about or {})
     try:
         yield made
     finally:
@@ -49,7 +49,7 @@ async def ask_soon(application: Front, method: str, path: str, *messages: dict[s
         sent.append(message)
 
     headers = [(b"content-type", JSON.encode())]
-    root = path.removesuffix("/ping").removesuffix("/invocations")
+    root = path.removesuffix("/ping").removesuffix("/invocations").removesuffix("/model")
     scope = {"type": "http", "method": method, "path": path, "root_path": root, "headers": headers}
     await application(scope, receive, send)
     body = b"".join(message.get("body", b"") for message in sent)

@@ -17,6 +17,7 @@ from tests.end_to_end import clone
 POINT = OperatingPoint(
     Calibration("logistic", slope=8.0, intercept=-0.3), threshold=0.375, refer_from=0.3, refer_to=0.45
 )
+ASKED_AND_GOT = {"rows": [{"name": "threshold", "asked": 0.95}], "notes": [], "warnings": ["narrowed"]}
 LIMITS = {
     "max_rows": 40,
     "max_request_megabytes": 2,
@@ -130,6 +131,7 @@ def logged(store, network_folder):
         limits=LIMITS,
         is_synthetic=True,
         example=example_image(64),
+        asked_and_got=ASKED_AND_GOT,
     )
     return SimpleNamespace(uri=uri, run_id=run.run_id)
 

@@ -19,7 +19,7 @@ from melanoma.registry import versions
 from melanoma.scoring.operating_point import Calibration, OperatingPoint
 from melanoma.serving.export import PACKAGES, example_image, log_served_model
 from melanoma.serving.network import Network
-from tests.serving.conftest import LIMITS, POINT
+from tests.serving.conftest import ASKED_AND_GOT, LIMITS, POINT
 
 # Runs without the site module, so that the editable install of this repository is not found, and with
 # an importer that refuses what the served model must do without.
@@ -118,6 +118,11 @@ def test_answers_conform_to_the_signature(served, frame):
     assert answer.columns.tolist() == [name for name in names if name != "saliency"]
     assert answer["probability"].dtype == answer["threshold"].dtype == np.float64
     assert isinstance(answer["model_version"][0], str)
+
+
+def test_the_metadata_say_what_was_asked_of_the_operating_point_and_what_it_got(served, logged):
+    assert served.metadata.metadata["operating_point"] == ASKED_AND_GOT
+    assert mlflow.models.get_model_info(logged.uri).metadata["operating_point"] == ASKED_AND_GOT
 
 
 def test_the_input_example_is_the_image_that_was_given(served, logged, model_folder):

@@ -186,10 +186,10 @@ def test_outside_a_server_nothing_is_replaced(monkeypatch):
     monkeypatch.setattr(fastapi, "FastAPI", original)  # as it was, afterwards
     monkeypatch.setitem(sys.modules, server.SERVER, SimpleNamespace())
     monkeypatch.delenv(server.MODEL_PATH, raising=False)
-    server.guard(LIMITS, dict)
+    server.guard(LIMITS, dict, {})
     assert fastapi.FastAPI is original
     monkeypatch.setenv(server.MODEL_PATH, "model")
-    server.guard(LIMITS, dict)
+    server.guard(LIMITS, dict, {})
     assert issubclass(fastapi.FastAPI, original)
     assert fastapi.FastAPI is not original
 
@@ -211,6 +211,13 @@ def test_below_a_prefix_of_a_proxy_requests_are_checked_too():
         assert ask(application, "POST", "/models/a/invocations", posted([]))[0] == 400
         assert ask(application, "GET", "/models/a/ping") == (200, None)
         assert ask(application, "GET", "/models/a/else")[0] == 404
+
+
+def test_the_server_says_which_model_it_serves_and_what_its_operating_point_got():
+    about = {"model_version": "3", "operating_point": {"warnings": ["the band was narrowed"]}}
+    with front(LIMITS, dict, about) as application:
+        assert ask(application, "GET", "/model") == (200, about)
+        assert ask(application, "POST", "/model", posted({}))[0] == 404  # nothing to post there
 
 
 @pytest.mark.parametrize("path", ["/docs", "/redoc", "/openapi.json", "/docs/oauth2-redirect"])

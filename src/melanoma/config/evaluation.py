@@ -15,6 +15,7 @@ class Evaluate(Section):
     calibration: Literal["temperature", "logistic", "isotonic", "none"]
     num_calibration_bins: Positive
     min_sensitivity: Annotated[float, Field(gt=0, le=1)]
+    sensitivity_confidence: OpenFraction | None
     refer_min_sensitivity: Annotated[float, Field(gt=0, le=1)]
     refer_min_specificity: Annotated[float, Field(gt=0, le=1)]
     max_referred_fraction: Fraction

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from melanoma.evaluation import seeds
+from melanoma.evaluation import asked_and_got, seeds
 from melanoma.evaluation.bootstrap import in_words
 from melanoma.evaluation.metric_table import HEADLINE
 from melanoma.evaluation.metrics import roc_curve
@@ -51,6 +51,7 @@ def gather(
             for model in MODEL_NAMES
         },
         "three_way": test["three_way"],
+        asked_and_got.ON_GROUPS: test[asked_and_got.ON_GROUPS],
         "operating_point": models[selected]["operating_point"],
         "references": {
             name: {"auc_roc": found["auc_roc"], "selected_minus_reference": found["selected_minus_reference"]}

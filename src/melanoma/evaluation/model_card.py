@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from melanoma.data.crops import Crop
-from melanoma.evaluation import power
+from melanoma.evaluation import asked_and_got, power
 from melanoma.evaluation.bootstrap import explained, number_in_words
 from melanoma.evaluation.headline import looks_in_words
 from melanoma.evaluation.metric_table import TABLE
@@ -58,13 +58,17 @@ class Sources:
 def write(sources: Sources) -> str:
     """The card in Markdown."""
     measured = sources.metrics[sources.model]
-    crop = Crop.from_dict(sources.entry["crop"])
+    crop, point = Crop.from_dict(sources.entry["crop"]), sources.entry["operating_point"]
     return fill(
         Path(__file__).with_name(TEMPLATE),
         **vars(sources),
         not_a_device=NOT_A_DEVICE.capitalize(),
         seen="the whole image" if crop is None else crop.in_words(),
-        point=sources.entry["operating_point"],
+        point=point,
+        asked_and_got=markdown(
+            pd.DataFrame(asked_and_got.table(point, measured[TEST]), columns=asked_and_got.TITLES)
+        ),
+        notes=asked_and_got.notes(point),
         validation=measured[VALIDATION],
         test=measured[TEST],
         shown=TABLE,

@@ -8,7 +8,17 @@ import pandas as pd
 
 from melanoma import metric_names
 from melanoma.config.evaluation import Evaluate
-from melanoma.evaluation import bands, bootstrap, calibration, intervals, metrics, seeds, slices, thresholds
+from melanoma.evaluation import (
+    asked_and_got,
+    bands,
+    bootstrap,
+    calibration,
+    intervals,
+    metrics,
+    seeds,
+    slices,
+    thresholds,
+)
 from melanoma.evaluation.decision_curve import decision_curve
 from melanoma.schema import PREDICTION_COLUMNS, TEST, TRAIN, VALIDATION, align
 from melanoma.scoring.operating_point import BENIGN, MALIGNANT, OperatingPoint
@@ -159,6 +169,7 @@ def _operating_point(
 ) -> OperatingPoint:
     """Calibration, threshold and referral band, chosen on the validation split."""
     is_in = (index["split"] == VALIDATION).to_numpy()
+    thresholds.require_scores(score[is_in], index["image_id"].to_numpy()[is_in])
     target = index["target"].to_numpy()[is_in]
     fitted = calibration.fit(
         settings.calibration, target, score[is_in], trained_prevalence=trained_prevalence
@@ -227,6 +238,7 @@ def _measure_split(
             target, probability, group_ids, threshold=threshold, prevalences=settings.prevalences
         ),
         "three_way": thresholds.three_way(target, point.decide(probability), group_ids),
+        asked_and_got.ON_GROUPS: asked_and_got.measure(target, probability, group_ids, point=point),
     }
 
 

@@ -1,15 +1,84 @@
-"""The operating point: chosen on validation, stored with the model, served with it."""
+"""The operating point: chosen on the calibration images (validation split), stored and served with the model.
+
+Sensitivity is that of malignant groups: a group scores as its lowest malignant image, so it is found if all
+its malignant images are. Specificity at the end of the referral band is that of benign groups: a group scores
+as its highest benign image. Images of a group depend on each other and groups do not, so a rank among groups
+says what holds for other lesions (`guarantee`). The referred fraction is workload and counts images.
+"""
 
 import math
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
 import numpy as np
-from scipy.stats import binomtest
 
 from melanoma.config.evaluation import Evaluate
-from melanoma.errors import DataError
+from melanoma.errors import DataError, first_offenders
+from melanoma.evaluation import asked_and_got
+from melanoma.evaluation.asked_and_got import BAND_END, BAND_START, REFERRED, THRESHOLD
+from melanoma.evaluation.guarantee import (
+    groups_needed,
+    guaranteed_rank,
+    highest_by_group,
+    lowest_by_group,
+    plain_rank,
+)
 from melanoma.evaluation.intervals import Entry, rate
 from melanoma.scoring.operating_point import BENIGN, DECISIONS, MALIGNANT, REFER, Calibration, OperatingPoint
+
+
+@dataclass(frozen=True)
+class _Images:
+    """The calibration images, in arrays of shape `(num_images,)`, and the scores of their groups.
+
+    Attributes:
+        target: 0 or 1.
+        probability: Calibrated probabilities.
+        group_ids: Groups.
+        malignant: Lowest probability of each malignant group, in increasing order.
+        benign: Highest probability of each benign group, in increasing order.
+    """
+
+    target: np.ndarray
+    probability: np.ndarray
+    group_ids: np.ndarray
+    malignant: np.ndarray
+    benign: np.ndarray
+
+    @classmethod
+    def of(cls, target: np.ndarray, probability: np.ndarray, group_ids: np.ndarray) -> Self:
+        """The images, if an operating point can be chosen on them."""
+        require_scores(probability, group_ids)
+        is_malignant = target == 1
+        malignant = lowest_by_group(probability[is_malignant], group_ids[is_malignant])
+        benign = highest_by_group(probability[~is_malignant], group_ids[~is_malignant])
+        for kind, groups in ((MALIGNANT, malignant), (BENIGN, benign)):
+            if len(groups) == 0:
+                raise DataError(
+                    f"The calibration images (validation split) have no {kind} image, so no operating point "
+                    f"can be chosen. Add {kind} images, or change the plan of the split."
+                )
+        return cls(target, probability, group_ids, malignant, benign)
+
+
+def require_scores(score: np.ndarray, names: np.ndarray) -> None:
+    """Refuse scores that are not numbers.
+
+    Args:
+        score: Shape `(num_images,)`.
+        names: Names of the images or of their groups, shape `(num_images,)`.
+
+    Raises:
+        DataError: A score is nan or infinite.
+    """
+    is_bad = ~np.isfinite(score)
+    if is_bad.any():
+        raise DataError(
+            f"{is_bad.sum()} of {len(score)} calibration images have a score that is not a number, so no "
+            "operating point can be chosen. Train again, for instance with a lower learning rate. Concerned: "
+            f"{first_offenders(names[is_bad])}"
+        )
 
 
 def choose(
@@ -20,57 +89,63 @@ def choose(
     calibration: Calibration,
     settings: Evaluate,
 ) -> OperatingPoint:
-    """Choose threshold and referral band, with their evidence on validation.
+    """Choose threshold and referral band, with their evidence on the calibration images.
 
-    The threshold is the highest with a sensitivity of at least `min_sensitivity`. The band begins at the
-    threshold for `refer_min_sensitivity` and ends at the one for `refer_min_specificity`. A band that holds
-    more than `max_referred_fraction` of the images is narrowed from above, and then from below.
+    The threshold is the highest that finds at least `min_sensitivity` of the malignant groups. With
+    `sensitivity_confidence` it is the highest that guarantees this sensitivity with this confidence; with too
+    few groups for that it is the score of the lowest group. The band begins where the same rule puts
+    `refer_min_sensitivity`, and ends at the lowest point below which lie at least `refer_min_specificity` of
+    the benign groups. A band that holds more than `max_referred_fraction` of the images is narrowed from
+    above, and then from below.
 
     Args:
-        target: Shape `(num_samples,)`, 0 or 1; labels of the validation split.
-        probability: Calibrated probabilities, shape `(num_samples,)`.
-        group_ids: Shape `(num_samples,)`.
+        target: Shape `(num_images,)`, 0 or 1; labels of the calibration images, never of test images.
+        probability: Calibrated probabilities, shape `(num_images,)`.
+        group_ids: Shape `(num_images,)`.
         calibration: Calibration of the probabilities, stored with the operating point.
         settings: Section `evaluate` of params.yaml.
 
     Raises:
-        DataError: There is no malignant or no benign image.
+        DataError: There is no malignant or no benign image, or a probability is not a number.
     """
-    threshold = threshold_for_sensitivity(target, probability, min_sensitivity=settings.min_sensitivity)
-    low = threshold_for_sensitivity(target, probability, min_sensitivity=settings.refer_min_sensitivity)
-    high = _threshold_for_specificity(target, probability, settings.refer_min_specificity)
+    images = _Images.of(target, probability, group_ids)
+    ranks = _ranks(len(images.malignant), len(images.benign), settings)
+    threshold = float(images.malignant[ranks[THRESHOLD] - 1])
+    start = float(images.malignant[ranks[BAND_START] - 1])
+    end = max(threshold, float(np.nextafter(images.benign[-ranks[BAND_END]], np.inf)))
+    wide = OperatingPoint(calibration, threshold, start, end)
     num_allowed = math.floor(settings.max_referred_fraction * len(target) + 1e-9)
-    wanted = (min(low, threshold), max(high, threshold))
-    low, high = _narrowed(probability, wanted[0], threshold, wanted[1], num_allowed)
-    chosen = OperatingPoint(calibration, threshold, low, high)
-    evidence = _evidence(target, probability, group_ids, chosen)
-    warnings = _warnings(calibration, settings, is_narrowed=(low, high) != wanted)
-    return OperatingPoint(calibration, threshold, low, high, evidence | {"warnings": warnings})
+    low, high = _narrowed(probability, start, threshold, end, num_allowed)
+    point = replace(wide, refer_from=low, refer_to=high)
+    bounding: dict[str, int | None] = dict(ranks)
+    if low > start:  # it is still not above the threshold, so the guarantee of the threshold holds
+        bounding[BAND_START] = ranks[THRESHOLD]
+    if high < end:
+        bounding[BAND_END] = None
+    evidence = _evidence(images, point, settings, ranks=bounding)
+    warnings = _warnings(images, point, settings, got=evidence["asked_and_got"], wide=wide)
+    return replace(point, evidence=evidence | {"warnings": warnings})
 
 
-def _warnings(calibration: Calibration, settings: Evaluate, *, is_narrowed: bool) -> list[str]:
-    """Settings that could not be met, as sentences."""
-    warnings = []
-    if calibration.method != settings.calibration:
-        warnings.append(
-            f"not calibrated: on validation, higher scores mean benign, and {settings.calibration} "
-            "calibration would reverse the order"
-        )
-    if is_narrowed:
-        warnings.append(
-            f"the referral band was narrowed, because it had more than {settings.max_referred_fraction:g} "
-            "of the images"
-        )
-    return warnings
+def _ranks(num_malignant: int, num_benign: int, settings: Evaluate) -> dict[str, int]:
+    """Ranks of the threshold and both ends of the band, from 1.
+
+    Those of threshold and start count from the lowest malignant group, that of the end from the highest
+    benign group.
+    """
+    threshold = _rank(settings.min_sensitivity, num_malignant, settings.sensitivity_confidence)
+    start = _rank(settings.refer_min_sensitivity, num_malignant, settings.sensitivity_confidence)
+    return {
+        THRESHOLD: threshold,
+        BAND_START: min(start, threshold),
+        BAND_END: plain_rank(settings.refer_min_specificity, num_benign),
+    }
 
 
-def _threshold_for_specificity(target: np.ndarray, probability: np.ndarray, least: float) -> float:
-    """The lowest threshold with a specificity of at least `least`."""
-    benign = np.sort(probability[target == 0])
-    if len(benign) == 0:
-        raise DataError("The validation split has no benign image, so no referral band can be chosen.")
-    num_needed = max(1, math.ceil(least * len(benign) - 1e-9))
-    return float(np.nextafter(benign[num_needed - 1], np.inf))
+def _rank(sensitivity: float, num_groups: int, confidence: float | None) -> int:
+    if confidence is None:
+        return plain_rank(sensitivity, num_groups)
+    return max(1, guaranteed_rank(sensitivity, num_groups, confidence=confidence))
 
 
 def _narrowed(
@@ -90,29 +165,86 @@ def _narrowed(
 
 
 def _evidence(
-    target: np.ndarray, probability: np.ndarray, group_ids: np.ndarray, point: OperatingPoint
+    images: _Images, point: OperatingPoint, settings: Evaluate, *, ranks: Mapping[str, int | None]
 ) -> dict[str, Any]:
-    """Results on validation, with an exact lower bound of sensitivity over groups (Clopper-Pearson, 95 %).
-
-    A group counts as found if all its malignant images are. If none is missed, a bootstrap interval would be
-    1.00 to 1.00.
-    """
-    is_malignant, called = target == 1, probability >= point.threshold
-    groups = set(group_ids[is_malignant])
-    missed = set(group_ids[is_malignant & ~called])
-    bounds = binomtest(len(groups - missed), len(groups)).proportion_ci(method="exact")
-    decision = point.decide(probability)
+    """Results on the calibration images: counts of images, and what was asked and got by group."""
+    is_malignant, called = images.target == 1, images.probability >= point.threshold
+    decision = point.decide(images.probability)
+    referred = float((decision == REFER).mean())
+    right = asked_and_got.groups_right(images.target, images.probability, images.group_ids, point=point)
+    by_group = asked_and_got.evidence(right, settings, ranks=ranks)
     return {
-        "num_images": len(target),
+        "num_images": len(images.target),
         "num_malignant": int(is_malignant.sum()),
-        "num_malignant_groups": len(groups),
+        "num_malignant_groups": len(images.malignant),
+        "num_benign_groups": len(images.benign),
         "sensitivity": float(called[is_malignant].mean()),
-        "sensitivity_lower_bound": float(bounds.low),
         "specificity": float((~called[~is_malignant]).mean()),
-        "referred_fraction": float((decision == REFER).mean()),
+        "referred_fraction": referred,
         "malignant_called_benign": int((is_malignant & (decision == BENIGN)).sum()),
         "benign_called_malignant": int((~is_malignant & (decision == MALIGNANT)).sum()),
+        "asked_and_got": by_group | {REFERRED: {"asked": settings.max_referred_fraction, "got": referred}},
+        "choices": asked_and_got.choices(images.malignant, images.probability[~is_malignant], settings),
     }
+
+
+def _warnings(
+    images: _Images,
+    point: OperatingPoint,
+    settings: Evaluate,
+    *,
+    got: Mapping[str, Any],
+    wide: OperatingPoint,
+) -> list[str]:
+    """What could not be met as asked, as sentences."""
+    warnings = []
+    if np.ptp(images.probability) == 0:
+        warnings.append(
+            "all calibration images have the same probability, so no threshold separates the classes"
+        )
+    elif point.calibration.method != settings.calibration:
+        warnings.append(
+            f"not calibrated: on validation, higher scores mean benign, and {settings.calibration} "
+            "calibration would reverse the order"
+        )
+    warnings += _too_few(len(images.malignant), settings)
+    referred = (wide.decide(images.probability) == REFER).mean()
+    cause = (
+        f", because it held {referred:.0%} of the calibration images and at most "
+        f"{settings.max_referred_fraction:.0%} may be referred"
+    )
+    if point.refer_to < wide.refer_to:
+        warnings.append(
+            f"the referral band was narrowed from above{cause}: the specificity at its end is "
+            f"{got[BAND_END]['got']:.3f}, {settings.refer_min_specificity:g} was asked"
+        )
+    if point.refer_from > wide.refer_from:
+        warnings.append(
+            f"the referral band was narrowed from below{cause}: the sensitivity at its start is "
+            f"{got[BAND_START]['got']:.3f}, {settings.refer_min_sensitivity:g} was asked"
+        )
+    return warnings
+
+
+def _too_few(num_groups: int, settings: Evaluate) -> list[str]:
+    """A sentence for each sensitivity that is to be guaranteed by too few malignant groups."""
+    confidence = settings.sensitivity_confidence
+    if confidence is None:
+        return []
+    sentences = []
+    for what, asked in (
+        ("the threshold", settings.min_sensitivity),
+        ("the start of the referral band", settings.refer_min_sensitivity),
+    ):
+        if guaranteed_rank(asked, num_groups, confidence=confidence):
+            continue
+        needed = groups_needed(asked, num_missed=0, confidence=confidence)
+        enough = "no number is enough" if needed is None else f"{needed:,} are needed"
+        sentences.append(
+            f"{num_groups:,} malignant groups cannot guarantee a sensitivity of {asked:g} with "
+            f"{confidence:.0%} confidence, {enough}: {what} is at the lowest malignant group"
+        )
+    return sentences
 
 
 def three_way(target: np.ndarray, decision: np.ndarray, group_ids: np.ndarray) -> dict[str, Any]:
@@ -145,33 +277,3 @@ def three_way(target: np.ndarray, decision: np.ndarray, group_ids: np.ndarray) -
 def _share(hit: np.ndarray, of: np.ndarray, group_ids: np.ndarray) -> Entry:
     """Fraction of the samples in `of` that are hit, with its interval."""
     return rate(hit[of], group_ids[of])
-
-
-def threshold_for_sensitivity(
-    target: np.ndarray, probability: np.ndarray, *, min_sensitivity: float
-) -> float:
-    """The highest threshold with a sensitivity of at least `min_sensitivity`.
-
-    Args:
-        target: Shape `(num_samples,)`, 1 malignant, 0 benign; labels of the validation split, never of test.
-        probability: Shape `(num_samples,)`, in 0..1.
-        min_sensitivity: In (0, 1].
-
-    Returns:
-        Probability at or above which images are called malignant.
-
-    Raises:
-        DataError: There is no malignant image.
-
-    Example:
-        >>> threshold_for_sensitivity(
-        ...     np.array([0, 1, 1, 1]), np.array([0.3, 0.2, 0.6, 0.9]), min_sensitivity=0.66
-        ... )
-        0.6
-    """
-    malignant = np.sort(probability[target == 1])[::-1]
-    if len(malignant) == 0:
-        raise DataError("The validation split has no malignant image, so no threshold can be chosen.")
-    # The small term keeps 0.07 * 100 = 7.000000000000001 from asking for 8 of 100.
-    num_needed = max(1, math.ceil(min_sensitivity * len(malignant) - 1e-9))
-    return float(malignant[num_needed - 1])

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from melanoma.evaluation import asked_and_got
 from melanoma.evaluation.bootstrap import in_words
 from melanoma.evaluation.headline import decisions, looks_in_words, verdict
 from melanoma.evaluation.metric_table import HEADLINE
@@ -19,7 +20,7 @@ NAMES = {
 
 def describe(headline: Mapping[str, Any]) -> dict[str, Any]:
     """What the template shows of a cohort, from its headline (`evaluation.headline.gather`)."""
-    promotion = headline["promotion"]
+    promotion, point = headline["promotion"], headline["operating_point"]
     return {
         "cohort": headline["cohort"],
         "is_synthetic": headline["is_synthetic"],
@@ -38,6 +39,15 @@ def describe(headline: Mapping[str, Any]) -> dict[str, Any]:
         "metrics": _metrics_table(headline),
         "gates": _gates_table(headline),
         "warnings": headline["warnings"],
+        "operating_point": {
+            "table": make(
+                f"Operating point of {headline['cohort']}: asked and got",
+                asked_and_got.TITLES,
+                asked_and_got.table(point, headline),
+            ),
+            "notes": asked_and_got.notes(point),
+            "warnings": point["evidence"]["warnings"],
+        },
     }
 
 

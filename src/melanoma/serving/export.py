@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import mlflow
 import numpy as np
@@ -23,7 +24,7 @@ from melanoma.fingerprint import sha256_of_file
 from melanoma.schema import CLASSES
 from melanoma.scoring.operating_point import OperatingPoint
 from melanoma.serving import model_code
-from melanoma.serving.scorer import SETTINGS_DIGEST
+from melanoma.serving.scorer import OPERATING_POINT, SETTINGS_DIGEST
 from melanoma.serving.settings import Settings
 
 # All that loading needs; neither TensorFlow nor this repository.
@@ -74,6 +75,7 @@ def log_served_model(
     example: bytes,
     crop: Crop | None = None,
     segmenter: Path | None = None,
+    asked_and_got: Mapping[str, Any] | None = None,
 ) -> str:
     """Log the served model to a run.
 
@@ -86,6 +88,8 @@ def log_served_model(
         example: Encoded image of the input example; synthetic, never of a patient.
         crop: Crop of the network's images; None if they are whole.
         segmenter: Path of the U-Net's `model.onnx`; included if `crop` uses it.
+        asked_and_got: What was asked of the operating point and what it got, as JSON; kept in the metadata of
+            the MLflow model under `OPERATING_POINT`.
 
     Returns:
         URI of the model, for registering and serving.
@@ -108,7 +112,7 @@ def log_served_model(
             pip_requirements=[f"{package}=={version(package)}" for package in PACKAGES],
             signature=SIGNATURE,
             input_example=pd.DataFrame({"image": [example], "image_id": ["example"]}),
-            metadata={SETTINGS_DIGEST: sha256_of_file(path)},
+            metadata={SETTINGS_DIGEST: sha256_of_file(path), OPERATING_POINT: asked_and_got},
         )
     return str(logged.model_uri)
 

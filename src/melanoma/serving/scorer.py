@@ -38,7 +38,8 @@ from melanoma.serving.segmenter import Cutter, Segmenter
 from melanoma.serving.settings import Settings, require_untouched
 from melanoma.serving.verification import verify
 
-SETTINGS_DIGEST = "settings_sha256"  # in the metadata of the MLflow model
+# In the metadata of the MLflow model; older models have no `OPERATING_POINT`.
+SETTINGS_DIGEST, OPERATING_POINT = "settings_sha256", "operating_point"
 SYNTHETIC = "trained on synthetic images only: the answer says nothing about skin"
 Taken = TypeVar("Taken")
 UNCUT = "no lesion was found, so the whole image was scored"
@@ -72,7 +73,13 @@ class MelanomaScorer(PythonModel):
         self._version = self._verification.version or self._settings.run_id
         notes = [schema.NOT_A_DEVICE, *([SYNTHETIC] if self._settings.is_synthetic else [])]
         self._note = "; ".join(notes)
-        server.guard(self._settings.limits, self.answer)
+        about = {
+            "model_version": self._version,
+            "verification": self._verification.words,
+            "note": self._note,
+            "operating_point": metadata.get(OPERATING_POINT),
+        }
+        server.guard(self._settings.limits, self.answer, about)
 
     def predict(
         self,

@@ -4,7 +4,8 @@ By default (3.17), `mlflow models serve` answers some faults with a stack trace 
 unknown parameters, reads a body of any size into memory, and continues work after it has answered 504. A
 model cannot see a request. But its code is loaded in the server's process before the server makes its
 application: `fastapi.FastAPI` is replaced here, for that one call, by an application that answers
-`/invocations`, `/ping` and `/health` itself. The rest stays MLflow's; `/docs` and `/openapi.json` are off.
+`/invocations`, `/ping`, `/health` and `/model` itself. The rest stays MLflow's; `/docs` and `/openapi.json`
+are off.
 
 A request passes these limits, in this order: its headers (`bodies`), its body in bytes and seconds, a parse
 in a thread (`posted`), its pixels by the headers of its images, and its place in a lane. The lane `quick` is
@@ -56,12 +57,13 @@ Answer = Callable[
 Send = Callable[[dict[str, Any]], Any]
 
 
-def guard(limits: Mapping[str, int], answer: Answer) -> None:
+def guard(limits: Mapping[str, int], answer: Answer, about: Mapping[str, Any]) -> None:
     """Answer requests here if this process is MLflow's scoring server; else do nothing.
 
     Args:
         limits: See `settings.Settings`.
         answer: Function that scores a valid request.
+        about: The model, as a JSON object: the answer of `GET /model`.
     """
     if not is_scoring_server():
         return
@@ -75,7 +77,7 @@ def guard(limits: Mapping[str, int], answer: Answer) -> None:
         def __init__(self) -> None:
             fastapi.FastAPI = original  # type: ignore[misc]
             super().__init__(docs_url=None, redoc_url=None, openapi_url=None)
-            self.front = Front(limits, answer, super().__call__)
+            self.front = Front(limits, answer, super().__call__, about=about)
 
         async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
             await self.front(scope, receive, send)
@@ -110,15 +112,24 @@ class Lane:
 class Front:
     """Application in front of MLflow's; its state belongs to the event loop."""
 
-    def __init__(self, limits: Mapping[str, int], answer: Answer, behind: Callable[..., Any]) -> None:
+    def __init__(
+        self,
+        limits: Mapping[str, int],
+        answer: Answer,
+        behind: Callable[..., Any],
+        *,
+        about: Mapping[str, Any],
+    ) -> None:
         """Start the decoders of the lane `quick`; the others start on demand.
 
         Args:
             limits: See `settings.Settings`.
             answer: Function that scores a valid request.
             behind: MLflow's application.
+            about: See `guard`.
         """
         self._limits, self._answer, self._behind = limits, answer, behind
+        self._about = json.dumps(about).encode()
         self._seconds = limits["request_seconds"]
         self._bytes = Budget(limits["max_server_megabytes"] * MEGABYTE, small=SMALL_BYTES)
         self._pixels = Budget(limits["max_server_megapixels"] * MEGAPIXEL, small=QUICK_PIXELS)
@@ -153,6 +164,8 @@ class Front:
                 await self._invocations(scope, receive, send)
             case ("http", "GET", "/ping" | "/health"):
                 await self._ping(send)
+            case ("http", "GET", "/model"):
+                await _respond(send, HTTPStatus.OK, self._about)
             case _:
                 await self._behind(scope, receive, send)
 

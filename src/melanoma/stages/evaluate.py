@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from melanoma import files, fingerprint, schema, tracking
 from melanoma.config import Params
 from melanoma.data import crops, packed, tables
-from melanoma.evaluation import report, result_figures, seeds, slices
+from melanoma.evaluation import asked_and_got, report, result_figures, seeds, slices
 from melanoma.evaluation.figures import test_set_note
 from melanoma.registry import versions
 from melanoma.registry.origin import ENVIRONMENT, IMAGES
@@ -91,7 +91,10 @@ def run(args: argparse.Namespace, params: Params) -> str:
     files.write_json(result.scores(comparison), args.scores)
     _save(inputs, result, figures, sheets)
     is_cropped_by_mask = crops.kind_of(data.crop) == crops.MASK
-    return result.summary_line() + (f"; {NOT_SERVED}" if is_cropped_by_mask else "")
+    lines = [result.summary_line() + (f"; {NOT_SERVED}" if is_cropped_by_mask else "")]
+    for model, point in result.points.items():
+        lines += [f"warning: operating point of {model}: {why}" for why in point.evidence["warnings"]]
+    return "\n".join(lines)
 
 
 def _load(args: argparse.Namespace, params: Params) -> Inputs:
@@ -117,10 +120,12 @@ def _log(
         run.log_figure(figure, name)
     _log_origin(inputs, run)
     data, network, limits = inputs.data, inputs.network(model), inputs.params.serve
+    point = result.points[model].to_dict()
     uri = export.log_served_model(
         run.run_id,
         network=network,
         operating_point=result.points[model],
+        asked_and_got=files.as_json(asked_and_got.described(point, result.metrics[model][schema.TEST])),
         limits=limits.model_dump(),
         is_synthetic=data.is_synthetic,
         example=export.example_image(max(data.images.shape[1], limits.min_image_side)),
@@ -137,7 +142,7 @@ def _log(
         fingerprint.CODE_TAG: fingerprint.digest_of_code(),
         fingerprint.FILES_TAG: digest_of_files,
         "network_sha256": fingerprint.sha256_of_file(network),
-        "operating_point": result.points[model].to_dict(),
+        "operating_point": point,
         "crop": None if data.crop is None else data.crop.to_dict(),
     }
 

@@ -13,7 +13,7 @@ from melanoma.config.evaluation import Promote
 from melanoma.data import crops, packed, tables
 from melanoma.data.groups import splits
 from melanoma.errors import TrackingError
-from melanoma.evaluation import gate, headline, model_card
+from melanoma.evaluation import asked_and_got, gate, headline, model_card
 from melanoma.evaluation.bootstrap import Draws
 from melanoma.registry import ledger, looks, moves, versions
 from melanoma.stages import champion_scores, test_set_looks
@@ -36,6 +36,9 @@ def run(args: argparse.Namespace, params: Params) -> str:
     summary = promote(candidate, params.promote)
     audit = files.read_json(args.audit)
     summary["audit_warnings"] = audit["warnings"]
+    summary["operating_point"] = asked_and_got.described(
+        candidate.entry["operating_point"], candidate.metrics[schema.TEST]
+    )
     files.write_text(_model_card(args, params, candidate, summary), args.card)
     tracking.resume_run(candidate.entry["run_id"]).log_file(args.card)
     versions.describe(candidate.name, summary["version"], args.card.read_text(encoding="utf-8"))
