@@ -20,6 +20,7 @@ from melanoma.markdown import markdown
 from tests.simulations.rows import Row
 
 TOPICS: tuple[str, ...] = (  # modules of tests.simulations, each with `simulate(num, seed)`; one a line
+    "calibration",
     "power",
 )
 README = Path("src/melanoma/evaluation/README.md")

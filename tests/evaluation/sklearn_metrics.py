@@ -31,9 +31,10 @@ def specificity_at_95(target, probability, sample_weight):
 
 def calibration_error(target, probability, sample_weight):
     bins = np.minimum((probability * NUM_BINS).astype(int), NUM_BINS - 1)
-    gaps = [
-        abs(np.sum((sample_weight * (target - probability))[bins == number])) for number in range(NUM_BINS)
-    ]
+    gaps = []
+    for number in range(NUM_BINS):
+        p, t, w = probability[bins == number], target[bins == number], sample_weight[bins == number]
+        gaps.append(max(0, np.sum(w * (t - p)) ** 2 - np.sum(w**2 * p * (1 - p))) ** 0.5)
     return np.sum(gaps) / np.sum(sample_weight)
 
 

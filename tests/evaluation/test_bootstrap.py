@@ -7,7 +7,6 @@ from scipy.stats import binomtest
 from melanoma.evaluation import bootstrap
 from melanoma.evaluation.bootstrap import (
     Draws,
-    calibration_curve,
     difference,
     draw_weights,
     interval,
@@ -225,14 +224,3 @@ def test_at_the_prevalence_of_the_data_the_predictive_values_are_those_of_the_da
     plain = metrics_with_intervals(*grouped(counted), threshold=0.5, draws=draws)
     for name in ("ppv", "npv"):
         assert row[name]["value"] == pytest.approx(plain[name]["value"])
-
-
-def test_the_calibration_curve_of_a_counted_example():
-    target, probability = np.array([0, 1, 1, 1, 0]), np.array([0.1, 0.15, 0.6, 0.7, 1.0])
-    weights = draw_weights(np.arange(5).astype(str), num_draws=200, seed=1)
-    curve = calibration_curve(target, probability, weights=weights, num_bins=5)
-    assert curve["num_images"].tolist() == [2, 0, 0, 2, 1]
-    assert curve["malignant_fraction"].dropna().tolist() == [1 / 2, 1, 0]
-    assert curve["mean_probability"].dropna().tolist() == pytest.approx([0.125, 0.65, 1.0])
-    assert curve.loc[1, ["malignant_fraction", "low", "high"]].isna().all()
-    assert (curve.loc[0, "low"], curve.loc[0, "high"]) == (0, 1)

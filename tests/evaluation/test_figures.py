@@ -46,13 +46,20 @@ HISTORY = pd.DataFrame(
 BAND = pd.DataFrame({"recall": [0.0, 0.5, 1.0], "precision": [1.0, 0.8, 0.4], "low": 0.3, "high": 1.0})
 CALIBRATION = pd.DataFrame(
     {
+        "mean_probability": [0.1, 0.5, 0.9],
+        "malignant_fraction": [0.2, 0.4, 0.7],
+        "low": [0.1, 0.3, 0.4],
+        "high": [0.3, 0.5, 0.9],
+        "undefined": "",
+    }
+)
+BINS = pd.DataFrame(
+    {
         "bin_low": [0.0, 0.5],
         "bin_high": [0.5, 1.0],
         "num_images": [4, 0],
         "mean_probability": [0.2, np.nan],
         "malignant_fraction": [0.25, np.nan],
-        "low": [0.0, np.nan],
-        "high": [0.6, np.nan],
     }
 )
 DECISION = pd.DataFrame(
@@ -63,6 +70,7 @@ DECISION = pd.DataFrame(
         "low": [0.01, 0.0, 0.1, 0.1],
         "high": [0.02, 0.02, 0.2, 0.2],
         "treat_all": [0.01, 0.0, 0.19, 0.18],
+        "undefined": "",
     }
 )
 POINT = OperatingPoint(Calibration(), threshold=0.4, refer_from=0.3, refer_to=0.6)
@@ -102,7 +110,7 @@ def all_figures() -> dict[str, mpl.figure.Figure]:
         "history": history_figure(HISTORY, **named),
         "seeds": seeds_figure(COMPARISON, score="val_auc_roc", note="cohort toy"),
         "precision": precision_figure(BAND, prevalence=0.2, label="p", **named),
-        "calibration": calibration_figure(CALIBRATION, **named),
+        "calibration": calibration_figure(CALIBRATION, BINS, **named),
         "histogram": histogram_figure(np.array([0, 1, 1]), np.array([0.1, 0.5, 0.9]), POINT, **named),
         "decision": decision_figure(DECISION, **named),
         "slices": slices_figure(PARTS, metric="auc_roc", **named),
@@ -193,11 +201,22 @@ def test_the_precision_figure_has_the_prevalence_as_chance():
 
 def test_the_calibration_figure_leaves_empty_bins_out_and_counts_images():
     upper, lower = all_figures()["calibration"].axes
-    assert points_of(upper.get_lines()[1]) == [[0.2, 0.25]]
+    _, smoothed, points = upper.get_lines()
+    assert points_of(smoothed) == CALIBRATION[["mean_probability", "malignant_fraction"]].to_numpy().tolist()
+    assert points_of(points) == [[0.2, 0.25]]
     heights = [
         np.asarray(bar.get_path().get_extents(bar.get_patch_transform()))[1, 1] for bar in lower.patches
     ]
     assert heights == [4, 0]
+
+
+def test_a_curve_that_is_undefined_says_why_in_its_place():
+    nothing = CALIBRATION.assign(malignant_fraction=np.nan, low=np.nan, high=np.nan, undefined="no malignant")
+    upper, _ = calibration_figure(nothing, BINS, title="a title", note="cohort toy").axes
+    assert [text.get_text() for text in upper.texts] == ["no malignant"]
+    panels = decision_figure(DECISION.assign(undefined="no prior"), title="a title", note="cohort toy").axes
+    assert [text.get_text() for axes in panels for text in axes.texts] == ["no prior"] * 2
+    assert not any(axes.texts for name in ("calibration", "decision") for axes in all_figures()[name].axes)
 
 
 def test_the_histogram_figure_shows_threshold_and_band_in_both_classes():

@@ -12,6 +12,8 @@ from melanoma.evaluation.metrics import (
     roc_curve,
 )
 
+DEBIASED = "expected_calibration_error"
+
 pytestmark = pytest.mark.filterwarnings("error")
 
 samples = st.lists(
@@ -61,8 +63,8 @@ def test_the_four_counts_of_the_counted_example(counted):
         ("partial_auc_above_80_sensitivity", 1 / 5 * (3.8 / 6 + 3 / 6) / 2),
         # all four must be found, at 0.3, where three of six benign images are called malignant too
         ("specificity_at_95_sensitivity", 3 / 6),
-        # ten bins; in that of 0.3 the malignant image and the benign one add up: 0.7 - 0.3
-        ("expected_calibration_error", (0.1 + 0.2 + 0.4 + 0.4 + 0.7 + 0.4 + 0.2 + 0.2) / 10),
+        # ten bins; a gap of 0.7 alone exceeds what chance gives one image, 0.7 x 0.3 as a variance
+        ("expected_calibration_error", (0.7**2 - 0.7 * 0.3) ** 0.5 / 10),
         ("brier_score", (0.01 + 0.04 + 0.16 + 0.49 + 0.49 + 0.16 + 0.09 + 0.04 + 0.01 + 0.01) / 10),
     ],
 )
@@ -166,6 +168,7 @@ def test_whole_weights_equal_repeated_samples(rows):
         return
     weighted = measure(target, score / 10, weights=weight)
     plain = measure(target[repeated], score[repeated] / 10)
+    del weighted[DEBIASED], plain[DEBIASED]  # repeated samples are no further evidence of an error
     assert weighted == pytest.approx(plain, abs=1e-12, nan_ok=True)
 
 
@@ -280,9 +283,15 @@ def test_the_partial_area_of_a_flawless_ranking_is_a_fifth_and_of_chance_a_fifti
 
 
 def test_the_calibration_error_of_a_counted_example():
-    # bins of a tenth: 0.05 with none of two, 0.95 with one of two: gaps 0.05 and 0.45, two images each
+    # bins of a tenth: 0.05 with none of two: a gap of 0.1 images, with a variance of 2 x 0.05 x 0.95;
+    # 0.95 with one of two: a gap of 0.9 images, with the same variance
     values = measure([0, 0, 1, 0], [0.05, 0.05, 0.95, 0.95])
-    assert values["expected_calibration_error"] == pytest.approx((2 * 0.05 + 2 * 0.45) / 4)
+    assert values["expected_calibration_error"] == pytest.approx((0 + (0.9**2 - 0.095) ** 0.5) / 4)
+
+
+def test_the_calibration_error_of_certain_answers_is_their_error():
+    values = measure([0, 0, 1, 0], [0.0, 0.0, 0.0, 1.0])
+    assert values["expected_calibration_error"] == pytest.approx((1 + 1) / 4)
 
 
 def test_a_probability_of_one_is_in_the_last_bin():

@@ -21,6 +21,11 @@ def draw(seed: int, *, num_decimals: int) -> tuple[np.ndarray, np.ndarray]:
     return target, noisy.round(num_decimals)
 
 
+def tolerance(name: str) -> float:
+    """A square root near 0 magnifies the last digits."""
+    return 1e-7 if name == "expected_calibration_error" else 1e-12
+
+
 @pytest.mark.parametrize("num_decimals", [1, 16], ids=["ties", "no ties"])
 @pytest.mark.parametrize("name", [*OF_DECISIONS, *OF_PROBABILITIES])
 def test_plain_metrics_equal_those_of_scikit_learn(name, num_decimals):
@@ -30,9 +35,8 @@ def test_plain_metrics_equal_those_of_scikit_learn(name, num_decimals):
         ours = compute_metrics(
             target, probability, threshold=THRESHOLD, weights=once[None], num_bins=NUM_BINS
         )[name]
-        assert ours[0] == pytest.approx(
-            reference_metric(name, target, probability, once, threshold=THRESHOLD), abs=1e-12
-        )
+        theirs = reference_metric(name, target, probability, once, threshold=THRESHOLD)
+        assert ours[0] == pytest.approx(theirs, abs=tolerance(name))
 
 
 @pytest.mark.parametrize("kind", ["whole with zeros", "real"])
@@ -44,7 +48,7 @@ def test_each_row_of_weights_equals_sample_weight_of_scikit_learn(name, kind):
     weights = generator.random(size) if kind == "real" else generator.poisson(1, size).astype(float)
     ours = compute_metrics(target, probability, threshold=THRESHOLD, weights=weights, num_bins=NUM_BINS)[name]
     theirs = [reference_metric(name, target, probability, row, threshold=THRESHOLD) for row in weights]
-    np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(ours, theirs, rtol=0, atol=tolerance(name))
 
 
 @pytest.mark.parametrize("num_decimals", [1, 16], ids=["ties", "no ties"])

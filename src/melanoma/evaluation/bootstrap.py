@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from melanoma.evaluation import calibration_measures, intervals
 from melanoma.evaluation.intervals import Entry
@@ -17,9 +16,7 @@ from melanoma.evaluation.metric_table import METRICS, THRESHOLD_FREE
 from melanoma.evaluation.metrics import (
     NUM_BINS,
     at_prevalence,
-    calibration_bins,
     compute_metrics,
-    divide,
 )
 
 INTERVAL = (2.5, 97.5)  # percentiles
@@ -346,32 +343,3 @@ def restated(
         }
         for prevalence in prevalences
     ]
-
-
-def calibration_curve(
-    target: np.ndarray, probability: np.ndarray, *, weights: np.ndarray, num_bins: int
-) -> pd.DataFrame:
-    """Observed malignant fraction per probability bin.
-
-    Returns:
-        Columns `bin_low`, `bin_high`, `num_images`, `mean_probability`, `malignant_fraction`, `low`, `high`
-        (95 % interval of the fraction; nan in empty bins).
-    """
-    is_in = calibration_bins(probability, num_bins)[:, None] == np.arange(num_bins)
-
-    def share(weights: np.ndarray) -> np.ndarray:
-        return divide(weights @ (is_in * target[:, None]), weights @ is_in)
-
-    value, low, high = band(share, weights)
-    num_images = is_in.sum(0)
-    return pd.DataFrame(
-        {
-            "bin_low": np.arange(num_bins) / num_bins,
-            "bin_high": np.arange(1, num_bins + 1) / num_bins,
-            "num_images": num_images,
-            "mean_probability": divide(probability @ is_in, num_images),
-            "malignant_fraction": value,
-            "low": low,
-            "high": high,
-        }
-    )

@@ -9,6 +9,7 @@ Sources: Cox, Two further applications of a model for binary regression, Biometr
 slope); Van Calster et al., Calibration: the Achilles heel of predictive analytics, BMC Medicine 17, 2019.
 """
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -17,7 +18,7 @@ from scipy import stats
 from scipy.optimize import brentq
 from scipy.special import expit
 
-from melanoma.evaluation.intervals import LEVEL, Entry, effective_groups, entry
+from melanoma.evaluation.intervals import LEVEL, Entry, effective_groups, entry, nowhere
 from melanoma.scoring.operating_point import logit
 
 INTERCEPT, SLOPE = "calibration_intercept", "calibration_slope"
@@ -46,32 +47,29 @@ def measure(target: np.ndarray, probability: np.ndarray, group_ids: np.ndarray) 
         score / Brier score of always saying the prevalence of these images; 1 at most, 0 is no better than
         that.
     """
-    reason = _why_undefined(target, probability)
+    reason = why_undefined(target, probability)
     if reason:
-        return dict.fromkeys(NAMES, _nowhere(reason))
-    sample = _Sample.of(target, probability, group_ids)
+        return dict.fromkeys(NAMES, nowhere(reason))
+    sample = Sample.of(target, probability, group_ids)
     found = {OBSERVED_EXPECTED: _observed_expected(sample)}
     if np.ptp(target) == 0:
         reason = "all images are of one class"
-        found |= dict.fromkeys((INTERCEPT, SLOPE, SKILL), _nowhere(reason))
+        found |= dict.fromkeys((INTERCEPT, SLOPE, SKILL), nowhere(reason))
     else:
         found |= {INTERCEPT: _intercept(sample), SLOPE: _slope(sample), SKILL: _skill(sample)}
     return {name: found[name] for name in NAMES}
 
 
-def _why_undefined(target: np.ndarray, probability: np.ndarray) -> str:
+def why_undefined(target: np.ndarray, probability: np.ndarray) -> str:
+    """Why nothing can be measured; empty if something can."""
     if len(target) == 0:
         return "there is no image"
     num_bad = int(np.sum(~np.isfinite(probability)))
     return f"{num_bad} of {len(probability)} probabilities are not finite" if num_bad else ""
 
 
-def _nowhere(reason: str) -> Entry:
-    return entry(NAN, NAN, NAN, undefined=reason)
-
-
 @dataclass(frozen=True)
-class _Sample:
+class Sample:
     """Outcomes and probabilities of images in groups.
 
     Attributes:
@@ -80,7 +78,7 @@ class _Sample:
         log_odds: Its log odds, finite.
         group: Number of each image's group, from 0.
         num_groups: Number of groups.
-        quantile: Of t, for the effective number of groups of the rarer class; nan if there are too few.
+        effective: Effective number of groups of the rarer class; 0 if it has fewer than `MIN_GROUPS`.
     """
 
     target: np.ndarray
@@ -88,17 +86,21 @@ class _Sample:
     log_odds: np.ndarray
     group: np.ndarray
     num_groups: int
-    quantile: float
+    effective: float
 
     @classmethod
-    def of(cls, target: np.ndarray, probability: np.ndarray, group_ids: np.ndarray) -> "_Sample":
+    def of(cls, target: np.ndarray, probability: np.ndarray, group_ids: np.ndarray) -> "Sample":
+        """From the arguments of `measure`."""
         names, group = np.unique(group_ids, return_inverse=True)
         of_class = [group[target == label] for label in (0, 1)]
-        quantile = NAN
-        if min(len(np.unique(groups)) for groups in of_class) >= MIN_GROUPS:
-            effective = min(effective_groups(groups) for groups in of_class)
-            quantile = float(stats.t.ppf((1 + LEVEL) / 2, max(1, effective - 1)))
-        return cls(target.astype(np.float64), probability, logit(probability), group, len(names), quantile)
+        has_groups = min(len(np.unique(groups)) for groups in of_class) >= MIN_GROUPS
+        effective = min(map(effective_groups, of_class)) if has_groups else 0.0
+        return cls(target.astype(np.float64), probability, logit(probability), group, len(names), effective)
+
+    @property
+    def quantile(self) -> float:
+        """Quantile of t for the ends of an interval."""
+        return float(stats.t.ppf((1 + LEVEL) / 2, max(1, self.effective - 1)))
 
     def sums(self, values: np.ndarray) -> np.ndarray:
         """Sum of a value of each image within each group."""
@@ -114,7 +116,7 @@ class _Sample:
             left_out: Estimate without each group, shape `(num_groups,)`.
             back: Leads back from that scale.
         """
-        if np.isnan(self.quantile):
+        if self.effective == 0:
             return NAN, NAN, f"an interval needs at least {MIN_GROUPS} groups of each class"
         if not np.isfinite(left_out).all():
             return NAN, NAN, "one group decides: without it the value is not defined"
@@ -122,7 +124,7 @@ class _Sample:
         return back(value - self.quantile * error), back(value + self.quantile * error), ""
 
 
-def _intercept(sample: _Sample) -> Entry:
+def _intercept(sample: Sample) -> Entry:
     def surplus(value: float) -> float:
         """How many more are expected than are malignant; it rises with the intercept."""
         return float(np.sum(expit(sample.log_odds + value) - sample.target))
@@ -130,30 +132,39 @@ def _intercept(sample: _Sample) -> Entry:
     bound = np.abs(sample.log_odds).max() + np.log(len(sample.target)) + 1
     value = float(brentq(surplus, -bound, bound, xtol=1e-10))
     fitted = expit(sample.log_odds + value)
-    return _regression_entry(sample, value, _steps(sample, np.ones((len(fitted), 1)), fitted))
+    return _regression_entry(sample, value, newton_steps(sample, np.ones((len(fitted), 1)), fitted))
 
 
-def _slope(sample: _Sample) -> Entry:
+def _slope(sample: Sample) -> Entry:
+    reason = why_no_slope(sample)
+    if reason:
+        return nowhere(reason)
+    features = np.stack([np.ones(len(sample.target)), sample.log_odds], axis=1)
+    coefficients = fit_logistic(sample.target, features)
+    if coefficients is None:
+        return nowhere("the logistic regression does not converge")
+    steps = newton_steps(sample, features, expit(features @ coefficients))
+    return _regression_entry(sample, float(coefficients[1]), steps)
+
+
+def fit_logistic(target: np.ndarray, features: np.ndarray) -> np.ndarray | None:
+    """Coefficients of a logistic regression without a penalty; None if it does not converge."""
     from statsmodels.genmod.families import Binomial
     from statsmodels.genmod.generalized_linear_model import GLM
 
-    reason = _why_no_slope(sample)
-    if reason:
-        return _nowhere(reason)
-    features = np.stack([np.ones(len(sample.target)), sample.log_odds], axis=1)
-    fitted = GLM(sample.target, features, family=Binomial()).fit()
-    if not fitted.converged:
-        return _nowhere("the logistic regression does not converge")
-    steps = _steps(sample, features, expit(features @ fitted.params))
-    return _regression_entry(sample, float(fitted.params[1]), steps)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # whether it converged is returned
+        fitted = GLM(target, features, family=Binomial()).fit()
+    return np.asarray(fitted.params) if fitted.converged else None
 
 
-def _regression_entry(sample: _Sample, value: float, steps: np.ndarray) -> Entry:
+def _regression_entry(sample: Sample, value: float, steps: np.ndarray) -> Entry:
     low, high, reason = sample.interval(value, value + steps[:, -1])
     return entry(value, low, high, undefined=reason)
 
 
-def _why_no_slope(sample: _Sample) -> str:
+def why_no_slope(sample: Sample) -> str:
+    """Why no finite slope fits best; empty if one does."""
     malignant, benign = sample.log_odds[sample.target == 1], sample.log_odds[sample.target == 0]
     if np.ptp(sample.log_odds) == 0:
         return "all probabilities are equal"
@@ -164,8 +175,17 @@ def _why_no_slope(sample: _Sample) -> str:
     return ""
 
 
-def _steps(sample: _Sample, features: np.ndarray, fitted: np.ndarray) -> np.ndarray:
-    """Change of the coefficients, `(num_groups, num_features)`, by a Newton step that leaves a group out."""
+def newton_steps(sample: Sample, features: np.ndarray, fitted: np.ndarray) -> np.ndarray:
+    """Change of a logistic regression's coefficients by a Newton step that leaves out one group.
+
+    Args:
+        sample: Images and groups.
+        features: Shape `(num_samples, num_features)`.
+        fitted: Probabilities of the regression on all images, shape `(num_samples,)`.
+
+    Returns:
+        Shape `(num_groups, num_features)`; nan where nothing can be fitted without the group.
+    """
     residual, weight = sample.target - fitted, fitted * (1 - fitted)
     score = np.stack([sample.sums(column * residual) for column in features.T], axis=1)
     products = [[sample.sums(one * other * weight) for other in features.T] for one in features.T]
@@ -179,10 +199,10 @@ def _steps(sample: _Sample, features: np.ndarray, fitted: np.ndarray) -> np.ndar
     return steps
 
 
-def _observed_expected(sample: _Sample) -> Entry:
+def _observed_expected(sample: Sample) -> Entry:
     observed, expected = sample.sums(sample.target), sample.sums(sample.probability)
     if expected.sum() == 0:
-        return _nowhere("all probabilities are 0")
+        return nowhere("all probabilities are 0")
     ratio = observed.sum() / expected.sum()
     with np.errstate(divide="ignore", invalid="ignore"):
         without = np.log(observed.sum() - observed) - np.log(expected.sum() - expected)
@@ -190,7 +210,7 @@ def _observed_expected(sample: _Sample) -> Entry:
     return entry(ratio, low, high, undefined=reason)
 
 
-def _skill(sample: _Sample) -> Entry:
+def _skill(sample: Sample) -> Entry:
     """Brier skill; its interval is that of the logarithm of the two Brier scores' ratio."""
     lost, malignant = sample.sums((sample.probability - sample.target) ** 2), sample.sums(sample.target)
     num = sample.sums(np.ones_like(sample.target))

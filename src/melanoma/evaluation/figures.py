@@ -89,30 +89,39 @@ def precision_figure(band: pd.DataFrame, *, prevalence: float, label: str, title
     return figure
 
 
-def calibration_figure(curve: pd.DataFrame, *, title: str, note: str) -> Figure:
-    """Observed malignant fraction and number of images per probability bin.
+def calibration_figure(curve: pd.DataFrame, bins: pd.DataFrame, *, title: str, note: str) -> Figure:
+    """Smoothed malignant fraction by probability with its band, that of bins, and images per bin.
 
     Args:
-        curve: Curve from `bootstrap.calibration_curve`.
+        curve: Curve from `calibration_curve.smooth`.
+        bins: Bins from `calibration_curve.bins`.
         title: Title of the figure.
         note: Origin of the images, written below the plot.
     """
     figure = new_figure(title, note)
     upper, lower = figure.subplots(2, 1, height_ratios=[3, 1], sharex=True)
-    shown = curve[curve["num_images"] > 0]
+    shown = bins[bins["num_images"] > 0]
     upper.plot([0, 1], [0, 1], color="#bbbbbb", linewidth=1, linestyle="--", label="calibrated")
-    upper.vlines(shown["mean_probability"], shown["low"], shown["high"], color=CURVE, linewidth=1)
-    upper.plot(
-        shown["mean_probability"], shown["malignant_fraction"], "o-", color=CURVE, label="95 % intervals"
-    )
+    upper.plot(curve["mean_probability"], curve["malignant_fraction"], color=CURVE, label="smoothed")
+    _fill(upper, curve["mean_probability"], curve, CURVE)
+    upper.plot(shown["mean_probability"], shown["malignant_fraction"], "o", color="#444444", label="bins")
+    _explain(upper, curve["undefined"])
     upper.set(ylabel="malignant in truth", xlim=(0, 1), ylim=(-0.02, 1.02))
     upper.legend(loc="upper left", fontsize=8)
-    width = curve["bin_high"] - curve["bin_low"]
+    width = bins["bin_high"] - bins["bin_low"]
     lower.bar(
-        curve["bin_low"], curve["num_images"], width=width, align="edge", color="#c9d3da", edgecolor="white"
+        bins["bin_low"], bins["num_images"], width=width, align="edge", color="#c9d3da", edgecolor="white"
     )
     lower.set(xlabel="probability", ylabel="images")
     return figure
+
+
+def _explain(axes: Axes, reasons: pd.Series) -> None:
+    """Write into a panel why its curve or band is missing, if it is."""
+    for reason in sorted(set(reasons) - {""}):
+        axes.text(
+            0.5, 0.5, reason, transform=axes.transAxes, ha="center", fontsize=7, color="#888888", wrap=True
+        )
 
 
 def histogram_figure(
@@ -157,6 +166,7 @@ def decision_figure(curve: pd.DataFrame, *, title: str, note: str) -> Figure:
         axes.plot(x, rows["treat_all"], color="#888888", linestyle="--", label="everybody")
         axes.plot(x, rows["net_benefit"], color=CURVE, label="the model")
         _fill(axes, x, rows, CURVE)
+        _explain(axes, rows["undefined"])
         axes.set(xlabel="threshold probability", title=f"{prevalence:.0%} malignant")
         axes.set_ylim(-0.25 * prevalence, 1.15 * prevalence)
         axes.legend(fontsize=7)

@@ -169,11 +169,17 @@ def _calibration_error(
 ) -> np.ndarray:
     """Mean distance of probability and malignant fraction over bins, weighted by their number of samples.
 
-    Source: Naeini et al., Obtaining well calibrated probabilities using Bayesian binning, AAAI 2015.
+    Chance alone makes it positive. So the variance that a bin's gap has if its probabilities are right is
+    subtracted from the squared gap; what remains below 0 counts as 0, which leaves about half of the bias of
+    a calibrated model. Images of a group that resemble each other leave more. Sources: Naeini et al.,
+    Obtaining well calibrated probabilities using Bayesian binning, AAAI 2015; Kumar et al., Verified
+    uncertainty calibration, NeurIPS 2019.
     """
     is_in = calibration_bins(probability, num_bins)[:, None] == np.arange(num_bins)
-    gap = np.abs(weights @ (is_in * (target - probability)[:, None]))
-    return divide(gap.sum(1), weights.sum(1))
+    gap = weights @ (is_in * (target - probability)[:, None])
+    by_chance = weights**2 @ (is_in * (probability * (1 - probability))[:, None])
+    left = np.sqrt(np.clip(gap**2 - by_chance, 0, None))
+    return divide(left.sum(1), weights.sum(1))
 
 
 def roc_curve(target: np.ndarray, probability: np.ndarray) -> dict[str, np.ndarray]:

@@ -13,6 +13,7 @@ from melanoma.evaluation import (
     bands,
     bootstrap,
     calibration,
+    calibration_curve,
     intervals,
     metrics,
     seeds,
@@ -37,8 +38,8 @@ class Report:
         selected: Model to promote, see `seeds.select`.
         slices: Slices of the test set by model, see `slices.measure`.
         predictions: One row per image and model, columns `schema.PREDICTION_COLUMNS`; all splits.
-        curves: Curves on test by model and name: `roc` (points), `roc_band`, `precision_band`, `calibration`
-            and `decision`.
+        curves: Curves on test by model and name: `roc` (points), `roc_band`, `precision_band`, `calibration`,
+            `calibration_bins` and `decision`.
         confusion: One row per test image of the selected model; columns `truth`, `decision` (one of three).
     """
 
@@ -294,9 +295,8 @@ def _curves(
         "roc": pd.DataFrame(metrics.roc_curve(target, found))[columns],
         "roc_band": bands.roc_band(target, found, weights=weights),
         "precision_band": bands.precision_band(target, found, weights=weights),
-        "calibration": bootstrap.calibration_curve(
-            target, found, weights=weights, num_bins=settings.num_calibration_bins
-        ),
+        "calibration": calibration_curve.smooth(target, found, rows["group_id"].to_numpy()),
+        "calibration_bins": calibration_curve.bins(target, found, num_bins=settings.num_calibration_bins),
         "decision": decision_curve(
             target,
             found,

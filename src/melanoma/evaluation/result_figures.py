@@ -26,7 +26,6 @@ def draw(report: Report, model: str, *, note: str) -> dict[str, Figure]:
     target, probability = rows["target"].to_numpy(), rows["probability"].to_numpy()
     roc_label = f"{model}: {in_words(measured['auc_roc'])}"
     precision_label = f"{model}: average precision {in_words(measured['average_precision'])}"
-    error = f"expected calibration error {in_words(measured['expected_calibration_error'])}"
     return {
         "roc.png": figures.roc_figure(
             {model: curves["roc"]},
@@ -46,7 +45,7 @@ def draw(report: Report, model: str, *, note: str) -> dict[str, Figure]:
             measured["three_way"]["counts"], title=f"{model}: confusion matrix", note=note
         ),
         "calibration.png": figures.calibration_figure(
-            curves["calibration"], title=f"{model}: {error}", note=note
+            curves["calibration"], curves["calibration_bins"], title=f"{model}: calibration", note=note
         ),
         "histogram.png": figures.histogram_figure(
             target, probability, point, title=f"{model}: probabilities by true class", note=note
