@@ -14,7 +14,8 @@ def test_the_protocol_is_said_to_add_what_the_difference_says():
     assert (
         "AUC 0.900 (0.850 to 0.950) under the paper's protocol and 0.700 (0.650 to 0.750) leak-free" in text
     )
-    assert "a difference of 0.200 (0.150 to 0.250), significantly positive on these test images" in text
+    by_network = ", by network +0.200, +0.200, +0.200"
+    assert f"a difference of 0.200 (0.150 to 0.250){by_network}, significantly positive on these test" in text
     assert "On the validation sets, AUC is 0.800 and 0.500, a difference of 0.300." in text
     assert "calling every image benign gives 0.500 and 0.800" in text
     assert "in AUC is 0.180 (0.130 to 0.230), in F1 0.180 (0.130 to 0.230)" in text
@@ -33,7 +34,7 @@ def test_a_difference_whose_interval_holds_zero_may_be_chance():
     assert "significantly positive" not in text
 
 
-def test_the_best_depth_is_named_with_those_it_cannot_be_told_from():
+def test_the_depth_with_the_highest_f1_is_named():
     networks = {
         "conv_blocks_1": network(1, paper=0.5),
         "conv_blocks_2": network(2, paper=0.95),
@@ -44,7 +45,6 @@ def test_the_best_depth_is_named_with_those_it_cannot_be_told_from():
         "F1 is highest with 2 layers, 0.950 (0.900 to 1.000); with 3 layers it is 0.900 (0.850 to 0.950)"
         in text
     )
-    assert "overlap with that of the best: 3." in text
 
 
 def test_the_section_about_contradictions_is_on_the_page_studied_or_not():
@@ -56,9 +56,7 @@ def test_the_section_about_contradictions_is_on_the_page_studied_or_not():
 def test_few_seeds_and_synthetic_images_are_said():
     text = page(sample=result("sample", {"conv_blocks_3": network(num=2)}) | {"is_synthetic": True})
     assert "**synthetic images**" in text
-    assert "Fewer than 3 networks" in text
-    assert "sample, conv_blocks_3, paper; sample, conv_blocks_3, leak_free." in text
-    assert "Fewer than 3" not in page(ph2=result("ph2"))
+    assert "nothing is concluded from their spread" in text
 
 
 def test_both_networks_of_table_3_are_compared_when_both_are_there():

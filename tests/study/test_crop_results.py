@@ -85,9 +85,8 @@ def test_a_sentence_says_what_the_interval_says(low, high, said):
     lead = {"auc_roc": {"value": (low + high) / 2, "low": low, "high": high}}
     entry = {"minus_none": lead, "metrics": {"auc_roc": {"by_seed": [0.7, 0.6, 0.8]}}}
     assert said in crop_results.finding("unet", entry)
-    assert "spread" not in crop_results.finding("unet", entry)
-    of_one = entry | {"metrics": {"auc_roc": {"by_seed": [0.7]}}}
-    assert "fewer than 3 networks of each kind" in crop_results.finding("unet", of_one)
+    lead["auc_roc"]["by_seed"] = [low, high]
+    assert f", by network {low:+.3f}, {high:+.3f}; {said}" in crop_results.finding("unet", entry)
 
 
 def test_the_table_has_a_row_a_crop_with_intervals_in_words(compared):

@@ -12,7 +12,7 @@ import pandas as pd
 
 from melanoma.evaluation import bootstrap
 from melanoma.evaluation.bootstrap import number_in_words
-from melanoma.evaluation.metric_table import BOTH, BY_NAME
+from melanoma.evaluation.metric_table import BY_NAME
 from melanoma.study.paper_figures import COUNTS
 from melanoma.study.paper_text import format_figures
 from melanoma.study.protocol_results import BALANCED_VIEW, MAIN_NETWORK, TEST_VIEW
@@ -242,9 +242,7 @@ def verdicts(published: dict[str, Any], results: Results) -> pd.DataFrame:
     Returns:
         Columns `table`, `cohort`, `network`, `metric`, `printed`; `paper` and `leak_free`: our figures with
         `value`, `low` and `high` (missing if not trained); `paper_verdict` and `leak_free_verdict`: `INSIDE`
-        if the printed figure lies in our 95 % interval, otherwise `LOWER`, `HIGHER` or `undefined`. If every
-        network is right (or wrong) on every image, the bootstrap has no spread; the other end of the interval
-        is then 3/n away, where n is the number of groups of the rarer class that the metric needs.
+        if the printed figure lies in our 95 % interval, otherwise `LOWER`, `HIGHER` or `undefined`.
     """
     printed = [
         *(("I", "ph2", f"conv_blocks_{row['depth']}", row) for row in published["table_1"]),
@@ -259,27 +257,14 @@ def verdicts(published: dict[str, Any], results: Results) -> pd.DataFrame:
         views = {name: entry["views"][TEST_VIEW] for name, entry in found["protocols"].items()}
         rows += [
             {"table": table, "cohort": cohort, "network": network, "metric": name, "printed": says}
-            | {protocol: _with_spread(view, name) for protocol, view in views.items()}
-            | {
-                f"{protocol}_verdict": _verdict(says, _with_spread(view, name))
-                for protocol, view in views.items()
-            }
+            | {protocol: view[name] for protocol, view in views.items()}
+            | {f"{protocol}_verdict": _verdict(says, view[name]) for protocol, view in views.items()}
             for name, says in row.items()
             if name in views["paper"]
         ]
     columns = ["table", "cohort", "network", "metric", "printed"]
     columns += [f"{protocol}{end}" for end in ("", "_verdict") for protocol in NAMES]
     return pd.DataFrame(rows, columns=columns).astype(object)
-
-
-def _with_spread(view: dict[str, Any], metric: str) -> dict[str, Any]:
-    """The metric; an interval that is only 0 or only 1 is widened by 3/n, see `verdicts`."""
-    entry = view[metric]
-    if entry["low"] is None or entry["low"] != entry["high"] or entry["value"] not in {0, 1}:
-        return dict(entry)
-    num_groups = min(view[f"num_{kind}_groups"] for kind in BY_NAME[metric].needs or BOTH)
-    away = min(1.0, 3 / num_groups)
-    return entry | ({"low": 1 - away} if entry["value"] == 1 else {"high": away})
 
 
 def _verdict(says: float, ours: dict[str, Any]) -> str:

@@ -11,7 +11,7 @@ from melanoma.schema import NOT_A_DEVICE
 from melanoma.study import comparison_tables, paper_text
 from melanoma.study.comparison_tables import HEADINGS, NAMES, Results
 from melanoma.study.protocol_results import BALANCED_VIEW, MAIN_NETWORK, TEST_VIEW
-from melanoma.study.repeats import MIN_NETWORKS
+from melanoma.study.repeats import by_network
 
 NOT_RUN = """There are no results for any cohort yet. `make study` trains the networks (hours on a CPU;
 interrupted runs resume); until then this page contains only the published figures."""
@@ -23,7 +23,7 @@ training, validation and test sets is malignant. The leak-free protocol keeps al
 both classes equally often in training. A test set that is half malignant raises precision and F1 for any
 network, and changes accuracy; it does not change AUC. No difference here is therefore due to the leak alone.
 
-Each protocol was split once. The intervals cover other test images and other networks, but not other splits:
+Each protocol was split once. The intervals cover other test images, but neither other seeds nor other splits:
 if the test set of a split is easier or harder by chance, the difference includes that. The validation sets
 give additional evidence. They selected the epoch, so they overestimate performance under both protocols, and
 under the paper's protocol they contain relatives of training images as its test set does; no interval is
@@ -35,7 +35,8 @@ LIMITS = """\
 * The paper does not say how it balanced. Its test sets are a fifth of all images and balanced, so the total
   was kept: the larger class loses images, the smaller one is filled up with warped copies. The paper also
   does not state its learning rate, the epoch it kept, or the numbers of filters beyond the first block.
-* Small test sets have wide intervals; a printed figure within one is not confirmed by it."""
+* Small test sets have wide intervals; a printed figure within one is not confirmed by it.
+* A few networks of each kind show how much seeds matter; nothing is concluded from their spread."""
 
 
 def page(checked: dict[str, Any], results: Results) -> str:
@@ -55,7 +56,7 @@ def page(checked: dict[str, Any], results: Results) -> str:
             _depth(published, results.get("ph2")),
             _vgg(results.get("isic")),
         ]
-    parts += [paper_text.contradictions(checked), _limits(results)]
+    parts += [paper_text.contradictions(checked), f"## Limitations\n\n{LIMITS}"]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -77,8 +78,8 @@ def _head(published: dict[str, Any], results: Results) -> str:
             f"{_code(result)}, data {str(result['data_digest'])[:10]}."
         )
     lines.append(
-        "Numbers in brackets are 95 % intervals from a bootstrap over groups of test images and over "
-        "networks. The decision threshold is 0.5."
+        "Numbers in brackets are 95 % intervals over groups of test images, for these networks. The decision "
+        "threshold is 0.5."
     )
     return "\n\n".join(lines)
 
@@ -145,9 +146,8 @@ def _counted(verdicts: pd.DataFrame) -> str:
     return (
         f"Of the {len(verdicts)} printed figures of Tables I to III for which we trained networks, "
         f"{'; '.join(sentences)}. (Above: the paper reports more than our interval includes; for a loss, "
-        "more is worse. If every network is right on every image that counts, the bootstrap has no spread, "
-        "and the interval ends 3/n below, where n is the number of groups of such images. Printed figures "
-        "are read as their columns are labelled; see below which columns are probably exchanged.)"
+        "more is worse. Printed figures are read as their columns are labelled; see below which columns are "
+        "probably exchanged.)"
     )
 
 
@@ -182,7 +182,7 @@ def _protocol_of(cohort: str, entry: dict[str, Any], counts: dict[str, int]) -> 
     accuracy = (in_words(view["accuracy"]) for view in both)
     sentences = [
         f"**{cohort}**, three blocks: AUC {of_paper} under the paper's protocol and {of_free} leak-free,",
-        f"a difference of {in_words(of_auc)}{_significance(of_auc)}.",
+        f"a difference of {in_words(of_auc)}{by_network(of_auc)}{_significance(of_auc)}.",
         _on_validation(paper, free),
         f"Accuracy: {' and '.join(accuracy)}; calling every image benign gives {' and '.join(all_benign)}.",
         f"F1: a difference of {in_words(difference[TEST_VIEW]['f1_score'])}.",
@@ -239,9 +239,9 @@ def _significance(entry: dict[str, float]) -> str:
     if entry["low"] is None:
         return ""
     if entry["low"] > 0:
-        return ", significantly positive on these test images"
+        return ", significantly positive on these test images, for these networks"
     if entry["high"] < 0:
-        return ", significantly negative on these test images"
+        return ", significantly negative on these test images, for these networks"
     return ", not significantly different from zero on these test images"
 
 
@@ -278,18 +278,15 @@ def _minus_three(ph2: dict[str, Any], protocol: str) -> str:
 
 
 def _best_depth(name: str, found: dict[int, dict[str, Any]], printed: int) -> str:
-    """Which depth is best, and which others are not significantly worse."""
+    """Which depth has the highest F1; whether others are worse is said by `_minus_three`."""
     defined = {depth: view for depth, view in found.items() if view["f1_score"]["value"] is not None}
     if not defined:
         return f"{name}: F1 is undefined."
     best = max(defined, key=lambda depth: defined[depth]["f1_score"]["value"])
-    low = defined[best]["f1_score"]["low"]
-    close = [depth for depth, view in defined.items() if depth != best and view["f1_score"]["high"] >= low]
     text = f"{name}: F1 is highest with {_layers(best)}, {in_words(defined[best]['f1_score'])}"
     if printed in defined and printed != best:
         text += f"; with {_layers(printed)} it is {in_words(defined[printed]['f1_score'])}"
-    overlapping = ", ".join(map(str, close)) or "none"
-    return f"{text}. Depths whose intervals overlap with that of the best: {overlapping}."
+    return f"{text}."
 
 
 def _layers(number: int) -> str:
@@ -322,19 +319,3 @@ def _vgg(isic: dict[str, Any] | None) -> str:
             text += f" AUC of VGG-16 minus that of three blocks: {difference}."
         lines.append(text)
     return "\n\n".join(lines)
-
-
-def _limits(results: Results) -> str:
-    text = f"## Limitations\n\n{LIMITS}"
-    few = [
-        f"{cohort}, {network}, {protocol}"
-        for cohort, result in results.items()
-        for network, entry in result["networks"].items()
-        for protocol, found in entry["protocols"].items()
-        if len(found["runs"]) < MIN_NETWORKS
-    ]
-    if few:
-        text += (
-            f"\n* Fewer than {MIN_NETWORKS} networks, so that their spread is hardly known: {'; '.join(few)}."
-        )
-    return text

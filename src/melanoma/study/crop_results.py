@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from melanoma.data.crops import MASK, NONE, UNET
-from melanoma.evaluation.bootstrap import in_words
+from melanoma.evaluation.bootstrap import in_words, number_in_words
 from melanoma.evaluation.figures import CURVE, new_figure
 from melanoma.schema import NOT_A_DEVICE
 from melanoma.study import repeats
@@ -65,6 +65,7 @@ def table(compared: dict[str, Any]) -> pd.DataFrame:
         row |= {f"not cropped, {split}": number for split, number in entry["num_whole"].items()}
         row |= {name: in_words(entry["metrics"][name]) for name in SHOWN}
         lead = entry.get("minus_none")
+        row["auc_roc, each network"] = ", ".join(map(number_in_words, entry["metrics"][HEADLINE]["by_seed"]))
         row["auc_roc minus none"] = "" if lead is None else in_words(lead[HEADLINE])
         rows.append(row)
     return pd.DataFrame(rows)
@@ -94,9 +95,8 @@ def overlap_table(splits: dict[str, Any]) -> pd.DataFrame:
 
 
 def finding(crop: str, entry: dict[str, Any]) -> str:
-    """What the interval of the difference from the whole image means."""
+    """What the interval of the difference from the whole image means, for these networks."""
     lead = entry["minus_none"][HEADLINE]
-    few = repeats.note_few_networks(len(entry["metrics"][HEADLINE]["by_seed"]))
     if lead["low"] is None or not np.isfinite(lead["low"]):
         verdict = "undefined"
     elif lead["low"] > 0:
@@ -105,7 +105,8 @@ def finding(crop: str, entry: dict[str, Any]) -> str:
         verdict = "significantly worse"
     else:
         verdict = "not significant"
-    return f"{NAMES[crop]}: difference in AUC from the whole image {in_words(lead)}{few}; {verdict}"
+    found = f"{in_words(lead)}{repeats.by_network(lead)}"
+    return f"{NAMES[crop]}: difference in AUC from the whole image {found}; {verdict}"
 
 
 def figure(compared: dict[str, Any], *, note: str) -> Figure:
@@ -143,8 +144,9 @@ def captions(results: dict[str, Any], *, note: str) -> Captions:
     return {
         "crops.csv": {
             "caption": f"The baseline on whole images and on crops to the lesion ({note}, {seeds}, leak-free "
-            "splits), with 95 % intervals over groups and networks. Images without a lesion box are not "
-            f"cropped and are counted. In clinical practice there are no manual masks. {device}"
+            "splits), with 95 % intervals over groups of test images, for these networks. Images without a "
+            "lesion box are not cropped and are counted. In clinical practice there are no manual masks. "
+            f"{device}"
         },
         "crops.png": {
             "caption": f"AUC by kind of crop, and the paired difference from whole images ({note}). {device}",

@@ -131,17 +131,16 @@ def finding(results: dict[str, Any]) -> str:
     """One sentence: whether learning the other classes improves the melanoma score."""
     change = results["melanoma_score"]["diagnosis_minus_malignant"]["auc_roc"]
     if change["low"] is None or not np.isfinite(change["low"]):
-        return "The melanoma score cannot be compared: the test images are all of one class."
+        return f"The melanoma score cannot be compared: {change['undefined']}."
     if change["low"] > 0:
         verdict = "improves significantly"
     elif change["high"] < 0:
         verdict = "gets significantly worse"
     else:
         verdict = "does not change significantly"
-    few = repeats.note_few_networks(len(results["seeds"]))
     return (
         f"The melanoma score {verdict} when the other classes are learnt too: AUC changes by "
-        f"{in_words(change)}{few}."
+        f"{in_words(change)}{repeats.by_network(change)}."
     )
 
 
@@ -162,7 +161,7 @@ def captions(results: dict[str, Any]) -> dict[str, dict[str, str]]:
     device = f"{kind} {NOT_A_DEVICE.capitalize()}."
     on = (
         f"Test images of {results['cohort']}, {len(results['seeds'])} networks of each kind, 95 % intervals "
-        f"over groups and networks.{device}"
+        f"over groups of test images, for these networks.{device}"
     )
     measured = results["diagnosis"]
     areas = ", ".join(

@@ -5,7 +5,7 @@ networks: a bootstrap of three networks would make their variance a third too sm
 seeds may differ is shown by the values of each network, `by_seed`, from which nothing is concluded.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,7 +19,6 @@ from melanoma.evaluation.metrics import compute_metrics
 from melanoma.schema import align
 
 PAPER_THRESHOLD = 0.5  # the usual threshold of a sigmoid
-MIN_NETWORKS = 3  # of a kind; with fewer their spread is hardly known
 
 
 @dataclass(frozen=True)
@@ -135,11 +134,14 @@ class Bootstrap:
         return bootstrap.Draws(self.num_draws, self.seed)
 
 
-def note_few_networks(num_networks: int) -> str:
-    """A remark to append to a finding that rests on few networks of each kind; else empty."""
-    if num_networks >= MIN_NETWORKS:
-        return ""
-    return f" (fewer than {MIN_NETWORKS} networks of each kind: their spread is hardly known)"
+def by_network(difference: Mapping[str, Any]) -> str:
+    """The difference of each pair of networks, to stand beside the interval of their mean.
+
+    Args:
+        difference: An entry of `paired_difference`, also as read from JSON.
+    """
+    values = [value for value in difference.get("by_seed", ()) if value is not None and np.isfinite(value)]
+    return f", by network {', '.join(f'{value:+.3f}' for value in values)}" if values else ""
 
 
 def measure_single(rows: pd.DataFrame) -> dict[str, float]:

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from melanoma import config
 from melanoma.evaluation.bootstrap import in_words
 from melanoma.evaluation.figures import COLORS, new_figure
+from melanoma.evaluation.intervals import nowhere
 from melanoma.evaluation.metrics import compute_metrics
 from melanoma.schema import BENIGN, MALIGNANT, NOT_A_DEVICE
 from melanoma.study import repeats
@@ -28,7 +29,6 @@ NAMES = {
 }
 ANCHORS = Path(__file__).with_name("anchors.yaml")
 COUNTS = ("source", "kind", "num_images", "num_malignant")
-UNKNOWN = {"value": float("nan"), "low": float("nan"), "high": float("nan")}
 
 
 def measure(
@@ -47,7 +47,7 @@ def measure(
         where `gap` is the paired difference `seen` minus `unseen`. Each has `value`, `low` and `high`.
     """
     on_test = unseen.select(seen.image_ids)
-    found = dict.fromkeys(MEASURED, UNKNOWN)
+    found = dict.fromkeys(MEASURED, nowhere(f"fewer than {min_groups} groups of a class"))
     if count_groups(unseen) >= min_groups:
         found["unseen"] = auc(unseen, settings)
     if count_groups(on_test) >= min_groups:
@@ -100,7 +100,7 @@ def gain(
     if {TUNED, BASELINE} - set(unseen):
         return None
     if count_groups(unseen[TUNED]) < min_groups:
-        return UNKNOWN
+        return nowhere(f"fewer than {min_groups} groups of a class")
     return _difference(unseen[TUNED], unseen[BASELINE], settings)
 
 
@@ -112,9 +112,8 @@ def _difference(first: SeedPredictions, second: SeedPredictions, settings: Boots
 
 
 def auc(predictions: SeedPredictions, settings: Bootstrap) -> dict[str, float]:
-    """`value`, `low` and `high` of the area under the ROC curve."""
-    entry = repeats.measure(predictions, settings)[METRIC]
-    return {name: entry[name] for name in UNKNOWN}
+    """The area under the ROC curve, see `repeats.measure`."""
+    return repeats.measure(predictions, settings)[METRIC]
 
 
 def mean_auc(predictions: SeedPredictions) -> float:
@@ -203,9 +202,9 @@ def captions(results: dict[str, Any]) -> Captions:
     device = f"{NOT_A_DEVICE.capitalize()}."
     left_out = (
         f"Networks trained on {cohort} without one source, tested on all images of that source; networks by "
-        f"kind: {seeds}. AUC with 95 % intervals over groups of images and networks. `gap` compares with "
-        "networks trained on all sources, on the same test images; without the source there were also fewer "
-        "training images. The difference between the best of the search and the baseline uses as many "
+        f"kind: {seeds}. AUC with 95 % intervals over groups of images, for these networks. `gap` compares "
+        "with networks trained on all sources, on the same test images; without the source there were also "
+        "fewer training images. The difference between the best of the search and the baseline uses as many "
         "networks as both kinds have. The best of the search was not trained on the source either, but its "
         f"hyperparameters were chosen on validation images of all sources. {device}"
     )
@@ -216,7 +215,8 @@ def captions(results: dict[str, Any]) -> Captions:
     ]
     whole = (
         f"Better than the baseline? Networks trained on all of {cohort}, on its test set, with 95 % "
-        "intervals and paired differences. A difference uses as many networks as both kinds have, the first "
+        "intervals over groups of images and paired differences, for these networks. A difference uses as "
+        "many networks as both kinds have, the first "
         "ones, and can therefore deviate from the difference of the means above. Figures from the "
         f"literature were measured on other test images and are for orientation only. {device}"
     )

@@ -13,7 +13,7 @@ from melanoma.study.comparison_tables import Results
 from melanoma.study.protocol_results import MAIN_NETWORK
 
 PAPER = "paper.json"
-INTERVALS = "Brackets: 95 % intervals over groups of test images and over networks, not over splits."
+INTERVALS = "Brackets: 95 % intervals over groups of test images, not over other seeds or splits."
 WITH_INTERVALS = ("table_1", "table_2", "table_3", "protocols", "against_three_blocks")
 TABLE_CAPTIONS = {
     "table_1": "Table I: PH2 by number of convolutional layers, as printed and as measured on the test set.",
