@@ -4,6 +4,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from melanoma.config.evaluation import Audit
+from melanoma.data.groups.splits import Plan
 from melanoma.errors import DataError
 from melanoma.study import resplit_results
 
@@ -54,9 +55,7 @@ def results(**others: object) -> dict:
 
 
 def test_other_sides_keep_rows_and_groups_and_differ_by_seed(index):
-    first, again, other = (
-        resplit_results.redraw(index, seed=seed, fractions=FRACTIONS) for seed in (1, 1, 2)
-    )
+    first, again, other = (resplit_results.redraw(index, Plan(seed, FRACTIONS)) for seed in (1, 1, 2))
     pd.testing.assert_frame_equal(first, again)
     assert len({tuple(drawn["split"]) for drawn in (first, other, index)}) == 3
     pd.testing.assert_frame_equal(first.drop(columns="split"), index.drop(columns="split"))
@@ -69,24 +68,24 @@ def test_other_sides_keep_rows_and_groups_and_differ_by_seed(index):
 
 
 def test_the_split_that_is_judged_is_none_of_the_others(index):
-    assert resplit_results.find_seeds(index, seed=1, num=4, fractions=FRACTIONS) == [1, 2, 3, 4]
-    judged = resplit_results.redraw(index, seed=2, fractions=FRACTIONS)
-    assert resplit_results.find_seeds(judged, seed=1, num=4, fractions=FRACTIONS) == [1, 3, 4, 5]
+    assert resplit_results.find_seeds(index, Plan(1, FRACTIONS), num=4) == [1, 2, 3, 4]
+    judged = resplit_results.redraw(index, Plan(2, FRACTIONS))
+    assert resplit_results.find_seeds(judged, Plan(1, FRACTIONS), num=4) == [1, 3, 4, 5]
 
 
 @pytest.mark.slow
 def test_too_few_groups_for_so_many_splits_are_refused(index):
     few = index[index["group_id"].isin(sorted(set(index["group_id"]))[:3])].reset_index(drop=True)
     with pytest.raises(DataError, match="the images have too few groups"):
-        resplit_results.find_seeds(few, seed=1, num=50, fractions=FRACTIONS)
+        resplit_results.find_seeds(few, Plan(1, FRACTIONS), num=50)
 
 
 def test_each_draw_is_fitted_on_its_own_training_images_and_tested_on_its_own_test_images(index):
-    given = {"index": index, "settings": SETTINGS, "fractions": FRACTIONS}
+    given = {"index": index, "settings": SETTINGS, "plan": Plan(1, FRACTIONS)}
     strong, none = (
         [
             resplit_results.auc_of_draw(seed, features=features(index, strength=strength), **given)
-            for seed in range(1, 9)
+            for seed in range(1, 33)
         ]
         for strength in (3.0, 0.0)
     )
@@ -104,7 +103,7 @@ def test_what_is_fitted_has_seen_the_training_images_alone(index, monkeypatch):
 
     real = LogisticRegression.fit
     monkeypatch.setattr(LogisticRegression, "fit", fit)
-    drawn = resplit_results.redraw(index, seed=4, fractions=FRACTIONS)
+    drawn = resplit_results.redraw(index, Plan(4, FRACTIONS))
     given = features(index, strength=1.0)
     resplit_results.auc_on_test(given, drawn, SETTINGS)
     learnt = given.to_numpy()[drawn["split"] == "train"]
@@ -118,9 +117,9 @@ def test_the_order_of_features_and_of_the_index_does_not_matter(index):
     assert resplit_results.auc_on_test(shuffled, index, SETTINGS) == resplit_results.auc_on_test(
         given, index, SETTINGS
     )
-    sides = resplit_results.redraw(index, seed=3, fractions=FRACTIONS).set_index("image_id")["split"]
+    sides = resplit_results.redraw(index, Plan(3, FRACTIONS)).set_index("image_id")["split"]
     other = index.sample(frac=1, random_state=5)  # with labels out of order
-    again = resplit_results.redraw(other, seed=3, fractions=FRACTIONS).set_index("image_id")["split"]
+    again = resplit_results.redraw(other, Plan(3, FRACTIONS)).set_index("image_id")["split"]
     assert again.to_dict() == sides.to_dict()
 
 

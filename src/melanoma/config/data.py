@@ -199,9 +199,13 @@ class Duplicates(Section):
         return self
 
 
+AssignRule = Literal["relative_shortage", "absolute_shortage"]
+
+
 class Assign(Section):
     """The group-disjoint, stratified split of all active datasets together."""
 
+    rule: AssignRule
     seed: Seed
     train_fraction: OpenFraction
     validation_fraction: OpenFraction

@@ -29,16 +29,14 @@ def assign(accepted: Path, duplicates: Path, *, relations: Path, out: Path, para
     Raises:
         DataError: An input is missing or contradicts itself, or the earlier splits would be lost.
     """
-    datasets, fractions = params.run.datasets, splits.fractions_of(params.assign)
+    datasets, plan = params.run.datasets, splits.Plan.of(params.assign)
     before = _read_before(out, params.assign)
-    plan = splits.describe_plan(params.assign.seed, fractions)
     kept = splits.keep_plan(before, plan, datasets=datasets)
     assigned, related = cohorts.assign_images(
         tables.read_tables(accepted, datasets, tables.ACCEPTED_COLUMNS),
         tables.read_pairs(duplicates),
         kept,
-        seed=params.assign.seed,
-        fractions=fractions,
+        plan=plan,
         datasets=datasets,
     )
     files.write_csv(related, relations)
@@ -52,7 +50,8 @@ def _read_before(path: Path, settings: Assign) -> pd.DataFrame:
         return splits.read_assigned(path)
     lock = config.read_yaml(LOCK) if LOCK.exists() else {}
     recorded = lock.get("stages", {}).get("assign", {}).get("params", {}).get("params.yaml", {})
-    if recorded.get("assign") == settings.model_dump():
+    # An earlier version recorded no rule. Another rule alone must not draw splits again, see `keep_plan`.
+    if recorded.get("assign", {}) | {"rule": settings.rule} == settings.model_dump():
         raise DataError(
             f"{path} is missing, but according to {LOCK} images are assigned already. Restore it with `dvc "
             f"pull {path}` (or `make data-pull`); to draw all splits again, change assign.seed."

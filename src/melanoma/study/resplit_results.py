@@ -7,6 +7,7 @@ is selected by them, and no image changes its split.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.preprocessing import StandardScaler
 
 from melanoma.config.evaluation import Audit
-from melanoma.data.groups.splits import assign_splits
+from melanoma.data.groups.splits import Plan, assign_splits
 from melanoma.errors import DataError
 from melanoma.evaluation import references
 from melanoma.evaluation.bootstrap import UNDEFINED, number_in_words
@@ -33,34 +34,33 @@ QUANTILES = (0.025, 0.975)
 MAX_TRIES = 10  # random draws per wanted split
 
 
-def redraw(index: pd.DataFrame, *, seed: int, fractions: Mapping[str, float]) -> pd.DataFrame:
+def redraw(index: pd.DataFrame, plan: Plan) -> pd.DataFrame:
     """`index` with other splits, drawn as the stage `assign` draws them for new images.
 
     Args:
         index: Columns `schema.SPLIT_COLUMNS`.
-        seed: Random seed.
-        fractions: Fraction of images by split, with sum 1.
+        plan: Seed, fractions and rule.
 
     Returns:
         The same rows in the same order; every group is in one split.
     """
     named = index[["image_id", "dataset", "group_id", "target"]]
-    drawn = assign_splits(named.assign(is_accepted=True, split=None), seed=seed, fractions=dict(fractions))
+    drawn = assign_splits(named.assign(is_accepted=True, split=None), plan)
     found = named.merge(
         drawn[["image_id", "dataset", "split"]], on=["image_id", "dataset"], how="left", validate="one_to_one"
     )
     return index.assign(split=found["split"].to_numpy())
 
 
-def find_seeds(index: pd.DataFrame, *, seed: int, num: int, fractions: Mapping[str, float]) -> list[int]:
-    """The first `num` seeds from `seed` on whose splits differ from those of `index` and from each other.
+def find_seeds(index: pd.DataFrame, plan: Plan, *, num: int) -> list[int]:
+    """The first `num` seeds, from that of `plan` on, whose splits differ from `index` and from each other.
 
     Raises:
         DataError: There are not so many ways to split the images.
     """
     found, seen = [], {tuple(index["split"])}
-    for candidate in range(seed, seed + MAX_TRIES * num):
-        drawn = tuple(redraw(index, seed=candidate, fractions=fractions)["split"])
+    for candidate in range(plan.seed, plan.seed + MAX_TRIES * num):
+        drawn = tuple(redraw(index, replace(plan, seed=candidate))["split"])
         if drawn not in seen:
             seen.add(drawn)
             found.append(candidate)
@@ -93,10 +93,10 @@ def auc_on_test(features: pd.DataFrame, index: pd.DataFrame, settings: Audit) ->
 
 
 def auc_of_draw(
-    seed: int, *, features: pd.DataFrame, index: pd.DataFrame, settings: Audit, fractions: Mapping[str, float]
+    seed: int, *, features: pd.DataFrame, index: pd.DataFrame, settings: Audit, plan: Plan
 ) -> float:
-    """`auc_on_test` on the splits that `seed` draws."""
-    return auc_on_test(features, redraw(index, seed=seed, fractions=fractions), settings)
+    """`auc_on_test` on the splits that `seed` draws, otherwise by `plan`."""
+    return auc_on_test(features, redraw(index, replace(plan, seed=seed)), settings)
 
 
 def compare(here: float, others: np.ndarray) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from melanoma.schema import ASSIGNED_COLUMNS, PAIR_COLUMNS, SPLIT_COLUMNS
 from tests.data.toys import record, records_of
 
 FRACTIONS = {"train": 0.6, "validation": 0.2, "test": 0.2}
+PLAN = splits.Plan(7, FRACTIONS)
 NO_COPIES = pd.DataFrame(columns=list(PAIR_COLUMNS), dtype="string")
 
 
@@ -42,9 +43,7 @@ def copies_of(*pairs: tuple[str, str], reason: str = "near duplicate") -> pd.Dat
 
 def assign(rows, copies=NO_COPIES, earlier=None, *, datasets=("a", "b")) -> tuple[pd.DataFrame, pd.DataFrame]:
     earlier = splits.no_assignment() if earlier is None else earlier
-    return cohorts.assign_images(
-        accepted_of(*rows), copies, earlier, seed=7, fractions=FRACTIONS, datasets=list(datasets)
-    )
+    return cohorts.assign_images(accepted_of(*rows), copies, earlier, plan=PLAN, datasets=list(datasets))
 
 
 def split(cohort: str, datasets: list[str], rows, copies=NO_COPIES) -> tuple[pd.DataFrame, dict]:
@@ -70,7 +69,7 @@ def test_all_images_of_all_datasets_get_a_split_a_group_and_the_plan():
     assert tuple(assigned.columns) == ASSIGNED_COLUMNS
     assert assigned["image_id"].tolist() == sorted(row["image_id"] for row in TWO_DATASETS)
     assert assigned["split"].value_counts().to_dict() == {"train": 18, "validation": 6, "test": 6}
-    assert set(assigned["plan"]) == {"seed 7, 0.6/0.2/0.2"}
+    assert set(assigned["plan"]) == {"seed 7, 0.6/0.2/0.2, relative_shortage"}
     assert assigned["withheld"].isna().all()
     assert relations.empty
 
@@ -342,7 +341,8 @@ def test_every_split_of_a_cohort_needs_both_classes():
     rows = toy_dataset("a", 5)
     assert len(split("a", ["a"], rows)[0]) == 10
     with pytest.raises(
-        DataError, match=r"\(5 with benign, 2 with malignant images\): test has no malignant image\."
+        DataError,
+        match=r"\(5 with benign, 2 with malignant images\): (validation|test) has no malignant image\.",
     ):
         split("a", ["a"], [row for row in rows if row["target"] == 0 or row["image_id"] < "a4"])
 
@@ -367,8 +367,7 @@ def real_cohorts(real_records, real_facts, params):
         accepted,
         duplicates.find_duplicates(real_facts, **params.duplicates.model_dump()),
         splits.no_assignment(),
-        seed=params.assign.seed,
-        fractions=splits.fractions_of(params.assign),
+        plan=splits.Plan.of(params.assign),
         datasets=["isic", "ph2"],
     )
     return {

@@ -1,14 +1,18 @@
+import re
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from melanoma.config.data import AssignRule
 from melanoma.data.groups import splits
 from melanoma.errors import DataError
 from melanoma.files import write_csv
 from melanoma.schema import ASSIGNED_COLUMNS, SPLITS
+from tests.simulations import sides
 
 FRACTIONS = {"train": 0.6, "validation": 0.2, "test": 0.2}
 
@@ -30,11 +34,17 @@ def singletons(dataset: str, *, num_benign: int, num_malignant: int) -> pd.DataF
     )
 
 
-def assign(images: pd.DataFrame, *, seed: int = 1, fractions: dict[str, float] = FRACTIONS) -> pd.DataFrame:
+def assign(
+    images: pd.DataFrame,
+    *,
+    seed: int = 1,
+    fractions: dict[str, float] = FRACTIONS,
+    rule: AssignRule = splits.RELATIVE,
+) -> pd.DataFrame:
     """Splits of accepted images that have none yet, unless `images` say otherwise."""
     defaults: dict[str, Any] = {"is_accepted": True, "split": pd.NA}
     given = images.assign(**{name: value for name, value in defaults.items() if name not in images})
-    return splits.assign_splits(given, seed=seed, fractions=fractions)
+    return splits.assign_splits(given, splits.Plan(seed, fractions, rule))
 
 
 def counts(assigned: pd.DataFrame, **values: object) -> list[int]:
@@ -162,6 +172,60 @@ def test_no_group_is_ever_split_and_the_order_of_rows_does_not_matter(images, se
     pd.testing.assert_frame_equal(assign(images.iloc[rows], seed=seed), assigned)
 
 
+def share_of_several(assigned: pd.DataFrame) -> list[float]:
+    """By split, the fraction of images whose group has several."""
+    is_several = assigned["group_id"].duplicated(keep=False)
+    return [float(is_several[assigned["split"] == split].mean()) for split in SPLITS]
+
+
+def pairs_and_singletons(num_pairs: int, num_single: int) -> pd.DataFrame:
+    return grouped(
+        *(("a", f"p{number:03}", 0, 2) for number in range(num_pairs)),
+        *(("a", f"s{number:03}", 0, 1) for number in range(num_single)),
+    )
+
+
+def test_each_split_has_its_fraction_of_the_pairs_and_by_the_old_rule_training_has_all():
+    images = pairs_and_singletons(10, 80)
+    assigned = assign(images)
+    assert counts(assigned) == [60, 20, 20]
+    assert share_of_several(assigned) == [12 / 60, 4 / 20, 4 / 20]
+    old = assign(images, rule=splits.ABSOLUTE)
+    assert counts(old) == [60, 20, 20]
+    assert share_of_several(old) == [20 / 60, 0, 0]
+
+
+def test_a_single_pair_is_in_each_split_as_often_as_the_fraction_says():
+    drawn = [assign(pairs_and_singletons(1, 38), seed=seed) for seed in range(200)]
+    of_pair = pd.concat(drawn).query("group_id == 'p000'").drop_duplicates(["split", "image_id"])
+    assert set(of_pair["split"]) == set(SPLITS)
+    in_training = np.mean([(one.loc[one["group_id"] == "p000", "split"] == "train").all() for one in drawn])
+    assert abs(in_training - 0.6) < 4 * np.sqrt(0.6 * 0.4 / 200)
+
+
+def test_a_group_of_more_than_half_of_the_images_goes_where_it_fits():
+    for seed in range(20):
+        assigned = assign(grouped(("a", "huge", 0, 12), *(("a", f"s{n}", 0, 1) for n in range(8))), seed=seed)
+        assert counts(assigned) == [12, 4, 4]
+        assert counts(assigned, group_id="huge") == [12, 0, 0]
+
+
+def test_a_group_that_fits_nowhere_goes_where_most_images_lack():
+    assigned = assign(grouped(("a", "huge", 0, 18), ("a", "s1", 0, 1), ("a", "s2", 0, 1)))
+    assert counts(assigned, group_id="huge") == [18, 0, 0]
+    assert counts(assigned) == [18, 1, 1]
+
+
+def test_sides_are_alike_in_group_sizes_diagnosis_source_and_sex():
+    shares, *differences = sides.simulate(num=30, seed=3)
+    before, after = ([float(part) for part in text.split(" / ")] for text in (shares.before, shares.after))
+    assert before[0] > 3 * before[1]
+    assert after == pytest.approx([np.mean(after)] * 3, abs=0.02)
+    for row in differences:  # 0 is meant; the mean of 30 data sets has a standard error of about 0.015
+        assert abs(float(row.after)) < 0.05
+    assert [abs(float(row.before)) > 0.05 for row in differences] == [True, True, True, True]
+
+
 # ---- splits that images have already ---------------------------------------------------------
 
 
@@ -200,7 +264,9 @@ def test_images_keep_their_splits_and_new_ones_fill_up_what_lacks():
 def test_new_images_even_out_a_lopsided_start():
     start = lying(b="test", c="test", d="test", **{f"n{number}": "" for number in range(7)})
     start["group_id"] = start["image_id"]
-    assert counts(assign(start)) == [6, 1, 3]
+    assert counts(assign(start, rule=splits.ABSOLUTE)) == [6, 1, 3]
+    for seed in range(10):  # 2 images lack in validation, 6 in training, and 7 are new
+        assert counts(assign(start, seed=seed)) in ([6, 1, 3], [5, 2, 3])
 
 
 def test_a_new_member_takes_the_split_of_its_group():
@@ -263,7 +329,8 @@ def test_a_group_in_two_splits_is_refused_and_named():
 # ---- the table of assigned images -------------------------------------------------------------
 
 
-PLAN = "seed 7, 0.6/0.2/0.2"
+PLAN = "seed 7, 0.6/0.2/0.2, relative_shortage"
+OLD_PLAN = "seed 7, 0.6/0.2/0.2"  # of earlier versions, which named no rule
 
 
 def table(**changes: list[str]) -> pd.DataFrame:
@@ -282,22 +349,53 @@ def table(**changes: list[str]) -> pd.DataFrame:
     return pd.DataFrame(columns | changes)
 
 
+def read(tmp_path, **changes: list[str]) -> pd.DataFrame:
+    write_csv(table(**changes), tmp_path / "assigned.csv")
+    return splits.read_assigned(tmp_path / "assigned.csv")
+
+
 def test_the_plan_says_all_that_decides_the_splits(params):
-    assert splits.describe_plan(params.assign.seed, splits.fractions_of(params.assign)) == PLAN
+    assert str(splits.Plan.of(params.assign)) == PLAN
     others = {"train": 0.5, "validation": 0.2, "test": 0.3}
-    assert splits.describe_plan(8, others) == "seed 8, 0.5/0.2/0.3"
+    assert str(splits.Plan(8, others)) == "seed 8, 0.5/0.2/0.3, relative_shortage"
+    assert str(splits.Plan(7, FRACTIONS, splits.ABSOLUTE)) == OLD_PLAN
 
 
 def test_another_plan_forgets_no_dataset_that_is_switched_off(tmp_path):
-    write_csv(table(dataset=["one", "other"]), tmp_path / "assigned.csv")
-    before = splits.read_assigned(tmp_path / "assigned.csv")
-    assert splits.keep_plan(before, PLAN, datasets=["one"]).equals(before)
-    another = splits.describe_plan(8, FRACTIONS)
+    before = read(tmp_path, dataset=["one", "other"])
+    assert splits.keep_plan(before, splits.Plan(7, FRACTIONS), datasets=["one"]).equals(before)
+    another = splits.Plan(8, FRACTIONS)
     assert splits.keep_plan(before, another, datasets=["one", "other"]).empty
     with pytest.raises(
         DataError, match=r"the splits of \['other'\], which are not active now, would be lost"
     ):
         splits.keep_plan(before, another, datasets=["one"])
+
+
+@pytest.mark.parametrize(
+    ("text", "rule", "wanted"),
+    [(OLD_PLAN, splits.ABSOLUTE, splits.RELATIVE), (PLAN, splits.RELATIVE, splits.ABSOLUTE)],
+)
+def test_another_rule_alone_draws_nothing_again_and_says_what_it_would_forget(tmp_path, text, rule, wanted):
+    before = read(tmp_path, dataset=["one", "other"], plan=[text, text])
+    plan = splits.Plan(7, FRACTIONS, wanted)
+    said = (
+        f"assign.rule is {wanted}, but the splits of 2 images (one 1, other 1) were drawn by the rule "
+        f"{rule}. Drawn again, all of them would be forgotten: models trained before may have learned from "
+        "images that "
+        f"would then be in the test set. Nothing was written. To keep the splits, set assign.rule: {rule};"
+    )
+    with pytest.raises(DataError, match=re.escape(said)):
+        splits.keep_plan(before, plan, datasets=["one", "other"])
+    kept = splits.keep_plan(before, splits.Plan(7, FRACTIONS, rule), datasets=["one", "other"])
+    assert kept.equals(before)
+    # A changed seed is a new plan on purpose, as before.
+    assert splits.keep_plan(before, splits.Plan(8, FRACTIONS, wanted), datasets=["one", "other"]).empty
+
+
+def test_without_earlier_splits_any_rule_may_draw_them():
+    for rule in splits.RULES:
+        assert splits.keep_plan(splits.no_assignment(), splits.Plan(7, FRACTIONS, rule), datasets=["a"]).empty
 
 
 def test_splits_are_read_as_they_were_written(tmp_path):

@@ -15,8 +15,7 @@ def assign_images(
     copies: pd.DataFrame,
     earlier: pd.DataFrame,
     *,
-    seed: int,
-    fractions: dict[str, float],
+    plan: splits.Plan,
     datasets: list[str],
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Assign every image that is accepted, or ever was, to a split.
@@ -24,9 +23,8 @@ def assign_images(
     Args:
         accepted: Accepted images of all active datasets, columns `tables.ACCEPTED_COLUMNS` and `dataset`.
         copies: Pairs of copies, columns `schema.PAIR_COLUMNS`.
-        earlier: Result of an earlier call with this seed and these fractions, or `splits.no_assignment()`.
-        seed: Seed of the assignment.
-        fractions: Fraction of images by split; they add to 1.
+        earlier: Result of an earlier call with this plan, or `splits.no_assignment()`.
+        plan: Seed, fractions and rule of the assignment.
         datasets: Names of the active datasets.
 
     Returns:
@@ -48,9 +46,9 @@ def assign_images(
     relations = relate(images, copies, _groups_partly_unseen(earlier, datasets))
     group_of = group_ids(images["image_id"].tolist(), relations)
     images["group_id"] = images["image_id"].map(group_of)
-    assigned = splits.assign_splits(images, seed=seed, fractions=fractions)
+    assigned = splits.assign_splits(images, plan)
     splits.require_disjoint_groups(assigned[assigned["withheld"].isna()])
-    assigned["plan"] = splits.describe_plan(seed, fractions)
+    assigned["plan"] = str(plan)
     return assigned[list(ASSIGNED_COLUMNS)], relations
 
 

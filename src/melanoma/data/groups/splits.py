@@ -6,11 +6,14 @@ tested an earlier model.
 """
 
 import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Self, get_args
 
 import pandas as pd
 
-from melanoma.config.data import Assign
+from melanoma.config.data import Assign, AssignRule
 from melanoma.errors import DataError, first_offenders
 from melanoma.files import read_csv
 from melanoma.schema import ASSIGNED_COLUMNS, SPLITS, TEST, TRAIN, VALIDATION
@@ -18,6 +21,8 @@ from melanoma.schema import ASSIGNED_COLUMNS, SPLITS, TEST, TRAIN, VALIDATION
 # The split that a group keeps when a new relation connects images of several splits: the one that is hardest
 # to replace. Its images in other splits are withheld, so that no model is trained on what it is tested with.
 KEPT_FIRST = (TEST, VALIDATION, TRAIN)
+TOLERANCE = 1e-6  # images, because fractions are floats
+RELATIVE, ABSOLUTE = RULES = get_args(AssignRule)
 MAY_BE_BLANK = ("withheld", "lesion_id", "patient_id")
 
 
@@ -30,23 +35,46 @@ def fractions_of(settings: Assign) -> dict[str, float]:
     }
 
 
-def describe_plan(seed: int, fractions: dict[str, float]) -> str:
-    """What the assignment depends on besides the images, for instance "seed 7, 0.6/0.2/0.2"."""
-    return f"seed {seed}, " + "/".join(map(str, fractions.values()))
+@dataclass(frozen=True)
+class Plan:
+    """What the assignment depends on besides the images.
+
+    Attributes:
+        seed: The same seed and images give the same splits.
+        fractions: Fraction of images by split; they add to 1.
+        rule: Which split takes the next group, see `assign_splits`.
+    """
+
+    seed: int
+    fractions: Mapping[str, float]
+    rule: AssignRule = RELATIVE
+
+    @classmethod
+    def of(cls, settings: Assign) -> Self:
+        """The plan of section `assign` of params.yaml."""
+        return cls(settings.seed, fractions_of(settings), settings.rule)
+
+    def __str__(self) -> str:
+        """For instance "seed 7, 0.6/0.2/0.2, relative_shortage"; tables of the oldest rule do not name it."""
+        named = "" if self.rule == ABSOLUTE else f", {self.rule}"
+        return f"seed {self.seed}, " + "/".join(map(str, self.fractions.values())) + named
 
 
-def assign_splits(images: pd.DataFrame, *, seed: int, fractions: dict[str, float]) -> pd.DataFrame:
+def assign_splits(images: pd.DataFrame, plan: Plan) -> pd.DataFrame:
     """Assign every image to train, validation or test; an image that has a split keeps it.
 
     New images of a group that has a split join it. Within each stratum (dataset, has a malignant image) the
-    other groups are taken largest first, then in an order drawn from `seed` and their names. Each goes to
-    the split that lacks most images.
+    other groups are taken largest first, then in an order drawn from the seed and their names. By the rule
+    `relative_shortage`, each goes to the split with the largest shortage as a fraction of its size, among
+    those that lack as many images as the group has; if none does, to the split that lacks most images. Ties
+    are drawn in proportion to the fractions. So each split has the same share of images in large groups. By
+    `absolute_shortage`, the rule of earlier versions, each goes to the split that lacks most images: the
+    largest groups all go to training, and the test set has other lesions.
 
     Args:
         images: Columns `image_id`, `dataset`, `group_id`, `target` (0 or 1), `is_accepted`, `split`
             (missing where not assigned yet). Images that are not accepted do not count in the fractions.
-        seed: The same seed and images give the same splits.
-        fractions: Fraction of images by split; they add to 1.
+        plan: Seed, fractions and rule.
 
     Returns:
         `images` with every `split` filled and with `withheld`: the reason why the image must be left out
@@ -60,10 +88,10 @@ def assign_splits(images: pd.DataFrame, *, seed: int, fractions: dict[str, float
         num_images=("target", "size"),
         split=("split", "first"),
     )
-    groups["order"] = [_draw(seed, str(group_id)) for group_id in groups.index]
+    groups["order"] = [_draw(plan.seed, str(group_id)) for group_id in groups.index]
     split_of_group: dict[str, str] = {}
     for _, stratum in groups.groupby(["dataset", "has_malignant"], sort=True):
-        split_of_group |= _fill(stratum, fractions)
+        split_of_group |= _fill(stratum, plan)
     filled = placed["group_id"].map(split_of_group).astype("string")
     placed["split"] = placed["split"].fillna(filled)
     return placed.sort_values(["dataset", "image_id"]).reset_index(drop=True)
@@ -86,18 +114,38 @@ def _draw(seed: int, name: str) -> str:
     return hashlib.sha256(f"{seed}:{name}".encode()).hexdigest()
 
 
-def _fill(stratum: pd.DataFrame, fractions: dict[str, float]) -> dict[str, str]:
-    """The split of each group that has none: always the one furthest below its number of images."""
+def _fill(stratum: pd.DataFrame, plan: Plan) -> dict[str, str]:
+    """The split of each group that has none, by the plan's rule."""
     total = int(stratum["num_images"].sum())
     present = stratum.groupby("split")["num_images"].sum()
-    lacking = {split: fractions[split] * total - int(present.get(split, 0)) for split in SPLITS}
+    lacking = {split: plan.fractions[split] * total - int(present.get(split, 0)) for split in SPLITS}
     chosen = {}
     ordered = stratum[stratum["split"].isna()].sort_values(["num_images", "order"], ascending=[False, True])
     for group_id, num_images in ordered["num_images"].items():
-        split = max(SPLITS, key=lambda name: lacking[name])
+        if plan.rule == ABSOLUTE:
+            split = max(SPLITS, key=lambda name: lacking[name])
+        else:
+            split = _shortest(lacking, int(num_images), plan, str(group_id))
         chosen[str(group_id)] = split
         lacking[split] -= num_images
     return chosen
+
+
+def _shortest(lacking: Mapping[str, float], num_images: int, plan: Plan, name: str) -> str:
+    """The split with the largest relative shortage that lacks a whole group, or the largest shortage."""
+    shortage = {
+        split: number / plan.fractions[split]
+        for split, number in lacking.items()
+        if number > num_images - TOLERANCE
+    } or dict(lacking)
+    most = max(shortage.values())
+    tied = {split: plan.fractions[split] for split, number in shortage.items() if number > most - TOLERANCE}
+    place = sum(tied.values()) * int(_draw(plan.seed, f"tie of {name}")[:12], 16) / 16**12
+    for split, fraction in tied.items():
+        place -= fraction
+        if place < 0:
+            return split
+    return split
 
 
 def require_disjoint_groups(assigned: pd.DataFrame) -> None:
@@ -116,25 +164,44 @@ def require_disjoint_groups(assigned: pd.DataFrame) -> None:
         )
 
 
-def keep_plan(before: pd.DataFrame, plan: str, *, datasets: list[str]) -> pd.DataFrame:
+def keep_plan(before: pd.DataFrame, plan: Plan, *, datasets: list[str]) -> pd.DataFrame:
     """`before` if it was assigned by `plan`, otherwise no rows.
 
     Args:
         before: Earlier assignment, from `read_assigned`.
-        plan: Plan of the current parameters, from `describe_plan`.
+        plan: Plan of the current parameters.
         datasets: Names of the active datasets.
 
     Raises:
-        DataError: The plan is another one and `before` holds inactive datasets, whose splits would be lost.
+        DataError: Only the rule is another one, or the plan is another one and `before` holds inactive
+            datasets: splits would be lost.
     """
-    kept = before[before["plan"] == plan]
-    if kept.empty and (forgotten := sorted(set(before["dataset"]) - set(datasets))):
+    kept = before[before["plan"] == str(plan)]
+    if before.empty or not kept.empty:
+        return kept
+    of_before = str(before["plan"].iloc[0])
+    for rule in RULES:
+        if of_before == str(replace(plan, rule=rule)):
+            raise _rule_changed(before, plan, rule)
+    if forgotten := sorted(set(before["dataset"]) - set(datasets)):
         raise DataError(
-            f"params.yaml: assign has changed (before: {before['plan'].iloc[0]!r}), so the splits of "
-            f"{forgotten}, which are not active now, would be lost. Undo the change, activate these "
-            "datasets too, or move the table of assigned images away to draw all splits again."
+            f"params.yaml: assign has changed (before: {of_before!r}), so the splits of {forgotten}, which "
+            "are not active now, would be lost. Undo the change, activate these datasets too, or move the "
+            "table of assigned images away to draw all splits again."
         )
     return kept
+
+
+def _rule_changed(before: pd.DataFrame, plan: Plan, rule: str) -> DataError:
+    """What another rule would forget, and the two ways on."""
+    counts = ", ".join(f"{name} {num}" for name, num in before["dataset"].value_counts(sort=False).items())
+    return DataError(
+        f"params.yaml: assign.rule is {plan.rule}, but the splits of {len(before)} images ({counts}) were "
+        f"drawn by the rule {rule}. Drawn again, all of them would be forgotten: models trained before may "
+        "have learned from images that would then be in the test set. Nothing was written. To keep the "
+        f"splits, set assign.rule: {rule}; new images are then added by it. To draw all splits again by "
+        f"{plan.rule}, also change assign.seed."
+    )
 
 
 def no_assignment() -> pd.DataFrame:

@@ -1,5 +1,6 @@
 """Stage `resplit`: fit and test simple methods on many other splits of the same images."""
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -58,17 +59,15 @@ def run(
 
 def _measure(cohort: str, params: Params, data: Packed, tuned: Hyperparameters) -> dict[str, Any]:
     settings, methods = params.study.resplit, {}
-    fractions = splits.fractions_of(params.assign)
-    seeds = resplit_results.find_seeds(
-        data.index, seed=settings.seed, num=settings.num_splits, fractions=fractions
-    )
+    plan = replace(splits.Plan.of(params.assign), seed=settings.seed)
+    seeds = resplit_results.find_seeds(data.index, plan, num=settings.num_splits)
     for kind, features_of_kind in _features(params, data, tuned).items():
         auc = partial(
             resplit_results.auc_of_draw,
             features=features_of_kind,
             index=data.index,
             settings=params.audit,
-            fractions=fractions,
+            plan=plan,
         )
         others = imap(
             auc, seeds, num_items=len(seeds), execution=params.execution, description=kind, unit="split"
