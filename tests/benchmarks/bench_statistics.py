@@ -22,6 +22,7 @@ from tests.simulations.rows import Row
 TOPICS: tuple[str, ...] = (  # modules of tests.simulations, each with `simulate(num, seed)`; one a line
     "calibration",
     "power",
+    "sides",
 )
 README = Path("src/melanoma/evaluation/README.md")
 BLOCK = re.compile(r"(<!-- simulations -->\n).*?(<!-- /simulations -->)", re.DOTALL)

@@ -1,4 +1,5 @@
 import copy
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -19,6 +20,18 @@ COUNTS = {
     "num_benign": 5,
     "num_malignant_groups": 2,
     "num_benign_groups": 5,
+}
+
+
+BALANCE = {
+    "limit": 0.25,
+    "measures": [
+        {
+            "measure": "female",
+            "all": 0.5,
+            "sides": {side: {"mean": 0.5, "difference": 0.01} for side in ("train", "validation", "test")},
+        }
+    ],
 }
 
 
@@ -69,7 +82,11 @@ def sources(index, scores, settings, described, rules):
             "warnings": ["hair: turns"],
         },
         promotion=files.as_json(promotion),
-        split={"splits": {"train": COUNTS, "test": COUNTS}, "expected": power.expect(2, 5)},
+        split={
+            "splits": {"train": COUNTS, "test": COUNTS},
+            "expected": power.expect(2, 5),
+            "balance": BALANCE,
+        },
         seeds={
             "kept_seed": 1,
             "seeds": [1],
@@ -143,6 +160,14 @@ def test_parts_with_too_few_images_are_counted_and_not_measured(sources):
     card = model_card.write(sources)
     (row,) = [line for line in card.splitlines() if line.startswith("| diagnosis: melanoma")]
     assert row == "| diagnosis: melanoma | 3 | 3 | n too small | 1.000 (0.129 to 1.000) | n too small |"
+
+
+def test_the_balance_of_the_sides_is_told_and_older_splits_have_none(sources):
+    card = model_card.write(sources)
+    assert "| female | 0.5 | 0.5 (+0.01) | 0.5 (+0.01) | 0.5 (+0.01) |" in card
+    assert "of which the smallest side exceeds 0.250 by chance" in card
+    older = {name: value for name, value in sources.split.items() if name != "balance"}
+    assert "standardised difference" not in model_card.write(replace(sources, split=older))
 
 
 def test_gates_looks_and_warnings_are_told(sources):

@@ -64,9 +64,28 @@ def test_another_plan_assigns_anew_and_says_so(broken, capsys, change):
     assert run_stage("assign") == 0
     assert splits_by_id() != before
     (line,) = capsys.readouterr().out.splitlines()
-    assert (
-        "all assigned again, because params.yaml: assign has changed (before: 'seed 7, 0.6/0.2/0.2'" in line
-    )
+    said = "all assigned again, because params.yaml: assign has changed (before: "
+    assert f"{said}'seed 7, 0.6/0.2/0.2, relative_shortage'" in line
+
+
+def test_a_table_of_the_old_rule_is_kept_to_the_byte_or_refused_and_never_drawn_again(broken, capsys):
+    change_params(broken / "params.yaml", assign={"rule": "absolute_shortage"})
+    ASSIGNED.unlink()
+    assert run_stage("assign") == 0  # as an earlier version wrote it
+    of_old_rule = ASSIGNED.read_bytes()
+    assert set(pd.read_csv(ASSIGNED)["plan"]) == {"seed 7, 0.6/0.2/0.2"}
+    assert run_stage("assign") == 0
+    assert ASSIGNED.read_bytes() == of_old_rule
+    change_params(broken / "params.yaml", assign={"rule": "relative_shortage"})
+    assert run_stage("assign") == 1
+    message = capsys.readouterr().err
+    assert "the splits of 67 images (sample 67) were drawn by the rule absolute_shortage" in message
+    assert "set assign.rule: absolute_shortage" in message
+    assert ASSIGNED.read_bytes() == of_old_rule
+    change_params(broken / "params.yaml", assign={"seed": 8})
+    assert run_stage("assign") == 0
+    said = "all assigned again, because params.yaml: assign has changed (before: 'seed 7"
+    assert said in capsys.readouterr().out
 
 
 @pytest.mark.slow
@@ -146,6 +165,10 @@ def test_splits_that_dvc_has_recorded_are_not_drawn_anew_where_the_file_is_missi
     assert run_stage("assign") == 1
     assert "`dvc pull data/groups/assigned.csv`" in capsys.readouterr().err
     assert not Path("data/groups/assigned.csv").exists()
-    recorded["stages"]["assign"]["params"]["params.yaml"]["assign"]["seed"] += 1  # another plan's
+    of_assign = recorded["stages"]["assign"]["params"]["params.yaml"]["assign"]
+    rule = of_assign.pop("rule")  # an earlier version recorded none
+    Path("dvc.lock").write_text(json.dumps(recorded))
+    assert run_stage("assign") == 1
+    of_assign |= {"rule": rule, "seed": of_assign["seed"] + 1}  # another plan's
     Path("dvc.lock").write_text(json.dumps(recorded))
     assert run_stage("assign") == 0

@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 from melanoma.data.crops import Crop
+from melanoma.data.groups import balance
 from melanoma.evaluation import asked_and_got, power
 from melanoma.evaluation.bootstrap import explained, number_in_words
 from melanoma.evaluation.headline import looks_in_words
@@ -62,6 +63,7 @@ def write(sources: Sources) -> str:
     return fill(
         Path(__file__).with_name(TEMPLATE),
         **vars(sources),
+        balance=balance.table(sources.split["balance"]) if "balance" in sources.split else None,
         not_a_device=NOT_A_DEVICE.capitalize(),
         seen="the whole image" if crop is None else crop.in_words(),
         point=point,

@@ -7,7 +7,7 @@ from typing import Any
 from melanoma import config, files, schema
 from melanoma.data import tables
 from melanoma.data.checks import validation
-from melanoma.data.groups import cohorts, splits
+from melanoma.data.groups import balance, cohorts, splits
 from melanoma.errors import DataError
 from melanoma.evaluation import power
 
@@ -26,15 +26,17 @@ def split(args: Namespace, params: config.Params) -> str:
         DataError: An image has no split, the cohort lacks a class, or a check fails.
     """
     members = params.members(args.cohort)
+    accepted = tables.read_tables(args.accepted, members, [*tables.ACCEPTED_COLUMNS, *balance.RECORDED])
     rows, summary = cohorts.split_cohort(
         args.cohort,
-        accepted=tables.read_tables(args.accepted, members, tables.ACCEPTED_COLUMNS),
+        accepted=accepted,
         assigned=splits.read_assigned(args.assigned),
         relations=tables.read_pairs(args.relations),
         datasets=members,
     )
     tested = summary["splits"][schema.TEST]
     summary["expected"] = power.expect(tested["num_malignant_groups"], tested["num_benign_groups"])
+    summary["balance"] = balance.measure(rows, accepted)
     with tempfile.TemporaryDirectory(prefix="split-") as folder:
         result = validation.validate_splits(
             rows,
@@ -42,6 +44,7 @@ def split(args: Namespace, params: config.Params) -> str:
             fractions=splits.fractions_of(params.assign),
             cohort=args.cohort,
             is_synthetic=summary["is_synthetic"],
+            found=summary["balance"],
             folder=folder,
         )
         files.copy_folder(result.docs, args.docs)
@@ -66,5 +69,5 @@ def _summary_line(summary: dict[str, Any]) -> str:
     num_malignant = summary["splits"][schema.TEST]["num_malignant_groups"]
     return (
         f"{sizes}; {num_several} groups of several images, {num_withheld} images withheld; "
-        + power.in_words(num_malignant, summary["expected"])
+        f"{balance.in_words(summary['balance'])}; " + power.in_words(num_malignant, summary["expected"])
     )

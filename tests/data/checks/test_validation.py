@@ -1,10 +1,12 @@
 import json
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from melanoma.config.data import ImageChecks, Split, TableChecks, Validate
 from melanoma.data.checks import validation
+from melanoma.data.groups import balance
 from melanoma.errors import DataError
 from melanoma.files import write_json
 from melanoma.schema import RECORD_COLUMNS
@@ -307,8 +309,15 @@ def judge_splits(folder, rows: pd.DataFrame) -> validation.SplitValidation:
         fractions={"train": 0.5, "validation": 0.25, "test": 0.25},
         cohort="toy",
         is_synthetic=True,
+        found=balance.measure(rows, split_records(rows)),
         folder=str(folder),
     )
+
+
+def split_records(rows: pd.DataFrame) -> pd.DataFrame:
+    """Records of old people in test; nothing else is recorded."""
+    ages = rows["split"].map({"train": 40, "validation": 40, "test": 80}) + rows["target"].fillna(0)
+    return rows[["image_id"]].assign(**dict.fromkeys(balance.RECORDED)).assign(age_years=ages)
 
 
 def split_rows(num_images: int = 8) -> pd.DataFrame:
@@ -322,12 +331,26 @@ def split_rows(num_images: int = 8) -> pd.DataFrame:
 def test_good_splits_have_a_report_and_docs_and_no_failures(tmp_path):
     result = judge_splits(tmp_path, split_rows())
     assert result.failures == []
-    assert {entry["severity"] for entry in result.report} == {"critical"}
-    assert all(entry["is_passed"] for entry in result.report)
+    critical = [entry for entry in result.report if entry["severity"] == "critical"]
+    assert all(entry["is_passed"] for entry in critical)
     page = (result.docs / "index.html").read_text()
     assert "Splits of cohort toy" in page
     assert "SYNTHETIC" in page
     assert "group_on_one_side" in (result.docs / "validations" / "toy-splits.html").read_text()
+
+
+def test_the_docs_show_standardised_differences_and_only_warn_of_wide_ones(tmp_path):
+    result = judge_splits(tmp_path, split_rows())
+    found = {entry["check"]: entry for entry in result.report if entry["severity"] == "warn"}
+    assert set(found) == {"balance of malignant", "balance of age (years)"}  # others are the same or unknown
+    assert found["balance of malignant"]["is_passed"]
+    assert not found["balance of age (years)"]["is_passed"]  # two of eight images: a limit of 1.60
+    deviation = np.std([40, 41, 40, 41, 40, 41, 80, 81])
+    assert found["balance of age (years)"]["observed"] == pytest.approx(40 / deviation)
+    assert result.failures == []
+    page = (result.docs / "index.html").read_text()
+    assert "toy-balance" in page
+    assert "largest standardised difference of a side at most 1.6" in page
 
 
 def test_a_leak_between_splits_is_a_failure_that_names_its_images(tmp_path):

@@ -11,9 +11,10 @@ import pandas as pd
 
 from melanoma.data.checks import card_tables as tables
 from melanoma.data.checks.facts import FACT_DTYPES
+from melanoma.data.groups import balance
 from melanoma.errors import DataError, first_offenders
 from melanoma.markdown import fill, markdown
-from melanoma.schema import CLINICAL_DTYPES, TEST, require_columns
+from melanoma.schema import CLINICAL_DTYPES, SPLIT_COLUMNS, TEST, require_columns
 
 TEMPLATE = "card.md.j2"
 PLACE_COLUMNS = ("image_id", "dataset", "group_id", "split", "withheld")
@@ -110,6 +111,8 @@ def write_card(data: CardData, *, shortcuts: Sequence[str], figures: Mapping[str
         of_values = classes.loc[values.index].reset_index(drop=True)
         return markdown(tables.counts_by_class(values.reset_index(drop=True), of_values))
 
+    in_split = images[images["withheld"].isna()]
+    found = balance.measure(in_split[list(SPLIT_COLUMNS)], in_split)
     patients = {"age": "age_years", "sex": "sex", "anatomical site": "anatom_site"}
     return fill(
         Path(__file__).with_name(TEMPLATE),
@@ -127,6 +130,8 @@ def write_card(data: CardData, *, shortcuts: Sequence[str], figures: Mapping[str
         num_unlike=int((~images["mask_fits"]).sum()),
         num_shared=int(images["is_shared"].sum()),
         by_class=by_class,
+        balance=balance.table(found),
+        limit=found["limit"],
         count="{:,}".format,
         markdown=markdown,
         tables=tables,

@@ -5,6 +5,7 @@ a rule of one column can check them.
 """
 
 from collections.abc import Collection, Mapping
+from typing import Any
 
 import pandas as pd
 
@@ -171,3 +172,17 @@ def build_split_table(rows: pd.DataFrame) -> pd.DataFrame:
         added[f"is_{split}"] = is_here.astype("float64")
         added[f"malignant_in_{split}"] = is_malignant.where(is_here & table["target"].notna())
     return table.assign(**added)
+
+
+def build_balance_table(found: dict[str, Any]) -> pd.DataFrame:
+    """One row per split (`side`), with the absolute standardised difference of each measure that is defined.
+
+    Args:
+        found: Balance of the sides, from `balance.measure`.
+    """
+    columns = {
+        entry["measure"]: [abs(entry["sides"][side]["difference"]) for side in SPLITS]
+        for entry in found["measures"]
+        if "undefined" not in entry
+    }
+    return pd.DataFrame({"side": list(SPLITS), **columns})

@@ -5,10 +5,14 @@ values: what must be known has its own check, and what could not be measured is 
 image.
 """
 
+from typing import Any
+
+import numpy as np
 from great_expectations import expectations as gxe
 
 from melanoma.config.data import ImageChecks, Split, TableChecks, Validate
 from melanoma.data.checks.validator import Check
+from melanoma.data.groups import balance
 from melanoma.schema import BENIGN, DERMOSCOPIC, FEMALE, MALE, MALIGNANT, SPLITS
 
 Rules = dict[str, gxe.Expectation]
@@ -171,6 +175,27 @@ def split_checks(settings: Split, fractions: dict[str, float], prevalence: float
     for split in SPLITS:
         rules |= _size_rules(split, settings, fractions[split], prevalence)
     return [Check(name, "critical", rule) for name, rule in rules.items()]
+
+
+def balance_checks(found: dict[str, Any]) -> list[Check]:
+    """The checks of `check_tables.build_balance_table`: a warning for each measure that differs too much.
+
+    Args:
+        found: Balance of the sides, from `balance.measure`.
+    """
+    return [
+        Check(
+            f"balance of {name}",
+            "warn",
+            gxe.ExpectColumnMaxToBeBetween(
+                column=name,
+                max_value=float(found["limit"]),
+                description=f"largest standardised difference of a side {_in_words(None, found['limit'])}",
+            ),
+        )
+        for name in balance.widest(found).index
+        if np.isfinite(found["limit"])
+    ]
 
 
 def _size_rules(split: str, settings: Split, fraction: float, prevalence: float) -> Rules:

@@ -222,9 +222,12 @@ def validate_splits(
     fractions: dict[str, float],
     cohort: str,
     is_synthetic: bool,
+    found: dict[str, Any],
     folder: str,
 ) -> SplitValidation:
     """Run all checks of the splits of a cohort.
+
+    Sides that hold other kinds of images are only warned of: small cohorts differ by chance.
 
     Args:
         rows: Columns `schema.SPLIT_COLUMNS` and, where known, `sha256`.
@@ -232,6 +235,7 @@ def validate_splits(
         fractions: Expected fraction of images by split.
         cohort: Cohort name.
         is_synthetic: Whether any image is synthetic.
+        found: Balance of the sides, from `balance.measure`.
         folder: An empty folder in which Great Expectations works.
     """
     validator = Validator(Path(folder), run_name=cohort)
@@ -240,13 +244,18 @@ def validate_splits(
     checks = suites.split_checks(settings, fractions, float(is_malignant.mean()))
     outcomes = validator.run(check_tables.build_split_table(rows), checks, suite_name=suite)
     num_failed = sum(not outcome.is_passed for outcome in outcomes)
+    by_suite = {suite: outcomes}
+    if balance_checks := suites.balance_checks(found):
+        name = f"{cohort}-balance"
+        sides = check_tables.build_balance_table(found)
+        by_suite[name] = validator.run(sides, balance_checks, suite_name=name, id_column="side")
     docs = validator.build_docs()
     data_docs.finish(
         docs,
-        {suite: outcomes},
+        by_suite,
         title=f"Splits of cohort {cohort}",
         summary=f"{len(rows)} images, {num_failed} of {len(outcomes)} checks failed",
         note=origin_note(is_synthetic),
     )
-    report = [_entry(outcome) for outcome in outcomes]
+    report = [_entry(outcome) for outcome in _all(by_suite)]
     return SplitValidation(report, _sentences(outcomes, "critical"), docs)
