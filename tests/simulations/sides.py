@@ -7,6 +7,7 @@ depend on its number of images, so that a split which is biased by size is biase
 import numpy as np
 import pandas as pd
 
+from melanoma.config.data import AssignRule
 from melanoma.data.groups import balance, splits
 from melanoma.schema import SPLITS, TEST
 from tests.simulations.rows import Row
@@ -52,7 +53,7 @@ def draw(rng: np.random.Generator) -> pd.DataFrame:
     return images.assign(image_id=[f"i{number:05}" for number in range(len(images))])
 
 
-def _measure(images: pd.DataFrame, seed: int, rule: splits.AssignRule) -> dict[str, list[float]]:
+def _measure(images: pd.DataFrame, seed: int, rule: AssignRule) -> dict[str, list[float]]:
     """Fraction of images in groups of several by side, and standardised differences of the test set."""
     given = images[["image_id", "dataset", "group_id", "target"]].assign(is_accepted=True, split=None)
     assigned = splits.assign_splits(given, splits.Plan(seed, FRACTIONS, rule))
