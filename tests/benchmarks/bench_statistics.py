@@ -23,6 +23,7 @@ TOPICS: tuple[str, ...] = (  # modules of tests.simulations, each with `simulate
     "calibration",
     "power",
     "sides",
+    "operating_point",
 )
 README = Path("src/melanoma/evaluation/README.md")
 BLOCK = re.compile(r"(<!-- simulations -->\n).*?(<!-- /simulations -->)", re.DOTALL)

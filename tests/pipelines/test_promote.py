@@ -65,6 +65,14 @@ def test_evaluate_audit_and_gates_give_one_auc_one_interval(at_workspace):
     assert verdict()["challenger"]["auc_roc"] == measured
 
 
+def test_the_promotion_tells_what_the_operating_point_got_with_every_warning(at_workspace):
+    promotion = json.loads(Path("reports/sample/promotion.json").read_text())
+    models = json.loads(Path("reports/sample/models.json").read_text())
+    told = promotion["operating_point"]
+    assert told["warnings"] == models[models["selected"]]["operating_point"]["evidence"]["warnings"]
+    assert [row["name"] for row in told["rows"]] == ["threshold", "band_start", "band_end", "referred"]
+
+
 def test_the_first_model_that_passes_holds_the_alias(at_workspace):
     assert verdict()["is_promoted"]
     assert verdict()["previous_version"] is None

@@ -8,6 +8,7 @@ tolerance limits, Annals of Mathematical Statistics 1941.
 
 import math
 from bisect import bisect_left
+from functools import cache
 
 import numpy as np
 from scipy.stats import beta, binom
@@ -47,6 +48,7 @@ def plain_rank(share: float, num_groups: int) -> int:
     return num_groups - max(1, math.ceil(share * num_groups - ROUNDING)) + 1
 
 
+@cache
 def guaranteed_rank(share: float, num_groups: int, *, confidence: float) -> int:
     """The highest rank that guarantees `share` of all groups; 0 if there are too few groups for any.
 
@@ -70,6 +72,7 @@ def guaranteed_share(rank: int, num_groups: int, *, confidence: float) -> float:
     return float(beta.ppf(1 - confidence, num_groups - rank + 1, rank))
 
 
+@cache
 def groups_needed(share: float, *, num_missed: int, confidence: float) -> int | None:
     """The smallest number of groups that guarantees `share` if `num_missed` of them are missed.
 
