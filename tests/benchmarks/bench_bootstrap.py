@@ -15,7 +15,7 @@ import numpy as np
 
 from melanoma import files
 from melanoma.evaluation import bootstrap
-from melanoma.evaluation.metric_table import METRICS
+from melanoma.evaluation.metric_table import WEIGHTED
 from melanoma.evaluation.metrics import compute_metrics
 from tests.benchmarks.contestants import Answer, alternate
 from tests.benchmarks.rows import Row, Spread, as_json, describe_machine, missed, print_rows, ratios
@@ -77,7 +77,7 @@ def measure(*, num_draws: int = NUM_DRAWS, loop_draws: int = LOOP_DRAWS, num_rou
     allowed = ratios(seconds["ours"], [MAX_SECONDS] * num_rounds, to="what is allowed", at_most=1.0)
     gain = ratios(seconds["loop"], seconds["ours"], to="ours")
     apart = _largest_difference(target, probability, few)
-    about = f"{num_draws:,} draws, {NUM_SAMPLES:,} predictions, {len(METRICS)} metrics, drawing included"
+    about = f"{num_draws:,} draws, {NUM_SAMPLES:,} predictions, {len(WEIGHTED)} metrics, drawing included"
     return [
         Row(PART, "ours", "s", Spread.of(seconds["ours"]), allowed, note=about),
         Row(
@@ -111,7 +111,7 @@ def _plain_loop(target: np.ndarray, probability: np.ndarray, weights: np.ndarray
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of scikit-learn, where a metric is undefined
         values = [
-            [reference_metric(name, target, probability, row, threshold=THRESHOLD) for name in METRICS]
+            [reference_metric(name, target, probability, row, threshold=THRESHOLD) for name in WEIGHTED]
             for row in weights
         ]
     return np.array(values)
@@ -119,7 +119,7 @@ def _plain_loop(target: np.ndarray, probability: np.ndarray, weights: np.ndarray
 
 def _largest_difference(target: np.ndarray, probability: np.ndarray, weights: np.ndarray) -> float:
     found = compute_metrics(target, probability, threshold=THRESHOLD, weights=weights, num_bins=NUM_BINS)
-    ours = np.column_stack([found[name] for name in METRICS])
+    ours = np.column_stack([found[name] for name in WEIGHTED])
     return float(np.abs(ours - _plain_loop(target, probability, weights)).max())
 
 

@@ -9,7 +9,7 @@ NUM_BINS = 7  # of the calibration error
 def reference_metric(
     name: str, target: np.ndarray, probability: np.ndarray, weights: np.ndarray, *, threshold: float
 ) -> float:
-    """One of `metric_table.METRICS`; `weights` of shape `(num_samples,)`."""
+    """One of `metric_table.WEIGHTED`; `weights` of shape `(num_samples,)`."""
     if name in OF_PROBABILITIES:
         return float(OF_PROBABILITIES[name](target, probability, sample_weight=weights))
     return float(OF_DECISIONS[name](target, probability >= threshold, sample_weight=weights))

@@ -139,3 +139,14 @@ def test_decisions_name_the_referral_band_and_the_missed_malignant_images(found)
 )
 def test_the_verdict_says_which_version_is_served(changes, words):
     assert headline.verdict(PROMOTION | changes).startswith(f"melanoma-toy version 7 {words}")
+
+
+def test_an_older_headline_leaves_out_the_metrics_that_it_does_not_have(found):
+    head, _ = found
+    of_all = headline.metric_rows(head, HEADLINE)
+    assert [metric for metric, _ in of_all] == list(HEADLINE)
+    assert of_all[0][1] == [head["metrics"][model]["auc_roc"] for model in ("baseline", "tuned")]
+    entries = {name: entry for name, entry in head["metrics"]["tuned"].items() if name != "brier_skill"}
+    older = head | {"metrics": head["metrics"] | {"tuned": entries}}
+    left = [metric.name for metric, _ in headline.metric_rows(older, HEADLINE)]
+    assert left == [metric.name for metric in HEADLINE if metric.name != "brier_skill"]

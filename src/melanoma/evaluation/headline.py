@@ -1,6 +1,6 @@
 """The main results of a cohort in one small file and in sentences, for the terminal and the page."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,7 +8,7 @@ import pandas as pd
 
 from melanoma.evaluation import asked_and_got, seeds
 from melanoma.evaluation.bootstrap import in_words
-from melanoma.evaluation.metric_table import HEADLINE
+from melanoma.evaluation.metric_table import HEADLINE, Metric
 from melanoma.evaluation.metrics import roc_curve
 from melanoma.schema import MODEL_NAMES, TEST
 
@@ -65,6 +65,18 @@ def gather(
         "roc": {model: _roc(predictions, model) for model in MODEL_NAMES},
         "run_ids": {model: models[model]["run_id"] for model in MODEL_NAMES},
     }
+
+
+def metric_rows(
+    headline: Mapping[str, Any], metrics: Sequence[Metric]
+) -> list[tuple[Metric, list[Mapping[str, Any]]]]:
+    """Those of the metrics that a headline has, with the entry of each model; older ones do not have all."""
+    of_model = [headline["metrics"][model] for model in MODEL_NAMES]
+    return [
+        (metric, [entries[metric.name] for entries in of_model])
+        for metric in metrics
+        if all(metric.name in entries for entries in of_model)
+    ]
 
 
 def decisions(headline: Mapping[str, Any]) -> str:

@@ -1,6 +1,7 @@
 """The metrics of a binary classifier, each declared once: name, label, range, direction and needs.
 
-Model card, summary, report page, slices and bootstrap read this table; `metrics.py` computes the values.
+Model card, summary, report page, slices and bootstrap read this table; `metrics.py` and
+`calibration_measures.py` compute the values.
 """
 
 import math
@@ -20,7 +21,10 @@ class Metric:
         label: Name in words.
         low: Lowest possible value.
         high: Highest possible value.
-        is_higher_better: Whether a higher value is better.
+        is_higher_better: Whether a higher value is better; without meaning if there is an ideal.
+        ideal: The best value, where neither a higher nor a lower one is better.
+        is_weighted: Whether `metrics.compute_metrics` has it, for any weights of the samples; if not,
+            `calibration_measures.measure` has it.
         needs_threshold: Whether it depends on the decision threshold.
         needs: Classes of which it needs images, `malignant` and `benign`; empty if any images suffice.
         is_headline: Whether the report page shows it; the model card shows all.
@@ -32,6 +36,8 @@ class Metric:
     low: float = 0.0
     high: float = 1.0
     is_higher_better: bool = True
+    ideal: float | None = None
+    is_weighted: bool = True
     needs_threshold: bool = False
     needs: tuple[str, ...] = ()
     is_headline: bool = True
@@ -67,13 +73,51 @@ TABLE = (  # in the order in which they are shown
     Metric(name="log_loss", label="log loss", high=math.inf, is_higher_better=False, is_headline=False),
     Metric(
         name="expected_calibration_error",
-        label="expected calibration error",
+        label="expected calibration error, less what chance explains",
         is_higher_better=False,
+        is_headline=False,
+    ),
+    Metric(
+        name="brier_skill",
+        label="Brier skill (0: no better than saying the prevalence)",
+        low=-math.inf,
+        needs=BOTH,
+        is_weighted=False,
         is_summary=True,
+    ),
+    Metric(
+        name="calibration_intercept",
+        label="calibration intercept (0 is ideal)",
+        low=-math.inf,
+        high=math.inf,
+        ideal=0,
+        needs=BOTH,
+        is_weighted=False,
+        is_summary=True,
+    ),
+    Metric(
+        name="calibration_slope",
+        label="calibration slope (1 is ideal)",
+        low=-math.inf,
+        high=math.inf,
+        ideal=1,
+        needs=BOTH,
+        is_weighted=False,
+        is_summary=True,
+    ),
+    Metric(
+        name="observed_expected",
+        label="observed / expected malignant images (1 is ideal)",
+        high=math.inf,
+        ideal=1,
+        needs=BOTH,
+        is_weighted=False,
+        is_headline=False,
     ),
 )
 BY_NAME = {metric.name: metric for metric in TABLE}
 METRICS = tuple(BY_NAME)
+WEIGHTED = tuple(metric.name for metric in TABLE if metric.is_weighted)
 THRESHOLD_FREE = tuple(metric.name for metric in TABLE if not metric.needs_threshold)
 HEADLINE = tuple(metric for metric in TABLE if metric.is_headline)
 SUMMARY = tuple(metric for metric in TABLE if metric.is_summary)

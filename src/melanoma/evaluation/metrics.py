@@ -20,7 +20,7 @@ def compute_metrics(
     weights: np.ndarray,
     num_bins: int = NUM_BINS,
 ) -> dict[str, np.ndarray]:
-    """Each metric of `metric_table.TABLE`, of shape `(num_draws,)`.
+    """Each of `metric_table.WEIGHTED`, of shape `(num_draws,)`.
 
     Args:
         target: Shape `(num_samples,)`, 1 malignant, 0 benign.

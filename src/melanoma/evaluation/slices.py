@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from melanoma.config.evaluation import Evaluate
-from melanoma.evaluation import bootstrap
+from melanoma.evaluation import bootstrap, calibration_measures
 from melanoma.evaluation.intervals import nowhere
 from melanoma.evaluation.metric_table import BY_NAME
 from melanoma.scoring.operating_point import BENIGN, MALIGNANT
@@ -23,7 +23,7 @@ MEASURED = (
     "sensitivity",
     "specificity",
     "brier_score",
-    "expected_calibration_error",
+    *calibration_measures.NAMES,
 )
 RECORDED = ("dataset", "source_collection", "sex", "anatom_site", "diagnosis")
 ONLY_WHERE_RECORDED = "skin_type"

@@ -5,7 +5,7 @@ from typing import Any
 
 from melanoma.evaluation import asked_and_got
 from melanoma.evaluation.bootstrap import in_words
-from melanoma.evaluation.headline import decisions, looks_in_words, verdict
+from melanoma.evaluation.headline import decisions, looks_in_words, metric_rows, verdict
 from melanoma.evaluation.metric_table import HEADLINE
 from melanoma.page import charts
 from melanoma.page.tables import Table, make
@@ -100,13 +100,7 @@ def _sentence(text: str) -> str:
 
 
 def _metrics_table(headline: Mapping[str, Any]) -> Table:
-    rows = [
-        [
-            metric.label,
-            *(in_words(headline["metrics"][model][metric.name]) for model in MODEL_NAMES),
-        ]
-        for metric in HEADLINE
-    ]
+    rows = [[metric.label, *map(in_words, entries)] for metric, entries in metric_rows(headline, HEADLINE)]
     return make(
         f"Metrics of {headline['cohort']} on the test set, with 95 % intervals",
         ["metric", *MODEL_NAMES],

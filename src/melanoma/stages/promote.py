@@ -21,7 +21,7 @@ from melanoma.stages.candidate import Candidate
 from melanoma.training import studies
 
 BY = "pipelines.promote"
-KEY_METRICS = ("auc_roc", "specificity_at_95_sensitivity", "expected_calibration_error")
+KEY_METRICS = ("auc_roc", "specificity_at_95_sensitivity", "brier_skill")
 BASELINE = schema.MODEL_NAMES[0]
 
 

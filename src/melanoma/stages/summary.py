@@ -47,9 +47,8 @@ def _metrics_table(found: dict[str, Any]) -> Table:
     table.add_column("", overflow="fold")
     for model in schema.MODEL_NAMES:
         table.add_column(model + (" (selected)" if model == found["selected"] else ""))
-    for metric in metric_table.SUMMARY:
-        cells = [found["metrics"][model][metric.name] for model in schema.MODEL_NAMES]
-        table.add_row(metric.label, *map(bootstrap.in_words, cells))
+    for metric, entries in headline.metric_rows(found, metric_table.SUMMARY):
+        table.add_row(metric.label, *map(bootstrap.in_words, entries))
     return table
 
 
