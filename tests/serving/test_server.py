@@ -18,7 +18,7 @@ from tests.data.pictures import encode
 from tests.data.zoo import build_zoo, skin
 from tests.end_to_end import clone
 from tests.serving.asgi import ask, front, posted
-from tests.serving.conftest import LIMITS, SERVE, mlflow_settings, serving
+from tests.serving.conftest import ASKED_AND_GOT, LIMITS, SERVE, mlflow_settings, serving
 
 pytestmark = pytest.mark.slow
 
@@ -62,6 +62,12 @@ def test_the_served_answer_is_that_of_the_loaded_model(served, address, good, be
 
     alone = served.predict(pd.DataFrame({"image": [good], "image_id": ["a"]})).to_dict("records")
     assert [before] == alone
+
+
+def test_a_real_server_tells_which_model_it_is_and_what_its_operating_point_got(address, before):
+    told = requests.get(f"{address}/model", timeout=30).json()
+    assert told.pop("operating_point") == ASKED_AND_GOT
+    assert told == {name: before[name] for name in ("model_version", "verification", "note")}
 
 
 FAULTS: dict[str, tuple[bytes, dict[str, Any], int, str]] = {
