@@ -63,8 +63,8 @@ class OperatingPoint:
         refer_from: Lower end of the referral band, at most `threshold`; below it the decision is `benign`.
         refer_to: Upper end of the band, at least `threshold`; from it on the decision is `malignant`. Within
             the band it is `refer`: a person must review the image. The band is empty if both are equal.
-        evidence: What was asked and what it got on the calibration images, see `evaluation.asked_and_got`; older
-            points have less.
+        evidence: What was asked and what it got on the calibration images, see `evaluation.asked_and_got`;
+            older points have less.
     """
 
     calibration: Calibration
