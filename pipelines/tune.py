@@ -1,4 +1,4 @@
-"""Stage `tune`: search hyperparameters around the baseline by validation scores.
+"""Stage `tune`: search hyperparameters around the baseline by scores on the hold-out.
 
 Run by `dvc repro tune`; an interrupted search resumes. Reads params.yaml sections `tune`, `baseline`,
 `model`, `augment`, `train` and `execution`.

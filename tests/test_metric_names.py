@@ -6,8 +6,8 @@ def test_scores_of_an_epoch_say_of_which_split_they_are():
     assert metric_names.of_epoch(scores) == {
         "epoch/train_loss": 0.6,
         "epoch/train_accuracy": 0.7,
-        "epoch/validation_loss": 0.5,
-        "epoch/validation_auc_roc": 0.8,
+        "epoch/holdout_loss": 0.5,
+        "epoch/holdout_auc_roc": 0.8,
         "epoch/learning_rate": 0.01,
     }
 

@@ -96,7 +96,7 @@ def test_the_epochs_that_a_run_has_are_known(store):
         run.log_epoch(1, {"loss": 0.5})
         run.log_epoch(3, {"loss": 0.25})
     assert run.logged_steps("epoch/train_loss") == {1, 3}
-    assert run.logged_steps("epoch/validation_loss") == set()
+    assert run.logged_steps("epoch/holdout_loss") == set()
 
 
 def test_a_training_that_began_with_other_names_of_metrics_gets_all_epochs_by_the_names_of_now(store):

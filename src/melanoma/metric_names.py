@@ -4,7 +4,7 @@ The part before the last slash is the section below which MLflow's pages show a 
 only in the JSON reports.
 
 * `epoch/…`: learning curves, one step per epoch.
-* `selection/…`: validation scores of a network at its kept epoch, before calibration. The hyperparameter
+* `selection/…`: scores of a network on the hold-out at its kept epoch, before calibration. The hyperparameter
   search uses these.
 * `seeds/…`: mean and spread of these scores over all seeds of a model; the mean selects baseline or
   tuned.
@@ -24,7 +24,7 @@ VALIDATION, TEST, AUDIT = "validation", "test", "audit"
 SEARCH, DATA, MACHINE = "search", "data", "machine"
 UNSEEN, RESPLIT = "unseen", "resplit"
 TRAINING_SCORES = ("loss", "accuracy")  # as Keras names them
-OF_VALIDATION = "val_"  # Keras's prefix of validation scores
+OF_HOLDOUT = "val_"  # Keras's prefix of scores on images that are not trained on
 TRAINING_LOSS = f"{EPOCH}/train_loss"
 
 
@@ -34,23 +34,23 @@ def in_section(section: str, values: Mapping[str, Value]) -> dict[str, Value]:
 
 
 def of_epoch(scores: Mapping[str, Value]) -> dict[str, Value]:
-    """Scores of one epoch: `loss` becomes `epoch/train_loss`, `val_loss` becomes `epoch/validation_loss`."""
+    """Scores of one epoch: `loss` becomes `epoch/train_loss`, `val_loss` becomes `epoch/holdout_loss`."""
     return in_section(EPOCH, {_plain(name): value for name, value in scores.items()})
 
 
 def of_selection(scores: Mapping[str, Value]) -> dict[str, Value]:
-    """Validation scores of the kept epoch: `val_auc_roc` becomes `selection/auc_roc`."""
-    return in_section(SELECTION, {name.removeprefix(OF_VALIDATION): value for name, value in scores.items()})
+    """Scores of the kept epoch on the hold-out: `val_auc_roc` becomes `selection/auc_roc`."""
+    return in_section(SELECTION, {name.removeprefix(OF_HOLDOUT): value for name, value in scores.items()})
 
 
 def of_seeds(statistics: Mapping[str, Value]) -> dict[str, Value]:
     """Statistics of these scores over seeds: `val_auc_roc_mean` becomes `seeds/auc_roc_mean`."""
-    return in_section(SEEDS, {name.removeprefix(OF_VALIDATION): value for name, value in statistics.items()})
+    return in_section(SEEDS, {name.removeprefix(OF_HOLDOUT): value for name, value in statistics.items()})
 
 
 def _plain(name: str) -> str:
     """Keras's name of a score with the split in words; durations and rates keep their names."""
     if name in TRAINING_SCORES:
         return f"train_{name}"
-    is_of_validation = name.startswith(OF_VALIDATION)
-    return f"validation_{name.removeprefix(OF_VALIDATION)}" if is_of_validation else name
+    is_of_holdout = name.startswith(OF_HOLDOUT)
+    return f"holdout_{name.removeprefix(OF_HOLDOUT)}" if is_of_holdout else name

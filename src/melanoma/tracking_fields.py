@@ -72,7 +72,7 @@ class Dataset:
     Attributes:
         name: Name of the dataset.
         digest: Digest of the images; shortened to what MLflow's tables hold.
-        context: What the images are used for: `training`, `validation` or `test`.
+        context: What the images are used for: `training`, `holdout`, `validation` or `test`.
         num_images: Number of images.
         num_malignant: Number of malignant images.
     """

@@ -66,13 +66,13 @@ def tag(name: str) -> str:
 
 
 COHORT = Presentation(
-    note=f"""Compare networks by `{SELECTION}`: AUC on the validation set, by which trials are chosen.
+    note=f"""Compare networks by `{SELECTION}`: AUC on held-out training groups, by which trials are chosen.
 Baseline or tuned is selected by its mean over seeds, `seeds/auc_roc_mean`. Use `test/...` to report, not to
 choose.
 
 {HOW_TO_OPEN}
 
-* `selection/...`: validation set, at the kept epoch, before calibration. Trials and final networks have it.
+* `selection/...`: hold-out, at the kept epoch, before calibration. Trials and final networks have it.
 * `validation/...` and `test/...`: calibrated, at the operating point. Final networks only.
 * `seeds/...`: mean and standard deviation over seeds. `epoch/...`: learning curves.
 * `audit/...`: AUC when parts of the image are hidden.

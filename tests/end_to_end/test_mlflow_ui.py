@@ -75,7 +75,7 @@ def test_baseline_and_best_trial_have_the_same_parameters_and_scores_to_be_compa
     baseline, trial = compared[1]
     assert set(baseline.data.params) == set(trial.data.params)
     common = set(baseline.data.metrics) & set(trial.data.metrics)
-    scores = {"selection/auc_roc", "selection/loss", "epoch/validation_auc_roc", "epoch/train_loss"}
+    scores = {"selection/auc_roc", "selection/loss", "epoch/holdout_auc_roc", "epoch/train_loss"}
     assert scores <= common
     assert baseline.data.tags["protocol"] == trial.data.tags["protocol"] == "leak_free"
 

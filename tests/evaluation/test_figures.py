@@ -165,7 +165,7 @@ def test_the_confusion_figure_has_truth_in_rows_and_three_answers_in_columns():
 
 def test_the_history_figure_draws_every_score_over_epochs():
     panels = history_figure(HISTORY, title="t", note="n").axes
-    assert [axes.get_title() for axes in panels] == ["accuracy", "loss", "validation scores"]
+    assert [axes.get_title() for axes in panels] == ["accuracy", "loss", "scores on the hold-out"]
     drawn = [np.asarray(line.get_ydata()).tolist() for axes in panels for line in axes.get_lines()]
     columns = ["accuracy", "val_accuracy", "loss", "val_loss", "val_auc_roc", "val_average_precision"]
     columns += ["val_specificity_at_95_sensitivity"]

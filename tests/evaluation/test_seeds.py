@@ -99,7 +99,7 @@ def test_the_same_hyperparameters_are_no_progress_however_they_come_out():
 def test_the_summary_line_says_means_ranges_and_every_difference():
     line = seeds.summary_line(compare([0.5, 0.7, 0.9], [0.75, 0.75, 0.75]))
     assert line == (
-        "validation AUC, mean of seeds 1, 2, 3: baseline 0.700 (range 0.500 to 0.900), tuned 0.750 "
+        "hold-out AUC, mean of seeds 1, 2, 3: baseline 0.700 (range 0.500 to 0.900), tuned 0.750 "
         "(range 0.750 to 0.750); difference by seed +0.250, +0.050, -0.150 "
         "(3 seeds are no evidence that one is better); "
         "tuned has learning_rate 0.00041, depth 4 instead of learning_rate 0.0005, depth 3"

@@ -54,7 +54,7 @@ def test_the_runs_hold_parameters_epochs_device_lineage_groups_and_the_curves(at
         history = pd.read_csv(f"models/sample/{name}/history.csv")
         assert run.data.metrics["epoch/num_epochs"] == len(history)
         for score, metric in (
-            ("val_loss", "validation_loss"),
+            ("val_loss", "holdout_loss"),
             ("loss", "train_loss"),
             ("learning_rate", "learning_rate"),
         ):
@@ -153,7 +153,7 @@ def test_an_interrupted_stage_goes_on_in_the_same_runs_and_trains_nothing_twice(
         (model, seed) for model in MODELS for seed in ("1", "2")
     ]
     for run in runs:  # the epoch whose scores the interruption kept from the run is there, and once
-        logged = tracking.client().get_metric_history(run.info.run_id, "epoch/validation_loss")
+        logged = tracking.client().get_metric_history(run.info.run_id, "epoch/holdout_loss")
         assert sorted(entry.step for entry in logged) == [1, 2]
     assert runs[1].data.tags["mlflow.parentRunId"] == runs[0].info.run_id
 

@@ -84,7 +84,7 @@ def test_every_trial_has_one_run_with_hyperparameters_epochs_state_and_device(at
         assert float(run.data.tags["duration_seconds"]) == trial["duration_seconds"] > 0
         assert float(run.data.tags["images_per_second"]) > 0
         assert float(run.data.tags["peak_memory_mib"]) > 0
-        epochs = tracking.client().get_metric_history(run.info.run_id, "epoch/validation_auc_roc")
+        epochs = tracking.client().get_metric_history(run.info.run_id, "epoch/holdout_auc_roc")
         assert [entry.step for entry in epochs] == list(range(1, trial["num_epochs"] + 1))
 
 
@@ -122,7 +122,7 @@ def test_a_new_tracking_store_gets_a_run_for_every_trial(broken):
         run = tracking.client().get_run(new["run_id"])
         assert new["run_id"] != old["run_id"]
         assert run.data.tags["state"] == old["state"]
-        assert run.data.metrics["epoch/validation_auc_roc"] > 0
+        assert run.data.metrics["epoch/holdout_auc_roc"] > 0
 
 
 def test_a_later_trial_may_become_the_best_of_the_same_run(broken):
@@ -155,6 +155,7 @@ def test_two_workers_share_study_and_tracking_store(broken):
         {"tune": {"space": space(max_depth=2)}},
         {"tune": {"objective": "average_precision"}},
         {"train": {"schedule": "cosine"}},
+        {"train": {"num_folds": 2}},
     ],
 )
 def test_another_problem_is_another_study(broken, changes, monkeypatch):
@@ -221,16 +222,16 @@ def test_a_packed_cohort_that_was_tampered_with_is_refused(broken, capsys):
     assert "has changed since it was packed" in capsys.readouterr().err
 
 
-def test_a_validation_split_of_one_class_is_refused_before_any_trial(broken, capsys):
+def test_a_training_split_of_one_class_is_refused_before_any_trial(broken, capsys):
     folder = Path("data/packed/sample")
     index = pd.read_parquet(folder / packed.INDEX)
-    index.loc[index["split"] == "validation", "target"] = 0
+    index.loc[index["split"] == "train", "target"] = 0
     index.to_parquet(folder / packed.INDEX, index=False)
     manifest = json.loads((folder / packed.MANIFEST).read_text())
     write_json(manifest | {"digest": packed._digest(folder)}, folder / packed.MANIFEST)
     before = Path(JOURNAL).read_bytes()
     assert run_stage("tune") == 1
-    assert "The validation split has 13 images of at most one class" in capsys.readouterr().err
+    assert "The training split has 0 malignant and" in capsys.readouterr().err
     assert Path(JOURNAL).read_bytes() == before
 
 

@@ -131,7 +131,7 @@ def test_trials_without_a_run_get_one_with_what_the_study_knows(study, runs, par
     assert run.info.status == "FINISHED"
     assert run.data.tags["state"] == "complete"
     assert run.data.params["depth"] == "3"
-    epochs = tracking.client().get_metric_history(run.info.run_id, "epoch/validation_auc_roc")
+    epochs = tracking.client().get_metric_history(run.info.run_id, "epoch/holdout_auc_roc")
     assert [(entry.step, entry.value) for entry in epochs] == [(1, 0.5), (2, 0.75)]
 
 

@@ -58,7 +58,7 @@ def test_a_worker_reports_each_epoch_to_the_study_and_to_the_trials_run_and_show
     assert sys.stderr.getvalue() == ""  # type: ignore[attr-defined]
     assert outcome.state == "complete"
     (kept,) = optuna.load_study(study_name="toy", storage=open_storage(STORAGE)).trials
-    logged = tracking.client().get_metric_history(asked.run_id, "epoch/validation_auc_roc")
+    logged = tracking.client().get_metric_history(asked.run_id, "epoch/holdout_auc_roc")
     assert {entry.step: entry.value for entry in logged} == kept.intermediate_values
     assert sorted(kept.intermediate_values) == [1, 2]
     assert outcome.value in kept.intermediate_values.values()
@@ -67,10 +67,10 @@ def test_a_worker_reports_each_epoch_to_the_study_and_to_the_trials_run_and_show
     metrics = tracking.read_run(asked.run_id).data.metrics
     assert metrics["selection/auc_roc"] == outcome.value
     assert metrics["selection/epoch"] == outcome.facts["best_epoch"]
-    by_epoch = {name for name in metrics if name.startswith("epoch/validation_")}
+    by_epoch = {name for name in metrics if name.startswith("epoch/holdout_")}
     assert {name for name in metrics if name.startswith("selection/")} == {
         "selection/epoch",
-        *(name.replace("epoch/validation_", "selection/") for name in by_epoch),
+        *(name.replace("epoch/holdout_", "selection/") for name in by_epoch),
     }
 
 

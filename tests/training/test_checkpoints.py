@@ -76,13 +76,13 @@ def test_the_same_problem_has_the_same_digest_wherever_its_images_lie(bright_or_
     moved = replace(part, images=part.take(slice(None))[::-1], rows=np.arange(len(part))[::-1])
     digests = {
         problem_digest(arrays, recipe, num_epochs=4, seed=1)
-        for arrays in (bright_or_dark, Arrays(moved, bright_or_dark.validation))
+        for arrays in (bright_or_dark, Arrays(moved, bright_or_dark.holdout))
     }
     assert len(digests) == 1
 
 
 def test_whatever_changes_the_network_changes_the_digest(bright_or_dark, recipe, monkeypatch):
-    part = bright_or_dark.validation
+    part = bright_or_dark.holdout
     brighter = replace(part, images=part.images | 1)
     turned = replace(part, targets=1 - part.targets)
     digests = [
@@ -90,7 +90,7 @@ def test_whatever_changes_the_network_changes_the_digest(bright_or_dark, recipe,
         problem_digest(bright_or_dark, recipe, num_epochs=5, seed=1),
         problem_digest(bright_or_dark, recipe, num_epochs=4, seed=2),
         *(
-            problem_digest(replace(bright_or_dark, validation=other), recipe, num_epochs=4, seed=1)
+            problem_digest(replace(bright_or_dark, holdout=other), recipe, num_epochs=4, seed=1)
             for other in (brighter, turned)
         ),
         *(

@@ -22,7 +22,7 @@ def three_levels(bright_or_dark):
         images = np.where((classes == 2)[:, None, None, None], part.images // 2 + 25, part.images)
         return replace(part, images=images.astype(np.uint8), classes=classes)
 
-    return Arrays(classified(bright_or_dark.train, 12), classified(bright_or_dark.validation, 6))
+    return Arrays(classified(bright_or_dark.train, 12), classified(bright_or_dark.holdout, 6))
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def of_classes(recipe) -> Recipe:
 
 def test_classes_are_learnt_and_the_melanoma_score_is_the_first_column(three_levels, of_classes):
     result = fit.train(three_levels, of_classes, num_epochs=30, seed=3)
-    part = three_levels.validation
+    part = three_levels.holdout
     softmax = scores.predict_all(result.model, part)
     np.testing.assert_allclose(softmax.sum(1), 1, rtol=1e-6)
     np.testing.assert_array_equal(scores.predict(result.model, part), softmax[:, 0])
@@ -51,18 +51,18 @@ def test_classes_are_learnt_and_the_melanoma_score_is_the_first_column(three_lev
 
 def test_vgg16_learns_classes_with_smoothed_labels_too(three_levels, of_classes):
     images = Arrays(*(replace(part, images=np.tile(part.images, (1, 2, 2, 1)))
-                      for part in (three_levels.train, three_levels.validation)))  # fmt: skip
+                      for part in (three_levels.train, three_levels.holdout)))  # fmt: skip
     vgg16 = change(
         of_classes,
         hyperparameters={"family": "vgg16"},
         train={"label_smoothing": 0.1},
     )
     result = fit.train(images, vgg16, num_epochs=1, seed=1)
-    assert scores.predict_all(result.model, images.validation).shape == (12, 4)
+    assert scores.predict_all(result.model, images.holdout).shape == (12, 4)
 
 
 def test_a_network_of_two_answers_does_not_see_the_classes(three_levels, recipe):
-    without = Arrays(*(replace(part, classes=None) for part in (three_levels.train, three_levels.validation)))
+    without = Arrays(*(replace(part, classes=None) for part in (three_levels.train, three_levels.holdout)))
     both = [fit.train(arrays, recipe, num_epochs=2, seed=1) for arrays in (three_levels, without)]
     for one, other in zip(*(result.model.get_weights() for result in both), strict=True):
         np.testing.assert_array_equal(one, other)

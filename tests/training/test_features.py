@@ -27,7 +27,7 @@ class Interrupt(keras.callbacks.Callback):  # type: ignore[misc]
 
 @pytest.fixture(scope="module")
 def arrays():
-    """12 training and 6 validation images of 32 px: malignant ones are striped."""
+    """12 training and 6 held-out images of 32 px: malignant ones are striped."""
     generator = np.random.default_rng(3)
 
     def draw(number: int) -> Part:
@@ -87,7 +87,7 @@ def test_an_end_trained_on_features_answers_as_the_network_trained_on_images(arr
     quick = fit.train(arrays, recipe, num_epochs=3, seed=1)
     monkeypatch.setattr(features, "compute", lambda *_: None)
     plain = fit.train(arrays, recipe, num_epochs=3, seed=1)
-    pixels = arrays.validation.images
+    pixels = arrays.holdout.images
     answers = plain.model.predict_on_batch(pixels)
     np.testing.assert_allclose(quick.model.predict_on_batch(pixels), answers, atol=2e-3)
     assert answers.std() > 1e-3
@@ -103,8 +103,8 @@ def test_the_whole_network_comes_back_and_is_saved_as_any_other(arrays, recipe, 
         kernels = [model.get_layer(layer).get_weights()[0] for model in (trained.model, fresh)]
         np.testing.assert_array_equal(*kernels)
     save_model(trained.model, tmp_path / "kept")
-    answers = trained.model.predict_on_batch(arrays.validation.images).ravel()
-    exported = Network(tmp_path / "kept" / "model.onnx").score(arrays.validation.images)
+    answers = trained.model.predict_on_batch(arrays.holdout.images).ravel()
+    exported = Network(tmp_path / "kept" / "model.onnx").score(arrays.holdout.images)
     np.testing.assert_allclose(exported, answers, atol=1e-5)
 
 
@@ -130,7 +130,7 @@ def test_features_are_computed_once_for_all_seeds_parts_and_orders(arrays, recip
     backwards = Part(
         whole.images, whole.rows[chosen], whole.targets[chosen], image_ids=whole.image_ids[chosen]
     )
-    again = compute(recipe, Arrays(backwards, arrays.validation))
+    again = compute(recipe, Arrays(backwards, arrays.holdout))
     assert computed == []
     assert first.views.shape == (2, 12, 64)
     np.testing.assert_array_equal(again.views, first.views[:, ::-1][:, :5])

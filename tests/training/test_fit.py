@@ -85,7 +85,7 @@ def test_time_speed_and_learning_rate_of_each_epoch_are_told(trained):
 
 
 def test_the_scores_of_the_best_epoch_are_those_of_the_returned_network(trained, bright_or_dark):
-    part = bright_or_dark.validation
+    part = bright_or_dark.holdout
     probability = predict(trained.model, part)
     best = trained.best_epoch
     assert best["val_auc_roc"] == trained.history["val_auc_roc"].max()
@@ -101,7 +101,7 @@ def test_each_monitor_chooses_its_own_best_epoch(trained, bright_or_dark, recipe
     best = scores.idxmin() if monitor == "val_loss" else scores.idxmax()
     assert result.best_epoch["epoch"] == best + 1
     loss = result.best_epoch["val_loss"]
-    part = bright_or_dark.validation
+    part = bright_or_dark.holdout
     weights = np.where(part.targets == 1, 2, 1)  # 4 malignant and 8 benign images weigh the same
     assert log_loss(part.targets, predict(result.model, part), sample_weight=weights) == pytest.approx(loss)
 
@@ -118,7 +118,7 @@ def test_a_callback_may_stop_it_and_the_best_weights_still_come_back(bright_or_d
     falling = change(recipe, hyperparameters={"learning_rate": 0.9, "optimizer": "sgd"})
     result = fit.train(bright_or_dark, falling, num_epochs=50, seed=1, callbacks=[EndAfter(3)])
     assert len(result.history) == 3
-    auc = roc_auc_score(bright_or_dark.validation.targets, predict(result.model, bright_or_dark.validation))
+    auc = roc_auc_score(bright_or_dark.holdout.targets, predict(result.model, bright_or_dark.holdout))
     assert auc == pytest.approx(result.best_epoch["val_auc_roc"])
 
 
@@ -139,14 +139,14 @@ def test_the_same_seed_gives_the_same_start_and_another_one_another(bright_or_da
     assert losses[0] != pytest.approx(losses[2], rel=1e-4)
 
 
-@pytest.mark.parametrize("split", ["train", "validation"])
-def test_a_split_of_one_class_is_refused_by_name_before_anything_is_trained(
-    bright_or_dark, recipe, split, monkeypatch
+@pytest.mark.parametrize(("split", "name"), [("train", "training part"), ("holdout", "hold-out")])
+def test_a_part_of_one_class_is_refused_by_name_before_anything_is_trained(
+    bright_or_dark, recipe, split, name, monkeypatch
 ):
     monkeypatch.setattr(fit, "build_model", lambda *_, **__: pytest.fail("a network was built"))
     part = getattr(bright_or_dark, split)
     arrays = replace(bright_or_dark, **{split: replace(part, targets=np.zeros_like(part.targets))})
-    with pytest.raises(TrainingError, match=f"The {split} split has .* one class"):
+    with pytest.raises(TrainingError, match=f"The {name} has .* one class"):
         fit.train(arrays, recipe, num_epochs=1, seed=1)
 
 

@@ -68,10 +68,10 @@ def test_of_one_class_an_objective_is_undefined_not_perfect(name, value):
 
 
 def test_loss_and_accuracy_weigh_images_or_classes_equally():
-    found = scores.score_validation(TARGETS, PROBABILITY, balance_classes=False)
+    found = scores.score_holdout(TARGETS, PROBABILITY, balance_classes=False)
     assert found["val_accuracy"] == 4 / 6  # a malignant one at 0.4 and a benign one at 0.8 are wrong
     assert found["val_loss"] == pytest.approx(log_loss(TARGETS, PROBABILITY))
-    balanced = scores.score_validation(TARGETS, PROBABILITY, balance_classes=True)
+    balanced = scores.score_holdout(TARGETS, PROBABILITY, balance_classes=True)
     assert balanced["val_accuracy"] == (1 / 2 + 3 / 4) / 2
     surprise = -np.log(np.where(TARGETS == 1, PROBABILITY, 1 - PROBABILITY))
     assert balanced["val_loss"] == pytest.approx((surprise[:2].mean() + surprise[2:].mean()) / 2)
@@ -79,7 +79,7 @@ def test_loss_and_accuracy_weigh_images_or_classes_equally():
 
 def test_how_classes_are_drawn_changes_no_objective():
     both = [
-        scores.score_validation(TARGETS, PROBABILITY, balance_classes=balanced) for balanced in (True, False)
+        scores.score_holdout(TARGETS, PROBABILITY, balance_classes=balanced) for balanced in (True, False)
     ]
     for name, score in OBJECTIVES.items():
         assert both[0][f"val_{name}"] == both[1][f"val_{name}"] == score(TARGETS, PROBABILITY)

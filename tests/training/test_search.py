@@ -365,14 +365,14 @@ def test_each_trial_that_ends_has_a_line(begin, run):
     ]
 
 
-@pytest.mark.parametrize("split", ["train", "validation"])
-def test_one_class_is_refused_before_any_trial(split):
+@pytest.mark.parametrize(("split", "name"), [("train", "training part"), ("holdout", "hold-out")])
+def test_one_class_is_refused_before_any_trial(split, name):
     images = np.zeros((4, 2, 2, 3), np.uint8)
     both = Part(images, np.arange(4), np.array([0, 1, 0, 1], np.float32), image_ids=np.array(list("abcd")))
     arrays = Arrays(both, both)
     require_both_classes(arrays)
     one = replace(both, targets=np.zeros(4, np.float32))
     with pytest.raises(
-        TrainingError, match=(f"The {split} split has 4 images of at most one class.* need both classes")
+        TrainingError, match=(f"The {name} has 4 images of at most one class.* need both classes")
     ):
         require_both_classes(replace(arrays, **{split: one}))

@@ -204,7 +204,7 @@ def test_the_summary_names_the_best_its_hyperparameters_and_every_trial(begin, t
     assert summary["trials"][0]["hyperparameters"] == params.baseline.model_dump()
     assert studies.summary_line(summary) == (
         "4 trials (3 completed, 1 failed) over learning_rate, depth; best is trial 1: learning_rate "
-        f"{drawn['learning_rate']:.2g}, depth {drawn['depth']}; validation auc_roc 0.800"
+        f"{drawn['learning_rate']:.2g}, depth {drawn['depth']}; hold-out auc_roc 0.800"
     )
 
 
@@ -217,7 +217,7 @@ def test_the_summary_line_names_what_was_searched_whatever_it_was(begin, tune, p
     study.ask({"dropout": optuna.distributions.FloatDistribution(0, 0.5)})
     study.tell(0, 0.75)
     line = studies.summary_line(studies.summarize(study, tune, params.baseline, run_ids={}))
-    assert line.startswith("1 trial (1 completed) over dropout; best is trial 0: dropout 0.25; validation")
+    assert line.startswith("1 trial (1 completed) over dropout; best is trial 0: dropout 0.25; hold-out")
 
 
 def test_the_summary_line_says_when_the_baseline_is_the_best(begin, tune, params):

@@ -36,12 +36,18 @@ def log():
 
 @pytest.fixture
 def run(bright_or_dark, recipe, trial, log):
-    def run_trial(*, pruner=None, can_prune=True, objective="auc_roc", num_epochs=3, recipe=recipe):
+    def run_trial(
+        *,
+        pruner=None,
+        can_prune=True,
+        objective="auc_roc",
+        num_epochs=3,
+        recipe=recipe,
+        folds=(bright_or_dark,),
+    ):
         trial.study.pruner = pruner or optuna.pruners.NopPruner()
         report = trials.Report(trial, objective, log, can_prune=can_prune)
-        return trials.run_trial(
-            bright_or_dark, recipe, report, num_epochs=num_epochs, seed=5, objective=objective
-        )
+        return trials.run_trial(folds, recipe, report, num_epochs=num_epochs, seed=5, objective=objective)
 
     return run_trial
 
@@ -58,6 +64,27 @@ def test_a_trial_reports_each_epoch_and_is_worth_its_objective_at_the_epoch_that
     kept = min(log, key=lambda epoch: log[epoch]["val_loss"])
     assert outcome.value == log[kept]["val_average_precision"]
     assert outcome.facts["best_epoch"] == kept
+
+
+def test_a_trial_of_several_folds_is_worth_their_mean_and_reports_the_epochs_of_the_first(
+    run, trial, log, bright_or_dark
+):
+    swapped = replace(bright_or_dark, train=bright_or_dark.holdout, holdout=bright_or_dark.train)
+    alone = [run(folds=[fold], objective="average_precision") for fold in (bright_or_dark, swapped)]
+    both = run(folds=[bright_or_dark, swapped], objective="average_precision")
+    assert both.value == pytest.approx((alone[0].value + alone[1].value) / 2, rel=1e-6)
+    assert both.scores["val_loss"] == pytest.approx(
+        (alone[0].scores["val_loss"] + alone[1].scores["val_loss"]) / 2, rel=1e-6
+    )
+    assert both.history.splitlines()[0] == alone[0].history.splitlines()[0]
+    assert sorted(log) == [1, 2, 3]
+
+
+def test_a_trial_that_is_stopped_in_its_first_fold_trains_no_other(run, bright_or_dark, monkeypatch):
+    trained, train = [], fit.train
+    monkeypatch.setattr(fit, "train", lambda *args, **options: trained.append(1) or train(*args, **options))
+    assert run(folds=[bright_or_dark, bright_or_dark], pruner=PruneAt(1)).state == "pruned"
+    assert len(trained) == 1
 
 
 def test_a_trial_says_how_long_it_took_where_and_with_how_much_memory(run):

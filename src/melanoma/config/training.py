@@ -279,6 +279,7 @@ class Train(Section):
 
     seed: Seed
     num_seeds: Positive
+    num_folds: Positive
     num_epochs: Positive
     balance_classes: bool
     monitor: Monitor

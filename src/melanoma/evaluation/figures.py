@@ -232,9 +232,9 @@ def history_figure(history: pd.DataFrame, *, title: str, note: str) -> Figure:
     """
     figure = new_figure(title, note, width=9.6)
     panels = {
-        "accuracy": {"accuracy": "train (augmented)", "val_accuracy": "validation"},
-        "loss": {"loss": "train (augmented)", "val_loss": "validation"},
-        "validation scores": {
+        "accuracy": {"accuracy": "train (augmented)", "val_accuracy": "hold-out"},
+        "loss": {"loss": "train (augmented)", "val_loss": "hold-out"},
+        "scores on the hold-out": {
             "val_auc_roc": "AUC",
             "val_average_precision": "average precision",
             "val_specificity_at_95_sensitivity": "specificity at 95 % sensitivity",

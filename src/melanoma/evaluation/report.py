@@ -72,7 +72,7 @@ class Report:
             comparison: Content of `seeds.json`.
 
         Returns:
-            `selection_auc_roc` on validation, of the kept network at its kept epoch; `test_auc_roc`,
+            `selection_auc_roc` on the hold-out, of the kept network at its kept epoch; `test_auc_roc`,
             `test_sensitivity` and `test_specificity`; `test_auc_roc_baseline`. Nan or None if undefined.
         """
         by_seed = comparison[self.selected][seeds.SELECTING]["by_seed"]

@@ -1,6 +1,6 @@
 """Compare the baseline and the tuned network over several seeds, so that a lucky seed is not called progress.
 
-All scores are those of the kept epochs on validation; the test set is not used. A few
+All scores are those of the kept epochs on the hold-out of the training groups. A few
 seeds are described, not tested: where nothing is better, a t interval over three of them says "above 0" too
 often. Claims rest on paired intervals over test groups (`intervals`) or on repeated cross-validation
 (`resampling`).
@@ -66,7 +66,7 @@ def _describe(scores: pd.Series) -> dict[str, Any]:
 
 
 def select(comparison: dict[str, Any]) -> str:
-    """The model to promote: the one with the higher mean AUC on validation.
+    """The model to promote: the one with the higher mean AUC on the hold-out.
 
     It is the baseline on a tie, and if both models have the same hyperparameters.
     """
@@ -86,7 +86,7 @@ def flat_metrics(comparison: dict[str, Any], model: str) -> dict[str, float]:
 
 
 def table(comparison: dict[str, Any]) -> pd.DataFrame:
-    """The validation AUC of every network, columns `network` and `val_auc_roc`."""
+    """The AUC of every network on the hold-out, columns `network` and `val_auc_roc`."""
     rows = [
         {"network": f"{model}, seed {seed}", SELECTING: score}
         for model in MODEL_NAMES
@@ -96,11 +96,11 @@ def table(comparison: dict[str, Any]) -> pd.DataFrame:
 
 
 def summary_line(comparison: dict[str, Any]) -> str:
-    """Mean and range of the validation AUC of both models, and their differences by seed, in one line."""
+    """Mean and range of both models' AUC on the hold-out, and their differences by seed, in one line."""
     seeds = comparison["seeds"]
     parts = [_in_words(model, comparison[model][SELECTING]) for model in MODEL_NAMES]
     difference = comparison["tuned_minus_baseline"][SELECTING]
-    text = f"validation AUC, {'mean of seeds' if len(seeds) > 1 else 'seed'} {', '.join(map(str, seeds))}: "
+    text = f"hold-out AUC, {'mean of seeds' if len(seeds) > 1 else 'seed'} {', '.join(map(str, seeds))}: "
     text += ", ".join(parts)
     if not comparison["changed"]:
         return f"{text}; both have the same hyperparameters"

@@ -46,7 +46,7 @@ class Fitted:
 
 def train(
     train_pairs: Pairs,
-    validation: Pairs,
+    holdout: Pairs,
     settings: Segment,
     amounts: Augment,
     *,
@@ -57,7 +57,7 @@ def train(
 
     Args:
         train_pairs: Training images, each with a mask.
-        validation: Validation images, each with a mask, that choose the epoch.
+        holdout: Other training images, each with a mask, that choose the epoch.
         settings: `params.yaml: segment`.
         amounts: `params.yaml: augment`.
         checkpoint: File that keeps the state after every epoch; an interrupted training resumes from it.
@@ -66,13 +66,13 @@ def train(
     Raises:
         TrainingError: A part has no masks, or the loss is no longer a number.
     """
-    for name, part in (("training", train_pairs), ("validation", validation)):
+    for name, part in (("training split", train_pairs), ("hold-out", holdout)):
         if not len(part):
             raise TrainingError(
-                f"The {name} split has no image with a usable mask, which the U-Net needs. Add masks, or "
+                f"The {name} has no image with a usable mask, which the U-Net needs. Add masks, or "
                 "set segment.train: false."
             )
-    problem = problem_digest(train_pairs, validation, settings, amounts)
+    problem = problem_digest(train_pairs, holdout, settings, amounts)
     keras.backend.clear_session()
     keras.utils.set_random_seed(settings.seed)
     model = unet.build(image_size=settings.image_size, depth=settings.depth, filters=settings.filters)
@@ -92,7 +92,7 @@ def train(
         while not _is_over(state.history, settings):
             epoch = len(state.history)
             row = _train_epoch(model, train_pairs, sampling.draw(epoch), settings)
-            row |= _score(model, validation)
+            row |= _score(model, holdout)
             state = _after_epoch(state, model, row)
             checkpoints.save(state, checkpoint)
             on_epoch(epoch + 1, row)
@@ -127,11 +127,11 @@ def predict(model: keras.Model, images: np.ndarray) -> np.ndarray:
 
 
 def best_epoch(history: pd.DataFrame) -> pd.Series:
-    """The row with the highest Dice on validation, the first of equals."""
+    """The row with the highest Dice on the hold-out, the first of equals."""
     return history.iloc[int(history[BEST].to_numpy().argmax())]
 
 
-def problem_digest(train_pairs: Pairs, validation: Pairs, settings: Segment, amounts: Augment) -> str:
+def problem_digest(train_pairs: Pairs, holdout: Pairs, settings: Segment, amounts: Augment) -> str:
     """Hex digest of everything that determines the trained network."""
     package = Path(__file__).parent
     modules = [*sorted(package.glob("*.py")), *(Path(str(one.__file__)) for one in (augment, crops, epochs))]
@@ -142,7 +142,7 @@ def problem_digest(train_pairs: Pairs, validation: Pairs, settings: Segment, amo
         "backend": [keras.backend.backend(), keras.__version__],
     }
     digest = hashlib.sha256(json.dumps(problem, sort_keys=True).encode())
-    for part in (train_pairs, validation):
+    for part in (train_pairs, holdout):
         digest.update(part.images.tobytes())
         digest.update(part.lesions.tobytes())
     return digest.hexdigest()

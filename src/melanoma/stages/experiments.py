@@ -5,13 +5,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
+
 from melanoma import files, lineage, metric_names, schema, tracking, tracking_fields
 from melanoma.data import crops
+from melanoma.data.groups import folds
 from melanoma.data.packed import Packed, Part
 from melanoma.training.recipe import Arrays, Recipe
 
 # Every run of a network has this file: MLflow's page that compares runs breaks where one has no file.
 HISTORY, NO_EPOCH = "history.csv", "epoch\n"
+FOLDS_SEED = 0  # not that of a network: all networks and trials of a cohort share their folds
 
 
 def experiment(cohort: str) -> str:
@@ -54,13 +59,47 @@ def datasets(cohort: str, parts: Mapping[str, Part]) -> list[tracking_fields.Dat
 
 
 def datasets_of(cohort: str, learned: Arrays) -> list[tracking_fields.Dataset]:
-    """The datasets of a training: its training and validation images."""
-    return datasets(cohort, {"training": learned.train, "validation": learned.validation})
+    """The datasets of a training: its training and held-out images."""
+    return datasets(cohort, {"training": learned.train, "holdout": learned.holdout})
 
 
-def arrays(data: Packed) -> Arrays:
-    """Training and validation split of a packed cohort without its test split; no pixel is read yet."""
-    return Arrays(data.part(schema.TRAIN), data.part(schema.VALIDATION))
+def arrays(data: Packed, *, num_folds: int, fold: int = 0) -> Arrays:
+    """The training split of a packed cohort in two parts: training images and hold-out; no pixel is read yet.
+
+    Epochs, trials, seeds and models are chosen on the hold-out. The validation split serves calibration and
+    operating point alone: on images that a choice has seen, the threshold would promise too much.
+
+    Args:
+        data: Packed cohort.
+        num_folds: `params.yaml: train.num_folds`; 1 holds a fifth of the groups out.
+        fold: Which fold is held out, below `num_folds`.
+
+    Raises:
+        DataError: The training split has too few groups of a class.
+    """
+    is_held = held_out(data.index, num_folds=num_folds, fold=fold)
+    is_train = (data.index["split"] == schema.TRAIN).to_numpy()
+    return Arrays(data.at(np.flatnonzero(is_train & ~is_held)), data.at(np.flatnonzero(is_held)))
+
+
+def held_out(index: pd.DataFrame, *, num_folds: int, fold: int = 0) -> np.ndarray:
+    """Which images of an index, columns `schema.SPLIT_COLUMNS`, are the hold-out of its training split."""
+    is_train = (index["split"] == schema.TRAIN).to_numpy()
+    held = np.zeros(len(index), dtype=bool)
+    held[is_train] = folds.hold_out(
+        index["target"].to_numpy()[is_train],
+        index["group_id"].to_numpy()[is_train],
+        num_folds=num_folds,
+        fold=fold,
+        seed=FOLDS_SEED,
+        what="The training split",
+    )
+    return held
+
+
+def folds_of(data: Packed, *, num_folds: int) -> list[Arrays]:
+    """`arrays` with each fold held out once."""
+    return [arrays(data, num_folds=num_folds, fold=fold) for fold in range(num_folds)]
 
 
 def log_training_groups(data: Packed, run: tracking.Run) -> None:

@@ -31,7 +31,7 @@ class TrainingJob:
         name: Name of the checkpoint folder, unique within the stage.
         run_name: MLflow run name.
         experiment: MLflow experiment name.
-        arrays: Training and validation images.
+        arrays: Training and held-out images.
         recipe: Training recipe.
         num_epochs: Maximum number of epochs.
         seed: Seed of initial weights, order of images and augmentation.

@@ -50,11 +50,14 @@ class SegmenterTraining:
     pairs: lesions.Pairs
     is_synthetic: bool
 
-    def part(self, split: str) -> lesions.Pairs:
-        """The images of a split that have a usable mask."""
-        split_of = self.assigned.set_index("image_id")["split"]
-        own = schema.align(split_of, self.pairs.image_ids, what="The splits of images") == split
-        return self.pairs.take(own.to_numpy() & self.pairs.has_mask)
+    def parts(self) -> tuple[lesions.Pairs, lesions.Pairs]:
+        """Training images with a usable mask: those to learn from, and those held out to choose the epoch."""
+        assigned = self.assigned.set_index("image_id")
+        assigned = schema.align(assigned, self.pairs.image_ids, what="The splits of images")
+        is_held = experiments.held_out(assigned, num_folds=1)
+        is_train = (assigned["split"] == schema.TRAIN).to_numpy()
+        has_mask = self.pairs.has_mask
+        return self.pairs.take(is_train & ~is_held & has_mask), self.pairs.take(is_held & has_mask)
 
 
 def run(cohort: str, params: Params, *, split: Path, accepted: Path, outputs: Outputs) -> str:
@@ -154,7 +157,7 @@ def _train(training: SegmenterTraining, folder: Path) -> dict[str, Any]:
     from melanoma.training import saving
 
     params, experiment = training.params, experiments.experiment(training.cohort)
-    parts = training.part(schema.TRAIN), training.part(schema.VALIDATION)
+    parts = training.parts()
     problem = fit.problem_digest(*parts, params.segment, params.augment)
     checkpoint = Path(params.train.checkpoints) / f"{training.cohort}-segmenter"
     tags = {

@@ -109,7 +109,7 @@ class CohortTraining:
             recipes: Training recipe of the `baseline` and of the `tuned` model.
 
         Returns:
-            One row per network: `model`, `seed` and its validation scores at the kept epoch.
+            One row per network: `model`, `seed` and its scores on the hold-out at the kept epoch.
         """
         rows = []
         for model, recipe in recipes.items():
@@ -125,7 +125,7 @@ class CohortTraining:
     def _say(self, model: str, seed: int, result: Trained) -> None:
         """Print the outcome of one network."""
         auc, epoch = result.best_scores[seeds.SELECTING], result.best_epoch["epoch"]
-        kept = f"validation AUC {auc:.3f} at epoch {epoch:g} of {len(result.history)}"
+        kept = f"hold-out AUC {auc:.3f} at epoch {epoch:g} of {len(result.history)}"
         say(f"train@{self.cohort}", f"{model} seed {seed}: {kept}")
 
     def _log(self, model: str, seed: int, result: Trained, run: Run) -> None:
@@ -162,7 +162,7 @@ class CohortTraining:
 
     def _job(self, model: str, recipe: Recipe, seed: int) -> TrainingJob:
         """The training of a network; its run is shown below the run of the model's first seed."""
-        parent_id = self.runs.get(model)
+        parent_id, num_folds = self.runs.get(model), recipe.train.num_folds
         hyperparameters = recipe.hyperparameters.model_dump(exclude_none=True)
         described = experiments.describe_problem(recipe, self.data)
         described["train"] |= {"seed": seed, "num_epochs": recipe.train.num_epochs}
@@ -170,7 +170,10 @@ class CohortTraining:
             name=f"{model}-seed{seed}",
             run_name=model if parent_id is None else f"{model} seed {seed}",
             experiment=experiments.experiment(self.cohort),
-            arrays=experiments.arrays(self.data),
+            # By seed, so that baseline and tuned are compared on the same hold-outs.
+            arrays=experiments.arrays(
+                self.data, num_folds=num_folds, fold=(seed - recipe.train.seed) % num_folds
+            ),
             recipe=recipe,
             num_epochs=recipe.train.num_epochs,
             seed=seed,

@@ -15,7 +15,7 @@ from melanoma.data import packed
 from melanoma.execution.workers import Workers, open_workers
 from melanoma.stages import experiments
 from melanoma.training import studies
-from melanoma.training.recipe import Recipe
+from melanoma.training.recipe import Arrays, Recipe
 from melanoma.training.search import Asked, Outcome
 from melanoma.training.storages import open_storage, storage_errors
 
@@ -55,7 +55,7 @@ def train_trial(asked: Asked, *, params: Params, folder: Path, digest: str, trac
     from melanoma.training import backend, trials
 
     os.environ["MLFLOW_TRACKING_URI"] = tracking_uri
-    tune, data = params.tune, _open(folder, digest)
+    tune, folds = params.tune, _folds(folder, digest, params.train.num_folds)
     trial_run = tracking.resume_run(asked.run_id)
     trial_run.set_tags(backend.describe())  # before training: a worker that dies logs nothing afterwards
     with storage_errors(tune.storage), _no_bar():
@@ -68,7 +68,7 @@ def train_trial(asked: Asked, *, params: Params, folder: Path, digest: str, trac
             can_prune=not asked.is_baseline,
         )
         outcome = trials.run_trial(
-            experiments.arrays(data),
+            folds,
             Recipe(asked.hyperparameters, params.model, params.augment, params.train),
             report,
             num_epochs=tune.num_epochs,
@@ -89,8 +89,8 @@ def _no_bar() -> AbstractContextManager[object]:
 
 
 @lru_cache(maxsize=1)  # a process has many trials of one study
-def _open(folder: Path, digest: str) -> packed.Packed:
-    return packed.open_packed(folder, verified_digest=digest)
+def _folds(folder: Path, digest: str, num_folds: int) -> list[Arrays]:
+    return experiments.folds_of(packed.open_packed(folder, verified_digest=digest), num_folds=num_folds)
 
 
 @lru_cache(maxsize=1)

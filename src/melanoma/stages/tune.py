@@ -1,4 +1,4 @@
-"""Body of the stage `tune`: searches hyperparameters around the baseline by validation scores."""
+"""Body of the stage `tune`: searches hyperparameters around the baseline by scores on the hold-out."""
 
 import os
 import tempfile
@@ -15,7 +15,7 @@ from melanoma.data.packed import Packed
 from melanoma.stages import experiments, trial_runs, trial_worker
 from melanoma.training import search, spaces, studies
 from melanoma.training.recipe import NOT_THE_PROBLEM as NOT_OF_A_TRAINING
-from melanoma.training.recipe import Recipe, code_digest, require_both_classes
+from melanoma.training.recipe import Recipe, code_digest
 
 # Settings of `params.yaml: train` that are not part of the search problem: changing one resumes the search.
 NOT_THE_PROBLEM = NOT_OF_A_TRAINING | {"input"}
@@ -47,7 +47,7 @@ def run(
         say: Prints a line about each trial.
     """
     tune, data = params.tune, packed.open_packed(packed_folder)
-    require_both_classes(experiments.arrays(data))
+    datasets = experiments.datasets_of(cohort, experiments.arrays(data, num_folds=params.train.num_folds))
     problem = describe_search(params, data)
     name = studies.study_name(cohort, problem, tune.study)
     study = studies.open_study(name, problem, tune, baseline=params.baseline)
@@ -65,7 +65,6 @@ def run(
             run_id=tracking.find_run(experiment, tag=studies.IDENTITY, value=study_id),
         ) as parent,
     ):
-        datasets = experiments.datasets_of(cohort, experiments.arrays(data))
         parent.log_datasets(datasets)
         described = describe_trial(params, data)
         runs = trial_runs.TrialRuns(parent, tags, tune.objective, params.baseline, described, datasets)
@@ -82,10 +81,11 @@ def run(
 
 def _describe(params: Params, note: str) -> str:
     """What is searched, for the description of the search's run."""
-    tune = params.tune
+    tune, num_folds = params.tune, params.train.num_folds
+    of_folds = f", as a mean over {num_folds} folds" if num_folds > 1 else ""
     return (
         f"Hyperparameter search; {note}. {tune.num_trials} trials of at most {tune.num_epochs} epochs, "
-        f"compared by {tune.objective} on the validation images. "
+        f"compared by {tune.objective} on the hold-out of the training groups{of_folds}. "
         f"Varied: {spaces.in_words(tune.space, params.baseline)}."
     )
 

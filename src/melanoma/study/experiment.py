@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 import pandas as pd
 
-from melanoma import files, lineage, tracking
+from melanoma import files, lineage, schema, tracking
 from melanoma.config import Params
 from melanoma.config.training import Hyperparameters, Target
 from melanoma.data.packed import Packed
@@ -39,7 +39,7 @@ class NetworkSpec:
             with the seed they are unique within the experiment.
         seed: Random seed of weights, order and augmentation.
         data: The packed cohort from which its images come.
-        arrays: Training and validation images.
+        arrays: Training images, and the validation images on which the epoch is chosen.
         recipe: Training recipe.
         num_epochs: Maximum number of epochs.
         tags: Tags of its run, in addition to those of every run.
@@ -163,6 +163,11 @@ def recipe(
     model = params.model if target is None else params.model.model_copy(update={"target": target})
     train = params.train.model_copy(update={"patience": patience})
     return Recipe(hyperparameters, model, params.augment, train)
+
+
+def arrays(data: Packed) -> Arrays:
+    """Training and validation split: as in the paper, the epoch is chosen on validation."""
+    return Arrays(data.part(schema.TRAIN), data.part(schema.VALIDATION))
 
 
 def best_of_search(tuning: Path) -> Hyperparameters:

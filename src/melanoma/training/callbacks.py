@@ -15,7 +15,7 @@ from melanoma.training.recipe import Arrays, Recipe
 
 
 class EpochScores(keras.callbacks.Callback):
-    """Scores every epoch on validation, keeps the best weights and the checkpoint, and stops early."""
+    """Scores every epoch on the hold-out, keeps the best weights and the checkpoint, and stops early."""
 
     def __init__(
         self, arrays: Arrays, recipe: Recipe, *, num_epochs: int, seed: int, checkpoint: Path | None
@@ -85,10 +85,8 @@ class EpochScores(keras.callbacks.Callback):
         probability = scores.predict(self._learner, part)
         if not np.isfinite(probability).all():
             rate = float(self._optimizer.learning_rate)
-            raise divergence("The probability of a validation image is not a number", epoch, rate)
-        return scores.score_validation(
-            part.targets, probability, balance_classes=self._settings.balance_classes
-        )
+            raise divergence("The probability of a held-out image is not a number", epoch, rate)
+        return scores.score_holdout(part.targets, probability, balance_classes=self._settings.balance_classes)
 
     def _save(self, path: Path) -> None:
         state = checkpoints.State(

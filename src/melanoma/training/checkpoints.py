@@ -46,7 +46,7 @@ def problem_digest(arrays: Arrays, recipe: Recipe, *, num_epochs: int, seed: int
     """Hex digest of everything that determines the trained network."""
     with_classes = recipe.model.target == "diagnosis"
     problem = {
-        "images": [part.digest(with_classes=with_classes) for part in (arrays.train, arrays.validation)],
+        "images": [part.digest(with_classes=with_classes) for part in (arrays.train, arrays.holdout)],
         "hyperparameters": recipe.hyperparameters.model_dump(),
         "model": recipe.model.model_dump(),
         "weights": vgg16_weights.digest(recipe.model.weights)

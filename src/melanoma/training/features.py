@@ -2,7 +2,7 @@
 
 The blocks of a frozen VGG-16 give the same output for the same pixels in every epoch, at nearly all of its
 cost (16 images a second on two cores). Their features are computed for some warped views of each training
-image and for each unwarped validation image; then only the end of the network is trained on them, in seconds.
+image and for each unwarped held-out image; then only the end of the network is trained on them, in seconds.
 
 Features are cached in a file beside the checkpoints, one file for each set of weights, with a key of pixels
 and warp: later trainings reuse them, also with other seeds, depths, splits and cohorts. A view is determined
@@ -42,12 +42,12 @@ class Features:
     Attributes:
         end: The trained part, which shares its layers with the network.
         views: Shape `(num_views, num_training_images, num_features)`, float16.
-        validation: Validation images with features `(num_images, num_features)`, float32, in place of pixels.
+        holdout: Held-out images with features `(num_images, num_features)`, float32, in place of pixels.
     """
 
     end: keras.Model
     views: np.ndarray
-    validation: Part
+    holdout: Part
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def compute(network: keras.Model, arrays: Arrays, recipe: Recipe) -> Features | 
 
     Args:
         network: Network from `build_model`.
-        arrays: Training and validation images.
+        arrays: Training and held-out images.
         recipe: Training recipe: frozen blocks, number of views and amounts of augmentation.
 
     Returns:
@@ -81,12 +81,12 @@ def compute(network: keras.Model, arrays: Arrays, recipe: Recipe) -> Features | 
         return None
     num_views = recipe.model.num_views
     amounts = augment.scale(recipe.augment, recipe.hyperparameters.augment_strength)
-    views, plain = _draw_views(arrays.train, amounts, num_views=num_views), _as_they_are(arrays.validation)
+    views, plain = _draw_views(arrays.train, amounts, num_views=num_views), _as_they_are(arrays.holdout)
     found = _look_up([*views, *plain], recipe)
     return Features(
         head.cut(network)[1],
         found[: len(views)].reshape(num_views, len(arrays.train), -1),
-        _in_place_of_pixels(found[len(views) :], arrays.validation),
+        _in_place_of_pixels(found[len(views) :], arrays.holdout),
     )
 
 

@@ -22,9 +22,9 @@ class Trained:
         history: One row per epoch: `epoch` (from 1), `loss`, `accuracy` (on augmented training images),
             `val_loss`, `val_accuracy`, `val_auc_roc`, `val_average_precision`,
             `val_specificity_at_95_sensitivity`, `learning_rate` (at the end of the epoch),
-            `duration_seconds` (including validation), `images_per_second` (without validation). With several
-            classes, `loss` and `accuracy` are over the classes; validation scores compare the probability of
-            melanoma with the target.
+            `duration_seconds` (of the whole epoch), `images_per_second` (of training alone). `val_` is the
+            hold-out. With several classes, `loss` and `accuracy` are over the classes; scores on the hold-out
+            compare the probability of melanoma with the target.
         best_epoch: Row of `history` of the epoch whose weights `model` has.
     """
 
@@ -34,7 +34,7 @@ class Trained:
 
     @property
     def best_scores(self) -> dict[str, float]:
-        """Scores on validation at the best epoch, by name (`val_…`)."""
+        """Scores on the hold-out at the best epoch, by name (`val_…`)."""
         scores = self.best_epoch.items()
         return {str(name): float(score) for name, score in scores if str(name).startswith("val_")}
 
@@ -55,7 +55,7 @@ def train(
     see `features`.
 
     Args:
-        arrays: Training and validation images of both classes.
+        arrays: Training and held-out images of both classes.
         recipe: Training recipe.
         num_epochs: Maximum number of epochs.
         seed: Seed of initial weights, order of images and augmentation.
@@ -66,7 +66,7 @@ def train(
             an interruption. They may set `model.stop_training`.
 
     Raises:
-        TrainingError: The training or validation images lack a class, the loss is not finite, or the settings
+        TrainingError: The training or held-out images lack a class, the loss is not finite, or the settings
             contradict each other.
     """
     require_both_classes(arrays)
@@ -97,7 +97,7 @@ def train(
             steps_per_epoch=len(batched),
             num_classes=network.output_shape[-1],
         )
-    epochs.resume(learner, fitted.optimizer, arrays.validation if frozen is None else frozen.validation)
+    epochs.resume(learner, fitted.optimizer, arrays.holdout if frozen is None else frozen.holdout)
     if not epochs.is_over:
         progress = ProgressBar(
             f"{network.name} seed {seed}",

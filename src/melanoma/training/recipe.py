@@ -20,18 +20,21 @@ NOT_THE_PROBLEM = {"seed", "num_seeds", "num_epochs", "num_loader_threads", "che
 
 @dataclass(frozen=True)
 class Arrays:
-    """Training images, and the validation images on which epochs and trials are compared."""
+    """Training images, and the held-out images on which epochs and trials are compared.
+
+    The hold-out is a part of the training groups; in the study it is the validation split, as in the paper.
+    """
 
     train: Part
-    validation: Part
+    holdout: Part
 
 
 def require_both_classes(arrays: Arrays) -> None:
     """Raise a `TrainingError` unless each part has benign and malignant images."""
-    for split, part in (("train", arrays.train), ("validation", arrays.validation)):
+    for what, part in (("The training part", arrays.train), ("The hold-out", arrays.holdout)):
         if len(np.unique(part.targets)) < 2:
             raise TrainingError(
-                f"The {split} split has {len(part)} images of at most one class; training and the objective "
+                f"{what} has {len(part)} images of at most one class; training and the objective "
                 "need both classes. Check data/splits and add images."
             )
 
@@ -39,7 +42,7 @@ def require_both_classes(arrays: Arrays) -> None:
 def require_diagnoses(arrays: Arrays) -> None:
     """Raise a `TrainingError` unless classes are known and include melanoma and another class."""
     classes = arrays.train.classes
-    if classes is None or arrays.validation.classes is None:
+    if classes is None or arrays.holdout.classes is None:
         raise TrainingError(
             "model.target is diagnosis, but an earlier version packed the images without diagnoses. Run "
             "`dvc repro --force pack`."

@@ -1,4 +1,4 @@
-"""Validation scores of a network after an epoch, and the choice of the best epoch.
+"""Scores of a network on the hold-out after an epoch, and the choice of the best epoch.
 
 Scores that compare trials and seeds do not depend on class balancing. Loss and accuracy do: where training
 draws both classes equally often, both have the same weight here. Otherwise the loss would be lowest while the
@@ -80,9 +80,7 @@ def predict_all(model: keras.Model, part: Part, *, batch_size: int = 64) -> np.n
     return np.concatenate([model.predict_on_batch(batch) for batch in batches]).astype(np.float64)
 
 
-def score_validation(
-    targets: np.ndarray, probability: np.ndarray, *, balance_classes: bool
-) -> dict[str, float]:
+def score_holdout(targets: np.ndarray, probability: np.ndarray, *, balance_classes: bool) -> dict[str, float]:
     """`val_loss` (the plain log loss), `val_accuracy` at 0.5 and `val_<objective>` of each objective.
 
     Args:

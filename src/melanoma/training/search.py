@@ -60,7 +60,7 @@ class Outcome:
         value: The objective at the epoch whose weights are kept; None unless complete.
         error: Reason of a failure.
         facts: Kept with the trial: `duration_seconds`, `device` and more, JSON types.
-        scores: On validation at that epoch, by name (`val_…`); empty unless complete.
+        scores: On the hold-out at that epoch, by name (`val_…`); empty unless complete.
         history: CSV with one row per epoch; empty when it failed.
     """
 

@@ -248,7 +248,7 @@ def summary_line(summary: Mapping[str, Any]) -> str:
     num_trials = sum(counts.values())
     line = (
         f"{num_trials} trial{'' if num_trials == 1 else 's'} ({states}) over {', '.join(searched)}; best is "
-        f"trial {best['trial']}: {in_words(searched)}; validation {summary['objective']} {best['value']:.3f}"
+        f"trial {best['trial']}: {in_words(searched)}; hold-out {summary['objective']} {best['value']:.3f}"
     )
     if is_baseline_best(summary):
         line += "; this is the baseline itself, the search found nothing better"

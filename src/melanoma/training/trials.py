@@ -1,12 +1,13 @@
 """One trial in the process of a worker: train, report each epoch, stop when pruned."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from time import perf_counter
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 import optuna
+import pandas as pd
 
 from melanoma.errors import DivergenceError
 from melanoma.training import backend, fit
@@ -47,12 +48,15 @@ class Report(keras.callbacks.Callback):
 
 
 def run_trial(
-    arrays: Arrays, recipe: Recipe, report: Report, *, num_epochs: int, seed: int, objective: str
+    folds: Sequence[Arrays], recipe: Recipe, report: Report, *, num_epochs: int, seed: int, objective: str
 ) -> Outcome:
-    """Train once; divergence and lack of memory are a failed outcome, all else raises.
+    """Train once for each fold; divergence and lack of memory are a failed outcome, all else raises.
+
+    The value and the scores of the trial are means over the folds. Only the first fold reports its epochs, so
+    that the pruner compares like with like; a trial that it stops trains no further fold.
 
     Args:
-        arrays: Training and validation images of both classes.
+        folds: Training and held-out images of both classes, another hold-out in each.
         recipe: Training recipe with the hyperparameters of the trial.
         report: Unused callback.
         num_epochs: Maximum number of epochs.
@@ -61,21 +65,44 @@ def run_trial(
     """
     started = perf_counter()
     try:
-        trained = fit.train(arrays, recipe, num_epochs=num_epochs, seed=seed, callbacks=[report])
+        trained = _train(folds, recipe, report, num_epochs=num_epochs, seed=seed)
     except Exception as error:
         if not _is_of_the_trial(error):
             raise
         return Outcome("failed", error=_describe(error), facts=_facts(started))
-    facts = _facts(started) | {"images_per_second": float(trained.history["images_per_second"].median())}
-    history = trained.history.to_csv(index=False)
+    first = trained[0].history
+    facts = _facts(started) | {"images_per_second": float(first["images_per_second"].median())}
+    history = first.to_csv(index=False)
     if report.is_pruned:
         return Outcome("pruned", facts=facts, history=history)
-    best = trained.best_epoch
-    value = float(best[f"val_{objective}"])
+    means = pd.DataFrame([fold.scores for fold in trained]).mean(skipna=False)
+    scores = {str(name): float(mean) for name, mean in means.items()}
+    value = scores[f"val_{objective}"]
     if not np.isfinite(value):
         return Outcome("failed", error=f"{objective} is undefined at the selected epoch.", facts=facts)
-    facts |= {"best_epoch": int(best["epoch"])}
-    return Outcome("complete", value, facts=facts, scores=trained.best_scores, history=history)
+    facts |= {"best_epoch": round(float(np.mean([fold.best_epoch for fold in trained])))}
+    return Outcome("complete", value, facts=facts, scores=scores, history=history)
+
+
+class _Fold(NamedTuple):
+    """What is kept of a network of a trial; the network itself would fill the memory."""
+
+    history: pd.DataFrame
+    best_epoch: int
+    scores: dict[str, float]
+
+
+def _train(
+    folds: Sequence[Arrays], recipe: Recipe, report: Report, *, num_epochs: int, seed: int
+) -> list[_Fold]:
+    kept: list[_Fold] = []
+    for arrays in folds:
+        callbacks = [] if kept else [report]
+        trained = fit.train(arrays, recipe, num_epochs=num_epochs, seed=seed, callbacks=callbacks)
+        kept.append(_Fold(trained.history, int(trained.best_epoch["epoch"]), trained.best_scores))
+        if report.is_pruned:
+            break
+    return kept
 
 
 def _is_of_the_trial(error: Exception) -> bool:

@@ -78,7 +78,7 @@ def test_each_network_is_one_run_under_one_parent_and_is_found_by_its_protocol(a
     store, experiment = tracking.client(), parent.info.experiment_id
     found = store.search_runs([experiment], "tags.protocol = 'leak_free' and tags.stage = 'protocols'")
     assert len(found) == 4
-    assert {"test/auc_roc", "selection/auc_roc", "epoch/validation_loss"} <= set(found[0].data.metrics)
+    assert {"test/auc_roc", "selection/auc_roc", "epoch/holdout_loss"} <= set(found[0].data.metrics)
     assert {"learning_rate", "depth", "data_digest"} <= set(found[0].data.params)
 
 

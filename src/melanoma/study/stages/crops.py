@@ -14,7 +14,7 @@ from melanoma.config.study import Crops
 from melanoma.data import crops, lesions, packed, tables
 from melanoma.data.crops import Cutting
 from melanoma.data.packed import Packed
-from melanoma.stages import experiments, segment
+from melanoma.stages import segment
 from melanoma.study import crop_results, experiment, repeats, report_folder
 from melanoma.study.experiment import Experiment, NetworkSpec, Outcome
 from melanoma.study.repeats import Bootstrap
@@ -72,7 +72,7 @@ class CropExperiment(Experiment):
                     key={"crop": crop},
                     seed=seed,
                     data=data,
-                    arrays=experiments.arrays(data),
+                    arrays=experiment.arrays(data),
                     recipe=experiment.recipe(
                         self.params, self.params.baseline, patience=self.settings.patience
                     ),

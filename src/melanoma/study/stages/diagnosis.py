@@ -59,7 +59,7 @@ class DiagnosisExperiment(Experiment):
                     key={"trained_for": target},
                     seed=seed,
                     data=self.data,
-                    arrays=experiments.arrays(self.data),
+                    arrays=experiment.arrays(self.data),
                     recipe=experiment.recipe(
                         params, params.baseline, patience=section.patience, target=target
                     ),
