@@ -36,7 +36,7 @@ ON_GROUPS = "at_operating_point"  # key of what `measure` returns, in `metrics.j
 NOT_A_RANK = "the band was narrowed, so its end does not follow from a rank of benign groups"
 COUNTED = (
     "Sensitivity counts malignant groups, found if all their images are; specificity counts benign groups, "
-    "cleared if all their images are; the referred fraction counts images."
+    "cleared if all their images are; the referred fraction counts images, as all other metrics do."
 )
 GUARANTEED = (
     "Guaranteed is a lower bound for other groups of the same kind, with {confidence:.0%} confidence. It is "
