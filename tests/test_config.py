@@ -224,7 +224,16 @@ BOUNDS: dict[str, tuple[list[Any], list[Any]]] = {
     "evaluate.min_sensitivity": ([0.01, 1], [0, 1.01]),
     "evaluate.sensitivity_confidence": ([None, 0.95], [0, 1, "high"]),
     "promote.min_auc_roc_lower_bound": FRACTION,
+    "promote.min_sensitivity": ([None, 0.01, 0.95], [0, 1, 0.0, 1.0, "0.9"]),
+    "promote.must_beat_references": (
+        [[], ["colour"], ["colour", "file_facts", "lesion_size"]],
+        [["form"], "colour", True, None],
+    ),
+    "promote.min_groups_not_worse": POSITIVE,
     "promote.max_primary_drop": FRACTION,
+    "promote.calibration_intercept_band": ([None, [-0.5, 0.5], [0.0, 1.0]], [0.5, "0", []]),
+    "promote.calibration_slope_band": ([None, [0.5, 2.0]], [True, ["0.5", 2.0]]),
+    "promote.min_brier_skill": ([None, 0.0, -1.0, 0.5], [1.0, "0"]),
     "promote.min_malignant_groups": POSITIVE,
     "page.max_picture_width": ([200, 4000], [199, 4001, 300.5, None]),
     "page.max_megabytes": ([0.1, 20], [0, -1, "4", None]),
@@ -298,7 +307,36 @@ def test_all_problems_are_named_at_once(load):
         assert f"\n  {key}: " in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("old", "value", "new"),
+    [
+        ("must_beat_colour", True, "must_beat_references"),
+        ("max_calibration_error", 0.2, "calibration_intercept_band"),
+    ],
+)
+def test_a_gate_of_an_earlier_version_is_refused_with_what_replaced_it(load, old, value, new):
+    load({})
+    with pytest.raises(ConfigError, match=rf"{old} was replaced by {new}.*\(in promote\)"):
+        load({f"promote.{old}": value})
+
+
 # ---- values that must fit each other ---------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("band", "complaint"),
+    [
+        ([2.0, 0.5], r"a band must be \[low, high\] with low < high, got \[2.0, 0.5\]"),
+        ([1.0, 1.0], r"a band must be \[low, high\] with low < high"),
+        ([0.5], "at least 2 items"),
+        ([0.5, 1.0, 2.0], "at most 2 items"),
+        ([0.5, float("inf")], "finite number"),
+    ],
+)
+def test_a_band_has_two_rising_ends(load, band, complaint):
+    assert load({"promote.calibration_slope_band": [0.5, 2.0]}).promote.calibration_slope_band == [0.5, 2.0]
+    with pytest.raises(ConfigError, match=complaint):
+        load({"promote.calibration_slope_band": band})
 
 
 def test_fractions_must_add_to_one(load):

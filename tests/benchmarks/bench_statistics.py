@@ -21,6 +21,7 @@ from tests.simulations.rows import Row
 
 TOPICS: tuple[str, ...] = (  # modules of tests.simulations, each with `simulate(num, seed)`; one a line
     "calibration",
+    "gates",
     "power",
     "sides",
     "operating_point",

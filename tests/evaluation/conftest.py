@@ -51,7 +51,8 @@ def rules():
             "primary_metric": "auc_roc",
             "min_malignant_groups": 5,
             "min_auc_roc_lower_bound": 0.5,
-            "must_beat_colour": False,
+            "must_beat_references": [],
+            "min_groups_not_worse": 5,
             "max_primary_drop": 0.02,
         }
     )

@@ -14,6 +14,8 @@ PROMOTION = {
     "version": 7,
     "is_promoted": False,
     "reasons": ["r"],
+    "is_acceptable": False,
+    "accepted": None,
     "staging_version": None,
     "gates": [],
     "data_digest": "d" * 64,
@@ -135,6 +137,14 @@ def test_decisions_name_the_referral_band_and_the_missed_malignant_images(found)
             {"staging_version": 7},
             "was refused: r. It still has the alias staging and is served; `python -m pipelines.rollback`",
         ),
+        (
+            {"is_acceptable": True},
+            "was refused: r. A person may accept this: `python -m pipelines.accept`. No version has",
+        ),
+        (
+            {"accepted": {"by": "A", "at": "today", "reason": "why."}, "staging_version": 7},
+            "was refused: r. Accepted by A on today although the gates refused it, because: why. It still",
+        ),
     ],
 )
 def test_the_verdict_says_which_version_is_served(changes, words):
@@ -150,3 +160,12 @@ def test_an_older_headline_leaves_out_the_metrics_that_it_does_not_have(found):
     older = head | {"metrics": head["metrics"] | {"tuned": entries}}
     left = [metric.name for metric, _ in headline.metric_rows(older, HEADLINE)]
     assert left == [metric.name for metric in HEADLINE if metric.name != "brier_skill"]
+
+
+def test_a_verdict_of_an_earlier_version_is_told_as_well():
+    older = {name: PROMOTION[name] for name in PROMOTION if name not in ("is_acceptable", "accepted")}
+    assert headline.verdict(older) == headline.verdict(PROMOTION)
+    assert headline.outcome({"is_judged": True, "is_passed": False}) == "NOT passed"
+    assert headline.outcome({"is_judged": True, "is_passed": False, "is_acceptable": True}) == "NOT SHOWN"
+    assert headline.outcome({"is_judged": False, "is_passed": None}) == "not judged"
+    assert headline.outcome({"is_judged": True, "is_passed": True}) == "passed"

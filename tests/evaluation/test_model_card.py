@@ -7,6 +7,7 @@ import pytest
 
 from melanoma import files
 from melanoma.evaluation import asked_and_got, bootstrap, gate, model_card, power
+from melanoma.evaluation.contest import Contest, Served
 from melanoma.evaluation.metric_table import TABLE
 from melanoma.evaluation.report import evaluate
 from melanoma.schema import NOT_A_DEVICE, TEST
@@ -51,9 +52,9 @@ def sources(index, scores, settings, described, rules):
     rows = index[index["split"] == TEST]
     probability = scores["tuned"].loc[rows["image_id"]].to_numpy()
     draws = bootstrap.Draws(settings.num_bootstrap_draws, settings.seed)
-    contest = gate.Contest(
-        rows["target"].to_numpy(), rows["group_id"].to_numpy(), probability, None, probability, draws
-    )
+    served = Served(report.points["tuned"].calibration.apply(probability), report.points["tuned"])
+    colour = {"colour": probability}
+    contest = Contest(rows["target"].to_numpy(), rows["group_id"].to_numpy(), served, None, colour, draws)
     verdict = gate.judge(contest, rules)
     promotion = verdict | {
         "registered_model": "melanoma-toy",
@@ -174,7 +175,7 @@ def test_the_balance_of_the_sides_is_told_and_older_splits_have_none(sources):
 def test_gates_looks_and_warnings_are_told(sources):
     card = model_card.write(sources)
     assert "Verdict: **refused**" in card  # five malignant groups are wanted, there are fewer
-    assert "| min_malignant_groups | NO |" in card
+    assert "| min_malignant_groups | NOT passed |" in card
     assert card.count("used 5 times for 4 models, 2 times to choose a model") == 2  # beside the metrics too
     assert "* hair: turns" in card
     passed = changed(sources, promotion=sources.promotion | {"is_promoted": True})
@@ -217,4 +218,29 @@ def test_the_card_says_which_code_scored_the_champion_and_what_it_refused(source
     assert "It refused" not in card
     compared["refused_by_champion"] = ["a", "b"]
     card = model_card.write(changed(sources, promotion=sources.promotion | compared))
-    assert "It refused 2 images, which are left out for both." in card
+    assert "It refused 2 images, which are left out for all models." in card
+    anchored = compared | {"anchor_scored_by": "this code", "refused_by_anchor": [], "anchor_version": 3}
+    rival = {"attempt": 4, "champion": sources.promotion["challenger"]}
+    card = model_card.write(changed(sources, promotion=sources.promotion | anchored | rival))
+    assert "The anchor was scored by this code." in card
+    assert "This is attempt 4: " in card
+    assert "since the anchor (version 3) was set" in card
+
+
+def test_the_card_begins_with_who_accepted_a_refused_version(sources):
+    accepted = {"by": "A. Name", "at": "2026-05-17 10:00 UTC", "reason": "few images."}
+    card = model_card.write(changed(sources, promotion=sources.promotion | {"accepted": accepted}))
+    line = (
+        "**Accepted by A. Name on 2026-05-17 10:00 UTC although the gates refused it, because: few images.**"
+    )
+    assert card.split("\n\n")[1] == line
+    assert "Accepted by" not in model_card.write(sources)
+    assert model_card.with_line(model_card.write(sources), line.strip("*")) == card
+
+
+def test_a_comparison_that_was_not_shown_and_a_reference_that_was_not_measured_are_called_so(sources):
+    gate_not_shown = {"name": "max_primary_drop", "is_judged": True, "is_passed": False, "words": "w"}
+    gates = [gate_not_shown | {"is_acceptable": True}]
+    card = model_card.write(changed(sources, promotion=sources.promotion | {"gates": gates}))
+    assert "| max_primary_drop | NOT SHOWN | w |" in card
+    assert "| lesion_size | not measured: no masks |  |" in card

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import _cli, _needs, _serve, history, predict, release, rollback, summary, trace, ui
+from pipelines import _cli, _needs, _serve, accept, history, predict, release, rollback, summary, trace, ui
 from tests.imports import ROOT
 from tests.registry.shelf import NAME
 from tests.stages.test_needs import listening
@@ -15,6 +15,7 @@ WHO = ["--by", "A. Name", "--reason", "tried"]
 READERS = [
     (history, [NAME]),
     (trace, [f"models:/{NAME}@staging"]),
+    (accept, ["--cohort", "ph2", *WHO]),
     (release, [NAME, "--version", "1", *WHO]),
     (rollback, [NAME, *WHO]),
     (predict, ["--images", ".", "--out", "scores.csv"]),

@@ -5,16 +5,20 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from melanoma import fingerprint, tracking
-from melanoma.registry import ledger, versions
+from melanoma.evaluation import comparisons
+from melanoma.registry import anchors, ledger, versions
 from melanoma.stages import champion_scores
+from pipelines import _cli, accept, history, rollback
 from tests.imports import ROOT
 from tests.pipelines.workspace import change_params, command, copy_with_store, inside, run_stage
 
 NAME = "melanoma-sample"
+SAME_CODE = champion_scores.SAME_CODE.format(role="champion")
 
 
 def verdict() -> dict:
@@ -102,18 +106,21 @@ def test_the_same_model_twice_is_one_version(fresh):
     assert verdict()["previous_version"] is None
 
 
-def change_scores(model: str, probability) -> None:
-    """Give the images of a model other probabilities."""
+def change_scores(model: str, score) -> None:
+    """Give the images of a model other scores."""
     predictions = pd.read_csv("reports/sample/predictions.csv")
     of_model = predictions["model"] == model
-    predictions.loc[of_model, "probability"] = probability(predictions[of_model])
+    predictions.loc[of_model, "score"] = score(predictions[of_model])
     predictions.to_csv("reports/sample/predictions.csv", index=False)
 
 
 def test_a_worse_challenger_is_refused_and_the_champion_stays(challenged, capsys):
     champion = versions.find_version(NAME, versions.STAGING)
     # wrong about every image: AUC 0
-    change_scores(verdict()["model"], lambda rows: 1.0 - rows["target"])
+    change_scores(
+        verdict()["model"],
+        lambda rows: np.where(rows["target"] == 1, rows["score"].min(), rows["score"].max()),
+    )
     assert run_stage("promote") == 0
     result = verdict()
     assert not result["is_promoted"]
@@ -134,7 +141,7 @@ def test_another_version_that_is_not_worse_takes_the_alias_and_the_ledger_knows_
     assert run_stage("promote") == 0
     assert verdict()["is_promoted"]
     assert verdict()["challenger_minus_champion"]["auc_roc"]["value"] == 0  # the order of scores is the same
-    assert verdict()["champion_scored_by"] == champion_scores.SAME_CODE
+    assert verdict()["champion_scored_by"] == SAME_CODE
     assert verdict()["challenger"]["auc_roc"] == verdict()["champion"]["auc_roc"]
     moves = ledger.moves(NAME, versions.STAGING)
     assert [(entry.previous, entry.version) for entry in moves] == [(None, 1), (1, 2)]
@@ -142,13 +149,99 @@ def test_another_version_that_is_not_worse_takes_the_alias_and_the_ledger_knows_
 
 
 def test_a_network_that_does_not_beat_colour_is_refused(fresh):
-    change_params(fresh / "params.yaml", promote={"must_beat_colour": True})
+    change_params(fresh / "params.yaml", promote={"must_beat_references": ["colour"]})
     references = pd.read_csv("reports/sample/references.csv")
     references["colour"] = references["target"].astype(float)
     references.to_csv("reports/sample/references.csv", index=False)
     assert run_stage("promote") == 0
     assert not verdict()["is_promoted"]
-    assert "a logistic regression on colours alone 1.000" in verdict()["reasons"][0]
+    assert (
+        "a logistic regression on colours alone, whose AUC on the same images is 1.000"
+        in verdict()["reasons"][0]
+    )
+    assert verdict()["colour"]["auc_roc"]["value"] == 1
+
+
+def staging_entries() -> list[tuple[str, int | None, str]]:
+    """Kind, version and anchor of each move of the alias."""
+    return [
+        (entry.kind, entry.version, entry.tags[anchors.VERSION_TAG])
+        for entry in ledger.moves(NAME, versions.STAGING)
+    ]
+
+
+def test_the_first_promoted_version_is_the_anchor_and_stays_while_nothing_better_is_shown(challenged):
+    assert run_stage("promote") == 0
+    assert staging_entries() == [("promote", 1, "1"), ("promote", 2, "1")]
+    assert verdict()["anchor_version"] == 1
+    assert "challenger_minus_anchor" not in verdict()  # the anchor is the champion: one comparison
+    assert verdict()["attempt"] == 1
+    change_params(challenged / "params.yaml", evaluate={"min_sensitivity": 0.6})
+    for stage in ("evaluate", "audit", "promote"):
+        assert run_stage(stage) == 0
+    third = verdict()
+    assert third["version"] == 3
+    assert (third["attempt"], third["anchor_version"]) == (2, 1)
+    assert third["challenger_minus_anchor"]["auc_roc"]["value"] == 0
+    assert third["challenger_minus_anchor"]["auc_roc"]["level"] == comparisons.level_of(2)
+    assert third["anchor_scored_by"] == champion_scores.SAME_CODE.format(role="anchor")
+    assert "max_primary_drop: anchor" in [gate["name"] for gate in third["gates"]]
+    assert "This is attempt 2" in Path("reports/sample/model_card.md").read_text()
+    assert run_stage("promote") == 0  # the holder is judged again: neither itself nor the anchor is a rival
+    assert verdict()["is_promoted"]
+    assert len(staging_entries()) == 3
+
+
+def test_the_anchor_starts_anew_when_the_plan_of_the_splits_changes(challenged):
+    assigned = pd.read_csv("data/groups/assigned.csv", dtype="string")
+    assigned.assign(plan=assigned["plan"] + ", another seed").to_csv("data/groups/assigned.csv", index=False)
+    assert run_stage("promote") == 0
+    assert verdict()["anchor_version"] is None
+    assert staging_entries() == [("promote", 1, "1"), ("promote", 2, "2")]
+
+
+def test_an_anchor_whose_files_are_gone_is_named_with_the_way_out(challenged, capsys):
+    assert run_stage("promote") == 0
+    change_params(challenged / "params.yaml", evaluate={"min_sensitivity": 0.6})
+    for stage in ("evaluate", "audit"):
+        assert run_stage(stage) == 0
+    store = tracking.client()
+    anchor = Path(store.get_model_version_download_uri(NAME, "1").removeprefix("file://"))
+    moved = anchor.rename(anchor.with_name("moved"))
+    assert run_stage("promote") == 1
+    message = capsys.readouterr().err
+    assert "The anchor cannot be compared with the challenger" in message
+    assert "remove the alias staging" in message
+    moved.rename(anchor)
+    assert run_stage("promote") == 0
+    assert verdict()["version"] == 3
+
+
+def test_what_could_not_be_shown_is_accepted_by_a_person_and_told_everywhere(challenged, capsys):
+    change_params(challenged / "params.yaml", promote={"min_groups_not_worse": 1000})
+    assert run_stage("promote") == 0
+    assert not verdict()["is_promoted"]
+    assert verdict()["is_acceptable"]
+    assert "A person may accept this: `python -m pipelines.accept`" in capsys.readouterr().out
+    who = ["--cohort", "sample", "--by", "A. Name", "--reason", "few images, looks fine"]
+    assert _cli.run(accept.main, who) == 0
+    assert "staging is version 2 now, version 1 before" in capsys.readouterr().out
+    version = versions.find_version(NAME, versions.STAGING)
+    assert (version.version, version.tags["gate"]) == ("2", "accepted")
+    assert "cannot be shown" in version.tags["gate_reasons"]
+    line = "**Accepted by A. Name on "
+    assert line in version.description.split("##")[0]
+    card = tracking.download_run_file(version.tags["run_id"], "model_card.md", challenged / "card")
+    assert line in card.read_text()
+    assert staging_entries()[-1] == ("accept", 2, "1")
+    assert run_stage("promote") == 0  # judged again, now as the holder: the card still tells who accepted it
+    assert line in Path("reports/sample/model_card.md").read_text()
+    assert verdict()["accepted"]["by"] == "A. Name"
+    assert _cli.run(history.main, [NAME]) == 0
+    assert "few images, looks fine" in " ".join(capsys.readouterr().out.split())
+    back = ["--by", "B. Name", "--reason", "rather not", "--alias", "staging"]
+    assert _cli.run(rollback.main, [NAME, *back]) == 0
+    assert versions.find_version(NAME, versions.STAGING).version == "1"
 
 
 def test_looks_at_the_test_split_are_counted(fresh):
@@ -302,7 +395,7 @@ def test_a_champion_that_takes_images_of_another_size_is_compared_on_the_image_f
     change_params(challenged / "params.yaml", pack={"image_size": 40})
     for stage in ("pack", "promote"):
         assert run_stage(stage) == 0
-    assert verdict()["champion_scored_by"] == champion_scores.SAME_CODE
+    assert verdict()["champion_scored_by"] == SAME_CODE
     assert verdict()["num_images"] > 0
     champion = verdict()["champion"]["auc_roc"]["value"]
     first = json.loads(versions.get_version(NAME, 1).tags["test_auc_roc"])

@@ -57,8 +57,11 @@ SMALL = {
     "promote": {  # four filters and three epochs beat nothing
         "min_auc_roc_lower_bound": 0.0,
         "min_malignant_groups": 1,
-        "must_beat_colour": False,
-        "max_calibration_error": None,
+        "must_beat_references": [],
+        "min_groups_not_worse": 1,
+        "calibration_intercept_band": None,
+        "calibration_slope_band": None,
+        "min_brier_skill": None,
         "min_worst_slice_auc_roc": None,
     },
 }

@@ -5,13 +5,23 @@ from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import TypedDict
 
 from melanoma import tracking
 from melanoma.fingerprint import FILES_TAG, digest_of_files, sha256_of_file
 from melanoma.registry import ledger, moves, versions
 
 NAME = "melanoma-ph2"
-WHO = {"by": "A. Name", "reason": "tried by hand"}
+
+
+class Who(TypedDict):
+    """Who moves an alias, and why."""
+
+    by: str
+    reason: str
+
+
+WHO: Who = {"by": "A. Name", "reason": "tried by hand"}
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,27 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from melanoma.config.types import Fraction, OpenFraction, Positive, Section, Seed
+
+REPLACED = {  # keys of `promote` in earlier versions
+    "must_beat_colour": "must_beat_references, a list of references ([] = off)",
+    "max_calibration_error": "calibration_intercept_band, calibration_slope_band and min_brier_skill",
+}
+
+
+def _require_rising(band: list[float]) -> list[float]:
+    if not band[0] < band[1]:
+        raise ValueError(f"a band must be [low, high] with low < high, got {band}")
+    return band
+
+
+Band = Annotated[
+    list[Annotated[float, Field(allow_inf_nan=False)]],
+    Field(min_length=2, max_length=2),
+    AfterValidator(_require_rising),
+]
 
 
 class Evaluate(Section):
@@ -47,11 +65,23 @@ class Promote(Section):
     primary_metric: Literal["auc_roc", "average_precision", "partial_auc_above_80_sensitivity"]
     min_malignant_groups: Positive
     min_auc_roc_lower_bound: Fraction
-    must_beat_colour: bool
+    min_sensitivity: OpenFraction | None
+    must_beat_references: list[Literal["colour", "file_facts", "lesion_size"]]
+    min_groups_not_worse: Positive
     max_primary_drop: Fraction
     max_specificity_drop: Fraction | None
-    max_calibration_error: Fraction | None
+    calibration_intercept_band: Band | None
+    calibration_slope_band: Band | None
+    min_brier_skill: Annotated[float, Field(lt=1)] | None
     min_worst_slice_auc_roc: Fraction | None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _keys_are_current(cls, given: object) -> object:
+        for old, new in REPLACED.items():
+            if isinstance(given, dict) and old in given:
+                raise ValueError(f"{old} was replaced by {new}; see the committed params.yaml")
+        return given
 
 
 class Page(Section):

@@ -1,100 +1,51 @@
 """Promotion gates: whether a challenger may take the alias `staging`, with the evidence of each gate.
 
-A gate that cannot be judged is not passed. The gate on slices is the exception: small splits have no slice
-with enough images, so the verdict reports it as not judged and does not refuse.
+The challenger is judged as it is served: with the calibration and at the threshold of its operating point.
+A gate that cannot be judged is not passed, except those that refuse only what is shown to fail: slices and
+the bands of the calibration. The verdict reports these as not judged.
 """
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from melanoma.config.evaluation import Promote
-from melanoma.data.crops import MASK, NONE
-from melanoma.evaluation.bootstrap import Draws, difference, in_words, metrics_with_intervals
-from melanoma.evaluation.metrics import NUM_BINS
+from melanoma.config.evaluation import Band, Promote
+from melanoma.data.crops import MASK
+from melanoma.evaluation import comparisons
+from melanoma.evaluation.bootstrap import SPECIFICITY, in_words, metrics_with_intervals
+from melanoma.evaluation.comparisons import AUC, ROUNDING
+from melanoma.evaluation.contest import Contest, Gate, Served
 
-SPECIFICITY = "specificity_at_95_sensitivity"
-ROUNDING = 1e-9  # keeps 0.98 - 1 = -0.020000000000000018 from failing a drop of 0.02
-
-
-@dataclass(frozen=True)
-class Contest:
-    """Probabilities of challenger and champion on the same images, outside both models' training groups.
-
-    Attributes:
-        target: Shape `(num_images,)`, 0 or 1.
-        group_ids: Shape `(num_images,)`.
-        challenger: Calibrated probabilities, shape `(num_images,)`.
-        champion: Probabilities of the champion with its own calibration; None if no model holds the alias.
-        colour: Probabilities of the reference that sees colours only.
-        draws: Draws of the intervals.
-        slices: Slices of the challenger from `slices.measure`.
-        num_bins: Number of bins of the expected calibration error.
-        crop: Kind of crop of the challenger's images: `none`, `mask` or `unet`.
-    """
-
-    target: np.ndarray
-    group_ids: np.ndarray
-    challenger: np.ndarray
-    champion: np.ndarray | None
-    colour: np.ndarray
-    draws: Draws
-    slices: Sequence[Mapping[str, Any]] = field(default=(), repr=False)
-    num_bins: int = NUM_BINS
-    crop: str = NONE
-
-    @property
-    def is_defined(self) -> bool:
-        """Whether every probability is finite."""
-        scored = (self.challenger, self.colour, *(() if self.champion is None else (self.champion,)))
-        return all(bool(np.isfinite(probability).all()) for probability in scored)
-
-
-@dataclass(frozen=True)
-class Gate:
-    """Outcome of one gate.
-
-    Attributes:
-        name: Name in params.yaml.
-        is_passed: Whether the challenger passed.
-        bound: Bound in params.yaml.
-        measured: Measured value: a number, or `value`, `low`, `high`.
-        words: The outcome in a sentence.
-        is_judged: False if there was nothing to judge; the gate is then no reason to refuse.
-    """
-
-    name: str
-    is_passed: bool
-    bound: float | bool
-    measured: Any
-    words: str
-    is_judged: bool = True
-
-    def to_dict(self) -> dict[str, Any]:
-        """The outcome as a JSON object."""
-        return dict(vars(self))
+SHOWN = (
+    SPECIFICITY,
+    AUC,
+    "sensitivity",
+    "brier_skill",
+    "calibration_intercept",
+    "calibration_slope",
+    "expected_calibration_error",
+)
 
 
 def judge(contest: Contest, rules: Promote) -> dict[str, Any]:
     """Apply every enabled gate of `params.yaml: promote`.
 
     Returns:
-        `is_passed`, `reasons` (sentences of the failed gates), `gates`, `num_images`, `num_groups`,
-        `num_malignant_groups`, `primary_metric`, `challenger` and, if there is one, `champion` (by metric
-        `value`, `low`, `high`) and the paired `challenger_minus_champion`.
+        `is_passed`, `reasons` (sentences of the failed gates), `is_acceptable` (whether a person may accept
+        all of them), `gates`, `num_images`, `num_groups`, `num_malignant_groups`, `primary_metric`,
+        `attempt`, `challenger` and, if there are any, `champion` and `anchor` (by metric `value`, `low`,
+        `high`), and the paired differences of `comparisons`.
     """
-    num_malignant_groups = len(set(contest.group_ids[contest.target == 1]))
-    gates = [_enough_groups(num_malignant_groups, len(contest.target), rules)]
+    gates = [_enough_groups(contest, rules)]
     if contest.crop == MASK:
         gates.append(_cannot_be_served())
     evidence: dict[str, Any] = {
         "num_images": len(contest.target),
         "num_groups": len(set(contest.group_ids)),
-        "num_malignant_groups": num_malignant_groups,
+        "num_malignant_groups": contest.num_malignant_groups,
         "primary_metric": rules.primary_metric,
+        "attempt": contest.attempt,
     }
     if not contest.is_defined:
         words = "some probabilities are not finite, so the models cannot be compared"
@@ -106,74 +57,60 @@ def judge(contest: Contest, rules: Promote) -> dict[str, Any]:
     else:
         words = "all compared images have the same class, so the models cannot be compared"
         gates.append(Gate("both_classes", False, True, False, words))
-    reasons = [gate.words for gate in gates if gate.is_judged and not gate.is_passed]
-    verdict = {"is_passed": not reasons, "reasons": reasons}
+    refusing = [gate for gate in gates if gate.refuses]
+    verdict = {
+        "is_passed": not refusing,
+        "reasons": [gate.words for gate in refusing],
+        "is_acceptable": bool(refusing) and all(gate.is_acceptable for gate in refusing),
+    }
     return verdict | {"gates": [gate.to_dict() for gate in gates]} | evidence
 
 
 def _measure(contest: Contest, rules: Promote) -> dict[str, Any]:
-    """Intervals of each model and of their differences, from the same draws of groups."""
+    """Intervals of each model at its own threshold, and of their paired differences."""
+    shown = dict.fromkeys((rules.primary_metric, *SHOWN))
 
-    def alone(probability: np.ndarray) -> dict[str, dict[str, float]]:
-        return metrics_with_intervals(
+    def alone(model: Served) -> dict[str, dict[str, Any]]:
+        found = metrics_with_intervals(
             contest.target,
-            probability,
+            model.probability,
             contest.group_ids,
-            threshold=0.5,
+            threshold=model.point.threshold,
             draws=contest.draws,
             num_bins=contest.num_bins,
         )
+        return {name: found[name] for name in shown}
 
-    def lead(other: np.ndarray, metric: str) -> dict[str, float]:
-        return difference(
-            contest.target,
-            contest.challenger,
-            other,
-            contest.group_ids,
-            metric=metric,
-            draws=contest.draws,
-        )
-
-    compared = dict.fromkeys((rules.primary_metric, SPECIFICITY, "auc_roc"))
-    shown = [*compared, "expected_calibration_error"]
-    challenger, colour = alone(contest.challenger), alone(contest.colour)
-    measured: dict[str, Any] = {
-        "challenger": {name: challenger[name] for name in shown},
-        "colour": {"auc_roc": colour["auc_roc"]},
-        "challenger_minus_colour": {"auc_roc": lead(contest.colour, "auc_roc")},
-    }
-    if contest.champion is not None:
-        champion = alone(contest.champion)
-        measured["champion"] = {name: champion[name] for name in shown}
-        measured["challenger_minus_champion"] = {name: lead(contest.champion, name) for name in compared}
-    return measured
+    measured: dict[str, Any] = {"challenger": alone(contest.challenger)}
+    measured |= {role: alone(rival) for role, rival in contest.rivals.items()}
+    return measured | comparisons.measure_references(contest) | comparisons.measure_rivals(contest, rules)
 
 
 def _gates(contest: Contest, measured: dict[str, Any], rules: Promote) -> list[Gate]:
-    gates = [_better_than_chance(measured["challenger"]["auc_roc"], rules)]
-    if rules.must_beat_colour:
-        gates.append(_better_than_colour(measured))
-    if contest.champion is not None:
-        drops = (
-            ("max_primary_drop", rules.primary_metric, rules.max_primary_drop),
-            ("max_specificity_drop", SPECIFICITY, rules.max_specificity_drop),
-        )
-        gates += [
-            _not_inferior(name, metric, measured["challenger_minus_champion"][metric], bound)
-            for name, metric, bound in drops
-            if bound is not None
-        ]
-    if rules.max_calibration_error is not None:
-        error = measured["challenger"]["expected_calibration_error"]
-        gates.append(_calibrated(error, rules.max_calibration_error))
+    own = measured["challenger"]
+    gates = [_better_than_chance(contest, own[AUC], rules)]
+    if rules.min_sensitivity is not None:
+        threshold = contest.challenger.point.threshold
+        gates.append(_sensitive(own["sensitivity"], threshold, rules.min_sensitivity))
+    gates += comparisons.reference_gates(contest, measured, rules)
+    gates += comparisons.rival_gates(contest, measured, rules)
+    bands = {
+        "calibration_intercept": rules.calibration_intercept_band,
+        "calibration_slope": rules.calibration_slope_band,
+    }
+    gates += [_calibrated(name, own[name], band) for name, band in bands.items() if band is not None]
+    if rules.min_brier_skill is not None:
+        gates.append(_skilful(own["brier_skill"], rules.min_brier_skill))
     if rules.min_worst_slice_auc_roc is not None:
         gates.append(_no_slice_below(contest.slices, rules.min_worst_slice_auc_roc))
     return gates
 
 
-def _enough_groups(num: int, num_images: int, rules: Promote) -> Gate:
-    least = rules.min_malignant_groups
-    words = f"{num} malignant groups among the {num_images} test images; at least {least} are required"
+def _enough_groups(contest: Contest, rules: Promote) -> Gate:
+    num, least = contest.num_malignant_groups, rules.min_malignant_groups
+    words = (
+        f"{num} malignant groups among the {len(contest.target)} test images; at least {least} are required"
+    )
     return Gate("min_malignant_groups", num >= least, least, num, words)
 
 
@@ -185,52 +122,74 @@ def _cannot_be_served() -> Gate:
     return Gate("crop_can_be_served", False, True, MASK, words)
 
 
-def _better_than_chance(auc: dict[str, float], rules: Promote) -> Gate:
-    bound = rules.min_auc_roc_lower_bound
-    words = f"AUC {in_words(auc)}; the lower end of the interval must be above {bound:g}"
-    return Gate("min_auc_roc_lower_bound", auc["low"] > bound, bound, auc, words)
+def _better_than_chance(contest: Contest, auc: Mapping[str, Any], rules: Promote) -> Gate:
+    bound, low = rules.min_auc_roc_lower_bound, auc["low"]
+    words = f"AUC {in_words(auc)}"
+    if auc["value"] == 1 and np.isnan(low):
+        low = _least_auc_at_separation(contest)
+        words += f", at least {low:.3f} by an exact bound for scores that separate the classes"
+    words += f"; the lower end of the interval must be above {bound:g}"
+    return Gate("min_auc_roc_lower_bound", bool(low > bound), bound, dict(auc) | {"low": low}, words)
 
 
-def _better_than_colour(measured: dict[str, Any]) -> Gate:
-    """Judge by the difference itself: with few images, its interval would exclude nothing."""
-    lead, colour = measured["challenger_minus_colour"]["auc_roc"], measured["colour"]["auc_roc"]
+def _least_auc_at_separation(contest: Contest) -> float:
+    """Lower end of a 95 % interval where every malignant image scores above every benign one.
+
+    With p pairs of a malignant and a benign image that share no group, all are in order with a probability of
+    at most AUC^p, so an AUC below 0.025^(1/p) would be a surprise.
+    """
+    malignant, benign = (set(contest.group_ids[contest.target == value]) for value in (1, 0))
+    num_pairs = min(len(malignant), len(benign - malignant))
+    return float(0.025 ** (1 / num_pairs)) if num_pairs else 0.0
+
+
+def _sensitive(sensitivity: Mapping[str, Any], threshold: float, bound: float) -> Gate:
     words = (
-        f"AUC {in_words(measured['challenger']['auc_roc'])}, a logistic regression on colours alone "
-        f"{in_words(colour)}, difference {in_words(lead)}; the network must have the higher AUC"
+        f"sensitivity {in_words(sensitivity)} at the threshold {threshold:.3f} with which the model is "
+        f"served; the lower end of the interval must be at least {bound:g}"
     )
-    return Gate("must_beat_colour", lead["value"] > 0, True, lead, words)
+    return Gate("min_sensitivity", sensitivity["low"] >= bound - ROUNDING, bound, sensitivity, words)
 
 
-def _not_inferior(name: str, metric: str, lead: dict[str, float], bound: float) -> Gate:
+def _calibrated(name: str, found: Mapping[str, Any], band: Band) -> Gate:
+    """Refuse only where the whole interval lies outside the band: few images leave wide intervals."""
+    low, high = band
+    what = f"{name.replace('_', ' ')} {in_words(found)}"
+    rule = f"the interval must not lie wholly outside {low:g} to {high:g}"
+    if not (np.isfinite(found["low"]) and np.isfinite(found["high"])):
+        words = f"{what}: {found.get('undefined', 'it has no interval')}"
+        return Gate(f"{name}_band", False, list(band), found, words, is_judged=False)
+    is_inside = found["high"] >= low and found["low"] <= high
+    return Gate(f"{name}_band", is_inside, list(band), found, f"{what}; {rule}")
+
+
+def _skilful(skill: Mapping[str, Any], bound: float) -> Gate:
     words = (
-        f"{metric}, challenger minus champion on the same images: {in_words(lead)}; the interval must "
-        f"exclude a loss of more than {bound:g}"
+        f"Brier skill {in_words(skill)} against the prevalence of the test images; the lower end of the "
+        f"interval must be above {bound:g}"
     )
-    return Gate(name, lead["low"] >= -bound - ROUNDING, bound, lead, words)
-
-
-def _calibrated(error: dict[str, float], bound: float) -> Gate:
-    words = f"expected calibration error {in_words(error)}; at most {bound:g} is allowed"
-    return Gate("max_calibration_error", error["value"] <= bound + ROUNDING, bound, error, words)
+    return Gate("min_brier_skill", skill["low"] > bound, bound, skill, words)
 
 
 def _no_slice_below(slices: Sequence[Mapping[str, Any]], bound: float) -> Gate:
-    """Judge the worst slice; slices with too few groups have no AUC and are left out."""
-    judged = [
-        entry for entry in slices if not entry["is_too_small"] and _is_number(entry["auc_roc"]["value"])
-    ]
+    """Refuse a slice that is shown to fail by intervals that hold for all slices together.
+
+    The smallest of many noisy values would refuse good models.
+    """
+    name, ends = "min_worst_slice_auc_roc", "auc_roc_simultaneous"
+    judged = [entry for entry in slices if _is_number(entry.get(ends, {}).get("high"))]
     if not judged:
         words = "no slice of the test set has enough images of both classes"
-        return Gate("min_worst_slice_auc_roc", False, bound, None, words, is_judged=False)
-    worst = min(judged, key=lambda entry: entry["auc_roc"]["value"])
+        return Gate(name, False, bound, None, words, is_judged=False)
+    worst = min(judged, key=lambda entry: entry[ends]["high"])
+    where = f"{worst['slice']} = {worst['value']} with {worst['num_images']} images"
     words = (
-        f"the worst of {len(judged)} slices, {worst['slice']} = {worst['value']} with {worst['num_images']} "
-        f"images, has AUC {in_words(worst['auc_roc'])}; at least {bound:g} is required"
+        f"of {len(judged)} slices, {where} has the lowest upper end: AUC {in_words(worst[ends])}, 95 % "
+        f"interval for all slices together; a slice whose interval lies below {bound:g} fails"
     )
-    is_passed = worst["auc_roc"]["value"] >= bound - ROUNDING
-    return Gate("min_worst_slice_auc_roc", is_passed, bound, dict(worst["auc_roc"]), words)
+    return Gate(name, worst[ends]["high"] >= bound - ROUNDING, bound, dict(worst[ends]), words)
 
 
 def _is_number(value: float | None) -> bool:
     """Whether a value is defined; JSON has null for undefined values."""
-    return value is not None and not math.isnan(value)
+    return value is not None and bool(np.isfinite(value))

@@ -13,7 +13,17 @@ from melanoma.evaluation.metrics import roc_curve
 from melanoma.schema import MODEL_NAMES, TEST
 
 COUNTS = ("num_images", "num_groups", "num_malignant")
-OF_PROMOTION = ("registered_model", "version", "is_promoted", "reasons", "staging_version", "gates", "looks")
+OF_PROMOTION = (
+    "registered_model",
+    "version",
+    "is_promoted",
+    "reasons",
+    "is_acceptable",
+    "accepted",
+    "staging_version",
+    "gates",
+    "looks",
+)
 
 
 def gather(
@@ -100,7 +110,37 @@ def verdict(promotion: Mapping[str, Any]) -> str:
     name = f"{promotion['registered_model']} version {promotion['version']}"
     if promotion["is_promoted"]:
         return f"{name} passed the gates and received the alias staging, under which models are served."
-    return f"{name} was refused: {'; '.join(promotion['reasons'])}. {_served(promotion)}"
+    said = [f"{name} was refused: {'; '.join(promotion['reasons'])}."]
+    if promotion.get("accepted"):  # absent in older files, like `is_acceptable`
+        said.append(accepted_in_words(promotion["accepted"]))
+    elif promotion.get("is_acceptable"):
+        said.append("A person may accept this: `python -m pipelines.accept`.")
+    return " ".join([*said, _served(promotion)])
+
+
+def accepted_in_words(accepted: Mapping[str, str]) -> str:
+    """Who accepted a refused version, when and why.
+
+    Args:
+        accepted: `promotion.json: accepted`, with `by`, `at` and `reason`.
+    """
+    reason = accepted["reason"].rstrip(".")
+    return (
+        f"Accepted by {accepted['by']} on {accepted['at']} although the gates refused it, because: {reason}."
+    )
+
+
+def outcome(gate: Mapping[str, Any]) -> str:
+    """The outcome of a gate in a word or two.
+
+    Args:
+        gate: Entry of `promotion.json: gates`; an older one lacks `is_acceptable`.
+    """
+    if not gate["is_judged"]:
+        return "not judged"
+    if gate["is_passed"]:
+        return "passed"
+    return "NOT SHOWN" if gate.get("is_acceptable") else "NOT passed"
 
 
 def _served(promotion: Mapping[str, Any]) -> str:

@@ -15,7 +15,7 @@ from melanoma.data.crops import Crop
 from melanoma.data.groups import balance
 from melanoma.evaluation import asked_and_got, power
 from melanoma.evaluation.bootstrap import explained, number_in_words
-from melanoma.evaluation.headline import looks_in_words
+from melanoma.evaluation.headline import accepted_in_words, looks_in_words, outcome
 from melanoma.evaluation.metric_table import TABLE
 from melanoma.markdown import cell, fill, markdown
 from melanoma.schema import NOT_A_DEVICE, TEST, VALIDATION
@@ -56,11 +56,18 @@ class Sources:
     min_slice_groups: int
 
 
+def with_line(card: str, line: str) -> str:
+    """The card with a paragraph below its title."""
+    title, rest = card.split("\n", 1)
+    return f"{title}\n\n**{line}**\n{rest}"
+
+
 def write(sources: Sources) -> str:
     """The card in Markdown."""
     measured = sources.metrics[sources.model]
     crop, point = Crop.from_dict(sources.entry["crop"]), sources.entry["operating_point"]
-    return fill(
+    promotion = sources.promotion
+    card = fill(
         Path(__file__).with_name(TEMPLATE),
         **vars(sources),
         balance=balance.table(sources.split["balance"]) if "balance" in sources.split else None,
@@ -76,9 +83,13 @@ def write(sources: Sources) -> str:
         shown=TABLE,
         cell=cell,
         in_words=explained,
-        looks=looks_in_words(sources.promotion["looks"]),
+        looks=looks_in_words(promotion["looks"]),
+        outcome=outcome,
+        verdict="passed and received the alias staging" if promotion["is_promoted"] else "refused",
         markdown=markdown,
         number=number_in_words,
         percent="{:.0%}".format,
         power=power,
     )
+    accepted = promotion.get("accepted")
+    return with_line(card, accepted_in_words(accepted)) if accepted else card

@@ -5,13 +5,14 @@ images would be taken at face value.
 """
 
 from collections.abc import Sequence
+from itertools import compress
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from melanoma.config.evaluation import Evaluate
-from melanoma.evaluation import bootstrap, calibration_measures
+from melanoma.evaluation import bootstrap, calibration_measures, intervals
 from melanoma.evaluation.intervals import nowhere
 from melanoma.evaluation.metric_table import BY_NAME
 from melanoma.scoring.operating_point import BENIGN, MALIGNANT
@@ -88,14 +89,22 @@ def measure(
     Returns:
         By slice: `slice`, `value`, `num_images`, `num_groups`, `num_malignant`, `is_too_small` (no metric
         that needs a class could be measured), `prevalence`, `mean_probability`, and `MEASURED`, each as
-        `value`, `low`, `high`; all three are nan if there are too few groups.
+        `value`, `low`, `high`; all three are nan if there are too few groups. Where an AUC is measured,
+        `auc_roc_simultaneous` has the interval that holds for all slices together.
     """
-    entries = []
+    entries: list[dict[str, Any]] = []
+    members: list[np.ndarray] = []
     for name in labels.columns:
         for value in sorted(labels[name].unique()):
             is_in = (labels[name] == value).to_numpy()
             measured = _measure_one(images[is_in], probability[is_in], threshold, settings)
             entries.append({"slice": name, "value": str(value), **measured})
+            members.append(is_in)
+    has_auc = [not np.isnan(entry["auc_roc"]["value"]) for entry in entries]
+    level = 1 - (1 - intervals.LEVEL) / max(1, sum(has_auc))  # of Bonferroni: slices overlap
+    for entry, is_in in compress(zip(entries, members, strict=True), has_auc):
+        target, groups = (images.loc[is_in, name].to_numpy() for name in ("target", "group_id"))
+        entry["auc_roc_simultaneous"] = intervals.auc(target, probability[is_in], groups, level=level)
     return entries
 
 

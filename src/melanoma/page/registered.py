@@ -11,7 +11,7 @@ class Version:
         number: Version number.
         aliases: Aliases that hold this version.
         registered_at: Date and time, UTC.
-        gate: `passed`, `refused` or `not judged`.
+        gate: `passed`, `refused`, `accepted` (by a person) or `not judged`.
         model: `baseline` or `tuned`.
         test_auc: AUC on the test set, rounded.
         git_commit: Commit of the code that promoted it.
@@ -40,7 +40,7 @@ class Holder:
         since: Date and time, UTC; empty where the ledger has no such move.
         by: Who moved it.
         reason: Reason of the move.
-        kind: `promote`, `release` or `rollback`.
+        kind: `promote`, `accept`, `release` or `rollback`.
         warning: Disagreement of alias and ledger; otherwise empty.
     """
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from melanoma.evaluation import asked_and_got
 from melanoma.evaluation.bootstrap import in_words
-from melanoma.evaluation.headline import decisions, looks_in_words, metric_rows, verdict
+from melanoma.evaluation.headline import decisions, looks_in_words, metric_rows, outcome, verdict
 from melanoma.evaluation.metric_table import HEADLINE
 from melanoma.page import charts
 from melanoma.page.tables import Table, make
@@ -109,11 +109,5 @@ def _metrics_table(headline: Mapping[str, Any]) -> Table:
 
 
 def _gates_table(headline: Mapping[str, Any]) -> Table:
-    rows = [[gate["name"], _outcome(gate), gate["words"]] for gate in headline["promotion"]["gates"]]
+    rows = [[gate["name"], outcome(gate), gate["words"]] for gate in headline["promotion"]["gates"]]
     return make(f"Gates of {headline['cohort']}", ["gate", "outcome", "in words"], rows)
-
-
-def _outcome(gate: Mapping[str, Any]) -> str:
-    if not gate["is_judged"]:
-        return "not judged"
-    return "passed" if gate["is_passed"] else "NOT passed"

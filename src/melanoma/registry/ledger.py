@@ -28,8 +28,8 @@ from melanoma.tracking_fields import own_fields
 
 EXPERIMENT = "registry-ledger"
 LOOK, REFUSAL = "look", "refusal"
-PROMOTE, RELEASE, ROLLBACK = "promote", "release", "rollback"
-MOVES = (PROMOTE, RELEASE, ROLLBACK)
+PROMOTE, ACCEPT, RELEASE, ROLLBACK = "promote", "accept", "release", "rollback"
+MOVES = (PROMOTE, ACCEPT, RELEASE, ROLLBACK)
 EVIDENCE = "evidence.json"
 
 
@@ -39,7 +39,7 @@ class Entry:
 
     Attributes:
         run_id: MLflow run of the entry; its artifact `evidence.json` holds the evidence.
-        kind: `promote`, `release`, `rollback` (moves of an alias), `refusal` or `look`.
+        kind: `promote`, `accept`, `release`, `rollback` (moves of an alias), `refusal` or `look`.
         at: Time of the record, UTC.
         status: `RUNNING` (a move in progress, or one that a kill interrupted), `FINISHED` or `FAILED`.
         tags: Content of the entry.
@@ -132,6 +132,7 @@ def _title(kind: str, tags: Mapping[str, object]) -> str:
     titles = {
         LOOK: f"{LOOK} {tags.get('purpose')} {tags.get('model')}",
         PROMOTE: f"{PROMOTE} {version} to {tags.get('alias')}",
+        ACCEPT: f"{ACCEPT} {version} to {tags.get('alias')}",
         ROLLBACK: f"{ROLLBACK} to {version}",
     }
     return titles.get(kind, f"{kind} {version}")

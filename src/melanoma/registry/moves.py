@@ -103,6 +103,7 @@ def move_alias(
     by: str,
     reason: str,
     evidence: Mapping[str, Any],
+    tags: Mapping[str, object] | None = None,
 ) -> int | None:
     """Let an alias point to a version and record the move; call it inside `exclusive`.
 
@@ -114,6 +115,7 @@ def move_alias(
         by: Person or script.
         reason: Reason in words.
         evidence: Evidence for the ledger.
+        tags: Further tags of the entry.
 
     Returns:
         The version that held the alias before. If `version` already holds it, nothing is recorded, unless the
@@ -127,8 +129,14 @@ def move_alias(
     if previous == version and last and last[0].version == version:
         return previous
     digest = versions.get_version(name, version).tags.get(FILES_TAG)
-    tags = {"alias": alias, "version": version, "previous_version": previous, FILES_TAG: digest}
-    entered = ledger.add(name, kind, by=by, reason=reason, tags=tags, evidence=evidence, is_over=False)
+    said = {
+        **(tags or {}),
+        "alias": alias,
+        "version": version,
+        "previous_version": previous,
+        FILES_TAG: digest,
+    }
+    entered = ledger.add(name, kind, by=by, reason=reason, tags=said, evidence=evidence, is_over=False)
     rivals = [entry for entry in ledger.unfinished(name) if entry.run_id != entered]
     if rivals or holder_of(name, alias) != previous:
         problem = f"another process moved an alias of {name} at the same time"

@@ -18,6 +18,7 @@ STAGING = "staging"
 PRODUCTION = "production"
 DIGEST_TAG = "model_digest"
 PREVIOUS_TAG = "previous_version"
+GATE_TAG, PASSED, REFUSED, ACCEPTED = "gate", "passed", "refused", "accepted"
 NETWORK_TAG, SETTINGS_TAG = "network_sha256", "settings_sha256"
 FILE_OF_DIGEST = {NETWORK_TAG: "model.onnx", SETTINGS_TAG: "settings.json"}
 SEGMENTER_TAG, SEGMENTER_FILE = "segmenter_sha256", "segmenter.onnx"  # only if a U-Net crops the images
@@ -184,9 +185,9 @@ def predecessor(version: Version, champion: Version | None) -> int | None:
     return int(noted) if noted else None
 
 
-def note_verdict(version: Version, run: Run, reasons: list[str], *, previous: int | None) -> None:
-    """Tag version and run with the verdict of the gates and its reasons."""
-    verdict = {"gate": "refused" if reasons else "passed", "gate_reasons": "; ".join(reasons)}
+def note_verdict(version: Version, run: Run, reasons: list[str], *, word: str, previous: int | None) -> None:
+    """Tag version and run with the verdict of the gates (`passed`, `refused`, `accepted`) and its reasons."""
+    verdict = {GATE_TAG: word, "gate_reasons": "; ".join(reasons)}
     verdict[PREVIOUS_TAG] = "" if previous is None else str(previous)
     for key, value in verdict.items():
         client().set_model_version_tag(version.name, version.version, key, value)

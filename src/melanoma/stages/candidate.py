@@ -25,6 +25,7 @@ class Candidate:
         slices: Its entry of `slices.json`.
         assigned: Groups of all images that were ever accepted.
         accepted: Accepted records.
+        terms: What must stay the same for the anchor to stay, see `registry.anchors`.
         num_bins: Number of bins of the expected calibration error.
         draws: Draws of the intervals.
     """
@@ -39,6 +40,7 @@ class Candidate:
     slices: list[dict[str, Any]]
     assigned: pd.DataFrame
     accepted: pd.DataFrame
+    terms: str
     num_bins: int
     draws: Draws
 

@@ -1,5 +1,7 @@
-"""Part of the stage `promote`: score the champion on test images that it has not learned from."""
+"""Part of the stage `promote`: score champion and anchor on test images that they have not learned from."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,52 +11,99 @@ import pandas as pd
 from melanoma import files, schema, tracking
 from melanoma.data import crops, packed
 from melanoma.errors import DataError, TrackingError, first_offenders
-from melanoma.evaluation.gate import Contest
+from melanoma.evaluation.contest import Contest, Served
 from melanoma.fingerprint import digest_of_code, sha256_of_file, travelling_code
 from melanoma.registry import versions
+from melanoma.scoring.operating_point import OperatingPoint
 from melanoma.serving import folder as folders
 from melanoma.serving.network import Network
 from melanoma.serving.settings import Settings
 from melanoma.stages.candidate import Candidate
 
-SAME_CODE = "this code, which is the same as the champion's"
+SAME_CODE = "this code, which is the same as the {role}'s"
 OWN_CODE = "its own code in a separate process"
+WAY_OUT = (
+    "Nothing was moved. If that version cannot be restored, remove the alias staging: the next version is "
+    "then judged without a champion and becomes the anchor."
+)
+
+
+@dataclass(frozen=True)
+class _Rival:
+    """A version with which the challenger is compared.
+
+    Attributes:
+        role: `champion` or `anchor`.
+        version: The version.
+        files: Folder of its files, verified.
+        settings: Its settings, with the operating point at which it is served.
+    """
+
+    role: str
+    version: versions.Version
+    files: Path
+    settings: Settings
+
+    @classmethod
+    def open(cls, role: str, version: versions.Version, folder: Path) -> "_Rival":
+        """Download and verify the files of a version."""
+        found = versions.require_untouched(version, folder)
+        return cls(role, version, found, Settings.read(found / "artifacts" / "settings.json"))
+
+    def __str__(self) -> str:
+        return f"The {self.role}, {self.version.name} version {self.version.version},"
 
 
 def prepare_contest(
-    candidate: Candidate, champion: versions.Version | None, folder: Path
+    candidate: Candidate, rivals: Mapping[str, versions.Version], folder: Path, *, attempt: int = 1
 ) -> tuple[Contest, dict[str, Any]]:
-    """Collect both models' scores on the challenger's test images that the champion has not learned from.
+    """Collect the scores of all models on the challenger's test images that no rival has learned from.
 
     Args:
         candidate: The challenger.
-        champion: Version that holds the alias; None if there is none.
+        rivals: Versions to compare it with, by role: `champion`, and `anchor` if that is another one.
         folder: Folder for downloads.
+        attempt: See `Contest`.
 
     Returns:
-        The contest, and how the champion was scored: `champion_scored_by`, and in `refused_by_champion` the
-        ids of images that the champion refuses and that are excluded for both models.
+        The contest, and how each rival was scored: `<role>_scored_by`, and in `refused_by_<role>` the ids of
+        images that it refuses and that are excluded for all models.
 
     Raises:
-        TrackingError: The champion's files are gone or changed, or it cannot be run.
+        TrackingError: The files of a rival are gone or changed, or it cannot be run.
         DataError: An image file is gone or changed.
     """
     rows = candidate.data.index[candidate.data.index["split"] == schema.TEST]
-    scores: pd.Series | None = None
+    opened = []
+    for role, version in rivals.items():
+        try:
+            opened.append(_Rival.open(role, version, folder))
+            rows = _without_known(rows, version, candidate.assigned, folder)
+        except TrackingError as error:
+            raise TrackingError(
+                f"The {role} cannot be compared with the challenger: {error} {WAY_OUT}"
+            ) from error
     notes: dict[str, Any] = {}
-    if champion is not None:
-        champion_files = versions.require_untouched(champion, folder)
-        rows = _without_known(rows, champion, candidate.assigned, folder)
-        scores, notes = _score(champion, champion_files, candidate, rows)
-        rows = rows[rows["image_id"].isin(scores.index)]
+    scores: dict[str, pd.Series] = {}
+    for rival in opened:
+        scores[rival.role], found = _score(rival, candidate, rows)
+        notes |= found
+    for scored in scores.values():
+        rows = rows[rows["image_id"].isin(scored.index)]
     ids = rows["image_id"]
-    of_model = candidate.predictions[candidate.predictions["model"] == candidate.model]
+    served = {
+        rival.role: Served(scores[rival.role].loc[ids].to_numpy(), rival.settings.operating_point)
+        for rival in opened
+    }
+    references = candidate.references.set_index("image_id").loc[ids]
     contest = Contest(
         target=rows["target"].to_numpy(),
         group_ids=rows["group_id"].to_numpy(),
-        challenger=of_model.set_index("image_id").loc[ids, "probability"].to_numpy(),
-        champion=None if scores is None else scores.loc[ids].to_numpy(),
-        colour=candidate.references.set_index("image_id").loc[ids, "colour"].to_numpy(),
+        challenger=_as_served(candidate, ids),
+        champion=served.get("champion"),
+        anchor=served.get("anchor"),
+        references={name: references[name].to_numpy(dtype=float) for name in schema.REFERENCE_NAMES},
+        attempt=attempt,
         slices=candidate.slices,
         num_bins=candidate.num_bins,
         draws=candidate.draws,
@@ -63,11 +112,19 @@ def prepare_contest(
     return contest, notes
 
 
+def _as_served(candidate: Candidate, image_ids: pd.Series) -> Served:
+    """The challenger with the operating point that was logged with it, which also calibrates its scores."""
+    point = OperatingPoint.from_dict(candidate.entry["operating_point"])
+    of_model = candidate.predictions[candidate.predictions["model"] == candidate.model]
+    score = of_model.set_index("image_id").loc[image_ids, "score"].to_numpy()
+    return Served(point.calibration.apply(score), point)
+
+
 def _without_known(
-    rows: pd.DataFrame, champion: versions.Version, assigned: pd.DataFrame, folder: Path
+    rows: pd.DataFrame, rival: versions.Version, assigned: pd.DataFrame, folder: Path
 ) -> pd.DataFrame:
-    """Rows of groups that were neither in the champion's training nor in its validation split."""
-    index = tracking.download_run_file(champion.tags["run_id"], f"data/{packed.INDEX}", folder)
+    """Rows of groups that were neither in the rival's training nor in its validation split."""
+    index = tracking.download_run_file(rival.tags["run_id"], f"data/{packed.INDEX}", folder)
     learned = files.read_parquet(index)
     seen = learned.loc[learned["split"] != schema.TEST, "image_id"]
     # Images that left the cohort (withheld, quarantined, inactive dataset) count as well.
@@ -75,31 +132,27 @@ def _without_known(
     return rows[~(rows["image_id"].isin(seen) | rows["group_id"].isin(groups))]
 
 
-def _score(
-    champion: versions.Version, champion_files: Path, candidate: Candidate, rows: pd.DataFrame
-) -> tuple[pd.Series, dict[str, Any]]:
-    """Calibrated probabilities of the champion by image_id, and how they were computed."""
-    artifacts = champion_files / "artifacts"
-    settings, network = Settings.read(artifacts / "settings.json"), Network(artifacts / "model.onnx")
+def _score(rival: _Rival, candidate: Candidate, rows: pd.DataFrame) -> tuple[pd.Series, dict[str, Any]]:
+    """Calibrated probabilities of a rival by image_id, and how they were computed."""
+    settings, network = rival.settings, Network(rival.files / "artifacts" / "model.onnx")
     data = candidate.data
-    is_same_code = digest_of_code(travelling_code(champion_files)) == digest_of_code()
+    is_same_code = digest_of_code(travelling_code(rival.files)) == digest_of_code()
     if is_same_code and settings.crop == data.crop and network.image_size == data.images.shape[1]:
         positions = np.flatnonzero(data.index["image_id"].isin(rows["image_id"]))
         score = network.score(data.images[positions])
         ids = data.index["image_id"].iloc[positions]
         scores = pd.Series(settings.operating_point.calibration.apply(score), index=ids)
-        return scores, {"champion_scored_by": SAME_CODE, "refused_by_champion": []}
-    answers = _score_files(champion, champion_files, candidate.accepted, rows)
-    refused = answers.index[answers["probability"].isna()]
-    scored_by = SAME_CODE if is_same_code else OWN_CODE
-    notes = {"champion_scored_by": scored_by, "refused_by_champion": list(refused)}
-    return answers.loc[answers["probability"].notna(), "probability"].astype(float), notes
+        refused: list[str] = []
+    else:
+        answers = _score_files(rival, candidate.accepted, rows)
+        refused = list(answers.index[answers["probability"].isna()])
+        scores = answers["probability"].dropna().astype(float)
+    scored_by = SAME_CODE.format(role=rival.role) if is_same_code else OWN_CODE
+    return scores, {f"{rival.role}_scored_by": scored_by, f"refused_by_{rival.role}": refused}
 
 
-def _score_files(
-    champion: versions.Version, champion_files: Path, accepted: pd.DataFrame, rows: pd.DataFrame
-) -> pd.DataFrame:
-    """Answers of the champion to the image files, as on a server; one row per image_id."""
+def _score_files(rival: _Rival, accepted: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
+    """Answers of a rival to the image files, as on a server; one row per image_id."""
     sources = accepted.set_index("image_id").loc[rows["image_id"], ["path", "sha256"]]
     changed = [
         path
@@ -109,17 +162,13 @@ def _score_files(
     if changed:
         raise DataError(
             f"{len(changed)} test images are missing or have changed since validation: "
-            f"{first_offenders(changed)}. The champion needs these image files. Run `dvc checkout`, then "
+            f"{first_offenders(changed)}. The {rival.role} needs these image files. Run `dvc checkout`, then "
             "`dvc repro`."
         )
     try:
-        model = folders.load_model(str(champion_files))
+        model = folders.load_model(str(rival.files))
     except TrackingError as error:
-        raise TrackingError(
-            f"The champion, {champion.name} version {champion.version}, cannot be compared with the "
-            f"challenger: {error} Nothing was moved. If the champion cannot run any more, remove its alias "
-            "staging."
-        ) from error
+        raise TrackingError(f"{rival} cannot be compared with the challenger: {error} {WAY_OUT}") from error
     names = [Path(path) for path in sources["path"]]
     answers = pd.DataFrame([row for batch in folders.score_files(model, Path(), names) for row in batch])
     id_of = {str(Path(path)): image_id for image_id, path in sources["path"].items()}

@@ -15,7 +15,7 @@ from melanoma.data.groups import splits
 from melanoma.errors import TrackingError
 from melanoma.evaluation import asked_and_got, gate, headline, model_card
 from melanoma.evaluation.bootstrap import Draws
-from melanoma.registry import ledger, looks, moves, versions
+from melanoma.registry import acceptance, anchors, ledger, looks, moves, versions
 from melanoma.stages import champion_scores, test_set_looks
 from melanoma.stages.candidate import Candidate
 from melanoma.training import studies
@@ -59,6 +59,7 @@ def run(args: argparse.Namespace, params: Params) -> str:
 def _load_candidate(args: argparse.Namespace, params: Params) -> Candidate:
     models = files.read_json(args.models)
     model, data = models["selected"], packed.open_packed(args.packed)
+    assigned = splits.read_assigned(args.assigned)
     return Candidate(
         cohort=args.cohort,
         model=model,
@@ -68,8 +69,9 @@ def _load_candidate(args: argparse.Namespace, params: Params) -> Candidate:
         predictions=tables.read_predictions(args.predictions, data.index),
         references=tables.read_references(args.references, data.index),
         slices=files.read_json(args.slices)[model],
-        assigned=splits.read_assigned(args.assigned),
+        assigned=assigned,
         accepted=tables.read_tables(args.accepted, params.members(args.cohort), tables.ACCEPTED_COLUMNS),
+        terms=f"{'; '.join(sorted(assigned['plan'].unique()))}; target {params.model.target}",
         num_bins=params.evaluate.num_calibration_bins,
         draws=Draws(params.evaluate.num_bootstrap_draws, params.evaluate.seed),
     )
@@ -93,18 +95,19 @@ def promote(candidate: Candidate, rules: Promote) -> dict[str, Any]:
         versions.require_untouched(version, Path(folder))
         versions.set_alias(candidate.name, versions.CHALLENGER, version.version)
         champion = versions.find_version(candidate.name, versions.STAGING)
-        is_holder = champion is not None and champion.version == version.version
-        # A holder that is judged again is not its own champion: a difference of 0 would be no evidence.
-        contest, notes = champion_scores.prepare_contest(
-            candidate, None if is_holder else champion, Path(folder)
-        )
+        rivals, anchor = _rivals(candidate, version, champion)
+        attempt = _attempt(candidate, anchor) if rivals else 1
+        contest, notes = champion_scores.prepare_contest(candidate, rivals, Path(folder), attempt=attempt)
         verdict = gate.judge(contest, rules) | notes
+        verdict["anchor_version"] = anchor.version
         verdict["looks"] = test_set_looks.record(
             candidate.name, candidate.data, candidate.model, candidate.entry, purpose=looks.CHOOSING
         )
         previous = versions.predecessor(version, champion)
-        versions.note_verdict(version, run, verdict["reasons"], previous=previous)
-        _carry_out(candidate, int(version.version), verdict)
+        accepted = acceptance.read(candidate.name, int(version.version))
+        word = acceptance.word(verdict, accepted)
+        versions.note_verdict(version, run, verdict["reasons"], word=word, previous=previous)
+        _carry_out(candidate, int(version.version), verdict, anchor)
         holder = moves.holder_of(candidate.name, versions.STAGING)
     return {
         "registered_model": candidate.name,
@@ -113,12 +116,40 @@ def promote(candidate: Candidate, rules: Promote) -> dict[str, Any]:
         "is_promoted": verdict.pop("is_passed"),
         "previous_version": previous,
         "staging_version": holder,
+        "accepted": accepted,
         "is_synthetic": candidate.data.is_synthetic,
         "data_digest": candidate.data.digest,
         "crop": crops.kind_of(candidate.data.crop),
         "test_digest": test_set_looks.test_digest(candidate.data),
         **verdict,
     }
+
+
+def _rivals(
+    candidate: Candidate, version: versions.Version, champion: versions.Version | None
+) -> tuple[dict[str, versions.Version], anchors.Anchor]:
+    """The versions to compare the challenger with, by role, and the anchor of the registered model.
+
+    A holder that is judged again is not its own champion: a difference of 0 would be no evidence.
+    """
+    if champion is None or champion.version == version.version:
+        return {}, anchors.find(candidate.name, None, candidate.terms)
+    anchor = anchors.find(candidate.name, int(champion.version), candidate.terms)
+    rivals = {"champion": champion}
+    if anchor.version not in (None, int(champion.version), int(version.version)):
+        rivals["anchor"] = versions.get_version(candidate.name, anchor.version)
+    return rivals, anchor
+
+
+def _attempt(candidate: Candidate, anchor: anchors.Anchor) -> int:
+    """Number of distinct models judged on some of the test images since the anchor's start, with this one."""
+    earlier = looks.earlier(test_set_looks.image_ids(candidate.data)).looks
+    judged = {
+        look.model_digest
+        for look in earlier
+        if look.purpose == looks.CHOOSING and (anchor.since is None or look.at > anchor.since)
+    }
+    return len(judged | {test_set_looks.model_digest(candidate.entry)})
 
 
 def _register(candidate: Candidate) -> versions.Version:
@@ -177,8 +208,8 @@ def _require_operating_point(candidate: Candidate, settings: Path) -> None:
         )
 
 
-def _carry_out(candidate: Candidate, number: int, verdict: dict[str, Any]) -> None:
-    """Move the alias, or record the refusal."""
+def _carry_out(candidate: Candidate, number: int, verdict: dict[str, Any], anchor: anchors.Anchor) -> None:
+    """Move the alias, or record the refusal with what `pipelines.accept` needs to know."""
     if verdict["is_passed"]:
         judged = [entry for entry in verdict["gates"] if entry["is_judged"]]
         reason = f"passed {len(judged)} gates, {len(verdict['gates']) - len(judged)} not judged"
@@ -190,6 +221,7 @@ def _carry_out(candidate: Candidate, number: int, verdict: dict[str, Any]) -> No
             by=BY,
             reason=reason,
             evidence=verdict,
+            tags=anchor.tags(number, is_better=_is_better_than_anchor(verdict)),
         )
         return
     reasons = "; ".join(verdict["reasons"])
@@ -198,9 +230,18 @@ def _carry_out(candidate: Candidate, number: int, verdict: dict[str, Any]) -> No
         ledger.REFUSAL,
         by=BY,
         reason=reasons,
-        tags={"alias": versions.STAGING, "version": number},
+        tags={"alias": versions.STAGING, "version": number}
+        | anchor.tags(number, is_better=False)
+        | acceptance.tags(verdict),
         evidence=verdict,
     )
+
+
+def _is_better_than_anchor(verdict: dict[str, Any]) -> bool:
+    """Whether the spent interval shows a gain in the primary metric against the anchor."""
+    against_champion = verdict.get("challenger_minus_champion")  # which is the anchor if there is no other
+    lead = verdict.get("challenger_minus_anchor", against_champion)
+    return lead is not None and lead[verdict["primary_metric"]]["low"] > 0
 
 
 def _model_card(

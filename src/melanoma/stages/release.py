@@ -38,15 +38,15 @@ def run(name: str, number: int, *, by: str, reason: str) -> str:
 
 
 def _require_releasable(version: versions.Version) -> None:
-    verdict = version.tags.get("gate")
-    if verdict != "passed":
+    verdict = version.tags.get(versions.GATE_TAG)
+    if verdict not in (versions.PASSED, versions.ACCEPTED):
         problem = {
             None: "was not judged by the gates; run `dvc repro promote`",
-            "refused": f"was refused by the gates: {version.tags.get('gate_reasons', '')}",
+            versions.REFUSED: f"was refused by the gates: {version.tags.get('gate_reasons', '')}",
         }.get(verdict, f"has the verdict {verdict!r}")
         raise TrackingError(
-            f"{version.name} version {version.version} {problem}. Only a version that passed the gates can "
-            "be released."
+            f"{version.name} version {version.version} {problem}. Only a version that passed the gates, "
+            "or that a person accepted (`python -m pipelines.accept`), can be released."
         )
     with tempfile.TemporaryDirectory(prefix="release-") as folder:
         versions.require_untouched(version, Path(folder))
