@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 from melanoma import tracking
+from melanoma.registry import ledger, looks
 from tests.pipelines.workspace import change_params, run_stage
 
 pytestmark = pytest.mark.slow
@@ -82,6 +83,18 @@ def test_each_network_is_one_run_under_one_parent_and_is_found_by_its_protocol(a
     assert {"learning_rate", "depth", "data_digest"} <= set(found[0].data.params)
 
 
+def test_each_network_counts_as_a_look_at_the_images_that_it_scored(at_workspace):
+    found = ledger.entries("melanoma-sample", kind=ledger.LOOK, purpose="protocols")
+    children = {run.info.run_id for run in study_runs() if run.data.tags.get("stage") == "protocols"}
+    assert {entry.tags["run_id"] for entry in found} == children
+    assert len(found) == len(children)
+    splits = pd.read_csv("data/splits/sample.csv")
+    seen = looks.earlier(splits.loc[splits["split"] == "test", "image_id"]).looks
+    shares = [look.share for look in seen if look.purpose == "protocols"]
+    assert shares.count(1.0) == 4  # leak_free; the test sets of the paper hold a part of these images
+    assert 0 < min(shares) < 1
+
+
 def test_history_and_curves_are_of_every_network(at_workspace):
     history = pd.read_csv(RESULTS / "sample_history.csv")
     assert history.groupby(["network", "protocol", "seed"]).size().eq(2).all()
@@ -127,6 +140,8 @@ def test_a_study_that_is_stopped_goes_on_and_trains_nothing_twice(broken, monkey
     assert len(epochs) == 2  # of the second network alone
     assert {run.info.status for run in study_runs()} == {"FINISHED"}
     assert len(study_runs()) == 3
+    # The first network was scored again, and counts once.
+    assert len(ledger.entries("melanoma-sample", kind=ledger.LOOK, purpose="protocols")) == 2
 
 
 def counting(method, calls: list):
