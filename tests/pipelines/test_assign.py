@@ -65,7 +65,7 @@ def test_another_plan_assigns_anew_and_says_so(broken, capsys, change):
     assert splits_by_id() != before
     (line,) = capsys.readouterr().out.splitlines()
     said = "all assigned again, because params.yaml: assign has changed (before: "
-    assert f"{said}'seed 7, 0.6/0.2/0.2, relative_shortage'" in line
+    assert f"{said}'seed 7, 0.6/0.2/0.2, relative_shortage'): the splits of 67 images (sample 67) are" in line
 
 
 def test_a_table_of_the_old_rule_is_kept_to_the_byte_or_refused_and_never_drawn_again(broken, capsys):

@@ -73,6 +73,7 @@ def _changes(before: pd.DataFrame, kept: pd.DataFrame, assigned: pd.DataFrame) -
     if len(before):
         return (
             "all assigned again, because params.yaml: assign has changed (before: "
-            f"{before['plan'].iloc[0]!r})"
+            f"{before['plan'].iloc[0]!r}): the splits of {splits.in_words(before)} are forgotten, so models "
+            "trained before may have learned from images that are now in the test set"
         )
     return "no image had a split before"

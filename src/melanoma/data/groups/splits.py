@@ -192,12 +192,17 @@ def keep_plan(before: pd.DataFrame, plan: Plan, *, datasets: list[str]) -> pd.Da
     return kept
 
 
+def in_words(before: pd.DataFrame) -> str:
+    """How many images of which datasets have splits, for instance "67 images (sample 67)"."""
+    counts = ", ".join(f"{name} {num}" for name, num in before["dataset"].value_counts(sort=False).items())
+    return f"{len(before)} images ({counts})"
+
+
 def _rule_changed(before: pd.DataFrame, plan: Plan, rule: str) -> DataError:
     """What another rule would forget, and the two ways on."""
-    counts = ", ".join(f"{name} {num}" for name, num in before["dataset"].value_counts(sort=False).items())
     return DataError(
-        f"params.yaml: assign.rule is {plan.rule}, but the splits of {len(before)} images ({counts}) were "
-        f"drawn by the rule {rule}. Drawn again, all of them would be forgotten: models trained before may "
+        f"params.yaml: assign.rule is {plan.rule}, but the splits of {in_words(before)} were drawn by the "
+        f"rule {rule}. Drawn again, all of them would be forgotten: models trained before may "
         "have learned from images that would then be in the test set. Nothing was written. To keep the "
         f"splits, set assign.rule: {rule}; new images are then added by it. To draw all splits again by "
         f"{plan.rule}, also change assign.seed."
