@@ -11,10 +11,10 @@ def model_digest(entry: dict[str, Any]) -> str:
     """Identity of a model: its network, operating point, limits, crop and code.
 
     Args:
-        entry: Entry of `models.json`.
+        entry: Entry of `models.json`, before it is written (nan) or as it is read (None).
     """
     served = {name: entry[name] for name in ("operating_point", "limits", "code_sha256", "crop")}
-    return f"{entry['network_sha256'][:16]}@{files.sha256_of_json(served)[:16]}"
+    return f"{entry['network_sha256'][:16]}@{files.sha256_of_json(files.as_json(served))[:16]}"
 
 
 def image_ids(data: Packed) -> list[str]:
