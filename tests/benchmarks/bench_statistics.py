@@ -22,6 +22,8 @@ from tests.simulations.rows import Row
 TOPICS: tuple[str, ...] = (  # modules of tests.simulations, each with `simulate(num, seed)`; one a line
     "calibration",
     "gates",
+    "intervals",
+    "seeds",
     "power",
     "sides",
     "operating_point",

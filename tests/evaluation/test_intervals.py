@@ -5,7 +5,19 @@ import pytest
 from scipy.stats import binomtest
 from sklearn.metrics import roc_auc_score
 
-from melanoma.evaluation.intervals import auc, auc_difference, effective_groups, rate
+from melanoma.evaluation import power
+from melanoma.evaluation.intervals import (
+    auc,
+    auc_difference,
+    effective_groups,
+    independent_difference,
+    mean_rate,
+    rate,
+    rates,
+)
+from tests.simulations import intervals as simulation
+
+SPECIFICITY = "specificity at 95 % sensitivity: coverage"
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -53,6 +65,67 @@ def test_a_rate_without_images_is_undefined_with_its_reason():
     found = rate(np.array([], dtype=bool), np.array([]))
     assert all(math.isnan(found[name]) for name in ("value", "low", "high"))
     assert found["undefined"] == "there is no image to count"
+
+
+def test_a_group_above_half_of_the_images_leaves_a_wide_interval():
+    group_ids = np.repeat(["large", *singles(20)], [60, *[1] * 20])
+    found = rate(np.arange(80) != 0, group_ids)
+    # (60 + 20)² / (3600 + 20) = 1.77 groups
+    assert effective_groups(group_ids) == pytest.approx(6400 / 3620)
+    assert found["low"] < 0.3
+
+
+def test_a_mean_over_models_has_the_interval_of_as_many_groups():
+    hit = np.stack([hits(8, 8), hits(6, 8)])
+    found = mean_rate(hit, np.ones_like(hit), singles(8))
+    assert found == pytest.approx(rate(hits(7, 8), singles(8)))
+
+
+def test_rates_of_a_counted_example():
+    target = np.array([1, 1, 1, 0, 0])
+    found = rates(target, np.array([True, True, False, True, False]), singles(5))
+    values = {name: entry["value"] for name, entry in found.items()}
+    assert values == pytest.approx(
+        {
+            "accuracy": 3 / 5,
+            "sensitivity": 2 / 3,
+            "specificity": 1 / 2,
+            "ppv": 2 / 3,
+            "npv": 1 / 2,
+            "balanced_accuracy": 7 / 12,
+        }
+    )
+    half = found["balanced_accuracy"]
+    below = [found[name]["value"] - found[name]["low"] for name in ("sensitivity", "specificity")]
+    assert half["value"] - half["low"] == pytest.approx(math.hypot(*below) / 2)
+
+
+@pytest.mark.parametrize(
+    ("target", "called", "name", "reason"),
+    [
+        ([0, 0], [1, 0], "sensitivity", "no image is malignant"),
+        ([0, 0], [1, 0], "balanced_accuracy", "no image is malignant"),
+        ([1, 1], [1, 0], "specificity", "no image is benign"),
+        ([1, 0], [0, 0], "ppv", "no image is called malignant"),
+        ([1, 0], [1, 1], "npv", "no image is called benign"),
+    ],
+)
+def test_a_rate_without_a_denominator_says_why(target, called, name, reason):
+    found = rates(np.array(target), np.array(called, dtype=bool), singles(2))
+    assert math.isnan(found[name]["value"])
+    assert found[name]["undefined"] == reason
+    assert "undefined" not in found["accuracy"]
+
+
+def test_independent_differences_add_the_distances_of_the_ends_as_squares():
+    first, second = ({"value": 0.8, "low": 0.5, "high": 0.9}, {"value": 0.4, "low": 0.3, "high": 0.8})
+    found = independent_difference(first, second)
+    assert found == pytest.approx(
+        {"value": 0.4, "low": 0.4 - math.hypot(0.3, 0.4), "high": 0.4 + math.hypot(0.1, 0.1)}
+    )
+    missing = independent_difference(first, {"value": 1.0, "low": math.nan, "high": 1.0, "undefined": "why"})
+    assert math.isnan(missing["high"])
+    assert missing["undefined"] == "why"
 
 
 def test_a_higher_level_is_wider():
@@ -173,3 +246,44 @@ def test_a_difference_of_scores_that_are_not_finite_is_undefined(bad):
     broken = np.where(np.arange(60) == 3, math.nan, score)
     first, second = (broken, score) if bad == 0 else (score, broken)
     assert auc_difference(target, first, second, singles(60))["undefined"] == "some scores are not finite"
+
+
+# ---- coverage where the truth is known ----------------------------------------------------------
+
+
+@pytest.mark.parametrize("same", [0.0, 0.8, 1.0])
+@pytest.mark.parametrize("num_groups", [8, 40, 500])
+@pytest.mark.parametrize("truth", [0.5, 0.8, 0.95, 0.995])
+def test_rates_of_groups_of_one_to_six_images_are_covered(truth, num_groups, same):
+    generator = np.random.default_rng([num_groups, int(1000 * truth)])
+    covered = 0
+    for _ in range(300):
+        group_ids = simulation.groups(generator, num_groups, 6)
+        found = rate(simulation.hits(generator, truth, group_ids, same), group_ids)
+        covered += found["low"] <= truth <= found["high"]
+    assert covered / 300 >= 0.93
+
+
+def test_percentile_bootstraps_miss_what_exact_intervals_cover():
+    for settings in simulation.RATES[:2]:
+        row = simulation.rate_row(np.random.default_rng(3), 150, settings)
+        assert float(row.before) < 0.75
+        assert float(row.after) >= 0.95
+
+
+def test_intervals_cover_the_truth_as_often_as_they_promise(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(simulation, "MAX_BOOTSTRAPPED", 5)
+    rows = {(row.rule, row.truth): row.after for row in simulation.simulate(200, 1)}
+    covered = {key: float(after) for key, after in rows.items() if key[0] != SPECIFICITY}
+    # 200 data sets: 0.93 and two standard errors of 0.018
+    assert {key: value for key, value in covered.items() if value < 0.90} == {}
+    assert np.mean(list(covered.values())) >= 0.95
+    assert "undefined" in rows.values()  # specificity at 95 % sensitivity of 20 malignant groups
+
+
+def test_the_interval_of_an_auc_does_not_widen_more_than_it_must():
+    truth = simulation.Truth(areas=(0.8, 0.8), malignant=98, benign=350)
+    images = simulation.draw(np.random.default_rng(1), truth)
+    found = auc(images.target, images.first, images.group_ids)
+    expected = power.expect(98, 350)["auc_half_width"]
+    assert (found["high"] - found["low"]) / 2 == pytest.approx(expected, rel=0.15)
