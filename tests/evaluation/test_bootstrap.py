@@ -108,12 +108,22 @@ def test_the_value_is_the_metric_of_the_plain_samples(counted):
     assert table["sensitivity"]["value"] == 3 / 4
     assert table["auc_roc"]["value"] == pytest.approx(20.5 / 24)
     undefined = {name for name, entry in table.items() if "undefined" in entry}
-    assert undefined == {"specificity_at_95_sensitivity"}
+    assert undefined == {"specificity_at_95_sensitivity", "expected_calibration_error"}
     assert all(
         entry["low"] <= entry["value"] <= entry["high"]
         for name, entry in table.items()
         if name not in undefined
     )
+
+
+def test_the_calibration_error_is_a_figure_without_an_interval(counted):
+    entry = metrics_with_intervals(*grouped(counted), threshold=0.5, draws=Draws(200, 1))[
+        "expected_calibration_error"
+    ]
+    assert entry["value"] == pytest.approx((0.7**2 - 0.7 * 0.3) ** 0.5 / 10)
+    assert math.isnan(entry["low"])
+    assert math.isnan(entry["high"])
+    assert "no interval would hold" in entry["undefined"]
 
 
 def test_a_metric_of_an_absent_class_is_nan_with_a_nan_interval():

@@ -95,8 +95,9 @@ def _clustered(target: np.ndarray, log_odds: np.ndarray, group: np.ndarray) -> d
     """Intervals with the clustered covariance of statsmodels and a normal quantile."""
     options = {"cov_type": "cluster", "cov_kwds": {"groups": group}}
     ones = np.ones((len(target), 1))
-    intercept = GLM(target, ones, family=Binomial(), offset=log_odds).fit(**options)
-    slope = GLM(target, np.c_[ones, log_odds], family=Binomial()).fit(**options)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        intercept = GLM(target, ones, family=Binomial(), offset=log_odds).fit(**options)
+        slope = GLM(target, np.c_[ones, log_odds], family=Binomial()).fit(**options)
     return {INTERCEPT: tuple(intercept.conf_int()[0]), SLOPE: tuple(slope.conf_int()[1])}
 
 
