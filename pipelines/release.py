@@ -1,7 +1,7 @@
 """Release a version: move the alias `production` to it, and record who did it and why.
 
 Run as `python -m pipelines.release melanoma-ph2 --version 3 --by "A. Name" --reason "…"`. The version
-must have passed the gates, and its files must be unchanged since.
+must have passed the gates, or a person accepted it (`pipelines.accept`); its files must be unchanged since.
 """
 
 import sys

@@ -361,6 +361,8 @@ def test_a_slice_fails_if_its_interval_for_all_slices_together_lies_below_the_bo
     assert verdict["is_acceptable"] is False
     parts[1] = part("male", 0.45, 0.6)  # a low value that may well be chance
     assert judge(contest(TARGET, FLAWLESS, slices=parts), strict)["is_passed"]
+    parts[1] = part("male", 0.0, None)  # the wrong way round, which leaves no spread and no upper end
+    assert not judge(contest(TARGET, FLAWLESS, slices=parts), strict)["is_passed"]
 
 
 def test_where_no_slice_is_large_enough_the_gate_says_so_and_does_not_refuse(rules):
@@ -461,7 +463,7 @@ def test_a_model_of_pictures_cut_by_hand_drawn_masks_is_refused_whatever_it_reac
 @pytest.fixture(scope="module")
 def simulated():
     """Rows by rule, from a few of the promotions of `make bench-statistics`."""
-    return {row.rule: row for row in simulation.simulate(60, 1)}
+    return {row.rule: row for row in simulation.simulate(40, 1)}
 
 
 def fraction(text: str) -> float:
@@ -470,7 +472,7 @@ def fraction(text: str) -> float:
 
 def test_a_challenger_worse_by_the_margin_passes_at_most_one_time_in_twenty(simulated):
     for rule in (simulation.PASSES_ONCE, simulation.NEAR_ONE, simulation.PASSES_EVER):
-        assert fraction(simulated[rule].after) <= 0.05 + 0.06  # two standard errors of 60 promotions
+        assert fraction(simulated[rule].after) <= 0.05 + 0.07  # two standard errors of 40 promotions
     assert fraction(simulated[simulation.PASSES_EVER].before) > 0.15
 
 
@@ -483,7 +485,7 @@ def test_challengers_in_turn_do_not_creep_downhill(simulated):
 def test_a_network_equal_to_a_reference_hardly_ever_passes(simulated):
     row = simulated[simulation.EQUAL_REFERENCE]
     assert fraction(row.before) > 0.4
-    assert fraction(row.after) <= 0.025 + 0.04
+    assert fraction(row.after) <= 0.025 + 0.05
 
 
 def test_a_model_equally_good_everywhere_is_hardly_ever_refused_for_a_slice(simulated):

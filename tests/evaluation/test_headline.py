@@ -165,6 +165,9 @@ def test_an_older_headline_leaves_out_the_metrics_that_it_does_not_have(found):
 def test_a_verdict_of_an_earlier_version_is_told_as_well():
     older = {name: PROMOTION[name] for name in PROMOTION if name not in ("is_acceptable", "accepted")}
     assert headline.verdict(older) == headline.verdict(PROMOTION)
+    assert headline.verdict_word(older) == "refused"
+    assert headline.verdict_word(older | {"is_promoted": True}) == "passed"
+    assert headline.verdict_word(older | {"accepted": {"by": "A"}}) == "accepted"
     assert headline.outcome({"is_judged": True, "is_passed": False}) == "NOT passed"
     assert headline.outcome({"is_judged": True, "is_passed": False, "is_acceptable": True}) == "NOT SHOWN"
     assert headline.outcome({"is_judged": False, "is_passed": None}) == "not judged"

@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from melanoma.evaluation import slices
+from melanoma.evaluation import intervals, slices
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -98,3 +98,17 @@ def test_a_part_in_which_nothing_can_be_measured_says_so(measured, settings):
     assert entries[0]["brier_score"]["value"] == pytest.approx(
         np.mean((probability[:8] - rows["target"][:8]) ** 2)
     )
+
+
+def test_the_interval_for_all_slices_together_is_that_of_bonferroni_and_wider(settings):
+    generator = np.random.default_rng(4)
+    rows = pd.DataFrame({"target": np.arange(80) % 2, "group_id": [f"g{n}" for n in range(80)]})
+    probability = 1 / (1 + np.exp(-generator.normal(rows["target"], 1)))
+    labels = pd.DataFrame({"sex": ["female"] * 40 + ["male"] * 39 + ["not recorded"]})
+    found = slices.measure(rows, labels, probability, threshold=0.5, settings=settings)
+    assert ["auc_roc_simultaneous" in entry for entry in found] == [True, True, False]
+    target, groups = rows["target"].to_numpy()[:40], rows["group_id"].to_numpy()[:40]
+    expected = intervals.auc(target, probability[:40], groups, level=1 - 0.05 / 2)
+    assert found[0]["auc_roc_simultaneous"] == expected
+    assert found[0]["auc_roc_simultaneous"]["high"] > found[0]["auc_roc"]["high"]
+    assert found[0]["auc_roc_simultaneous"]["value"] == found[0]["auc_roc"]["value"]

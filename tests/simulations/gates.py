@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import stats
+from threadpoolctl import threadpool_limits
 
 from melanoma.evaluation import comparisons, intervals
 from tests.simulations.rows import Row
@@ -67,18 +68,25 @@ def _within_groups(generator: np.random.Generator, group_ids: np.ndarray) -> np.
 
 def passed_before(images: Images, first: np.ndarray, second: np.ndarray, seed: int) -> bool:
     """Whether the percentile bootstrap over groups excludes a loss of more than the margin."""
-    is_malignant = images.target == 1
-    kernel = sum(
-        sign * (np.sign(score[is_malignant][:, None] - score[~is_malignant]) + 1) / 2
-        for score, sign in ((first, 1), (second, -1))
-    )
-    num_groups = images.group_ids.max() + 1
+    leads_of_pairs, num_pairs = _by_group(images, first) - _by_group(images, second), _by_group(images)
+    num_malignant, num_benign = num_pairs.shape
+    num_groups = num_malignant + num_benign
     shares = np.full(num_groups, 1 / num_groups)
-    times = np.random.default_rng(seed).multinomial(num_groups, shares, size=NUM_DRAWS)[:, images.group_ids]
-    malignant, benign = times[:, is_malignant].astype(float), times[:, ~is_malignant].astype(float)
-    num_pairs = malignant.sum(1) * benign.sum(1)
-    leads = ((malignant @ kernel) * benign).sum(1)[num_pairs > 0] / num_pairs[num_pairs > 0]
-    return bool(np.percentile(leads, 2.5) >= -MARGIN)
+    times = np.random.default_rng(seed).multinomial(num_groups, shares, size=NUM_DRAWS).astype(float)
+    malignant, benign = times[:, :num_malignant], times[:, num_malignant:]
+    leads, counts = (((malignant @ pairs) * benign).sum(1) for pairs in (leads_of_pairs, num_pairs))
+    return bool(np.percentile(leads[counts > 0] / counts[counts > 0], 2.5) >= -MARGIN)
+
+
+def _by_group(images: Images, score: np.ndarray | None = None) -> np.ndarray:
+    """Pairs in order of each malignant with each benign group, or all their pairs if there is no score."""
+    is_malignant = images.target == 1
+    of_malignant, of_benign = images.group_ids[is_malignant], images.group_ids[~is_malignant]
+    in_order = np.ones((len(of_malignant), len(of_benign)))
+    if score is not None:
+        in_order = (np.sign(score[is_malignant][:, None] - score[~is_malignant]) + 1) / 2
+    starts = [np.flatnonzero(np.diff(groups, prepend=-1)) for groups in (of_malignant, of_benign)]
+    return np.add.reduceat(np.add.reduceat(in_order, starts[0], axis=0), starts[1], axis=1)
 
 
 def lower_end(images: Images, first: np.ndarray, second: np.ndarray, attempt: int) -> float:
@@ -95,6 +103,11 @@ def simulate(num: int, seed: int) -> list[Row]:
         num: Number of promotions per rule; a series of challengers counts as ten.
         seed: Seed of all draws.
     """
+    with threadpool_limits(1):  # small matrices: threads would wait more than work
+        return _simulate(num, seed)
+
+
+def _simulate(num: int, seed: int) -> list[Row]:
     worse, equal = CHAMPION_AUC - MARGIN, CHAMPION_AUC
     return [
         _passes(PASSES_ONCE, worse, MIN_GROUPS, num=num, seed=seed, nominal="at most 0.05"),

@@ -5,6 +5,7 @@ A gate that cannot be judged is not passed, except those that refuse only what i
 the bands of the calibration. The verdict reports these as not judged.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,6 +18,7 @@ from melanoma.evaluation.bootstrap import SPECIFICITY, in_words, metrics_with_in
 from melanoma.evaluation.comparisons import AUC, ROUNDING
 from melanoma.evaluation.contest import Contest, Gate, Served
 
+SIMULTANEOUS = "auc_roc_simultaneous"
 SHOWN = (
     SPECIFICITY,
     AUC,
@@ -176,20 +178,30 @@ def _no_slice_below(slices: Sequence[Mapping[str, Any]], bound: float) -> Gate:
 
     The smallest of many noisy values would refuse good models.
     """
-    name, ends = "min_worst_slice_auc_roc", "auc_roc_simultaneous"
-    judged = [entry for entry in slices if _is_number(entry.get(ends, {}).get("high"))]
+    name = "min_worst_slice_auc_roc"
+    judged = [(entry, high) for entry in slices if _is_number(high := _upper_end(entry))]
     if not judged:
         words = "no slice of the test set has enough images of both classes"
         return Gate(name, False, bound, None, words, is_judged=False)
-    worst = min(judged, key=lambda entry: entry[ends]["high"])
+    worst, high = min(judged, key=lambda pair: pair[1])
+    auc = worst[SIMULTANEOUS]
     where = f"{worst['slice']} = {worst['value']} with {worst['num_images']} images"
     words = (
-        f"of {len(judged)} slices, {where} has the lowest upper end: AUC {in_words(worst[ends])}, 95 % "
-        f"interval for all slices together; a slice whose interval lies below {bound:g} fails"
+        f"of {len(judged)} slices, {where} has the lowest upper end: AUC {in_words(auc)}, 95 % interval for "
+        f"all slices together; a slice whose interval lies below {bound:g} fails"
     )
-    return Gate(name, worst[ends]["high"] >= bound - ROUNDING, bound, dict(worst[ends]), words)
+    return Gate(name, high >= bound - ROUNDING, bound, dict(auc), words)
+
+
+def _upper_end(entry: Mapping[str, Any]) -> float:
+    """Upper end of a slice's interval; 0 if its scores separate the classes the wrong way round."""
+    auc = entry.get(SIMULTANEOUS, {})
+    high = auc.get("high")
+    if _is_number(high):
+        return float(high)
+    return 0.0 if auc.get("value") == 0 else math.nan
 
 
 def _is_number(value: float | None) -> bool:
     """Whether a value is defined; JSON has null for undefined values."""
-    return value is not None and bool(np.isfinite(value))
+    return value is not None and math.isfinite(value)

@@ -118,6 +118,17 @@ def verdict(promotion: Mapping[str, Any]) -> str:
     return " ".join([*said, _served(promotion)])
 
 
+def verdict_word(promotion: Mapping[str, Any]) -> str:
+    """The verdict in a word: `passed`, `accepted` by a person, or `refused`.
+
+    Args:
+        promotion: See `verdict`.
+    """
+    if promotion["is_promoted"]:
+        return "passed"
+    return "accepted" if promotion.get("accepted") else "refused"
+
+
 def accepted_in_words(accepted: Mapping[str, str]) -> str:
     """Who accepted a refused version, when and why.
 

@@ -13,6 +13,7 @@ from melanoma import files, lineage
 from melanoma.config import Params
 from melanoma.errors import DataError
 from melanoma.evaluation.bootstrap import in_words
+from melanoma.evaluation.headline import verdict_word
 from melanoma.markdown import markdown
 from melanoma.page.render import Origin, render
 from melanoma.project import working_tree
@@ -107,5 +108,5 @@ def _row(found: Mapping[str, Any]) -> dict[str, str]:
         "selected": found["selected"],
         "sensitivity": in_words(selected["sensitivity"]),
         "specificity": in_words(selected["specificity"]),
-        "gates": "passed" if found["promotion"]["is_promoted"] else "refused",
+        "gates": verdict_word(found["promotion"]),
     }

@@ -17,7 +17,8 @@ def run(name: str, number: int, *, by: str, reason: str) -> str:
         reason: Reason in words.
 
     Raises:
-        TrackingError: The version has not passed the gates, or its files are not those that were registered.
+        TrackingError: The version has not passed the gates and nobody accepted it, or its files are not
+            those that were registered.
     """
     with moves.exclusive(name):
         version = versions.get_version(name, number)
