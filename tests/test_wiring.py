@@ -32,6 +32,7 @@ OTHER_LIBRARIES = {
 }
 NOT_A_STAGE = {  # run by people; see MLproject
     "accept",
+    "crossvalidate",
     "data_check",
     "fetch",
     "history",
@@ -58,7 +59,18 @@ FITTING = {
     "resplit",
 }
 NOT_A_SCRIPT = {"main", "experiment"}  # entry points that are commands of DVC
-SHARED_SECTIONS = {"run", "cohorts", "execution", "fetch", "augment", "baseline", "model", "serve", "study"}
+SHARED_SECTIONS = {
+    "run",
+    "cohorts",
+    "execution",
+    "fetch",
+    "crossvalidate",
+    "augment",
+    "baseline",
+    "model",
+    "serve",
+    "study",
+}
 
 
 def definition(stage: str) -> dict:

@@ -11,6 +11,7 @@ only in the JSON reports.
 * `validation/…` and `test/…`: calibrated probabilities, at the operating point.
 * `audit/…`: AUC on changed test images and of references without the lesion's form.
 * `search/…`, `data/…`, `machine/…`: hyperparameter search, counts of images, memory.
+* `crossvalidation/…`: test images of one fold; in the parent run means over the folds.
 * `unseen/…` and `resplit/…`, only in the study: a source left out of training, and other splits.
 """
 
@@ -22,7 +23,7 @@ Value = TypeVar("Value")
 EPOCH, SELECTION, SEEDS = "epoch", "selection", "seeds"
 VALIDATION, TEST, AUDIT = "validation", "test", "audit"
 SEARCH, DATA, MACHINE = "search", "data", "machine"
-UNSEEN, RESPLIT = "unseen", "resplit"
+UNSEEN, RESPLIT, CROSSVALIDATION = "unseen", "resplit", "crossvalidation"
 TRAINING_SCORES = ("loss", "accuracy")  # as Keras names them
 OF_HOLDOUT = "val_"  # Keras's prefix of scores on images that are not trained on
 TRAINING_LOSS = f"{EPOCH}/train_loss"

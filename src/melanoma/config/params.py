@@ -29,7 +29,16 @@ from melanoma.config.data import (
 from melanoma.config.evaluation import Audit, Evaluate, Page, Promote
 from melanoma.config.serving import Serve
 from melanoma.config.study import Study
-from melanoma.config.training import Augment, Choices, Hyperparameters, Model, Segment, Train, Tune
+from melanoma.config.training import (
+    Augment,
+    Choices,
+    Crossvalidate,
+    Hyperparameters,
+    Model,
+    Segment,
+    Train,
+    Tune,
+)
 from melanoma.config.types import Name, Names, Section
 from melanoma.errors import ConfigError
 
@@ -60,6 +69,7 @@ class Params(Section):
     model: Model
     train: Train
     tune: Tune
+    crossvalidate: Crossvalidate
     evaluate: Evaluate
     audit: Audit
     promote: Promote

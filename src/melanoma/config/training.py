@@ -296,6 +296,13 @@ class Train(Section):
     checkpoints: Annotated[str, Field(min_length=1)]
 
 
+class Crossvalidate(Section):
+    """Grouped cross-validation of the whole recipe."""
+
+    seed: Seed
+    num_folds: Annotated[int, Field(ge=2)]
+
+
 class Tune(Section):
     """The hyperparameter search around the baseline."""
 

@@ -143,10 +143,8 @@ def evaluate(
         for model, score in scores.items()
     }
     described = align(described.set_index("image_id"), image_ids, what="The descriptions of images")
-    of_training = index.loc[index["split"] == TRAIN, "target"]
-    trained_prevalence = BALANCED if balance_classes else float(of_training.mean())
     points = {
-        model: _operating_point(index, score, settings, trained_prevalence)
+        model: operating_point(index, score, settings, balance_classes=balance_classes)
         for model, score in in_order.items()
     }
     probabilities = {model: points[model].calibration.apply(score) for model, score in in_order.items()}
@@ -165,10 +163,19 @@ def evaluate(
     )
 
 
-def _operating_point(
-    index: pd.DataFrame, score: np.ndarray, settings: Evaluate, trained_prevalence: float
+def operating_point(
+    index: pd.DataFrame, score: np.ndarray, settings: Evaluate, *, balance_classes: bool
 ) -> OperatingPoint:
-    """Calibration, threshold and referral band, chosen on the validation split."""
+    """Calibration, threshold and referral band, chosen on the validation split.
+
+    Args:
+        index: One row per image, columns `schema.SPLIT_COLUMNS`.
+        score: Scores in the order of `index`; only those of the validation split are read.
+        settings: Section `evaluate` of params.yaml.
+        balance_classes: Whether training drew both classes equally often.
+    """
+    of_training = index.loc[index["split"] == TRAIN, "target"]
+    trained_prevalence = BALANCED if balance_classes else float(of_training.mean())
     is_in = (index["split"] == VALIDATION).to_numpy()
     thresholds.require_scores(score[is_in], index["image_id"].to_numpy()[is_in])
     target = index["target"].to_numpy()[is_in]

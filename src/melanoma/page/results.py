@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from melanoma.evaluation import asked_and_got
+from melanoma.evaluation import asked_and_got, crossvalidation
 from melanoma.evaluation.bootstrap import in_words
 from melanoma.evaluation.headline import decisions, looks_in_words, metric_rows, outcome, verdict
 from melanoma.evaluation.metric_table import HEADLINE
@@ -35,6 +35,7 @@ def describe(headline: Mapping[str, Any]) -> dict[str, Any]:
         ),
         "roc": {model: charts.roc_path(curve) for model, curve in headline["roc"].items()},
         "seeds": _sentence(headline["seeds"]),
+        "crossvalidation": crossvalidation.beside(headline),
         "search": headline.get("search", ""),  # older headlines do not have it
         "metrics": _metrics_table(headline),
         "gates": _gates_table(headline),

@@ -16,6 +16,7 @@ from melanoma.stages import registered
 
 ROOT = Path(__file__).resolve().parents[3]
 DEFAULT, PAGE = "sample", "page"
+CROSSVALIDATION = "crossvalidation.json"  # beside the other reports of a cohort
 LAST_RUN = "Results of the last run of the pipeline."
 
 
@@ -42,11 +43,14 @@ def gather(params: Params, *, graph: Path, headlines: Path, cards: Path, study: 
 
 
 def read_headlines(folder: Path, cohorts: Iterable[str]) -> list[dict[str, Any]]:
-    """The headlines of those cohorts that have one."""
+    """The headlines of those cohorts that have one, with their cross-validation where it was measured."""
     found = []
     for path in (folder / f"{cohort}.json" for cohort in cohorts):
         if path.is_file():
             found.append(files.read_json(path))
+            measured = folder.parent / found[-1]["cohort"] / CROSSVALIDATION
+            if measured.is_file():
+                found[-1]["crossvalidation"] = files.read_json(measured)
             with files.expect_schema(path):
                 results.describe(found[-1])
     return found

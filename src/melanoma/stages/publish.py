@@ -20,7 +20,7 @@ from melanoma.fingerprint import sha256_of_file
 from melanoma.project import working_tree
 from melanoma.stages import published
 from melanoma.stages.data_check import manifest
-from melanoma.stages.page import current_origin, read_headlines
+from melanoma.stages.page import CROSSVALIDATION, current_origin, read_headlines
 
 CODE = "code"
 GRAPH, STUDY_GRAPH = "dvc.yaml", "pipelines/study/dvc.yaml"
@@ -98,7 +98,9 @@ def write_data(params: Params, folder: Path) -> None:
 def _sources(params: Params, *, with_study: bool) -> Iterator[tuple[str, Path]]:
     """The files to copy: name in the published folder, and path."""
     for cohort in params.run.cohorts:
-        for name in (*(f"{cohort}/{file}" for file in COHORT_FILES), f"{published.HEADLINES}/{cohort}.json"):
+        names = [*(f"{cohort}/{file}" for file in COHORT_FILES), f"{published.HEADLINES}/{cohort}.json"]
+        optional = [f"{cohort}/{CROSSVALIDATION}"]
+        for name in [*names, *(name for name in optional if (REPORTS / name).is_file())]:
             yield name, REPORTS / name
     for dataset in params.run.datasets:
         cards = REPORTS / published.CARDS

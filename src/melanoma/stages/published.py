@@ -12,6 +12,7 @@ from pydantic import TypeAdapter
 from melanoma import files, lineage
 from melanoma.config import Params
 from melanoma.errors import DataError
+from melanoma.evaluation import crossvalidation
 from melanoma.evaluation.bootstrap import in_words
 from melanoma.evaluation.headline import verdict_word
 from melanoma.markdown import markdown
@@ -23,6 +24,7 @@ from melanoma.stages.page import collect, read_headlines
 ORIGIN, PAGE, HEADLINES, CARDS, STUDY = "origin.json", "index.html", "headlines", "data", "study"
 BLOCK = re.compile(r"(<!-- published: (\S+) -->\n).*?(<!-- /published -->)", re.DOTALL)
 RESULTS, NOTE = "results", "note"
+CROSSVALIDATED = "cross-validated"
 
 
 def write_origin(origin: Origin, folder: Path, more: Mapping[str, Any]) -> None:
@@ -93,8 +95,13 @@ def _content(name: str, folder: Path) -> str:
 
 
 def results_table(headlines: list[dict[str, Any]]) -> str:
-    """The results of all cohorts on their test sets, with 95 % intervals."""
-    return markdown(pd.DataFrame([_row(found) for found in headlines]))
+    """The results of all cohorts on their test sets, with 95 % intervals.
+
+    Where a cohort was cross-validated over all images, a column says so for each.
+    """
+    table = pd.DataFrame([_row(found) for found in headlines])
+    is_measured = any("crossvalidation" in found for found in headlines)
+    return markdown(table if is_measured else table.drop(columns=CROSSVALIDATED))
 
 
 def _row(found: Mapping[str, Any]) -> dict[str, str]:
@@ -104,6 +111,7 @@ def _row(found: Mapping[str, Any]) -> dict[str, str]:
         "cohort": found["cohort"] + (" (SYNTHETIC)" if found["is_synthetic"] else ""),
         "test images (malignant)": f"{found['num_images']} ({found['num_malignant']})",
         **{model: in_words(metrics[model]["auc_roc"]) for model in MODEL_NAMES},
+        CROSSVALIDATED: crossvalidation.beside(found),
         "colours": in_words(colours["auc_roc"]),
         "selected": found["selected"],
         "sensitivity": in_words(selected["sensitivity"]),

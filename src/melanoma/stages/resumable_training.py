@@ -64,7 +64,7 @@ def train(job: TrainingJob, checkpoints_folder: Path) -> Iterator[tuple[Trained,
     """
     problem = checkpoints.problem_digest(job.arrays, job.recipe, num_epochs=job.num_epochs, seed=job.seed)
     folder = checkpoints_folder / job.name
-    training_id = _training_id(folder / IDENTITY, problem, job.experiment)
+    training_id = identify(folder / IDENTITY, problem, job.experiment)
     with tracking.open_run(
         experiment=job.experiment,
         name=job.run_name,
@@ -92,7 +92,7 @@ def train(job: TrainingJob, checkpoints_folder: Path) -> Iterator[tuple[Trained,
         yield result, run
 
 
-def _training_id(path: Path, problem: str, experiment: str) -> str:
+def identify(path: Path, problem: str, experiment: str) -> str:
     """The id, kept at `path`, of the training of this problem; a new one where another problem was trained.
 
     It is written before the run is opened, so that a run is found again after an interruption at any moment.
