@@ -103,8 +103,8 @@ def test_a_calibrated_model_has_the_net_benefit_of_the_closed_form_elsewhere(fit
 @pytest.mark.parametrize(
     ("target", "fitted", "reason"),
     [
-        ([0, 0, 0], 0.2, "There is no malignant image"),
-        ([1, 1, 1], 0.2, "There is no benign image"),
+        ([0, 0, 0], 0.2, "there is no malignant image"),
+        ([1, 1, 1], 0.2, "there is no benign image"),
         ([1, 0, 0], 0.0, "where one class is absent"),
         ([1, 0, 0], 1.0, "where one class is absent"),
         ([1, 0, 0], np.nan, "is not known"),

@@ -51,15 +51,15 @@ def decision_curve(
 
 
 def why_undefined(target: np.ndarray, fitted_prevalence: float | None) -> str:
-    """Why there is no net benefit at another prevalence, as a sentence; empty if there is."""
+    """Why there is no net benefit at another prevalence, in words; empty if there is."""
     if not np.any(target == 1):
-        return "There is no malignant image, so the sensitivity is not defined."
+        return "there is no malignant image, so the sensitivity is not defined"
     if not np.any(target == 0):
-        return "There is no benign image, so the specificity is not defined."
+        return "there is no benign image, so the specificity is not defined"
     if fitted_prevalence is None or not np.isfinite(fitted_prevalence):
-        return "The prevalence at which the probabilities hold is not known."
+        return "the prevalence at which the probabilities hold is not known"
     if not 0 < fitted_prevalence < 1:
-        return "The probabilities hold where one class is absent, so they cannot be restated."
+        return "the probabilities hold where one class is absent, so they cannot be restated"
     return ""
 
 

@@ -1,5 +1,6 @@
 """Figures of results; every function returns a matplotlib figure and changes no global state."""
 
+import textwrap
 from typing import Any
 
 import numpy as np
@@ -118,10 +119,9 @@ def calibration_figure(curve: pd.DataFrame, bins: pd.DataFrame, *, title: str, n
 
 def _explain(axes: Axes, reasons: pd.Series) -> None:
     """Write into a panel why its curve or band is missing, if it is."""
-    for reason in sorted(set(reasons) - {""}):
-        axes.text(
-            0.5, 0.5, reason, transform=axes.transAxes, ha="center", fontsize=7, color="#888888", wrap=True
-        )
+    words = textwrap.fill("; ".join(sorted(set(reasons) - {""})), 40)
+    if words:
+        axes.text(0.5, 0.5, words, transform=axes.transAxes, ha="center", fontsize=7, color="#888888")
 
 
 def histogram_figure(

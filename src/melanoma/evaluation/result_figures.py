@@ -1,5 +1,6 @@
 """All figures of a model's results on the test images."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -45,7 +46,10 @@ def draw(report: Report, model: str, *, note: str) -> dict[str, Figure]:
             measured["three_way"]["counts"], title=f"{model}: confusion matrix", note=note
         ),
         "calibration.png": figures.calibration_figure(
-            curves["calibration"], curves["calibration_bins"], title=f"{model}: calibration", note=note
+            curves["calibration"],
+            curves["calibration_bins"],
+            title=f"{model}: {_calibration(measured)}",
+            note=note,
         ),
         "histogram.png": figures.histogram_figure(
             target, probability, point, title=f"{model}: probabilities by true class", note=note
@@ -60,6 +64,11 @@ def draw(report: Report, model: str, *, note: str) -> dict[str, Figure]:
             note=note,
         ),
     }
+
+
+def _calibration(measured: Mapping[str, Any]) -> str:
+    intercept, slope = (in_words(measured[f"calibration_{name}"]) for name in ("intercept", "slope"))
+    return f"calibration\nintercept {intercept}, slope {slope}"
 
 
 def draw_images(
