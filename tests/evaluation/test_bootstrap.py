@@ -1,13 +1,13 @@
 import math
+from functools import partial
 
 import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from melanoma.evaluation import bootstrap
+from melanoma.evaluation import bootstrap, comparisons
 from melanoma.evaluation.bootstrap import (
     Draws,
-    difference,
     draw_weights,
     interval,
     metrics_with_intervals,
@@ -17,6 +17,7 @@ from melanoma.evaluation.metric_table import METRICS
 
 pytestmark = pytest.mark.filterwarnings("error")
 
+difference = partial(comparisons.difference, level=0.95)
 SINGLETONS = np.array([f"group_{number}" for number in range(40)])
 
 
@@ -213,6 +214,8 @@ def test_a_difference_of_a_metric_that_needs_a_threshold_is_refused(counted):
     draws = Draws(10, 1)
     with pytest.raises(ValueError, match="must be one of"):
         difference(target, probability, probability, SINGLETONS[:10], metric="accuracy", draws=draws)
+    with pytest.raises(ValueError, match="must be one of"):
+        difference(target, probability, probability, SINGLETONS[:10], metric="brier_skill", draws=draws)
     assert (
         difference(target, probability, probability, SINGLETONS[:10], metric="log_loss", draws=draws)["high"]
         == 0

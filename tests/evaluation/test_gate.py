@@ -174,7 +174,9 @@ def test_not_worse_needs_more_groups_and_a_person_may_accept_fewer(rules):
         assert gate_named(verdict, "min_groups_not_worse")["measured"] == 50
         assert judge(contest(target, scores), strict)["is_passed"]  # the first model is compared with none
     (reason,) = verdict["reasons"]
-    assert "cannot be shown with 50 malignant groups, at least 51 are required (differences from" in reason
+    assert (
+        "cannot be shown with 50 malignant groups, at least 51 are required (both models rank all" in reason
+    )
     assert reason.endswith("a person may accept this with `python -m pipelines.accept`")
     assert verdict["is_acceptable"] is True
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from melanoma.evaluation import calibration_measures, intervals
 from melanoma.evaluation.intervals import Entry
-from melanoma.evaluation.metric_table import METRICS, THRESHOLD_FREE
+from melanoma.evaluation.metric_table import METRICS
 from melanoma.evaluation.metrics import (
     NUM_BINS,
     at_prevalence,
@@ -248,35 +248,6 @@ def _without_few(found: dict[str, Entry], target: np.ndarray, group_ids: np.ndar
         return found
     words = f"{num} malignant groups, and fewer than {MIN_MALIGNANT_GROUPS} do not fix a sensitivity of 0.95"
     return found | {SPECIFICITY: intervals.nowhere(words)}
-
-
-def difference(
-    target: np.ndarray,
-    first: np.ndarray,
-    second: np.ndarray,
-    group_ids: np.ndarray,
-    *,
-    metric: str,
-    draws: Draws,
-) -> Entry:
-    """A metric of `first` minus that of `second` on the same samples, with its paired 95 % interval.
-
-    Args:
-        target: Shape `(num_samples,)`, 0 or 1.
-        first: Probabilities of one model, shape `(num_samples,)`.
-        second: Probabilities of the other model, shape `(num_samples,)`.
-        group_ids: Shape `(num_samples,)`.
-        metric: One of `metric_table.THRESHOLD_FREE` that `metrics.compute_metrics` gives.
-        draws: Draws of groups; both models see the same.
-
-    Raises:
-        ValueError: The metric needs a threshold, or has no paired difference.
-    """
-    if metric == "auc_roc":
-        return intervals.auc_difference(target, first, second, group_ids)
-    if metric not in THRESHOLD_FREE or metric in calibration_measures.NAMES:
-        raise ValueError(f"metric must be one of {THRESHOLD_FREE}, got {metric!r}")
-    return mean_difference(target, first[None], second[None], group_ids, threshold=0.5, draws=draws)[metric]
 
 
 def mean_difference(

@@ -13,7 +13,7 @@ import numpy as np
 from scipy import stats
 
 from melanoma.config.evaluation import Promote
-from melanoma.evaluation import intervals, power
+from melanoma.evaluation import calibration_measures, intervals, power
 from melanoma.evaluation.bootstrap import (
     MIN_MALIGNANT_GROUPS,
     SPECIFICITY,
@@ -77,7 +77,7 @@ def difference(
         first: Probabilities of one model, shape `(num_images,)`.
         second: Probabilities of the other model, shape `(num_images,)`.
         group_ids: Shape `(num_images,)`; a draw takes whole groups.
-        metric: One of `metric_table.THRESHOLD_FREE`.
+        metric: One of `metric_table.THRESHOLD_FREE` that `metrics.compute_metrics` gives.
         level: Confidence level, in (0, 1).
         draws: Draws of the bootstrap.
 
@@ -85,9 +85,9 @@ def difference(
         `value`, `low`, `high`, `standard_error`, `level` and, if one of them is nan, `undefined`.
 
     Raises:
-        ValueError: The metric needs a threshold.
+        ValueError: The metric needs a threshold, or has no paired difference.
     """
-    if metric not in THRESHOLD_FREE:
+    if metric not in THRESHOLD_FREE or metric in calibration_measures.NAMES:
         raise ValueError(f"metric must be one of {THRESHOLD_FREE}, got {metric!r}")
     if metric == AUC:
         found = intervals.auc_difference(target, first, second, group_ids, level=level)
@@ -110,7 +110,7 @@ def difference(
     value = float(measure(np.ones((1, len(target))))[0])
     drawn = in_blocks(measure, draws.weights(group_ids))
     error = float(np.std(drawn[np.isfinite(drawn)], ddof=1)) if np.isfinite(drawn).sum() > 1 else math.nan
-    is_exact = np.array_equal(stats.rankdata(first), stats.rankdata(second))
+    is_exact = not drawn.any() and np.array_equal(stats.rankdata(first), stats.rankdata(second))
     if not is_exact and (num_groups < 2 or not error > 0):
         words = "the draws of groups leave no spread to measure"
         return intervals.entry(value, math.nan, math.nan, undefined=words) | unknown
@@ -246,6 +246,8 @@ def _needed(lead: Mapping[str, Any]) -> str:
     """The difference that the test set could have shown."""
     if not math.isfinite(lead["standard_error"]):
         return f"no difference could be shown, because {lead.get('undefined', 'it has no interval')}"
+    if lead["standard_error"] == 0:
+        return "both models rank all images alike"
     least = power.smallest_difference(lead["standard_error"], level=lead.get("level", power.LEVEL))
     return f"differences from {number_in_words(least)} on are shown with {power.POWER:.0%} power".replace(
         "%", " %"
