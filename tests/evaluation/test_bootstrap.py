@@ -7,12 +7,15 @@ from scipy.stats import binomtest
 
 from melanoma.evaluation import bootstrap, comparisons
 from melanoma.evaluation.bootstrap import (
+    SPECIFICITY,
     Draws,
     draw_weights,
     interval,
+    mean_difference,
     metrics_with_intervals,
     restated,
 )
+from melanoma.evaluation.intervals import Entry
 from melanoma.evaluation.metric_table import METRICS
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -157,49 +160,82 @@ def test_groups_whose_images_agree_widen_the_interval():
     assert widths[1][1] / widths[0][1] == pytest.approx(2, abs=0.25)
 
 
+def lead(target, first, second) -> dict[str, Entry]:
+    models = (np.atleast_2d(first), np.atleast_2d(second))
+    groups = SINGLETONS[: len(target)]
+    return mean_difference(target, *models, groups, threshold=0.5, draws=Draws(200, 1))
+
+
 def test_a_model_differs_from_itself_by_exactly_nothing(counted):
-    target, probability = counted
-    draws = Draws(200, 1)
-    lead = difference(
-        target, probability, probability, SINGLETONS[: len(target)], metric="auc_roc", draws=draws
-    )
-    assert (lead["value"], lead["low"], lead["high"]) == (0, 0, 0)
+    found = lead(counted[0], counted[1], counted[1])
+    assert found.pop(SPECIFICITY)["undefined"].startswith("4 malignant groups")
+    assert {(entry["value"], entry["low"], entry["high"]) for entry in found.values()} == {(0, 0, 0)}
 
 
-def test_the_difference_is_first_minus_second(counted):
+def test_models_that_answer_alike_on_these_images_may_differ_on_others(counted):
     target, probability = counted
-    draws = Draws(200, 1)
-    perfect = target.astype(float)
-    ahead = difference(target, perfect, probability, SINGLETONS[: len(target)], metric="auc_roc", draws=draws)
-    behind = difference(
-        target, probability, perfect, SINGLETONS[: len(target)], metric="auc_roc", draws=draws
-    )
-    assert ahead["value"] == pytest.approx(3.5 / 24)
-    assert ahead["high"] > ahead["value"] > ahead["low"]
-    assert (behind["value"], behind["low"], behind["high"]) == pytest.approx(
-        (-ahead["value"], -ahead["high"], -ahead["low"])
-    )
+    found = lead(target, probability, np.where(probability >= 0.5, 0.99, 0.01))["sensitivity"]
+    assert found["value"] == 0
+    assert found["undefined"] == "all draws of groups give the same value"
+
+
+def test_a_difference_is_first_minus_second(counted):
+    target, probability = counted
+    ahead, behind = (lead(target, *pair) for pair in ((target, probability), (probability, target)))
+    assert ahead["auc_roc"]["value"] == pytest.approx(3.5 / 24)
+    assert ahead["accuracy"]["value"] == pytest.approx(1 - 8 / 10)
+    for name in ("auc_roc", "accuracy", "brier_score"):
+        assert ahead[name]["low"] < ahead[name]["value"] < ahead[name]["high"]
+        assert behind[name]["low"] == pytest.approx(-ahead[name]["high"], abs=1e-12)
+
+
+def test_a_difference_of_means_is_the_mean_of_differences(counted):
+    target, probability = counted
+    found = lead(target, [target, probability], [probability, probability])
+    assert found["auc_roc"]["value"] == pytest.approx(3.5 / 48)
+    assert found["accuracy"]["value"] == pytest.approx(1 / 10)
 
 
 def test_pairing_narrows_the_interval_of_two_like_models():
     generator = np.random.default_rng(3)
     target = np.tile([1, 0], 20)
-    first = generator.normal(target, 1)
-    second = first + generator.normal(0, 0.05, size=40)
-    draws = Draws(500, 1)
-    alone = metrics_with_intervals(target, first, SINGLETONS, threshold=0.5, draws=draws)["auc_roc"]
-    assert (
-        width(difference(target, first, second, SINGLETONS[: len(target)], metric="auc_roc", draws=draws))
-        < width(alone) / 2
-    )
+    first = np.clip(generator.normal(0.3 + 0.4 * target, 0.2), 0, 1)
+    second = np.clip(first + generator.normal(0, 0.01, size=40), 0, 1)
+    alone = metrics_with_intervals(target, first, SINGLETONS, threshold=0.5, draws=Draws(500, 1))
+    for name in ("auc_roc", "brier_score", "average_precision"):
+        assert width(lead(target, first, second)[name]) < width(alone[name]) / 2
 
 
-def test_the_difference_is_nan_without_one_class():
-    lead = difference(
-        np.ones(40), np.full(40, 0.5), np.full(40, 0.4), SINGLETONS, metric="auc_roc", draws=Draws(20, 1)
-    )
-    assert all(np.isnan(lead[end]) for end in ("value", "low", "high"))
-    assert lead["undefined"] == "no image is benign"
+def test_a_difference_is_undefined_without_one_class():
+    found = lead(np.ones(40), np.full(40, 0.5), np.full(40, 0.4))["auc_roc"]
+    assert all(np.isnan(found[end]) for end in ("value", "low", "high"))
+    assert found["undefined"] == "no image is benign"
+
+
+@pytest.mark.parametrize(("num", "is_defined"), [(49, False), (50, True)])
+def test_the_specificity_at_95_sensitivity_needs_fifty_malignant_groups(num, is_defined):
+    target = np.repeat([1, 0], [num, 60])
+    score = np.random.default_rng(1).normal(target)
+    groups = np.arange(len(target))
+    probability = 1 / (1 + np.exp(-score))
+    found = metrics_with_intervals(target, probability, groups, threshold=0.5, draws=Draws(100, 1))
+    assert np.isfinite(found[SPECIFICITY]["value"]) == is_defined
+    assert ("undefined" in found[SPECIFICITY]) != is_defined
+
+
+@pytest.mark.parametrize(
+    ("entry", "words"),
+    [
+        ({"value": 0.895, "low": 0.749, "high": 0.9931}, "0.895 (0.749 to 0.993)"),
+        ({"value": 1.0, "low": math.nan, "high": 1.0, "undefined": "why"}, "1.000 (undefined to 1.000): why"),
+        ({"value": 0.5, "low": None, "high": None, "undefined": "why"}, "0.500 (interval undefined): why"),
+        ({"value": None, "low": None, "high": None, "undefined": "why"}, "undefined: why"),
+        ({"value": None, "low": None, "high": None}, "undefined"),  # of an earlier version
+    ],
+)
+def test_an_entry_in_words(entry, words):
+    assert bootstrap.explained(entry) == words
+    assert bootstrap.in_words(entry) == words.removesuffix(": why")
 
 
 def test_blocks_of_draws_do_not_change_the_result(counted, monkeypatch):

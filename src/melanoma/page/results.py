@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from melanoma.evaluation import asked_and_got, crossvalidation
-from melanoma.evaluation.bootstrap import in_words
+from melanoma.evaluation.bootstrap import explained, in_words
 from melanoma.evaluation.headline import decisions, looks_in_words, metric_rows, outcome, verdict
 from melanoma.evaluation.metric_table import HEADLINE
 from melanoma.page import charts
@@ -101,7 +101,7 @@ def _sentence(text: str) -> str:
 
 
 def _metrics_table(headline: Mapping[str, Any]) -> Table:
-    rows = [[metric.label, *map(in_words, entries)] for metric, entries in metric_rows(headline, HEADLINE)]
+    rows = [[metric.label, *map(explained, entries)] for metric, entries in metric_rows(headline, HEADLINE)]
     return make(
         f"Metrics of {headline['cohort']} on the test set, with 95 % intervals",
         ["metric", *MODEL_NAMES],
