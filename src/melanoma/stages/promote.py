@@ -132,11 +132,12 @@ def _rivals(
 
     A holder that is judged again is not its own champion: a difference of 0 would be no evidence.
     """
-    if champion is None or champion.version == version.version:
-        return {}, anchors.find(candidate.name, None, candidate.terms)
-    anchor = anchors.find(candidate.name, int(champion.version), candidate.terms)
+    holder = None if champion is None else int(champion.version)
+    anchor = anchors.find(candidate.name, holder, candidate.terms)
+    if champion is None or holder == int(version.version):
+        return {}, anchor
     rivals = {"champion": champion}
-    if anchor.version not in (None, int(champion.version), int(version.version)):
+    if anchor.version not in (None, holder, int(version.version)):
         rivals["anchor"] = versions.get_version(candidate.name, anchor.version)
     return rivals, anchor
 
