@@ -20,6 +20,8 @@ from melanoma.markdown import markdown
 from tests.simulations.rows import Row
 
 TOPICS: tuple[str, ...] = (  # modules of tests.simulations, each with `simulate(num, seed)`; one a line
+    "choices",
+    "crossvalidation",
     "calibration",
     "gates",
     "intervals",
