@@ -4,6 +4,7 @@ import shutil
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -360,7 +361,12 @@ def test_a_run_that_was_removed_for_good_is_told_from_one_of_another_store(store
     with open_run() as run:
         match trace:
             case "ledger":
-                looked = {"model": "tuned", "image_ids": ["a"], "model_digest": "m", "purpose": "evaluate"}
+                looked: dict[str, Any] = {
+                    "model": "tuned",
+                    "image_ids": ["a"],
+                    "model_digest": "m",
+                    "purpose": "evaluate",
+                }
                 looks.record("melanoma-e", run_id=run.run_id, **looked)
             case "trial":
                 tracking.start_child(run, name="t", tags={}, params={}).end(tracking.FINISHED)

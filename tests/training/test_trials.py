@@ -1,4 +1,5 @@
 from dataclasses import replace
+from unittest.mock import Mock
 
 import optuna
 import pytest
@@ -81,10 +82,10 @@ def test_a_trial_of_several_folds_is_worth_their_mean_and_reports_the_epochs_of_
 
 
 def test_a_trial_that_is_stopped_in_its_first_fold_trains_no_other(run, bright_or_dark, monkeypatch):
-    trained, train = [], fit.train
-    monkeypatch.setattr(fit, "train", lambda *args, **options: trained.append(1) or train(*args, **options))
+    train = Mock(wraps=fit.train)
+    monkeypatch.setattr(fit, "train", train)
     assert run(folds=[bright_or_dark, bright_or_dark], pruner=PruneAt(1)).state == "pruned"
-    assert len(trained) == 1
+    assert train.call_count == 1
 
 
 def test_a_trial_says_how_long_it_took_where_and_with_how_much_memory(run):

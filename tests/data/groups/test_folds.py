@@ -1,10 +1,12 @@
+from typing import Any
+
 import numpy as np
 import pytest
 
 from melanoma.data.groups import folds
 from melanoma.errors import DataError
 
-WHAT = {"seed": 3, "what": "The training split"}
+WHAT: dict[str, Any] = {"seed": 3, "what": "The training split"}
 
 
 def groups(num: int, *, largest: int = 4) -> tuple[np.ndarray, np.ndarray]:
