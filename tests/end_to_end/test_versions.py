@@ -9,7 +9,7 @@ from tests.pipelines.workspace import change_params
 
 pytestmark = pytest.mark.slow
 MORE_IMAGES = {
-    "sample": {"num_lesions": 72},
+    "sample": {"num_lesions": 72, "malignant_fraction": 0.4},
     "train": {"num_epochs": 1},
     "tune": {"num_trials": 1, "num_epochs": 1},
 }

@@ -46,7 +46,7 @@ def space(*, max_depth: int = 5, **rows: object) -> dict[str, object]:
 
 SMALL = {
     "execution": {"num_workers": 1},
-    "sample": {"num_lesions": 60, "num_second_views": 6},
+    "sample": {"num_lesions": 60, "num_second_views": 6, "malignant_fraction": 0.4},
     "pack": {"image_size": 48},
     "model": {"filter_multiples": [1, 1, 1, 1, 1]},
     "baseline": {"depth": 2, "filters": 4, "dense_units": 8},
