@@ -227,10 +227,11 @@ def test_what_could_not_be_shown_is_accepted_by_a_person_and_told_everywhere(cha
     assert _cli.run(accept.main, who) == 0
     assert "staging is version 2 now, version 1 before" in capsys.readouterr().out
     version = versions.find_version(NAME, versions.STAGING)
-    assert (version.version, version.tags["gate"]) == ("2", "accepted")
+    assert (int(version.version), version.tags["gate"]) == (2, "accepted")
     assert "cannot be shown" in version.tags["gate_reasons"]
     line = "**Accepted by A. Name on "
     assert line in version.description.split("##")[0]
+    (challenged / "card").mkdir()
     card = tracking.download_run_file(version.tags["run_id"], "model_card.md", challenged / "card")
     assert line in card.read_text()
     assert staging_entries()[-1] == ("accept", 2, "1")
@@ -241,7 +242,7 @@ def test_what_could_not_be_shown_is_accepted_by_a_person_and_told_everywhere(cha
     assert "few images, looks fine" in " ".join(capsys.readouterr().out.split())
     back = ["--by", "B. Name", "--reason", "rather not", "--alias", "staging"]
     assert _cli.run(rollback.main, [NAME, *back]) == 0
-    assert versions.find_version(NAME, versions.STAGING).version == "1"
+    assert int(versions.find_version(NAME, versions.STAGING).version) == 1
 
 
 def test_looks_at_the_test_split_are_counted(fresh):

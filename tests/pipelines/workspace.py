@@ -12,6 +12,7 @@ from operator import getitem
 from pathlib import Path
 from typing import Any
 
+from mlflow.tracking._tracking_service import utils
 from ruamel.yaml import YAML
 
 from pipelines import _cli
@@ -122,6 +123,7 @@ def inside(folder: Path) -> Iterator[None]:
     before, store = Path.cwd(), os.environ.get("MLFLOW_TRACKING_URI")
     os.chdir(folder)
     os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{folder}/mlflow.db"
+    utils._artifact_repos_cache.clear()  # by run id: a copy of a store has the runs of the original
     try:
         yield
     finally:
