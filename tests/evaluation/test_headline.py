@@ -143,7 +143,16 @@ def test_decisions_name_the_referral_band_and_the_missed_malignant_images(found)
         ),
         (
             {"accepted": {"by": "A", "at": "today", "reason": "why."}, "staging_version": 7},
-            "was refused: r. Accepted by A on today although the gates refused it, because: why. It still",
+            "was refused: r. Accepted by A on today although the gates refused it, because: why.",
+        ),
+        (
+            {
+                "is_promoted": True,
+                "reasons": [],
+                "accepted": {"by": "A", "at": "today", "reason": "why."},
+                "staging_version": 7,
+            },
+            "was refused at first. Accepted by A on today although the gates refused it, because: why.",
         ),
     ],
 )

@@ -238,6 +238,8 @@ def test_what_could_not_be_shown_is_accepted_by_a_person_and_told_everywhere(cha
     assert run_stage("promote") == 0  # judged again, now as the holder: the card still tells who accepted it
     assert line in Path("reports/sample/model_card.md").read_text()
     assert verdict()["accepted"]["by"] == "A. Name"
+    assert "Verdict: **accepted by a person**" in Path("reports/sample/model_card.md").read_text()
+    assert versions.find_version(NAME, versions.STAGING).tags["gate"] == "accepted"
     assert _cli.run(history.main, [NAME]) == 0
     assert "few images, looks fine" in " ".join(capsys.readouterr().out.split())
     back = ["--by", "B. Name", "--reason", "rather not", "--alias", "staging"]

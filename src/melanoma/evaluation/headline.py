@@ -108,11 +108,13 @@ def verdict(promotion: Mapping[str, Any]) -> str:
         promotion: Content of `promotion.json`, or the part of it that a headline has.
     """
     name = f"{promotion['registered_model']} version {promotion['version']}"
-    if promotion["is_promoted"]:
+    accepted = promotion.get("accepted")  # absent in older files, like `is_acceptable`
+    if promotion["is_promoted"] and not accepted:
         return f"{name} passed the gates and received the alias staging, under which models are served."
-    said = [f"{name} was refused: {'; '.join(promotion['reasons'])}."]
-    if promotion.get("accepted"):  # absent in older files, like `is_acceptable`
-        said.append(accepted_in_words(promotion["accepted"]))
+    reasons = "; ".join(promotion["reasons"])  # none where an accepted version was judged without rivals
+    said = [f"{name} was refused: {reasons}." if reasons else f"{name} was refused at first."]
+    if accepted:
+        said.append(accepted_in_words(accepted))
     elif promotion.get("is_acceptable"):
         said.append("A person may accept this: `python -m pipelines.accept`.")
     return " ".join([*said, _served(promotion)])
@@ -124,9 +126,9 @@ def verdict_word(promotion: Mapping[str, Any]) -> str:
     Args:
         promotion: See `verdict`.
     """
-    if promotion["is_promoted"]:
-        return "passed"
-    return "accepted" if promotion.get("accepted") else "refused"
+    if promotion.get("accepted"):
+        return "accepted"
+    return "passed" if promotion["is_promoted"] else "refused"
 
 
 def accepted_in_words(accepted: Mapping[str, str]) -> str:

@@ -15,12 +15,17 @@ from melanoma.data.crops import Crop
 from melanoma.data.groups import balance
 from melanoma.evaluation import asked_and_got, power
 from melanoma.evaluation.bootstrap import explained, number_in_words
-from melanoma.evaluation.headline import accepted_in_words, looks_in_words, outcome
+from melanoma.evaluation.headline import accepted_in_words, looks_in_words, outcome, verdict_word
 from melanoma.evaluation.metric_table import TABLE
 from melanoma.markdown import cell, fill, markdown
 from melanoma.schema import NOT_A_DEVICE, TEST, VALIDATION
 
 TEMPLATE = "model_card.md.j2"
+VERDICTS = {
+    "passed": "passed and received the alias staging",
+    "accepted": "accepted by a person",
+    "refused": "refused",
+}
 
 
 @dataclass(frozen=True)
@@ -85,7 +90,7 @@ def write(sources: Sources) -> str:
         in_words=explained,
         looks=looks_in_words(promotion["looks"]),
         outcome=outcome,
-        verdict="passed and received the alias staging" if promotion["is_promoted"] else "refused",
+        verdict=VERDICTS[verdict_word(promotion)],
         markdown=markdown,
         number=number_in_words,
         percent="{:.0%}".format,

@@ -40,11 +40,18 @@ def read(name: str, number: int) -> dict[str, str] | None:
     return {"by": last.tags["by"], "reason": last.tags["reason"], "at": f"{last.at:%Y-%m-%d %H:%M} UTC"}
 
 
-def word(verdict: Mapping[str, Any], accepted: Mapping[str, str] | None) -> str:
-    """The verdict on a version that is judged again: an acceptance holds as long as it would be allowed."""
-    if verdict["is_passed"]:
-        return PASSED
-    return ACCEPTED if accepted and verdict["is_acceptable"] else REFUSED
+def word(verdict: Mapping[str, Any], accepted: Mapping[str, str] | None, *, is_holder: bool) -> str:
+    """The verdict on a version that is judged again: an acceptance holds as long as it would be allowed.
+
+    Args:
+        verdict: Result of `gate.judge`.
+        accepted: Result of `read`.
+        is_holder: Whether the version has `staging` already. It was then compared with no other version, so
+            what a person accepted is still not shown.
+    """
+    if accepted and (verdict["is_acceptable"] or (is_holder and verdict["is_passed"])):
+        return ACCEPTED
+    return PASSED if verdict["is_passed"] else REFUSED
 
 
 def find_refusal(version: Version, holder: int | None) -> ledger.Entry:

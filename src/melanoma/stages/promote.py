@@ -105,7 +105,8 @@ def promote(candidate: Candidate, rules: Promote) -> dict[str, Any]:
         )
         previous = versions.predecessor(version, champion)
         accepted = acceptance.read(candidate.name, int(version.version))
-        word = acceptance.word(verdict, accepted)
+        is_holder = champion is not None and champion.version == version.version
+        word = acceptance.word(verdict, accepted, is_holder=is_holder)
         versions.note_verdict(version, run, verdict["reasons"], word=word, previous=previous)
         _carry_out(candidate, int(version.version), verdict, anchor)
         holder = moves.holder_of(candidate.name, versions.STAGING)
@@ -116,7 +117,7 @@ def promote(candidate: Candidate, rules: Promote) -> dict[str, Any]:
         "is_promoted": verdict.pop("is_passed"),
         "previous_version": previous,
         "staging_version": holder,
-        "accepted": accepted,
+        "accepted": accepted if word == versions.ACCEPTED else None,
         "is_synthetic": candidate.data.is_synthetic,
         "data_digest": candidate.data.digest,
         "crop": crops.kind_of(candidate.data.crop),

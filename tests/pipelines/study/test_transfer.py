@@ -22,7 +22,7 @@ def results() -> dict:
 
 @pytest.fixture
 def two_clinics(broken):
-    """The sample's lesions, told to come from two collections; pairs that may share a patient stay together."""
+    """The sample's lesions, told to come from two collections; pairs of one patient stay together."""
     records = pd.read_parquet(ACCEPTED)
     is_first = (records["image_id"].str[-4:].astype(int) - 1) // 2 % 2 == 0
     records["source_collection"] = is_first.map({True: "here", False: "there"}).astype("string")
