@@ -168,7 +168,7 @@ def lead(target, first, second) -> dict[str, Entry]:
 
 def test_a_model_differs_from_itself_by_exactly_nothing(counted):
     found = lead(counted[0], counted[1], counted[1])
-    assert found.pop(SPECIFICITY)["undefined"].startswith("4 malignant groups")
+    assert found.pop(SPECIFICITY)["undefined"].startswith("4 effective malignant groups")
     assert {(entry["value"], entry["low"], entry["high"]) for entry in found.values()} == {(0, 0, 0)}
 
 
@@ -221,6 +221,32 @@ def test_the_specificity_at_95_sensitivity_needs_fifty_malignant_groups(num, is_
     found = metrics_with_intervals(target, probability, groups, threshold=0.5, draws=Draws(100, 1))
     assert np.isfinite(found[SPECIFICITY]["value"]) == is_defined
     assert ("undefined" in found[SPECIFICITY]) != is_defined
+
+
+def test_unequal_groups_count_as_fewer_everywhere():
+    # 59 groups, one of 11 images: (58 + 11)² / (58 + 121) = 26.6 effective ones
+    target = np.repeat([1, 0], [69, 60])
+    groups = np.r_[np.arange(58), np.full(11, 58), np.arange(59, 119)]
+    probability = 1 / (1 + np.exp(-np.random.default_rng(1).normal(target)))
+    draws = Draws(50, 1)
+    alone = metrics_with_intervals(target, probability, groups, threshold=0.5, draws=draws)[SPECIFICITY]
+    paired = difference(target, probability, 1 - probability, groups, metric=SPECIFICITY, draws=draws)
+    assert alone["undefined"] == paired["undefined"]
+    assert alone["undefined"].startswith("26.5 effective malignant groups, and fewer than 50")
+
+
+def test_rounding_is_no_spread():
+    # the malignant images are first in both orders, so both are perfect, but sums of other orders are rounded
+    target = np.repeat([1, 0], [7, 6])
+    first = np.linspace(0.95, 0.05, 13)
+    second = np.r_[first[6::-1], first[7:]]
+    groups = np.r_[np.arange(7), np.arange(7, 13)]
+    found = difference(target, first, second, groups, metric="average_precision", draws=Draws(200, 1))
+    assert found["value"] == pytest.approx(0, abs=1e-12)
+    assert found["undefined"] == "the draws of groups leave no spread to measure"
+    assert math.isnan(found["standard_error"])
+    shown = difference(target, first, 1 - first, groups, metric="average_precision", draws=Draws(200, 1))
+    assert shown["standard_error"] > 0
 
 
 @pytest.mark.parametrize(

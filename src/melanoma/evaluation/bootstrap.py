@@ -22,7 +22,7 @@ from melanoma.evaluation.metrics import (
 INTERVAL = (2.5, 97.5)  # percentiles
 UNDEFINED = "undefined"
 SPECIFICITY = "specificity_at_95_sensitivity"
-MIN_MALIGNANT_GROUPS = 50  # for `SPECIFICITY`: 5 % of fewer are hardly two groups
+MIN_MALIGNANT_GROUPS = 50  # effective ones, for `SPECIFICITY`: 5 % of fewer are hardly two groups
 NO_INTERVAL = {  # a bootstrap covers its truth in 52 to 98 % of simulations, depending on the truth
     "expected_calibration_error": "a mean of distances is biased near 0, so no interval would hold"
 }
@@ -92,16 +92,6 @@ def described(value: float, draws: np.ndarray) -> Entry:
     if low == high:
         return intervals.entry(value, np.nan, np.nan, undefined="all draws of groups give the same value")
     return intervals.entry(value, low, high, undefined="it is not defined on these images")
-
-
-def with_interval(measure: Callable[[np.ndarray], np.ndarray], weights: np.ndarray) -> Entry:
-    """A metric as `value`, `low`, `high`.
-
-    Args:
-        measure: Function from weights `(num, num_samples)` to values `(num,)`.
-        weights: Weights from `draw_weights`.
-    """
-    return described(measure(np.ones((1, weights.shape[1])))[0], in_blocks(measure, weights))
 
 
 def band(
@@ -195,7 +185,7 @@ def mean_with_intervals(
     reason = _why_undefined(target)
     if reason:
         rest = {
-            name: entry if np.isfinite(entry["value"]) else intervals.nowhere(reason)
+            name: entry if np.isfinite(entry["value"]) else intervals.undefined_entry(reason)
             for name, entry in rest.items()
         }
     return _without_few(exact | rest, target, group_ids)
@@ -243,11 +233,19 @@ def _why_undefined(target: np.ndarray) -> str:
 
 def _without_few(found: dict[str, Entry], target: np.ndarray, group_ids: np.ndarray) -> dict[str, Entry]:
     """Metrics without the specificity at 95 % sensitivity where too few malignant groups support it."""
-    num = len(np.unique(group_ids[target == 1]))
-    if num >= MIN_MALIGNANT_GROUPS or SPECIFICITY not in found:
-        return found
-    words = f"{num} malignant groups, and fewer than {MIN_MALIGNANT_GROUPS} do not fix a sensitivity of 0.95"
-    return found | {SPECIFICITY: intervals.nowhere(words)}
+    reason = why_no_specificity(target, group_ids) if SPECIFICITY in found else ""
+    return found | {SPECIFICITY: intervals.undefined_entry(reason)} if reason else found
+
+
+def why_no_specificity(target: np.ndarray, group_ids: np.ndarray) -> str:
+    """Why there is no specificity at 95 % sensitivity; empty if there is one."""
+    num = intervals.effective_groups(group_ids[target == 1])
+    if num >= MIN_MALIGNANT_GROUPS - intervals.ROUNDING:
+        return ""
+    return (
+        f"{np.floor(10 * num) / 10:g} effective malignant groups, and fewer than {MIN_MALIGNANT_GROUPS} do not fix a "
+        "sensitivity of 0.95"
+    )
 
 
 def mean_difference(

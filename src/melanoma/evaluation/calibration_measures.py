@@ -18,7 +18,7 @@ from scipy import stats
 from scipy.optimize import brentq
 from scipy.special import expit
 
-from melanoma.evaluation.intervals import LEVEL, Entry, effective_groups, entry, nowhere
+from melanoma.evaluation.intervals import LEVEL, Entry, effective_groups, entry, undefined_entry
 from melanoma.scoring.operating_point import logit
 
 INTERCEPT, SLOPE = "calibration_intercept", "calibration_slope"
@@ -49,12 +49,12 @@ def measure(target: np.ndarray, probability: np.ndarray, group_ids: np.ndarray) 
     """
     reason = why_undefined(target, probability)
     if reason:
-        return dict.fromkeys(NAMES, nowhere(reason))
+        return dict.fromkeys(NAMES, undefined_entry(reason))
     sample = Sample.of(target, probability, group_ids)
     found = {OBSERVED_EXPECTED: _observed_expected(sample)}
     if np.ptp(target) == 0:
         reason = "all images are of one class"
-        found |= dict.fromkeys((INTERCEPT, SLOPE, SKILL), nowhere(reason))
+        found |= dict.fromkeys((INTERCEPT, SLOPE, SKILL), undefined_entry(reason))
     else:
         found |= {INTERCEPT: _intercept(sample), SLOPE: _slope(sample), SKILL: _skill(sample)}
     return {name: found[name] for name in NAMES}
@@ -138,11 +138,11 @@ def _intercept(sample: Sample) -> Entry:
 def _slope(sample: Sample) -> Entry:
     reason = why_no_slope(sample)
     if reason:
-        return nowhere(reason)
+        return undefined_entry(reason)
     features = np.stack([np.ones(len(sample.target)), sample.log_odds], axis=1)
     coefficients = fit_logistic(sample.target, features)
     if coefficients is None:
-        return nowhere("the logistic regression does not converge")
+        return undefined_entry("the logistic regression does not converge")
     steps = newton_steps(sample, features, expit(features @ coefficients))
     return _regression_entry(sample, float(coefficients[1]), steps)
 
@@ -202,7 +202,7 @@ def newton_steps(sample: Sample, features: np.ndarray, fitted: np.ndarray) -> np
 def _observed_expected(sample: Sample) -> Entry:
     observed, expected = sample.sums(sample.target), sample.sums(sample.probability)
     if expected.sum() == 0:
-        return nowhere("all probabilities are 0")
+        return undefined_entry("all probabilities are 0")
     ratio = observed.sum() / expected.sum()
     with np.errstate(divide="ignore", invalid="ignore"):
         without = np.log(observed.sum() - observed) - np.log(expected.sum() - expected)

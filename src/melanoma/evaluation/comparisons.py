@@ -15,12 +15,12 @@ from scipy import stats
 from melanoma.config.evaluation import Promote
 from melanoma.evaluation import calibration_measures, intervals, power
 from melanoma.evaluation.bootstrap import (
-    MIN_MALIGNANT_GROUPS,
     SPECIFICITY,
     Draws,
     in_blocks,
     in_words,
     number_in_words,
+    why_no_specificity,
 )
 from melanoma.evaluation.contest import MAY_BE_SILENT, Contest, Gate
 from melanoma.evaluation.metric_table import THRESHOLD_FREE
@@ -93,10 +93,9 @@ def difference(
         found = intervals.auc_difference(target, first, second, group_ids, level=level)
         return found | {"level": level}
     unknown = {"standard_error": math.nan, "level": level}
-    num_groups = intervals.effective_groups(group_ids[target == 1])
-    if metric == SPECIFICITY and num_groups < MIN_MALIGNANT_GROUPS:
-        words = f"fewer than {MIN_MALIGNANT_GROUPS} malignant groups do not fix a sensitivity of 0.95"
-        return intervals.nowhere(words) | unknown
+    reason = why_no_specificity(target, group_ids) if metric == SPECIFICITY else ""
+    if reason:
+        return intervals.undefined_entry(reason) | unknown
 
     def measure(weights: np.ndarray) -> np.ndarray:
         of_each = [
@@ -111,7 +110,8 @@ def difference(
     drawn = in_blocks(measure, draws.weights(group_ids))
     error = float(np.std(drawn[np.isfinite(drawn)], ddof=1)) if np.isfinite(drawn).sum() > 1 else math.nan
     is_exact = not drawn.any() and np.array_equal(stats.rankdata(first), stats.rankdata(second))
-    if not is_exact and (num_groups < 2 or not error > 0):
+    num_groups = intervals.effective_groups(group_ids[target == 1])
+    if not is_exact and (num_groups < 2 or not error > intervals.ROUNDING):
         words = "the draws of groups leave no spread to measure"
         return intervals.entry(value, math.nan, math.nan, undefined=words) | unknown
     half = 0.0 if is_exact else float(stats.t.ppf((1 + level) / 2, num_groups - 1)) * error

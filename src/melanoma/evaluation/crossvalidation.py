@@ -105,7 +105,7 @@ def average(by_fold: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
 def _mean(values: Sequence[float], num_test: float, num_train: float, *, is_rate: bool) -> dict[str, Any]:
     undefined = [str(fold) for fold, value in enumerate(values, start=1) if not math.isfinite(value)]
     if undefined:
-        return intervals.nowhere(f"it is undefined in fold {', '.join(undefined)}") | {
+        return intervals.undefined_entry(f"it is undefined in fold {', '.join(undefined)}") | {
             "standard_error": math.nan
         }
     if np.ptp(values) == 0:

@@ -33,7 +33,7 @@ def entry(value: float, low: float, high: float, *, undefined: str = "") -> Entr
     return numbers if is_defined else numbers | {"undefined": undefined}
 
 
-def nowhere(reason: str) -> Entry:
+def undefined_entry(reason: str) -> Entry:
     """An undefined value, with a sentence why."""
     return entry(math.nan, math.nan, math.nan, undefined=reason)
 
@@ -94,7 +94,7 @@ def mean_rate(hit: np.ndarray, of: np.ndarray, group_ids: np.ndarray, *, level: 
     that are not whole.
     """
     if not of.any(axis=1).all():
-        return nowhere("there is no image to count")
+        return undefined_entry("there is no image to count")
     value = float(np.mean([mine[among].mean() for mine, among in zip(hit, of, strict=True)]))
     num = float(np.mean([effective_groups(group_ids[among]) for among in of]))
     hits, tail = value * num, (1 - level) / 2
@@ -156,7 +156,7 @@ def auc(target: np.ndarray, probability: np.ndarray, group_ids: np.ndarray, *, l
     models = np.atleast_2d(probability)
     reason = _undefined(target, models)
     if reason:
-        return nowhere(reason)
+        return undefined_entry(reason)
     by_model = _components(target, models)
     parts = by_model.mean(axis=0)
     value = float(_areas(target, by_model).mean())
@@ -204,7 +204,7 @@ def auc_difference(
     unknown = {"standard_error": math.nan}
     reason = _undefined(target, sides[0]) or _undefined(target, sides[1])
     if reason:
-        return nowhere(reason) | unknown
+        return undefined_entry(reason) | unknown
     by_model = [_components(target, models) for models in sides]
     parts = by_model[0].mean(axis=0) - by_model[1].mean(axis=0)
     value = float(np.subtract(*(_areas(target, models).mean() for models in by_model)))

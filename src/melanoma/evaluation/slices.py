@@ -13,7 +13,7 @@ import pandas as pd
 
 from melanoma.config.evaluation import Evaluate
 from melanoma.evaluation import bootstrap, calibration_measures, intervals
-from melanoma.evaluation.intervals import nowhere
+from melanoma.evaluation.intervals import undefined_entry
 from melanoma.evaluation.metric_table import BY_NAME
 from melanoma.scoring.operating_point import BENIGN, MALIGNANT
 
@@ -127,7 +127,7 @@ def _measure_one(
         name: num_groups >= least and all(num_of[word] >= least for word in BY_NAME[name].needs)
         for name in MEASURED
     }
-    too_few = nowhere(f"fewer than {least} groups of a class that it needs")
+    too_few = undefined_entry(f"fewer than {least} groups of a class that it needs")
     return {
         "num_images": len(target),
         "num_groups": int(num_groups),

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from melanoma import config
 from melanoma.evaluation.bootstrap import in_words
 from melanoma.evaluation.figures import COLORS, new_figure
-from melanoma.evaluation.intervals import nowhere
+from melanoma.evaluation.intervals import undefined_entry
 from melanoma.evaluation.metrics import compute_metrics
 from melanoma.schema import BENIGN, MALIGNANT, NOT_A_DEVICE
 from melanoma.study import repeats
@@ -47,7 +47,7 @@ def measure(
         where `gap` is the paired difference `seen` minus `unseen`. Each has `value`, `low` and `high`.
     """
     on_test = unseen.select(seen.image_ids)
-    found = dict.fromkeys(MEASURED, nowhere(f"fewer than {min_groups} groups of a class"))
+    found = dict.fromkeys(MEASURED, undefined_entry(f"fewer than {min_groups} groups of a class"))
     if count_groups(unseen) >= min_groups:
         found["unseen"] = auc(unseen, settings)
     if count_groups(on_test) >= min_groups:
@@ -100,7 +100,7 @@ def gain(
     if {TUNED, BASELINE} - set(unseen):
         return None
     if count_groups(unseen[TUNED]) < min_groups:
-        return nowhere(f"fewer than {min_groups} groups of a class")
+        return undefined_entry(f"fewer than {min_groups} groups of a class")
     return _difference(unseen[TUNED], unseen[BASELINE], settings)
 
 
