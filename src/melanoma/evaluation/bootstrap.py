@@ -243,8 +243,8 @@ def why_no_specificity(target: np.ndarray, group_ids: np.ndarray) -> str:
     if num >= MIN_MALIGNANT_GROUPS - intervals.ROUNDING:
         return ""
     return (
-        f"{np.floor(10 * num) / 10:g} effective malignant groups, and fewer than {MIN_MALIGNANT_GROUPS} do not fix a "
-        "sensitivity of 0.95"
+        f"{np.floor(10 * num) / 10:g} effective malignant groups, and fewer than {MIN_MALIGNANT_GROUPS} do "
+        "not fix a sensitivity of 0.95"
     )
 
 
