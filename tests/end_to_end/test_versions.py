@@ -1,6 +1,7 @@
 """Two versions of a dataset on a real S3 store, and the way back to the older one in a fresh clone."""
 
 import json
+from typing import Any
 
 import pytest
 
@@ -8,7 +9,7 @@ from tests.end_to_end.clone import free_port, run
 from tests.pipelines.workspace import change_params
 
 pytestmark = pytest.mark.slow
-MORE_IMAGES = {
+MORE_IMAGES: dict[str, dict[str, Any]] = {
     "sample": {"num_lesions": 72, "malignant_fraction": 0.4},
     "train": {"num_epochs": 1},
     "tune": {"num_trials": 1, "num_epochs": 1},
