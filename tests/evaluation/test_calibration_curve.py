@@ -86,13 +86,13 @@ def test_without_a_curve_the_table_says_why(target, probability, reason):
     assert found["undefined"].str.contains(reason).all()
 
 
-def test_one_malignant_group_gives_a_curve_without_a_band():
-    found = curve([1, 0, 0, 0, 0], [0.4, 0.5, 0.3, 0.2, 0.1])
+def test_two_malignant_groups_give_a_curve_without_a_band():
+    found = curve([1, 1, 0, 0, 0, 0], [0.4, 0.25, 0.5, 0.3, 0.2, 0.1])
     assert found["malignant_fraction"].notna().all()
     assert found[["low", "high"]].isna().all(axis=None)
     assert set(found["undefined"]) == {"too few groups for a band"}
-    two = curve([1, 1, 0, 0, 0], [0.4, 0.25, 0.5, 0.3, 0.1])
-    assert two[MEASURED].notna().all(axis=None)
+    three = curve([1, 1, 1, 0, 0, 0], [0.4, 0.25, 0.6, 0.5, 0.3, 0.1])
+    assert three[MEASURED].notna().all(axis=None)
 
 
 def test_ties_take_knots_away_and_not_the_curve():

@@ -23,6 +23,7 @@ from tests.simulations.rows import Row
 
 GAP = 1.7  # distance of the two classes' normal scores
 TRUTHS = ((12, 0.3), (50, 0.2), (150, 0.4))  # groups, prevalence
+CONFIDENT = ((20, 0.02), (40, 0.02), (80, 0.02), (200, 0.005))  # groups, fraction of wrong ones
 MAX_ERROR = 0.2  # bound of the gate before
 RARE = 0.02  # prevalence at which the decision curve is compared
 
@@ -44,7 +45,13 @@ def binormal(
 
 def simulate(num: int, seed: int) -> list[Row]:
     """All rows, from `num` data sets per truth."""
-    return [*_coverages(num, seed), *_errors(num, seed), _always_benign(num, seed), _net_benefit(num, seed)]
+    return [
+        *_coverages(num, seed),
+        _confident(num, seed),
+        *_errors(num, seed),
+        _always_benign(num, seed),
+        _net_benefit(num, seed),
+    ]
 
 
 def _coverages(num: int, seed: int) -> list[Row]:
@@ -85,6 +92,32 @@ def coverage(
         if curve["low"].notna().all():
             after["calibration curve"].append(float(np.mean((curve["low"] <= at) & (at <= curve["high"]))))
     return _means(before), _means(after)
+
+
+def _confident(num: int, seed: int) -> Row:
+    shares = [confident_coverage(num, seed, *truth)[SKILL] for truth in CONFIDENT]
+    return Row(
+        "brier skill of a confident model: worst coverage",
+        "calibrated; 20 to 200 groups, 1 in 50 to 1 in 200 wrong",
+        "0.95",
+        "none",
+        f"{min(shares):.3f}",
+    )
+
+
+def confident_coverage(num: int, seed: int, num_groups: int, wrong: float) -> dict[str, float]:
+    """Coverage of ratio, intercept and skill where every probability is `wrong` or 1 - `wrong`, and true."""
+    generator = np.random.default_rng([seed, num_groups])
+    truth = {INTERCEPT: 0.0, OBSERVED_EXPECTED: 1.0, SKILL: 1 - wrong * (1 - wrong) / 0.25}
+    hits: dict[str, list[float]] = {name: [] for name in truth}
+    for _ in range(num):
+        probability = np.where(np.arange(num_groups) % 2 == 0, wrong, 1 - wrong)
+        target = (generator.random(num_groups) < probability).astype(int)
+        found = measure(target, probability, np.arange(num_groups))
+        for name, value in truth.items():
+            if "undefined" not in found[name]:
+                hits[name].append(found[name]["low"] <= value <= found[name]["high"])
+    return _means(hits)
 
 
 def _means(hits: dict[str, list[float]]) -> dict[str, float]:

@@ -55,10 +55,10 @@ def smooth(target: np.ndarray, probability: np.ndarray, group_ids: np.ndarray) -
         return _table(at, reason="the logistic regression does not converge")
     line = at_features @ coefficients
     steps = newton_steps(sample, features, expit(features @ coefficients)) @ at_features.T
-    if sample.effective == 0 or np.isnan(steps).any():
+    if sample.why_no_interval or np.isnan(steps).any():
         return _table(at, expit(line), reason="too few groups for a band")
     error = np.sqrt((1 - 1 / sample.num_groups) * np.sum(steps**2, axis=0))
-    ends = (expit(line + sign * sample.quantile * error) for sign in (-1, 1))
+    ends = (expit(line + sign * sample.quantile(steps) * error) for sign in (-1, 1))
     return _table(at, expit(line), *ends)
 
 
