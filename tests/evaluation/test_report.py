@@ -237,6 +237,26 @@ def test_a_split_of_one_class_is_reported_as_undefined(index, scores, settings, 
     assert report.metrics["tuned"]["test"]["specificity"]["value"] == 5 / 8
 
 
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_test_scores_that_are_no_numbers_are_refused_with_the_first_five(
+    index, scores, settings, described, bad
+):
+    is_bad = of_split(index, "test") & (index.groupby("split").cumcount() < 6).to_numpy()
+    first = ", ".join(index["image_id"][is_bad][:5])
+    named = pd.Series(is_bad, index=index["image_id"]).reindex(scores["tuned"].index)
+    broken = scores | {"tuned": scores["tuned"].mask(named, bad)}
+    message = rf"6 of 8 test images of tuned have a score that is not a number.*: {first} and 1 more"
+    with pytest.raises(DataError, match=message):
+        evaluate(index, broken, settings, described=described, **NAMED)
+
+
+def test_a_training_score_that_is_no_number_changes_no_result(index, scores, settings, described, report):
+    is_train = pd.Series(of_split(index, "train"), index=index["image_id"])
+    broken = {name: score.mask(is_train.reindex(score.index)) for name, score in scores.items()}
+    found = evaluate(index, broken, settings, described=described, **NAMED)
+    assert found.metrics == report.metrics
+
+
 def test_the_same_scores_give_the_same_report(index, scores, settings, described, report):
     again = evaluate(index, scores, settings, described=described, **NAMED)
     assert again.metrics == report.metrics

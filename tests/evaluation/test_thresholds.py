@@ -149,7 +149,8 @@ def test_a_calibration_that_was_asked_for_and_not_fitted_is_a_warning(settings):
 
 def test_equal_scores_are_a_warning_and_no_separation(settings):
     point = choose(TARGET, np.full(10, 0.4), GROUPS, calibration=Calibration(), settings=settings)
-    assert point.evidence["warnings"][0].startswith("all calibration images have the same probability")
+    (warning,) = point.evidence["warnings"]
+    assert warning.startswith("all calibration images have the same probability")
     assert (point.evidence["sensitivity"], point.evidence["specificity"]) == (1, 0)
 
 

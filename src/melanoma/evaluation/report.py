@@ -134,7 +134,8 @@ def evaluate(
         balance_classes: Whether training drew both classes equally often.
 
     Raises:
-        DataError: Scores or descriptions belong to other images.
+        DataError: Scores or descriptions belong to other images, or a score on validation or test is not a
+            number.
     """
     image_ids = index["image_id"]
     # From here on every array and `described` have the order of `index`.
@@ -143,6 +144,7 @@ def evaluate(
         for model, score in scores.items()
     }
     described = align(described.set_index("image_id"), image_ids, what="The descriptions of images")
+    _require_test_scores(index, in_order)
     points = {
         model: operating_point(index, score, settings, balance_classes=balance_classes)
         for model, score in in_order.items()
@@ -161,6 +163,16 @@ def evaluate(
         },
         confusion=_confusion_rows(predictions, selected),
     )
+
+
+def _require_test_scores(index: pd.DataFrame, scores: dict[str, np.ndarray]) -> None:
+    """Refuse scores on test that are not numbers; `operating_point` does so for validation."""
+    is_in = (index["split"] == TEST).to_numpy()
+    names = index["image_id"].to_numpy()[is_in]
+    for model, score in scores.items():
+        thresholds.require_scores(
+            score[is_in], names, of=f"test images of {model}", consequence="its results cannot be measured"
+        )
 
 
 def operating_point(

@@ -62,12 +62,20 @@ class _Images:
         return cls(target, probability, group_ids, malignant, benign)
 
 
-def require_scores(score: np.ndarray, names: np.ndarray) -> None:
+CALIBRATION = "calibration images"
+NO_POINT = "no operating point can be chosen"
+
+
+def require_scores(
+    score: np.ndarray, names: np.ndarray, *, of: str = CALIBRATION, consequence: str = NO_POINT
+) -> None:
     """Refuse scores that are not numbers.
 
     Args:
         score: Shape `(num_images,)`.
         names: Names of the images or of their groups, shape `(num_images,)`.
+        of: Which images these are, for the message.
+        consequence: What cannot be done with such scores, for the message.
 
     Raises:
         DataError: A score is nan or infinite.
@@ -75,9 +83,8 @@ def require_scores(score: np.ndarray, names: np.ndarray) -> None:
     is_bad = ~np.isfinite(score)
     if is_bad.any():
         raise DataError(
-            f"{is_bad.sum()} of {len(score)} calibration images have a score that is not a number, so no "
-            "operating point can be chosen. Train again, for instance with a lower learning rate. Concerned: "
-            f"{first_offenders(names[is_bad])}"
+            f"{is_bad.sum()} of {len(score)} {of} have a score that is not a number, so {consequence}. Train "
+            f"again, for instance with a lower learning rate. Concerned: {first_offenders(names[is_bad])}"
         )
 
 
@@ -198,11 +205,10 @@ def _warnings(
 ) -> list[str]:
     """What could not be met as asked, as sentences."""
     warnings = []
-    if np.ptp(images.probability) == 0:
-        warnings.append(
-            "all calibration images have the same probability, so no threshold separates the classes"
-        )
-    elif point.calibration.method != settings.calibration:
+    if np.ptp(images.probability) == 0:  # then no band could be better either
+        alike = "all calibration images have the same probability, so no threshold separates the classes"
+        return [alike, *_too_few(len(images.malignant), settings)]
+    if point.calibration.method != settings.calibration:
         warnings.append(
             f"not calibrated: on validation, higher scores mean benign, and {settings.calibration} "
             "calibration would reverse the order"
