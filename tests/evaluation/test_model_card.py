@@ -167,7 +167,7 @@ def test_parts_with_too_few_images_are_counted_and_not_measured(sources):
 def test_the_balance_of_the_sides_is_told_and_older_splits_have_none(sources):
     card = model_card.write(sources)
     assert "| female | 0.5 | 0.5 (+0.01) | 0.5 (+0.01) | 0.5 (+0.01) |" in card
-    assert "of which the smallest side exceeds 0.250 by chance" in card
+    assert "In the smallest of the three it exceeds 0.250 by chance in 5 % of splits." in card
     older = {name: value for name, value in sources.split.items() if name != "balance"}
     assert "standardised difference" not in model_card.write(replace(sources, split=older))
 

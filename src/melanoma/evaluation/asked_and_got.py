@@ -40,7 +40,8 @@ COUNTED = (
 )
 GUARANTEED = (
     "Guaranteed is a lower bound for other groups of the same kind, with {confidence:.0%} confidence. It is "
-    "exact (from the rank among the groups) if the network was not chosen on these images."
+    "exact, from the rank among the groups. The network was chosen on other images, a hold-out of training "
+    "groups."
 )
 UNKNOWN = "What was asked of this operating point, and what is guaranteed, was not recorded."
 NOT_RECORDED, NONE = "not recorded", "-"
@@ -95,8 +96,9 @@ def evidence(
     Args:
         right: Result of `groups_right` on the calibration images.
         settings: Section `evaluate` of params.yaml.
-        ranks: By name, the rank that bounds each share, among the groups in order of how soon they are lost;
-            None where the end follows from no rank.
+        ranks: By name, the rank that bounds each share, from 1: among the lowest malignant groups for the
+            sensitivities, among the highest benign groups for the specificity. None where the end of the band
+            follows from no rank.
     """
     asked = {
         THRESHOLD: settings.min_sensitivity,

@@ -259,6 +259,9 @@ def mean_difference(
 ) -> dict[str, Entry]:
     """Each metric's mean over the models `first` minus that over `second`, with paired 95 % intervals.
 
+    That of the AUC is `intervals.auc_difference`. All others, those of rates among them, are percentiles of a
+    bootstrap over groups, which is too narrow with few groups.
+
     Args:
         target: Shape `(num_samples,)`, 0 or 1.
         first: Probabilities, shape `(num_models, num_samples)`.

@@ -206,7 +206,7 @@ def captions(results: dict[str, Any]) -> Captions:
         "with networks trained on all sources, on the same test images; without the source there were also "
         "fewer training images. The difference between the best of the search and the baseline uses as many "
         "networks as both kinds have. The best of the search was not trained on the source either, but its "
-        f"hyperparameters were chosen on validation images of all sources. {device}"
+        f"hyperparameters were chosen on held-out images of all sources. {device}"
     )
     lines = [
         f"{row['source']}: {network} {in_words(found['unseen'])}"
