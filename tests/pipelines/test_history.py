@@ -74,12 +74,10 @@ def test_looks_are_counted_and_are_no_lines_of_the_table(shelf, told):
         look(["a", "b"], model, purpose)
     out = told()
     digest = looks.digest_of_images(["a", "b"])[:12]
-    assert f"test set {digest}: used 3 times for 2 models, 1 times to choose a model\n" in out
+    assert f"test set {digest}: used 3 times for 2 models, once to choose a model\n" in out
     assert [row[1] for row in rows(out)] == [ledger.REFUSAL]
     look(["a"], "o", "crossvalidate")
-    expected = (
-        f"test set {digest}: used 4 times for 3 models, 1 times to choose a model; a use saw 88 % of its"
-    )
+    expected = f"test set {digest}: used 4 times for 3 models, once to choose a model; a use saw 88 % of its"
     assert expected in told()
 
 

@@ -1,4 +1,5 @@
 import math
+from datetime import timedelta
 
 import pytest
 
@@ -72,6 +73,9 @@ def test_only_looks_to_promote_count_as_choosing(shelf):
     look(purpose="promote", model="n")
     assert counted() == (2, 2, 1)
     assert looks.earlier(TEN).models() == {"n"}
+    (chosen,) = [one for one in looks.earlier(TEN).looks if one.purpose == "promote"]
+    assert looks.earlier(TEN).models(since=chosen.at - timedelta(seconds=1)) == {"n"}
+    assert looks.earlier(TEN).models(since=chosen.at) == set()
     assert looks.earlier(TEN).models(purpose="evaluate") == {"m"}
     assert [entry.tags["by"] for entry in ledger.entries(NAME)] == ["pipelines.evaluate", "pipelines.promote"]
 

@@ -98,13 +98,8 @@ def difference(
         return intervals.undefined_entry(reason) | unknown
 
     def measure(weights: np.ndarray) -> np.ndarray:
-        of_each = [
-            compute_metrics(target, probability, threshold=0.5, weights=weights)[
-                metric
-            ]  # free of the threshold
-            for probability in (first, second)
-        ]
-        return of_each[0] - of_each[1]
+        ours, theirs = (_free_of_threshold(metric, target, scores, weights) for scores in (first, second))
+        return ours - theirs
 
     value = float(measure(np.ones((1, len(target))))[0])
     drawn = in_blocks(measure, draws.weights(group_ids))
@@ -117,6 +112,13 @@ def difference(
     half = 0.0 if is_exact else float(stats.t.ppf((1 + level) / 2, num_groups - 1)) * error
     found = intervals.entry(value, value - half, value + half, undefined="the metric is undefined")
     return found | {"standard_error": error, "level": level}
+
+
+def _free_of_threshold(
+    metric: str, target: np.ndarray, probability: np.ndarray, weights: np.ndarray
+) -> np.ndarray:
+    """A metric of `THRESHOLD_FREE` by draw: any threshold gives the same value."""
+    return compute_metrics(target, probability, threshold=0.5, weights=weights)[metric]
 
 
 def measure_references(contest: Contest) -> dict[str, Any]:
@@ -206,11 +208,11 @@ def rival_gates(contest: Contest, measured: Mapping[str, Any], rules: Promote) -
     ]
     if gates:
         lead = measured["challenger_minus_champion"][rules.primary_metric]
-        gates.insert(0, _enough_groups(contest.num_malignant_groups, lead, rules.min_groups_not_worse))
+        gates.insert(0, _enough_to_compare(contest.num_malignant_groups, lead, rules.min_groups_not_worse))
     return gates
 
 
-def _enough_groups(num: int, lead: Mapping[str, Any], least: int) -> Gate:
+def _enough_to_compare(num: int, lead: Mapping[str, Any], least: int) -> Gate:
     """The claim "not worse" needs more groups than the finding that a model works at all."""
     name = "min_groups_not_worse"
     if num >= least:

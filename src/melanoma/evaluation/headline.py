@@ -176,16 +176,20 @@ def looks_in_words(looks: Mapping[str, Any]) -> str:
 
     Example:
         >>> looks_in_words({"num_looks": 5, "num_models": 3, "num_choices": 1, "is_at_least": True})
-        'used at least 5 times for 3 models, 1 times to choose a model'
+        'used at least 5 times for 3 models, once to choose a model'
     """
     at_least = "at least " if looks.get("is_at_least") else ""
-    share = looks.get("share")
+    share, num_models = looks.get("share"), looks["num_models"]
     whole = share is None or not share < 1
     return (
-        f"used {at_least}{looks['num_looks']} times for {looks['num_models']} models, "
-        f"{looks['num_choices']} times to choose a model"
+        f"used {at_least}{_times(looks['num_looks'])} for {num_models} model{'' if num_models == 1 else 's'}, "
+        f"{_times(looks['num_choices'])} to choose a model"
         + ("" if whole else f"; a use saw {share:.0%} of its images on average".replace("%", " %"))
     )
+
+
+def _times(number: int) -> str:
+    return "once" if number == 1 else f"{number} times"
 
 
 def _roc(predictions: pd.DataFrame, model: str) -> dict[str, str]:

@@ -69,7 +69,7 @@ class Looks:
 
 
 @dataclass(frozen=True)
-class Earlier:
+class EarlierLooks:
     """The looks at some of the images in question, oldest first.
 
     Attributes:
@@ -80,9 +80,13 @@ class Earlier:
     looks: tuple[Look, ...]
     num_unknown: int
 
-    def models(self, *, purpose: str = CHOOSING) -> set[str]:
-        """Digests of the models that were scored for a purpose."""
-        return {look.model_digest for look in self.looks if look.purpose == purpose}
+    def models(self, *, purpose: str = CHOOSING, since: datetime | None = None) -> set[str]:
+        """Digests of the models that were scored for a purpose, after `since` if it is given."""
+        return {
+            look.model_digest
+            for look in self.looks
+            if look.purpose == purpose and (since is None or look.at > since)
+        }
 
     def count(self) -> Looks:
         """How many they are."""
@@ -143,7 +147,7 @@ def record(
     )
 
 
-def earlier(image_ids: Iterable[str]) -> Earlier:
+def earlier(image_ids: Iterable[str]) -> EarlierLooks:
     """All looks recorded so far, of all models and cohorts, at one of these images or more.
 
     `earlier(ids).models()` are the distinct models that `promote` judged before on some of these images.
@@ -173,14 +177,14 @@ def _images_by_set(entries: list[Entry]) -> dict[str, frozenset[str] | None]:
     return images
 
 
-def _among(entries: list[Entry], images: dict[str, frozenset[str] | None], digest: str) -> Earlier:
+def _among(entries: list[Entry], images: dict[str, frozenset[str] | None], digest: str) -> EarlierLooks:
     """The looks at some of the images of the set `digest`; where these are unknown, at exactly this set."""
     ids, shares = images[digest], {digest: 1.0}
     for other, seen in images.items():
         if other != digest and ids and seen is not None:
             shares[other] = len(ids & seen) / len(ids)
     looks = [_look(entry, share) for entry in entries if (share := shares.get(entry.tags[SET_TAG]))]
-    return Earlier(tuple(looks), sum(entry.tags[SET_TAG] not in shares for entry in entries))
+    return EarlierLooks(tuple(looks), sum(entry.tags[SET_TAG] not in shares for entry in entries))
 
 
 def _look(entry: Entry, share: float) -> Look:

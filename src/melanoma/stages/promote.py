@@ -145,12 +145,7 @@ def _rivals(
 
 def _attempt(candidate: Candidate, anchor: anchors.Anchor) -> int:
     """Number of distinct models judged on some of the test images since the anchor's start, with this one."""
-    earlier = looks.earlier(test_set_looks.image_ids(candidate.data)).looks
-    judged = {
-        look.model_digest
-        for look in earlier
-        if look.purpose == looks.CHOOSING and (anchor.since is None or look.at > anchor.since)
-    }
+    judged = looks.earlier(test_set_looks.image_ids(candidate.data)).models(since=anchor.since)
     return len(judged | {test_set_looks.model_digest(candidate.entry)})
 
 
