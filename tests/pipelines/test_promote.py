@@ -225,7 +225,9 @@ def test_what_could_not_be_shown_is_accepted_by_a_person_and_told_everywhere(cha
     assert "A person may accept this: `python -m pipelines.accept`" in capsys.readouterr().out
     who = ["--cohort", "sample", "--by", "A. Name", "--reason", "few images, looks fine"]
     assert _cli.run(accept.main, who) == 0
-    assert "staging is version 2 now, version 1 before" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "staging is version 2 now, version 1 before" in said
+    assert "`dvc repro --force --single-item promote@sample`, then `dvc repro page`" in said
     version = versions.find_version(NAME, versions.STAGING)
     assert (int(version.version), version.tags["gate"]) == (2, "accepted")
     assert "cannot be shown" in version.tags["gate_reasons"]
@@ -238,6 +240,13 @@ def test_what_could_not_be_shown_is_accepted_by_a_person_and_told_everywhere(cha
     assert run_stage("promote") == 0  # judged again, now as the holder: the card still tells who accepted it
     assert line in Path("reports/sample/model_card.md").read_text()
     assert verdict()["accepted"]["by"] == "A. Name"
+    headline = json.loads(Path("reports/headlines/sample.json").read_text())
+    assert headline["promotion"]["accepted"] == verdict()["accepted"]
+    assert run_stage("page") == 0
+    assert (
+        "although the gates refused it, because: few images, looks fine."
+        in Path("reports/index.html").read_text()
+    )
     assert "Verdict: **accepted by a person**" in Path("reports/sample/model_card.md").read_text()
     assert versions.find_version(NAME, versions.STAGING).tags["gate"] == "accepted"
     assert _cli.run(history.main, [NAME]) == 0

@@ -5,7 +5,14 @@ from typing import Any
 
 from melanoma.evaluation import asked_and_got, crossvalidation
 from melanoma.evaluation.bootstrap import explained, in_words
-from melanoma.evaluation.headline import decisions, looks_in_words, metric_rows, outcome, verdict
+from melanoma.evaluation.headline import (
+    decisions,
+    looks_in_words,
+    metric_rows,
+    outcome,
+    verdict,
+    verdict_word,
+)
 from melanoma.evaluation.metric_table import HEADLINE
 from melanoma.page import charts
 from melanoma.page.tables import Table, make
@@ -16,6 +23,7 @@ NAMES = {
     **{model: model for model in MODEL_NAMES},
     **dict(zip(REFERENCE_NAMES, ("colours alone", "file facts alone", "lesion size alone"), strict=True)),
 }
+VERDICTS = {"passed": "promoted", "accepted": "accepted by a person", "refused": "refused"}
 
 
 def describe(headline: Mapping[str, Any]) -> dict[str, Any]:
@@ -69,7 +77,7 @@ def overview(headlines: Sequence[Mapping[str, Any]]) -> Table:
             in_words(found["metrics"][BASELINE]["auc_roc"]),
             in_words(found["metrics"][found["selected"]]["auc_roc"]),
             in_words(found["references"][COLOUR]["auc_roc"]),
-            "promoted" if found["promotion"]["is_promoted"] else "refused",
+            VERDICTS[verdict_word(found["promotion"])],
         ]
         for found in headlines
     ]

@@ -47,7 +47,10 @@ def run(cohort: str, number: int | None, *, by: str, reason: str) -> str:
         _note(version, card)
     before = "nothing" if previous is None else f"version {previous}"
     return (
-        f"{name}: staging is version {number} now, {before} before; refused because: {refusal.tags['reason']}"
+        f"{name}: staging is version {number} now, {before} before; refused because: "
+        f"{refusal.tags['reason']}\n"
+        "reports and page still say refused; renew them: `dvc repro --force --single-item "
+        f"promote@{cohort}`, then `dvc repro page`"
     )
 
 
