@@ -72,11 +72,11 @@ def test_only_looks_to_promote_count_as_choosing(shelf):
     look(purpose="evaluate")
     look(purpose="promote", model="n")
     assert counted() == (2, 2, 1)
-    assert looks.earlier(TEN).models() == {"n"}
+    assert looks.earlier(TEN).models() == ["n"]
     (chosen,) = [one for one in looks.earlier(TEN).looks if one.purpose == "promote"]
-    assert looks.earlier(TEN).models(since=chosen.at - timedelta(seconds=1)) == {"n"}
-    assert looks.earlier(TEN).models(since=chosen.at) == set()
-    assert looks.earlier(TEN).models(purpose="evaluate") == {"m"}
+    assert looks.earlier(TEN).models(since=chosen.at - timedelta(seconds=1)) == ["n"]
+    assert looks.earlier(TEN).models(since=chosen.at) == []
+    assert looks.earlier(TEN).models(purpose="evaluate") == ["m"]
     assert [entry.tags["by"] for entry in ledger.entries(NAME)] == ["pipelines.evaluate", "pipelines.promote"]
 
 
@@ -128,7 +128,7 @@ def test_an_old_look_at_exactly_this_set_counts_whole_and_hides_nothing(shelf):
     assert found.count() == looks.Looks(
         num_looks=1, num_models=1, num_choices=1, share=1.0, is_at_least=False
     )
-    assert found.models() == {"old"}
+    assert found.models() == ["old"]
 
 
 def test_an_old_look_at_another_set_makes_the_count_at_least(shelf):

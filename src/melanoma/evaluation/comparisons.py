@@ -124,11 +124,14 @@ def _free_of_threshold(
 def measure_references(contest: Contest) -> dict[str, Any]:
     """By reference its AUC, and the challenger's lead on the images for which the reference has an answer.
 
+    The interval of the lead spends the error of the attempt, as those against champion and anchor do.
+
     Returns:
         For each reference with answers for both classes: its name with `auc_roc`, and
         `challenger_minus_<name>` with `auc_roc`.
     """
     measured: dict[str, Any] = {}
+    level = level_of(contest.attempt)
     for name, reference in contest.references.items():
         has_answer = np.isfinite(reference)
         target, groups = contest.target[has_answer], contest.group_ids[has_answer]
@@ -136,8 +139,8 @@ def measure_references(contest: Contest) -> dict[str, Any]:
             continue
         own, network = reference[has_answer], contest.challenger.probability[has_answer]
         measured[name] = {"num_images": len(target), AUC: intervals.auc(target, own, groups)}
-        lead = intervals.auc_difference(target, network, own, groups)
-        measured[f"challenger_minus_{name}"] = {AUC: lead}
+        lead = intervals.auc_difference(target, network, own, groups, level=level)
+        measured[f"challenger_minus_{name}"] = {AUC: lead | {"level": level}}
     return measured
 
 
@@ -164,7 +167,7 @@ def measure_rivals(contest: Contest, rules: Promote) -> dict[str, Any]:
 def reference_gates(contest: Contest, measured: Mapping[str, Any], rules: Promote) -> list[Gate]:
     """A gate for each reference of `must_beat_references`."""
     return [
-        _better_than(name, measured) if name in measured else _not_measured(name)
+        _better_than(name, measured, contest.attempt) if name in measured else _not_measured(name)
         for name in contest.references
         if name in rules.must_beat_references
     ]
@@ -180,11 +183,14 @@ def _beats(name: str) -> str:
     return f"must_beat_references: {name}"
 
 
-def _better_than(name: str, measured: Mapping[str, Any]) -> Gate:
+def _better_than(name: str, measured: Mapping[str, Any], attempt: int) -> Gate:
     lead, own = measured[f"challenger_minus_{name}"][AUC], measured[name][AUC]
     is_better, is_worse = lead["low"] > 0, lead["high"] < 0
     what = f"a logistic regression on {REGRESSION_ON[name]}"
-    found = f"whose AUC on the same images is {in_words(own)}; difference {in_words(lead)}"
+    found = (
+        f"whose AUC on the same images is {in_words(own)}; difference {in_words(lead)}, interval of level "
+        f"{lead['level']:.4g} for attempt {attempt}"
+    )
     if is_better:
         words = f"better than {what}, {found}"
     elif is_worse:

@@ -41,7 +41,7 @@ class Contest:
         references: Probabilities by name of `schema.REFERENCE_NAMES`, each of shape `(num_images,)`; nan
             where a reference of `MAY_BE_SILENT` has no answer.
         draws: Draws of the bootstrap intervals.
-        attempt: Number of the attempt on these images, from 1; see `comparisons.level_of`.
+        attempt: Place among the models judged on these images, from 1; see `comparisons.level_of`.
         slices: Slices of the challenger from `slices.measure`.
         num_bins: Number of bins of the expected calibration error.
         crop: Kind of crop of the challenger's images: `none`, `mask` or `unet`.

@@ -182,7 +182,7 @@ def looks_in_words(looks: Mapping[str, Any]) -> str:
     share, num_models = looks.get("share"), looks["num_models"]
     whole = share is None or not share < 1
     return (
-        f"used {at_least}{_times(looks['num_looks'])} for {num_models} model{'' if num_models == 1 else 's'}, "
+        f"used {at_least}{_times(looks['num_looks'])} for {num_models} model{'s'[num_models == 1 :]}, "
         f"{_times(looks['num_choices'])} to choose a model"
         + ("" if whole else f"; a use saw {share:.0%} of its images on average".replace("%", " %"))
     )

@@ -80,13 +80,14 @@ class EarlierLooks:
     looks: tuple[Look, ...]
     num_unknown: int
 
-    def models(self, *, purpose: str = CHOOSING, since: datetime | None = None) -> set[str]:
-        """Digests of the models that were scored for a purpose, after `since` if it is given."""
-        return {
+    def models(self, *, purpose: str = CHOOSING, since: datetime | None = None) -> list[str]:
+        """Digests of the models that were scored for a purpose, after `since` if given, in order."""
+        found = (
             look.model_digest
             for look in self.looks
             if look.purpose == purpose and (since is None or look.at > since)
-        }
+        )
+        return list(dict.fromkeys(found))
 
     def count(self) -> Looks:
         """How many they are."""

@@ -96,7 +96,7 @@ def promote(candidate: Candidate, rules: Promote) -> dict[str, Any]:
         versions.set_alias(candidate.name, versions.CHALLENGER, version.version)
         champion = versions.find_version(candidate.name, versions.STAGING)
         rivals, anchor = _rivals(candidate, version, champion)
-        attempt = _attempt(candidate, anchor) if rivals else 1
+        attempt = _attempt(candidate, anchor)
         contest, notes = champion_scores.prepare_contest(candidate, rivals, Path(folder), attempt=attempt)
         verdict = gate.judge(contest, rules) | notes
         verdict["anchor_version"] = anchor.version
@@ -144,9 +144,13 @@ def _rivals(
 
 
 def _attempt(candidate: Candidate, anchor: anchors.Anchor) -> int:
-    """Number of distinct models judged on some of the test images since the anchor's start, with this one."""
+    """Place of this model among those judged on some of the test images since the anchor's start, from 1.
+
+    A model that is judged again keeps its place.
+    """
     judged = looks.earlier(test_set_looks.image_ids(candidate.data)).models(since=anchor.since)
-    return len(judged | {test_set_looks.model_digest(candidate.entry)})
+    mine = test_set_looks.model_digest(candidate.entry)
+    return [*judged, mine].index(mine) + 1
 
 
 def _register(candidate: Candidate) -> versions.Version:
