@@ -8,7 +8,7 @@ import pytest
 
 from melanoma import tracking
 
-SPLITS = {"training": "train", "validation": "validation", "test": "test"}
+LEARNED = {"training", "holdout"}  # both of the training split
 
 
 @pytest.fixture
@@ -38,12 +38,14 @@ def test_networks_and_trials_name_the_images_that_they_use(runs):
         if run.data.tags.get("stage") not in {"train", "tune"}:
             continue
         found = {one.tags[0].value: one.dataset for one in run.inputs.dataset_inputs}
-        contexts = set(SPLITS) if run.info.run_id in kept.values() else {"training", "validation"}
+        contexts = LEARNED | ({"validation", "test"} if run.info.run_id in kept.values() else set())
         assert set(found) == contexts, run.info.run_name
-        for context, dataset in found.items():
+        sizes = {context: json.loads(dataset.profile)["num_rows"] for context, dataset in found.items()}
+        assert sizes["training"] + sizes["holdout"] == split["train"]
+        assert all(sizes[context] == split[context] for context in contexts - LEARNED)
+        for dataset in found.values():
             assert dataset.name == "melanoma-sample"
             assert run.data.tags["data_digest"].startswith(dataset.digest.split("-")[0])
-            assert json.loads(dataset.profile)["num_rows"] == split[SPLITS[context]]
 
 
 def test_the_search_says_what_it_varied(runs):

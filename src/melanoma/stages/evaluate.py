@@ -114,7 +114,8 @@ def _log(
 ) -> dict[str, Any]:
     """Add results, origin and the served model to the model's run; return its entry of `models.json`."""
     run.log_metrics(result.flat_metrics(model))
-    run.log_datasets(experiments.datasets(inputs.args.cohort, {"test": inputs.data.part(schema.TEST)}))
+    parts = {split: inputs.data.part(split) for split in report.MEASURED_SPLITS}
+    run.log_datasets(experiments.datasets(inputs.args.cohort, parts))
     run.set_tags({"is_selected": str(model == result.selected).lower()})
     for name, figure in figures.items():
         run.log_figure(figure, name)

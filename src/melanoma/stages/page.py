@@ -48,7 +48,7 @@ def read_headlines(folder: Path, cohorts: Iterable[str]) -> list[dict[str, Any]]
     for path in (folder / f"{cohort}.json" for cohort in cohorts):
         if path.is_file():
             found.append(files.read_json(path))
-            measured = folder.parent / found[-1]["cohort"] / CROSSVALIDATION
+            measured = folder.parent / path.stem / CROSSVALIDATION
             if measured.is_file():
                 found[-1]["crossvalidation"] = files.read_json(measured)
             with files.expect_schema(path):
