@@ -52,7 +52,7 @@ def test_the_six_blank_labels_are_quarantined_each_with_its_reason(checked):
 @pytest.mark.parametrize("cohort", ACTIVE["run"]["cohorts"])
 def test_no_group_crosses_a_split(splits, checked, cohort):
     assert splits[cohort].groupby("group_id")["split"].nunique().max() == 1
-    assert all(check["is_passed"] for check in report(checked, f"{cohort}/split")["checks"])
+    assert report(checked, f"{cohort}/split")["failures"] == []  # the balance of the sides only warns
 
 
 def test_both_images_of_a_known_pair_lie_on_one_side_or_one_has_left(splits):

@@ -123,7 +123,7 @@ def trained(workspace, tmp_path_factory):
 def test_a_trained_network_is_measured_on_splits_it_did_not_learn_from(trained):
     report, split = read_json(REPORT), read_split()
     network = report["segmenter"]
-    assert network["num_training_masks"] == (split["split"] == "train").sum()
+    assert 0 < network["num_training_masks"] < (split["split"] == "train").sum()  # less the hold-out
     for name, entry in report["splits"].items():
         assert entry["num_images"] == entry["num_with_mask"] == (split["split"] == name).sum()
         ends = [entry["dice"][end] for end in ("low", "value", "high")]

@@ -97,7 +97,7 @@ def coverage(
 def _confident(num: int, seed: int) -> Row:
     shares = [confident_coverage(num, seed, *truth)[SKILL] for truth in CONFIDENT]
     return Row(
-        "brier skill of a confident model: worst coverage",
+        "confident model: least coverage of the Brier score's skill",
         "calibrated; 20 to 200 groups, 1 in 50 to 1 in 200 wrong",
         "0.95",
         "none",
