@@ -363,7 +363,7 @@ def test_a_run_that_was_removed_for_good_is_told_from_one_of_another_store(store
             case "ledger":
                 looked: dict[str, Any] = {
                     "model": "tuned",
-                    "image_ids": ["a"],
+                    "images": ["a"],
                     "model_digest": "m",
                     "purpose": "evaluate",
                 }

@@ -82,7 +82,7 @@ def test_looks_are_counted_and_are_no_lines_of_the_table(shelf, told):
 
 
 def look(image_ids, model, purpose):
-    looks.record(NAME, image_ids=image_ids, model="tuned", model_digest=model, purpose=purpose, run_id="r")
+    looks.record(NAME, images=image_ids, model="tuned", model_digest=model, purpose=purpose, run_id="r")
 
 
 def test_words_of_people_are_told_as_they_wrote_them(shelf, told):

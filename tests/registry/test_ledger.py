@@ -96,7 +96,7 @@ def test_a_move_is_under_way_until_it_is_ended_well_or_badly(shelf):
 def test_moves_are_those_of_the_alias_and_no_refusals_or_looks(shelf):
     staging, production = add(alias="staging", version=1), add(ledger.RELEASE, alias="production", version=1)
     add(ledger.REFUSAL, alias="staging", version=2)
-    looks.record(NAME, image_ids=["a"], model="m", model_digest="m", purpose="evaluate", run_id="r")
+    looks.record(NAME, images=["a"], model="m", model_digest="m", purpose="evaluate", run_id="r")
     assert [entry.run_id for entry in ledger.moves(NAME)] == [staging, production]
     assert [entry.run_id for entry in ledger.moves(NAME, "production")] == [production]
 

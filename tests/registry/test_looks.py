@@ -13,7 +13,7 @@ TEN = [f"image{number}" for number in range(10)]
 def look(image_ids=TEN, model="m", *, name=NAME, purpose="evaluate", run_id="r", once=False):
     looks.record(
         name,
-        image_ids=image_ids,
+        images=image_ids,
         model="tuned",
         model_digest=model,
         purpose=purpose,
@@ -105,6 +105,22 @@ def test_the_share_is_of_the_images_in_question(shelf):
     look([*TEN[8:], *(f"other{number}" for number in range(90))])  # 2 of 10
     assert [one.share for one in looks.earlier(TEN).looks] == [1.0, 0.4, 0.2]
     assert looks.earlier(TEN).count().share == pytest.approx((1.0 + 0.4 + 0.2) / 3)
+
+
+def test_the_same_pixels_under_another_id_were_seen_and_other_pixels_were_not(shelf):
+    look({"a": "pixels 1", "b": "pixels 2"})
+    renamed = {"other a": "pixels 1", "new": "pixels 3"}
+    assert [one.share for one in looks.earlier(renamed).looks] == [0.5]
+    assert counted({"new": "pixels 3"}) == (0, 0, 0)
+    assert counted(["a"]) == (1, 1, 0)  # ids alone still find it
+    assert counted({"a": "packed at another size"}) == (1, 1, 0)
+
+
+def test_a_look_that_kept_ids_alone_is_found_by_them(shelf):
+    digest = looks.digest_of_images(["a", "b"])
+    tags = {"test_digest": digest, "model_digest": "m", "purpose": "evaluate", looks.NUM_IMAGES_TAG: 2}
+    ledger.add(NAME, ledger.LOOK, by="b", reason="r", tags=tags, evidence={looks.IMAGE_IDS: ["a", "b"]})
+    assert [one.share for one in looks.earlier({"a": "pixels 1", "c": "pixels 3"}).looks] == [0.5]
 
 
 def test_an_image_that_was_scored_in_several_copies_counts_once(shelf):

@@ -1,7 +1,11 @@
 import math
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
+
 from melanoma import files
+from melanoma.data.packed import Packed
 from melanoma.stages import test_set_looks
 
 
@@ -22,3 +26,14 @@ def test_a_model_is_the_same_before_its_entry_is_written_and_after_it_is_read(tm
     digest = test_set_looks.model_digest(entry(math.nan))
     assert digest == test_set_looks.model_digest(read)
     assert digest != test_set_looks.model_digest(entry(0.5))
+
+
+def test_images_are_known_by_their_pixels():
+    index = pd.DataFrame({"image_id": ["a", "b", "c"], "split": ["train", "test", "test"]})
+    pixels = np.zeros((3, 2, 2, 3), np.uint8)
+    pixels[2] = 1
+    data = Packed(pixels, index, "digest", is_synthetic=True)
+    found = test_set_looks.images(data)
+    assert list(found) == ["b", "c"]
+    assert found["b"] != found["c"]
+    assert test_set_looks.images(data, ["a", "b", "b"]) == {"a": found["b"], "b": found["b"]}

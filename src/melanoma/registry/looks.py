@@ -2,13 +2,14 @@
 
 Results on test images become more optimistic with each look. A look concerns images, not a set: where a test
 set gains or loses an image, earlier looks at the others still count, with the share that they saw.
-An image is known by its `image_id`, which is unique over all datasets.
+An image is known by its `image_id`, which is unique over all datasets, and by a digest of its pixels, so that
+the same picture under another id is no new one.
 """
 
 import hashlib
 import json
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -23,7 +24,10 @@ CHOOSING = "promote"  # the purpose of looks by which a model is chosen
 OF_TEST_SETS = ("evaluate", "audit", CHOOSING)  # purposes of looks at a whole test set; others may differ
 SET_TAG = "test_digest"
 NUM_IMAGES_TAG = "num_test_images"  # earlier versions, which did not keep the images, lack it
-IMAGE_IDS = "image_ids"
+IMAGES, IMAGE_IDS = "images", "image_ids"  # in the evidence: digest by id; earlier versions kept the ids only
+Images = (
+    Mapping[str, str] | Iterable[str]
+)  # digest of the pixels by image_id, or ids if digests are not known
 
 
 @dataclass(frozen=True)
@@ -109,7 +113,7 @@ def digest_of_images(image_ids: Iterable[str]) -> str:
 def record(
     name: str,
     *,
-    image_ids: Iterable[str],
+    images: Images,
     model: str,
     model_digest: str,
     purpose: str,
@@ -120,7 +124,7 @@ def record(
 
     Args:
         name: Name of the registered model of the cohort, also where the scored model is never registered.
-        image_ids: The images; copies of an image may repeat its id.
+        images: The images, see `Images`; copies of an image may repeat its id.
         model: Readable name, for instance `baseline`.
         model_digest: Identity of the model; the same model twice counts as one model and two looks.
         purpose: The stage, see `Look`.
@@ -128,12 +132,12 @@ def record(
         once: Record nothing where this run has a look with this purpose at these images already: a stage that
             resumes scores its finished networks again.
     """
-    ids = sorted(set(image_ids))
+    digests = _digests(images)
     tags = {
         "model": model,
         "purpose": purpose,
         "run_id": run_id,
-        SET_TAG: digest_of_images(ids),
+        SET_TAG: digest_of_images(digests),
         "model_digest": model_digest,
     }
     if once and ledger.entries(name, is_deleted=False, kind=LOOK, **tags):
@@ -143,20 +147,26 @@ def record(
         LOOK,
         by=f"pipelines.{purpose}",
         reason=f"scored to {purpose}",
-        tags=tags | {NUM_IMAGES_TAG: len(ids)},
-        evidence={IMAGE_IDS: ids},
+        tags=tags | {NUM_IMAGES_TAG: len(digests)},
+        evidence={IMAGES: digests},
     )
 
 
-def earlier(image_ids: Iterable[str]) -> EarlierLooks:
+def _digests(images: Images) -> dict[str, str]:
+    """The digest of each image by id, in the order of the ids; empty where it is not known."""
+    known = dict(images) if isinstance(images, Mapping) else dict.fromkeys(images, "")
+    return dict(sorted(known.items()))
+
+
+def earlier(images: Images) -> EarlierLooks:
     """All looks recorded so far, of all models and cohorts, at one of these images or more.
 
-    `earlier(ids).models()` are the distinct models that `promote` judged before on some of these images.
+    `earlier(images).models()` are the distinct models that `promote` judged before on some of these images.
     Each distinct set of images is read once from the artifact store, not once per look.
     """
-    ids, entries = frozenset(image_ids), ledger.entries(kind=LOOK)
-    digest = digest_of_images(ids)
-    return _among(entries, _images_by_set(entries) | {digest: ids}, digest)
+    asked, entries = _digests(images), ledger.entries(kind=LOOK)
+    digest = digest_of_images(asked)
+    return _among(entries, _images_by_set(entries) | {digest: asked}, digest)
 
 
 def count_by_set(name: str) -> dict[str, Looks]:
@@ -168,9 +178,9 @@ def count_by_set(name: str) -> dict[str, Looks]:
     return {digest: _among(entries, images, digest).count() for digest in sorted(digests)}
 
 
-def _images_by_set(entries: list[Entry]) -> dict[str, frozenset[str] | None]:
+def _images_by_set(entries: list[Entry]) -> dict[str, dict[str, str] | None]:
     """The images of each set by its digest; None where no entry kept them, or the artifact is gone."""
-    images: dict[str, frozenset[str] | None] = {}
+    images: dict[str, dict[str, str] | None] = {}
     for entry in entries:
         digest = entry.tags[SET_TAG]
         if images.get(digest) is None:
@@ -178,14 +188,20 @@ def _images_by_set(entries: list[Entry]) -> dict[str, frozenset[str] | None]:
     return images
 
 
-def _among(entries: list[Entry], images: dict[str, frozenset[str] | None], digest: str) -> EarlierLooks:
+def _among(entries: list[Entry], images: dict[str, dict[str, str] | None], digest: str) -> EarlierLooks:
     """The looks at some of the images of the set `digest`; where these are unknown, at exactly this set."""
-    ids, shares = images[digest], {digest: 1.0}
+    asked, shares = images[digest], {digest: 1.0}
     for other, seen in images.items():
-        if other != digest and ids and seen is not None:
-            shares[other] = len(ids & seen) / len(ids)
+        if other != digest and asked and seen is not None:
+            shares[other] = _share_seen(asked, seen)
     looks = [_look(entry, share) for entry in entries if (share := shares.get(entry.tags[SET_TAG]))]
     return EarlierLooks(tuple(looks), sum(entry.tags[SET_TAG] not in shares for entry in entries))
+
+
+def _share_seen(asked: dict[str, str], seen: dict[str, str]) -> float:
+    """Fraction of the images in question that are in another set, by id or by pixels."""
+    pixels = set(seen.values()) - {""}
+    return sum(name in seen or digest in pixels for name, digest in asked.items()) / len(asked)
 
 
 def _look(entry: Entry, share: float) -> Look:
@@ -200,7 +216,7 @@ def _look(entry: Entry, share: float) -> Look:
     )
 
 
-def _images_of(entry: Entry) -> frozenset[str] | None:
+def _images_of(entry: Entry) -> dict[str, str] | None:
     """The images of a look; None where an earlier version did not keep them, or the artifact is gone."""
     if NUM_IMAGES_TAG not in entry.tags:
         return None
@@ -211,7 +227,7 @@ def _images_of(entry: Entry) -> frozenset[str] | None:
 
 
 @lru_cache(maxsize=512)
-def _read_images(run_id: str, digest: str) -> frozenset[str]:
+def _read_images(run_id: str, digest: str) -> dict[str, str]:
     """The images that a look keeps.
 
     Raises:
@@ -219,7 +235,8 @@ def _read_images(run_id: str, digest: str) -> frozenset[str]:
     """
     with tempfile.TemporaryDirectory(prefix="look-") as folder:
         path = tracking.download_run_file(run_id, ledger.EVIDENCE, Path(folder))
-        ids = json.loads(path.read_text(encoding="utf-8")).get(IMAGE_IDS, [])
-    if digest_of_images(ids) != digest:
+        evidence = json.loads(path.read_text(encoding="utf-8"))
+    images = _digests(evidence.get(IMAGES) or evidence.get(IMAGE_IDS, []))
+    if digest_of_images(images) != digest:
         raise TrackingError(f"The ledger's entry {run_id} does not hold the images of {digest[:12]}.")
-    return frozenset(ids)
+    return images

@@ -20,7 +20,7 @@ from melanoma.data import crops, packed
 from melanoma.data.packed import Packed
 from melanoma.evaluation import crossvalidation, report
 from melanoma.registry import looks, versions
-from melanoma.stages import experiments, resumable_training
+from melanoma.stages import experiments, resumable_training, test_set_looks
 from melanoma.stages.console import say
 from melanoma.stages.resumable_training import TrainingJob
 from melanoma.training import checkpoints, features
@@ -139,7 +139,7 @@ class CrossValidation:
         digest = checkpoints.problem_digest(job.arrays, job.recipe, num_epochs=job.num_epochs, seed=job.seed)
         looks.record(
             versions.model_name(self.cohort),
-            image_ids=data.part(schema.TEST).image_ids,
+            images=test_set_looks.images(data),
             model=job.name,
             model_digest=digest,
             purpose=NAME,

@@ -148,7 +148,7 @@ def _attempt(candidate: Candidate, anchor: anchors.Anchor) -> int:
 
     A model that is judged again keeps its place.
     """
-    judged = looks.earlier(test_set_looks.image_ids(candidate.data)).models(since=anchor.since)
+    judged = looks.earlier(test_set_looks.images(candidate.data)).models(since=anchor.since)
     mine = test_set_looks.model_digest(candidate.entry)
     return [*judged, mine].index(mine) + 1
 

@@ -1,5 +1,7 @@
 """Looks at a test set: every stage that scores a model on test images records it in the ledger."""
 
+import hashlib
+from collections.abc import Iterable
 from typing import Any
 
 from melanoma import files, schema
@@ -17,14 +19,26 @@ def model_digest(entry: dict[str, Any]) -> str:
     return f"{entry['network_sha256'][:16]}@{files.sha256_of_json(files.as_json(served))[:16]}"
 
 
-def image_ids(data: Packed) -> list[str]:
-    """The images of a cohort's test set."""
-    return list(data.index.loc[data.index["split"] == schema.TEST, "image_id"])
+def images(data: Packed, image_ids: Iterable[str] | None = None) -> dict[str, str]:
+    """Digest of the packed pixels of each image, by image_id.
+
+    Args:
+        data: Packed cohort.
+        image_ids: Images of the cohort, by default those of its test set; repeated ids count once.
+    """
+    if image_ids is None:
+        image_ids = data.index.loc[data.index["split"] == schema.TEST, "image_id"]
+    wanted = set(image_ids)
+    return {
+        image_id: hashlib.sha256(data.images[at].tobytes()).hexdigest()[:32]
+        for at, image_id in enumerate(data.index["image_id"])
+        if image_id in wanted
+    }
 
 
 def test_digest(data: Packed) -> str:
     """Identity of a cohort's test set: its image ids."""
-    return looks.digest_of_images(image_ids(data))
+    return looks.digest_of_images(data.index.loc[data.index["split"] == schema.TEST, "image_id"])
 
 
 def record(name: str, data: Packed, model: str, entry: dict[str, Any], *, purpose: str) -> dict[str, Any]:
@@ -40,13 +54,13 @@ def record(name: str, data: Packed, model: str, entry: dict[str, Any], *, purpos
     Returns:
         The looks at images of this test set so far, with this one, see `looks.Looks`.
     """
-    ids = image_ids(data)
+    seen = images(data)
     looks.record(
         name,
-        image_ids=ids,
+        images=seen,
         model=model,
         model_digest=model_digest(entry),
         purpose=purpose,
         run_id=entry["run_id"],
     )
-    return dict(vars(looks.earlier(ids).count()))
+    return dict(vars(looks.earlier(seen).count()))

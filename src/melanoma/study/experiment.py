@@ -18,7 +18,7 @@ from melanoma.config import Params
 from melanoma.config.training import Hyperparameters, Target
 from melanoma.data.packed import Packed
 from melanoma.registry import looks, versions
-from melanoma.stages import experiments, resumable_training
+from melanoma.stages import experiments, resumable_training, test_set_looks
 from melanoma.stages.console import say
 from melanoma.stages.resumable_training import TrainingJob
 from melanoma.training.fit import Trained
@@ -225,7 +225,7 @@ def _record_look(
     """Record in the ledger which images a network was scored on; a resumed stage does so once."""
     looks.record(
         versions.model_name(experiment.cohort),
-        image_ids=predictions["image_id"],
+        images=test_set_looks.images(spec.data, predictions["image_id"]),
         model=spec.name,
         model_digest=f"run {run.run_id}",  # a network of the study belongs to one run
         purpose=experiment.name,

@@ -17,7 +17,7 @@ from melanoma.data.packed import Packed
 from melanoma.evaluation import references
 from melanoma.execution.mapping import imap
 from melanoma.registry import looks, versions
-from melanoma.stages import experiments
+from melanoma.stages import experiments, test_set_looks
 from melanoma.study import experiment, report_folder, resplit_results
 from melanoma.training import features
 from melanoma.training.recipe import Recipe
@@ -96,10 +96,11 @@ def _features(params: Params, data: Packed, tuned: Hyperparameters) -> dict[str,
 
 def _record_looks(results: dict[str, Any], data: Packed, run: tracking.Run) -> None:
     """One look a method: it tests every image in some split, and no choice follows from any of them."""
+    seen = test_set_looks.images(data, data.index["image_id"])
     for kind in results["methods"]:
         looks.record(
             versions.model_name(results["cohort"]),
-            image_ids=data.index["image_id"],
+            images=seen,
             model=kind,
             model_digest=f"run {run.run_id} {kind}",
             purpose=NAME,
