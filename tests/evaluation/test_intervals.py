@@ -287,3 +287,8 @@ def test_the_interval_of_an_auc_does_not_widen_more_than_it_must():
     found = auc(images.target, images.first, images.group_ids)
     expected = power.expect(98, 350)["auc_half_width"]
     assert (found["high"] - found["low"]) / 2 == pytest.approx(expected, rel=0.15)
+
+
+def test_images_that_differ_within_their_group_are_worth_more_than_copies():
+    row = simulation.width_row(np.random.default_rng(1), 200)
+    assert 0.95 <= float(row.after) <= 1.3

@@ -65,6 +65,7 @@ DIFFERENCES = (
     Truth(areas=(0.95, 0.9), malignant=60, benign=240, largest=6, same=0.8),
     Truth(areas=(0.99, 0.95), malignant=8, benign=32),
 )
+LOOSE = Truth(areas=(0.9, 0.85), malignant=60, benign=240, largest=6)  # images of a group are independent
 SPECIFICITIES = (
     Truth(areas=(0.9, 0.9), malignant=60, benign=240),
     Truth(areas=(0.9, 0.9), malignant=100, benign=400, largest=6, same=0.8),
@@ -117,7 +118,8 @@ def simulate(num: int, seed: int) -> list[Row]:
     rows = [rate_row(generator, num, truth) for truth in RATES]
     rows += [_auc_row(generator, num, truth) for truth in AREAS]
     rows += [_difference_row(generator, num, truth) for truth in DIFFERENCES]
-    return [*rows, _npv_row(generator, num), *_specificity_rows(generator, num)]
+    rows += [width_row(generator, num), _npv_row(generator, num)]
+    return [*rows, *_specificity_rows(generator, num)]
 
 
 def rate_row(generator: np.random.Generator, num: int, settings: tuple[float, int, int, float]) -> Row:
@@ -154,6 +156,17 @@ def _difference_row(generator: np.random.Generator, num: int, truth: Truth) -> R
         tally.add(found, partial(_difference, images), images.group_ids)
     areas = " - ".join(f"{area:g}" for area in truth.areas)
     return tally.row("paired difference of AUCs", f"{areas}, {truth}")
+
+
+def width_row(generator: np.random.Generator, num: int) -> Row:
+    """Whether the standard error of a difference is the spread of the differences in large, loose groups."""
+    entries = []
+    for _ in range(num):
+        images = draw(generator, LOOSE)
+        entries.append(auc_difference(images.target, images.first, images.second, images.group_ids))
+    spread = np.std([found["value"] for found in entries])
+    ratio = np.mean([found["standard_error"] for found in entries]) / spread
+    return Row("paired difference: standard error by true spread", str(LOOSE), "1", "-", f"{ratio:.2f}")
 
 
 def _difference(images: Images, weights: np.ndarray) -> np.ndarray:

@@ -255,7 +255,8 @@ def _shortfall(target: np.ndarray, by_model: np.ndarray, group_ids: np.ndarray) 
     """By what the standard error is to be multiplied, at least 1.
 
     With few groups, or near 1, the sample says too little about its own variance. No model's standard error
-    may lie below that of normally distributed scores with one image a group (`power.auc_standard_error`).
+    may lie below that of normally distributed scores (`power.auc_standard_error`) with as many independent
+    images as the groups are worth.
 
     Args:
         target: Shape `(num_images,)`.
@@ -271,21 +272,39 @@ def _shortfall(target: np.ndarray, by_model: np.ndarray, group_ids: np.ndarray) 
     return max(factors)
 
 
+def _worth(variance: float, deviation: np.ndarray, num_groups: int, num_effective: float) -> float:
+    """Number of independent images that the images of a class are worth: their number by the design effect.
+
+    The design effect is how many times the variance over groups exceeds that of independent images. Few groups
+    tell it badly, so two of its standard errors are added. It is at least 1 and at most that of copies.
+
+    Args:
+        variance: Variance of the mean over groups.
+        deviation: Deviations of the images from the mean, by their number; shape `(num_images,)`.
+        num_groups: Number of groups.
+        num_effective: Effective number of groups.
+    """
+    num, independent = len(deviation), float(deviation @ deviation)
+    ratio = variance / independent if independent > 0 else math.inf
+    most = num / num_effective
+    return max(2.0, num / min(max(1.0, ratio * (1 + 2 * math.sqrt(2 / num_groups))), most))
+
+
 @dataclass(frozen=True)
 class _Spread:
     """Standard error of a mean of structural components, and what it rests on.
 
     Attributes:
         standard_error: Standard error; nan if `undefined`.
-        num_malignant: Number of groups with a malignant image.
-        num_benign: Number of groups with a benign image.
+        num_malignant: Number of independent malignant images that the groups are worth, see `_worth`.
+        num_benign: Number of independent benign images.
         degrees: Degrees of freedom of the standard error.
         undefined: Why there is no standard error; empty if there is one.
     """
 
     standard_error: float
-    num_malignant: int
-    num_benign: int
+    num_malignant: float
+    num_benign: float
     degrees: float
     undefined: str = ""
 
@@ -293,7 +312,7 @@ class _Spread:
     def of(cls, target: np.ndarray, parts: np.ndarray, group_ids: np.ndarray) -> "_Spread":
         """The spread of `parts` over groups; groups with both classes add their covariance."""
         names, group_of = np.unique(group_ids, return_inverse=True)
-        sums, sizes, nums, variances = [], [], [], []
+        sums, sizes, worths, variances = [], [], [], []
         for word, value in (("malignant", 1), ("benign", 0)):
             mine = target == value
             deviation = (parts[mine] - parts[mine].mean()) / mine.sum()
@@ -301,15 +320,15 @@ class _Spread:
             if num < 2:
                 return cls(math.nan, 0, 0, math.nan, f"all {word} images are of one group")
             sums.append(np.bincount(group_of[mine], deviation, len(names)))
-            nums.append(num)
             sizes.append(effective_groups(group_of[mine]))
             variances.append(num / (num - 1) * float(sums[-1] @ sums[-1]))
+            worths.append(_worth(variances[-1], deviation, num, sizes[-1]))
         shared = len(names) / (len(names) - 1) * float(sums[0] @ sums[1])
         total = sum(variances) + 2 * shared
         # Of Welch and Satterthwaite; groups of unequal size have fewer degrees of freedom.
         weighted = sum(variance**2 / (size - 1) for variance, size in zip(variances, sizes, strict=True))
         degrees = sum(variances) ** 2 / weighted if weighted > 0 else math.inf
-        return cls(math.sqrt(max(total, 0.0)), nums[0], nums[1], degrees)
+        return cls(math.sqrt(max(total, 0.0)), worths[0], worths[1], degrees)
 
     def quantile(self, level: float) -> float:
         """How many standard errors the interval reaches to each side."""

@@ -42,7 +42,7 @@ def expect(num_malignant: int, num_benign: int) -> dict[str, float]:
     }
 
 
-def auc_standard_error(auc: float, num_malignant: int, num_benign: int) -> float:
+def auc_standard_error(auc: float, num_malignant: float, num_benign: float) -> float:
     """Standard error of an AUC for normally distributed scores; nan where a class has fewer than two groups.
 
     Source: Hanley and McNeil, The meaning and use of the area under a ROC curve, Radiology 143, 1982, with
