@@ -42,7 +42,7 @@ PYTEST = python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reo
 install: .venv/.installed ## Create .venv with the locked versions
 
 .PHONY: demo
-demo: .venv/.installed ## Run the whole pipeline on synthetic images (5 to 9 minutes on two cores)
+demo: .venv/.installed ## Run the whole pipeline on synthetic images (6 to 9 minutes on two cores)
 	@python -m pipelines._repro
 	@python -m pipelines.summary
 

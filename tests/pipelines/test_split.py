@@ -2,8 +2,11 @@ import json
 from pathlib import Path
 
 import pandas as pd
+import pytest
 
 from melanoma import schema
+from melanoma.evaluation import power
+from melanoma.evaluation.intervals import effective_groups
 from tests.pipelines.workspace import change_params, run_stage
 
 
@@ -36,6 +39,9 @@ def test_the_report_counts_classes_and_holds_the_checks(workspace):
         assert counts["num_images"] == len(rows)
         assert counts["num_malignant"] == rows["target"].sum()
         assert counts["num_groups"] == rows["group_id"].nunique()
+    tested = splits[splits["split"] == "test"]
+    ids = [tested.loc[tested["target"] == label, "group_id"].to_numpy() for label in (1, 0)]
+    assert report["expected"] == pytest.approx(power.expect(*map(effective_groups, ids)))
     assert (workspace / "reports/sample/split-docs/index.html").is_file()
 
 

@@ -275,7 +275,7 @@ def _shortfall(target: np.ndarray, by_model: np.ndarray, group_ids: np.ndarray) 
 def _worth(variance: float, deviation: np.ndarray, num_groups: int, num_effective: float) -> float:
     """Number of independent images that the images of a class are worth: their number by the design effect.
 
-    The design effect is how many times the variance over groups exceeds that of independent images. Few groups
+    The design effect says how often the variance over groups is that of independent images. Few groups
     tell it badly, so two of its standard errors are added. It is at least 1 and at most that of copies.
 
     Args:

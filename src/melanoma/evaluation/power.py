@@ -1,8 +1,8 @@
 """What a test set can show, said before any model is measured on it.
 
 The half-widths of intervals and the smallest difference between two models follow from the number of groups
-of each class and from assumptions about the models, `ASSUMED`. Each group counts as one image, because
-further images of a group add little.
+of each class and from assumptions about the models, `ASSUMED`. Groups of unequal size count as fewer
+(`intervals.effective_groups`), as if their images were copies: what is promised is the least.
 """
 
 import math
@@ -22,12 +22,12 @@ ASSUMED = (
 )
 
 
-def expect(num_malignant: int, num_benign: int) -> dict[str, float]:
+def expect(num_malignant: float, num_benign: float) -> dict[str, float]:
     """Precision and power to expect of a test set.
 
     Args:
-        num_malignant: Number of groups with a malignant image.
-        num_benign: Number of groups with a benign image.
+        num_malignant: Effective number of groups with a malignant image.
+        num_benign: Effective number of groups with a benign image.
 
     Returns:
         `auc_half_width` and `sensitivity_half_width` of 95 % intervals, and `smallest_auc_difference` between
@@ -71,7 +71,7 @@ def _quantile(level: float) -> float:
     return float(stats.norm.ppf((1 + level) / 2))
 
 
-def _rate_half_width(rate: float, num: int) -> float:
+def _rate_half_width(rate: float, num: float) -> float:
     """Half the length of the exact interval of a rate that is measured as expected."""
     if num < 2:
         return math.nan

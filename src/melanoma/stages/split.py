@@ -10,6 +10,7 @@ from melanoma.data.checks import validation
 from melanoma.data.groups import balance, cohorts, splits
 from melanoma.errors import DataError
 from melanoma.evaluation import power
+from melanoma.evaluation.intervals import effective_groups
 
 
 def split(args: Namespace, params: config.Params) -> str:
@@ -34,8 +35,10 @@ def split(args: Namespace, params: config.Params) -> str:
         relations=tables.read_pairs(args.relations),
         datasets=members,
     )
-    tested = summary["splits"][schema.TEST]
-    summary["expected"] = power.expect(tested["num_malignant_groups"], tested["num_benign_groups"])
+    tested = rows[rows["split"] == schema.TEST]
+    groups_of = {label: ids.to_numpy() for label, ids in tested.groupby("target")["group_id"]}
+    nums = (effective_groups(groups_of[label]) for label in (schema.MALIGNANT, schema.BENIGN))
+    summary["expected"] = power.expect(*nums)
     summary["balance"] = balance.measure(rows, accepted)
     with tempfile.TemporaryDirectory(prefix="split-") as folder:
         result = validation.validate_splits(
