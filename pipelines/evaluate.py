@@ -1,7 +1,7 @@
 """Stage `evaluate`: choose calibration and operating points on validation, and measure both models.
 
 Run by `dvc repro evaluate`. Reads params.yaml sections `evaluate` and `serve`, and
-`train.balance_classes`.
+`baseline.sampling_power`.
 """
 
 import sys

@@ -29,7 +29,7 @@ def main() -> int:
     from tests.benchmarks.contestants import ROOT
 
     params = config.load(ROOT / "params.yaml")
-    size = params.pack.image_size
+    size = params.baseline.image_size
     network = build_model(params.baseline, params.model, image_size=size)
     save_model(network, folder)
     tracking.client().create_experiment("bench", artifact_location=str(folder / "artifacts"))

@@ -4,7 +4,16 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from melanoma.config.types import Fraction, HueDegrees, Names, OpenFraction, Positive, Section, Seed
+from melanoma.config.types import (
+    Fraction,
+    HueDegrees,
+    Names,
+    OpenFraction,
+    Positive,
+    Section,
+    Seed,
+    require_current,
+)
 
 
 class Run(Section):
@@ -227,8 +236,12 @@ class Split(Section):
 
 
 class Pack(Section):
-    """Size of the packed images, and how they are cropped."""
+    """How the packed images are cropped."""
 
-    image_size: Annotated[int, Field(ge=32)]
     crop: Literal["none", "mask", "unet"]
     crop_margin_fraction: Annotated[float, Field(ge=0, le=2)]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _keys_are_current(cls, given: object) -> object:
+        return require_current(given, {"image_size": "image_size of baseline and backbone"})

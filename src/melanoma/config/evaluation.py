@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from melanoma.config.types import Fraction, OpenFraction, Positive, Section, Seed
+from melanoma.config.types import Fraction, OpenFraction, Positive, Section, Seed, require_current
 
 REPLACED = {  # keys of `promote` in earlier versions
     "must_beat_colour": "must_beat_references, a list of references ([] = off)",
@@ -78,10 +78,7 @@ class Promote(Section):
     @model_validator(mode="before")
     @classmethod
     def _keys_are_current(cls, given: object) -> object:
-        for old, new in REPLACED.items():
-            if isinstance(given, dict) and old in given:
-                raise ValueError(f"{old} was replaced by {new}; see the committed params.yaml")
-        return given
+        return require_current(given, REPLACED)
 
 
 class Page(Section):

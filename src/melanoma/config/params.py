@@ -30,7 +30,7 @@ from melanoma.config.evaluation import Audit, Evaluate, Page, Promote
 from melanoma.config.serving import Serve
 from melanoma.config.study import Study
 from melanoma.config.training import (
-    Augment,
+    AugmentSets,
     Choices,
     Crossvalidate,
     Hyperparameters,
@@ -41,9 +41,6 @@ from melanoma.config.training import (
 )
 from melanoma.config.types import Name, Names, Section
 from melanoma.errors import ConfigError
-
-# Settings of `model` that only one family of networks has; null or false turns them off.
-FAMILY_OF_OPTION = {"weights": "vgg16", "freeze": "vgg16"}
 
 
 class Params(Section):
@@ -64,8 +61,9 @@ class Params(Section):
     split: Split
     segment: Segment
     pack: Pack
-    augment: Augment
+    augment: AugmentSets
     baseline: Hyperparameters
+    backbone: Hyperparameters
     model: Model
     train: Train
     tune: Tune
@@ -108,23 +106,6 @@ class Params(Section):
         return self
 
     @model_validator(mode="after")
-    def _some_network_has_the_options_of_model(self) -> Self:
-        studied = {network.family for _, network in self.study.networks()}
-        families = [*self.tune.space.families(self.baseline), *studied]
-        for option, owner in FAMILY_OF_OPTION.items():
-            value = getattr(self.model, option)
-            if value and owner not in families:
-                raise ValueError(
-                    f"model.{option} is an option of {owner} and must be off if baseline.family, "
-                    f"tune.space.family and study.cohorts use only {families[0]}, got {value!r}"
-                )
-        if self.model.freeze and self.model.weights is None:
-            raise ValueError(
-                "model.freeze without model.weights would keep random weights; set model.weights"
-            )
-        return self
-
-    @model_validator(mode="after")
     def _the_segmenter_of_a_crop_is_trained(self) -> Self:
         if self.pack.crop == "unet" and not self.segment.train:
             raise ValueError(
@@ -135,13 +116,13 @@ class Params(Section):
     @model_validator(mode="after")
     def _images_are_large_enough_for_the_deepest_network(self) -> Self:
         for key, depth in self._depths_of_conv_blocks():
-            side = self.pack.image_size
+            image_size = min(self.image_sizes())
+            side = image_size
             for _ in range(depth):
                 side = (side - 2) // 2  # a 3 x 3 convolution without padding, then 2 x 2 pooling
             if side < 1:
                 raise ValueError(
-                    f"pack.image_size {self.pack.image_size} leaves no pixel after {depth} blocks; raise it, "
-                    f"or lower {key}"
+                    f"image_size {image_size} leaves no pixel after {depth} blocks; raise it, or lower {key}"
                 )
         return self
 
@@ -157,12 +138,14 @@ class Params(Section):
     def _warm_up_ends_before_training(self) -> Self:
         sections = {"train": self.train.num_epochs, "tune": self.tune.num_epochs}
         sections |= {f"study.{name}": one.num_epochs for name, one in self.study.experiments().items()}
-        for section, num_epochs in sections.items():
-            if self.train.warmup_epochs >= num_epochs:
-                raise ValueError(
-                    f"train.warmup_epochs must be less than {section}.num_epochs, got "
-                    f"{self.train.warmup_epochs} and {num_epochs}"
-                )
+        for name, recipe in (("baseline", self.baseline), ("backbone", self.backbone)):
+            own = {name: recipe.num_epochs} if recipe.num_epochs else sections
+            for section, num_epochs in own.items():
+                if recipe.warmup_epochs >= num_epochs:
+                    raise ValueError(
+                        f"{name}.warmup_epochs must be less than {section}.num_epochs, got "
+                        f"{recipe.warmup_epochs} and {num_epochs}"
+                    )
         return self
 
     @model_validator(mode="after")
@@ -175,11 +158,15 @@ class Params(Section):
             )
         return self
 
+    def image_sizes(self) -> list[int]:
+        """Sides in pixels of the images that the networks of this file take, rising."""
+        return [self.baseline.image_size]
+
     def _max_depth(self) -> int:
         row = self.tune.space.depth
         match row:
             case None:
-                return self.baseline.depth
+                return self.baseline.depth or 0
             case Choices():
                 return max(int(value) for value in row.choices)
         return row.high

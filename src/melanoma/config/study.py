@@ -1,11 +1,11 @@
 """Section `study` of `params.yaml`: the paper, rebuilt and tested."""
 
 from collections.abc import Iterator
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from melanoma.config.types import Depth, Positive, Section, Seed
+from melanoma.config.types import Depth, NotNegative, Positive, Section, Seed
 
 DotsPerInch = Annotated[int, Field(ge=30, le=300)]
 
@@ -17,10 +17,19 @@ class Paper(Section):
 
 
 class StudyNetwork(Section):
-    """One kind of network; all other hyperparameters are as in `baseline` and `model`."""
+    """One kind of network; all other hyperparameters are as in `baseline`."""
 
     family: Literal["conv_blocks", "vgg16"]
     depth: Depth
+    weights: str | None = None
+    frozen_stages: NotNegative = 0
+
+    @property
+    def drawn(self) -> dict[str, Any]:
+        """The hyperparameters in which it differs from the baseline."""
+        own = {"family": self.family, "depth": self.depth}
+        started = {"weights": self.weights, "frozen_stages": self.frozen_stages}
+        return own | (started if self.family == "vgg16" else {})
 
     @property
     def name(self) -> str:

@@ -5,9 +5,17 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Discriminator, Field, Tag, ValidationError, model_validator
 
-from melanoma.config.types import Fraction, Name, NotNegative, Positive, Section, Seed
+from melanoma.config.types import (
+    Fraction,
+    Name,
+    NotNegative,
+    Positive,
+    Section,
+    Seed,
+    require_current,
+)
 
-Family = Literal["conv_blocks", "vgg16"]
+Family = Literal["conv_blocks", "vgg16", "efficientnet_lite", "applications"]
 Target = Literal["malignant", "diagnosis"]
 Objective = Literal["auc_roc", "average_precision", "specificity_at_95_sensitivity"]
 Monitor = Literal[
@@ -22,35 +30,71 @@ class Augment(Section):
     horizontal_shift_fraction: Fraction
     vertical_shift_fraction: Fraction
     zoom_fraction: Annotated[float, Field(ge=0, lt=1)]
+    aspect_fraction: Annotated[float, Field(ge=0, lt=1)]
     flips: bool
     brightness_fraction: Annotated[float, Field(ge=0, lt=1)]
     contrast_fraction: Annotated[float, Field(ge=0, lt=1)]
     saturation_fraction: Annotated[float, Field(ge=0, lt=1)]
     hue_degrees: Annotated[float, Field(ge=0, le=180)]
+    channel_fraction: Annotated[float, Field(ge=0, lt=1)]
 
 
-# Hyperparameters that only one family of networks has.
-FAMILY_OF_HYPERPARAMETER = dict.fromkeys(
-    ("filters", "batch_norm", "residual", "global_pooling"), "conv_blocks"
-)
+Augmentation = Literal["paper", "strong"]
+
+
+class AugmentSets(Section):
+    """Sets of amounts, which `augmentation` of the hyperparameters names."""
+
+    paper: Augment
+    strong: Augment
+
+
+# Hyperparameters that only some families of networks have.
+BACKBONES = ("efficientnet_lite", "applications")
+FAMILIES_OF_HYPERPARAMETER: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(("filters", "batch_norm", "residual", "global_pooling"), ("conv_blocks",)),
+    "depth": ("conv_blocks", "vgg16"),
+    "network": BACKBONES,
+    "drop_connect": ("efficientnet_lite",),
+    **dict.fromkeys(("weights", "frozen_stages", "unfreeze_epoch", "layer_decay"), ("vgg16", *BACKBONES)),
+}
+MAY_BE_NULL = ("weights", "unfreeze_epoch")  # also where the family has them
+NEUTRAL = {"frozen_stages": 0, "layer_decay": 1.0, "drop_connect": 0.0}  # what null means there
+OFF = (None, False, 0.0, 1.0)  # values that a family without the hyperparameter accepts
 
 
 class Hyperparameters(Section):
-    """Everything that may differ between trials; null where the family does not have it."""
+    """Everything that may differ between the networks of one study; null where the family lacks it."""
 
     family: Family
+    network: str | None
+    weights: str | None
+    image_size: Annotated[int, Field(ge=32)]
     learning_rate: Annotated[float, Field(gt=0, lt=1)]
-    depth: Annotated[int, Field(ge=1, le=5)]
+    depth: Annotated[int, Field(ge=1, le=5)] | None
     filters: Positive | None
     batch_norm: bool | None
     residual: bool | None
     global_pooling: bool | None
-    dense_units: Positive
+    dense_units: NotNegative
     dropout: Annotated[float, Field(ge=0, lt=1)]
+    drop_connect: Annotated[float, Field(ge=0, lt=1)] | None
     batch_size: Positive
+    num_epochs: Positive | None
+    keep_epoch: Literal["best", "last"]
     optimizer: Literal["adam", "sgd"]
     weight_decay: Annotated[float, Field(ge=0, lt=1)]
+    schedule: Literal["constant", "cosine"]
+    warmup_epochs: NotNegative
+    final_learning_rate_fraction: Fraction
+    ema: Annotated[float, Field(ge=0, lt=1)]
+    label_smoothing: Annotated[float, Field(ge=0, lt=0.5)]
+    sampling_power: Fraction
+    augmentation: Augmentation
     augment_strength: Fraction
+    frozen_stages: NotNegative | None
+    unfreeze_epoch: Positive | None
+    layer_decay: Annotated[float, Field(gt=0, le=1)] | None
 
     def with_drawn(self, drawn: dict[str, Any]) -> "Hyperparameters":
         """A copy with the drawn values; null where the drawn family does not have a hyperparameter.
@@ -62,25 +106,51 @@ class Hyperparameters(Section):
         kept = {name: value if has(family, name) else None for name, value in self}
         return Hyperparameters.model_validate(kept | drawn)
 
+    @property
+    def has_frozen_features(self) -> bool:
+        """Whether all blocks keep the weights that they start from, so that features are computed once."""
+        return self.family == "vgg16" and self.frozen_stages == self.depth
+
     @model_validator(mode="after")
     def _fits_its_family(self) -> Self:
         """Equal networks compare equal: what the family does not have is set to null."""
-        for name, owner in FAMILY_OF_HYPERPARAMETER.items():
+        for name in FAMILIES_OF_HYPERPARAMETER:
             value = getattr(self, name)
-            if owner == self.family and value is None:
-                raise ValueError(f"{name} is required by family {self.family}, got null")
-            if owner != self.family and value is True:
-                raise ValueError(
-                    f"{name} is an option of {owner} and must be off for family {self.family}, got True"
-                )
-            if owner != self.family:
+            if not has(self.family, name):
+                if value not in OFF and name not in ("depth", "filters"):
+                    owners = " and ".join(FAMILIES_OF_HYPERPARAMETER[name])
+                    raise ValueError(
+                        f"{name} is an option of {owners} and must be off for family {self.family}, got "
+                        f"{value!r}"
+                    )
                 self.__dict__[name] = None  # the section is frozen
+            elif value is None and name in NEUTRAL:
+                self.__dict__[name] = NEUTRAL[name]
+            elif value is None and name not in MAY_BE_NULL:
+                raise ValueError(f"{name} is required by family {self.family}, got null")
+        return self
+
+    @model_validator(mode="after")
+    def _frozen_stages_start_from_weights(self) -> Self:
+        if self.frozen_stages and self.weights is None:
+            raise ValueError(
+                f"frozen_stages {self.frozen_stages} without weights would keep random weights; set weights "
+                "or frozen_stages: 0"
+            )
+        if self.unfreeze_epoch and not self.frozen_stages:
+            raise ValueError("unfreeze_epoch needs frozen stages; set frozen_stages or unfreeze_epoch: null")
+        return self
+
+    @model_validator(mode="after")
+    def _has_a_dense_layer(self) -> Self:
+        if self.dense_units == 0 and self.family not in BACKBONES:
+            raise ValueError(f"dense_units must be at least 1 for family {self.family}, got 0")
         return self
 
 
 def has(family: str, name: str) -> bool:
     """Whether networks of `family` have the hyperparameter `name`."""
-    return FAMILY_OF_HYPERPARAMETER.get(name, family) == family
+    return family in FAMILIES_OF_HYPERPARAMETER.get(name, (family,))
 
 
 class FloatRange(Section):
@@ -162,6 +232,8 @@ class Space(Section):
     """The search space; a row that is null keeps the baseline's value."""
 
     family: Choices | None  # first: what else is drawn depends on it
+    network: Choices | None
+    image_size: IntRow | None
     learning_rate: FloatRow | None
     depth: IntRow | None
     filters: IntRow | None
@@ -170,10 +242,17 @@ class Space(Section):
     global_pooling: Choices | None
     dense_units: IntRow | None
     dropout: FloatRow | None
+    drop_connect: FloatRow | None
     batch_size: IntRow | None
     optimizer: Choices | None
     weight_decay: FloatRow | None
+    ema: FloatRow | None
+    label_smoothing: FloatRow | None
+    sampling_power: FloatRow | None
+    augmentation: Choices | None
     augment_strength: FloatRow | None
+    frozen_stages: IntRow | None
+    layer_decay: FloatRow | None
 
     def rows(self, family: str | None = None) -> dict[str, FloatRange | IntRange | Choices]:
         """The searched hyperparameters in a fixed order, optionally of one family only."""
@@ -244,9 +323,18 @@ class Model(Section):
 
     target: Target
     filter_multiples: Annotated[list[Positive], Field(min_length=5, max_length=5)]
-    weights: str | None
-    freeze: bool
     num_views: Positive
+
+    @model_validator(mode="before")
+    @classmethod
+    def _keys_are_current(cls, given: object) -> object:
+        return require_current(
+            given,
+            {
+                "weights": "weights of baseline and backbone",
+                "freeze": "frozen_stages of baseline and backbone",
+            },
+        )
 
 
 class Segment(Section):
@@ -279,21 +367,36 @@ class Train(Section):
 
     seed: Seed
     num_seeds: Positive
+    num_networks: Positive
+    ensemble: Literal["seeds", "folds"]
     num_folds: Positive
     num_epochs: Positive
-    balance_classes: bool
     monitor: Monitor
     patience: Positive
-    schedule: Literal["constant", "cosine"]
-    warmup_epochs: NotNegative
-    final_learning_rate_fraction: Fraction
     momentum: Annotated[float, Field(ge=0, lt=1)]
-    label_smoothing: Annotated[float, Field(ge=0, lt=0.5)]
     mixed_precision: bool
     deterministic: bool
     input: Literal["auto", "host", "device"]
     num_loader_threads: NotNegative
     checkpoints: Annotated[str, Field(min_length=1)]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _keys_are_current(cls, given: object) -> object:
+        moved = ("schedule", "warmup_epochs", "final_learning_rate_fraction", "label_smoothing")
+        here = {name: f"{name} of baseline and backbone" for name in moved}
+        return require_current(
+            given, here | {"balance_classes": "sampling_power of baseline and backbone (1 = balanced)"}
+        )
+
+    @model_validator(mode="after")
+    def _an_ensemble_is_trained(self) -> Self:
+        if self.num_networks > self.num_seeds:
+            raise ValueError(
+                f"num_networks must be at most num_seeds, the number of networks that are trained; got "
+                f"{self.num_networks} and {self.num_seeds}"
+            )
+        return self
 
 
 class Crossvalidate(Section):

@@ -1,5 +1,6 @@
 """Types that several sections of `params.yaml` use."""
 
+from collections.abc import Mapping
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -21,3 +22,19 @@ class Section(BaseModel):
 
 NotNegative = Annotated[int, Field(ge=0)]
 Depth = Annotated[int, Field(ge=1, le=5)]
+
+
+def require_current(given: object, replaced: Mapping[str, str]) -> object:
+    """`given`, the content of a section, if it has no key of an earlier version.
+
+    Args:
+        given: Content of a section, not checked yet.
+        replaced: What took the place of each key of earlier versions.
+
+    Raises:
+        ValueError: A key was replaced.
+    """
+    for old, new in replaced.items():
+        if isinstance(given, dict) and old in given:
+            raise ValueError(f"{old} was replaced by {new}; see the committed params.yaml")
+    return given

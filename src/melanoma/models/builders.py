@@ -31,7 +31,7 @@ def _num_classes(model: Model) -> int:
 def _build_conv_blocks(hyperparameters: Hyperparameters, model: Model, image_size: int) -> keras.Model:
     return conv_blocks.build(
         image_size=image_size,
-        depth=hyperparameters.depth,
+        depth=hyperparameters.depth or 0,
         filters=[(hyperparameters.filters or 0) * multiple for multiple in model.filter_multiples],
         dense_units=hyperparameters.dense_units,
         dropout=hyperparameters.dropout,
@@ -45,11 +45,11 @@ def _build_conv_blocks(hyperparameters: Hyperparameters, model: Model, image_siz
 def _build_vgg16(hyperparameters: Hyperparameters, model: Model, image_size: int) -> keras.Model:
     return vgg16.build(
         image_size=image_size,
-        depth=hyperparameters.depth,
+        depth=hyperparameters.depth or 0,
         dense_units=hyperparameters.dense_units,
         dropout=hyperparameters.dropout,
-        weights=model.weights,
-        freeze=model.freeze,
+        weights=hyperparameters.weights,
+        freeze=hyperparameters.frozen_stages == hyperparameters.depth,
         num_classes=_num_classes(model),
     )
 

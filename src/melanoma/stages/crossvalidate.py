@@ -121,7 +121,7 @@ class CrossValidation:
         parts = {split: data.part(split) for split in (schema.VALIDATION, schema.TEST)}
         for part in parts.values():
             score[part.rows] = features.predict(result.model, part, self.recipe)
-        settings, balance = self.params.evaluate, self.recipe.train.balance_classes
+        settings, balance = self.params.evaluate, self.recipe.hyperparameters.sampling_power == 1
         point = report.operating_point(data.index, score, settings, balance_classes=balance)
         rows = data.index.iloc[parts[schema.TEST].rows]
         probability = point.calibration.apply(score[parts[schema.TEST].rows])
@@ -181,7 +181,7 @@ def run(cohort: str, params: Params, *, model: str, paths: Paths) -> str:
     Raises:
         DataError: A class has too few groups for the folds, or a file is missing.
     """
-    recipe = Recipe(_hyperparameters(model, params, paths.tuning), params.model, params.augment, params.train)
+    recipe = Recipe.of(_hyperparameters(model, params, paths.tuning), params)
     work = CrossValidation(cohort, model, recipe, params, packed.open_packed(paths.packed))
     jobs, experiment = work.jobs(), experiments.experiment(cohort)
     with files.exclusive_lock(work.checkpoints / "lock", f"the cross-validation of cohort {cohort}"):

@@ -110,7 +110,7 @@ def check_memory(total_gb: float) -> Finding:
     if total_gb >= GOOD_MEMORY_GB:
         return Finding(OK, "memory", found)
     level = WARN if total_gb >= MIN_MEMORY_GB else FAIL
-    cure = "Use a larger machine, or smaller images: `dvc exp run -S pack.image_size=96`"
+    cure = "Use a larger machine, or smaller images: `dvc exp run -S baseline.image_size=96`"
     return Finding(level, "memory", f"{found}; a training of the demo takes 2 GB", cure)
 
 

@@ -72,7 +72,7 @@ def run(args: argparse.Namespace, params: Params) -> str:
         cohort=args.cohort,
         is_synthetic=data.is_synthetic,
         selected=seeds.select(comparison),
-        balance_classes=params.train.balance_classes,
+        balance_classes=params.baseline.sampling_power == 1,
     )
     runs = {name: tracking.resume_run(run_id) for name, run_id in run_ids.items()}
     figures = {name: result_figures.draw(result, name, note=inputs.note) for name in networks}

@@ -31,11 +31,11 @@ def run(cohort: str, params: Params, *, split: Path, accepted: Path, boxes: Path
         assigned,
         tables.read_tables(accepted, params.members(cohort), [*tables.ACCEPTED_COLUMNS, "diagnosis"]),
         out,
-        size=params.pack.image_size,
+        size=params.baseline.image_size,
         execution=params.execution,
         cutting=cutting,
     )
-    text = f"{len(assigned)} images of {params.pack.image_size} px, digest {digest[:12]} -> {out}"
+    text = f"{len(assigned)} images of {params.baseline.image_size} px, digest {digest[:12]} -> {out}"
     return text + _describe_cropping(assigned["image_id"], cutting)
 
 

@@ -158,7 +158,7 @@ def _train(training: SegmenterTraining, folder: Path) -> dict[str, Any]:
 
     params, experiment = training.params, experiments.experiment(training.cohort)
     parts = training.parts()
-    problem = fit.problem_digest(*parts, params.segment, params.augment)
+    problem = fit.problem_digest(*parts, params.segment, params.augment.paper)
     checkpoint = Path(params.train.checkpoints) / f"{training.cohort}-segmenter"
     tags = {
         "cohort": training.cohort,
@@ -175,7 +175,7 @@ def _train(training: SegmenterTraining, folder: Path) -> dict[str, Any]:
             tags=tags,
             note=f"U-Net that finds the lesion in an image, trained on the masks of cohort {training.cohort}"
             f"{', SYNTHETIC images' if training.is_synthetic else ''}. Its boxes crop the images.",
-            params={"segment": params.segment.model_dump(), "augment": params.augment.model_dump()},
+            params={"segment": params.segment.model_dump(), "augment": params.augment.paper.model_dump()},
             run_id=tracking.find_run(experiment, tag=PROBLEM_TAG, value=problem),
         ) as run,
     ):
@@ -184,7 +184,7 @@ def _train(training: SegmenterTraining, folder: Path) -> dict[str, Any]:
         fitted = fit.train(
             *parts,
             params.segment,
-            params.augment,
+            params.augment.paper,
             checkpoint=checkpoint / "state.npz",
             on_epoch=lambda epoch, row: None if epoch in logged else run.log_epoch(epoch, row),
         )

@@ -63,7 +63,7 @@ def run(cohort: str, params: Params, *, inputs: Inputs, outputs: Outputs) -> str
     training = CohortTraining(cohort, data, tags, checkpoints, inputs, outputs)
     with files.exclusive_lock(checkpoints / "lock", f"the networks of cohort {cohort}"):
         recipes = {
-            model: Recipe(hyperparameters, params.model, params.augment, params.train)
+            model: Recipe.of(hyperparameters, params)
             for model, hyperparameters in (("baseline", params.baseline), ("tuned", best))
         }
         rows = training.train(recipes)

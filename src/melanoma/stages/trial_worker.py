@@ -69,7 +69,7 @@ def train_trial(asked: Asked, *, params: Params, folder: Path, digest: str, trac
         )
         outcome = trials.run_trial(
             folds,
-            Recipe(asked.hyperparameters, params.model, params.augment, params.train),
+            Recipe.of(asked.hyperparameters, params),
             report,
             num_epochs=tune.num_epochs,
             seed=studies.trial_seed(tune),

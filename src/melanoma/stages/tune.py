@@ -113,7 +113,7 @@ def describe_trial(params: Params, data: Packed) -> dict[str, Any]:
 
 
 def _describe_problem(params: Params, data: Packed) -> dict[str, Any]:
-    recipe = Recipe(params.baseline, params.model, params.augment, params.train)
+    recipe = Recipe.of(params.baseline, params)
     return experiments.describe_problem(recipe, data)
 
 

@@ -162,7 +162,8 @@ def recipe(
     """
     model = params.model if target is None else params.model.model_copy(update={"target": target})
     train = params.train.model_copy(update={"patience": patience})
-    return Recipe(hyperparameters, model, params.augment, train)
+    changed = params.model_copy(update={"model": model, "train": train})
+    return Recipe.of(hyperparameters, changed)
 
 
 def arrays(data: Packed) -> Arrays:

@@ -56,7 +56,7 @@ def prepare(
     sampling = Sampling(
         part.targets,
         image_size=part.images.shape[1],
-        balance_classes=settings.balance_classes,
+        sampling_power=hyperparameters.sampling_power,
         amounts=augment.scale(recipe.augment, hyperparameters.augment_strength),
         seed=seed,
         classes=part.classes if recipe.model.target == "diagnosis" else None,

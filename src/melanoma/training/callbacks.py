@@ -23,6 +23,7 @@ class EpochScores(keras.callbacks.Callback):
         """Read the checkpoint of this training, if there is one."""
         super().__init__()
         self._num_training_images, self._settings = len(arrays.train), recipe.train
+        self._balance_classes = recipe.hyperparameters.sampling_power == 1
         self._num_epochs, self._checkpoint = num_epochs, checkpoint
         self.history = pd.DataFrame()
         self._found: checkpoints.State | None = None
@@ -86,7 +87,7 @@ class EpochScores(keras.callbacks.Callback):
         if not np.isfinite(probability).all():
             rate = float(self._optimizer.learning_rate)
             raise divergence("The probability of a held-out image is not a number", epoch, rate)
-        return scores.score_holdout(part.targets, probability, balance_classes=self._settings.balance_classes)
+        return scores.score_holdout(part.targets, probability, balance_classes=self._balance_classes)
 
     def _save(self, path: Path) -> None:
         state = checkpoints.State(
@@ -130,7 +131,7 @@ def divergence(what: str, epoch: int, rate: float, *, batch: int | None = None) 
     where = f"epoch {epoch}" + (f", batch {batch}" if batch else "")
     return DivergenceError(
         f"{what} in {where}, at a learning rate of {rate:.3g}: training has diverged. Lower the learning "
-        "rate, raise train.warmup_epochs, or set train.mixed_precision: false."
+        "rate, raise warmup_epochs, or set train.mixed_precision: false."
     )
 
 

@@ -49,7 +49,7 @@ def problem_digest(arrays: Arrays, recipe: Recipe, *, num_epochs: int, seed: int
         "images": [part.digest(with_classes=with_classes) for part in (arrays.train, arrays.holdout)],
         "hyperparameters": recipe.hyperparameters.model_dump(),
         "model": recipe.model.model_dump(),
-        "weights": vgg16_weights.digest(recipe.model.weights)
+        "weights": vgg16_weights.digest(recipe.hyperparameters.weights)
         if recipe.hyperparameters.family == "vgg16"
         else None,
         "augment": recipe.augment.model_dump(),

@@ -84,7 +84,7 @@ def compile_model(
     loss = keras.losses.CategoricalCrossentropy if num_classes > 1 else keras.losses.BinaryCrossentropy
     model.compile(
         optimizer,
-        loss(label_smoothing=settings.label_smoothing),
+        loss(label_smoothing=hyperparameters.label_smoothing),
         metrics=["accuracy"],
         # XLA makes steps slower on CPUs. JAX always compiles: without, it runs operation by operation.
         jit_compile=False if keras.backend.backend() == "tensorflow" else "auto",
@@ -108,10 +108,10 @@ def learning_rate_schedule(
     Raises:
         TrainingError: The warm-up leaves no epoch.
     """
-    settings, peak_learning_rate = recipe.train, recipe.hyperparameters.learning_rate
+    settings, peak_learning_rate = recipe.hyperparameters, recipe.hyperparameters.learning_rate
     if settings.warmup_epochs >= num_epochs:
         raise TrainingError(
-            "train.warmup_epochs must be less than the number of epochs, or the learning rate never reaches "
+            "warmup_epochs must be less than the number of epochs, or the learning rate never reaches "
             f"its peak; got {settings.warmup_epochs} and {num_epochs}. Lower it, or raise num_epochs."
         )
     if settings.schedule == "constant" and settings.warmup_epochs == 0:

@@ -48,7 +48,7 @@ class Sampling:
     Attributes:
         targets: Shape `(num_images,)`, 0 or 1: targets of the images to draw from.
         image_size: Side in pixels.
-        balance_classes: Draw each class equally often.
+        sampling_power: 0 draws each image once; 1 draws each class equally often.
         amounts: Amounts of augmentation.
         seed: Seed of all draws.
         classes: Shape `(num_images,)`, positions in `schema.CLASSES`: the labels to learn. None to learn the
@@ -57,7 +57,7 @@ class Sampling:
 
     targets: np.ndarray
     image_size: int
-    balance_classes: bool
+    sampling_power: float
     amounts: Augment
     seed: int
     classes: np.ndarray | None = None
@@ -80,7 +80,7 @@ class Sampling:
         return np.eye(len(CLASSES), dtype=np.float32)[self.classes[positions]]
 
     def _draw_order(self, generator: np.random.Generator) -> np.ndarray:
-        if not self.balance_classes:
+        if not self.sampling_power:
             return draw_all(self.targets, generator)
         if self.classes is None:
             return draw_balanced(self.targets, generator)

@@ -115,7 +115,7 @@ def of_frozen_blocks(part: Part, recipe: Recipe) -> np.ndarray:
 
 
 def _is_frozen(recipe: Recipe) -> bool:
-    return recipe.hyperparameters.family == "vgg16" and recipe.model.freeze
+    return recipe.hyperparameters.has_frozen_features
 
 
 def _in_place_of_pixels(found: np.ndarray, part: Part) -> Part:
@@ -175,9 +175,9 @@ def _body_digest(body: keras.Model) -> str:
 def _look_up(views: list[_View], recipe: Recipe) -> np.ndarray:
     """Features `(num_views, n)`, float16, at the depth of the recipe; missing ones are computed."""
     image_size = views[0].part.images.shape[1]
-    body = vgg16.build_features(image_size=image_size, weights=str(recipe.model.weights))
+    body = vgg16.build_features(image_size=image_size, weights=str(recipe.hyperparameters.weights))
     path = Path(recipe.train.checkpoints) / FOLDER / f"{_body_digest(body)}.npz"
-    known, mine = _complete(body, views, path), vgg16.features_of(recipe.hyperparameters.depth)
+    known, mine = _complete(body, views, path), vgg16.features_of(recipe.hyperparameters.depth or 0)
     return np.stack([known[view.key][mine] for view in views])
 
 

@@ -9,13 +9,22 @@ import numpy as np
 
 import melanoma
 from melanoma import fingerprint
+from melanoma.config import Params
 from melanoma.config.training import Augment, Hyperparameters, Model, Train
 from melanoma.data.packed import Part
 from melanoma.errors import TrainingError
 from melanoma.schema import CLASSES, MELANOMA
 
 # Settings of `params.yaml: train` that are not part of the identity of a training (`checkpoints`).
-NOT_THE_PROBLEM = {"seed", "num_seeds", "num_epochs", "num_loader_threads", "checkpoints"}
+NOT_THE_PROBLEM = {
+    "seed",
+    "num_seeds",
+    "num_networks",
+    "ensemble",
+    "num_epochs",
+    "num_loader_threads",
+    "checkpoints",
+}
 
 
 @dataclass(frozen=True)
@@ -68,6 +77,12 @@ class Recipe:
     model: Model
     augment: Augment
     train: Train
+
+    @classmethod
+    def of(cls, hyperparameters: Hyperparameters, params: Params) -> "Recipe":
+        """The recipe of a network with these hyperparameters; all else is as in `params`."""
+        amounts = getattr(params.augment, hyperparameters.augmentation)
+        return cls(hyperparameters, params.model, amounts, params.train)
 
 
 @cache

@@ -161,7 +161,7 @@ def run(
                 assigned,
                 records,
                 folder / kind,
-                size=params.pack.image_size,
+                size=params.baseline.image_size,
                 execution=params.execution,
                 cutting=cutting,
             )

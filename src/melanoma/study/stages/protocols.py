@@ -49,7 +49,7 @@ class ProtocolExperiment(Experiment):
         if PAPER in self.settings.compared:
             made[PAPER] = protocols.paper(
                 self.data,
-                amounts=self.params.augment,
+                amounts=self.params.augment.paper,
                 fractions=splits.fractions_of(self.params.assign),
                 seed=self.settings.seed,
             )
@@ -62,7 +62,7 @@ class ProtocolExperiment(Experiment):
         tested = views.get(schema.LEAK_FREE, {}).get(TEST_VIEW)
         if tested is not None and len(set(tested.rows["target"])) > 1:  # else there is nothing to balance
             views[schema.LEAK_FREE][BALANCED_VIEW] = protocols.balance(
-                tested, amounts=self.params.augment, seed=self.settings.seed
+                tested, amounts=self.params.augment.paper, seed=self.settings.seed
             )
         return views
 
@@ -75,7 +75,7 @@ class ProtocolExperiment(Experiment):
 
     def _network(self, kind: StudyNetwork, protocol: str, seed: int) -> NetworkSpec:
         params, settings, images = self.params, self.settings, self.images[protocol]
-        drawn = params.baseline.with_drawn({"family": kind.family, "depth": kind.depth})
+        drawn = params.baseline.with_drawn(kind.drawn)
         return NetworkSpec(
             title=f"{kind.name} {protocol}",
             key={"network": kind.name, "protocol": protocol},
@@ -124,7 +124,7 @@ class ProtocolExperiment(Experiment):
             chosen = runs[(runs["network"] == kind.name) & (runs["protocol"] == protocol)]
             entry["runs"] = chosen.drop(columns=["network", "protocol"]).to_dict("records")
         found["minus_main"] = protocol_results.difference_from_main(predictions, kind.name, drawn)
-        is_frozen = kind.family == "vgg16" and self.params.model.freeze
+        is_frozen = kind.family == "vgg16" and kind.frozen_stages == kind.depth
         return {"family": kind.family, "depth": kind.depth, "is_frozen": is_frozen} | found
 
     def write_report(self, results: dict[str, Any], outcome: Outcome) -> None:

@@ -86,8 +86,8 @@ def _measure(cohort: str, params: Params, data: Packed, tuned: Hyperparameters) 
 def _features(params: Params, data: Packed, tuned: Hyperparameters) -> dict[str, pd.DataFrame]:
     """Features of each image by method; those of frozen blocks only if the search found such a network."""
     found = {resplit_results.COLOURS: references.colours_of(data, params.audit)}
-    if tuned.family == "vgg16" and params.model.freeze:
-        recipe = Recipe(tuned, params.model, params.augment, params.train)
+    if tuned.has_frozen_features:
+        recipe = Recipe.of(tuned, params)
         whole = data.at(np.arange(len(data.index)))
         blocks = features.of_frozen_blocks(whole, recipe)
         found[resplit_results.FROZEN] = pd.DataFrame(blocks, index=whole.image_ids)
