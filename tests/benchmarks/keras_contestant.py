@@ -97,7 +97,7 @@ def _recipe(way: str) -> Recipe:
     """The committed one: the baseline, all augmentation, with the switch that the way names."""
     params = config.load(ROOT / "params.yaml")
     train = params.train.model_copy(update=SWITCHES.get(way, {}))
-    return Recipe(params.baseline, params.model, params.augment, train)
+    return Recipe.of(params.baseline, params.model_copy(update={"train": train}))
 
 
 def _part(task: dict[str, Any]) -> Part:

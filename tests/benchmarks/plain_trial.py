@@ -31,7 +31,7 @@ def main() -> int:
     imported = time.perf_counter()
     trained = fit.train(
         Arrays(data.part(schema.TRAIN), data.part(schema.VALIDATION)),
-        Recipe(Hyperparameters(**args.hyperparameters), params.model, params.augment, params.train),
+        Recipe.of(Hyperparameters(**args.hyperparameters), params),
         num_epochs=params.tune.num_epochs,
         seed=params.train.seed,
     )

@@ -17,6 +17,8 @@ NOTHING: dict[str, Any] = {
     "contrast_fraction": 0,
     "saturation_fraction": 0,
     "hue_degrees": 0,
+    "aspect_fraction": 0,
+    "channel_fraction": 0,
 }
 
 

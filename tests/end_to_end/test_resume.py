@@ -26,8 +26,8 @@ NUM_EPOCHS = 60  # of a tiny network: seconds, in which it can be killed
 CHANGES: dict[str, dict[str, object]] = {
     "tune": {"num_trials": NUM_TRIALS, "num_epochs": 6, "pruner": "none"},
     # All that has a state: dropout draws, batch norm averages, Adam remembers, a cosine counts.
-    "baseline": {"dropout": 0.3, "batch_norm": True, "weight_decay": 1e-3},
-    "train": {"num_epochs": NUM_EPOCHS, "patience": NUM_EPOCHS, "schedule": "cosine", "deterministic": True},
+    "baseline": {"dropout": 0.3, "batch_norm": True, "weight_decay": 1e-3, "schedule": "cosine"},
+    "train": {"num_epochs": NUM_EPOCHS, "patience": NUM_EPOCHS, "deterministic": True},
 }
 TIMES = ["duration_seconds", "images_per_second"]
 

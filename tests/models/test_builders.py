@@ -27,7 +27,7 @@ def build(params):
 
     def build_small(options: dict[str, object], *, target: str = "malignant") -> keras.Model:
         keras.utils.set_random_seed(1)
-        small = {"depth": 1, "filters": 4, "dense_units": 8}
+        small = {"depth": 1, "filters": 4, "dense_units": 8, "frozen_stages": 0}
         return build_model(
             params.baseline.model_copy(update=small | options),
             params.model.model_copy(update={"target": target}),

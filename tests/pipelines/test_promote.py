@@ -404,7 +404,7 @@ def test_an_image_that_was_changed_since_is_not_given_to_a_champion_of_other_cod
 
 
 def test_a_champion_that_takes_images_of_another_size_is_compared_on_the_image_files(challenged):
-    change_params(challenged / "params.yaml", pack={"image_size": 40})
+    change_params(challenged / "params.yaml", baseline={"image_size": 40})
     for stage in ("pack", "promote"):
         assert run_stage(stage) == 0
     assert verdict()["champion_scored_by"] == SAME_CODE

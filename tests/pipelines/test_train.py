@@ -162,7 +162,7 @@ def test_an_interrupted_stage_goes_on_in_the_same_runs_and_trains_nothing_twice(
 def test_other_parameters_begin_anew_in_other_runs(epochs, broken, caplog):
     assert run_stage("train") == 130
     before = {run.info.run_id for run in runs_of_stage()}
-    change_params(broken / "params.yaml", train={"num_seeds": 1, "label_smoothing": 0.1})
+    change_params(broken / "params.yaml", train={"num_seeds": 1, "momentum": 0.8})
     assert run_stage("train") == 0
     after = {run.info.run_id: run.info.status for run in runs_of_stage()}
     assert len(before) == 2

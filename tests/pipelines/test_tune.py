@@ -154,7 +154,7 @@ def test_two_workers_share_study_and_tracking_store(broken):
         {"baseline": {"depth": 1}},
         {"tune": {"space": space(max_depth=2)}},
         {"tune": {"objective": "average_precision"}},
-        {"train": {"schedule": "cosine"}},
+        {"baseline": {"schedule": "cosine"}},
         {"train": {"num_folds": 2}},
     ],
 )

@@ -48,9 +48,8 @@ def space(*, max_depth: int = 5, **rows: object) -> dict[str, object]:
 SMALL = {
     "execution": {"num_workers": 1},
     "sample": {"num_lesions": 60, "num_second_views": 6, "malignant_fraction": 0.4},
-    "pack": {"image_size": 48},
     "model": {"filter_multiples": [1, 1, 1, 1, 1]},
-    "baseline": {"depth": 2, "filters": 4, "dense_units": 8},
+    "baseline": {"image_size": 48, "depth": 2, "filters": 4, "dense_units": 8},
     "train": {"num_epochs": 3, "num_seeds": 2},
     "tune": {"num_trials": 3, "num_epochs": 2, "space": space(max_depth=3)},
     "card": {"num_bootstrap_draws": 200},

@@ -48,7 +48,7 @@ def train(params, settings, tmp_path):
             discs(32, seed=1) if pairs is None else pairs,
             discs(8, seed=2),
             settings.model_copy(update=changes),
-            params.augment,
+            params.augment.paper,
             checkpoint=tmp_path / "state.npz",
             on_epoch=on_epoch,
         )
@@ -119,14 +119,14 @@ def test_it_stops_when_nothing_gets_better(train):
 def test_other_masks_or_settings_are_another_problem(params, settings):
     one, other = discs(4, seed=1), discs(4, seed=2)
     digests = [
-        fit.problem_digest(one, other, settings, params.augment),
-        fit.problem_digest(other, one, settings, params.augment),
-        fit.problem_digest(replace(one, lesions=~one.lesions), other, settings, params.augment),
-        fit.problem_digest(one, other, settings.model_copy(update={"filters": 5}), params.augment),
+        fit.problem_digest(one, other, settings, params.augment.paper),
+        fit.problem_digest(other, one, settings, params.augment.paper),
+        fit.problem_digest(replace(one, lesions=~one.lesions), other, settings, params.augment.paper),
+        fit.problem_digest(one, other, settings.model_copy(update={"filters": 5}), params.augment.paper),
     ]
     assert len(set(digests)) == 4
     same = settings.model_copy(update={"num_bootstrap_draws": 999})
-    assert fit.problem_digest(one, other, same, params.augment) == digests[0]
+    assert fit.problem_digest(one, other, same, params.augment.paper) == digests[0]
 
 
 def test_a_split_without_masks_is_refused(train):
@@ -146,6 +146,6 @@ def test_a_mask_is_warped_as_its_picture(params):
     pairs = discs(1, seed=5)
     lesion = pairs.lesions[0]
     picture = np.repeat(lesion[..., None] * np.uint8(255), 3, axis=2)
-    for warp in draw_warps(np.random.default_rng(6).random((10, NUM_DRAWS)), params.augment, size=32):
+    for warp in draw_warps(np.random.default_rng(6).random((10, NUM_DRAWS)), params.augment.paper, size=32):
         warped = augment_image(picture, warp)[..., 0] >= 128
         assert overlap(fit.warp_lesion(lesion, warp)[None], warped[None])["dice"][0] > 0.93

@@ -29,7 +29,7 @@ def cohort(num_benign: int, num_malignant: int, *, size: int = 16) -> Packed:
 
 @pytest.fixture
 def amounts(params):
-    return params.augment
+    return params.augment.paper
 
 
 def drawn(data: Packed, amounts, seed: int = 1) -> protocols.SplitImages:

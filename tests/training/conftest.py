@@ -27,6 +27,6 @@ def recipe(params):
     return Recipe(
         params.baseline.model_copy(update=small),
         params.model,
-        params.augment,
+        params.augment.paper,
         params.train.model_copy(update={"patience": 4}),
     )

@@ -37,12 +37,12 @@ def part():
 def make(params, part):
     """Batches of `part`: `make(batch_size=4, num_threads=1, hue_degrees=10.0)`."""
 
-    def build(*, batch_size=5, num_threads=2, balance_classes=True, seed=3, first_epoch=0, **amounts):
+    def build(*, batch_size=5, num_threads=2, sampling_power=1, seed=3, first_epoch=0, **amounts):
         sampling = Sampling(
             part.targets,
             image_size=16,
-            balance_classes=balance_classes,
-            amounts=params.augment.model_copy(update=amounts),
+            sampling_power=sampling_power,
+            amounts=params.augment.paper.model_copy(update=amounts),
             seed=seed,
         )
         read = partial(read_augmented, part)
@@ -95,7 +95,7 @@ def test_an_epoch_holds_each_class_equally_often(make):
 
 
 def test_without_balance_every_image_comes_once(make, part):
-    pixels, _ = read_all(make(balance_classes=False, **STILL))
+    pixels, _ = read_all(make(sampling_power=0, **STILL))
     assert sorted(positions_of(pixels, part)) == list(range(12))
 
 
@@ -107,7 +107,7 @@ def test_every_image_keeps_its_own_target(make, part):
 @pytest.mark.parametrize("amounts", [{}, {"brightness_fraction": 0.2, "hue_degrees": 20.0}])
 def test_images_are_those_of_the_part_changed_as_the_epoch_says(make, part, params, amounts):
     batches = make(**amounts)
-    sampling = Sampling(TARGETS, 16, True, params.augment.model_copy(update=amounts), seed=3)
+    sampling = Sampling(TARGETS, 16, True, params.augment.paper.model_copy(update=amounts), seed=3)
     epoch = sampling.draw(0)
     colours = [None] * 12 if epoch.colours is None else epoch.colours
     expected = [
@@ -182,7 +182,7 @@ def reader():
 
 
 def batches_of_one(reader, params, *, num_threads: int) -> Batches:
-    sampling = Sampling(TARGETS, 16, False, params.augment, seed=3)
+    sampling = Sampling(TARGETS, 16, False, params.augment.paper, seed=3)
     return Batches(sampling, reader, batch_size=1, num_threads=num_threads)
 
 
@@ -236,7 +236,7 @@ def read_shears(images: Epoch) -> np.ndarray:
 
 def test_fit_sees_the_same_epochs_when_it_is_resumed(params):
     def batches(first_epoch: int) -> Batches:
-        sampling = Sampling(TARGETS, 16, True, params.augment, seed=3)
+        sampling = Sampling(TARGETS, 16, True, params.augment.paper, seed=3)
         return Batches(sampling, read_shears, batch_size=5, num_threads=2, first_epoch=first_epoch)
 
     whole = fit_epochs(batches(0), first_epoch=0, num_epochs=4)

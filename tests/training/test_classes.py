@@ -54,8 +54,7 @@ def test_vgg16_learns_classes_with_smoothed_labels_too(three_levels, of_classes)
                       for part in (three_levels.train, three_levels.holdout)))  # fmt: skip
     vgg16 = change(
         of_classes,
-        hyperparameters={"family": "vgg16"},
-        train={"label_smoothing": 0.1},
+        hyperparameters={"family": "vgg16", "frozen_stages": 0, "label_smoothing": 0.1},
     )
     result = fit.train(images, vgg16, num_epochs=1, seed=1)
     assert scores.predict_all(result.model, images.holdout).shape == (12, 4)

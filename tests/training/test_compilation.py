@@ -61,7 +61,7 @@ def test_without_weight_decay_nothing_shrinks(compiled):
 
 
 def test_labels_are_smoothed_in_the_loss_of_training(compiled):
-    loss = compiled(label_smoothing=0.2).loss
+    loss = compiled({"label_smoothing": 0.2}).loss
     found = float(loss(np.array([[1.0]]), np.array([[0.9]])))
     assert found == pytest.approx(-0.9 * np.log(0.9) - 0.1 * np.log(0.1), rel=1e-5)
 
@@ -122,7 +122,7 @@ def test_jax_on_a_gpu_must_be_told_before_it_starts(monkeypatch):
 
 def rates(recipe: Recipe, *, num_epochs: int = 5, **changes: object) -> list[float]:
     """The learning rate of every step of a training, and the one after the last."""
-    changed = change(recipe, {"learning_rate": 0.8}, **changes)
+    changed = change(recipe, {"learning_rate": 0.8} | changes)
     schedule = compilation.learning_rate_schedule(changed, num_epochs=num_epochs, steps_per_epoch=STEPS)
     steps = range(num_epochs * STEPS + 1)
     return [schedule if isinstance(schedule, float) else float(schedule(step)) for step in steps]
@@ -168,5 +168,5 @@ def test_the_number_of_epochs_fixes_it_wherever_training_stops(recipe):
 @pytest.mark.parametrize("schedule", ["constant", "cosine"])
 def test_a_warm_up_that_leaves_no_epoch_is_refused(recipe, schedule):
     rates(recipe, num_epochs=3, schedule=schedule, warmup_epochs=2)
-    with pytest.raises(TrainingError, match=r"train\.warmup_epochs must be less than .* got 3 and 3"):
+    with pytest.raises(TrainingError, match=r"warmup_epochs must be less than .* got 3 and 3"):
         rates(recipe, num_epochs=3, schedule=schedule, warmup_epochs=3)

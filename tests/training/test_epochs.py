@@ -123,9 +123,11 @@ def test_an_epoch_has_as_many_images_as_there_are_half_of_them_malignant(rows, s
 
 def test_labels_are_targets_or_a_one_at_the_class(params):
     classes = np.array([0, 2, 3])
-    plain = Sampling(np.array([1, 0, 0], np.float32), 16, True, params.augment, seed=1)
+    plain = Sampling(np.array([1, 0, 0], np.float32), 16, True, params.augment.paper, seed=1)
     assert plain.labels(np.array([2, 0])).tolist() == [0, 1]
-    several = Sampling(np.array([1, 0, 0], np.float32), 16, True, params.augment, seed=1, classes=classes)
+    several = Sampling(
+        np.array([1, 0, 0], np.float32), 16, True, params.augment.paper, seed=1, classes=classes
+    )
     labels = several.labels(np.array([2, 0, 0]))
     assert labels.tolist() == [[0, 0, 0, 1], [1, 0, 0, 0], [1, 0, 0, 0]]
     assert labels.dtype == np.float32
@@ -146,12 +148,12 @@ def test_turns_count_how_often_an_image_came_before(positions, turns):
 def sampling(params):
     """Draws with and without changes of colour: `sampling(seed=4, hue_degrees=10.0)`."""
 
-    def make(*, seed: int = 3, targets=TARGETS, balance_classes: bool = True, **amounts) -> Sampling:
+    def make(*, seed: int = 3, targets=TARGETS, sampling_power: float = 1, **amounts) -> Sampling:
         return Sampling(
             targets,
             image_size=48,
-            balance_classes=balance_classes,
-            amounts=params.augment.model_copy(update=amounts),
+            sampling_power=sampling_power,
+            amounts=params.augment.paper.model_copy(update=amounts),
             seed=seed,
         )
 
@@ -191,7 +193,7 @@ def test_every_image_of_an_epoch_is_warped_differently_also_one_that_comes_twice
 
 
 def test_the_warp_of_an_image_does_not_depend_on_when_it_comes(sampling):
-    shuffled, balanced = (sampling(balance_classes=balance).draw(0) for balance in (False, True))
+    shuffled, balanced = (sampling(sampling_power=power).draw(0) for power in (0, 1))
     first_turns = count_turns(balanced.positions) == 0
     warp_of = dict(zip(shuffled.positions, shuffled.warps, strict=True))
     for position, warp in zip(balanced.positions[first_turns], balanced.warps[first_turns], strict=True):
@@ -215,10 +217,10 @@ def test_a_slice_of_an_epoch_holds_the_same_images(sampling):
 
 
 def test_rounds_go_on_from_epoch_to_epoch_and_with_each_turn(sampling):
-    epoch = sampling(balance_classes=True).draw(3)
+    epoch = sampling(sampling_power=1).draw(3)
     np.testing.assert_array_equal(epoch.rounds, 3 + count_turns(epoch.positions))
-    assert set(sampling(balance_classes=False).draw(5).rounds) == {5}
+    assert set(sampling(sampling_power=0).draw(5).rounds) == {5}
 
 
 def test_without_balance_every_image_comes_once(sampling):
-    assert sorted(sampling(balance_classes=False).draw(0).positions) == list(range(12))
+    assert sorted(sampling(sampling_power=0).draw(0).positions) == list(range(12))

@@ -49,11 +49,11 @@ def recipe(params, tmp_path):
             file[f"{layer}/0"] = generator.normal(0, 0.1, (3, 3, *shape)).astype(np.float32)
             file[f"{layer}/1"] = generator.normal(0, 0.1, shape[1]).astype(np.float32)
     small = {"family": "vgg16", "depth": 1, "dense_units": 4, "batch_size": 4, "learning_rate": 1e-3}
-    kept = {"weights": str(tmp_path / "some.h5"), "freeze": True, "num_views": 2}
+    kept = {"weights": str(tmp_path / "some.h5"), "frozen_stages": 1}
     return Recipe(
-        params.baseline.with_drawn(small),
-        params.model.model_copy(update=kept),
-        params.augment,
+        params.baseline.with_drawn(small | kept),
+        params.model.model_copy(update={"num_views": 2}),
+        params.augment.paper,
         params.train.model_copy(update={"checkpoints": str(tmp_path / "checkpoints")}),
     )
 
@@ -116,7 +116,7 @@ def test_images_are_scored_from_features_as_by_the_whole_network(arrays, recipe,
         quick = features.predict(trained.model, arrays.train, recipe)
         np.testing.assert_allclose(quick, whole, atol=2e-3)
     assert len(computed) == 12  # once
-    plain = change(recipe, model={"freeze": False})
+    plain = change(recipe, hyperparameters={"frozen_stages": 0})
     np.testing.assert_array_equal(features.predict(trained.model, arrays.train, plain), whole)
 
 
@@ -149,7 +149,7 @@ def test_other_views_are_computed_and_images_as_they_are_are_not_computed_again(
 def test_other_weights_are_another_frozen_part(arrays, recipe, computed):
     compute(recipe, arrays)
     computed.clear()
-    with h5py.File(recipe.model.weights, "a") as file:
+    with h5py.File(recipe.hyperparameters.weights, "a") as file:
         file["block1_conv1/1"][0] += 1
     compute(recipe, arrays)
     assert len(computed) == 2 * 12 + 6
@@ -165,7 +165,7 @@ def test_views_of_an_image_differ_and_without_warps_they_do_not(arrays, recipe):
 
 
 def test_a_network_that_learns_in_its_blocks_has_no_features(arrays, recipe, params):
-    assert compute(change(recipe, model={"freeze": False}), arrays) is None
+    assert compute(change(recipe, hyperparameters={"frozen_stages": 0}), arrays) is None
     published = params.baseline.with_drawn({"depth": 1, "filters": 2})
     assert compute(replace(recipe, hyperparameters=published), arrays) is None
 

@@ -57,7 +57,7 @@ def trained(bright_or_dark, params):
     recipe = Recipe(
         params.baseline.model_copy(update=small),
         params.model,
-        params.augment,
+        params.augment.paper,
         params.train.model_copy(update={"monitor": "val_auc_roc", "patience": 6}),
     )
     return fit.train(bright_or_dark, recipe, num_epochs=6, seed=1)
@@ -186,8 +186,9 @@ def test_a_finished_training_is_not_trained_again(bright_or_dark, recipe, tmp_pa
 def test_an_interrupted_training_goes_on_as_if_it_never_stopped(bright_or_dark, recipe, optimizer, tmp_path):
     recipe = change(
         recipe,
-        hyperparameters={"optimizer": optimizer, "dropout": 0.3, "weight_decay": 1e-3, "batch_norm": True},
-        train={"schedule": "cosine", "warmup_epochs": 1, "patience": 6},
+        hyperparameters={"optimizer": optimizer, "dropout": 0.3, "weight_decay": 1e-3, "batch_norm": True}
+        | {"schedule": "cosine", "warmup_epochs": 1},
+        train={"patience": 6},
     )
     straight = fit.train(bright_or_dark, recipe, num_epochs=4, seed=1)
     checkpoint = tmp_path / "state.npz"

@@ -40,7 +40,7 @@ def on_device(layer: ResidentImages, images: Epoch) -> np.ndarray:
 
 @pytest.mark.parametrize("amounts", [{}, COLOURS, {"zoom_fraction": 0.9, "horizontal_shift_fraction": 1.0}])
 def test_the_device_makes_the_same_pictures_as_the_host(layer, part, params, amounts):
-    sampling = Sampling(part.targets, SIZE, True, params.augment.model_copy(update=amounts), seed=3)
+    sampling = Sampling(part.targets, SIZE, True, params.augment.paper.model_copy(update=amounts), seed=3)
     for number in range(4):
         epoch = sampling.draw(number)
         expected = read_augmented(part, epoch).astype(np.float64)
@@ -87,7 +87,7 @@ def test_colours_are_clipped_before_they_become_bytes(layer, part):
 
 
 def test_instructions_undo_the_warps(params, part):
-    epoch = Sampling(part.targets, SIZE, True, params.augment, seed=3).draw(0)
+    epoch = Sampling(part.targets, SIZE, True, params.augment.paper, seed=3).draw(0)
     positions, places, *colours = instructions(epoch)
     assert positions.dtype == np.int32
     assert not colours
@@ -109,7 +109,7 @@ def network():
 
 def train_step(model: ResidentModel, part: Part, params) -> None:
     model.compile("adam", "binary_crossentropy")
-    epoch = Sampling(part.targets, SIZE, True, params.augment, seed=3).draw(0)
+    epoch = Sampling(part.targets, SIZE, True, params.augment.paper, seed=3).draw(0)
     model.train_on_batch(instructions(epoch), part.targets[epoch.positions])
 
 
@@ -144,7 +144,7 @@ def test_half_precision_of_the_network_does_not_reach_the_images(part, params):
         scaled = keras.layers.Rescaling(1 / 255, dtype="float32")(pixels)
         network = keras.Model(pixels, keras.layers.GlobalAveragePooling2D(dtype="float32")(scaled))
         model = ResidentModel(network, part.images)
-        epoch = Sampling(part.targets, SIZE, True, params.augment, seed=3).draw(0)
+        epoch = Sampling(part.targets, SIZE, True, params.augment.paper, seed=3).draw(0)
         return keras.ops.convert_to_numpy(model(instructions(epoch)))
 
     before, expected = keras.config.dtype_policy(), means()

@@ -22,7 +22,7 @@ ROWS: dict[str, Any] = {
     "weight_decay": Choices(choices=[0.0, 1e-4]),
     "augment_strength": FloatRange(low=0.0, high=1.0, log=False),
 }
-NONE: dict[str, Any] = dict.fromkeys(ROWS)
+NONE: dict[str, Any] = dict.fromkeys(Space.model_fields)
 
 
 def draw(space, baseline, number=20):
@@ -31,7 +31,7 @@ def draw(space, baseline, number=20):
 
 
 def test_every_row_is_drawn_from_its_range_or_choices(params):
-    trials = draw(Space(**ROWS), params.baseline)
+    trials = draw(Space(**(NONE | ROWS)), params.baseline)
     for name, row in ROWS.items():
         values = [getattr(trial, name) for trial in trials if has(trial.family, name)]
         assert all(row.holds(value) for value in values)
@@ -41,7 +41,7 @@ def test_every_row_is_drawn_from_its_range_or_choices(params):
 def test_a_trial_draws_only_what_networks_of_its_family_have(params):
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=1))
     asked = [study.ask() for _ in range(20)]
-    drawn = [spaces.suggest(trial, Space(**ROWS), params.baseline) for trial in asked]
+    drawn = [spaces.suggest(trial, Space(**(NONE | ROWS)), params.baseline) for trial in asked]
     shared = set(ROWS) - {"filters", "batch_norm", "residual", "global_pooling"}
     names = {chosen.family: set(trial.params) for trial, chosen in zip(asked, drawn, strict=True)}
     assert names == {"conv_blocks": set(ROWS), "vgg16": shared}

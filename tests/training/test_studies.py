@@ -252,7 +252,7 @@ def test_a_study_of_both_families_learns_from_each_and_tells_what_a_trial_lacks(
         study.sampler = studies.make_sampler(both, number)
         trial = study.ask()
         chosen = spaces.suggest(trial, both.space, params.baseline)
-        study.tell(trial, 0.6 + 0.1 * (chosen.family == "vgg16") - 0.01 * chosen.depth)
+        study.tell(trial, 0.6 + 0.1 * (chosen.family == "vgg16") - 0.01 * (chosen.depth or 0))
     summary = studies.summarize(study, both, params.baseline, run_ids={})
     families = [row["hyperparameters"]["family"] for row in summary["trials"]]
     assert families[0] == "conv_blocks"  # the baseline

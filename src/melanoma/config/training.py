@@ -114,14 +114,14 @@ class Hyperparameters(Section):
     @model_validator(mode="after")
     def _fits_its_family(self) -> Self:
         """Equal networks compare equal: what the family does not have is set to null."""
-        for name in FAMILIES_OF_HYPERPARAMETER:
+        for name, owners in FAMILIES_OF_HYPERPARAMETER.items():
             value = getattr(self, name)
             if not has(self.family, name):
-                if value not in OFF and name not in ("depth", "filters"):
-                    owners = " and ".join(FAMILIES_OF_HYPERPARAMETER[name])
+                is_on = value is True or value not in OFF
+                if is_on and name not in ("depth", "filters"):
                     raise ValueError(
-                        f"{name} is an option of {owners} and must be off for family {self.family}, got "
-                        f"{value!r}"
+                        f"{name} is an option of {' and '.join(owners)} and must be off for family "
+                        f"{self.family}, got {value!r}"
                     )
                 self.__dict__[name] = None  # the section is frozen
             elif value is None and name in NEUTRAL:

@@ -150,8 +150,8 @@ def _epochs(cohort: str, result: dict[str, Any], folder: Path) -> tuple[Figure, 
     )
     caption = (
         f"Accuracy and loss by epoch of the three-block network on {cohort}, both protocols. Classes are "
-        "weighted as in training, equally by default (params.yaml: baseline.sampling_power), so these are not "
-        "the accuracy and the loss of the tables."
+        "weighted as in training, equally by default (params.yaml: baseline.sampling_power), so these are "
+        "not the accuracy and the loss of the tables."
     )
     return figure, caption, "Dotted: training, solid: validation."
 
