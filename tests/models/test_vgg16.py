@@ -178,7 +178,7 @@ def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(
         TrainingError,
         match=(
-            r"none\.h5 does not exist\. Set .*model\.weights to another "
+            r"none\.h5 does not exist\. Set weights .* to another "
             r"file"
         ),
     ):

