@@ -26,9 +26,16 @@ def data():
 
 def test_networks_learn_and_are_chosen_on_training_groups_alone(data):
     found = experiments.arrays(data, num_folds=1)
+    assert found.holdout is not None
     assert (len(found.train), len(found.holdout)) == (32, 8)
     assert found.holdout.targets.sum() == 2
     assert sorted([*found.train.image_ids, *found.holdout.image_ids]) == [f"i{one:02}" for one in range(40)]
+
+
+def test_a_network_of_the_last_epoch_learns_from_all_training_groups(data):
+    found = experiments.all_of_training(data)
+    assert found.holdout is None
+    assert found.train.image_ids.tolist() == [f"i{one:02}" for one in range(40)]
 
 
 def test_each_training_image_is_held_out_once(data):

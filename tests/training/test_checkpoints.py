@@ -15,14 +15,14 @@ HISTORY = pd.DataFrame({"epoch": [1, 2], "loss": [0.1 + 0.2, 1 / 3], "val_auc_ro
 def state():
     network = [np.full((2, 3), 0.1, np.float32), np.array([7, 8], np.uint32)]
     optimizer = [np.array(12), *(np.full(3, number, np.float32) for number in range(12))]
-    return State("abc", HISTORY, network, optimizer, network[:1])
+    return State("abc", HISTORY, network, optimizer, network[:1], network[1:])
 
 
 def test_what_was_saved_is_loaded_to_the_last_bit(state, tmp_path):
     checkpoints.save(state, tmp_path / "below" / "state.npz")
     loaded = checkpoints.load(tmp_path / "below" / "state.npz", "abc")
     pd.testing.assert_frame_equal(loaded.history, HISTORY, check_exact=True)
-    for kind in ("network", "optimizer", "best"):
+    for kind in checkpoints.VARIABLES:
         before, after = getattr(state, kind), getattr(loaded, kind)
         assert len(before) == len(after)
         for one, other in zip(before, after, strict=True):

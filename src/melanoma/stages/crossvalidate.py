@@ -1,7 +1,8 @@
 """Body of the command `crossvalidate`: cross-validation of the whole recipe over all groups of a cohort.
 
-Each fold trains one network with fixed hyperparameters: it chooses its epoch on a hold-out of its training
-groups, calibrates and sets its operating point on its validation groups, and scores its test groups once.
+Each fold trains one network, also where several are served, with fixed hyperparameters: it keeps its last
+epoch, or the best on a hold-out of its training groups, calibrates and sets its operating point on its
+validation groups, and scores its test groups once.
 """
 
 from collections.abc import Sequence
@@ -84,7 +85,9 @@ class CrossValidation:
         return [self._job(fold, data) for fold, data in enumerate(self.folds, start=1)]
 
     def _job(self, fold: int, data: Packed) -> TrainingJob:
-        seed, num_epochs = self.params.crossvalidate.seed + fold - 1, self.params.train.num_epochs
+        seed = self.params.crossvalidate.seed + fold - 1
+        num_epochs = self.recipe.num_epochs(self.params.train.num_epochs)
+        keeps_best = self.recipe.hyperparameters.keep_epoch == "best"
         described = experiments.describe_problem(self.recipe, data)
         described["train"] |= {"seed": seed, "num_epochs": num_epochs}
         name = f"{self.model} fold {fold} of {len(self.folds)}"
@@ -92,7 +95,7 @@ class CrossValidation:
             name=f"{self.model}-fold{fold}",
             run_name=f"{NAME} {name}",
             experiment=experiments.experiment(self.cohort),
-            arrays=experiments.arrays(data, num_folds=1),
+            arrays=experiments.arrays(data, num_folds=1) if keeps_best else experiments.all_of_training(data),
             recipe=self.recipe,
             num_epochs=num_epochs,
             seed=seed,

@@ -59,8 +59,8 @@ def datasets(cohort: str, parts: Mapping[str, Part]) -> list[tracking_fields.Dat
 
 
 def datasets_of(cohort: str, learned: Arrays) -> list[tracking_fields.Dataset]:
-    """The datasets of a training: its training and held-out images."""
-    return datasets(cohort, {"training": learned.train, "holdout": learned.holdout})
+    """The datasets of a training: its training images and, where there are any, its held-out images."""
+    return datasets(cohort, learned.parts())
 
 
 def arrays(data: Packed, *, num_folds: int, fold: int = 0) -> Arrays:
@@ -80,6 +80,11 @@ def arrays(data: Packed, *, num_folds: int, fold: int = 0) -> Arrays:
     is_held = held_out(data.index, num_folds=num_folds, fold=fold)
     is_train = (data.index["split"] == schema.TRAIN).to_numpy()
     return Arrays(data.at(np.flatnonzero(is_train & ~is_held)), data.at(np.flatnonzero(is_held)))
+
+
+def all_of_training(data: Packed) -> Arrays:
+    """The whole training split, without a hold-out: for networks that keep their last epoch."""
+    return Arrays(data.part(schema.TRAIN), None)
 
 
 def held_out(index: pd.DataFrame, *, num_folds: int, fold: int = 0) -> np.ndarray:

@@ -67,11 +67,12 @@ def train_trial(asked: Asked, *, params: Params, folder: Path, digest: str, trac
             trial_run.log_epoch,
             can_prune=not asked.is_baseline,
         )
+        recipe = Recipe.of(asked.hyperparameters, params)
         outcome = trials.run_trial(
             folds,
-            Recipe.of(asked.hyperparameters, params),
+            recipe,
             report,
-            num_epochs=tune.num_epochs,
+            num_epochs=recipe.num_epochs(tune.num_epochs),
             seed=studies.trial_seed(tune),
             objective=tune.objective,
         )

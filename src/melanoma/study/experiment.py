@@ -41,7 +41,7 @@ class NetworkSpec:
         data: The packed cohort from which its images come.
         arrays: Training images, and the validation images on which the epoch is chosen.
         recipe: Training recipe.
-        num_epochs: Maximum number of epochs.
+        num_epochs: Maximum number of epochs, unless its hyperparameters have one of their own.
         tags: Tags of its run, in addition to those of every run.
     """
 
@@ -237,6 +237,7 @@ def _record_look(
 
 def _job(experiment: Experiment, spec: NetworkSpec, parent_id: str) -> TrainingJob:
     how, crop = spec.recipe, spec.data.crop
+    num_epochs = how.num_epochs(spec.num_epochs)
     described = {
         **how.hyperparameters.model_dump(exclude_none=True),
         **spec.key,
@@ -244,7 +245,7 @@ def _job(experiment: Experiment, spec: NetworkSpec, parent_id: str) -> TrainingJ
         "num_training_images": len(spec.arrays.train),
         "model": how.model.model_dump(),
         "augment": how.augment.model_dump(),
-        "train": how.train.model_dump() | {"seed": spec.seed, "num_epochs": spec.num_epochs},
+        "train": how.train.model_dump() | {"seed": spec.seed, "num_epochs": num_epochs},
     }
     if crop is not None:
         described["crop_margin_fraction"] = crop.margin_fraction
@@ -254,7 +255,7 @@ def _job(experiment: Experiment, spec: NetworkSpec, parent_id: str) -> TrainingJ
         experiment=MLFLOW_EXPERIMENT,
         arrays=spec.arrays,
         recipe=how,
-        num_epochs=spec.num_epochs,
+        num_epochs=num_epochs,
         seed=spec.seed,
         tags=experiments.run_tags(experiment.cohort, spec.data)
         | {"stage": experiment.name, "seed": str(spec.seed)}

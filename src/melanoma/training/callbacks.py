@@ -1,6 +1,7 @@
 """What happens in each epoch beside training: scores, checkpoints, early stopping, a progress bar."""
 
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import keras
@@ -11,11 +12,16 @@ from tqdm import tqdm
 from melanoma.data.packed import Part
 from melanoma.errors import DivergenceError
 from melanoma.training import checkpoints, scores
+from melanoma.training.averages import AveragedModel
 from melanoma.training.recipe import Arrays, Recipe
 
 
 class EpochScores(keras.callbacks.Callback):
-    """Scores every epoch on the hold-out, keeps the best weights and the checkpoint, and stops early."""
+    """Scores every epoch on the hold-out, keeps weights and the checkpoint, and stops early.
+
+    With `keep_epoch: last` nothing is chosen: there is no early stopping, and no hold-out is needed. Without
+    one, the history has no columns `val_…`. Where weights are averaged, the averages are scored and kept.
+    """
 
     def __init__(
         self, arrays: Arrays, recipe: Recipe, *, num_epochs: int, seed: int, checkpoint: Path | None
@@ -24,8 +30,10 @@ class EpochScores(keras.callbacks.Callback):
         super().__init__()
         self._num_training_images, self._settings = len(arrays.train), recipe.train
         self._balance_classes = recipe.hyperparameters.sampling_power == 1
+        self._keeps_best = recipe.hyperparameters.keep_epoch == "best"
         self._num_epochs, self._checkpoint = num_epochs, checkpoint
         self.history = pd.DataFrame()
+        self._best: list[np.ndarray] = []
         self._found: checkpoints.State | None = None
         if checkpoint is not None:
             self._problem = checkpoints.problem_digest(arrays, recipe, num_epochs=num_epochs, seed=seed)
@@ -43,22 +51,39 @@ class EpochScores(keras.callbacks.Callback):
         """Whether all epochs are done, or the last `patience` of them brought no better score."""
         if self.num_done in (0, self._num_epochs):
             return self.num_done > 0
-        waited = scores.num_epochs_since_best(self.history, self._settings.monitor)
-        return waited >= self._settings.patience
+        return self._keeps_best and self._num_epochs_waited >= self._settings.patience
 
-    def resume(self, learner: keras.Model, optimizer: keras.optimizers.Optimizer, scored: Part) -> None:
+    @property
+    def _num_epochs_waited(self) -> int:
+        return scores.num_epochs_since_best(self.history, self._settings.monitor)
+
+    def resume(
+        self,
+        learner: keras.Model,
+        optimizer: keras.optimizers.Optimizer,
+        scored: Part | None,
+        *,
+        averaged: AveragedModel | None = None,
+    ) -> None:
         """Give network and optimizer the state of the checkpoint, if there is one.
 
         Args:
             learner: The network, or the part of it that is trained.
             optimizer: Optimizer of its weights.
-            scored: Images that it is scored on after each epoch.
+            scored: Images that it is scored on after each epoch; None to score nothing.
+            averaged: The average of its weights; None to keep the weights themselves.
         """
         self._learner, self._optimizer, self._scored = learner, optimizer, scored
+        self._averaged = averaged
         if self._found is not None:
             checkpoints.assign(learner.variables, self._found.network)
             checkpoints.assign(optimizer.variables, self._found.optimizer)
+            checkpoints.assign(self._state_of_average, self._found.average)
             self._found = None  # the arrays are large
+
+    @property
+    def _state_of_average(self) -> list[keras.Variable]:
+        return [] if self._averaged is None else self._averaged.state
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Start the clock."""
@@ -74,8 +99,8 @@ class EpochScores(keras.callbacks.Callback):
         logs["images_per_second"] = self._num_training_images / trained_seconds
         row = {"epoch": epoch + 1, **{name: float(score) for name, score in logs.items()}}
         self.history = pd.concat([self.history, pd.DataFrame([row])], ignore_index=True)
-        if scores.num_epochs_since_best(self.history, self._settings.monitor) == 0:
-            self._best = checkpoints.values(self._learner.weights)
+        if self._keeps_best and self._num_epochs_waited == 0:
+            self._best = self._present_weights()
         if self._checkpoint is not None:
             self._save(self._checkpoint)
         if self.is_over:
@@ -83,11 +108,20 @@ class EpochScores(keras.callbacks.Callback):
 
     def _score(self, epoch: int) -> dict[str, float]:
         part = self._scored
-        probability = scores.predict(self._learner, part)
+        if part is None:
+            return {}
+        with nullcontext() if self._averaged is None else self._averaged.swapped_in():
+            probability = scores.predict(self._learner, part)
         if not np.isfinite(probability).all():
             rate = float(self._optimizer.learning_rate)
             raise divergence("The probability of a held-out image is not a number", epoch, rate)
         return scores.score_holdout(part.targets, probability, balance_classes=self._balance_classes)
+
+    def _present_weights(self) -> list[np.ndarray]:
+        """The weights that the present epoch would keep, their averages where they are averaged."""
+        return checkpoints.values(
+            self._learner.weights if self._averaged is None else self._averaged.averages
+        )
 
     def _save(self, path: Path) -> None:
         state = checkpoints.State(
@@ -96,13 +130,17 @@ class EpochScores(keras.callbacks.Callback):
             checkpoints.values(self._learner.variables),
             checkpoints.values(self._optimizer.variables),
             self._best,
+            checkpoints.values(self._state_of_average),
         )
         checkpoints.save(state, path)
 
-    def restore_best(self) -> pd.Series:
-        """Restore the weights of the best epoch and return its row of the history."""
-        checkpoints.assign(self._learner.weights, self._best)
-        return scores.best_epoch(self.history, self._settings.monitor)
+    def restore_kept(self) -> pd.Series:
+        """Give the network the weights of the kept epoch and return its row of the history."""
+        kept = self._best if self._keeps_best else self._present_weights()
+        checkpoints.assign(self._learner.weights, kept)
+        if self._keeps_best:
+            return scores.best_epoch(self.history, self._settings.monitor)
+        return self.history.iloc[-1]
 
 
 class StopAtNan(keras.callbacks.Callback):
@@ -158,7 +196,7 @@ class ProgressBar(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Move on by one epoch."""
         scored = logs or {}
-        words = {name: f"{scored[name]:.3f}" for name in self._shown}
+        words = {name: f"{scored[name]:.3f}" for name in self._shown if name in scored}
         self._bar.set_postfix(words | {"images/s": f"{scored['images_per_second']:.0f}"})
         self._bar.update()
 

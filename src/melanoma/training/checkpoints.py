@@ -8,7 +8,7 @@ import hashlib
 import json
 import logging
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import keras
@@ -20,7 +20,7 @@ from melanoma.models import vgg16_weights
 from melanoma.training.recipe import NOT_THE_PROBLEM, Arrays, Recipe, code_digest
 
 # These do not affect the network, or enter the digest separately.
-VARIABLES = ("network", "optimizer", "best")
+VARIABLES = ("network", "optimizer", "average", "best")
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,8 @@ class State:
         history: One row per epoch.
         network: All variables that are trained: weights, running means, states of random generators.
         optimizer: All variables of the optimizer, including its count of steps.
-        best: Weights of the best epoch.
+        best: Weights of the best epoch; empty where the last one is kept.
+        average: The average of the weights, see `averages.AveragedModel.state`; empty where none is taken.
     """
 
     problem: str
@@ -40,13 +41,14 @@ class State:
     network: list[np.ndarray]
     optimizer: list[np.ndarray]
     best: list[np.ndarray]
+    average: list[np.ndarray] = field(default_factory=list)
 
 
 def problem_digest(arrays: Arrays, recipe: Recipe, *, num_epochs: int, seed: int) -> str:
     """Hex digest of everything that determines the trained network."""
     with_classes = recipe.model.target == "diagnosis"
     problem = {
-        "images": [part.digest(with_classes=with_classes) for part in (arrays.train, arrays.holdout)],
+        "images": [part.digest(with_classes=with_classes) for part in arrays.parts().values()],
         "hyperparameters": recipe.hyperparameters.model_dump(),
         "model": recipe.model.model_dump(),
         "weights": vgg16_weights.digest(recipe.hyperparameters.weights)

@@ -42,12 +42,13 @@ class Features:
     Attributes:
         end: The trained part, which shares its layers with the network.
         views: Shape `(num_views, num_training_images, num_features)`, float16.
-        holdout: Held-out images with features `(num_images, num_features)`, float32, in place of pixels.
+        holdout: Held-out images with features `(num_images, num_features)`, float32, in place of pixels; None
+            where no images are held out.
     """
 
     end: keras.Model
     views: np.ndarray
-    holdout: Part
+    holdout: Part | None
 
 
 @dataclass(frozen=True)
@@ -81,12 +82,13 @@ def compute(network: keras.Model, arrays: Arrays, recipe: Recipe) -> Features | 
         return None
     num_views = recipe.model.num_views
     amounts = augment.scale(recipe.augment, recipe.hyperparameters.augment_strength)
-    views, plain = _draw_views(arrays.train, amounts, num_views=num_views), _as_they_are(arrays.holdout)
+    views = _draw_views(arrays.train, amounts, num_views=num_views)
+    plain = [] if arrays.holdout is None else _as_they_are(arrays.holdout)
     found = _look_up([*views, *plain], recipe)
     return Features(
         head.cut(network)[1],
         found[: len(views)].reshape(num_views, len(arrays.train), -1),
-        _in_place_of_pixels(found[len(views) :], arrays.holdout),
+        None if arrays.holdout is None else _in_place_of_pixels(found[len(views) :], arrays.holdout),
     )
 
 

@@ -9,8 +9,15 @@ import pandas as pd
 
 from melanoma.models.builders import build_model
 from melanoma.training import batches, compilation, features
+from melanoma.training.averages import AveragedModel
 from melanoma.training.callbacks import EpochScores, ProgressBar, StopAtNan
-from melanoma.training.recipe import Arrays, Recipe, require_both_classes, require_diagnoses
+from melanoma.training.recipe import (
+    Arrays,
+    Recipe,
+    require_both_classes,
+    require_diagnoses,
+    require_holdout,
+)
 
 
 @dataclass(frozen=True)
@@ -18,14 +25,15 @@ class Trained:
     """A fitted network.
 
     Attributes:
-        model: Network with the weights of its best epoch.
+        model: Network with the weights of its kept epoch, or their average up to it.
         history: One row per epoch: `epoch` (from 1), `loss`, `accuracy` (on augmented training images),
             `val_loss`, `val_accuracy`, `val_auc_roc`, `val_average_precision`,
             `val_specificity_at_95_sensitivity`, `learning_rate` (at the end of the epoch),
             `duration_seconds` (of the whole epoch), `images_per_second` (of training alone). `val_` is the
-            hold-out. With several classes, `loss` and `accuracy` are over the classes; scores on the hold-out
-            compare the probability of melanoma with the target.
-        best_epoch: Row of `history` of the epoch whose weights `model` has.
+            hold-out; without one, there are no such columns. With several classes, `loss` and `accuracy` are
+            over the classes; scores on the hold-out compare the probability of melanoma with the target.
+        best_epoch: Row of `history` of the epoch whose weights `model` has: the best, or with
+            `keep_epoch: last` the last.
     """
 
     model: keras.Model
@@ -34,7 +42,7 @@ class Trained:
 
     @property
     def best_scores(self) -> dict[str, float]:
-        """Scores on the hold-out at the best epoch, by name (`val_…`)."""
+        """Scores on the hold-out at the kept epoch, by name (`val_…`); empty without a hold-out."""
         scores = self.best_epoch.items()
         return {str(name): float(score) for name, score in scores if str(name).startswith("val_")}
 
@@ -48,14 +56,14 @@ def train(
     checkpoint: Path | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> Trained:
-    """Build and fit one classifier, and return it with the weights of its best epoch.
+    """Build and fit one classifier, and return it with the weights of its best or its last epoch.
 
     `recipe.train.monitor` says which epoch is best; training stops after `patience` epochs without a
-    better one. If the blocks of the network are frozen, only the layers after them are trained,
-    see `features`.
+    better one. With `keep_epoch: last` neither is read. If the blocks of the network are frozen, only the
+    layers after them are trained, see `features`.
 
     Args:
-        arrays: Training and held-out images of both classes.
+        arrays: Training and held-out images of both classes; without a hold-out for `keep_epoch: last` only.
         recipe: Training recipe.
         num_epochs: Maximum number of epochs.
         seed: Seed of initial weights, order of images and augmentation.
@@ -70,6 +78,7 @@ def train(
             contradict each other.
     """
     require_both_classes(arrays)
+    require_holdout(arrays, recipe.hyperparameters)
     if recipe.model.target == "diagnosis":
         require_diagnoses(arrays)
     settings = recipe.train
@@ -82,8 +91,10 @@ def train(
         network = build_model(recipe.hyperparameters, recipe.model, image_size=arrays.train.images.shape[1])
         frozen = features.compute(network, arrays, recipe)
         learner = network if frozen is None else frozen.end
+        momentum = recipe.hyperparameters.ema
+        averaged = AveragedModel(learner, momentum) if momentum else None
         fitted, batched = batches.prepare(
-            learner,
+            averaged or learner,
             arrays.train,
             recipe,
             seed=seed,
@@ -97,7 +108,8 @@ def train(
             steps_per_epoch=len(batched),
             num_classes=network.output_shape[-1],
         )
-    epochs.resume(learner, fitted.optimizer, arrays.holdout if frozen is None else frozen.holdout)
+    scored = arrays.holdout if frozen is None else frozen.holdout
+    epochs.resume(learner, fitted.optimizer, scored, averaged=averaged)
     if not epochs.is_over:
         progress = ProgressBar(
             f"{network.name} seed {seed}",
@@ -113,4 +125,4 @@ def train(
             verbose=0,
             callbacks=[StopAtNan(), epochs, progress, *callbacks],
         )
-    return Trained(network, epochs.history, epochs.restore_best())
+    return Trained(network, epochs.history, epochs.restore_kept())

@@ -32,26 +32,42 @@ class Arrays:
     """Training images, and the held-out images on which epochs and trials are compared.
 
     The hold-out is a part of the training groups; in the study it is the validation split, as in the paper.
+    It is None where the network learns from all training groups and keeps its last epoch.
     """
 
     train: Part
-    holdout: Part
+    holdout: Part | None
+
+    def parts(self) -> dict[str, Part]:
+        """The parts that there are, by what they are used for: `training` and `holdout`."""
+        parts = {"training": self.train}
+        return parts if self.holdout is None else parts | {"holdout": self.holdout}
 
 
 def require_both_classes(arrays: Arrays) -> None:
-    """Raise a `TrainingError` unless each part has benign and malignant images."""
-    for what, part in (("The training part", arrays.train), ("The hold-out", arrays.holdout)):
+    """Raise a `TrainingError` unless each part has positive and negative images."""
+    names = {"training": "The training part", "holdout": "The hold-out"}
+    for what, part in arrays.parts().items():
         if len(np.unique(part.targets)) < 2:
             raise TrainingError(
-                f"{what} has {len(part)} images of at most one class; training and the objective "
+                f"{names[what]} has {len(part)} images of at most one class; training and the objective "
                 "need both classes. Check data/splits and add images."
             )
+
+
+def require_holdout(arrays: Arrays, hyperparameters: Hyperparameters) -> None:
+    """Raise a `TrainingError` where an epoch is to be chosen and no images are held out for it."""
+    if arrays.holdout is None and hyperparameters.keep_epoch == "best":
+        raise TrainingError(
+            "keep_epoch: best chooses an epoch on held-out images, but there is no hold-out. Hold a fold "
+            "out, or set keep_epoch: last."
+        )
 
 
 def require_diagnoses(arrays: Arrays) -> None:
     """Raise a `TrainingError` unless classes are known and include melanoma and another class."""
     classes = arrays.train.classes
-    if classes is None or arrays.holdout.classes is None:
+    if classes is None or any(part.classes is None for part in arrays.parts().values()):
         raise TrainingError(
             "model.target is diagnosis, but an earlier version packed the images without diagnoses. Run "
             "`dvc repro --force pack`."
@@ -83,6 +99,10 @@ class Recipe:
         """The recipe of a network with these hyperparameters; all else is as in `params`."""
         amounts = getattr(params.augment, hyperparameters.augmentation)
         return cls(hyperparameters, params.model, amounts, params.train)
+
+    def num_epochs(self, default: int) -> int:
+        """Maximum number of epochs: that of the hyperparameters, by default that of the stage."""
+        return self.hyperparameters.num_epochs or default
 
 
 @cache
