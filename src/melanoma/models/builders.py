@@ -5,7 +5,7 @@ from collections.abc import Callable
 import keras
 
 from melanoma.config.training import Hyperparameters, Model
-from melanoma.models import conv_blocks, vgg16
+from melanoma.models import conv_blocks, efficientnet_lite, vgg16
 from melanoma.schema import CLASSES
 
 
@@ -54,7 +54,20 @@ def _build_vgg16(hyperparameters: Hyperparameters, model: Model, image_size: int
     )
 
 
+def _build_efficientnet_lite(hyperparameters: Hyperparameters, model: Model, image_size: int) -> keras.Model:
+    return efficientnet_lite.build(
+        network=hyperparameters.network or "",
+        image_size=image_size,
+        dense_units=hyperparameters.dense_units,
+        dropout=hyperparameters.dropout,
+        drop_connect=hyperparameters.drop_connect or 0.0,
+        weights=hyperparameters.weights,
+        num_classes=_num_classes(model),
+    )
+
+
 BUILDERS: dict[str, Callable[[Hyperparameters, Model, int], keras.Model]] = {
     "conv_blocks": _build_conv_blocks,
     "vgg16": _build_vgg16,
+    "efficientnet_lite": _build_efficientnet_lite,
 }

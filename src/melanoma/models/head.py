@@ -8,12 +8,12 @@ import keras
 def classify(
     picture: Any, *, dense_units: int, dropout: float, global_pooling: bool, num_classes: int = 1
 ) -> Any:
-    """One dense layer with ReLU, then one unit with a sigmoid or several with a softmax.
+    """Optionally one dense layer with ReLU, then one unit with a sigmoid or several with a softmax.
 
     Args:
         picture: Symbolic tensor `(batch, height, width, channels)`.
-        dense_units: Width of the dense layer.
-        dropout: Fraction of the dense layer's outputs that training drops, in [0, 1); 0 adds no layer.
+        dense_units: Width of the dense layer; 0 adds none.
+        dropout: Fraction of the last layer's inputs that training drops, in [0, 1); 0 adds no layer.
         global_pooling: Average each channel over the picture, instead of flattening it.
         num_classes: 1, or how many classes are told apart.
 
@@ -25,7 +25,8 @@ def classify(
         hidden = keras.layers.GlobalAveragePooling2D(name="global_pool")(picture)
     else:
         hidden = keras.layers.Flatten(name="flatten")(picture)
-    hidden = keras.layers.Dense(dense_units, activation="relu", name="dense")(hidden)
+    if dense_units:
+        hidden = keras.layers.Dense(dense_units, activation="relu", name="dense")(hidden)
     if dropout:
         hidden = keras.layers.Dropout(dropout, name="dropout")(hidden)
     if num_classes > 1:
@@ -35,9 +36,10 @@ def classify(
 
 
 def cut(network: keras.Model) -> tuple[keras.Model, keras.Model]:
-    """What comes before the dense layer, from images to features `(batch, n)`, and the rest.
+    """What comes before the head, from images to features `(batch, n)`, and the rest.
 
     Both share their layers with `network`: to train one of them is to train it.
     """
-    features = network.get_layer("dense").input
+    names = {layer.name for layer in network.layers}
+    features = network.get_layer("global_pool" if "global_pool" in names else "flatten").output
     return keras.Model(network.inputs, features), keras.Model(features, network.outputs)
