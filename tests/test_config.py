@@ -345,6 +345,12 @@ def test_a_key_that_became_a_hyperparameter_is_refused_with_its_new_place(load, 
         load({key: value})
 
 
+def test_the_old_word_for_the_target_is_refused_with_the_new_one(load):
+    assert load({"model.target": "positive"}).model.target == "positive"
+    with pytest.raises(ConfigError, match="target: malignant was renamed to positive"):
+        load({"model.target": "malignant"})
+
+
 # ---- values that must fit each other ---------------------------------------------------------
 
 

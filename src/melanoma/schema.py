@@ -9,6 +9,11 @@ from melanoma.errors import DataError, first_offenders
 
 MALIGNANT = 1
 BENIGN = 0
+
+# Answers of a model. What `positive` means is declared with the data (`target.positive`) and said beside it.
+DECISIONS = ("negative", "refer", "positive")
+EARLIER_DECISIONS = {"benign": "negative", "malignant": "positive"}  # words of older results
+
 NOT_A_DEVICE = "research software, not a medical device"  # stands on everything that people look at
 
 # What several classes tell apart. `malignant` is another question than `melanoma`: it is asked of the

@@ -74,7 +74,7 @@ class Dataset:
         digest: Digest of the images; shortened to what MLflow's tables hold.
         context: What the images are used for: `training`, `holdout`, `validation` or `test`.
         num_images: Number of images.
-        num_malignant: Number of malignant images.
+        num_malignant: Number of positive images.
     """
 
     name: str

@@ -64,7 +64,7 @@ INDEX = pd.DataFrame(
 def predictions() -> pd.DataFrame:
     """Two models; the probability says which image it is."""
     parts = [
-        INDEX.assign(model=model, score=0.5, probability=np.arange(4) / 10 + shift, decision="benign")
+        INDEX.assign(model=model, score=0.5, probability=np.arange(4) / 10 + shift, decision="negative")
         for model, shift in (("baseline", 0.0), ("tuned", 0.5))
     ]
     return pd.concat(parts, ignore_index=True)[list(PREDICTION_COLUMNS)]

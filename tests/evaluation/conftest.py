@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture
 def counted():
-    """Four malignant and six benign images; at 0.5 three and five of them are decided rightly."""
+    """Four positive and six negative images; at 0.5 three and five of them are decided rightly."""
     target = np.array([1, 1, 1, 1, 0, 0, 0, 0, 0, 0])
     probability = np.array([0.9, 0.8, 0.6, 0.3, 0.7, 0.4, 0.3, 0.2, 0.1, 0.1])
     return target, probability
@@ -60,7 +60,7 @@ def rules():
 
 @pytest.fixture
 def index():
-    """Eight images per split, three of them malignant; two images of each split share a group."""
+    """Eight images per split, three of them positive; two images of each split share a group."""
     rows = [
         {
             "image_id": f"{split}_{number}",
@@ -77,7 +77,7 @@ def index():
 
 @pytest.fixture
 def scores(index):
-    """The baseline ranks one malignant image of each split last but one, the tuned model none behind."""
+    """The baseline ranks one positive image of each split last but one, the tuned model none behind."""
     perfect = np.array([0.9, 0.8, 0.7, 0.4, 0.3, 0.2, 0.2, 0.1])
     flawed = np.array([0.9, 0.8, 0.15, 0.4, 0.3, 0.2, 0.2, 0.1])
     return {

@@ -9,7 +9,7 @@ from melanoma.evaluation.asked_and_got import NOT_RECORDED
 from melanoma.evaluation.thresholds import choose, three_way
 from melanoma.scoring.operating_point import Calibration, OperatingPoint
 
-# Test images: malignant groups a (0.9 and 0.35), b (0.5), c (0.1); benign groups d (0.05 and 0.5), e, f.
+# Test images: positive groups a (0.9 and 0.35), b (0.5), c (0.1); negative groups d (0.05 and 0.5), e, f.
 TARGET = np.array([1, 1, 1, 1, 0, 0, 0, 0])
 PROBABILITY = np.array([0.9, 0.35, 0.5, 0.1, 0.05, 0.5, 0.2, 0.4])
 GROUPS = np.array(["a", "a", "b", "c", "d", "d", "e", "f"])
@@ -21,7 +21,7 @@ def test_groups_are_found_and_cleared_as_counted_by_hand():
     assert {name: (hit.sum(), len(hit)) for name, hit in right.items()} == {
         "threshold": (1, 3),  # b alone: one image of a is missed
         "band_start": (2, 3),  # a and b
-        "band_end": (2, 3),  # d has an image at the end, which is called malignant
+        "band_end": (2, 3),  # d has an image at the end, which is called positive
     }
 
 
@@ -40,7 +40,7 @@ def test_without_a_class_its_share_is_undefined_with_a_reason():
 
 @pytest.fixture
 def point(settings):
-    """Chosen on four malignant and four benign groups, and at most half referred."""
+    """Chosen on four positive and four negative groups, and at most half referred."""
     target = np.repeat([1, 0], 4)
     probability = np.array([0.9, 0.8, 0.6, 0.3, 0.7, 0.5, 0.4, 0.2])
     wanted = settings.model_copy(
@@ -81,14 +81,14 @@ def test_the_table_of_the_counted_example(point):
 
 def test_the_notes_say_what_is_not_guaranteed_and_what_a_guarantee_would_need(point):
     counted, guaranteed, undefined, cost = asked_and_got.notes(point)
-    assert "malignant groups, found if all their images are" in counted
+    assert "positive groups, found if all their images are" in counted
     assert "with 95% confidence" in guaranteed
     assert undefined == (
         "Not guaranteed is the specificity at the end of the referral band: the band was narrowed, so its "
-        "end does not follow from a rank of benign groups."
+        "end does not follow from a rank of negative groups."
     )
     assert cost == (
-        "4 malignant groups cannot guarantee a sensitivity of 0.75 with 95% confidence: 11 are needed, with "
+        "4 positive groups cannot guarantee a sensitivity of 0.75 with 95% confidence: 11 are needed, with "
         "none missed."
     )
 

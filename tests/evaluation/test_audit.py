@@ -97,7 +97,7 @@ def test_a_network_that_reads_the_lesion_knows_nothing_without_it(pictures):
     measured = audit.measure(audited(pictures, reads_the_lesion), SETTINGS)
     assert measured[audit.PLAIN]["auc_roc"]["value"] == 1
     assert measured["lesion_black"]["auc_roc"]["value"] == 1 / 2  # all are equally black
-    assert measured["lesion_black"]["flipped_fraction"] == 1 / 2  # the benign ones turn
+    assert measured["lesion_black"]["flipped_fraction"] == 1 / 2  # the negative ones turn
     assert not any(text.startswith("lesion_black") for text in warnings(found(measured)))
 
 

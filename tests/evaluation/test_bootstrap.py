@@ -136,8 +136,8 @@ def test_a_metric_of_an_absent_class_is_nan_with_a_nan_interval():
     )
     for name in ("auc_roc", "average_precision", "partial_auc_above_80_sensitivity", "sensitivity", "npv"):
         assert all(np.isnan(table[name][end]) for end in ("value", "low", "high"))
-    assert table["auc_roc"]["undefined"] == table["average_precision"]["undefined"] == "no image is malignant"
-    assert table["npv"]["undefined"] == "no image is called benign"
+    assert table["auc_roc"]["undefined"] == table["average_precision"]["undefined"] == "no image is positive"
+    assert table["npv"]["undefined"] == "no image is called negative"
     assert (table["specificity"]["value"], table["specificity"]["low"]) == (0, 0)
     assert table["specificity"]["high"] == pytest.approx(1 - 0.025 ** (1 / 40))
 
@@ -168,7 +168,7 @@ def lead(target, first, second) -> dict[str, Entry]:
 
 def test_a_model_differs_from_itself_by_exactly_nothing(counted):
     found = lead(counted[0], counted[1], counted[1])
-    assert found.pop(SPECIFICITY)["undefined"].startswith("4 effective malignant groups")
+    assert found.pop(SPECIFICITY)["undefined"].startswith("4 effective positive groups")
     assert {(entry["value"], entry["low"], entry["high"]) for entry in found.values()} == {(0, 0, 0)}
 
 
@@ -209,7 +209,7 @@ def test_pairing_narrows_the_interval_of_two_like_models():
 def test_a_difference_is_undefined_without_one_class():
     found = lead(np.ones(40), np.full(40, 0.5), np.full(40, 0.4))["auc_roc"]
     assert all(np.isnan(found[end]) for end in ("value", "low", "high"))
-    assert found["undefined"] == "no image is benign"
+    assert found["undefined"] == "no image is negative"
 
 
 @pytest.mark.parametrize(("num", "is_defined"), [(49, False), (50, True)])
@@ -232,11 +232,11 @@ def test_unequal_groups_count_as_fewer_everywhere():
     alone = metrics_with_intervals(target, probability, groups, threshold=0.5, draws=draws)[SPECIFICITY]
     paired = difference(target, probability, 1 - probability, groups, metric=SPECIFICITY, draws=draws)
     assert alone["undefined"] == paired["undefined"]
-    assert alone["undefined"].startswith("26.5 effective malignant groups, and fewer than 50")
+    assert alone["undefined"].startswith("26.5 effective positive groups, and fewer than 50")
 
 
 def test_rounding_is_no_spread():
-    # the malignant images are first in both orders, so both are perfect, but sums of other orders are rounded
+    # the positive images are first in both orders, so both are perfect, but sums of other orders are rounded
     target = np.repeat([1, 0], [7, 6])
     first = np.linspace(0.95, 0.05, 13)
     second = np.r_[first[6::-1], first[7:]]

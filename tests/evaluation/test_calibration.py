@@ -129,9 +129,9 @@ def test_one_malignant_image_and_ties_give_finite_probabilities_in_order(method)
 
 
 def rare(num: int = 400) -> tuple[np.ndarray, np.ndarray]:
-    """A tenth is malignant; scores are those of a network that saw half."""
+    """A tenth is positive; scores are those of a network that saw half."""
     target = (np.arange(num) % 10 == 0).astype(int)
-    log_ratio = np.random.default_rng(10).normal(4 * target - 2, 2)  # its own logit where half are malignant
+    log_ratio = np.random.default_rng(10).normal(4 * target - 2, 2)  # its own logit where half are positive
     return target, 1 / (1 + np.exp(-log_ratio))
 
 
@@ -147,7 +147,7 @@ def test_what_is_fitted_holds_at_the_mean_of_its_probabilities(trained):
     isotonic = calibration.fit("isotonic", target, score, trained_prevalence=trained)
     assert isotonic.prevalence == 0.1 == pytest.approx(isotonic.apply(score).mean())
     logistic = calibration.fit("logistic", target, score, trained_prevalence=trained)
-    # Platt: 40 malignant images count as 41/42, 360 benign ones as 1/362
+    # Platt: 40 positive images count as 41/42, 360 negative ones as 1/362
     assert logistic.prevalence == pytest.approx((40 * 41 / 42 + 360 / 362) / 400)
     assert logistic.prevalence == pytest.approx(logistic.apply(score).mean(), abs=1e-5)
 

@@ -76,7 +76,7 @@ def test_copies_of_images_do_not_narrow_the_band():
         ([1, 1, 1], [0.1, 0.2, 0.3], "all images are of one class"),
         ([0, 1, 0], [0.1, np.nan, 0.3], "1 of 3 probabilities are not finite"),
         ([0, 1, 0, 1], [0.3] * 4, "all probabilities are equal"),
-        ([0, 0, 1, 1], [0.1, 0.2, 0.3, 0.4], "no benign image has a higher probability"),
+        ([0, 0, 1, 1], [0.1, 0.2, 0.3, 0.4], "no negative image has a higher probability"),
     ],
 )
 def test_without_a_curve_the_table_says_why(target, probability, reason):

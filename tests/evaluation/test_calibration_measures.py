@@ -47,7 +47,7 @@ def test_observed_and_skill_by_hand(counted):
 
 
 def test_equal_probabilities_need_the_intercept_that_makes_them_the_prevalence():
-    # a quarter is malignant, odds 1/3; the probabilities say odds 1
+    # a quarter is positive, odds 1/3; the probabilities say odds 1
     found = measured([1, 0, 0, 0] * 5, [0.5] * 20)
     assert found[INTERCEPT]["value"] == pytest.approx(np.log(1 / 3))
     assert found[OBSERVED_EXPECTED]["value"] == pytest.approx(1 / 2)
@@ -55,7 +55,7 @@ def test_equal_probabilities_need_the_intercept_that_makes_them_the_prevalence()
 
 
 def test_two_probabilities_of_which_both_are_too_extreme_have_a_slope_below_one():
-    # of five at 0.1 one is malignant, of five at 0.9 four are: log odds 4 instead of 9
+    # of five at 0.1 one is positive, of five at 0.9 four are: log odds 4 instead of 9
     target, probability = [1, 0, 0, 0, 0, 1, 1, 1, 1, 0], [0.1] * 5 + [0.9] * 5
     found = measured(target, probability)
     assert found[SLOPE]["value"] == pytest.approx(np.log(4) / np.log(9))
@@ -156,9 +156,9 @@ def test_where_everything_is_defined_no_reason_is_given():
 @pytest.mark.parametrize(
     ("target", "probability", "reason"),
     [
-        ([0, 0, 0, 1, 1, 1], [0.1, 0.2, 0.3, 0.7, 0.8, 0.9], "no benign image has a higher probability"),
-        ([0, 0, 0, 1, 1, 1], [0.1, 0.2, 0.3, 0.3, 0.8, 0.9], "no benign image has a higher probability"),
-        ([1, 1, 1, 0, 0, 0], [0.1, 0.2, 0.3, 0.7, 0.8, 0.9], "no malignant image has a higher probability"),
+        ([0, 0, 0, 1, 1, 1], [0.1, 0.2, 0.3, 0.7, 0.8, 0.9], "no negative image has a higher probability"),
+        ([0, 0, 0, 1, 1, 1], [0.1, 0.2, 0.3, 0.3, 0.8, 0.9], "no negative image has a higher probability"),
+        ([1, 1, 1, 0, 0, 0], [0.1, 0.2, 0.3, 0.7, 0.8, 0.9], "no positive image has a higher probability"),
         ([0, 1, 0, 1, 0, 0], [0.3] * 6, "all probabilities are equal"),
         ([0, 1, 0, 1, 0, 0], [0.0] * 6, "all probabilities are equal"),
     ],
@@ -193,7 +193,7 @@ def test_fewer_than_three_effective_groups_of_a_class_give_values_without_interv
     for entry in found.values():
         assert np.isfinite(entry["value"])
         assert is_nan(entry, "low", "high")
-        assert entry["undefined"] == "1.8 effective malignant groups; an interval needs at least 3"
+        assert entry["undefined"] == "1.8 effective positive groups; an interval needs at least 3"
     three = measured(target, probability, ["m", "n", "o", "a", "b", "c", "d"])
     assert all(np.isfinite(list(entry.values())).all() for entry in three.values())
 

@@ -13,7 +13,7 @@ from tests.simulations import crossvalidation as simulation
 
 
 def cohort(num_groups: int = 60) -> pd.DataFrame:
-    """Groups of two images, a quarter of them malignant; 60 / 20 / 20 % of them on the three fixed sides."""
+    """Groups of two images, a quarter of them positive; 60 / 20 / 20 % of them on the three fixed sides."""
     group = np.repeat(np.arange(num_groups), 2)
     split = np.select([group % 5 == 0, group % 5 == 1], ["test", "validation"], "train")
     return pd.DataFrame(
@@ -43,14 +43,14 @@ def test_every_image_is_tested_once_and_the_rest_has_the_proportions_of_the_fixe
 
 def test_a_cohort_of_one_class_with_a_huge_group_or_without_validation_is_refused():
     index = cohort()
-    with pytest.raises(DataError, match="The cohort has 0 malignant and 60 benign groups; 5 folds need"):
+    with pytest.raises(DataError, match="The cohort has 0 positive and 60 negative groups; 5 folds need"):
         crossvalidation.plan(index.assign(target=0), num_folds=5, seed=2)
     huge = index.assign(group_id=np.where(index.index < 70, "huge", index["group_id"]))
     with pytest.raises(DataError, match="The cohort has a group with 70 of 120 images"):
         crossvalidation.plan(huge, num_folds=2, seed=2)
     with pytest.raises(DataError, match="the cohort has no validation split"):
         crossvalidation.plan(index[index["split"] != "validation"], num_folds=5, seed=2)
-    with pytest.raises(DataError, match="15 malignant and 45 benign groups; 16 folds need at least 16"):
+    with pytest.raises(DataError, match="15 positive and 45 negative groups; 16 folds need at least 16"):
         crossvalidation.plan(index, num_folds=16, seed=2)
     assert len(crossvalidation.plan(index, num_folds=3, seed=2)) == 3
 

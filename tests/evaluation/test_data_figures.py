@@ -34,7 +34,7 @@ def images() -> pd.DataFrame:
 
 
 def heights(axes: mpl.axes.Axes, number: int) -> list[float]:
-    """The steps of one class's histogram that are not zero; malignant is drawn last and so listed first."""
+    """The steps of one class's histogram that are not zero; positive is drawn last and so listed first."""
     outline: Any = axes.patches[number]
     return sorted(step for step in outline.get_xy()[1:-1:2, 1].tolist() if step > 0)
 
@@ -79,18 +79,18 @@ def test_the_same_data_give_the_same_bytes(images):
 def test_ages_are_shares_of_their_class(images):
     axes = age_figure(images, note="x").axes[0]
     assert axes.get_xlabel() == "age (years)"
-    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["benign (2)", "malignant (2)"]
-    assert heights(axes, 0) == [1]  # both benign lesions at 50 years
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["negative (2)", "positive (2)"]
+    assert heights(axes, 0) == [1]  # both negative lesions at 50 years
     assert heights(axes, 1) == [1 / 2, 1 / 2]  # at 60 and 70
 
 
 def test_resolutions_are_as_large_as_they_are_frequent(images):
     axes = resolution_figure(images, note="x").axes[0]
-    benign, malignant = axes.collections
-    assert benign.get_offsets().tolist() == [[200, 200]]
-    assert malignant.get_offsets().tolist() == [[400, 300]]
-    assert benign.get_sizes()[0] > malignant.get_sizes()[0]
-    assert mpl.colors.to_hex(malignant.get_facecolor()[0]) == CLASS_COLORS["malignant"]
+    negative, positive = axes.collections
+    assert negative.get_offsets().tolist() == [[200, 200]]
+    assert positive.get_offsets().tolist() == [[400, 300]]
+    assert negative.get_sizes()[0] > positive.get_sizes()[0]
+    assert mpl.colors.to_hex(positive.get_facecolor()[0]) == CLASS_COLORS["positive"]
 
 
 def test_one_resolution_alone_is_no_figure(images):

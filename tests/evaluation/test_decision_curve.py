@@ -47,7 +47,7 @@ def test_who_calls_nothing_malignant_has_no_net_benefit():
 
 
 def test_probabilities_are_shifted_to_the_odds_of_the_clinic():
-    # odds of 1, fitted where half are malignant; where a fifth is, a quarter of that
+    # odds of 1, fitted where half are positive; where a fifth is, a quarter of that
     assert shift(np.array([0.5]), 0.5, 0.2)[0] == pytest.approx(0.2)
     assert shift(np.array([0.0, 1.0]), 0.5, 0.02).tolist() == pytest.approx([0, 1])
     assert shift(np.array([0.3]), 0.4, 0.4)[0] == pytest.approx(0.3)
@@ -103,8 +103,8 @@ def test_a_calibrated_model_has_the_net_benefit_of_the_closed_form_elsewhere(fit
 @pytest.mark.parametrize(
     ("target", "fitted", "reason"),
     [
-        ([0, 0, 0], 0.2, "there is no malignant image"),
-        ([1, 1, 1], 0.2, "there is no benign image"),
+        ([0, 0, 0], 0.2, "there is no positive image"),
+        ([1, 1, 1], 0.2, "there is no negative image"),
         ([1, 0, 0], 0.0, "where one class is absent"),
         ([1, 0, 0], 1.0, "where one class is absent"),
         ([1, 0, 0], np.nan, "is not known"),

@@ -26,8 +26,8 @@ from melanoma.scoring.operating_point import Calibration, OperatingPoint
 
 CURVE = pd.DataFrame({"false_positive_fraction": [0, 0, 1 / 2, 1], "sensitivity": [0, 1 / 2, 1, 1]})
 COUNTS = {
-    "malignant": {"benign": 1, "refer": 2, "malignant": 5},
-    "benign": {"benign": 20, "refer": 3, "malignant": 4},
+    "positive": {"negative": 1, "refer": 2, "positive": 5},
+    "negative": {"negative": 20, "refer": 3, "positive": 4},
 }
 HISTORY = pd.DataFrame(
     {
@@ -158,8 +158,8 @@ def test_the_confusion_figure_has_truth_in_rows_and_three_answers_in_columns():
     (axes,) = confusion_figure(COUNTS, title="t", note="n").axes
     cells = {text.get_position()[::-1]: text.get_text() for text in axes.texts}  # (row, column)
     assert cells == {(0, 0): "20", (0, 1): "3", (0, 2): "4", (1, 0): "1", (1, 1): "2", (1, 2): "5"}
-    assert [label.get_text() for label in axes.get_yticklabels()] == ["benign", "malignant"]
-    assert [label.get_text() for label in axes.get_xticklabels()] == ["benign", "refer", "malignant"]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["negative", "positive"]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["negative", "refer", "positive"]
     assert (axes.get_ylabel(), axes.get_xlabel()) == ("truth", "decision")
 
 
@@ -211,9 +211,9 @@ def test_the_calibration_figure_leaves_empty_bins_out_and_counts_images():
 
 
 def test_a_curve_that_is_undefined_says_why_in_its_place():
-    nothing = CALIBRATION.assign(malignant_fraction=np.nan, low=np.nan, high=np.nan, undefined="no malignant")
+    nothing = CALIBRATION.assign(malignant_fraction=np.nan, low=np.nan, high=np.nan, undefined="no positive")
     upper, _ = calibration_figure(nothing, BINS, title="a title", note="cohort toy").axes
-    assert [text.get_text() for text in upper.texts] == ["no malignant"]
+    assert [text.get_text() for text in upper.texts] == ["no positive"]
     panels = decision_figure(DECISION.assign(undefined="no prior"), title="a title", note="cohort toy").axes
     assert [text.get_text() for axes in panels for text in axes.texts] == ["no prior"] * 2
     assert not any(axes.texts for name in ("calibration", "decision") for axes in all_figures()[name].axes)
@@ -230,7 +230,7 @@ def test_the_histogram_figure_shows_threshold_and_band_in_both_classes():
 
 def test_the_decision_figure_has_a_panel_for_each_prevalence():
     panels = all_figures()["decision"].axes
-    assert [axes.get_title() for axes in panels] == ["2% malignant", "20% malignant"]
+    assert [axes.get_title() for axes in panels] == ["2% positive", "20% positive"]
     nobody, everybody, model = panels[1].get_lines()
     assert set(np.asarray(nobody.get_ydata())) == {0}
     assert np.asarray(everybody.get_ydata()).tolist() == [0.19, 0.18]
@@ -240,7 +240,7 @@ def test_the_decision_figure_has_a_panel_for_each_prevalence():
 def test_the_slices_figure_counts_every_part_and_measures_the_large_ones():
     (axes,) = all_figures()["slices"].axes
     names = [label.get_text() for label in axes.get_yticklabels()]
-    assert names == ["sex: female (30, 12 malignant)", "sex: male (5, 1 malignant)"]
+    assert names == ["sex: female (30, 12 positive)", "sex: male (5, 1 positive)"]
     assert [text.get_text() for text in axes.texts] == ["n too small"]
     interval, value = axes.get_lines()
     assert points_of(interval) == [[0.7, 0], [0.9, 0]]

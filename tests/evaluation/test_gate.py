@@ -47,7 +47,7 @@ def gate_named(verdict: dict, name: str) -> dict:
     return found
 
 
-# Ten malignant and ten benign images: 100 pairs, so that each lost pair costs an AUC of 1/100.
+# Ten positive and ten negative images: 100 pairs, so that each lost pair costs an AUC of 1/100.
 TARGET = np.array([1] * 10 + [0] * 10)
 FLAWLESS = np.array([0.9] * 10 + [0.1] * 10)
 ONE_PAIR_LOST = np.array([0.9] * 9 + [0.2] + [0.3] + [0.1] * 9)
@@ -160,7 +160,7 @@ def test_five_malignant_groups_are_enough_to_be_judged_and_four_are_not(rules):
     four = [0, 1, 2, 3, 3, 3, 3, 3, 3, 3, *range(10, 20)]
     assert judge(contest(TARGET, FLAWLESS, groups=five), lenient)["is_passed"]
     verdict = judge(contest(TARGET, FLAWLESS, groups=four), lenient)
-    assert verdict["reasons"] == ["4 malignant groups among the 20 test images; at least 5 are required"]
+    assert verdict["reasons"] == ["4 positive groups among the 20 test images; at least 5 are required"]
     assert verdict["challenger"]["auc_roc"]["value"] == 1  # told all the same
     assert verdict["is_acceptable"] is False
 
@@ -174,9 +174,7 @@ def test_not_worse_needs_more_groups_and_a_person_may_accept_fewer(rules):
         assert gate_named(verdict, "min_groups_not_worse")["measured"] == 50
         assert judge(contest(target, scores), strict)["is_passed"]  # the first model is compared with none
     (reason,) = verdict["reasons"]
-    assert (
-        "cannot be shown with 50 malignant groups, at least 51 are required (both models rank all" in reason
-    )
+    assert "cannot be shown with 50 positive groups, at least 51 are required (both models rank all" in reason
     assert reason.endswith("a person may accept this with `python -m pipelines.accept`")
     assert verdict["is_acceptable"] is True
 
@@ -291,7 +289,7 @@ def test_the_size_of_the_lesion_is_judged_where_masks_are_and_not_measured_witho
 
 
 def test_the_sensitivity_is_that_of_the_threshold_with_which_the_model_is_served(rules):
-    """At 0.5 the model finds half of the malignant images, at the served 0.2 all forty."""
+    """At 0.5 the model finds half of the positive images, at the served 0.2 all forty."""
     target = np.array([1] * 40 + [0] * 40)
     scores = np.array([0.9] * 20 + [0.3] * 20 + [0.1] * 40)
     strict = rules.model_copy(update={"min_sensitivity": 0.9})
@@ -398,7 +396,7 @@ def test_where_no_slice_is_large_enough_the_gate_says_so_and_does_not_refuse(rul
 def test_specificity_at_95_sensitivity_has_a_gate_of_its_own(rules):
     lenient = rules.model_copy(update={"max_primary_drop": 1.0})
     strict = lenient.model_copy(update={"max_specificity_drop": 0.0})
-    # one malignant image below a benign one: 9 of 10 benign ones are left at the sensitivity of all ten
+    # one positive image below a negative one: 9 of 10 negative ones are left at the sensitivity of all ten
     assert judge(contest(TARGET, ONE_PAIR_LOST, champion=FLAWLESS), lenient)["is_passed"]
     verdict = judge(contest(TARGET, ONE_PAIR_LOST, champion=FLAWLESS), strict)
     assert len(verdict["reasons"]) == 1
@@ -416,7 +414,7 @@ def test_the_interval_of_another_metric_is_its_bootstrap_error_times_the_quantil
         for level in (0.95, 0.999)
     )
     half = (found["high"] - found["low"]) / 2
-    assert half == pytest.approx(2.0096 * found["standard_error"], rel=1e-4)  # t of 50 malignant groups
+    assert half == pytest.approx(2.0096 * found["standard_error"], rel=1e-4)  # t of 50 positive groups
     assert wide["high"] - wide["low"] > 2 * half
     same = comparisons.difference(
         target, scores, scores, groups, metric="average_precision", level=0.95, draws=Draws(100, 1)
@@ -451,7 +449,7 @@ def test_malignant_images_alone_are_refused_as_one_class(rules):
 def test_no_malignant_images_at_all_are_refused(rules, num_images):
     verdict = judge(contest(np.zeros(num_images), np.linspace(0, 1, num_images)), rules)
     assert verdict["is_passed"] is False
-    assert "0 malignant groups" in verdict["reasons"][0]
+    assert "0 positive groups" in verdict["reasons"][0]
 
 
 def test_the_same_contest_gives_the_same_verdict(rules):

@@ -87,9 +87,9 @@ def test_it_holds_the_metrics_of_both_models_on_test_and_counts_of_the_selected_
 
 def test_the_roc_curve_has_its_corners_and_only_them(found):
     head, _ = found
-    # 0.9 0.8 0.7 are malignant, all below benign: up, then to the right.
+    # 0.9 0.8 0.7 are positive, all below negative: up, then to the right.
     assert head["roc"]["tuned"] == {"false_positive_fraction": "0 0 1", "sensitivity": "0 1 1"}
-    # The third malignant image, 0.15, lies below four of the five benign ones.
+    # The third positive image, 0.15, lies below four of the five negative ones.
     assert head["roc"]["baseline"] == {
         "false_positive_fraction": "0 0 0.8 0.8 1",
         "sensitivity": "0 0.6667 0.6667 1 1",
@@ -113,15 +113,22 @@ def test_it_can_be_written_and_read_again(found, tmp_path):
     assert files.read_json(tmp_path / "a.json") == files.as_json(head)
 
 
-def test_decisions_name_the_referral_band_and_the_missed_malignant_images(found):
+def test_decisions_name_the_referral_band_and_the_missed_positive_images(found):
     head, report = found
     point = report.points["tuned"]
     assert headline.decisions(head).startswith(
-        f"As a served model it answers benign below {point.refer_from:.3f} and malignant from "
+        f"As a served model it answers negative below {point.refer_from:.3f} and positive from "
         f"{point.refer_to:.3f}, and refers images in between to a person: "
     )
-    missed = head["three_way"]["counts"]["malignant"]["benign"]
-    assert f"It calls {missed} of the 3 malignant test images benign." in headline.decisions(head)
+    missed = head["three_way"]["counts"]["positive"]["negative"]
+    assert f"It calls {missed} of the 3 positive test images negative." in headline.decisions(head)
+
+
+def test_a_headline_with_the_words_of_earlier_versions_reads_the_same(found):
+    head, _ = found
+    counts = {"malignant": {"benign": 1, "refer": 0, "malignant": 2}, "benign": {"benign": 5}}
+    earlier = head | {"three_way": head["three_way"] | {"counts": counts}}
+    assert "It calls 1 of the 3 positive test images negative." in headline.decisions(earlier)
 
 
 @pytest.mark.parametrize(

@@ -103,11 +103,11 @@ def test_rates_of_a_counted_example():
 @pytest.mark.parametrize(
     ("target", "called", "name", "reason"),
     [
-        ([0, 0], [1, 0], "sensitivity", "no image is malignant"),
-        ([0, 0], [1, 0], "balanced_accuracy", "no image is malignant"),
-        ([1, 1], [1, 0], "specificity", "no image is benign"),
-        ([1, 0], [0, 0], "ppv", "no image is called malignant"),
-        ([1, 0], [1, 1], "npv", "no image is called benign"),
+        ([0, 0], [1, 0], "sensitivity", "no image is positive"),
+        ([0, 0], [1, 0], "balanced_accuracy", "no image is positive"),
+        ([1, 1], [1, 0], "specificity", "no image is negative"),
+        ([1, 0], [0, 0], "ppv", "no image is called positive"),
+        ([1, 0], [1, 1], "npv", "no image is called negative"),
     ],
 )
 def test_a_rate_without_a_denominator_says_why(target, called, name, reason):
@@ -139,7 +139,7 @@ def test_the_auc_is_that_of_sklearn():
 
 
 def pairs(target: np.ndarray, score: np.ndarray) -> np.ndarray:
-    """The comparison of each malignant with each benign image, written as a loop."""
+    """The comparison of each positive with each negative image, written as a loop."""
     return np.array(
         [
             [(mine > other) + (mine == other) / 2 for other in score[target == 0]]
@@ -188,11 +188,11 @@ def test_perfect_separation_leaves_one_end_open(sign, known, missing):
 @pytest.mark.parametrize(
     ("target", "score", "groups", "value", "reason"),
     [
-        ([0, 0, 0], [1, 2, 3], "abc", math.nan, "no image is malignant"),
-        ([1, 1, 1], [1, 2, 3], "abc", math.nan, "no image is benign"),
+        ([0, 0, 0], [1, 2, 3], "abc", math.nan, "no image is positive"),
+        ([1, 1, 1], [1, 2, 3], "abc", math.nan, "no image is negative"),
         ([1, 0, 0], [1, math.nan, 3], "abc", math.nan, "some scores are not finite"),
-        ([1, 1, 0, 0], [1, 4, 3, 2], "aabc", 0.5, "all malignant images are of one group"),
-        ([1, 1, 0, 0], [1, 4, 3, 2], "abcc", 0.5, "all benign images are of one group"),
+        ([1, 1, 0, 0], [1, 4, 3, 2], "aabc", 0.5, "all positive images are of one group"),
+        ([1, 1, 0, 0], [1, 4, 3, 2], "abcc", 0.5, "all negative images are of one group"),
         ([1, 1, 0, 0], [1, 1, 1, 1], "abcd", 0.5, "all images have the same score"),
     ],
 )
@@ -278,7 +278,7 @@ def test_intervals_cover_the_truth_as_often_as_they_promise(monkeypatch: pytest.
     # 200 data sets: 0.93 and two standard errors of 0.018
     assert {key: value for key, value in covered.items() if value < 0.90} == {}
     assert np.mean(list(covered.values())) >= 0.95
-    assert "undefined" in rows.values()  # specificity at 95 % sensitivity of 20 malignant groups
+    assert "undefined" in rows.values()  # specificity at 95 % sensitivity of 20 positive groups
 
 
 def test_the_interval_of_an_auc_does_not_widen_more_than_it_must():

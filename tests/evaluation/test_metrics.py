@@ -54,14 +54,14 @@ def test_the_four_counts_of_the_counted_example(counted):
         ("ppv", 3 / 4),
         ("npv", 5 / 6),
         ("f1_score", 6 / 8),
-        # of 4 x 6 pairs the four malignant images win 6, 6, 5 and 3 1/2 (one tie)
+        # of 4 x 6 pairs the four positive images win 6, 6, 5 and 3 1/2 (one tie)
         ("auc_roc", 20.5 / 24),
-        # precision where each malignant image is found; the last one shares its score with a benign one
+        # precision where each positive image is found; the last one shares its score with a negative one
         ("average_precision", (1 / 1 + 2 / 2 + 3 / 4 + 4 / 7) / 4),
-        # the last malignant image lifts the sensitivity from 3/4 to 1, the alarms from 2 to 3 of 6, for one
+        # the last positive image lifts the sensitivity from 3/4 to 1, the alarms from 2 to 3 of 6, for one
         # ties with it; from 4/5 on, a fifth of the way, the specificity falls from 3.8/6 to 3/6
         ("partial_auc_above_80_sensitivity", 1 / 5 * (3.8 / 6 + 3 / 6) / 2),
-        # all four must be found, at 0.3, where three of six benign images are called malignant too
+        # all four must be found, at 0.3, where three of six negative images are called positive too
         ("specificity_at_95_sensitivity", 3 / 6),
         # ten bins; a gap of 0.7 alone exceeds what chance gives one image, 0.7 x 0.3 as a variance
         ("expected_calibration_error", (0.7**2 - 0.7 * 0.3) ** 0.5 / 10),
@@ -153,7 +153,7 @@ def test_every_metric_is_nan_when_no_sample_counts():
 
 def test_a_row_without_one_class_is_nan_and_leaves_the_other_rows_alone(counted):
     weights = np.ones((2, 10))
-    weights[0, :4] = 0  # no malignant image was drawn
+    weights[0, :4] = 0  # no positive image was drawn
     auc = compute_metrics(*counted, threshold=0.5, weights=weights)["auc_roc"]
     assert np.isnan(auc[0])
     assert auc[1] == 20.5 / 24
@@ -269,7 +269,7 @@ def test_where_more_are_malignant_a_positive_answer_says_more_and_a_negative_one
 
 
 def test_specificity_at_95_sensitivity_takes_the_threshold_that_finds_19_of_20():
-    # the lowest malignant one may be lost: benign ones below the last but one count
+    # the lowest positive one may be lost: negative ones below the last but one count
     target = np.r_[np.ones(20), np.zeros(4)].astype(int)
     probability = np.r_[0.1, np.linspace(0.5, 0.9, 19), 0.05, 0.3, 0.45, 0.6]
     assert measure(target, probability)["specificity_at_95_sensitivity"] == pytest.approx(3 / 4)

@@ -146,7 +146,7 @@ def test_the_operating_point_says_what_was_asked_and_what_it_got(sources):
     point, test = sources.entry["operating_point"], sources.metrics["tuned"][TEST]
     for row in asked_and_got.table(point, test):
         assert f"| {' | '.join(row)} |" in card
-    assert "Chosen on 8 calibration images (validation split), 3 of them malignant, in 2 groups" in card
+    assert "Chosen on 8 calibration images (validation split), 3 of them positive, in 2 groups" in card
     assert all(f"* {note}" in card for note in asked_and_got.notes(point))
     assert "**Warning**" not in card
 
@@ -174,7 +174,7 @@ def test_the_balance_of_the_sides_is_told_and_older_splits_have_none(sources):
 
 def test_gates_looks_and_warnings_are_told(sources):
     card = model_card.write(sources)
-    assert "Verdict: **refused**" in card  # five malignant groups are wanted, there are fewer
+    assert "Verdict: **refused**" in card  # five positive groups are wanted, there are fewer
     assert "| min_malignant_groups | NOT passed |" in card
     assert card.count("used 5 times for 4 models, 2 times to choose a model") == 1  # beside the metrics
     assert "* hair: turns" in card

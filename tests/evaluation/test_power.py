@@ -57,7 +57,7 @@ def test_the_smallest_difference_is_shown_four_times_in_five():
 def test_a_class_of_one_group_shows_nothing(counts, tmp_path):
     expected = power.expect(*counts)
     assert math.isnan(expected["auc_half_width"])
-    words = f"with {counts[0]} malignant test groups, no precision can be expected"
+    words = f"with {counts[0]} positive test groups, no precision can be expected"
     assert power.in_words(counts[0], expected) == words
     files.write_json(expected, tmp_path / "expected.json")
     assert power.in_words(counts[0], json.loads((tmp_path / "expected.json").read_text())) == words
@@ -65,6 +65,6 @@ def test_a_class_of_one_group_shows_nothing(counts, tmp_path):
 
 def test_the_sentence_names_groups_precision_and_difference():
     assert power.in_words(98, power.expect(98, 350)) == (
-        "with 98 malignant test groups expect AUC ± 0.05 and sensitivity ± 0.06; a difference in AUC between "
+        "with 98 positive test groups expect AUC ± 0.05 and sensitivity ± 0.06; a difference in AUC between "
         "two models is shown with 80 % power from 0.07 on"
     )

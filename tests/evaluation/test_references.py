@@ -38,7 +38,7 @@ def coloured(rows: pd.DataFrame) -> np.ndarray:
 
 
 def shaped(rows: pd.DataFrame) -> np.ndarray:
-    """Malignant images have their dark pixels on the left, benign ones on the right: the same colours."""
+    """Malignant images have their dark pixels on the left, negative ones on the right: the same colours."""
     images = np.full((len(rows), 16, 16, 3), 200, dtype=np.uint8)
     for image, target in zip(images, rows["target"], strict=True):
         image[:, slice(0, 8) if target else slice(8, 16)] = 60
@@ -52,9 +52,9 @@ def score_colours(images: np.ndarray, rows: pd.DataFrame, settings: Audit) -> pd
 def auc(rows: pd.DataFrame, scored: pd.Series) -> float:
     score = scored.loc[rows["image_id"]].to_numpy()
     is_test = (rows["split"] == "test").to_numpy()
-    malignant = score[is_test & (rows["target"] == 1)]
-    benign = score[is_test & (rows["target"] == 0)]
-    return float(np.mean(malignant[:, None] > benign) + np.mean(malignant[:, None] == benign) / 2)
+    positive = score[is_test & (rows["target"] == 1)]
+    negative = score[is_test & (rows["target"] == 0)]
+    return float(np.mean(positive[:, None] > negative) + np.mean(positive[:, None] == negative) / 2)
 
 
 def test_a_histogram_by_hand():
@@ -143,9 +143,9 @@ def test_groups_of_training_images_stay_together_when_the_penalty_is_chosen(monk
 @pytest.mark.parametrize("num_groups", [1, 2, 4])
 def test_few_malignant_groups_in_training_are_enough(num_groups):
     rows = index(160)
-    malignant = rows[(rows["split"] == "train") & (rows["target"] == 1)]
-    kept = malignant["group_id"].unique()[:num_groups]
-    few = rows.drop(malignant.index[~malignant["group_id"].isin(kept)]).reset_index(drop=True)
+    positive = rows[(rows["split"] == "train") & (rows["target"] == 1)]
+    kept = positive["group_id"].unique()[:num_groups]
+    few = rows.drop(positive.index[~positive["group_id"].isin(kept)]).reset_index(drop=True)
     assert auc(few, score_colours(coloured(few), few, SETTINGS)) > 0.95
 
 
@@ -181,9 +181,9 @@ def test_a_planted_size_is_learnt_also_where_it_does_not_rise_and_one_size_tells
     noise = np.random.default_rng(2).normal(0, 0.01, 160)
     larger = sized(rows, np.where(rows["target"] == 1, 0.4, 0.2) + noise)
     assert auc(rows, references.score_lesion_size(larger, rows, SETTINGS)) > 0.95
-    # malignant lesions are of medium size: the raw area would have an AUC of 1/2
-    benign = np.where(np.arange(160) % 4 < 2, 0.05, 0.6)
-    medium = sized(rows, np.where(rows["target"] == 1, 0.25, benign) + noise)
+    # positive lesions are of medium size: the raw area would have an AUC of 1/2
+    negative = np.where(np.arange(160) % 4 < 2, 0.05, 0.6)
+    medium = sized(rows, np.where(rows["target"] == 1, 0.25, negative) + noise)
     assert auc(rows, references.score_lesion_size(medium, rows, SETTINGS)) > 0.95
     same = sized(rows, np.full(160, 0.3))
     assert auc(rows, references.score_lesion_size(same, rows, SETTINGS)) == pytest.approx(0.5)

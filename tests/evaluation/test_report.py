@@ -30,7 +30,7 @@ def of_split(index, split: str) -> np.ndarray:
 
 
 def test_each_model_gets_its_threshold_on_validation(report):
-    # three quarters of three malignant images are all three; the last ones have 0.15 and 0.7
+    # three quarters of three positive images are all three; the last ones have 0.15 and 0.7
     assert thresholds(report) == {"baseline": 0.15, "tuned": 0.7}
     assert report.metrics["baseline"]["threshold"] == 0.15
     assert report.metrics["tuned"]["threshold"] == 0.7
@@ -63,7 +63,7 @@ def test_the_choice_of_the_model_comes_from_outside_whatever_its_scores(
     index, scores, settings, described, selected
 ):
     report = evaluate(index, scores, settings, described=described, **NAMED | {"selected": selected})
-    # of 3 x 5 pairs the baseline loses 4 of one malignant image
+    # of 3 x 5 pairs the baseline loses 4 of one positive image
     assert report.metrics["baseline"]["validation"]["auc_roc"]["value"] == 11 / 15
     assert report.metrics["tuned"]["validation"]["auc_roc"]["value"] == 1
     assert report.selected == report.metrics["selected"] == selected
@@ -98,15 +98,15 @@ def test_predictions_hold_every_image_of_every_split_once_a_model(index, scores,
 def test_a_prediction_at_the_threshold_is_malignant(report):
     rows = report.predictions
     at_threshold = rows[(rows["model"] == "tuned") & (rows["probability"] == 0.7)]
-    assert set(at_threshold["decision"]) == {"malignant"}
+    assert set(at_threshold["decision"]) == {"positive"}
     below = rows[(rows["model"] == "tuned") & (rows["probability"] < 0.7)]
-    assert set(below["decision"]) == {"benign"}
+    assert set(below["decision"]) == {"negative"}
 
 
 def test_confusion_rows_are_the_test_images_of_the_selected_model(report):
     assert report.confusion.columns.tolist() == ["truth", "decision"]
     pairs = list(report.confusion.itertuples(index=False, name=None))
-    assert pairs == [("malignant", "malignant")] * 3 + [("benign", "benign")] * 5
+    assert pairs == [("positive", "positive")] * 3 + [("negative", "negative")] * 5
 
 
 def test_roc_points_of_both_models_start_at_the_origin_and_end_in_the_corner(report):
@@ -230,8 +230,8 @@ def test_probabilities_hold_at_the_prevalence_of_what_was_really_fitted_on(
 
 def test_a_split_of_one_class_is_reported_as_undefined(index, scores, settings, described):
     is_test = of_split(index, "test")
-    benign = index.assign(target=np.where(is_test, 0, index["target"]))
-    report = evaluate(benign, scores, settings, described=described, **NAMED)
+    negative = index.assign(target=np.where(is_test, 0, index["target"]))
+    report = evaluate(negative, scores, settings, described=described, **NAMED)
     assert np.isnan(report.metrics["tuned"]["test"]["auc_roc"]["value"])
     assert np.isnan(report.metrics["tuned"]["test"]["sensitivity"]["value"])
     assert report.metrics["tuned"]["test"]["specificity"]["value"] == 5 / 8

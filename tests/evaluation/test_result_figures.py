@@ -42,14 +42,14 @@ def test_the_sheets_show_test_images_of_that_model(report):
     figures = result_figures.draw_images(
         report, "baseline", part, lambda given: given.reshape(len(given), -1).mean(1) / 255, num=4, note="n"
     )
-    # at its threshold of 0.15 the baseline calls four benign images malignant
+    # at its threshold of 0.15 the baseline calls four negative images positive
     shown = [axes for axes in figures["errors.png"].axes if axes.get_images()]
     captions = [axes.get_title() for axes in shown]
     for axes, caption in zip(shown, captions, strict=True):
         expected = part.pictures([caption.split("\n")[0]])[0]
         np.testing.assert_array_equal(np.asarray(axes.get_images()[0].get_array()), expected)
     assert len(captions) == 4
-    assert all(caption.startswith("test_") and "benign" in caption for caption in captions)
+    assert all(caption.startswith("test_") and "negative" in caption for caption in captions)
     assert sum(bool(axes.get_images()) for axes in figures["explanations.png"].axes) == 8
 
 

@@ -33,7 +33,7 @@ def shown(figure) -> list[tuple[str, int]]:
 
 
 def test_errors_come_surest_first_on_either_side_of_the_threshold():
-    # at 0.4: e is 0.55 of 0.6 into malignant, c 0.35 of 0.4 into benign, f 0.2 of 0.6, b 0.1 of 0.4
+    # at 0.4: e is 0.55 of 0.6 into positive, c 0.35 of 0.4 into negative, f 0.2 of 0.6, b 0.1 of 0.4
     assert sheets.most_confident_errors(ROWS, threshold=0.4, num=10).tolist() == [4, 2, 5, 1]
     assert sheets.most_confident_errors(ROWS, threshold=0.4, num=2).tolist() == [4, 2]
 
@@ -50,7 +50,7 @@ def test_thresholds_at_the_ends_are_no_error(threshold):
 
 def test_the_error_sheet_shows_each_image_under_its_id_truth_and_probability():
     figure = sheets.error_sheet(ROWS, part(IMAGES), threshold=0.4, num=2, title="t", note="cohort toy")
-    assert shown(figure) == [("e\nbenign, probability 0.950", 4), ("c\nmalignant, probability 0.050", 2)]
+    assert shown(figure) == [("e\nnegative, probability 0.950", 4), ("c\npositive, probability 0.050", 2)]
     assert figure.get_supxlabel() == f"cohort toy · {NOT_A_DEVICE}"
 
 
@@ -78,8 +78,8 @@ def test_the_choice_of_images_depends_on_ids_and_classes_only():
     ids = ROWS["image_id"].to_numpy()[chosen]
     assert sorted(ROWS["target"].to_numpy()[chosen]) == [0, 0, 1, 1]
     hashed = sorted(ROWS["image_id"], key=lambda name: hashlib.sha256(name.encode()).hexdigest())
-    malignant = [name for name in hashed if name in "abch"]
-    assert ids[:2].tolist() == malignant[:2]
+    positive = [name for name in hashed if name in "abch"]
+    assert ids[:2].tolist() == positive[:2]
     shuffled = ROWS.sample(frac=1, random_state=3).assign(probability=0.5)
     again = shuffled["image_id"].to_numpy()[sheets.fixed_choice(shuffled, num=4)]
     assert again.tolist() == ids.tolist()

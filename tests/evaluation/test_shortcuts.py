@@ -13,7 +13,7 @@ SOURCE, SIZE, SHAPE, BORDER, PATIENT, ALL = range(6)
 
 
 def images_of(num_images: int = 200, **columns: object) -> pd.DataFrame:
-    """One group an image, every fourth malignant, no fact but `columns`."""
+    """One group an image, every fourth positive, no fact but `columns`."""
     return pd.DataFrame(
         {
             "target": pd.Series([1, 0, 0, 0] * (num_images // 4), dtype="Int64"),

@@ -60,7 +60,7 @@ def test_other_images_than_those_of_training_do_not_move_the_quarters():
 
 @pytest.fixture
 def measured(settings):
-    """Of women four malignant and four benign images, of men one and three."""
+    """Of women four positive and four negative images, of men one and three."""
     rows = pd.DataFrame(
         {"target": [1, 1, 1, 1, 0, 0, 0, 0, 1, 0, 0, 0], "group_id": [f"g{n}" for n in range(12)]}
     )

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.filterwarnings("error")
 WANTED = config.load(ROOT / "params.yaml").evaluate
 
 
-# Four malignant and six benign validation images, each a group of its own.
+# Four positive and six negative validation images, each a group of its own.
 TARGET = np.array([1, 1, 1, 1, 0, 0, 0, 0, 0, 0])
 PROBABILITY = np.array([0.9, 0.8, 0.6, 0.3, 0.7, 0.5, 0.4, 0.2, 0.1, 0.1])
 GROUPS = np.array([f"group_{number}" for number in range(10)])
@@ -31,22 +31,22 @@ def chosen(settings, groups=GROUPS, **changes):
 
 
 def test_the_operating_point_of_the_counted_example(settings):
-    # three of four found: 0.6; all found: 0.3; five of six benign ones lie below what comes after 0.5
+    # three of four found: 0.6; all found: 0.3; five of six negative ones lie below what comes after 0.5
     point = chosen(settings)
     assert (point.threshold, point.refer_from) == (0.6, 0.3)
     assert point.refer_to == point.threshold  # just above 0.5, and never below the threshold
     assert point.decide(np.array([0.29, 0.3, 0.59, 0.6])).tolist() == [
-        "benign",
+        "negative",
         "refer",
         "refer",
-        "malignant",
+        "positive",
     ]
 
 
 def test_the_band_reaches_up_to_where_few_benign_images_are_left(settings):
     point = chosen(settings, refer_min_specificity=1.0)
     assert 0.7 < point.refer_to < 0.7000001
-    assert point.decide(PROBABILITY[:5]).tolist() == ["malignant", "malignant", "refer", "refer", "refer"]
+    assert point.decide(PROBABILITY[:5]).tolist() == ["positive", "positive", "refer", "refer", "refer"]
 
 
 def test_the_evidence_is_that_of_validation(settings):
@@ -98,14 +98,14 @@ def test_asked_and_got_of_the_counted_example(settings):
     }
     assert rows["threshold"]["guaranteed"] == guaranteed_share(2, 4, confidence=0.95)
     assert rows["band_start"]["guaranteed"] == pytest.approx(0.05 ** (1 / 4))
-    # just above the second highest benign group, of six
+    # just above the second highest negative group, of six
     assert rows["band_end"]["guaranteed"] == guaranteed_share(2, 6, confidence=0.95)
     assert rows["threshold"]["groups_needed"] == [11, 18]  # 0.75 ** 11 = 0.042
     assert rows["band_start"]["groups_needed"] == [None, None]
 
 
 def narrow(num_calibration: int = 488):
-    """Like the published cohort joint: one in five malignant, scores that hardly separate."""
+    """Like the published cohort joint: one in five positive, scores that hardly separate."""
     generator = np.random.default_rng(3)
     target = np.r_[np.ones(98), np.zeros(num_calibration - 98)]
     probability = 1 / (1 + np.exp(-generator.normal(0.5 * target - 1.5, 0.7)))
@@ -121,7 +121,7 @@ def test_a_narrowed_band_says_what_was_asked_and_what_it_got():
     assert row["got"] < 0.5
     assert np.isnan(row["guaranteed"])
     assert (
-        row["undefined"] == "the band was narrowed, so its end does not follow from a rank of benign groups"
+        row["undefined"] == "the band was narrowed, so its end does not follow from a rank of negative groups"
     )
     # The start of the band was not moved and keeps its rank: the lowest of 98 groups.
     assert point.evidence["asked_and_got"]["band_start"]["guaranteed"] == pytest.approx(0.05 ** (1 / 98))
@@ -144,7 +144,7 @@ def test_nothing_is_warned_of_where_all_came_out_as_asked(settings):
 
 def test_a_calibration_that_was_asked_for_and_not_fitted_is_a_warning(settings):
     (turned,) = chosen(settings, calibration="logistic").evidence["warnings"]
-    assert turned.startswith("not calibrated: on validation, higher scores mean benign")
+    assert turned.startswith("not calibrated: on validation, higher scores mean negative")
 
 
 def test_equal_scores_are_a_warning_and_no_separation(settings):
@@ -184,7 +184,7 @@ def test_scores_that_are_no_numbers_are_refused_with_the_first_five(settings):
 
 
 def ranked(num_malignant: int, num_benign: int = 40):
-    """Malignant groups at 0.01, 0.02, …; benign ones spread below and among them."""
+    """Malignant groups at 0.01, 0.02, …; negative ones spread below and among them."""
     probability = np.r_[np.arange(1, num_malignant + 1) / 1000, np.linspace(0, 0.2, num_benign)]
     target = np.r_[np.ones(num_malignant), np.zeros(num_benign)]
     return target, probability, np.arange(len(target)).astype(str)
@@ -222,8 +222,8 @@ def test_too_few_groups_for_a_guarantee_are_a_warning_with_the_number_needed():
     assert point.evidence["choices"]["guaranteed"] is None
     threshold, start = point.evidence["warnings"]
     assert threshold == (
-        "58 malignant groups cannot guarantee a sensitivity of 0.95 with 95% confidence, 59 are needed: the "
-        "threshold is at the lowest malignant group"
+        "58 positive groups cannot guarantee a sensitivity of 0.95 with 95% confidence, 59 are needed: the "
+        "threshold is at the lowest positive group"
     )
     assert "sensitivity of 0.99 with 95% confidence, 299 are needed: the start of the referral" in start
 
@@ -254,19 +254,19 @@ def test_whatever_the_scores_the_band_surrounds_the_threshold_and_holds_no_more_
 
 
 def test_a_split_without_benign_images_is_refused(settings):
-    with pytest.raises(DataError, match="no benign image"):
+    with pytest.raises(DataError, match="no negative image"):
         choose(np.ones(4), np.linspace(0, 1, 4), GROUPS[:4], calibration=Calibration(), settings=settings)
 
 
 def test_the_outcome_of_three_answers_by_hand():
     target = np.array([1, 1, 1, 1, 0, 0, 0, 0, 0])
     decision = np.array(
-        ["benign", "refer", "malignant", "malignant"] + ["benign"] * 3 + ["refer", "malignant"]
+        ["negative", "refer", "positive", "positive"] + ["negative"] * 3 + ["refer", "positive"]
     )
     outcome = three_way(target, decision, np.arange(9).astype(str))
     assert outcome["counts"] == {
-        "malignant": {"benign": 1, "refer": 1, "malignant": 2},
-        "benign": {"benign": 3, "refer": 1, "malignant": 1},
+        "positive": {"negative": 1, "refer": 1, "positive": 2},
+        "negative": {"negative": 3, "refer": 1, "positive": 1},
     }
     assert outcome["referred_fraction"]["value"] == 2 / 9
     assert outcome["missed_fraction"]["value"] == 1 / 4
@@ -275,6 +275,6 @@ def test_the_outcome_of_three_answers_by_hand():
 
 
 def test_shares_of_a_class_that_is_absent_are_undefined():
-    outcome = three_way(np.zeros(3), np.array(["benign"] * 3), np.arange(3).astype(str))
+    outcome = three_way(np.zeros(3), np.array(["negative"] * 3), np.arange(3).astype(str))
     assert np.isnan(outcome["missed_fraction"]["value"])
     assert outcome["false_alarm_fraction"]["value"] == 0

@@ -25,7 +25,7 @@ networks = pytest.mark.parametrize("options", NETWORKS.values(), ids=NETWORKS)
 def build(params):
     """A small network: `build({"family": "vgg16", "depth": 2})`."""
 
-    def build_small(options: dict[str, object], *, target: str = "malignant") -> keras.Model:
+    def build_small(options: dict[str, object], *, target: str = "positive") -> keras.Model:
         keras.utils.set_random_seed(1)
         small = {"depth": 1, "filters": 4, "dense_units": 8, "frozen_stages": 0}
         return build_model(

@@ -21,7 +21,7 @@ def test_results_stand_there_with_intervals_verdict_and_reasons():
     assert "colours alone" in text
     assert "melanoma-ph2 version 3 was refused: AUC below that of the colours. Version 2 has" in text
     assert "The selected model is the baseline network. Tested" in text
-    assert "Tested on 1,040 real images in 38 groups, 8 of them malignant, it has an AUC of 0.750" in text
+    assert "Tested on 1,040 real images in 38 groups, 8 of them positive, it has an AUC of 0.750" in text
     assert "Results of a test. Results and registry as of 2026-05-19 08:00 UTC." in text
     assert "not a medical device" in text.lower()
     assert "SYNTHETIC" not in text

@@ -86,7 +86,7 @@ def headline(cohort: str = "ph2", **changes: Any) -> dict[str, Any]:
             model: dict.fromkeys(METRICS, measured(0.5)) | {"auc_roc": entry} for model, entry in auc.items()
         },
         "three_way": {
-            "counts": {"malignant": {"benign": 1, "refer": 2, "malignant": 5}, "benign": {}},
+            "counts": {"positive": {"negative": 1, "refer": 2, "positive": 5}, "negative": {}},
             "referred_fraction": measured(0.25),
         },
         "operating_point": POINT,

@@ -119,9 +119,9 @@ def test_images_that_are_added_and_taken_out_move_nobody(broken, capsys):
 
 
 def test_a_patient_in_two_splits_leaves_training_and_the_report_says_why(broken):
-    malignant = pd.read_csv(ASSIGNED)
-    malignant = malignant[(malignant["target"] == 1) & ~malignant["group_id"].duplicated(keep=False)]
-    by_split = malignant.groupby("split")["image_id"].first()
+    positive = pd.read_csv(ASSIGNED)
+    positive = positive[(positive["target"] == 1) & ~positive["group_id"].duplicated(keep=False)]
+    by_split = positive.groupby("split")["image_id"].first()
     for image_id in (by_split["train"], by_split["test"]):
         change_accepted(image_id, patient_id="one and the same")
     before = splits_by_id()

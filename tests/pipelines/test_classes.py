@@ -19,7 +19,7 @@ def test_two_answers_have_no_classes_and_the_report_says_so(at_workspace):
     folder = Path("reports/sample/diagnosis")
     assert [path.name for path in folder.iterdir()] == ["diagnosis.json"]
     content = files.read_json(folder / "diagnosis.json")
-    assert content["target"] == "malignant"
+    assert content["target"] == "positive"
     assert "model.target: diagnosis" in content["note"]
 
 

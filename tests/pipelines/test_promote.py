@@ -361,7 +361,7 @@ def give_champion_other_code(change) -> versions.Version:
 
 
 def turn_scores(code: Path) -> None:
-    """Code that calls malignant what this code calls benign."""
+    """Code that calls positive what this code calls negative."""
     module, head = (
         code / "scoring" / "operating_point.py",
         "def apply(self, score: np.ndarray) -> np.ndarray:\n",

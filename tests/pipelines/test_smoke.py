@@ -26,7 +26,7 @@ NUM_IMAGES = 20
 class Model:
     """The probability of an image is the number that stands in its bytes."""
 
-    def __init__(self, added: float = 0.0, decision: str = "benign") -> None:
+    def __init__(self, added: float = 0.0, decision: str = "negative") -> None:
         self.added, self.decision = added, decision
         self.seen: list[str] = []
 
@@ -90,7 +90,7 @@ def evaluated(tmp_path, monkeypatch):
     tables = []
     for model, shift in (("baseline", 0.5), ("tuned", 0.0)):
         probability = [number / NUM_IMAGES + shift for number in range(NUM_IMAGES)]
-        row = {"image_id": ids, "model": model, "probability": probability, "decision": "benign"}
+        row = {"image_id": ids, "model": model, "probability": probability, "decision": "negative"}
         tables.append(pd.DataFrame(row))
     pd.concat(tables).to_csv(report / "predictions.csv", index=False)
     return SimpleNamespace(ids=ids, report=report)
@@ -127,7 +127,7 @@ def test_another_decision_is_a_difference_and_named(evaluated, capsys):
     with serving(Model(decision="refer")) as url:
         assert run(url, "--num-images", "1") == 1
     text = capsys.readouterr().err
-    assert "SYN_00: expected 0.000000 benign, got 0.000000 refer" in text
+    assert "SYN_00: expected 0.000000 negative, got 0.000000 refer" in text
     assert "promotion.json" in text
 
 
@@ -209,16 +209,18 @@ def test_an_image_that_is_predicted_twice_is_named(evaluated, capsys):
 def test_answers_are_paired_by_image_id_and_those_of_other_images_refused():
     ids = ["a", "b", "c"]
     expected = pd.DataFrame(
-        {"image_id": ids, "probability": [0.1, 0.2, 0.3], "decision": "benign", "is_at_bound": False}
+        {"image_id": ids, "probability": [0.1, 0.2, 0.3], "decision": "negative", "is_at_bound": False}
     )
     answers = [
-        {"image_id": image_id, "probability": probability, "decision": "benign"}
+        {"image_id": image_id, "probability": probability, "decision": "negative"}
         for image_id, probability in zip(ids, (0.1, 0.2, 0.3), strict=True)
     ]
     assert _differences(expected, answers[::-1]) == []
     assert _differences(expected.sample(frac=1, random_state=1), answers) == []
     (found,) = _differences(expected, [*answers[:2], answers[2] | {"probability": 0.4}])
-    assert found.startswith("c: expected 0.300000 benign, got 0.400000")
+    assert found.startswith("c: expected 0.300000 negative, got 0.400000")
+    assert _differences(expected, [answer | {"decision": "benign"} for answer in answers]) == []
+    assert len(_differences(expected, [answer | {"decision": "malignant"} for answer in answers])) == 3
     for wrong in (answers[:2], [*answers, answers[0]], [*answers[:2], answers[2] | {"image_id": "x"}]):
         with pytest.raises(DataError, match="The answers of the server cannot be paired"):
             _differences(expected, wrong)

@@ -33,7 +33,7 @@ def test_the_report_counts_classes_and_holds_the_checks(workspace):
     assert len(report["checks"]) > 3
     assert all(check["is_passed"] for check in report["checks"] if check["severity"] == "critical")
     measures = {entry["measure"] for entry in report["balance"]["measures"]}
-    assert {"in a group of several images", "malignant", "female", "age (years)"} <= measures
+    assert {"in a group of several images", "positive", "female", "age (years)"} <= measures
     for name, counts in report["splits"].items():
         rows = splits[splits["split"] == name]
         assert counts["num_images"] == len(rows)

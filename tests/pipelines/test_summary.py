@@ -15,7 +15,7 @@ def test_it_prints_results_with_intervals_and_where_to_look(at_workspace, capsys
     entry = metrics["baseline"]["test"]["auc_roc"]
     assert f"{entry['value']:.3f} ({entry['low']:.3f} to {entry['high']:.3f})" in text
     point = json.loads(Path("reports/sample/models.json").read_text())[metrics["selected"]]["operating_point"]
-    assert f"benign below {point['refer_from']:.3f} and malignant from {point['refer_to']:.3f}" in text
+    assert f"negative below {point['refer_from']:.3f} and positive from {point['refer_to']:.3f}" in text
     assert all(f"warning: {warning}" in text for warning in point["evidence"]["warnings"])
     assert "SYNTHETIC" in text
     assert "not a medical device" in " ".join(text.split())

@@ -231,7 +231,7 @@ def test_a_training_split_of_one_class_is_refused_before_any_trial(broken, capsy
     write_json(manifest | {"digest": packed._digest(folder)}, folder / packed.MANIFEST)
     before = Path(JOURNAL).read_bytes()
     assert run_stage("tune") == 1
-    assert "The training split has 0 malignant and" in capsys.readouterr().err
+    assert "The training split has 0 positive and" in capsys.readouterr().err
     assert Path(JOURNAL).read_bytes() == before
 
 

@@ -7,7 +7,7 @@ from melanoma.registry import anchors, ledger, moves, versions
 from melanoma.registry.anchors import Anchor
 from tests.registry.shelf import NAME, WHO
 
-TERMS = "seed 1, target malignant"
+TERMS = "seed 1, target positive"
 
 
 @pytest.fixture
@@ -51,10 +51,10 @@ def test_the_anchor_is_the_first_version_and_moves_only_to_a_better_one(promote)
 
 def test_it_starts_anew_when_the_terms_change(promote):
     first = promote()
-    other = anchors.find(NAME, 1, "seed 2, target malignant")
+    other = anchors.find(NAME, 1, "seed 2, target positive")
     assert other.version is None
     assert other.since == ledger.moves(NAME)[-1].at  # what was judged before that is no attempt
-    second = promote(terms="seed 2, target malignant")
+    second = promote(terms="seed 2, target positive")
     assert second.version == 2
     assert second.since > first.since
 

@@ -10,22 +10,22 @@ POINT = OperatingPoint(Calibration(), threshold=0.4, refer_from=0.3, refer_to=0.
 
 def test_the_three_answers_and_their_ends():
     probability = np.array([0.0, 0.29, 0.3, 0.4, 0.59, 0.6, 1.0])
-    expected = ["benign", "benign", "refer", "refer", "refer", "malignant", "malignant"]
+    expected = ["negative", "negative", "refer", "refer", "refer", "positive", "positive"]
     assert POINT.decide(probability).tolist() == expected
 
 
-def test_what_is_no_number_is_never_called_benign():
+def test_what_is_no_number_is_never_called_negative():
     assert POINT.decide(np.array([np.nan])).tolist() == ["refer"]
 
 
 def test_a_threshold_of_ones_own_asks_for_two_answers():
-    assert POINT.decide(np.array([0.49, 0.5]), 0.5).tolist() == ["benign", "malignant"]
-    assert POINT.decide(np.array([0.0]), 0.0).tolist() == ["malignant"]
+    assert POINT.decide(np.array([0.49, 0.5]), 0.5).tolist() == ["negative", "positive"]
+    assert POINT.decide(np.array([0.0]), 0.0).tolist() == ["positive"]
 
 
 def test_an_empty_band_refers_nothing():
     point = OperatingPoint(Calibration(), threshold=0.4, refer_from=0.4, refer_to=0.4)
-    assert set(point.decide(np.linspace(0, 1, 101))) == {"benign", "malignant"}
+    assert set(point.decide(np.linspace(0, 1, 101))) == {"negative", "positive"}
 
 
 @pytest.mark.parametrize(

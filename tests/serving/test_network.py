@@ -101,7 +101,7 @@ def test_a_network_of_classes_gives_the_score_and_all_probabilities(images, tmp_
 
 def test_a_network_of_two_answers_has_no_classes(network, images):
     assert not network.tells_classes
-    with pytest.raises(TrackingError, match=r"trained with model\.target: malignant"):
+    with pytest.raises(TrackingError, match=r"trained with model\.target: positive"):
         network.score_classes(images)
 
 

@@ -218,13 +218,13 @@ def test_the_operating_point_of_the_model_decides_among_three_answers(served, im
     answer = served.predict(rows(*[encode(Image.fromarray(image), "PNG") for image in images[:40]]))
     assert (answer["threshold"] == POINT.threshold).all()
     assert answer["decision"].tolist() == POINT.decide(answer["probability"].to_numpy()).tolist()
-    assert set(answer["decision"]) == {"benign", "refer", "malignant"}
+    assert set(answer["decision"]) == {"negative", "refer", "positive"}
 
 
 def test_a_threshold_of_the_caller_leaves_two_answers(served, images):
     frame = rows(*[encode(Image.fromarray(image), "PNG") for image in images[:40]])
     answer = served.predict(frame, params={"threshold": POINT.threshold})
-    expected = np.where(answer["probability"] >= POINT.threshold, "malignant", "benign")
+    expected = np.where(answer["probability"] >= POINT.threshold, "positive", "negative")
     assert answer["decision"].tolist() == expected.tolist()
 
 
@@ -238,8 +238,8 @@ def test_a_threshold_of_the_caller_decides_at_that_threshold(served, pictures):
     probability = float(served.predict(frame)["probability"][0])
     at = served.predict(frame, params={"threshold": probability})
     above = served.predict(frame, params={"threshold": float(np.nextafter(probability, 1))})
-    assert (at["decision"][0], at["threshold"][0]) == ("malignant", probability)
-    assert above["decision"][0] == "benign"
+    assert (at["decision"][0], at["threshold"][0]) == ("positive", probability)
+    assert above["decision"][0] == "negative"
 
 
 def test_a_threshold_of_the_caller_holds_for_one_call(served, pictures):
@@ -247,7 +247,7 @@ def test_a_threshold_of_the_caller_holds_for_one_call(served, pictures):
     assert served.predict(rows(pictures["PNG"]))["threshold"][0] == POINT.threshold
 
 
-@pytest.mark.parametrize(("threshold", "decision"), [(0.0, "malignant"), (1.0, "benign"), (1, "benign")])
+@pytest.mark.parametrize(("threshold", "decision"), [(0.0, "positive"), (1.0, "negative"), (1, "negative")])
 def test_the_bounds_of_the_threshold_are_taken(served, pictures, threshold, decision):
     answer = served.predict(rows(pictures["PNG"]), params={"threshold": threshold})
     assert (answer["threshold"][0], answer["decision"][0]) == (threshold, decision)
@@ -378,4 +378,4 @@ def test_any_bytes_are_answered_or_refused_by_name(served, pictures, data):
         assert "1 of 1 rows refused: row 0: " in str(error)
     else:
         assert 0 <= answer["probability"][0] <= 1
-        assert answer["decision"][0] in {"benign", "refer", "malignant"}
+        assert answer["decision"][0] in {"negative", "refer", "positive"}

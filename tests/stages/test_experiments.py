@@ -10,7 +10,7 @@ from tests.simulations import choices
 
 @pytest.fixture
 def data():
-    """40 training, 10 validation and 10 test images, each its own group; every fourth is malignant."""
+    """40 training, 10 validation and 10 test images, each its own group; every fourth is positive."""
     number = np.arange(60)
     index = pd.DataFrame(
         {
@@ -46,11 +46,11 @@ def test_each_training_image_is_held_out_once(data):
 
 
 def test_too_few_training_groups_of_a_class_are_refused_and_five_are_enough(data):
-    malignant = data.index.index[(data.index["split"] == "train") & (data.index["target"] == 1)]
-    data.index.loc[malignant[5:], "target"] = 0
+    positive = data.index.index[(data.index["split"] == "train") & (data.index["target"] == 1)]
+    data.index.loc[positive[5:], "target"] = 0
     assert experiments.arrays(data, num_folds=1).holdout.targets.sum() == 1
-    data.index.loc[malignant[4:], "target"] = 0
-    with pytest.raises(DataError, match="The training split has 4 malignant and 36 benign groups"):
+    data.index.loc[positive[4:], "target"] = 0
+    with pytest.raises(DataError, match="The training split has 4 positive and 36 negative groups"):
         experiments.arrays(data, num_folds=1)
 
 

@@ -22,7 +22,7 @@ def test_table_1_has_the_printed_row_and_one_for_each_protocol_of_each_depth():
     three = table[table["layers"] == 3].set_index("source")
     assert three.loc["the paper", "sensitivity (recall)"] == "0.9700"
     assert three.loc["ours, leak-free", "F1"] == "0.700 (0.650 to 0.750)"
-    assert three.loc["ours, leak-free", "test images"] == "40 (8 malignant)"
+    assert three.loc["ours, leak-free", "test images"] == "40 (8 positive)"
 
 
 def test_table_2_keeps_the_papers_datasets_in_its_order():
@@ -105,7 +105,7 @@ def test_a_protocol_that_was_not_trained_has_no_verdict():
 @pytest.mark.parametrize(
     ("num_images", "num_malignant", "too_few"),
     [
-        (20, 15, {"specificity", "F1", "precision (ppv)", "AUC"}),  # five benign images of four groups
+        (20, 15, {"specificity", "F1", "precision (ppv)", "AUC"}),  # five negative images of four groups
         (20, 5, {"sensitivity (recall)", "F1", "precision (ppv)", "AUC"}),
         (20, 6, set()),
     ],

@@ -17,14 +17,14 @@ def test_the_protocol_is_said_to_add_what_the_difference_says():
     by_network = ", by network +0.200, +0.200, +0.200"
     assert f"a difference of 0.200 (0.150 to 0.250){by_network}, significantly positive on these test" in text
     assert "On the validation sets, AUC is 0.800 and 0.500, a difference of 0.300." in text
-    assert "calling every image benign gives 0.500 and 0.800" in text
+    assert "calling every image negative gives 0.500 and 0.800" in text
     assert "in AUC is 0.180 (0.130 to 0.230), in F1 0.180 (0.130 to 0.230)" in text
     assert "15 (38%) have a relative in the training or validation set, and 12 are warped copies" in text
 
 
 def test_all_that_differs_between_the_protocols_is_told():
     text = page(ph2=result("ph2"))
-    assert "benign images are dropped" in text
+    assert "negative images are dropped" in text
     assert "No difference here is therefore due to the leak alone" in text.replace("\n", " ")
 
 

@@ -11,7 +11,7 @@ SETTINGS = Bootstrap(200, 1)
 
 
 def scored(crop: str, seed: int, *, shift: float) -> pd.DataFrame:
-    """Forty images, each a group of its own; malignant ones score higher by `shift`."""
+    """Forty images, each a group of its own; positive ones score higher by `shift`."""
     target = np.arange(40) % 2
     score = np.random.default_rng(seed).normal(shift * target, 1)
     return pd.DataFrame(

@@ -39,7 +39,7 @@ def predict(*, skill: float, trained_for: str, seed: int) -> pd.DataFrame:
 
 
 def both(of_two: float, of_four: float) -> pd.DataFrame:
-    skills = {"malignant": of_two, "diagnosis": of_four}
+    skills = {"positive": of_two, "diagnosis": of_four}
     return pd.concat(
         [
             predict(skill=skill, trained_for=trained_for, seed=seed)
@@ -64,7 +64,7 @@ def describe(predictions: pd.DataFrame, settings: Settings = SETTINGS, *, is_syn
 
 def test_the_melanoma_score_of_both_is_held_against_malignant(results):
     predictions = both(0.2, 3.0)
-    for trained_for in ("malignant", "diagnosis"):
+    for trained_for in ("positive", "diagnosis"):
         rows = predictions[predictions["trained_for"] == trained_for]
         areas = [roc_auc_score(part["target"], part["probability"]) for _, part in rows.groupby("seed")]
         found = results["melanoma_score"][trained_for]["auc_roc"]
@@ -75,7 +75,7 @@ def test_the_melanoma_score_of_both_is_held_against_malignant(results):
 def test_the_difference_is_that_of_the_means_and_is_put_into_words(results):
     score = results["melanoma_score"]
     change = score["diagnosis_minus_malignant"]["auc_roc"]
-    expected = score["diagnosis"]["auc_roc"]["value"] - score["malignant"]["auc_roc"]["value"]
+    expected = score["diagnosis"]["auc_roc"]["value"] - score["positive"]["auc_roc"]["value"]
     assert change["value"] == pytest.approx(expected)
     assert "improves significantly when the other classes are learnt too" in diagnosis_results.finding(
         results
@@ -95,7 +95,7 @@ def test_one_network_is_measured_without_intervals():
     assert found["auc_roc"] == pytest.approx(roc_auc_score(rows["target"], rows["probability"]))
     assert found["melanoma_auc_roc"] == pytest.approx(found["auc_roc"])
     assert 0 < found["macro_sensitivity"] < 1
-    of_two = diagnosis_results.measure_single(predict(skill=1.0, trained_for="malignant", seed=1), SETTINGS)
+    of_two = diagnosis_results.measure_single(predict(skill=1.0, trained_for="positive", seed=1), SETTINGS)
     assert not [name for name in of_two if name.startswith("macro")]
 
 
@@ -149,9 +149,9 @@ def test_where_no_class_has_enough_images_there_are_no_curves_and_no_caption_of_
 
 
 def test_without_images_of_both_kinds_nothing_is_said_of_the_score():
-    benign = both(0.2, 3.0)
-    benign = benign[benign["target"] == 0]
-    assert diagnosis_results.finding(describe(benign)).startswith("The melanoma score cannot be compared")
+    negative = both(0.2, 3.0)
+    negative = negative[negative["target"] == 0]
+    assert diagnosis_results.finding(describe(negative)).startswith("The melanoma score cannot be compared")
 
 
 def test_the_difference_of_each_network_is_said(results):
@@ -162,12 +162,11 @@ def test_the_difference_of_each_network_is_said(results):
 
 def test_malignant_images_that_are_learnt_as_another_class_are_counted(results):
     assert (
-        "malignant images have a diagnosis"
-        not in diagnosis_results.captions(results)["images.csv"]["caption"]
+        "positive images have a diagnosis" not in diagnosis_results.captions(results)["images.csv"]["caption"]
     )
     some = results | {"num_malignant_of_other_classes": {"train": 4, "validation": 0, "test": 1}}
     assert (
-        "5 malignant images have a diagnosis other than melanoma"
+        "5 positive images have a diagnosis other than melanoma"
         in diagnosis_results.captions(some)["images.csv"]["caption"]
     )
 

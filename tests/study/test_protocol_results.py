@@ -10,7 +10,7 @@ SETTINGS = Bootstrap(num_draws=100, seed=1)
 
 
 def rows(protocol: str, view: str, seed: int, probability: list[float], **columns: object) -> pd.DataFrame:
-    """Two malignant and two benign images."""
+    """Two positive and two negative images."""
     return pd.DataFrame(
         {
             "network": "conv_blocks_3",
@@ -62,7 +62,7 @@ def test_a_leaking_test_is_measured_in_parts(predictions):
         "test_without_relatives": 2,
         "test_with_relatives": 2,
     }
-    assert np.isnan(views["test_without_relatives"]["sensitivity"]["value"])  # no malignant image is left
+    assert np.isnan(views["test_without_relatives"]["sensitivity"]["value"])  # no positive image is left
 
 
 def test_a_test_without_relatives_has_no_parts(predictions):

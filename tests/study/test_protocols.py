@@ -51,7 +51,7 @@ def test_leak_free_takes_the_sides_as_they_are():
     ("num_benign", "num_malignant", "test_size"), [(160, 40, 20), (1850, 800, 265), (2010, 840, 285)]
 )
 def test_the_papers_own_test_sets_come_out(num_benign, num_malignant, test_size, amounts):
-    # 200, 2,650 and 2,850 images; how many of the last two were malignant the paper does not say.
+    # 200, 2,650 and 2,850 images; how many of the last two were positive the paper does not say.
     described = protocols.describe(drawn(cohort(num_benign, num_malignant, size=4), amounts))
     assert described["test"]["num_images"] == 2 * test_size
     assert described["test"]["num_malignant"] == test_size

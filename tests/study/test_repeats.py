@@ -83,7 +83,7 @@ def test_images_of_a_group_are_drawn_together_and_widen_the_interval():
 def test_a_kind_does_not_differ_from_itself():
     kind = noisy(3)
     found = repeats.paired_difference(kind, kind, SETTINGS)
-    assert found.pop("specificity_at_95_sensitivity")["undefined"].startswith("30 effective malignant groups")
+    assert found.pop("specificity_at_95_sensitivity")["undefined"].startswith("30 effective positive groups")
     for entry in found.values():
         assert (entry["value"], entry["low"], entry["high"]) == (0, 0, 0)
         assert entry["by_seed"] == [0, 0, 0]

@@ -62,9 +62,9 @@ def test_other_sides_keep_rows_and_groups_and_differ_by_seed(index):
     for drawn in (first, other):
         assert len(drawn.drop_duplicates(["group_id", "split"])) == index["group_id"].nunique()
         assert drawn["split"].value_counts().to_dict() == {"train": 72, "validation": 24, "test": 24}
-        malignant = drawn.groupby("split")["target"].sum()
-        assert malignant.max() <= 0.65 * index["target"].sum()
-        assert malignant.min() > 0
+        positive = drawn.groupby("split")["target"].sum()
+        assert positive.max() <= 0.65 * index["target"].sum()
+        assert positive.min() > 0
 
 
 def test_the_split_that_is_judged_is_none_of_the_others(index):

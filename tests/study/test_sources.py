@@ -79,11 +79,11 @@ def test_a_source_of_one_class_or_without_which_nothing_can_be_learnt_says_so(da
     assert sources.reason_unusable(data, found_in(data)["isic"], ("train",)) == (
         "without it the train split has 1 images of fewer than two classes"
     )
-    benign = data.index.assign(target=[0] * 8 + [0, 0])
-    one_class = Packed(data.images, benign, "digest", is_synthetic=True)
-    assert sources.reason_unusable(one_class, found_in(data)["ph2"], ()) == "all its images are benign"
-    malignant = Packed(data.images, data.index.assign(target=1), "digest", is_synthetic=True)
-    assert sources.reason_unusable(malignant, found_in(data)["ph2"], ()) == "all its images are malignant"
+    negative = data.index.assign(target=[0] * 8 + [0, 0])
+    one_class = Packed(data.images, negative, "digest", is_synthetic=True)
+    assert sources.reason_unusable(one_class, found_in(data)["ph2"], ()) == "all its images are negative"
+    positive = Packed(data.images, data.index.assign(target=1), "digest", is_synthetic=True)
+    assert sources.reason_unusable(positive, found_in(data)["ph2"], ()) == "all its images are positive"
 
 
 def test_a_collection_that_is_called_like_a_dataset_is_another_source(data):

@@ -9,7 +9,7 @@ SETTINGS = Bootstrap(200, seed=1)
 TARGET = np.array([0, 0, 0, 1, 1, 1])
 GROUPS = np.array(list("abcdef"))
 PERFECT = [[0.1, 0.2, 0.3, 0.7, 0.8, 0.9]] * 2
-# One of nine pairs of a benign and a malignant image is the wrong way round.
+# One of nine pairs of a negative and a positive image is the wrong way round.
 WORSE = [[0.1, 0.2, 0.6, 0.5, 0.8, 0.9]] * 2
 IS_TESTED = np.array([True, True, False, True, True, False])
 
@@ -27,7 +27,7 @@ def measure(seen, unseen, *, min_groups=1):
 
 
 def test_the_source_left_out_is_measured_on_all_its_images_and_the_gap_on_its_test_images():
-    # Of the test images 0.1 and 0.2 are benign, 0.5 and 0.8 malignant: all four pairs are right.
+    # Of the test images 0.1 and 0.2 are negative, 0.5 and 0.8 positive: all four pairs are right.
     found = measure(PERFECT, WORSE)
     assert found["unseen"]["value"] == pytest.approx(8 / 9)
     assert found["unseen_on_test"]["value"] == 1
@@ -88,7 +88,7 @@ def test_the_table_of_who_is_better_ends_with_figures_of_others_and_their_source
 @pytest.fixture
 def rows():
     counts = {"kind": "collection", "num_images": 6, "num_malignant": 3}
-    unknown = {"num_images": 4, "num_malignant": 0, "why_not": "all its images are benign", "networks": {}}
+    unknown = {"num_images": 4, "num_malignant": 0, "why_not": "all its images are negative", "networks": {}}
     return [
         {
             "source": "A",
@@ -107,7 +107,7 @@ def test_a_line_for_each_source_and_network_in_words(rows):
     assert [line["network"] for line in lines] == ["baseline", "tuned", ""]
     assert lines[0]["unseen"].startswith("0.889 (")
     assert [line["tuned_minus_baseline"] for line in lines] == ["", "0.100 (-0.100 to 0.200)", ""]
-    assert lines[2]["gap"] == "all its images are benign"
+    assert lines[2]["gap"] == "all its images are negative"
 
 
 def test_what_the_best_has_over_the_baseline_on_an_unseen_source_is_of_as_many_networks_as_both_have():

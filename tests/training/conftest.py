@@ -7,7 +7,7 @@ from melanoma.training.recipe import Arrays, Recipe
 
 @pytest.fixture(scope="session")
 def bright_or_dark():
-    """24 training and 12 held-out images of 24 px: malignant ones are dark. Learnt in a few epochs."""
+    """24 training and 12 held-out images of 24 px: positive ones are dark. Learnt in a few epochs."""
     generator = np.random.default_rng(0)
 
     def draw(number: int) -> Part:

@@ -15,7 +15,7 @@ from melanoma.training.epochs import Epoch, Sampling
 from melanoma.training.recipe import Recipe
 from melanoma.training.resident import ResidentModel
 
-TARGETS = np.array([1, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0], np.float32)  # three malignant, nine benign
+TARGETS = np.array([1, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0], np.float32)  # three positive, nine negative
 STILL = {
     "rotation_degrees": 0.0,
     "horizontal_shift_fraction": 0.0,

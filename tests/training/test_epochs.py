@@ -12,7 +12,7 @@ from melanoma.training.epochs import (
     draw_balanced_classes,
 )
 
-TARGETS = np.array([1, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0], np.float32)  # three malignant, nine benign
+TARGETS = np.array([1, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0], np.float32)  # three positive, nine negative
 
 
 # ---- which images, in which order -------------------------------------------------------------

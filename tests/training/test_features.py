@@ -27,7 +27,7 @@ class Interrupt(keras.callbacks.Callback):  # type: ignore[misc]
 
 @pytest.fixture(scope="module")
 def arrays():
-    """12 training and 6 held-out images of 32 px: malignant ones are striped."""
+    """12 training and 6 held-out images of 32 px: positive ones are striped."""
     generator = np.random.default_rng(3)
 
     def draw(number: int) -> Part:

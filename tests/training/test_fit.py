@@ -102,7 +102,7 @@ def test_each_monitor_chooses_its_own_best_epoch(trained, bright_or_dark, recipe
     assert result.best_epoch["epoch"] == best + 1
     loss = result.best_epoch["val_loss"]
     part = bright_or_dark.holdout
-    weights = np.where(part.targets == 1, 2, 1)  # 4 malignant and 8 benign images weigh the same
+    weights = np.where(part.targets == 1, 2, 1)  # 4 positive and 8 negative images weigh the same
     assert log_loss(part.targets, predict(result.model, part), sample_weight=weights) == pytest.approx(loss)
 
 

@@ -11,7 +11,7 @@ from melanoma.training import scores
 from melanoma.training.scores import OBJECTIVES, specificity_at_95_sensitivity
 
 TARGETS = np.array([1, 1, 0, 0, 0, 0], np.float32)
-PROBABILITY = np.array([0.9, 0.4, 0.8, 0.3, 0.2, 0.1])  # one of four benign images lies above 0.4
+PROBABILITY = np.array([0.9, 0.4, 0.8, 0.3, 0.2, 0.1])  # one of four negative images lies above 0.4
 
 
 def test_the_table_of_objectives_is_the_one_of_the_parameters():
@@ -25,8 +25,8 @@ def test_specificity_is_taken_where_all_of_two_malignant_images_are_found():
 @pytest.mark.parametrize(("num_below", "specificity"), [(1, 1.0), (2, 0.5)])
 def test_one_of_twenty_malignant_images_may_be_missed_but_not_two(num_below, specificity):
     targets = np.repeat([1, 0], [20, 2])
-    malignant = np.r_[np.full(20 - num_below, 0.9), np.linspace(0.1, 0.2, num_below)]
-    probability = np.r_[malignant, 0.5, 0.05]
+    positive = np.r_[np.full(20 - num_below, 0.9), np.linspace(0.1, 0.2, num_below)]
+    probability = np.r_[positive, 0.5, 0.05]
     assert specificity_at_95_sensitivity(targets, probability) == specificity
 
 
@@ -69,7 +69,7 @@ def test_of_one_class_an_objective_is_undefined_not_perfect(name, value):
 
 def test_loss_and_accuracy_weigh_images_or_classes_equally():
     found = scores.score_holdout(TARGETS, PROBABILITY, balance_classes=False)
-    assert found["val_accuracy"] == 4 / 6  # a malignant one at 0.4 and a benign one at 0.8 are wrong
+    assert found["val_accuracy"] == 4 / 6  # a positive one at 0.4 and a negative one at 0.8 are wrong
     assert found["val_loss"] == pytest.approx(log_loss(TARGETS, PROBABILITY))
     balanced = scores.score_holdout(TARGETS, PROBABILITY, balance_classes=True)
     assert balanced["val_accuracy"] == (1 / 2 + 3 / 4) / 2

@@ -16,7 +16,7 @@ from melanoma.config.types import (
 )
 
 Family = Literal["conv_blocks", "vgg16", "efficientnet_lite", "applications"]
-Target = Literal["malignant", "diagnosis"]
+Target = Literal["positive", "diagnosis"]
 Objective = Literal["auc_roc", "average_precision", "specificity_at_95_sensitivity"]
 Monitor = Literal[
     "val_loss", "val_accuracy", "val_auc_roc", "val_average_precision", "val_specificity_at_95_sensitivity"
@@ -328,6 +328,8 @@ class Model(Section):
     @model_validator(mode="before")
     @classmethod
     def _keys_are_current(cls, given: object) -> object:
+        if isinstance(given, dict) and given.get("target") == "malignant":
+            raise ValueError("target: malignant was renamed to positive; set model.target: positive")
         return require_current(
             given,
             {

@@ -43,7 +43,7 @@ class Part:
     Attributes:
         images: Shape `(num_images_of_all_parts, size, size, 3)`, uint8, RGB; memory-mapped or not.
         rows: Shape `(n,)`: where the part's images lie in `images`.
-        targets: Shape `(n,)`, float32, 1 = malignant, 0 = benign.
+        targets: Shape `(n,)`, float32, 1 = positive, 0 = negative.
         classes: Shape `(n,)`, int64, positions in `schema.CLASSES`; None where they were not packed.
         image_ids: Shape `(n,)`, each once: `rows`, `targets`, `classes` and `image_ids` describe the same
             images in the same order.

@@ -1,8 +1,8 @@
 """What was asked of an operating point, and what it got: on the calibration images, on test, guaranteed.
 
-The calibration images are those of the validation split. Sensitivity counts malignant groups: one is found
-if its lowest malignant image is. Specificity at the end of the referral band counts benign groups: one is
-cleared if its highest benign image is. The referred fraction counts images.
+The calibration images are those of the validation split. Sensitivity counts positive groups: one is found
+if its lowest positive image is. Specificity at the end of the referral band counts negative groups: one is
+cleared if its highest negative image is. The referred fraction counts images.
 """
 
 from collections.abc import Mapping
@@ -33,9 +33,9 @@ LABELS = {
 }
 AT = {THRESHOLD: "threshold", BAND_START: "refer_from", BAND_END: "refer_to"}  # names in the operating point
 ON_GROUPS = "at_operating_point"  # key of what `measure` returns, in `metrics.json`
-NOT_A_RANK = "the band was narrowed, so its end does not follow from a rank of benign groups"
+NOT_A_RANK = "the band was narrowed, so its end does not follow from a rank of negative groups"
 COUNTED = (
-    "Sensitivity counts malignant groups, found if all their images are; specificity counts benign groups, "
+    "Sensitivity counts positive groups, found if all their images are; specificity counts negative groups, "
     "cleared if all their images are; the referred fraction counts images, as all other metrics do."
 )
 GUARANTEED = (
@@ -59,7 +59,7 @@ TITLES = (
 def groups_right(
     target: np.ndarray, probability: np.ndarray, group_ids: np.ndarray, *, point: OperatingPoint
 ) -> dict[str, np.ndarray]:
-    """Whether each malignant group is found, or each benign one cleared, at the threshold and both band ends.
+    """Whether each positive group is found, or each negative one cleared, at the threshold and band ends.
 
     Args:
         target: Shape `(num_samples,)`, 0 or 1.
@@ -68,15 +68,15 @@ def groups_right(
         point: The operating point.
 
     Returns:
-        By name, booleans with one element per malignant group, or per benign one at the band's end.
+        By name, booleans with one element per positive group, or per negative one at the band's end.
     """
     is_malignant = target == 1
-    malignant = lowest_by_group(probability[is_malignant], group_ids[is_malignant])
-    benign = highest_by_group(probability[~is_malignant], group_ids[~is_malignant])
+    positive = lowest_by_group(probability[is_malignant], group_ids[is_malignant])
+    negative = highest_by_group(probability[~is_malignant], group_ids[~is_malignant])
     return {
-        THRESHOLD: malignant >= point.threshold,
-        BAND_START: malignant >= point.refer_from,
-        BAND_END: benign < point.refer_to,
+        THRESHOLD: positive >= point.threshold,
+        BAND_START: positive >= point.refer_from,
+        BAND_END: negative < point.refer_to,
     }
 
 
@@ -96,9 +96,9 @@ def evidence(
     Args:
         right: Result of `groups_right` on the calibration images.
         settings: Section `evaluate` of params.yaml.
-        ranks: By name, the rank that bounds each share, from 1: among the lowest malignant groups for the
-            sensitivities, among the highest benign groups for the specificity. None where the end of the band
-            follows from no rank.
+        ranks: By name, the rank that bounds each share, from 1: among the lowest positive groups for the
+            sensitivities, among the highest negative groups for the specificity. None where the end of the
+            band follows from no rank.
     """
     asked = {
         THRESHOLD: settings.min_sensitivity,
@@ -188,12 +188,12 @@ def _needed(no_miss: int | None, one_miss: int | None) -> str:
     return "no number is enough" if no_miss is None else f"{no_miss:,} ({one_miss:,} with one miss)"
 
 
-def choices(malignant: np.ndarray, benign_probability: np.ndarray, settings: Evaluate) -> dict[str, Any]:
+def choices(positive: np.ndarray, benign_probability: np.ndarray, settings: Evaluate) -> dict[str, Any]:
     """The threshold without and with a guarantee, and the specificity at each.
 
     Args:
-        malignant: Lowest probability of each malignant group, in increasing order.
-        benign_probability: Probabilities of the benign images.
+        positive: Lowest probability of each positive group, in increasing order.
+        benign_probability: Probabilities of the negative images.
         settings: Section `evaluate` of params.yaml.
 
     Returns:
@@ -202,14 +202,14 @@ def choices(malignant: np.ndarray, benign_probability: np.ndarray, settings: Eva
     """
     confidence = settings.sensitivity_confidence or CONFIDENCE
     ranks = {
-        "plain": plain_rank(settings.min_sensitivity, len(malignant)),
-        "guaranteed": guaranteed_rank(settings.min_sensitivity, len(malignant), confidence=confidence),
+        "plain": plain_rank(settings.min_sensitivity, len(positive)),
+        "guaranteed": guaranteed_rank(settings.min_sensitivity, len(positive), confidence=confidence),
     }
 
     def at(threshold: float) -> dict[str, float]:
         return {"threshold": threshold, "specificity": float((benign_probability < threshold).mean())}
 
-    return {name: at(float(malignant[rank - 1])) if rank else None for name, rank in ranks.items()}
+    return {name: at(float(positive[rank - 1])) if rank else None for name, rank in ranks.items()}
 
 
 def notes(point: Mapping[str, Any]) -> list[str]:
@@ -233,7 +233,7 @@ def _cost(row: Mapping[str, Any], choices: Mapping[str, Any]) -> str:
     if guaranteed is None:
         needed = row["groups_needed"][0]
         enough = "no number is enough" if needed is None else f"{needed:,} are needed, with none missed"
-        return f"{row['num_groups']:,} malignant groups cannot guarantee {asked}: {enough}."
+        return f"{row['num_groups']:,} positive groups cannot guarantee {asked}: {enough}."
     return (
         f"The highest threshold that guarantees {asked} is {guaranteed['threshold']:.3f}, with a specificity "
         f"of {guaranteed['specificity']:.3f} on the calibration images; without a guarantee it is "

@@ -225,14 +225,14 @@ def _bootstrapped(
 
 
 def _why_undefined(target: np.ndarray) -> str:
-    for value, word in ((1, "malignant"), (0, "benign")):
+    for value, word in ((1, "positive"), (0, "negative")):
         if not (target == value).any():
             return f"no image is {word}"
     return ""
 
 
 def _without_few(found: dict[str, Entry], target: np.ndarray, group_ids: np.ndarray) -> dict[str, Entry]:
-    """Metrics without the specificity at 95 % sensitivity where too few malignant groups support it."""
+    """Metrics without the specificity at 95 % sensitivity where too few positive groups support it."""
     reason = why_no_specificity(target, group_ids) if SPECIFICITY in found else ""
     return found | {SPECIFICITY: intervals.undefined_entry(reason)} if reason else found
 
@@ -243,7 +243,7 @@ def why_no_specificity(target: np.ndarray, group_ids: np.ndarray) -> str:
     if num >= MIN_MALIGNANT_GROUPS - intervals.ROUNDING:
         return ""
     return (
-        f"{np.floor(10 * num) / 10:g} effective malignant groups, and fewer than {MIN_MALIGNANT_GROUPS} do "
+        f"{np.floor(10 * num) / 10:g} effective positive groups, and fewer than {MIN_MALIGNANT_GROUPS} do "
         "not fix a sensitivity of 0.95"
     )
 
@@ -294,7 +294,7 @@ def restated(
     threshold: float,
     prevalences: Sequence[float],
 ) -> list[dict[str, Any]]:
-    """`ppv` and `npv` at other prevalences of malignant lesions.
+    """`ppv` and `npv` at other prevalences of positive lesions.
 
     Both rise with sensitivity and with specificity, so the ends of their intervals come from the ends of
     those two. They cover at least as often as promised, mostly more often.
@@ -303,7 +303,7 @@ def restated(
         target: Shape `(num_samples,)`, 0 or 1.
         probability: Shape `(num_samples,)`.
         group_ids: Shape `(num_samples,)`.
-        threshold: Probability at or above which a sample is called malignant.
+        threshold: Probability at or above which a sample is called positive.
         prevalences: Prevalences in (0, 1); `metrics.at_prevalence` states the assumption.
 
     Returns:

@@ -1,7 +1,7 @@
 """Calibration of scores to probabilities; it is fitted on validation images, never on test images.
 
 Where training draws both classes equally often, uncalibrated scores are too high for a clinic in which few
-lesions are malignant.
+lesions are positive.
 """
 
 import numpy as np
@@ -23,11 +23,11 @@ def fit(method: str, target: np.ndarray, score: np.ndarray, *, trained_prevalenc
         method: Method of `Calibration`.
         target: Shape `(num_samples,)`, 0 or 1; labels of the validation split.
         score: Shape `(num_samples,)`, in 0..1.
-        trained_prevalence: Fraction of malignant images among those that training drew. `none` and
+        trained_prevalence: Fraction of positive images among those that training drew. `none` and
             `temperature` leave it in the scores.
 
     Returns:
-        The calibration; its method is `none` if higher scores mean benign, because a calibration must not
+        The calibration; its method is `none` if higher scores mean negative, because a calibration must not
         reverse the order, or if all scores are equal. The operating point then carries a warning.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Calibration curve: how many are malignant of the images that are given a certain probability.
+"""Calibration curve: how many are positive of the images that are given a certain probability.
 
 A logistic regression of the outcome on a restricted cubic spline of the log odds, with a pointwise 95 % band
 from the jackknife over groups of `calibration_measures`, on the scale of log odds: it never leaves 0..1.
@@ -26,7 +26,7 @@ KNOTS = {50: (0.05, 0.35, 0.65, 0.95), 20: (0.1, 0.5, 0.9)}
 
 
 def smooth(target: np.ndarray, probability: np.ndarray, group_ids: np.ndarray) -> pd.DataFrame:
-    """The smoothed malignant fraction by probability, between the lowest and the highest one.
+    """The smoothed positive fraction by probability, between the lowest and the highest one.
 
     Fewer than 20 effective groups of the rarer class give a straight line of log odds, fewer than 50 a spline
     with three knots, more one with four.
@@ -103,7 +103,7 @@ def _spline(log_odds: np.ndarray, knots: np.ndarray) -> np.ndarray:
 
 
 def bins(target: np.ndarray, probability: np.ndarray, *, num_bins: int) -> pd.DataFrame:
-    """Observed malignant fraction by bin of the probability.
+    """Observed positive fraction by bin of the probability.
 
     Returns:
         Columns `bin_low`, `bin_high`, `num_images`, `mean_probability`, `malignant_fraction`; the last two

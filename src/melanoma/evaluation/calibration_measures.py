@@ -44,10 +44,10 @@ def measure(target: np.ndarray, probability: np.ndarray, group_ids: np.ndarray) 
     Returns:
         Each as `value`, `low`, `high`, and `undefined`, a sentence, where one of them is nan:
 
-        `calibration_intercept`: what must be added to the log odds so that as many are malignant as expected;
+        `calibration_intercept`: what must be added to the log odds so that as many are positive as expected;
         0 is ideal, below 0 the probabilities are too high. `calibration_slope`: the factor of the log odds in
         a logistic regression of the outcome; 1 is ideal, below 1 they are too extreme. `observed_expected`:
-        number of malignant images by the sum of the probabilities; 1 is ideal. `brier_skill`: 1 - Brier
+        number of positive images by the sum of the probabilities; 1 is ideal. `brier_skill`: 1 - Brier
         score / Brier score of always saying the prevalence of these images; 1 at most, 0 is no better than
         that.
     """
@@ -102,7 +102,7 @@ class Sample:
     @property
     def why_no_interval(self) -> str:
         """Why no interval is given; empty if one may be."""
-        for label, word in ((1, "malignant"), (0, "benign")):
+        for label, word in ((1, "positive"), (0, "negative")):
             if not (self.target == label).any():
                 return f"no image is {word}"
             num = effective_groups(self.group[self.target == label])
@@ -149,7 +149,7 @@ class Sample:
 
 def _intercept(sample: Sample) -> Entry:
     def surplus(value: float) -> float:
-        """How many more are expected than are malignant; it rises with the intercept."""
+        """How many more are expected than are positive; it rises with the intercept."""
         return float(np.sum(expit(sample.log_odds + value) - sample.target))
 
     is_extreme = (sample.probability <= SMALLEST) | (sample.probability >= 1 - SMALLEST)
@@ -191,13 +191,13 @@ def _regression_entry(sample: Sample, value: float, steps: np.ndarray) -> Entry:
 
 def why_no_slope(sample: Sample) -> str:
     """Why no finite slope fits best; empty if one does."""
-    malignant, benign = sample.log_odds[sample.target == 1], sample.log_odds[sample.target == 0]
+    positive, negative = sample.log_odds[sample.target == 1], sample.log_odds[sample.target == 0]
     if np.ptp(sample.log_odds) == 0:
         return "all probabilities are equal"
-    if malignant.min() >= benign.max():
-        return "no benign image has a higher probability than a malignant one, so the slope has no bound"
-    if benign.min() >= malignant.max():
-        return "no malignant image has a higher probability than a benign one, so the slope has no bound"
+    if positive.min() >= negative.max():
+        return "no negative image has a higher probability than a positive one, so the slope has no bound"
+    if negative.min() >= positive.max():
+        return "no positive image has a higher probability than a negative one, so the slope has no bound"
     return ""
 
 
@@ -238,7 +238,7 @@ def _observed_expected(sample: Sample) -> Entry:
 
 def _skill(sample: Sample) -> Entry:
     """Brier skill, with the interval of the logarithm of two Brier scores' ratio, or that of a rate."""
-    loss, malignant = (sample.probability - sample.target) ** 2, sample.sums(sample.target)
+    loss, positive = (sample.probability - sample.target) ** 2, sample.sums(sample.target)
     lost, num = sample.sums(loss), sample.sums(np.ones_like(loss))
     of_prevalence = float(np.mean(sample.target) * np.mean(1 - sample.target))
     value = 1 - float(np.mean(loss)) / of_prevalence
@@ -247,13 +247,13 @@ def _skill(sample: Sample) -> Entry:
     if _num_wrong(sample, loss) < MIN_WRONG:
         return _skill_of_few_wrong(sample, loss, of_prevalence)
 
-    def log_ratio(lost: np.ndarray, malignant: np.ndarray, num: np.ndarray) -> np.ndarray:
+    def log_ratio(lost: np.ndarray, positive: np.ndarray, num: np.ndarray) -> np.ndarray:
         """Logarithm of the Brier score by that of always saying the prevalence."""
-        return np.log(lost * num) - np.log(malignant) - np.log(num - malignant)
+        return np.log(lost * num) - np.log(positive) - np.log(num - positive)
 
     with np.errstate(divide="ignore", invalid="ignore"):
-        whole = float(log_ratio(lost.sum(), malignant.sum(), num.sum()))
-        without = log_ratio(lost.sum() - lost, malignant.sum() - malignant, num.sum() - num)
+        whole = float(log_ratio(lost.sum(), positive.sum(), num.sum()))
+        without = log_ratio(lost.sum() - lost, positive.sum() - positive, num.sum() - num)
     low, high, reason = sample.interval(whole, without, lambda end: float(1 - np.exp(end)))
     return entry(value, high, low, undefined=reason)
 

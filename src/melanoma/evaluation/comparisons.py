@@ -222,10 +222,10 @@ def _enough_to_compare(num: int, lead: Mapping[str, Any], least: int) -> Gate:
     """The claim "not worse" needs more groups than the finding that a model works at all."""
     name = "min_groups_not_worse"
     if num >= least:
-        words = f"{num} malignant groups, at least {least} are required to show that a model is not worse"
+        words = f"{num} positive groups, at least {least} are required to show that a model is not worse"
         return Gate(name, True, least, num, words)
     words = (
-        f"that the challenger is not worse than the champion cannot be shown with {num} malignant groups, at "
+        f"that the challenger is not worse than the champion cannot be shown with {num} positive groups, at "
         f"least {least} are required ({_needed(lead)}); {ACCEPT}"
     )
     return Gate(name, False, least, num, words, is_acceptable=True)

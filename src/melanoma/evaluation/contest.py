@@ -67,7 +67,7 @@ class Contest:
 
     @property
     def num_malignant_groups(self) -> int:
-        """Number of groups with a malignant image."""
+        """Number of groups with a positive image."""
         return len(set(self.group_ids[self.target == 1]))
 
     @property

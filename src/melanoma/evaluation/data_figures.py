@@ -14,7 +14,7 @@ from melanoma.data.checks.card_tables import QUALITY, class_of
 from melanoma.evaluation.figures import new_figure
 from melanoma.evaluation.shortcuts import CHANCE, Shortcut
 
-CLASS_COLORS = {"benign": "#6c757d", "malignant": "#b3202c"}
+CLASS_COLORS = {"negative": "#6c757d", "positive": "#b3202c"}
 NUM_BINS = 24
 YEARS_PER_BIN = 5
 NUM_PANELS_A_ROW = 3

@@ -24,7 +24,7 @@ def decision_curve(
     prevalences: Sequence[float],
     fitted_prevalence: float | None,
 ) -> pd.DataFrame:
-    """Net benefit at given prevalences of malignant lesions, with 95 % bands.
+    """Net benefit at given prevalences of positive lesions, with 95 % bands.
 
     At another prevalence, the odds of every image are multiplied by the ratio of the prior odds there and
     those of the calibration; sensitivity and specificity are assumed to hold.
@@ -33,13 +33,13 @@ def decision_curve(
         target: Shape `(num_samples,)`, 0 or 1.
         probability: Calibrated, shape `(num_samples,)`.
         weights: Weights from `bootstrap.draw_weights`.
-        prevalences: Prevalences of malignant lesions, each in (0, 1).
+        prevalences: Prevalences of positive lesions, each in (0, 1).
         fitted_prevalence: Prevalence at which the probabilities hold, see `Calibration.prevalence`.
 
     Returns:
         Columns `prevalence`, `threshold_probability`, `net_benefit`, `low`, `high`, `treat_all`; treating
         nobody has net benefit 0. The column `undefined` says why the net benefit is nan, or is empty. The
-        band is a percentile bootstrap; where nobody is called malignant it has no width.
+        band is a percentile bootstrap; where nobody is called positive it has no width.
     """
     reason = why_undefined(target, fitted_prevalence)
     fitted = np.nan if reason or fitted_prevalence is None else fitted_prevalence
@@ -53,9 +53,9 @@ def decision_curve(
 def why_undefined(target: np.ndarray, fitted_prevalence: float | None) -> str:
     """Why there is no net benefit at another prevalence, in words; empty if there is."""
     if not np.any(target == 1):
-        return "there is no malignant image, so the sensitivity is not defined"
+        return "there is no positive image, so the sensitivity is not defined"
     if not np.any(target == 0):
-        return "there is no benign image, so the specificity is not defined"
+        return "there is no negative image, so the specificity is not defined"
     if fitted_prevalence is None or not np.isfinite(fitted_prevalence):
         return "the prevalence at which the probabilities hold is not known"
     if not 0 < fitted_prevalence < 1:
@@ -97,7 +97,7 @@ def _at_prevalence(
 
 
 def _called_fraction(called: np.ndarray, is_in: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Fraction of one class that is called malignant at each threshold, `(num_draws, 50)`."""
+    """Fraction of one class that is called positive at each threshold, `(num_draws, 50)`."""
     found = weights[:, is_in] @ called[is_in]
     total = weights[:, is_in].sum(axis=1, keepdims=True)
     return divide(found, np.broadcast_to(total, found.shape))

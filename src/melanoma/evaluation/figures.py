@@ -8,12 +8,12 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from melanoma.schema import NOT_A_DEVICE
-from melanoma.scoring.operating_point import BENIGN, DECISIONS, MALIGNANT, OperatingPoint
+from melanoma.schema import DECISIONS, NOT_A_DEVICE
+from melanoma.scoring.operating_point import NEGATIVE, POSITIVE, OperatingPoint
 
 COLORS = {"baseline": "#6c757d", "tuned": "#0b6e99"}
 CURVE = "#0b6e99"
-CLASSES = {0: BENIGN, 1: MALIGNANT}
+CLASSES = {0: NEGATIVE, 1: POSITIVE}
 CLASS_COLORS = {0: "#5b8fb9", 1: "#b23a48"}
 
 
@@ -75,7 +75,7 @@ def precision_figure(band: pd.DataFrame, *, prevalence: float, label: str, title
 
     Args:
         band: Band from `bands.precision_band`.
-        prevalence: Fraction of malignant images, in 0..1.
+        prevalence: Fraction of positive images, in 0..1.
         label: Legend label of the curve.
         title: Title of the figure.
         note: Origin of the images, written below the plot.
@@ -91,7 +91,7 @@ def precision_figure(band: pd.DataFrame, *, prevalence: float, label: str, title
 
 
 def calibration_figure(curve: pd.DataFrame, bins: pd.DataFrame, *, title: str, note: str) -> Figure:
-    """Smoothed malignant fraction by probability with its band, that of bins, and images per bin.
+    """Smoothed positive fraction by probability with its band, that of bins, and images per bin.
 
     Args:
         curve: Curve from `calibration_curve.smooth`.
@@ -107,7 +107,7 @@ def calibration_figure(curve: pd.DataFrame, bins: pd.DataFrame, *, title: str, n
     _fill(upper, curve["mean_probability"], curve, CURVE)
     upper.plot(shown["mean_probability"], shown["malignant_fraction"], "o", color="#444444", label="bins")
     _explain(upper, curve["undefined"])
-    upper.set(ylabel="malignant in truth", xlim=(0, 1), ylim=(-0.02, 1.02))
+    upper.set(ylabel="positive in truth", xlim=(0, 1), ylim=(-0.02, 1.02))
     upper.legend(loc="upper left", fontsize=8)
     width = bins["bin_high"] - bins["bin_low"]
     lower.bar(
@@ -167,7 +167,7 @@ def decision_figure(curve: pd.DataFrame, *, title: str, note: str) -> Figure:
         axes.plot(x, rows["net_benefit"], color=CURVE, label="the model")
         _fill(axes, x, rows, CURVE)
         _explain(axes, rows["undefined"])
-        axes.set(xlabel="threshold probability", title=f"{prevalence:.0%} malignant")
+        axes.set(xlabel="threshold probability", title=f"{prevalence:.0%} positive")
         axes.set_ylim(-0.25 * prevalence, 1.15 * prevalence)
         axes.legend(fontsize=7)
     panels[0].set_ylabel("net benefit")
@@ -193,7 +193,7 @@ def slices_figure(entries: list[dict[str, Any]], *, metric: str, title: str, not
         else:
             axes.text(0.01, place, "n too small", color="#888888", fontsize=7, va="center")
     names = [
-        f"{entry['slice']}: {entry['value']} ({entry['num_images']}, {entry['num_malignant']} malignant)"
+        f"{entry['slice']}: {entry['value']} ({entry['num_images']}, {entry['num_malignant']} positive)"
         for entry in entries
     ]
     axes.set(yticks=range(len(entries)), xlim=(0, 1.02), ylim=(len(entries) - 0.5, -0.5), xlabel=metric)
@@ -209,7 +209,7 @@ def confusion_figure(counts: dict[str, dict[str, int]], *, title: str, note: str
         title: Title of the figure.
         note: Origin of the images, written below the plot.
     """
-    truths = [BENIGN, MALIGNANT]
+    truths = [NEGATIVE, POSITIVE]
     matrix = np.array([[counts[truth][answer] for answer in DECISIONS] for truth in truths])
     figure = new_figure(title, note, height=4.0)
     axes = figure.subplots()

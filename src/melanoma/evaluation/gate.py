@@ -111,7 +111,7 @@ def _gates(contest: Contest, measured: dict[str, Any], rules: Promote) -> list[G
 def _enough_groups(contest: Contest, rules: Promote) -> Gate:
     num, least = contest.num_malignant_groups, rules.min_malignant_groups
     words = (
-        f"{num} malignant groups among the {len(contest.target)} test images; at least {least} are required"
+        f"{num} positive groups among the {len(contest.target)} test images; at least {least} are required"
     )
     return Gate("min_malignant_groups", num >= least, least, num, words)
 
@@ -135,13 +135,13 @@ def _better_than_chance(contest: Contest, auc: Mapping[str, Any], rules: Promote
 
 
 def _least_auc_at_separation(contest: Contest) -> float:
-    """Lower end of a 95 % interval where every malignant image scores above every benign one.
+    """Lower end of a 95 % interval where every positive image scores above every negative one.
 
-    With p pairs of a malignant and a benign image that share no group, all are in order with a probability of
-    at most AUC^p, so an AUC below 0.025^(1/p) would be a surprise.
+    With p pairs of a positive and a negative image that share no group, all are in order with a probability
+    of at most AUC^p, so an AUC below 0.025^(1/p) would be a surprise.
     """
-    malignant, benign = (set(contest.group_ids[contest.target == value]) for value in (1, 0))
-    num_pairs = min(len(malignant), len(benign - malignant))
+    positive, negative = (set(contest.group_ids[contest.target == value]) for value in (1, 0))
+    num_pairs = min(len(positive), len(negative - positive))
     return float(0.025 ** (1 / num_pairs)) if num_pairs else 0.0
 
 

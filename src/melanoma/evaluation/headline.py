@@ -11,6 +11,7 @@ from melanoma.evaluation.bootstrap import in_words
 from melanoma.evaluation.metric_table import HEADLINE, Metric
 from melanoma.evaluation.metrics import roc_curve
 from melanoma.schema import MODEL_NAMES, TEST
+from melanoma.scoring.operating_point import NEGATIVE, POSITIVE, current_word
 
 COUNTS = ("num_images", "num_groups", "num_malignant")
 OF_PROMOTION = (
@@ -92,12 +93,18 @@ def metric_rows(
 def decisions(headline: Mapping[str, Any]) -> str:
     """How the selected model decides with a referral band, and what that means on the test set."""
     point, three_way = headline["operating_point"], headline["three_way"]
+    (num_missed,) = (
+        number
+        for truth, answers in three_way["counts"].items()
+        for answer, number in answers.items()
+        if (current_word(truth), current_word(answer)) == (POSITIVE, NEGATIVE)
+    )
     return (
-        f"As a served model it answers benign below {point['refer_from']:.3f} and malignant from "
+        f"As a served model it answers negative below {point['refer_from']:.3f} and positive from "
         f"{point['refer_to']:.3f}, and refers images in between to a person: "
         f"{in_words(three_way['referred_fraction'])} of the test images. It calls "
-        f"{three_way['counts']['malignant']['benign']:,} of the {headline['num_malignant']:,} malignant test "
-        "images benign."
+        f"{num_missed:,} of the {headline['num_malignant']:,} positive test "
+        "images negative."
     )
 
 

@@ -107,24 +107,24 @@ def rates(target: np.ndarray, called: np.ndarray, group_ids: np.ndarray) -> dict
     """`RATES` per image with 95 % intervals, the mean over one or several models.
 
     Args:
-        target: Shape `(num_images,)`, 1 malignant, 0 benign.
-        called: Shape `(num_images,)` or `(num_models, num_images)`, bool, whether called malignant.
+        target: Shape `(num_images,)`, 1 positive, 0 negative.
+        called: Shape `(num_images,)` or `(num_models, num_images)`, bool, whether called positive.
         group_ids: Shape `(num_images,)`.
     """
     called = np.atleast_2d(called)
-    malignant = np.broadcast_to(target == 1, called.shape)
+    positive = np.broadcast_to(target == 1, called.shape)
     found = {
-        "accuracy": mean_rate(malignant == called, np.ones_like(called), group_ids),
-        "sensitivity": mean_rate(called, malignant, group_ids),
-        "specificity": mean_rate(~called, ~malignant, group_ids),
-        "ppv": mean_rate(malignant, called, group_ids),
-        "npv": mean_rate(~malignant, ~called, group_ids),
+        "accuracy": mean_rate(positive == called, np.ones_like(called), group_ids),
+        "sensitivity": mean_rate(called, positive, group_ids),
+        "specificity": mean_rate(~called, ~positive, group_ids),
+        "ppv": mean_rate(positive, called, group_ids),
+        "npv": mean_rate(~positive, ~called, group_ids),
     }
     for name, of, word in (
-        ("sensitivity", malignant, "no image is malignant"),
-        ("specificity", ~malignant, "no image is benign"),
-        ("ppv", called, "no image is called malignant"),
-        ("npv", ~called, "no image is called benign"),
+        ("sensitivity", positive, "no image is positive"),
+        ("specificity", ~positive, "no image is negative"),
+        ("ppv", called, "no image is called positive"),
+        ("npv", ~called, "no image is called negative"),
     ):
         if not of.any(axis=1).all():
             found[name]["undefined"] = word
@@ -146,7 +146,7 @@ def auc(target: np.ndarray, probability: np.ndarray, group_ids: np.ndarray, *, l
     few groups, the variance of the sample is too small; see `_shortfall`.
 
     Args:
-        target: Shape `(num_images,)`, 1 malignant, 0 benign.
+        target: Shape `(num_images,)`, 1 positive, 0 negative.
         probability: Scores of any scale, shape `(num_images,)` or `(num_models, num_images)`.
         group_ids: Shape `(num_images,)`; a group may hold images of both classes.
         level: Confidence level, in (0, 1).
@@ -188,7 +188,7 @@ def auc_difference(
     Two models that rank all images alike differ by 0, from 0 to 0: on any image they would.
 
     Args:
-        target: Shape `(num_images,)`, 1 malignant, 0 benign.
+        target: Shape `(num_images,)`, 1 positive, 0 negative.
         first: Scores of one model, shape `(num_images,)`; or of several, whose mean counts, shape
             `(num_models, num_images)`.
         second: Scores of the other model or models.
@@ -223,7 +223,7 @@ def _undefined(target: np.ndarray, probability: np.ndarray) -> str:
     """Why there is no AUC; empty if there is one."""
     if not np.isfinite(probability).all():
         return "some scores are not finite"
-    for value, word in ((1, "malignant"), (0, "benign")):
+    for value, word in ((1, "positive"), (0, "negative")):
         if not (target == value).any():
             return f"no image is {word}"
     return ""
@@ -296,8 +296,8 @@ class _Spread:
 
     Attributes:
         standard_error: Standard error; nan if `undefined`.
-        num_malignant: Number of independent malignant images that the groups are worth, see `_worth`.
-        num_benign: Number of independent benign images.
+        num_malignant: Number of independent positive images that the groups are worth, see `_worth`.
+        num_benign: Number of independent negative images.
         degrees: Degrees of freedom of the standard error.
         undefined: Why there is no standard error; empty if there is one.
     """
@@ -313,7 +313,7 @@ class _Spread:
         """The spread of `parts` over groups; groups with both classes add their covariance."""
         names, group_of = np.unique(group_ids, return_inverse=True)
         sums, sizes, worths, variances = [], [], [], []
-        for word, value in (("malignant", 1), ("benign", 0)):
+        for word, value in (("positive", 1), ("negative", 0)):
             mine = target == value
             deviation = (parts[mine] - parts[mine].mean()) / mine.sum()
             num = len(np.unique(group_of[mine]))

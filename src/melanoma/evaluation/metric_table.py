@@ -7,9 +7,9 @@ Model card, summary, report page, slices and bootstrap read this table; `metrics
 import math
 from dataclasses import dataclass
 
-from melanoma.scoring.operating_point import BENIGN, MALIGNANT
+from melanoma.scoring.operating_point import NEGATIVE, POSITIVE
 
-BOTH = (MALIGNANT, BENIGN)
+BOTH = (POSITIVE, NEGATIVE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +26,7 @@ class Metric:
         is_weighted: Whether `metrics.compute_metrics` has it, for any weights of the samples; if not,
             `calibration_measures.measure` has it.
         needs_threshold: Whether it depends on the decision threshold.
-        needs: Classes of which it needs images, `malignant` and `benign`; empty if any images suffice.
+        needs: Classes of which it needs images, `positive` and `negative`; empty if any images suffice.
         is_headline: Whether the report page shows it; the model card shows all.
         is_summary: Whether the summary in the terminal shows it.
     """
@@ -54,10 +54,8 @@ TABLE = (  # in the order in which they are shown
     ),
     Metric(name="specificity_at_95_sensitivity", label="specificity at a sensitivity of 0.95", needs=BOTH),
     Metric(name="average_precision", label="average precision", needs=BOTH),
-    Metric(
-        name="sensitivity", label="sensitivity", needs_threshold=True, needs=(MALIGNANT,), is_summary=True
-    ),
-    Metric(name="specificity", label="specificity", needs_threshold=True, needs=(BENIGN,), is_summary=True),
+    Metric(name="sensitivity", label="sensitivity", needs_threshold=True, needs=(POSITIVE,), is_summary=True),
+    Metric(name="specificity", label="specificity", needs_threshold=True, needs=(NEGATIVE,), is_summary=True),
     Metric(
         name="balanced_accuracy",
         label="balanced accuracy",
@@ -107,7 +105,7 @@ TABLE = (  # in the order in which they are shown
     ),
     Metric(
         name="observed_expected",
-        label="observed / expected malignant images (1 is ideal)",
+        label="observed / expected positive images (1 is ideal)",
         high=math.inf,
         ideal=1,
         needs=BOTH,

@@ -23,9 +23,9 @@ def compute_metrics(
     """Each of `metric_table.WEIGHTED`, of shape `(num_draws,)`.
 
     Args:
-        target: Shape `(num_samples,)`, 1 malignant, 0 benign.
+        target: Shape `(num_samples,)`, 1 positive, 0 negative.
         probability: Shape `(num_samples,)`, in 0..1.
-        threshold: Probability at or above which a sample is called malignant.
+        threshold: Probability at or above which a sample is called positive.
         weights: Shape `(num_draws, num_samples)`, not negative.
         num_bins: Number of equal probability bins of the expected calibration error.
     """
@@ -46,7 +46,7 @@ def at_prevalence(
     Args:
         sensitivity: Sensitivity, any shape, in 0..1; assumed to hold at that prevalence.
         specificity: Specificity, same shape, in 0..1; assumed to hold as well.
-        prevalence: Fraction of malignant lesions, in (0, 1).
+        prevalence: Fraction of positive lesions, in (0, 1).
     """
     tp, fn = sensitivity * prevalence, (1 - sensitivity) * prevalence
     tn, fp = specificity * (1 - prevalence), (1 - specificity) * (1 - prevalence)
@@ -57,16 +57,16 @@ def confusion_counts(target: np.ndarray, called: np.ndarray, *, weights: np.ndar
     """True and false positives and negatives, each of shape `(num_draws,)`.
 
     Args:
-        target: Shape `(num_samples,)`, 1 malignant, 0 benign.
-        called: Shape `(num_samples,)`, bool, whether a sample is called malignant.
+        target: Shape `(num_samples,)`, 1 positive, 0 negative.
+        called: Shape `(num_samples,)`, bool, whether a sample is called positive.
         weights: Shape `(num_draws, num_samples)`.
     """
-    malignant = target == 1
+    positive = target == 1
     return {
-        "true_positives": weights @ (malignant & called),
-        "false_negatives": weights @ (malignant & ~called),
-        "false_positives": weights @ (~malignant & called),
-        "true_negatives": weights @ (~malignant & ~called),
+        "true_positives": weights @ (positive & called),
+        "false_negatives": weights @ (positive & ~called),
+        "false_positives": weights @ (~positive & called),
+        "true_negatives": weights @ (~positive & ~called),
     }
 
 
@@ -132,7 +132,7 @@ def _ranking_metrics(
 def weights_by_score(
     target: np.ndarray, probability: np.ndarray, weights: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Weights of malignant and benign samples at each distinct score, highest score first.
+    """Weights of positive and negative samples at each distinct score, highest score first.
 
     Returns:
         Two arrays of shape `(num_draws, num_scores)`.
@@ -167,7 +167,7 @@ def calibration_bins(probability: np.ndarray, num_bins: int) -> np.ndarray:
 def _calibration_error(
     target: np.ndarray, probability: np.ndarray, weights: np.ndarray, num_bins: int
 ) -> np.ndarray:
-    """Mean distance of probability and malignant fraction over bins, weighted by their number of samples.
+    """Mean distance of probability and positive fraction over bins, weighted by their number of samples.
 
     Chance alone makes it positive. So the variance that a bin's gap has if its probabilities are right is
     subtracted from the squared gap; what remains below 0 counts as 0, which leaves about half of the bias of
@@ -183,7 +183,7 @@ def _calibration_error(
 
 
 def roc_curve(target: np.ndarray, probability: np.ndarray) -> dict[str, np.ndarray]:
-    """Points of the ROC curve, from nothing called malignant to everything.
+    """Points of the ROC curve, from nothing called positive to everything.
 
     Returns:
         `threshold` (inf first), `sensitivity` and `false_positive_fraction`, each of shape

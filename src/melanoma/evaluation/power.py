@@ -26,8 +26,8 @@ def expect(num_malignant: float, num_benign: float) -> dict[str, float]:
     """Precision and power to expect of a test set.
 
     Args:
-        num_malignant: Effective number of groups with a malignant image.
-        num_benign: Effective number of groups with a benign image.
+        num_malignant: Effective number of groups with a positive image.
+        num_benign: Effective number of groups with a negative image.
 
     Returns:
         `auc_half_width` and `sensitivity_half_width` of 95 % intervals, and `smallest_auc_difference` between
@@ -51,7 +51,7 @@ def auc_standard_error(auc: float, num_malignant: float, num_benign: float) -> f
     if min(num_malignant, num_benign) < 2:
         return math.nan
     at = stats.norm.ppf(auc)
-    # Two malignant images are both above one benign image; as probable as one being above two benign images.
+    # Two positive images are both above one negative; as probable as one being above two negative ones.
     both = stats.multivariate_normal.cdf([at, at], cov=[[1, 0.5], [0.5, 1]])
     variance = auc * (1 - auc) + (num_malignant + num_benign - 2) * (both - auc**2)
     return math.sqrt(variance / (num_malignant * num_benign))
@@ -84,13 +84,13 @@ def in_words(num_malignant: int, expected: Mapping[str, Any]) -> str:
     """What the test set of a cohort can show, in a sentence.
 
     Args:
-        num_malignant: Number of groups with a malignant image.
+        num_malignant: Number of groups with a positive image.
         expected: Result of `expect`, also as read from JSON.
     """
     if any(value is None or math.isnan(value) for value in expected.values()):
-        return f"with {num_malignant} malignant test groups, no precision can be expected"
+        return f"with {num_malignant} positive test groups, no precision can be expected"
     return (
-        f"with {num_malignant} malignant test groups expect AUC ± {expected['auc_half_width']:.2f} and "
+        f"with {num_malignant} positive test groups expect AUC ± {expected['auc_half_width']:.2f} and "
         f"sensitivity ± {expected['sensitivity_half_width']:.2f}; a difference in AUC between two models is "
         f"shown with {100 * POWER:.0f} % power from {expected['smallest_auc_difference']:.2f} on"
     )

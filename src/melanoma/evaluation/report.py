@@ -22,10 +22,10 @@ from melanoma.evaluation import (
 )
 from melanoma.evaluation.decision_curve import decision_curve
 from melanoma.schema import PREDICTION_COLUMNS, TEST, TRAIN, VALIDATION, align
-from melanoma.scoring.operating_point import BENIGN, MALIGNANT, OperatingPoint
+from melanoma.scoring.operating_point import NEGATIVE, POSITIVE, OperatingPoint
 
 MEASURED_SPLITS = (VALIDATION, TEST)
-BALANCED = 0.5  # fraction of malignant images in training that draws both classes equally often
+BALANCED = 0.5  # fraction of positive images in training that draws both classes equally often
 
 
 @dataclass(frozen=True)
@@ -328,5 +328,5 @@ def _curves(
 
 def _confusion_rows(predictions: pd.DataFrame, selected: str) -> pd.DataFrame:
     rows = predictions[(predictions["split"] == TEST) & (predictions["model"] == selected)]
-    truth = np.where(rows["target"] == 1, MALIGNANT, BENIGN)
+    truth = np.where(rows["target"] == 1, POSITIVE, NEGATIVE)
     return pd.DataFrame({"truth": truth, "decision": rows["decision"].to_numpy()})

@@ -14,12 +14,12 @@ from matplotlib.figure import Figure
 from melanoma.data.packed import Part
 from melanoma.evaluation.figures import new_figure
 from melanoma.scoring.occlusion import occlusion_map, overlay
-from melanoma.scoring.operating_point import BENIGN, MALIGNANT
+from melanoma.scoring.operating_point import NEGATIVE, POSITIVE
 
 NUM_COLUMNS = 4
 NUM_STEPS = 8  # covers along each side of an occlusion map
 Score = Callable[[np.ndarray], np.ndarray]  # images `(n, size, size, 3)` uint8 to scores `(n,)`
-TRUTHS = {0: BENIGN, 1: MALIGNANT}
+TRUTHS = {0: NEGATIVE, 1: POSITIVE}
 
 
 def most_confident_errors(rows: pd.DataFrame, *, threshold: float, num: int) -> np.ndarray:

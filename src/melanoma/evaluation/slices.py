@@ -15,7 +15,7 @@ from melanoma.config.evaluation import Evaluate
 from melanoma.evaluation import bootstrap, calibration_measures, intervals
 from melanoma.evaluation.intervals import undefined_entry
 from melanoma.evaluation.metric_table import BY_NAME
-from melanoma.scoring.operating_point import BENIGN, MALIGNANT
+from melanoma.scoring.operating_point import NEGATIVE, POSITIVE
 
 NOT_RECORDED = "not recorded"
 MEASURED = (
@@ -121,7 +121,7 @@ def _measure_one(
         num_bins=settings.num_calibration_bins,
     )
     of_class = rows.groupby("target")["group_id"].nunique()
-    num_of = {MALIGNANT: of_class.get(1, 0), BENIGN: of_class.get(0, 0)}
+    num_of = {POSITIVE: of_class.get(1, 0), NEGATIVE: of_class.get(0, 0)}
     num_groups, least = rows["group_id"].nunique(), settings.min_slice_groups
     is_enough = {
         name: num_groups >= least and all(num_of[word] >= least for word in BY_NAME[name].needs)

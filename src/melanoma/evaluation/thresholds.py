@@ -1,9 +1,10 @@
 """The operating point: chosen on the calibration images (validation split), stored and served with the model.
 
-Sensitivity is that of malignant groups: a group scores as its lowest malignant image, so it is found if all
-its malignant images are. Specificity at the end of the referral band is that of benign groups: a group scores
-as its highest benign image. Images of a group depend on each other and groups do not, so a rank among groups
-says what holds for other lesions (`guarantee`). The referred fraction is workload and counts images.
+Sensitivity is that of positive groups: a group scores as its lowest positive image, so it is found if all
+its positive images are. Specificity at the end of the referral band is that of negative groups: a group
+scores as its highest negative image. Images of a group depend on each other and groups do not, so a rank
+among groups says what holds for other lesions (`guarantee`). The referred fraction is workload and counts
+images.
 """
 
 import math
@@ -25,7 +26,8 @@ from melanoma.evaluation.guarantee import (
     plain_rank,
 )
 from melanoma.evaluation.intervals import Entry, rate
-from melanoma.scoring.operating_point import BENIGN, DECISIONS, MALIGNANT, REFER, Calibration, OperatingPoint
+from melanoma.schema import DECISIONS
+from melanoma.scoring.operating_point import NEGATIVE, POSITIVE, REFER, Calibration, OperatingPoint
 
 
 @dataclass(frozen=True)
@@ -36,30 +38,30 @@ class _Images:
         target: 0 or 1.
         probability: Calibrated probabilities.
         group_ids: Groups.
-        malignant: Lowest probability of each malignant group, in increasing order.
-        benign: Highest probability of each benign group, in increasing order.
+        positive: Lowest probability of each positive group, in increasing order.
+        negative: Highest probability of each negative group, in increasing order.
     """
 
     target: np.ndarray
     probability: np.ndarray
     group_ids: np.ndarray
-    malignant: np.ndarray
-    benign: np.ndarray
+    positive: np.ndarray
+    negative: np.ndarray
 
     @classmethod
     def of(cls, target: np.ndarray, probability: np.ndarray, group_ids: np.ndarray) -> Self:
         """The images, if an operating point can be chosen on them."""
         require_scores(probability, group_ids)
         is_malignant = target == 1
-        malignant = lowest_by_group(probability[is_malignant], group_ids[is_malignant])
-        benign = highest_by_group(probability[~is_malignant], group_ids[~is_malignant])
-        for kind, groups in ((MALIGNANT, malignant), (BENIGN, benign)):
+        positive = lowest_by_group(probability[is_malignant], group_ids[is_malignant])
+        negative = highest_by_group(probability[~is_malignant], group_ids[~is_malignant])
+        for kind, groups in ((POSITIVE, positive), (NEGATIVE, negative)):
             if len(groups) == 0:
                 raise DataError(
                     f"The calibration images (validation split) have no {kind} image, so no operating point "
                     f"can be chosen. Add {kind} images, or change the plan of the split."
                 )
-        return cls(target, probability, group_ids, malignant, benign)
+        return cls(target, probability, group_ids, positive, negative)
 
 
 CALIBRATION = "calibration images"
@@ -98,11 +100,11 @@ def choose(
 ) -> OperatingPoint:
     """Choose threshold and referral band, with their evidence on the calibration images.
 
-    The threshold is the highest that finds at least `min_sensitivity` of the malignant groups. With
+    The threshold is the highest that finds at least `min_sensitivity` of the positive groups. With
     `sensitivity_confidence` it is the highest that guarantees this sensitivity with this confidence; with too
     few groups for that it is the score of the lowest group. The band begins where the same rule puts
     `refer_min_sensitivity`, and ends at the lowest point below which lie at least `refer_min_specificity` of
-    the benign groups. A band that holds more than `max_referred_fraction` of the images is narrowed from
+    the negative groups. A band that holds more than `max_referred_fraction` of the images is narrowed from
     above, and then from below.
 
     Args:
@@ -113,13 +115,13 @@ def choose(
         settings: Section `evaluate` of params.yaml.
 
     Raises:
-        DataError: There is no malignant or no benign image, or a probability is not a number.
+        DataError: There is no positive or no negative image, or a probability is not a number.
     """
     images = _Images.of(target, probability, group_ids)
-    ranks = _ranks(len(images.malignant), len(images.benign), settings)
-    threshold = float(images.malignant[ranks[THRESHOLD] - 1])
-    start = float(images.malignant[ranks[BAND_START] - 1])
-    end = max(threshold, float(np.nextafter(images.benign[-ranks[BAND_END]], np.inf)))
+    ranks = _ranks(len(images.positive), len(images.negative), settings)
+    threshold = float(images.positive[ranks[THRESHOLD] - 1])
+    start = float(images.positive[ranks[BAND_START] - 1])
+    end = max(threshold, float(np.nextafter(images.negative[-ranks[BAND_END]], np.inf)))
     wide = OperatingPoint(calibration, threshold, start, end)
     num_allowed = math.floor(settings.max_referred_fraction * len(target) + 1e-9)
     low, high = _narrowed(probability, start, threshold, end, num_allowed)
@@ -137,8 +139,8 @@ def choose(
 def _ranks(num_malignant: int, num_benign: int, settings: Evaluate) -> dict[str, int]:
     """Ranks of the threshold and both ends of the band, from 1.
 
-    Those of threshold and start count from the lowest malignant group, that of the end from the highest
-    benign group.
+    Those of threshold and start count from the lowest positive group, that of the end from the highest
+    negative group.
     """
     threshold = _rank(settings.min_sensitivity, num_malignant, settings.sensitivity_confidence)
     start = _rank(settings.refer_min_sensitivity, num_malignant, settings.sensitivity_confidence)
@@ -183,15 +185,15 @@ def _evidence(
     return {
         "num_images": len(images.target),
         "num_malignant": int(is_malignant.sum()),
-        "num_malignant_groups": len(images.malignant),
-        "num_benign_groups": len(images.benign),
+        "num_malignant_groups": len(images.positive),
+        "num_benign_groups": len(images.negative),
         "sensitivity": float(called[is_malignant].mean()),
         "specificity": float((~called[~is_malignant]).mean()),
         "referred_fraction": referred,
-        "malignant_called_benign": int((is_malignant & (decision == BENIGN)).sum()),
-        "benign_called_malignant": int((~is_malignant & (decision == MALIGNANT)).sum()),
+        "malignant_called_benign": int((is_malignant & (decision == NEGATIVE)).sum()),
+        "benign_called_malignant": int((~is_malignant & (decision == POSITIVE)).sum()),
         "asked_and_got": by_group | {REFERRED: {"asked": settings.max_referred_fraction, "got": referred}},
-        "choices": asked_and_got.choices(images.malignant, images.probability[~is_malignant], settings),
+        "choices": asked_and_got.choices(images.positive, images.probability[~is_malignant], settings),
     }
 
 
@@ -207,13 +209,13 @@ def _warnings(
     warnings = []
     if np.ptp(images.probability) == 0:  # then no band could be better either
         alike = "all calibration images have the same probability, so no threshold separates the classes"
-        return [alike, *_too_few(len(images.malignant), settings)]
+        return [alike, *_too_few(len(images.positive), settings)]
     if point.calibration.method != settings.calibration:
         warnings.append(
-            f"not calibrated: on validation, higher scores mean benign, and {settings.calibration} "
+            f"not calibrated: on validation, higher scores mean negative, and {settings.calibration} "
             "calibration would reverse the order"
         )
-    warnings += _too_few(len(images.malignant), settings)
+    warnings += _too_few(len(images.positive), settings)
     referred = (wide.decide(images.probability) == REFER).mean()
     cause = (
         f", because it held {referred:.0%} of the calibration images and at most "
@@ -233,7 +235,7 @@ def _warnings(
 
 
 def _too_few(num_groups: int, settings: Evaluate) -> list[str]:
-    """A sentence for each sensitivity that is to be guaranteed by too few malignant groups."""
+    """A sentence for each sensitivity that is to be guaranteed by too few positive groups."""
     confidence = settings.sensitivity_confidence
     if confidence is None:
         return []
@@ -247,8 +249,8 @@ def _too_few(num_groups: int, settings: Evaluate) -> list[str]:
         needed = groups_needed(asked, num_missed=0, confidence=confidence)
         enough = "no number is enough" if needed is None else f"{needed:,} are needed"
         sentences.append(
-            f"{num_groups:,} malignant groups cannot guarantee a sensitivity of {asked:g} with "
-            f"{confidence:.0%} confidence, {enough}: {what} is at the lowest malignant group"
+            f"{num_groups:,} positive groups cannot guarantee a sensitivity of {asked:g} with "
+            f"{confidence:.0%} confidence, {enough}: {what} is at the lowest positive group"
         )
     return sentences
 
@@ -262,11 +264,11 @@ def three_way(target: np.ndarray, decision: np.ndarray, group_ids: np.ndarray) -
         group_ids: Shape `(num_samples,)`.
 
     Returns:
-        `counts` by truth and decision; `referred_fraction` of all images, `missed_fraction` of malignant
-        images that are called benign, `false_alarm_fraction` of benign ones that are called malignant,
+        `counts` by truth and decision; `referred_fraction` of all images, `missed_fraction` of positive
+        images that are called negative, `false_alarm_fraction` of negative ones that are called positive,
         each per image as `value`, `low`, `high`.
     """
-    is_of = {MALIGNANT: target == 1, BENIGN: target == 0}
+    is_of = {POSITIVE: target == 1, NEGATIVE: target == 0}
     counts = {
         truth: {answer: int((is_truth & (decision == answer)).sum()) for answer in DECISIONS}
         for truth, is_truth in is_of.items()
@@ -275,8 +277,8 @@ def three_way(target: np.ndarray, decision: np.ndarray, group_ids: np.ndarray) -
     return {
         "counts": counts,
         "referred_fraction": _share(decision == REFER, everyone, group_ids),
-        "missed_fraction": _share(decision == BENIGN, is_of[MALIGNANT], group_ids),
-        "false_alarm_fraction": _share(decision == MALIGNANT, is_of[BENIGN], group_ids),
+        "missed_fraction": _share(decision == NEGATIVE, is_of[POSITIVE], group_ids),
+        "false_alarm_fraction": _share(decision == POSITIVE, is_of[NEGATIVE], group_ids),
     }
 
 

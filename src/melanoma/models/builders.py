@@ -13,7 +13,7 @@ def build_model(hyperparameters: Hyperparameters, model: Model, *, image_size: i
     """The uncompiled network of these hyperparameters and the settings of `params.yaml: model`.
 
     Every family takes images `(batch, image_size, image_size, 3)`, uint8 in 0..255, and gives the
-    probability `(batch, 1)`, float32, that the lesion is malignant; with `target` diagnosis those of
+    probability `(batch, 1)`, float32, that the lesion is positive; with `target` diagnosis those of
     `schema.CLASSES`, `(batch, 4)`, of which the first is that of a melanoma. Its first weights follow from
     the global seed of Keras.
 

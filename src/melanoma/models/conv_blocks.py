@@ -1,7 +1,7 @@
 """The published network: blocks of convolution, ReLU and pooling, then one dense layer.
 
 A block is a 3 x 3 convolution (stride 1, no padding) and 2 x 2 max pooling: 150 -> 148 -> 74 -> 72 ->
-36 -> 34 -> 17 for three blocks. The output is the probability that the lesion is malignant.
+36 -> 34 -> 17 for three blocks. The output is the probability that the lesion is positive.
 
 What the paper does not have is off in the baseline: batch normalisation, residual blocks, global pooling,
 dropout. Weight decay and label smoothing are no part of a network; they stand in the optimizer and the
@@ -49,7 +49,7 @@ def build(
         `(batch, image_size, image_size, 3)`, uint8 in 0..255 (scaled to 0..1 inside).
 
     Output shape:
-        `(batch, 1)`, float32 in mixed precision too, probability that the lesion is malignant; with several
+        `(batch, 1)`, float32 in mixed precision too, probability that the lesion is positive; with several
         classes `(batch, num_classes)`.
 
     Raises:

@@ -18,7 +18,7 @@ def classify(
         num_classes: 1, or how many classes are told apart.
 
     Returns:
-        Symbolic tensor `(batch, 1)`, the probability that the lesion is malignant, or `(batch, num_classes)`,
+        Symbolic tensor `(batch, 1)`, the probability that the lesion is positive, or `(batch, num_classes)`,
         that of each class; float32 in mixed precision too, because 16 bits round probabilities near 1 to it.
     """
     if global_pooling:

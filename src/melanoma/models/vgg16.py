@@ -48,7 +48,7 @@ def build(
         `(batch, image_size, image_size, 3)`, uint8 in 0..255, channels red, green, blue.
 
     Output shape:
-        `(batch, 1)`, float32, probability that the lesion is malignant; with several classes
+        `(batch, 1)`, float32, probability that the lesion is positive; with several classes
         `(batch, num_classes)`.
 
     Raises:

@@ -97,7 +97,7 @@ def _summary(headline: Mapping[str, Any]) -> str:
     return (
         f"The selected model is the {headline['selected']} network. Tested on "
         f"{headline['num_images']:,} {kind} images in {headline['num_groups']:,} groups, "
-        f"{headline['num_malignant']:,} of them malignant, it has an AUC of {in_words(found['auc_roc'])}. "
+        f"{headline['num_malignant']:,} of them positive, it has an AUC of {in_words(found['auc_roc'])}. "
         f"At its decision threshold its sensitivity is {in_words(found['sensitivity'])} and its specificity "
         f"{in_words(found['specificity'])}. {decisions(headline)}{_looks(headline)}"
     )

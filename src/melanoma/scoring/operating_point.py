@@ -1,6 +1,6 @@
 """Operating point of a network: calibration, threshold and referral band.
 
-Needs numpy only: this module travels with the served model. The values are chosen on validation by
+This module travels with the served model. The values are chosen on validation by
 `evaluation.calibration` and `evaluation.thresholds`.
 """
 
@@ -10,9 +10,15 @@ from typing import Any
 
 import numpy as np
 
-BENIGN, REFER, MALIGNANT = "benign", "refer", "malignant"
-DECISIONS = (BENIGN, REFER, MALIGNANT)
+from melanoma.schema import DECISIONS, EARLIER_DECISIONS
+
+NEGATIVE, REFER, POSITIVE = DECISIONS
 SMALLEST = 1e-7  # scores are kept this far from 0 and 1, so that their logit is finite
+
+
+def current_word(decision: str) -> str:
+    """The word for a decision or a true class; results of older versions say `benign` and `malignant`."""
+    return EARLIER_DECISIONS.get(decision, decision)
 
 
 def logit(score: np.ndarray) -> np.ndarray:
@@ -31,7 +37,7 @@ class Calibration:
         intercept: Intercept of the logit; 0 for `temperature`.
         scores: Rising knots of `isotonic`; the map is linear between them and constant outside.
         probabilities: Probabilities at the knots, not falling.
-        prevalence: Fraction of malignant images at which the probabilities hold: that of the images which
+        prevalence: Fraction of positive images at which the probabilities hold: that of the images which
             `logistic` or `isotonic` was fitted on, else that of the images as training drew them. None in
             operating points that were stored before it was recorded.
     """
@@ -58,10 +64,10 @@ class OperatingPoint:
 
     Attributes:
         calibration: Calibration from score to probability.
-        threshold: Probability at or above which an image counts as malignant in a two-way decision; metrics
+        threshold: Probability at or above which an image counts as positive in a two-way decision; metrics
             of decisions are computed there.
-        refer_from: Lower end of the referral band, at most `threshold`; below it the decision is `benign`.
-        refer_to: Upper end of the band, at least `threshold`; from it on the decision is `malignant`. Within
+        refer_from: Lower end of the referral band, at most `threshold`; below it the decision is `negative`.
+        refer_to: Upper end of the band, at least `threshold`; from it on the decision is `positive`. Within
             the band it is `refer`: a person must review the image. The band is empty if both are equal.
         evidence: What was asked and what it got on the calibration images, see `evaluation.asked_and_got`;
             older points have less.
@@ -74,14 +80,14 @@ class OperatingPoint:
     evidence: Mapping[str, Any] = field(default_factory=dict)
 
     def decide(self, probability: np.ndarray, threshold: float | None = None) -> np.ndarray:
-        """Decide `benign`, `refer` or `malignant` for each probability; nan is referred.
+        """Decide `negative`, `refer` or `positive` for each probability; nan is referred.
 
         Args:
             probability: Calibrated probabilities, any shape.
             threshold: Threshold of a two-way decision, in which nothing is referred.
         """
         low, high = (self.refer_from, self.refer_to) if threshold is None else (threshold, threshold)
-        return np.select([probability >= high, probability < low], [MALIGNANT, BENIGN], REFER)
+        return np.select([probability >= high, probability < low], [POSITIVE, NEGATIVE], REFER)
 
     def to_dict(self) -> dict[str, Any]:
         """The operating point as a JSON object."""

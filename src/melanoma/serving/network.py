@@ -46,7 +46,7 @@ class Network:
         batch_size: int = BATCH_SIZE,
         before_each: Callable[[], None] = lambda: None,
     ) -> np.ndarray:
-        """Scores in 0..1, `(n,)` float64, of `(n, size, size, 3)` uint8 images; higher = more malignant.
+        """Scores in 0..1, `(n,)` float64, of `(n, size, size, 3)` uint8 images; higher = more positive.
 
         `before_each` is called before each batch, and may raise an error to stop.
         """
@@ -67,11 +67,11 @@ class Network:
         """The softmax over `schema.CLASSES`, `(n, 4)` float64; its melanoma column is what `score` gives.
 
         Raises:
-            TrackingError: The network has the classes malignant and benign only.
+            TrackingError: The network has the classes positive and negative only.
         """
         if self._classes is None:
             raise TrackingError(
-                "This network has no class probabilities: it was trained with model.target: malignant."
+                "This network has no class probabilities: it was trained with model.target: positive."
             )
         return self._run(images, [self._classes], batch_size, before_each)
 

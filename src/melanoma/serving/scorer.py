@@ -98,7 +98,7 @@ class MelanomaScorer(PythonModel):
 
         Returns:
             A row for each row of `model_input`, with its index. Columns `image_id`, `image_sha256` (of the
-            bytes), `probability` (calibrated, 0..1), `decision` (benign, refer, malignant), `threshold`,
+            bytes), `probability` (calibrated, 0..1), `decision` (negative, refer, positive), `threshold`,
             `model_version`, `verification` (see `verification.Verification`), `note`; of a model that was
             trained with several classes also `diagnosis`, the probability of each class by its name; on
             request `saliency` (base64 of a PNG).

@@ -42,7 +42,7 @@ def write(
         "cohort": cohort,
         "is_synthetic": data.is_synthetic,
         "split": schema.TEST,
-        "target": "diagnosis" if has_classes else "malignant",
+        "target": "diagnosis" if has_classes else "positive",
     }
     draws = diagnosis.Settings(
         num_draws=settings.num_bootstrap_draws, seed=settings.seed, min_groups=settings.min_slice_groups

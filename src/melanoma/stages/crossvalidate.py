@@ -231,7 +231,7 @@ def _measure_all(work: CrossValidation, jobs: Sequence[TrainingJob], parent_id: 
         say(
             f"{NAME}@{work.cohort}",
             f"fold {fold} of {len(jobs)}: AUC {found['auc_roc']:.3f} on {found['num_test_images']} images, "
-            f"{found['num_test_malignant']} of them malignant; epoch {found['best_epoch']}",
+            f"{found['num_test_malignant']} of them positive; epoch {found['best_epoch']}",
         )
     return by_fold
 

@@ -184,8 +184,8 @@ def _about(candidate: Candidate) -> str:
         "SYNTHETIC images, so it knows nothing about skin" if candidate.data.is_synthetic else "real images"
     )
     return (
-        f"Answers benign, refer or malignant to a dermoscopic image, with a calibrated probability of "
-        f"malignant. Trained on cohort {candidate.cohort}: {kind}. {schema.NOT_A_DEVICE.capitalize()}.\n\n"
+        f"Answers negative, refer or positive to a dermoscopic image, with a calibrated probability of "
+        f"positive. Trained on cohort {candidate.cohort}: {kind}. {schema.NOT_A_DEVICE.capitalize()}.\n\n"
         f"Serve it: `make serve COHORT={candidate.cohort}`, or `mlflow models serve -m "
         f"models:/{candidate.name}@{versions.STAGING} --env-manager local`. The gates move the alias "
         "staging, people move production; the experiment registry-ledger records each move."

@@ -109,7 +109,7 @@ def _row(found: Mapping[str, Any]) -> dict[str, str]:
     selected = metrics[found["selected"]]
     return {
         "cohort": found["cohort"] + (" (SYNTHETIC)" if found["is_synthetic"] else ""),
-        "test images (malignant)": f"{found['num_images']} ({found['num_malignant']})",
+        "test images (positive)": f"{found['num_images']} ({found['num_malignant']})",
         **{model: in_words(metrics[model]["auc_roc"]) for model in MODEL_NAMES},
         CROSSVALIDATED: crossvalidation.beside(found),
         "colours": in_words(colours["auc_roc"]),

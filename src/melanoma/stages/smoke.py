@@ -15,6 +15,7 @@ from melanoma.data import tables
 from melanoma.data.images import read_bytes
 from melanoma.errors import DataError, TrackingError, first_offenders
 from melanoma.schema import align
+from melanoma.scoring.operating_point import current_word
 from melanoma.serving import client
 
 TOLERANCE = 1e-5  # largest difference of two equal probabilities
@@ -96,7 +97,7 @@ def _differences(expected: pd.DataFrame, answers: Sequence[Mapping[str, Any]]) -
     found = []
     for probability, decision, is_at_bound, answer in zip(*columns, strict=True):
         is_near = math.isclose(probability, answer["probability"], rel_tol=0, abs_tol=TOLERANCE)
-        if not is_near or (decision != answer["decision"] and not is_at_bound):
+        if not is_near or (current_word(decision) != current_word(answer["decision"]) and not is_at_bound):
             got = f"{answer['probability']:.6f} {answer['decision']}"
             found.append(f"{answer['image_id']}: expected {probability:.6f} {decision}, got {got}")
     return found

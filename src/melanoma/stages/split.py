@@ -64,7 +64,7 @@ def split(args: Namespace, params: config.Params) -> str:
 
 def _summary_line(summary: dict[str, Any]) -> str:
     sizes = ", ".join(
-        f"{name} {count['num_images']} ({count['num_malignant']} malignant in "
+        f"{name} {count['num_images']} ({count['num_malignant']} positive in "
         f"{count['num_malignant_groups']} groups)"
         for name, count in summary["splits"].items()
     )

@@ -41,7 +41,7 @@ def _metrics_table(found: dict[str, Any]) -> Table:
     kind = "SYNTHETIC images, not real ones" if found["is_synthetic"] else "real images"
     table = Table(
         title=f"cohort {found['cohort']} ({kind})\n"
-        f"test set: {found['num_images']} images, {found['num_malignant']} malignant",
+        f"test set: {found['num_images']} images, {found['num_malignant']} positive",
         caption=f"value and 95 % interval; {schema.NOT_A_DEVICE}",
     )
     table.add_column("", overflow="fold")

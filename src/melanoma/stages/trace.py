@@ -95,7 +95,7 @@ def _describe(found: Origin, *, with_ids: bool) -> list[str]:
         f"images: {len(images)}, digest of the packed cohort {tags.get('data_digest')}",
     ]
     for (dataset, split), rows in images.groupby(["dataset", "split"]):
-        lines.append(f"  {dataset} {split}: {len(rows)}, {int(rows['target'].sum())} malignant")
+        lines.append(f"  {dataset} {split}: {len(rows)}, {int(rows['target'].sum())} positive")
     for (dataset, licence), rows in images.groupby(["dataset", "licence"], dropna=False):
         lines.append(f"  {dataset}: {len(rows)} under {_or_blank(licence)}, {_names(rows['attribution'])}")
     if with_ids:

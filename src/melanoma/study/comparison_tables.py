@@ -90,7 +90,7 @@ def _beside(
 
 
 def _count(view: dict[str, Any]) -> str:
-    return f"{view['num_images']} ({view['num_malignant']} malignant)"
+    return f"{view['num_images']} ({view['num_malignant']} positive)"
 
 
 def _table(rows: list[dict[str, Any]], first: str, metrics: Iterable[str]) -> pd.DataFrame:
@@ -213,14 +213,14 @@ def contradictions(checked: dict[str, Any]) -> pd.DataFrame:
 
 
 def images(results: Results) -> pd.DataFrame:
-    """Number of images, malignant images, copies and relatives of each split under each protocol."""
+    """Number of images, positive images, copies and relatives of each split under each protocol."""
     rows = [
         {
             "dataset": cohort,
             "protocol": NAMES[protocol],
             "split": split,
             "images": counts["num_images"],
-            "malignant": counts["num_malignant"],
+            "positive": counts["num_malignant"],
             "copies": counts["num_copies"],
             WITH_RELATIVE: counts["num_with_relative"],
         }
@@ -228,7 +228,7 @@ def images(results: Results) -> pd.DataFrame:
         for protocol, by_split in results[cohort]["protocols"].items()
         for split, counts in by_split.items()
     ]
-    counted = ["images", "malignant", "copies", WITH_RELATIVE]
+    counted = ["images", "positive", "copies", WITH_RELATIVE]
     columns = ["dataset", "protocol", "split", *counted]
     return pd.DataFrame(rows, columns=columns)
 

@@ -18,9 +18,9 @@ interrupted runs resume); until then this page contains only the published figur
 
 WHAT_DIFFERS = """The same network and the same recipe, on images of the same cohort. What differs is the
 protocol as a whole. The paper's protocol balances by copies before it splits: warped copies of a lesion are
-in both the training and the test set (the leak), benign images are dropped in exchange, and half of the
-training, validation and test sets is malignant. The leak-free protocol keeps all images as they are and draws
-both classes equally often in training. A test set that is half malignant raises precision and F1 for any
+in both the training and the test set (the leak), negative images are dropped in exchange, and half of the
+training, validation and test sets is positive. The leak-free protocol keeps all images as they are and draws
+both classes equally often in training. A test set that is half positive raises precision and F1 for any
 network, and changes accuracy; it does not change AUC. No difference here is therefore due to the leak alone.
 
 Each protocol was split once. The intervals cover other test images, but neither other seeds nor other splits:
@@ -184,7 +184,7 @@ def _protocol_of(cohort: str, entry: dict[str, Any], counts: dict[str, int]) -> 
         f"**{cohort}**, three blocks: AUC {of_paper} under the paper's protocol and {of_free} leak-free,",
         f"a difference of {in_words(of_auc)}{by_network(of_auc)}{_significance(of_auc)}.",
         _on_validation(paper, free),
-        f"Accuracy: {' and '.join(accuracy)}; calling every image benign gives {' and '.join(all_benign)}.",
+        f"Accuracy: {' and '.join(accuracy)}; calling every image negative gives {' and '.join(all_benign)}.",
         f"F1: a difference of {in_words(difference[TEST_VIEW]['f1_score'])}.",
         _relatives(counts),
         _by_relatives(views),
@@ -207,7 +207,7 @@ def _balanced(difference: dict[str, Any] | None) -> str:
         return ""
     return (
         "If the leak-free test set is balanced by copies *after* the split, so that both test sets contain "
-        f"copies and are half malignant, the difference in AUC is {in_words(difference['auc_roc'])}, in F1 "
+        f"copies and are half positive, the difference in AUC is {in_words(difference['auc_roc'])}, in F1 "
         f"{in_words(difference['f1_score'])}."
     )
 
@@ -230,7 +230,7 @@ def _by_relatives(views: dict[str, Any]) -> str:
         return ""
     return (
         f"Sensitivity is {found[0]} for images with a relative and {found[1]} for images without one "
-        f"({views[names[1]]['num_malignant_groups']} groups of malignant images)."
+        f"({views[names[1]]['num_malignant_groups']} groups of positive images)."
     )
 
 

@@ -1,6 +1,6 @@
 """Does learning the other classes help? Networks of both targets on the same test images.
 
-The melanoma score of a network of four classes answers the question of a network of two: malignant or not.
+The melanoma score of a network of four classes answers the question of a network of two: positive or not.
 """
 
 from typing import Any
@@ -19,15 +19,15 @@ from melanoma.study import repeats
 from melanoma.study.repeats import Bootstrap, SeedPredictions
 
 # What networks are trained to predict: `params.yaml: model.target`.
-TARGETS: tuple[Target, ...] = ("malignant", "diagnosis")
+TARGETS: tuple[Target, ...] = ("positive", "diagnosis")
 COMPARED = ("auc_roc", "average_precision", "specificity_at_95_sensitivity")
 NAMES = dict(zip(COMPARED, ("AUC", "average precision", "specificity at 95 % sensitivity"), strict=True))
-# `probability` is the score of melanoma, or of malignant; the classes are nan for networks of two classes.
+# `probability` is the score of melanoma, or of positive; the classes are nan for networks of two classes.
 PREDICTION_COLUMNS = (
     "trained_for", "seed", "image_id", "group_id", "target", "diagnosis_class", "probability", *CLASSES,
 )  # fmt: skip
-KIND = {"malignant": "malignant or benign", "diagnosis": "four classes"}
-COLORS = {"malignant": "#6c757d", "diagnosis": "#0b6e99"}
+KIND = {"positive": "positive or negative", "diagnosis": "four classes"}
+COLORS = {"positive": "#6c757d", "diagnosis": "#0b6e99"}
 
 
 def measure(predictions: pd.DataFrame, settings: Settings) -> dict[str, Any]:
@@ -39,13 +39,13 @@ def measure(predictions: pd.DataFrame, settings: Settings) -> dict[str, Any]:
 
     Returns:
         `diagnosis`: see `diagnosis.measure`. `melanoma_score`: by target, the metrics `COMPARED` against
-        malignant (see `repeats.measure`), and `diagnosis_minus_malignant` with paired intervals.
+        positive (see `repeats.measure`), and `diagnosis_minus_malignant` with paired intervals.
     """
     drawn = Bootstrap(settings.num_draws, settings.seed)
     kinds = {name: to_seed_predictions(predictions, name) for name in TARGETS}
     found: dict[str, dict[str, Any]] = {name: repeats.measure(kind, drawn) for name, kind in kinds.items()}
     found["diagnosis_minus_malignant"] = repeats.paired_difference(
-        kinds["diagnosis"], kinds["malignant"], drawn
+        kinds["diagnosis"], kinds["positive"], drawn
     )
     return {
         "diagnosis": diagnosis.measure(to_answers(predictions), settings),
@@ -145,12 +145,12 @@ def finding(results: dict[str, Any]) -> str:
 
 
 def _note_other_classes(results: dict[str, Any]) -> str:
-    """Counts malignant images that networks of four classes learn as another class than melanoma."""
+    """Counts positive images that networks of four classes learn as another class than melanoma."""
     number = sum(results["num_malignant_of_other_classes"].values())
     if not number:
         return ""
     return (
-        f" {number} malignant images have a diagnosis other than melanoma, or none; networks of four classes "
+        f" {number} positive images have a diagnosis other than melanoma, or none; networks of four classes "
         "learn them as the class in this table."
     )
 

@@ -84,7 +84,7 @@ def paper(data: Packed, *, amounts: Augment, fractions: dict[str, float], seed: 
 
 
 def balance(original: SplitImages, *, amounts: Augment, seed: int) -> SplitImages:
-    """As many images as before, half of them malignant (an odd one is benign); splits are kept.
+    """As many images as before, half of them positive (an odd one is negative); splits are kept.
 
     The larger class loses images at random. All images of the smaller class are copied equally often, plus or
     minus one, and every copy is warped.

@@ -26,7 +26,7 @@ class SeedPredictions:
     """Predictions of networks of one kind, trained with different seeds, on the same test images.
 
     Attributes:
-        target: Shape `(num_images,)`, 1 malignant, 0 benign.
+        target: Shape `(num_images,)`, 1 positive, 0 negative.
         group_ids: Shape `(num_images,)`.
         probabilities: Shape `(num_networks, num_images)`, in 0..1; row i belongs to the i-th seed.
         image_ids: Shape `(num_images,)`, unique; the order of all arrays.
@@ -121,7 +121,7 @@ class Bootstrap:
     Attributes:
         num_draws: Number of draws.
         seed: Random seed of the draws.
-        threshold: A prediction is malignant from this probability on.
+        threshold: A prediction is positive from this probability on.
     """
 
     num_draws: int

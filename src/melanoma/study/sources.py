@@ -81,7 +81,7 @@ def reason_unusable(data: Packed, source: Source, splits: tuple[str, ...]) -> st
     """Why nothing can be measured on `source`, or None if it can be left out."""
     target = _rows(data, source)["target"]
     if len(set(target)) < 2:
-        only = "benign" if target.iloc[0] == BENIGN else "malignant"
+        only = "negative" if target.iloc[0] == BENIGN else "positive"
         return f"all its images are {only}"
     for split in splits:
         left = part_without(data, source, split).targets

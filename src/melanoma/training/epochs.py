@@ -119,7 +119,7 @@ def draw_balanced(targets: np.ndarray, generator: np.random.Generator) -> np.nda
         targets: Shape `(num_images,)`, 0 or 1, both present.
         generator: Random generator.
     """
-    num_malignant = len(targets) // 2  # an odd one out is benign
+    num_malignant = len(targets) // 2  # an odd one out is negative
     drawn = [
         _draw_rows(np.flatnonzero(targets == value), number, generator)
         for value, number in ((0, len(targets) - num_malignant), (1, num_malignant))
@@ -130,10 +130,10 @@ def draw_balanced(targets: np.ndarray, generator: np.random.Generator) -> np.nda
 def draw_balanced_classes(
     targets: np.ndarray, classes: np.ndarray, generator: np.random.Generator
 ) -> np.ndarray:
-    """As many row numbers as there are rows: half malignant, half benign, with balanced classes in each half.
+    """As many row numbers as there are rows: half positive, half negative, classes balanced in each half.
 
     The halves are those of `draw_balanced`, so that the melanoma score means the same as that of a network
-    with one output: half of the training images were malignant. Within a half each class is drawn equally
+    with one output: half of the training images were positive. Within a half each class is drawn equally
     often, but no row more than `MAX_TURNS` times: two images of a class would otherwise fill a third of all
     epochs. The remainder goes to the other classes; the largest class has no bound.
 

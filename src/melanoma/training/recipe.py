@@ -76,7 +76,7 @@ def require_diagnoses(arrays: Arrays) -> None:
     if MELANOMA not in found or len(found) < 2:
         raise TrainingError(
             f"model.target is diagnosis, but the training images only have {found}; expected {MELANOMA} and "
-            "at least one other class. Check `diagnosis` of the records, or set model.target: malignant."
+            "at least one other class. Check `diagnosis` of the records, or set model.target: positive."
         )
 
 

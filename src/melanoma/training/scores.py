@@ -2,7 +2,7 @@
 
 Scores that compare trials and seeds do not depend on class balancing. Loss and accuracy do: where training
 draws both classes equally often, both have the same weight here. Otherwise the loss would be lowest while the
-network still predicts the majority class, benign, everywhere.
+network still predicts the majority class, negative, everywhere.
 """
 
 from collections.abc import Callable
@@ -24,11 +24,11 @@ def specificity_at_95_sensitivity(targets: np.ndarray, probability: np.ndarray) 
     """Highest specificity over all thresholds whose sensitivity is at least 0.95.
 
     Args:
-        targets: Shape `(n,)`, 1 = malignant, 0 = benign.
-        probability: Shape `(n,)`; called malignant at or above a threshold.
+        targets: Shape `(n,)`, 1 = positive, 0 = negative.
+        probability: Shape `(n,)`; called positive at or above a threshold.
 
     Returns:
-        In 0..1; nan without malignant or without benign images.
+        In 0..1; nan without positive or without negative images.
 
     Example:
         >>> specificity_at_95_sensitivity(np.array([1, 1, 0, 0]), np.array([0.9, 0.4, 0.5, 0.3]))
@@ -36,19 +36,19 @@ def specificity_at_95_sensitivity(targets: np.ndarray, probability: np.ndarray) 
     """
     if not _has_both_classes(targets):
         return float("nan")
-    malignant = np.sort(probability[targets == 1])[::-1]
-    sensitivity = np.arange(1, len(malignant) + 1) / len(malignant)  # at each malignant image's score
-    threshold = malignant[np.argmax(sensitivity >= CLINICAL_SENSITIVITY)]
+    positive = np.sort(probability[targets == 1])[::-1]
+    sensitivity = np.arange(1, len(positive) + 1) / len(positive)  # at each positive image's score
+    threshold = positive[np.argmax(sensitivity >= CLINICAL_SENSITIVITY)]
     return float(np.mean(probability[targets == 0] < threshold))
 
 
 def auc_roc(targets: np.ndarray, probability: np.ndarray) -> float:
-    """Area under the ROC curve; nan without malignant or without benign images."""
+    """Area under the ROC curve; nan without positive or without negative images."""
     return float(roc_auc_score(targets, probability)) if _has_both_classes(targets) else float("nan")
 
 
 def average_precision(targets: np.ndarray, probability: np.ndarray) -> float:
-    """Precision averaged over recall, a step function; nan without malignant or without benign images."""
+    """Precision averaged over recall, a step function; nan without positive or without negative images."""
     defined = _has_both_classes(targets)
     return float(average_precision_score(targets, probability)) if defined else float("nan")
 
@@ -84,7 +84,7 @@ def score_holdout(targets: np.ndarray, probability: np.ndarray, *, balance_class
     """`val_loss` (the plain log loss), `val_accuracy` at 0.5 and `val_<objective>` of each objective.
 
     Args:
-        targets: Shape `(n,)`, 1 = malignant, 0 = benign.
+        targets: Shape `(n,)`, 1 = positive, 0 = negative.
         probability: Shape `(n,)`, finite.
         balance_classes: Give both classes the same weight in loss and accuracy.
     """

@@ -51,8 +51,8 @@ def test_fractions_of_images_are_compared_too():
     found = measured(sex=["female"] * 5 + ["male"] * 5)
     assert [side["mean"] for side in found["female"]["sides"].values()] == [5 / 6, 0, 0]
     assert found["in a group of several images"]["sides"]["train"]["mean"] == 2 / 6
-    # 5 of 10 malignant on the whole and 3 of 6, 1 of 2 and 1 of 2 on the sides.
-    assert differences(found["malignant"]) == [0, 0, 0]
+    # 5 of 10 positive on the whole and 3 of 6, 1 of 2 and 1 of 2 on the sides.
+    assert differences(found["positive"]) == [0, 0, 0]
 
 
 def test_each_diagnosis_and_source_is_compared_and_of_two_only_one():

@@ -22,7 +22,7 @@ def accepted_of(*rows: dict[str, Any]) -> pd.DataFrame:
 
 
 def toy_dataset(dataset: str, num_each: int = 10, **changes: Any) -> list[dict[str, Any]]:
-    """Unrelated images `<dataset>0…`, half of them malignant; `changes` by image."""
+    """Unrelated images `<dataset>0…`, half of them positive; `changes` by image."""
     return [
         record(
             f"{dataset}{number}",
@@ -123,8 +123,8 @@ def test_a_mended_label_is_taken_over_and_the_split_stays():
 def bridged() -> tuple[pd.DataFrame, str, str]:
     """Splits of dataset a, and an image in train and one in test of the same class."""
     before, _ = assign(toy_dataset("a"))
-    malignant = before[before["target"] == 1].groupby("split")["image_id"].first()
-    return before, malignant["train"], malignant["test"]
+    positive = before[before["target"] == 1].groupby("split")["image_id"].first()
+    return before, positive["train"], positive["test"]
 
 
 def test_an_image_that_ties_two_splits_withholds_the_one_until_its_ids_are_mended():
@@ -342,7 +342,7 @@ def test_every_split_of_a_cohort_needs_both_classes():
     assert len(split("a", ["a"], rows)[0]) == 10
     with pytest.raises(
         DataError,
-        match=r"\(5 with benign, 2 with malignant images\): (validation|test) has no malignant image\.",
+        match=r"\(5 with negative, 2 with positive images\): (validation|test) has no positive image\.",
     ):
         split("a", ["a"], [row for row in rows if row["target"] == 0 or row["image_id"] < "a4"])
 

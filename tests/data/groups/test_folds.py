@@ -10,7 +10,7 @@ WHAT: dict[str, Any] = {"seed": 3, "what": "The training split"}
 
 
 def groups(num: int, *, largest: int = 4) -> tuple[np.ndarray, np.ndarray]:
-    """Targets and group ids of `num` groups of 1 to `largest` images, a third of them malignant."""
+    """Targets and group ids of `num` groups of 1 to `largest` images, a third of them positive."""
     sizes = np.random.default_rng(7).integers(1, largest + 1, num)
     names = np.repeat([f"g{number}" for number in range(num)], sizes)
     return np.repeat((np.arange(num) % 3 == 0).astype(np.float32), sizes), names
@@ -46,14 +46,14 @@ def test_five_groups_of_each_class_are_enough_for_a_hold_out_and_four_are_not():
     target, group_ids = np.array([1.0] * 5 + [0.0] * 20), np.arange(25).astype(str)
     held = folds.hold_out(target, group_ids, num_folds=1, fold=0, **WHAT)
     assert (held.sum(), target[held].sum()) == (5, 1)
-    with pytest.raises(DataError, match="The training split has 4 malignant and 20 benign groups; 5"):
+    with pytest.raises(DataError, match="The training split has 4 positive and 20 negative groups; 5"):
         folds.hold_out(target[1:], group_ids[1:], num_folds=1, fold=0, **WHAT)
     assert folds.hold_out(target[1:], group_ids[1:], num_folds=4, fold=0, **WHAT).sum() == 6
 
 
 @pytest.mark.parametrize("kind", [0, 1])
 def test_images_of_one_class_are_refused(kind):
-    with pytest.raises(DataError, match=f"has {20 * kind} malignant and {20 * (1 - kind)} benign groups"):
+    with pytest.raises(DataError, match=f"has {20 * kind} positive and {20 * (1 - kind)} negative groups"):
         folds.assign(np.full(20, float(kind)), np.arange(20).astype(str), num_folds=2, **WHAT)
 
 

@@ -239,7 +239,7 @@ def withheld(assigned: pd.DataFrame) -> dict[str, str]:
 
 
 def lying(**split_of: str) -> pd.DataFrame:
-    """Benign images `<group><number>` with their splits; "" is none yet."""
+    """Negative images `<group><number>` with their splits; "" is none yet."""
     return pd.DataFrame(
         {
             "image_id": list(split_of),

@@ -21,7 +21,7 @@ CLASSES_JSON = Path("reports/study/diagnosis/sample.json")
 def test_both_targets_are_trained_with_each_seed_in_runs_of_their_own(at_workspace):
     results = files.read_json(CLASSES_JSON)
     assert [(row["trained_for"], row["seed"]) for row in results["runs"]] == [
-        ("malignant", 1), ("diagnosis", 1), ("malignant", 2), ("diagnosis", 2),
+        ("positive", 1), ("diagnosis", 1), ("positive", 2), ("diagnosis", 2),
     ]  # fmt: skip
     store = tracking.client()
     parents = set()

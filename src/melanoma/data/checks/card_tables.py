@@ -5,7 +5,7 @@ import pandas as pd
 
 from melanoma.schema import BENIGN, MALIGNANT, RECORD_COLUMNS, SPLITS
 
-CLASS_NAMES = {BENIGN: "benign", MALIGNANT: "malignant"}
+CLASS_NAMES = {BENIGN: "negative", MALIGNANT: "positive"}
 NO_LABEL = "no label"
 NOT_GIVEN = "not given"
 MAX_ROWS = 15  # rows of a table of values; further values share one row
@@ -30,7 +30,7 @@ QUALITY = {
 
 
 def class_of(images: pd.DataFrame) -> pd.Series:
-    """`benign`, `malignant` or `no label` of each image."""
+    """`negative`, `positive` or `no label` of each image."""
     return images["target"].map(CLASS_NAMES).astype("object").fillna(NO_LABEL)
 
 
@@ -51,9 +51,9 @@ def counts_by_class(values: pd.Series, classes: pd.Series) -> pd.DataFrame:
     if len(counts) > MAX_ROWS:
         rest = counts.iloc[MAX_ROWS:]
         counts = pd.concat([counts.iloc[:MAX_ROWS], rest.sum().to_frame(f"{len(rest)} other values").T])
-    labelled = counts["benign"] + counts["malignant"]
-    fraction = counts["malignant"] / labelled.where(labelled > 0, np.nan)
-    return counts.assign(**{"malignant fraction": fraction}).rename_axis(str(values.name)).reset_index()
+    labelled = counts["negative"] + counts["positive"]
+    fraction = counts["positive"] / labelled.where(labelled > 0, np.nan)
+    return counts.assign(**{"positive fraction": fraction}).rename_axis(str(values.name)).reset_index()
 
 
 def class_counts(images: pd.DataFrame) -> pd.DataFrame:
@@ -163,7 +163,7 @@ def splits_by_class(images: pd.DataFrame) -> pd.DataFrame:
             **{title: int((part["target"] == code).sum()) for code, title in CLASS_NAMES.items()},
             "images": len(part),
             "groups": part["group_id"].nunique(),
-            "malignant fraction": float(part["target"].astype("Float64").mean()) if len(part) else np.nan,
+            "positive fraction": float(part["target"].astype("Float64").mean()) if len(part) else np.nan,
         }
         for name, part in parts.items()
     ]

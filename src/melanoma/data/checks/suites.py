@@ -144,7 +144,7 @@ def outcome_checks(limits: Validate) -> list[Check]:
             "accepted_malignant",
             limits.min_malignant_fraction,
             limits.max_malignant_fraction,
-            words="fraction malignant of the accepted images",
+            words="fraction positive of the accepted images",
         ),
         "few_quarantined": _mean(
             "is_quarantined", None, limits.max_quarantined_fraction, words="fraction of quarantined images"
@@ -159,7 +159,7 @@ def split_checks(settings: Split, fractions: dict[str, float], prevalence: float
     Args:
         settings: Section `split` of params.yaml.
         fractions: Expected fraction of images by split.
-        prevalence: Fraction of malignant images in the cohort.
+        prevalence: Fraction of positive images in the cohort.
     """
     rules: Rules = {
         "image_id_known": _known("image_id"),
@@ -202,20 +202,20 @@ def _size_rules(split: str, settings: Split, fraction: float, prevalence: float)
     def near(column: str, value: float, deviation: float, words: str) -> gxe.Expectation:
         return _mean(column, max(value - deviation, 0.0), min(value + deviation, 1.0), words=words)
 
-    share, malignant = f"is_{split}", f"malignant_in_{split}"
+    share, positive = f"is_{split}", f"malignant_in_{split}"
     return {
         f"{split}_has_both_classes": gxe.ExpectColumnDistinctValuesToContainSet(
-            column=malignant,
+            column=positive,
             value_set=[float(BENIGN), float(MALIGNANT)],
-            description=f"benign and malignant images in {split}",
+            description=f"negative and positive images in {split}",
         ),
         f"{split}_fraction": near(
             share, fraction, settings.max_fraction_deviation, f"fraction of images in {split}"
         ),
         f"{split}_prevalence": near(
-            malignant,
+            positive,
             prevalence,
             settings.max_prevalence_deviation,
-            f"fraction of malignant images in {split}",
+            f"fraction of positive images in {split}",
         ),
     }

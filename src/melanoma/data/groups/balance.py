@@ -44,7 +44,7 @@ def _characteristics(images: pd.DataFrame) -> dict[str, pd.Series]:
     sources = images["source_collection"].astype("string").fillna(images["dataset"].astype("string"))
     return {
         "in a group of several images": of_several.astype("Float64"),
-        "malignant": (images["target"] == MALIGNANT).astype("Float64"),
+        "positive": (images["target"] == MALIGNANT).astype("Float64"),
         **_kinds("diagnosis", images["diagnosis"].astype("string")),
         **_kinds("source", sources),
         "female": (images["sex"].astype("string") == FEMALE).astype("Float64"),

@@ -106,7 +106,7 @@ def _require_two_classes(rows: pd.DataFrame, cohort: str, *, datasets: list[str]
     if len(classes) < 2:
         raise DataError(
             f"Cohort {cohort!r} has one class only (target {int(classes[0])} in all {len(rows)} "
-            "images); a classifier needs benign and malignant images. Add images of the other class."
+            "images); a classifier needs negative and positive images. Add images of the other class."
         )
 
 
@@ -115,14 +115,14 @@ def _require_both_classes_in_each_split(rows: pd.DataFrame, cohort: str) -> None
     lacking = [
         f"{split} has no {name} image"
         for split in SPLITS
-        for target, name in ((BENIGN, "benign"), (MALIGNANT, "malignant"))
+        for target, name in ((BENIGN, "negative"), (MALIGNANT, "positive"))
         if counts.get((split, target), 0) == 0
     ]
     if lacking:
         num_groups = rows.groupby("target")["group_id"].nunique()
         raise DataError(
             f"Cohort {cohort!r} has too few groups for three splits ({num_groups.get(BENIGN, 0)} with "
-            f"benign, {num_groups.get(MALIGNANT, 0)} with malignant images): {'; '.join(lacking)}. "
+            f"negative, {num_groups.get(MALIGNANT, 0)} with positive images): {'; '.join(lacking)}. "
             "Add images, or change the fractions in params.yaml: assign."
         )
 

@@ -12,7 +12,7 @@ def assign(target: np.ndarray, group_ids: np.ndarray, *, num_folds: int, seed: i
     """The fold of each image, shape `(num_images,)`, from 0 to `num_folds - 1`; each has both classes.
 
     Args:
-        target: Shape `(num_images,)`, 1 = malignant, 0 = benign.
+        target: Shape `(num_images,)`, 1 = positive, 0 = negative.
         group_ids: Shape `(num_images,)`; the images of a group are in one fold.
         num_folds: At least 2.
         seed: Seed of the order of groups.
@@ -65,11 +65,11 @@ def hold_out(
 
 def _split(target: np.ndarray, group_ids: np.ndarray, *, num_folds: int, seed: int, what: str) -> np.ndarray:
     num_of = {
-        name: len(np.unique(group_ids[target == value])) for name, value in (("malignant", 1), ("benign", 0))
+        name: len(np.unique(group_ids[target == value])) for name, value in (("positive", 1), ("negative", 0))
     }
     if min(num_of.values()) < num_folds:
         raise DataError(
-            f"{what} has {num_of['malignant']} malignant and {num_of['benign']} benign groups; {num_folds} "
+            f"{what} has {num_of['positive']} positive and {num_of['negative']} negative groups; {num_folds} "
             f"folds need at least {num_folds} groups of each class. Add images, or use fewer folds."
         )
     fold_of = np.empty(len(target), dtype=np.int64)

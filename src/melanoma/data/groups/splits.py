@@ -63,7 +63,7 @@ class Plan:
 def assign_splits(images: pd.DataFrame, plan: Plan) -> pd.DataFrame:
     """Assign every image to train, validation or test; an image that has a split keeps it.
 
-    New images of a group that has a split join it. Within each stratum (dataset, has a malignant image) the
+    New images of a group that has a split join it. Within each stratum (dataset, has a positive image) the
     other groups are taken largest first, then in an order drawn from the seed and their names. By the rule
     `relative_shortage`, each goes to the split with the largest shortage as a fraction of its size, among
     those that lack as many images as the group has; if none does, to the split that lacks most images. Ties

@@ -82,7 +82,7 @@ class ProtocolExperiment(Experiment):
             seed=seed,
             data=self.data,
             arrays=Arrays(images.part(schema.TRAIN), images.part(schema.VALIDATION)),
-            recipe=experiment.recipe(params, drawn, patience=settings.patience, target="malignant"),
+            recipe=experiment.recipe(params, drawn, patience=settings.patience, target="positive"),
             num_epochs=settings.num_epochs,
             tags={"protocol": protocol, "model": kind.name},
         )
