@@ -547,6 +547,14 @@ def test_images_must_be_large_enough_for_the_deepest_network(load):
     assert load({size: 93, "tune.space.depth": None}).image_sizes() == [93]
 
 
+def test_images_are_packed_at_the_baselines_size_and_at_those_of_the_search(load):
+    assert load({}).image_sizes() == [150]
+    searched = {"tune.space.image_size": {"choices": [224, 150, 96]}}
+    assert load(searched).image_sizes() == [96, 150, 224]
+    with pytest.raises(ConfigError, match=r"tune\.space\.image_size.*choices"):
+        load({"tune.space.image_size": {"low": 96, "high": 224}})  # it would pack 129 sizes
+
+
 VGG16 = {"baseline.family": "vgg16"}
 PRETRAINED = {**VGG16, "baseline.weights": "imagenet"}
 EITHER = {"tune.space.family": {"choices": ["conv_blocks", "vgg16"]}}

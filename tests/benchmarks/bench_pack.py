@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from melanoma.config.data import Execution
-from melanoma.data import images, packed
+from melanoma.data import images, packed, packing
 from tests.benchmarks import bench_pictures
 from tests.benchmarks.contestants import Turn, alternate
 from tests.benchmarks.rows import Ratio, Row, Spread, ratios
@@ -74,7 +74,7 @@ def _speeds(
 def _pack(paths: list[Path], out: Path, *, size: int, num_workers: int) -> Callable[[], object]:
     assigned, records = bench_pictures.tables(paths, np.zeros(len(paths), int))
     execution = Execution(backend="processes", num_workers=num_workers, ray_address=None)
-    return lambda: packed.pack(assigned, records, out, size=size, execution=execution)
+    return lambda: packing.pack(assigned, records, out, sizes=[size], execution=execution)
 
 
 def _pillow_loop(paths: list[Path], folder: Path, *, size: int, is_reduced: bool) -> None:
@@ -100,7 +100,7 @@ def _timed(work: Callable[[], object], num_images: int) -> Turn:
 
 def _identical(what: str, paths: list[Path], out: Path, *, size: int) -> Row:
     """How many rows of the packed array are what the server would decode from the same file."""
-    array = np.load(out / packed.IMAGES, mmap_mode="r")
+    array = np.load(out / packed.images_name(size), mmap_mode="r")
     same = sum(
         np.array_equal(row, images.load_square(path.read_bytes(), size))
         for row, path in zip(array, paths, strict=True)

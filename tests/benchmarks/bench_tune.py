@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from melanoma.config.data import Execution
-from melanoma.data import packed
+from melanoma.data import packing
 from tests.benchmarks import bench_pictures
 from tests.benchmarks.contestants import QUIET, ROOT
 from tests.benchmarks.rows import Ratio, Row, Spread, not_measured
@@ -36,7 +36,7 @@ def measure(size: Size, folder: Path) -> list[Row]:
         changes["num_epochs"] = size.trial_epochs
     write_params(params, {"tune": changes})
     execution = Execution(backend="processes", num_workers=0, ray_address=None)
-    packed.pack(*bench_pictures.tables(paths, targets), data, size=size.image_size, execution=execution)
+    packing.pack(*bench_pictures.tables(paths, targets), data, sizes=[size.image_size], execution=execution)
 
     out = folder / "tuning.json"
     arguments = ["--cohort", "bench", "--out", str(out), "--figures", str(folder / "figures")]

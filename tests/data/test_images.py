@@ -319,6 +319,41 @@ def test_frames_that_cannot_be_counted_are_refused():
         images.num_frames(Uncountable())
 
 
+# ---- several sizes ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("format_name", ALL_FORMATS)
+@pytest.mark.parametrize("box", [None, Box(0.2, 0.3, 0.6, 0.9)])
+def test_each_of_several_sizes_has_the_pixels_that_it_has_alone(format_name, box):
+    """Also a JPEG, which is decoded at a scale that depends on the size."""
+    encoded = encode(np.kron(drawn(), np.ones((4, 4, 1), np.uint8)), format_name)
+    sizes = [32, 40, 96, 150, 224]
+    several = images.load_squares(encoded, sizes, box, margin_fraction=0.1)
+    for size, square in zip(sizes, several, strict=True):
+        alone = (
+            images.load_square(encoded, size)
+            if box is None
+            else images.load_crop(encoded, size, box, margin_fraction=0.1)
+        )
+        np.testing.assert_array_equal(square, alone)
+
+
+@pytest.mark.parametrize(
+    ("format_name", "sizes", "num_decodings"),
+    [("PNG", [32, 96, 224], 1), ("JPEG", [40, 50, 64], 1), ("JPEG", [32, 224, 300], 2)],
+)
+def test_a_picture_is_decoded_once_for_each_scale(monkeypatch, format_name, sizes, num_decodings):
+    decoded, to_rgb = [], images._to_rgb
+
+    def count(image):
+        decoded.append(image.size)
+        return to_rgb(image)
+
+    monkeypatch.setattr(images, "_to_rgb", count)
+    images.load_squares(encode(np.zeros((512, 512, 3), np.uint8), format_name), sizes)
+    assert len(decoded) == num_decodings  # of 512 pixels: an eighth has 64, a quarter 128, a half 256
+
+
 # ---- crops -----------------------------------------------------------------------------------
 
 

@@ -8,14 +8,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from melanoma.config.data import Execution
-from melanoma.data import images, packed
+from melanoma.data import images, packed, packing
 from melanoma.data.crops import Box, Crop, Cutting
 from melanoma.errors import DataError
 from melanoma.files import read_json, write_json
 from melanoma.fingerprint import sha256_of_file
 from melanoma.schema import CLASSES, INDEX_COLUMNS, MELANOMA, NEVUS, OTHER, diagnosis_classes
+from tests.data.packs import reseal
 from tests.data.pictures import textured, write
 
+IMAGES = packed.images_name(32)
 SPLIT_OF = {"a": "train", "b": "test", "c": "train", "d": "validation", "e": "train"}
 TARGET_OF = {"a": 0, "b": 1, "c": 1, "d": 0, "e": 0}
 DIAGNOSIS_OF = {"a": "atypical nevus", "b": "melanoma", "c": "melanoma", "d": "nevus", "e": None}
@@ -48,9 +50,9 @@ def records(tmp_path):
     )
 
 
-def pack(assigned, records, out, *, size: int = 32, num_workers: int = 1) -> str:
+def pack(assigned, records, out, *, sizes=(32,), num_workers: int = 1) -> str:
     execution = Execution(backend="processes", num_workers=num_workers, ray_address=None)
-    return packed.pack(assigned, records, out, size=size, execution=execution)
+    return packing.pack(assigned, records, out, sizes=sizes, execution=execution)
 
 
 def names_in(folder: Path) -> list[str]:
@@ -211,8 +213,8 @@ def test_an_opened_array_lies_in_its_file_and_not_in_memory(tmp_path, assigned, 
 
 def test_the_array_is_what_numpy_itself_would_have_written(tmp_path, assigned, records):
     pack(assigned, records, tmp_path / "out")
-    np.save(tmp_path / "images.npy", np.load(tmp_path / "out" / packed.IMAGES))
-    assert (tmp_path / "images.npy").read_bytes() == (tmp_path / "out" / packed.IMAGES).read_bytes()
+    np.save(tmp_path / "saved.npy", np.load(tmp_path / "out" / IMAGES))
+    assert (tmp_path / "saved.npy").read_bytes() == (tmp_path / "out" / IMAGES).read_bytes()
 
 
 def test_the_same_images_have_the_same_digest_however_many_workers(tmp_path, assigned, records):
@@ -226,12 +228,66 @@ def test_the_same_images_have_the_same_digest_however_many_workers(tmp_path, ass
 
 
 def test_the_digest_tells_other_pixels_other_splits_and_other_sizes_apart(tmp_path, assigned, records):
-    digests = [pack(assigned, records, tmp_path / "out"), pack(assigned, records, tmp_path / "out", size=33)]
+    digests = [pack(assigned, records, tmp_path / "out", sizes=[size]) for size in (32, 33)]
     moved = assigned.assign(split=["test", "train", *assigned["split"][2:]])
     digests.append(pack(moved, records, tmp_path / "out"))
     swapped = records.assign(image_id=["b", "a", *records["image_id"][2:]])
     digests.append(pack(assigned, swapped, tmp_path / "out"))
     assert len(set(digests)) == 4
+
+
+# ---- several sizes ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def of_three_sizes(tmp_path, assigned, records):
+    pack(assigned, records, tmp_path / "three", sizes=[16, 32, 48])
+    return packed.open_packed(tmp_path / "three")
+
+
+def test_each_size_has_the_pixels_that_it_has_alone(tmp_path, opened, of_three_sizes):
+    assert of_three_sizes.image_size == 16
+    assert of_three_sizes.of_size(16) is of_three_sizes
+    same = of_three_sizes.of_size(48).of_size(32)
+    np.testing.assert_array_equal(same.images, opened.images)
+    pd.testing.assert_frame_equal(same.index, opened.index)
+    assert same.part("test").take(slice(None)).shape == (1, 32, 32, 3)
+
+
+def test_the_digest_of_a_size_does_not_depend_on_the_other_sizes(opened, of_three_sizes):
+    same = of_three_sizes.of_size(32)
+    assert same.part("train").images_digest == opened.part("train").images_digest
+    assert same.part("train").digest(with_classes=True) == opened.part("train").digest(with_classes=True)
+    assert of_three_sizes.of_size(48).part("train").images_digest != opened.part("train").images_digest
+    assert same.digest == of_three_sizes.digest != opened.digest
+
+
+def test_a_size_that_is_not_packed_is_refused_with_those_that_are(opened, of_three_sizes):
+    with pytest.raises(DataError, match=r"packed at 16, 32, 48 pixels, and a network takes 64.*dvc repro"):
+        of_three_sizes.of_size(64)
+    alone = packed.Packed(opened.images, opened.index, "digest", is_synthetic=True)
+    assert alone.of_size(32) is alone
+    with pytest.raises(DataError, match="packed at 32 pixels, and a network takes 48"):
+        alone.of_size(48)
+
+
+@pytest.mark.parametrize("size", [16, 48])
+def test_one_changed_byte_of_any_size_is_found(tmp_path, of_three_sizes, size):
+    path = tmp_path / "three" / packed.images_name(size)
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(DataError, match="has changed since it was packed"):
+        packed.open_packed(tmp_path / "three")
+
+
+def test_a_folder_of_an_earlier_version_is_refused(tmp_path, first_pack):
+    write_json(
+        {"digest": "0", "num_images": 5, "image_size": 32, "is_synthetic": True},
+        tmp_path / "out" / packed.MANIFEST,
+    )
+    (tmp_path / "out" / IMAGES).rename(tmp_path / "out" / "images.npy")
+    assert_unusable(tmp_path, r"has a manifest\.json that lacks \['sha256_of_size'\]")
 
 
 @pytest.mark.parametrize(
@@ -312,14 +368,14 @@ def test_nothing_is_left_of_a_first_pack_that_fails(tmp_path, assigned, records)
     assert names_in(tmp_path) == ["images"]
 
 
-@pytest.mark.parametrize("name", [packed.IMAGES, packed.INDEX, packed.MANIFEST])
+@pytest.mark.parametrize("name", [IMAGES, packed.INDEX, packed.MANIFEST])
 def test_a_pack_without_one_of_its_files_is_refused(tmp_path, first_pack, name):
     (tmp_path / "out" / name).unlink()
     with pytest.raises(DataError, match=f"{name} does not exist"):
         packed.open_packed(tmp_path / "out")
 
 
-@pytest.mark.parametrize("name", [packed.IMAGES, packed.INDEX])
+@pytest.mark.parametrize("name", [IMAGES, packed.INDEX])
 def test_a_pack_with_one_changed_byte_is_refused(tmp_path, first_pack, name):
     path = tmp_path / "out" / name
     content = bytearray(path.read_bytes())
@@ -335,20 +391,14 @@ def assert_unusable(tmp_path, problem: str) -> None:
 
 @pytest.mark.parametrize("num_bytes", [0, 100, 128, 3000, -1])  # the header has 128
 def test_a_truncated_array_is_refused(tmp_path, first_pack, num_bytes):
-    path = tmp_path / "out" / packed.IMAGES
+    path = tmp_path / "out" / IMAGES
     path.write_bytes(path.read_bytes()[:num_bytes])
-    assert_unusable(tmp_path, r"has an images\.npy that is truncated or not an array")
-
-
-def reseal(folder: Path, **changes: object) -> None:
-    """Give a changed pack a manifest that agrees with its files but for `changes`."""
-    manifest = read_json(folder / packed.MANIFEST) | {"digest": packed._digest(folder)} | changes
-    write_json(manifest, folder / packed.MANIFEST)
+    assert_unusable(tmp_path, r"has an images_32\.npy that is truncated or not an array")
 
 
 def test_a_pack_that_was_changed_with_its_manifest_is_taken_as_it_is(tmp_path, first_pack):
-    array = np.load(tmp_path / "out" / packed.IMAGES)
-    np.save(tmp_path / "out" / packed.IMAGES, 255 - array)
+    array = np.load(tmp_path / "out" / IMAGES)
+    np.save(tmp_path / "out" / IMAGES, 255 - array)
     reseal(tmp_path / "out")
     np.testing.assert_array_equal(packed.open_packed(tmp_path / "out").images, 255 - array)
 
@@ -363,10 +413,10 @@ def test_a_pack_that_was_changed_with_its_manifest_is_taken_as_it_is(tmp_path, f
     ],
 )
 def test_an_array_of_another_shape_or_type_is_refused(tmp_path, first_pack, change, found):
-    path = tmp_path / "out" / packed.IMAGES
+    path = tmp_path / "out" / IMAGES
     np.save(path, change(np.load(path)))
     reseal(tmp_path / "out")
-    assert_unusable(tmp_path, rf"has an images\.npy of {found}; its .* says uint8 \(5, 32, 32, 3\)")
+    assert_unusable(tmp_path, rf"has an images_32\.npy of {found}; its .* says uint8 \(5, 32, 32, 3\)")
 
 
 @pytest.mark.parametrize("rows", [slice(0, 4), [0, 1, 2, 3, 4, 4]])
@@ -387,14 +437,14 @@ def test_an_index_without_a_column_is_refused(tmp_path, first_pack):
 
 def test_a_manifest_without_an_entry_is_refused(tmp_path, first_pack):
     manifest = read_json(tmp_path / "out" / packed.MANIFEST)
-    del manifest["image_size"]
+    del manifest["sha256_of_size"]
     write_json(manifest, tmp_path / "out" / packed.MANIFEST)
-    assert_unusable(tmp_path, r"has a manifest\.json that lacks \['image_size'\]")
+    assert_unusable(tmp_path, r"has a manifest\.json that lacks \['sha256_of_size'\]")
 
 
 def test_a_manifest_that_speaks_of_other_images_is_refused(tmp_path, first_pack):
     reseal(tmp_path / "out", num_images=6)
-    assert_unusable(tmp_path, r"has an images\.npy of uint8 \(5, .* says uint8 \(6, 32, 32, 3\)")
+    assert_unusable(tmp_path, r"has an images_32\.npy of uint8 \(5, .* says uint8 \(6, 32, 32, 3\)")
 
 
 # ---- crops -----------------------------------------------------------------------------------
@@ -406,7 +456,7 @@ def cutting(**boxes: Box) -> Cutting:
 
 def pack_cut(assigned, records, out, cut: Cutting | None) -> str:
     execution = Execution(backend="processes", num_workers=1, ray_address=None)
-    return packed.pack(assigned, records, out, size=32, execution=execution, cutting=cut)
+    return packing.pack(assigned, records, out, sizes=[32], execution=execution, cutting=cut)
 
 
 def test_whole_pictures_are_packed_as_ever_and_their_manifest_knows_no_crop(tmp_path, assigned, records):
@@ -414,7 +464,7 @@ def test_whole_pictures_are_packed_as_ever_and_their_manifest_knows_no_crop(tmp_
     assert set(read_json(tmp_path / "out" / packed.MANIFEST)) == {
         "digest",
         "num_images",
-        "image_size",
+        "sha256_of_size",
         "is_synthetic",
     }
     assert packed.open_packed(tmp_path / "out").crop is None

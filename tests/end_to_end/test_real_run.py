@@ -1,16 +1,14 @@
 """The documented run on real images, with few epochs: PH2 from its folder to a server, and what follows."""
 
 import base64
-import hashlib
-import json
 
 import numpy as np
 import pandas as pd
 import pytest
 import requests
 
-from melanoma.data.packed import IMAGES, INDEX, MANIFEST
-from melanoma.fingerprint import sha256_of_file
+from melanoma.data.packed import INDEX
+from tests.data.packs import reseal
 from tests.end_to_end.clone import make_clone, report, run, staging_server
 from tests.pipelines.workspace import change_params, command
 
@@ -147,9 +145,4 @@ def shuffle_labels(packed):
     index.loc[known, "target"] = np.random.default_rng(0).permutation(index.loc[known, "target"])
     (packed / INDEX).unlink()  # it may be a link into DVC's cache
     index.to_parquet(packed / INDEX, index=False)
-    parts = sha256_of_file(packed / IMAGES) + sha256_of_file(packed / INDEX)
-    manifest = json.loads((packed / MANIFEST).read_text())
-    (packed / MANIFEST).unlink()
-    (packed / MANIFEST).write_text(
-        json.dumps(manifest | {"digest": hashlib.sha256(parts.encode()).hexdigest()})
-    )
+    reseal(packed)

@@ -12,10 +12,10 @@ import pytest
 
 from melanoma import config, tracking
 from melanoma.data import packed
-from melanoma.files import write_json
 from melanoma.tracking_fields import NOTE_TAG
 from melanoma.training import studies
 from melanoma.training.storages import open_storage
+from tests.data.packs import reseal
 from tests.imports import ROOT
 from tests.pipelines.workspace import change_params, command, run_stage, space
 
@@ -215,7 +215,7 @@ def test_a_database_that_is_down_is_named_without_its_password(broken, capsys):
 
 
 def test_a_packed_cohort_that_was_tampered_with_is_refused(broken, capsys):
-    array = Path("data/packed/sample/images.npy")
+    array = Path("data/packed/sample/images_48.npy")
     changed = array.read_bytes()
     array.write_bytes(changed[:-1] + bytes([changed[-1] ^ 1]))
     assert run_stage("tune") == 1
@@ -227,8 +227,7 @@ def test_a_training_split_of_one_class_is_refused_before_any_trial(broken, capsy
     index = pd.read_parquet(folder / packed.INDEX)
     index.loc[index["split"] == "train", "target"] = 0
     index.to_parquet(folder / packed.INDEX, index=False)
-    manifest = json.loads((folder / packed.MANIFEST).read_text())
-    write_json(manifest | {"digest": packed._digest(folder)}, folder / packed.MANIFEST)
+    reseal(folder)
     before = Path(JOURNAL).read_bytes()
     assert run_stage("tune") == 1
     assert "The training split has 0 positive and" in capsys.readouterr().err

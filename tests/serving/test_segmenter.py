@@ -9,7 +9,7 @@ import pytest
 
 from melanoma import files
 from melanoma.config.data import Execution
-from melanoma.data import crops, images, lesions, packed
+from melanoma.data import crops, images, lesions, packed, packing
 from melanoma.data.crops import Box, Crop
 from melanoma.errors import TrackingError
 from melanoma.fingerprint import sha256_of_file
@@ -126,7 +126,7 @@ def packed_as_the_stages_do(paths: list[Path], cutter: Cutter, folder: Path) -> 
     assigned = records[["image_id"]].assign(
         dataset="real", group_id=records["image_id"], target=0, split="test"
     )
-    packed.pack(assigned, records, folder / "packed", size=150, execution=alone, cutting=cutting)
+    packing.pack(assigned, records, folder / "packed", sizes=[150], execution=alone, cutting=cutting)
     return packed.open_packed(folder / "packed")
 
 

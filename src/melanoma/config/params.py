@@ -160,7 +160,8 @@ class Params(Section):
 
     def image_sizes(self) -> list[int]:
         """Sides in pixels of the images that the networks of this file take, rising."""
-        return [self.baseline.image_size]
+        row = self.tune.space.image_size
+        return sorted({self.baseline.image_size, *([] if row is None else map(int, row.choices))})
 
     def _max_depth(self) -> int:
         row = self.tune.space.depth

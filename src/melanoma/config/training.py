@@ -233,7 +233,7 @@ class Space(Section):
 
     family: Choices | None  # first: what else is drawn depends on it
     network: Choices | None
-    image_size: IntRow | None
+    image_size: Choices | None  # images are packed at each of them
     learning_rate: FloatRow | None
     depth: IntRow | None
     filters: IntRow | None

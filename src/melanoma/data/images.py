@@ -8,7 +8,7 @@ import io
 import math
 import stat
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -154,11 +154,8 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 def resize_square(pixels: np.ndarray, size: int) -> np.ndarray:
     """Squash `(height, width, 3)` uint8 pixels to `(size, size, 3)`, antialiased bilinear."""
-    return _squashed(Image.fromarray(pixels), size)
-
-
-def _squashed(image: Image.Image, size: int) -> np.ndarray:
-    return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR), dtype=np.uint8)
+    resized = Image.fromarray(pixels).resize((size, size), Image.Resampling.BILINEAR)
+    return np.asarray(resized, dtype=np.uint8)
 
 
 def load_square(encoded: bytes, size: int) -> np.ndarray:
@@ -172,10 +169,8 @@ def load_square(encoded: bytes, size: int) -> np.ndarray:
     Raises:
         ImageError: See `decode`.
     """
-    image = open_image(encoded)
-    image.draft("RGB", (2 * size, 2 * size))
-    with _refusing_damage():  # the pixels of `resize_square(decode(...))`, without two copies of them all
-        return _squashed(_to_rgb(_upright(image)), size)
+    (square,) = load_squares(encoded, [size])
+    return square
 
 
 def load_crop(encoded: bytes, size: int, box: Box, *, margin_fraction: float) -> np.ndarray:
@@ -196,15 +191,49 @@ def load_crop(encoded: bytes, size: int, box: Box, *, margin_fraction: float) ->
     Raises:
         ImageError: See `decode`.
     """
-    image = open_image(encoded)
+    (square,) = load_squares(encoded, [size], box, margin_fraction=margin_fraction)
+    return square
+
+
+def load_squares(
+    encoded: bytes, sizes: Sequence[int], box: Box | None = None, *, margin_fraction: float = 0.0
+) -> list[np.ndarray]:
+    """`load_square`, or with a box `load_crop`, of several sizes.
+
+    Each size gives the same pixels as alone. A picture is decoded once for all sizes, except that a JPEG is
+    decoded again where a larger size needs a larger scale.
+
+    Args:
+        encoded: A JPEG, PNG, BMP or WebP file.
+        sizes: Sides of the squares in pixels, rising.
+        box: Box of the lesion in the upright picture; None for the whole picture.
+        margin_fraction: See `crops.square_around`.
+
+    Returns:
+        For each size an array `(size, size, 3)`, uint8, RGB.
+
+    Raises:
+        ImageError: See `decode`.
+    """
+    squares, upright, decoded_size = [], None, None
+    for size in sizes:
+        image = open_image(encoded)
+        part = None if box is None else _part(image, box, margin_fraction)
+        shortest = 1.0 if part is None else min(part.right - part.left, part.bottom - part.top)
+        side = math.ceil(2 * size / shortest)
+        image.draft("RGB", (side, side))
+        with _refusing_damage():  # the pixels of `resize_square(decode(...))`, without two copies of them all
+            if upright is None or image.size != decoded_size:
+                decoded_size, upright = image.size, _to_rgb(_upright(image))
+            edges = None if part is None else pixel_edges(part, upright)
+            resized = upright.resize((size, size), Image.Resampling.BILINEAR, edges)
+            squares.append(np.asarray(resized, dtype=np.uint8))
+    return squares
+
+
+def _part(image: Image.Image, box: Box, margin_fraction: float) -> Box:
     width, height = upright_size(image)
-    part = square_around(box, width=width, height=height, margin_fraction=margin_fraction)
-    side = math.ceil(2 * size / min(part.right - part.left, part.bottom - part.top))
-    image.draft("RGB", (side, side))
-    with _refusing_damage():
-        upright = _to_rgb(_upright(image))
-        edges = pixel_edges(part, upright)
-        return np.asarray(upright.resize((size, size), Image.Resampling.BILINEAR, edges), dtype=np.uint8)
+    return square_around(box, width=width, height=height, margin_fraction=margin_fraction)
 
 
 def pixel_edges(part: Box, image: Image.Image) -> tuple[float, float, float, float]:

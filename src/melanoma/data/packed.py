@@ -1,38 +1,31 @@
-"""A cohort as one uint8 array with its index: decoded once, then read by every later stage.
+"""A cohort as uint8 arrays with their index: decoded once, then read by every later stage.
 
-A folder holds `images.npy` (num_images, size, size, 3), `index.parquet` (row i describes image i:
-image_id, dataset, group_id, target, split, diagnosis_class) and `manifest.json`, written last, with the
-digest of both.
+A folder holds `images_<size>.npy` (num_images, size, size, 3) for each size that a network takes,
+`index.parquet` (row i describes image i: image_id, dataset, group_id, target, split, diagnosis_class) and
+`manifest.json`, written last, with the digest of each array and one of everything.
 """
 
 import hashlib
-import io
-from collections.abc import Iterable
-from dataclasses import dataclass, field
-from functools import partial
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from melanoma.config.data import Execution
-from melanoma.data import images
-from melanoma.data.crops import Box, Crop, Cutting
-from melanoma.errors import DataError, ImageError, first_offenders
-from melanoma.execution.mapping import imap
-from melanoma.files import atomic_folder, read_json, read_parquet, require, write_json
+from melanoma.data.crops import Crop
+from melanoma.errors import DataError, first_offenders
+from melanoma.files import read_json, read_parquet, require
 from melanoma.fingerprint import sha256_of_file
 from melanoma.schema import (
     CLASSES,
-    INDEX_COLUMNS,
     SPLIT_COLUMNS,
     align,
-    diagnosis_classes,
     require_columns,
 )
 
-IMAGES, INDEX, MANIFEST = "images.npy", "index.parquet", "manifest.json"
+INDEX, MANIFEST = "index.parquet", "manifest.json"
 IMAGES_AT_ONCE = 512  # in memory while a digest is computed
 
 
@@ -109,16 +102,30 @@ class Part:
 
 
 @dataclass(frozen=True)
+class Pixels:
+    """The images of a cohort at one size.
+
+    Attributes:
+        images: Shape `(num_images, size, size, 3)`, uint8, RGB, memory-mapped.
+        sha256: Hex digest of their file.
+    """
+
+    images: np.ndarray
+    sha256: str
+
+
+@dataclass(frozen=True)
 class Packed:
-    """A cohort opened for reading.
+    """A cohort opened for reading, at one of the sizes that are packed.
 
     Attributes:
         images: Shape `(num_images, size, size, 3)`, uint8, RGB, memory-mapped.
         index: Row i describes image i; columns `schema.INDEX_COLUMNS`, or only `schema.SPLIT_COLUMNS` where
             the cohort was packed before classes were.
-        digest: Hex digest of images and index: the identity of the data.
+        digest: Hex digest of the images of all sizes and the index: the identity of the data.
         is_synthetic: Whether any image is synthetic.
         crop: What was cut out of the pictures; None: they are whole.
+        sizes: The pixels of every packed size, `images` included, by their side.
 
     Raises:
         DataError: The index has another number of rows than there are images, was shuffled or filtered, or
@@ -130,6 +137,7 @@ class Packed:
     digest: str
     is_synthetic: bool
     crop: Crop | None = None
+    sizes: Mapping[int, Pixels] = field(default_factory=dict, kw_only=True)
 
     def __post_init__(self) -> None:
         """Refuse an index whose rows are not those of the array."""
@@ -147,6 +155,27 @@ class Packed:
                 f"{first_offenders(twice)}. Run `dvc repro --force pack`."
             )
 
+    @property
+    def image_size(self) -> int:
+        """Side of `images` in pixels."""
+        return int(self.images.shape[1])
+
+    def of_size(self, size: int) -> "Packed":
+        """The same cohort with the images that a network of this size takes.
+
+        Raises:
+            DataError: The cohort was not packed at this size.
+        """
+        if size == self.image_size:
+            return self
+        if size not in self.sizes:
+            packed = ", ".join(str(side) for side in sorted(self.sizes) or [self.image_size])
+            raise DataError(
+                f"The cohort is packed at {packed} pixels, and a network takes {size}. Name this size in "
+                "params.yaml (image_size of baseline, backbone or a search space) and run `dvc repro`."
+            )
+        return replace(self, images=self.sizes[size].images)
+
     def by_image(self, values: np.ndarray) -> pd.Series:
         """Values `(num_images,)` in the order of `images`, for instance scores, indexed by image_id."""
         return pd.Series(values, index=pd.Index(self.index["image_id"], name="image_id"))
@@ -158,13 +187,14 @@ class Packed:
     def at(self, rows: np.ndarray) -> Part:
         """The images at some rows of the index."""
         classes = class_positions(self.index)
+        pixels = self.sizes.get(self.image_size)
         return Part(
             self.images,
             rows,
             self.index["target"].to_numpy(np.float32)[rows],
             None if classes is None else classes[rows],
             image_ids=self.index["image_id"].to_numpy()[rows],
-            images_digest=self.digest,
+            images_digest=self.digest if pixels is None else pixels.sha256,
         )
 
     def rows_of(self, part: Part) -> pd.DataFrame:
@@ -199,126 +229,19 @@ def class_positions(index: pd.DataFrame) -> np.ndarray | None:
     return np.asarray(positions, dtype=np.int64)
 
 
-@dataclass(frozen=True)
-class _Source:
-    """The file of an image, what it held when it was inspected, and where it is cut."""
-
-    path: Path
-    sha256: str
-    box: Box | None
-
-    def __str__(self) -> str:
-        return str(self.path)
+def images_name(size: int) -> str:
+    """Name of the file with the images of a size."""
+    return f"images_{size}.npy"
 
 
-def pack(
-    assigned: pd.DataFrame,
-    records: pd.DataFrame,
-    out: Path,
-    *,
-    size: int,
-    execution: Execution,
-    cutting: Cutting | None = None,
-) -> str:
-    """Decode, cut and squash every image of `assigned` into `out`, in its order; memory stays flat.
-
-    Args:
-        assigned: Columns `schema.SPLIT_COLUMNS`.
-        records: Accepted records of the cohort's datasets with `path`, `sha256` and `diagnosis`.
-        out: The folder to write, whole or not at all.
-        size: Side of the square in pixels.
-        execution: `params.yaml: execution`. Workers read images and give pixels back; this process alone
-            writes, so that they may run on other machines.
-        cutting: What is cut out of the pictures; None: they stay whole.
-
-    Returns:
-        The digest of the packed cohort.
-
-    Raises:
-        DataError: An image has no record or several, is missing, unreadable, or not the one that was
-            inspected.
-    """
-    known = records[["image_id", "path", "sha256", "is_synthetic"]].assign(
-        diagnosis_class=diagnosis_classes(records["diagnosis"])
-    )
-    known = known[known["image_id"].isin(assigned["image_id"])].set_index("image_id")
-    known = align(known, assigned["image_id"], what="The accepted records")
-    rows = assigned.merge(known.reset_index(), on="image_id", validate="one_to_one")
-    boxes = {} if cutting is None else cutting.boxes
-    sources = (
-        _Source(Path(str(row.path)), str(row.sha256), boxes.get(str(row.image_id)))
-        for row in rows.itertuples()
-    )
-    margin_fraction = 0.0 if cutting is None else cutting.crop.margin_fraction
-    with atomic_folder(out) as unfinished:
-        squares = imap(
-            partial(_load, size=size, margin_fraction=margin_fraction),
-            sources,
-            num_items=len(rows),
-            execution=execution,
-            description="pack",
-        )
-        images_sha256 = _write_images(squares, unfinished / IMAGES, shape=(len(rows), size, size, 3))
-        rows[list(INDEX_COLUMNS)].to_parquet(unfinished / INDEX, index=False)
-        digest = _digest(unfinished, images_sha256)
-        is_synthetic = bool(rows["is_synthetic"].fillna(True).any())
-        manifest: dict[str, Any] = {"digest": digest, "num_images": len(rows), "image_size": size}
-        manifest["is_synthetic"] = is_synthetic
-        if cutting is not None:
-            num_cut = int(rows["image_id"].isin(list(boxes)).sum())
-            manifest |= {"crop": cutting.crop.to_dict(), "num_whole": len(rows) - num_cut}
-        write_json(manifest, unfinished / MANIFEST)
-    return digest
-
-
-def _load(source: _Source, *, size: int, margin_fraction: float) -> np.ndarray | str:
-    """The pixels of an image; the problem, with the file's name, when there are none to be had."""
-    try:
-        encoded = images.read_bytes(source.path)
-        if hashlib.sha256(encoded).hexdigest() != source.sha256:
-            return f"{source} (changed since it was inspected)"
-        if source.box is None:
-            return images.load_square(encoded, size)
-        return images.load_crop(encoded, size, source.box, margin_fraction=margin_fraction)
-    except ImageError as error:
-        return f"{source} ({error})"
-
-
-def _write_images(squares: Iterable[np.ndarray | str], path: Path, *, shape: tuple[int, ...]) -> str:
-    """Write pixels as they come; the SHA-256 of the file.
-
-    Raises:
-        DataError: There are problems among the pixels.
-    """
-    header, problems = io.BytesIO(), []
-    np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": shape})
-    digest = hashlib.sha256(header.getvalue())
-    with path.open("wb") as stream:
-        # Not through a memory map: pages written there count as memory of the process.
-        stream.write(header.getvalue())
-        for square in squares:
-            if isinstance(square, str):
-                problems.append(square)
-            else:
-                pixels = square.tobytes()
-                stream.write(pixels)
-                digest.update(pixels)
-    if problems:
-        raise DataError(
-            f"{len(problems)} of {shape[0]} images cannot be packed: {first_offenders(problems)}. Run `dvc "
-            "repro` to inspect them again."
-        )
-    return digest.hexdigest()
-
-
-def _digest(folder: Path, images_sha256: str | None = None) -> str:
-    """Digest of a packed cohort; its images are read only where their SHA-256 is not known."""
-    images_sha256 = images_sha256 or sha256_of_file(folder / IMAGES)
-    return hashlib.sha256((images_sha256 + sha256_of_file(folder / INDEX)).encode()).hexdigest()
+def digest_of(folder: Path, sha256_of_size: Mapping[int, str]) -> str:
+    """Digest of a packed cohort: of the images of all sizes, and of its index."""
+    digests = [*(sha256_of_size[size] for size in sorted(sha256_of_size)), sha256_of_file(folder / INDEX)]
+    return hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
 def open_packed(folder: Path, *, verified_digest: str | None = None) -> Packed:
-    """Open a packed cohort and check it against its manifest and its digest.
+    """Open a packed cohort at its smallest size and check it against its manifest and its digest.
 
     Args:
         folder: Folder that `pack` wrote.
@@ -329,42 +252,51 @@ def open_packed(folder: Path, *, verified_digest: str | None = None) -> Packed:
         DataError: Missing, incomplete, not what was written, or packed again since it was verified.
     """
     manifest = _read_manifest(folder)
-    for name in (IMAGES, INDEX):
+    sha256_of_size = {int(size): sha256 for size, sha256 in manifest["sha256_of_size"].items()}
+    for name in (*(images_name(size) for size in sha256_of_size), INDEX):
         require(folder / name)
-    array = _open_images(folder, manifest)
+    sizes = {
+        size: Pixels(_open_images(folder, size, manifest["num_images"]), sha256_of_size[size])
+        for size in sorted(sha256_of_size)
+    }
     if verified_digest is None:
-        if _digest(folder) != manifest["digest"]:
+        found = {size: sha256_of_file(folder / images_name(size)) for size in sizes}
+        if found != sha256_of_size or digest_of(folder, found) != manifest["digest"]:
             raise _unusable(folder, "has changed since it was packed: its digest differs")
     elif verified_digest != manifest["digest"]:
         raise DataError(f"{folder} was packed again while it was in use. Run `dvc repro` again.")
+    smallest = sizes[min(sizes)].images
     index = read_parquet(folder / INDEX)
     require_columns(index, SPLIT_COLUMNS, folder / INDEX)
-    if len(index) != len(array):
-        raise _unusable(folder, f"has {len(array)} images, but its {INDEX} has {len(index)} rows")
+    if len(index) != len(smallest):
+        raise _unusable(folder, f"has {len(smallest)} images, but its {INDEX} has {len(index)} rows")
     crop = Crop.from_dict(manifest.get("crop"))
-    return Packed(array, index, str(manifest["digest"]), bool(manifest["is_synthetic"]), crop)
+    is_synthetic = bool(manifest["is_synthetic"])
+    return Packed(smallest, index, str(manifest["digest"]), is_synthetic, crop, sizes=sizes)
 
 
 def _read_manifest(folder: Path) -> dict[str, Any]:
     manifest = read_json(folder / MANIFEST)
-    missing = {"digest", "num_images", "image_size", "is_synthetic"} - set(manifest)
+    missing = {"digest", "num_images", "sha256_of_size", "is_synthetic"} - set(manifest)
     if missing:
         raise _unusable(folder, f"has a {MANIFEST} that lacks {sorted(missing)}")
+    if not manifest["sha256_of_size"]:
+        raise _unusable(folder, f"has a {MANIFEST} without images of any size")
     return manifest
 
 
-def _open_images(folder: Path, manifest: dict[str, Any]) -> np.ndarray:
+def _open_images(folder: Path, size: int, num_images: int) -> np.ndarray:
     """The array, mapped: bytes are read when pixels are asked for."""
+    name = images_name(size)
     try:
-        array: np.ndarray = np.load(folder / IMAGES, mmap_mode="r")
+        array: np.ndarray = np.load(folder / name, mmap_mode="r")
     except (ValueError, EOFError, OSError) as error:
-        raise _unusable(folder, f"has an {IMAGES} that is truncated or not an array ({error})") from error
-    size = manifest["image_size"]
-    expected = (manifest["num_images"], size, size, 3)
+        raise _unusable(folder, f"has an {name} that is truncated or not an array ({error})") from error
+    expected = (num_images, size, size, 3)
     if array.shape != expected or array.dtype != np.uint8:
         raise _unusable(
             folder,
-            f"has an {IMAGES} of {array.dtype} {array.shape}; its {MANIFEST} says uint8 {expected}",
+            f"has an {name} of {array.dtype} {array.shape}; its {MANIFEST} says uint8 {expected}",
         )
     return array
 

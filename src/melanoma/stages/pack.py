@@ -1,11 +1,11 @@
-"""Body of the stage `pack`: decodes, crops and resizes the images of a cohort into one array."""
+"""Body of the stage `pack`: decodes, crops and resizes the images of a cohort into one array per size."""
 
 from pathlib import Path
 
 import pandas as pd
 
 from melanoma.config import Params
-from melanoma.data import crops, lesions, packed, tables
+from melanoma.data import crops, lesions, packing, tables
 
 
 def run(cohort: str, params: Params, *, split: Path, accepted: Path, boxes: Path, out: Path) -> str:
@@ -19,7 +19,7 @@ def run(cohort: str, params: Params, *, split: Path, accepted: Path, boxes: Path
         boxes: Table of the stage `segment`, read where `pack.crop` is not `none`.
         out: Folder to write.
     """
-    assigned = tables.read_split(split)
+    assigned, sizes = tables.read_split(split), params.image_sizes()
     cutting = lesions.read_cutting(
         boxes,
         params.pack.crop,
@@ -27,15 +27,16 @@ def run(cohort: str, params: Params, *, split: Path, accepted: Path, boxes: Path
         margin_fraction=params.pack.crop_margin_fraction,
         min_lesion_fraction=params.segment.min_lesion_fraction,
     )
-    digest = packed.pack(
+    digest = packing.pack(
         assigned,
         tables.read_tables(accepted, params.members(cohort), [*tables.ACCEPTED_COLUMNS, "diagnosis"]),
         out,
-        size=params.baseline.image_size,
+        sizes=sizes,
         execution=params.execution,
         cutting=cutting,
     )
-    text = f"{len(assigned)} images of {params.baseline.image_size} px, digest {digest[:12]} -> {out}"
+    pixels = " and ".join(str(size) for size in sizes)
+    text = f"{len(assigned)} images of {pixels} px, digest {digest[:12]} -> {out}"
     return text + _describe_cropping(assigned["image_id"], cutting)
 
 

@@ -8,6 +8,7 @@ import pytest
 from melanoma import files, tracking
 from melanoma.data import packed
 from melanoma.schema import CLASSES
+from tests.data.packs import reseal
 from tests.pipelines.workspace import run_stage
 
 pytestmark = pytest.mark.slow
@@ -73,10 +74,8 @@ def test_what_a_kill_would_need_is_gone_at_the_end(at_workspace):
 
 def test_a_cohort_that_was_packed_before_there_were_classes_is_refused(broken, capsys):
     index = Path("data/packed/sample") / packed.INDEX
-    manifest = Path("data/packed/sample") / packed.MANIFEST
     pd.read_parquet(index).drop(columns="diagnosis_class").to_parquet(index, index=False)
-    content = files.read_json(manifest) | {"digest": packed._digest(index.parent)}
-    files.write_json(content, manifest)
+    reseal(index.parent)
     assert run_stage("diagnosis") == 1
     assert "packed without classes" in (message := capsys.readouterr().err)
     assert "dvc repro --force pack@sample" in message

@@ -11,7 +11,7 @@ import pandas as pd
 from melanoma import files, lineage, metric_names, schema
 from melanoma.config import Params
 from melanoma.config.study import Crops
-from melanoma.data import crops, lesions, packed, tables
+from melanoma.data import crops, lesions, packed, packing, tables
 from melanoma.data.crops import Cutting
 from melanoma.data.packed import Packed
 from melanoma.stages import segment
@@ -157,11 +157,11 @@ def run(
     folder = Path(params.train.checkpoints) / f"crops-{cohort}-packed"
     with files.exclusive_lock(folder / "lock", f"the packs of crops@{cohort}"):
         for kind, cutting in cuttings.items():
-            packed.pack(
+            packing.pack(
                 assigned,
                 records,
                 folder / kind,
-                size=params.baseline.image_size,
+                sizes=[params.baseline.image_size],
                 execution=params.execution,
                 cutting=cutting,
             )
