@@ -67,7 +67,7 @@ import keras
 from melanoma.training import saving
 assert keras.backend.backend() == "jax"
 folder = Path(sys.argv[1])
-saving.save_model(keras.models.load_model(folder / "model.keras"), folder / "saved")
+saving.save_model([keras.models.load_model(folder / "model.keras")], folder / "saved")
 """
 
 

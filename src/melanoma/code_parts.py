@@ -31,6 +31,7 @@ RESULT_LIBRARIES = {
     "jax": ["jax"],
     "keras": ["keras", "tensorflow", "tf2onnx"],  # its default backend, and its exporter to ONNX
     "numpy": ["numpy"],
+    "onnx": ["onnx"],
     "onnxruntime": ["onnxruntime"],
     "optuna": ["optuna"],
     "pandas": ["pandas"],

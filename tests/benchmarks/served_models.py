@@ -25,13 +25,13 @@ def main() -> int:
     from melanoma.scoring.operating_point import Calibration, OperatingPoint
     from melanoma.segmentation import unet
     from melanoma.serving import export
-    from melanoma.training.saving import save_model
+    from melanoma.training.saving import save_model, save_segmenter
     from tests.benchmarks.contestants import ROOT
 
     params = config.load(ROOT / "params.yaml")
     size = params.baseline.image_size
     network = build_model(params.baseline, params.model, image_size=size)
-    save_model(network, folder)
+    save_model([network], folder)
     tracking.client().create_experiment("bench", artifact_location=str(folder / "artifacts"))
     with tracking.open_run(experiment="bench", name="bench", tags={}) as run:
         pass
@@ -40,14 +40,14 @@ def main() -> int:
         run.run_id,
         network=folder / "model.onnx",
         operating_point=OperatingPoint(Calibration(), 0.5, 0.4, 0.6),
-        limits=params.serve.model_dump(),
+        limits=params.serve.limits,
         is_synthetic=True,
         example=export.example_image(size),
     )
     own = log_served_model()
     settings = params.segment
     segmenter = unet.build(image_size=settings.image_size, depth=settings.depth, filters=settings.filters)
-    save_model(segmenter, folder / "segmenter")
+    save_segmenter(segmenter, folder / "segmenter")
     exported = folder / "segmenter" / "model.onnx"
     # Not trained, it finds specks: the smallest of them counts, so that every picture is cut.
     crop = Crop(UNET, params.pack.crop_margin_fraction, 1e-6, sha256_of_file(exported))

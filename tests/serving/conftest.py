@@ -73,7 +73,7 @@ def network_folder(tmp_path_factory):
     generator = np.random.default_rng(1)
     model.set_weights([generator.normal(0, 0.3, size=weight.shape) for weight in model.get_weights()])
     folder = tmp_path_factory.mktemp("network")
-    save_model(model, folder)
+    save_model([model], folder)
     return folder
 
 

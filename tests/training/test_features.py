@@ -102,7 +102,7 @@ def test_the_whole_network_comes_back_and_is_saved_as_any_other(arrays, recipe, 
     for layer in CHANNELS:
         kernels = [model.get_layer(layer).get_weights()[0] for model in (trained.model, fresh)]
         np.testing.assert_array_equal(*kernels)
-    save_model(trained.model, tmp_path / "kept")
+    save_model([trained.model], tmp_path / "kept")
     answers = trained.model.predict_on_batch(arrays.holdout.images).ravel()
     exported = Network(tmp_path / "kept" / "model.onnx").score(arrays.holdout.images)
     np.testing.assert_allclose(exported, answers, atol=1e-5)

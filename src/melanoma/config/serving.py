@@ -1,6 +1,6 @@
 """The section of `params.yaml` about the served model."""
 
-from typing import Annotated, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -8,8 +8,9 @@ from melanoma.config.types import Positive, Section
 
 
 class Serve(Section):
-    """Limits of the served model, and of its server for all requests together."""
+    """The served function, and limits of the served model and of its server for all requests together."""
 
+    num_views: Literal[1, 4, 8]  # `scoring.views.NUM_VIEWS`
     max_rows: Positive
     max_request_megabytes: Positive
     max_request_megapixels: Positive
@@ -24,6 +25,11 @@ class Serve(Section):
     max_server_megapixels: Positive
     max_server_requests: Positive
     max_connections: Positive
+
+    @property
+    def limits(self) -> dict[str, Any]:
+        """The limits of requests, by name, as they are stored with a model."""
+        return self.model_dump(exclude={"num_views"})
 
     @model_validator(mode="after")
     def _server_has_room_for_two_requests(self) -> Self:

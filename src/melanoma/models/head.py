@@ -43,3 +43,15 @@ def cut(network: keras.Model) -> tuple[keras.Model, keras.Model]:
     names = {layer.name for layer in network.layers}
     features = network.get_layer("global_pool" if "global_pool" in names else "flatten").output
     return keras.Model(network.inputs, features), keras.Model(features, network.outputs)
+
+
+def pooled_features(network: keras.Model) -> Any:
+    """What the head of `network` takes, symbolic, `(batch, n)`: the mean of each channel over the picture.
+
+    A network that flattens its last picture has many more numbers there; they are averaged too.
+    """
+    features = cut(network)[0]
+    last = features.layers[-1]
+    if isinstance(last, keras.layers.Flatten):
+        return keras.layers.GlobalAveragePooling2D(name="pooled", dtype="float32")(last.input)
+    return features.output

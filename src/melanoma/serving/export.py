@@ -76,6 +76,7 @@ def log_served_model(
     crop: Crop | None = None,
     segmenter: Path | None = None,
     asked_and_got: Mapping[str, Any] | None = None,
+    num_views: int = 1,
 ) -> str:
     """Log the served model to a run.
 
@@ -83,13 +84,14 @@ def log_served_model(
         run_id: Run that trained the network.
         network: Path of `model.onnx`.
         operating_point: Operating point of the network.
-        limits: Section `serve` of params.yaml: limits of requests.
+        limits: Limits of requests, of section `serve` of params.yaml.
         is_synthetic: Whether the network was trained on synthetic images only; every answer then says so.
         example: Encoded image of the input example; synthetic, never of a patient.
         crop: Crop of the network's images; None if they are whole.
         segmenter: Path of the U-Net's `model.onnx`; included if `crop` uses it.
         asked_and_got: What was asked of the operating point and what it got, as JSON; kept in the metadata of
             the MLflow model under `OPERATING_POINT`.
+        num_views: Number of orientations of each image that are scored: those of the operating point.
 
     Returns:
         URI of the model, for registering and serving.
@@ -97,7 +99,8 @@ def log_served_model(
     Raises:
         TrackingError: The segmenter is not the one that cropped the network's images.
     """
-    settings = Settings(operating_point, run_id, limits, is_synthetic, sha256_of_file(network), crop)
+    digest = sha256_of_file(network)
+    settings = Settings(operating_point, run_id, limits, is_synthetic, digest, crop, num_views)
     with tempfile.TemporaryDirectory() as folder, mlflow.start_run(run_id=run_id):
         path = Path(folder) / "settings.json"
         write_json(settings.to_dict(), path)

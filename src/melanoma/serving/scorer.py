@@ -26,7 +26,7 @@ from melanoma.data import crops
 from melanoma.data.plausibility import require_plausible
 from melanoma.errors import ImageError, TrackingError, first_offenders
 from melanoma.fingerprint import digest_of_code, travelling_code
-from melanoma.scoring.diagnosis import POSITION, beside_probability
+from melanoma.scoring.diagnosis import beside_probability
 from melanoma.scoring.occlusion import occlusion_map, overlay
 from melanoma.serving import server
 from melanoma.serving.decoding import IN_PROCESS, Decoding, Job
@@ -68,7 +68,7 @@ class MelanomaScorer(PythonModel):
         require_untouched(settings, metadata[SETTINGS_DIGEST], what="settings")
         self._settings = Settings.read(settings)
         require_untouched(network, self._settings.network_sha256, what="network")
-        self._network = Network(network)
+        self._network = Network(network, num_views=self._settings.num_views)
         self._cutter = _open_cutter(self._settings.crop, context.artifacts)
         self._version = self._verification.version or self._settings.run_id
         notes = [schema.NOT_A_DEVICE, *([SYNTHETIC] if self._settings.is_synthetic else [])]
@@ -140,12 +140,9 @@ class MelanomaScorer(PythonModel):
         _require_count(len(images), limits["max_explained_rows" if is_explained else "max_rows"])
         pixels, is_whole = _decode(images, self._network.image_size, limits, self._cutter, decoding)
         point = self._settings.operating_point
-        network = self._network
         wanted = decoding.require_wanted
-        softmax = network.score_classes(pixels, before_each=wanted) if network.tells_classes else None
-        # In one pass both are the same.
-        score = network.score(pixels, before_each=wanted) if softmax is None else softmax[:, POSITION]
-        probability = point.calibration.apply(score)
+        scored = self._network.answer(pixels, before_each=wanted)
+        probability = point.calibration.apply(scored.score)
         columns: dict[str, list[Any]] = {
             "image_id": list(image_ids),
             "image_sha256": [hashlib.sha256(encoded).hexdigest() for encoded in images],
@@ -156,8 +153,8 @@ class MelanomaScorer(PythonModel):
             "verification": [self._verification.words] * len(images),
             "note": [f"{UNCUT}; {self._note}" if whole else self._note for whole in is_whole],
         }
-        if softmax is not None:
-            columns["diagnosis"] = _by_class(beside_probability(softmax, probability))
+        if scored.classes is not None:
+            columns["diagnosis"] = _by_class(beside_probability(scored.classes, probability))
         if is_explained:
             columns["saliency"] = [self._explain(image, wanted) for image in pixels]
         return columns

@@ -23,6 +23,7 @@ class Settings:
         is_synthetic: Whether the network was trained on synthetic images only.
         network_sha256: Hex digest of the logged network.
         crop: Crop of the images; None if they stay whole.
+        num_views: Number of orientations of each image that are scored, see `scoring.views`.
     """
 
     operating_point: OperatingPoint
@@ -31,6 +32,7 @@ class Settings:
     is_synthetic: bool
     network_sha256: str
     crop: Crop | None
+    num_views: int = 1  # of older models too
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON; `read` reads it back."""

@@ -87,13 +87,14 @@ def _open_audited(
             min_lesion_fraction=data.crop.min_lesion_fraction,
         )
     selected = models["selected"]
+    path, entry = Path(getattr(args, selected)) / "model.onnx", models[selected]
     part = data.part(schema.TEST)
     return audit.Audited(
         rows=data.rows_of(part),
         images=part.take(slice(None)),
         masks=_masks(described[described["image_id"].isin(part.image_ids)], data.images.shape[1], cutting),
-        score=Network(Path(getattr(args, selected)) / "model.onnx").score,
-        point=OperatingPoint.from_dict(models[selected]["operating_point"]),
+        score=Network(path, num_views=entry["num_views"]).score,
+        point=OperatingPoint.from_dict(entry["operating_point"]),
     )
 
 

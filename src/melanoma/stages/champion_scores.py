@@ -134,7 +134,8 @@ def _without_known(
 
 def _score(rival: _Rival, candidate: Candidate, rows: pd.DataFrame) -> tuple[pd.Series, dict[str, Any]]:
     """Calibrated probabilities of a rival by image_id, and how they were computed."""
-    settings, network = rival.settings, Network(rival.files / "artifacts" / "model.onnx")
+    settings, path = rival.settings, rival.files / "artifacts" / "model.onnx"
+    network = Network(path, num_views=settings.num_views)
     data = candidate.data
     is_same_code = digest_of_code(travelling_code(rival.files)) == digest_of_code()
     if is_same_code and settings.crop == data.crop and network.image_size == data.images.shape[1]:

@@ -63,7 +63,8 @@ def run(args: argparse.Namespace, params: Params) -> str:
     """
     inputs = _load(args, params)
     data, run_ids, comparison = inputs.data, files.read_json(args.runs), files.read_json(args.seeds)
-    networks = {name: Network(inputs.network(name)) for name in schema.MODEL_NAMES}
+    num_views = params.serve.num_views
+    networks = {name: Network(inputs.network(name), num_views=num_views) for name in schema.MODEL_NAMES}
     result = report.evaluate(
         data.index,
         {name: data.by_image(network.score(data.images)) for name, network in networks.items()},
@@ -120,18 +121,19 @@ def _log(
     for name, figure in figures.items():
         run.log_figure(figure, name)
     _log_origin(inputs, run)
-    data, network, limits = inputs.data, inputs.network(model), inputs.params.serve
+    data, network, serve = inputs.data, inputs.network(model), inputs.params.serve
     point = result.points[model].to_dict()
     uri = export.log_served_model(
         run.run_id,
         network=network,
         operating_point=result.points[model],
         asked_and_got=files.as_json(asked_and_got.described(point, result.metrics[model][schema.TEST])),
-        limits=limits.model_dump(),
+        limits=serve.limits,
         is_synthetic=data.is_synthetic,
-        example=export.example_image(max(data.images.shape[1], limits.min_image_side)),
+        example=export.example_image(max(data.images.shape[1], serve.min_image_side)),
         crop=data.crop,
         segmenter=inputs.args.segmenter / "model.onnx",
+        num_views=serve.num_views,
     )
     with tempfile.TemporaryDirectory(prefix="logged-") as folder:
         # Downloaded from the artifact store, because the registry's digest is of the files stored there.
@@ -139,7 +141,8 @@ def _log(
     return {
         "run_id": run.run_id,
         "model_uri": uri,
-        "limits": limits.model_dump(),
+        "limits": serve.limits,
+        "num_views": serve.num_views,
         fingerprint.CODE_TAG: fingerprint.digest_of_code(),
         fingerprint.FILES_TAG: digest_of_files,
         "network_sha256": fingerprint.sha256_of_file(network),

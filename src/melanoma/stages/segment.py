@@ -189,7 +189,7 @@ def _train(training: SegmenterTraining, folder: Path) -> dict[str, Any]:
             on_epoch=lambda epoch, row: None if epoch in logged else run.log_epoch(epoch, row),
         )
         run.log_missing_epochs(fitted.history)
-        saving.save_model(fitted.model, folder)
+        saving.save_segmenter(fitted.model, folder)
         files.write_csv(fitted.history, folder / "history.csv")
         run.log_file(folder / "history.csv")
         best = fit.best_epoch(fitted.history)

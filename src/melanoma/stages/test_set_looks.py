@@ -10,12 +10,12 @@ from melanoma.registry import looks
 
 
 def model_digest(entry: dict[str, Any]) -> str:
-    """Identity of a model: its network, operating point, limits, crop and code.
+    """Identity of a model: its network, operating point, limits, crop, views and code.
 
     Args:
         entry: Entry of `models.json`, before it is written (nan) or as it is read (None).
     """
-    served = {name: entry[name] for name in ("operating_point", "limits", "code_sha256", "crop")}
+    served = {name: entry[name] for name in ("operating_point", "limits", "code_sha256", "crop", "num_views")}
     return f"{entry['network_sha256'][:16]}@{files.sha256_of_json(files.as_json(served))[:16]}"
 
 

@@ -187,7 +187,7 @@ class CohortTraining:
     def _keep(self, model: str, result: Trained, run: Run) -> None:
         """Write `model.keras`, `model.onnx` and `history.csv`, and log the images that were learned from."""
         with files.atomic_folder(getattr(self.outputs, model)) as folder:
-            saving.save_model(result.model, folder)
+            saving.save_model([result.model], folder)
             files.write_csv(result.history, folder / "history.csv")
         run.log_file(self.inputs.packed / packed.INDEX, "data")
         experiments.log_training_groups(self.data, run)
