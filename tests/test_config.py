@@ -215,11 +215,19 @@ BOUNDS: dict[str, tuple[list[Any], list[Any]]] = {
     "train.input": (["auto", "host", "device"], ["gpu", None]),
     "train.num_loader_threads": ([0, 4], [-1, 1.5]),
     "train.checkpoints": (["data/checkpoints"], ["", None]),
+    "tune.wide": ([True, False], [1, None]),
+    "tune.max_minutes": ([None, 1], [0, 1.5]),
+    "search.num_trials": POSITIVE,
+    "search.max_minutes": ([None, 1], [0, 1.5]),
+    "search.num_epochs": POSITIVE,
+    "search.pruner": (["median", "hyperband", "successive_halving", "none"], [None, "wilcoxon"]),
+    "search.num_startup_trials": ([0, 10], [-1, 1.0]),
+    "search.num_warmup_epochs": ([0, 10], [-1, 1.0]),
     "tune.seed": SEED,
     "tune.num_trials": POSITIVE,
     "tune.num_epochs": POSITIVE,
     "tune.objective": (["auc_roc", "average_precision", "specificity_at_95_sensitivity"], ["accuracy", None]),
-    "tune.pruner": (["median", "hyperband", "none"], [None, "wilcoxon"]),
+    "tune.pruner": (["median", "hyperband", "successive_halving", "none"], [None, "wilcoxon"]),
     "tune.num_startup_trials": ([0, 10], [-1, 1.0]),
     "tune.num_warmup_epochs": ([0, 10], [-1, 1.0]),
     "tune.study": ([None, "my-study"], ["my study", 5]),
@@ -421,6 +429,23 @@ def test_a_choice_must_hold_the_baseline_too(load):
         load(batches)
 
 
+def test_both_first_trials_of_a_wide_search_must_lie_in_its_space(load):
+    wide = {"tune.wide": True, "search.space.learning_rate": {"low": 5e-4, "high": 1e-3, "log": True}}
+    found = load(wide)
+    assert found.starts.backbone == found.backbone
+    assert found.settings_of_search.space == found.search.space
+    assert found.settings_of_search.num_trials == found.search.num_trials
+    outside = {"backbone.learning_rate": 2e-3}
+    assert load(wide | outside | {"tune.wide": False}).starts.backbone is None
+    with pytest.raises(ConfigError, match=r"backbone\.learning_rate is trial 1 and must be within search\."):
+        load(wide | outside)
+
+
+def test_a_wide_search_needs_images_of_each_size_that_it_may_draw(load):
+    assert load({}).image_sizes() == [150]
+    assert load({"tune.wide": True}).image_sizes() == [150, 192, 224]
+
+
 def test_a_row_that_is_null_is_not_searched(load):
     rows = load({"tune.space.depth": None, "tune.space.dropout": {"low": 0, "high": 0.5, "log": False}})
     assert list(rows.tune.space.rows()) == ["learning_rate", "dropout"]
@@ -429,7 +454,7 @@ def test_a_row_that_is_null_is_not_searched(load):
 def test_the_search_space_must_not_be_empty(load, committed):
     empty = dict.fromkeys(committed["tune"]["space"])
     assert list(load({"tune.space": empty | {"depth": {"low": 3, "high": 3}}}).tune.space.rows()) == ["depth"]
-    with pytest.raises(ConfigError, match=r"tune\.space is empty; give a range or choices"):
+    with pytest.raises(ConfigError, match=r"search space is empty; give a range or choices"):
         load({"tune.space": empty})
 
 
@@ -472,8 +497,13 @@ def test_warm_up_must_end_before_training_and_before_a_trial_does(load):
     assert load(epochs | {"baseline.warmup_epochs": 2}).baseline.warmup_epochs == 2
     with pytest.raises(ConfigError, match=r"warmup_epochs must be less than tune\.num_epochs, got 3 and 3"):
         load(epochs | {"baseline.warmup_epochs": 3})
+    longer = {"tune.num_epochs": 9, "baseline.warmup_epochs": 5}
     with pytest.raises(ConfigError, match=r"warmup_epochs must be less than train\.num_epochs, got 5 and 5"):
-        load(epochs | {"baseline.warmup_epochs": 5})
+        load(epochs | longer)
+    assert load(epochs | longer | {"baseline.num_epochs": 6}).baseline.num_epochs == 6
+    wide = {"tune.wide": True, "backbone.warmup_epochs": 4}
+    with pytest.raises(ConfigError, match=r"backbone\.warmup_epochs .* search\.num_epochs, got 4 and 4"):
+        load(wide | {"search.num_epochs": 4})
 
 
 @pytest.mark.parametrize("storage", ["data/studies/studies.journal", "sqlite:///studies.db"])

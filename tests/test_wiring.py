@@ -66,6 +66,8 @@ SHARED_SECTIONS = {
     "fetch",
     "crossvalidate",
     "augment",
+    "backbone",
+    "search",
     "baseline",
     "model",
     "serve",

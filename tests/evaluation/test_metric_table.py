@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from melanoma.config.evaluation import Promote
-from melanoma.config.training import Objective
+from melanoma.config.tuning import Objective
 from melanoma.evaluation import calibration_measures, slices
 from melanoma.evaluation.metric_table import BY_NAME, METRICS, TABLE, THRESHOLD_FREE, WEIGHTED
 from melanoma.evaluation.metrics import compute_metrics

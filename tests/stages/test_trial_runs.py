@@ -5,6 +5,7 @@ import pytest
 from optuna.trial import TrialState
 
 from melanoma import tracking
+from melanoma.config.tuning import Starts
 from melanoma.stages.trial_runs import TrialRuns
 from melanoma.training import search
 from tests.pipelines.workspace import inside
@@ -28,7 +29,7 @@ def parent(store):
 @pytest.fixture
 def runs(parent, params):
     described = {"train": {"num_epochs": 2}}
-    return TrialRuns(parent, {"cohort": "toy"}, "auc_roc", params.baseline, described)
+    return TrialRuns(parent, {"cohort": "toy"}, "auc_roc", Starts(params.baseline), described)
 
 
 @pytest.fixture
@@ -78,7 +79,8 @@ def test_a_trial_that_begins_has_an_open_run_with_all_hyperparameters(study, run
     assert run.data.tags["cohort"] == "toy"
     note = "Trial 0 of the hyperparameter search, the baseline: depth 3."
     assert run.data.tags["mlflow.note.content"] == note
-    assert run.data.params == {key: str(value) for key, value in params.baseline.model_dump().items()} | {
+    chosen = params.baseline.model_dump(exclude_none=True)
+    assert run.data.params == {key: str(value) for key, value in chosen.items()} | {
         "train.num_epochs": "2"
     }  # which all trials share, under the name that trained networks give it
 

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import average_precision_score, log_loss, roc_auc_score, roc_curve
 
-from melanoma.config.training import Objective
+from melanoma.config.tuning import Objective
 from melanoma.training import scores
 from melanoma.training.scores import OBJECTIVES, specificity_at_95_sensitivity
 

@@ -5,10 +5,10 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from melanoma.config.training import Choices
+from melanoma.config.tuning import Choices, Starts
 from melanoma.data.packed import Part
 from melanoma.errors import DataError, TrainingError, WorkerError
-from melanoma.training import search
+from melanoma.training import search, studies
 from melanoma.training.recipe import Arrays, require_both_classes
 from melanoma.training.search import Outcome
 from melanoma.training.studies import finished_trials, open_study
@@ -42,20 +42,21 @@ def runs():
 def begin(tune, baseline):
     """Open the study anew, as every start of the script does."""
 
-    def opened(**changes):
-        return open_study("s", {"data": "a"}, tune.model_copy(update=changes), baseline=baseline)
+    def opened(*, backbone=None, **changes):
+        starts = Starts(baseline, backbone)
+        return open_study("s", {"data": "a"}, tune.model_copy(update=changes), starts=starts)
 
     return opened
 
 
 @pytest.fixture
 def run(tune, baseline, runs):
-    def run_trials(study, worker, *, num_slots=1, say=print, **changes):
+    def run_trials(study, worker, *, num_slots=1, say=print, backbone=None, **changes):
         search.run_trials(
             study,
             open_threads(worker, num_slots),
             tune=tune.model_copy(update=changes),
-            baseline=baseline,
+            starts=Starts(baseline, backbone),
             runs=runs,
             say=say,
         )
@@ -116,7 +117,7 @@ def test_the_first_trial_is_the_baseline(begin, run, baseline):
     asked: list[search.Asked] = []
     run(begin(), noting(asked))
     assert asked[0].hyperparameters == baseline
-    assert [task.is_baseline for task in asked] == [True, False, False, False]
+    assert [task.can_prune for task in asked] == [False, True, True, True]
 
 
 def test_the_worker_gets_what_was_drawn_and_the_baselines_values_of_all_else(begin, run, baseline):
@@ -185,7 +186,7 @@ def test_a_trial_that_a_stop_interrupted_is_marked_and_comes_first_next_time(beg
     study = begin()
     interrupted = numbers(study, TrialState.FAIL)
     assert numbers(study, TrialState.RUNNING) == []
-    assert all(study.trials[number].user_attrs["error"] == search.INTERRUPTED for number in interrupted)
+    assert all(study.trials[number].user_attrs["error"] == studies.INTERRUPTED for number in interrupted)
     assert all(runs.states[number] == "FAIL" for number in interrupted)
     run(study, succeed)
     for number in interrupted:
@@ -299,7 +300,7 @@ def test_a_baseline_whose_worker_died_is_still_the_baseline(begin, run, baseline
     study = begin()
     asked: list[search.Asked] = []
     run(study, noting(asked, at_trial({0}, WorkerError("killed"))))
-    assert [task.is_baseline for task in asked] == [True, True, False, False, False]
+    assert [task.can_prune for task in asked] == [False, False, True, True, True]
     assert asked[1].hyperparameters == baseline
 
 
@@ -363,6 +364,68 @@ def test_each_trial_that_ends_has_a_line(begin, run):
         "failed (nan)",
         "auc_roc 0.750",
     ]
+
+
+@pytest.fixture
+def wide(params):
+    """What a wide search changes: two families, each with its own start."""
+    rows = {"family": Choices(choices=["conv_blocks", "efficientnet_lite"]), "depth": None}
+    space = params.tune.space.model_copy(update=rows)
+    return {"space": space, "wide": True, "num_trials": 8, "backbone": params.backbone}
+
+
+def test_a_wide_search_begins_with_baseline_and_backbone_which_no_pruner_stops(begin, run, wide, params):
+    asked: list[search.Asked] = []
+    run(begin(**wide), noting(asked, lambda _: Outcome("complete", 0.5)), **wide)
+    assert [task.hyperparameters for task in asked[:2]] == [params.baseline, params.backbone]
+    assert [task.can_prune for task in asked] == [False] * 2 + [True] * 6
+
+
+def test_a_trial_of_a_family_starts_from_the_baseline_of_that_family_else_from_the_backbone(
+    begin, run, wide, params
+):
+    asked: list[search.Asked] = []
+    run(begin(**wide), noting(asked, lambda _: Outcome("complete", 0.5)), **wide)
+    starts = {"conv_blocks": params.baseline, "efficientnet_lite": params.backbone}
+    drawn = [task.hyperparameters for task in asked]
+    assert {one.family for one in drawn[2:]} == set(starts)
+    for one in drawn:
+        expected = starts[one.family].model_copy(update={"learning_rate": one.learning_rate})
+        assert one == expected
+
+
+def minutes_long(monkeypatch, minutes):
+    """Each trial seems to have taken so many minutes; the clock is that of finished trials."""
+    monkeypatch.setattr(search, "minutes_spent", lambda trials: minutes * len(finished(trials)))
+
+
+def finished(trials):
+    return [trial for trial in trials if trial.state.is_finished()]
+
+
+def test_a_search_begins_no_trial_after_its_time_and_goes_on_if_given_more(begin, run, monkeypatch):
+    minutes_long(monkeypatch, 10)
+    study = begin()
+    run(study, succeed, max_minutes=25)
+    assert len(finished_trials(study)) == 3  # the third began after 20 minutes
+    run(begin(), succeed, max_minutes=25)
+    assert len(finished_trials(study)) == 3
+    run(begin(), succeed, max_minutes=35)
+    assert len(finished_trials(study)) == 4
+
+
+def test_trials_that_run_when_the_time_is_over_are_finished(begin, run, monkeypatch):
+    minutes_long(monkeypatch, 10)
+    study = begin()
+    run(study, succeed, num_slots=3, max_minutes=5)
+    assert [trial.state for trial in study.trials] == [TrialState.COMPLETE] * 3
+
+
+def test_baseline_and_backbone_are_tried_whatever_the_time(begin, run, wide, monkeypatch):
+    minutes_long(monkeypatch, 10)
+    study = begin(**wide)
+    run(study, lambda _: Outcome("complete", 0.5), **wide, max_minutes=1)
+    assert [trial.state for trial in study.trials] == [TrialState.COMPLETE] * 2
 
 
 @pytest.mark.parametrize(("split", "name"), [("train", "training part"), ("holdout", "hold-out")])

@@ -4,7 +4,8 @@ import optuna
 import pytest
 from pydantic import ValidationError
 
-from melanoma.config.training import Choices, FloatRange, IntRange, Space, has
+from melanoma.config.training import has
+from melanoma.config.tuning import Choices, FloatRange, IntRange, Space, Starts
 from melanoma.training import spaces
 
 ROWS: dict[str, Any] = {
@@ -25,13 +26,13 @@ ROWS: dict[str, Any] = {
 NONE: dict[str, Any] = dict.fromkeys(Space.model_fields)
 
 
-def draw(space, baseline, number=20):
+def draw(space, starts, number=20):
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=1))
-    return [spaces.suggest(study.ask(), space, baseline) for _ in range(number)]
+    return [spaces.suggest(study.ask(), space, starts) for _ in range(number)]
 
 
 def test_every_row_is_drawn_from_its_range_or_choices(params):
-    trials = draw(Space(**(NONE | ROWS)), params.baseline)
+    trials = draw(Space(**(NONE | ROWS)), Starts(params.baseline))
     for name, row in ROWS.items():
         values = [getattr(trial, name) for trial in trials if has(trial.family, name)]
         assert all(row.holds(value) for value in values)
@@ -41,7 +42,7 @@ def test_every_row_is_drawn_from_its_range_or_choices(params):
 def test_a_trial_draws_only_what_networks_of_its_family_have(params):
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=1))
     asked = [study.ask() for _ in range(20)]
-    drawn = [spaces.suggest(trial, Space(**(NONE | ROWS)), params.baseline) for trial in asked]
+    drawn = [spaces.suggest(trial, Space(**(NONE | ROWS)), Starts(params.baseline)) for trial in asked]
     shared = set(ROWS) - {"filters", "batch_norm", "residual", "global_pooling"}
     names = {chosen.family: set(trial.params) for trial, chosen in zip(asked, drawn, strict=True)}
     assert names == {"conv_blocks": set(ROWS), "vgg16": shared}
@@ -57,30 +58,30 @@ def test_a_trial_draws_only_what_networks_of_its_family_have(params):
 def test_the_trial_of_a_baseline_leaves_out_what_its_family_lacks(params):
     space = Space(**(NONE | {name: ROWS[name] for name in ("family", "depth", "batch_norm")}))
     vgg16 = params.baseline.with_drawn({"family": "vgg16"})
-    assert spaces.baseline_params(space, params.baseline) == {
+    assert spaces.params_of(space, params.baseline) == {
         "family": "conv_blocks",
         "depth": 3,
         "batch_norm": False,
     }
-    assert spaces.baseline_params(space, vgg16) == {"family": "vgg16", "depth": 3}
+    assert spaces.params_of(space, vgg16) == {"family": "vgg16", "depth": 3}
 
 
 def test_rows_that_are_null_keep_the_baselines_value(params):
-    trials = draw(Space(**(NONE | {"depth": ROWS["depth"]})), params.baseline)
+    trials = draw(Space(**(NONE | {"depth": ROWS["depth"]})), Starts(params.baseline))
     assert {trial.depth for trial in trials} == {2, 3, 4}
     kept = {tuple(trial.model_dump(exclude={"depth"}).values()) for trial in trials}
     assert kept == {tuple(params.baseline.model_dump(exclude={"depth"}).values())}
 
 
 def test_a_range_on_a_log_scale_is_drawn_evenly_over_its_decades(params):
-    trials = draw(Space(**(NONE | {"learning_rate": ROWS["learning_rate"]})), params.baseline, 200)
+    trials = draw(Space(**(NONE | {"learning_rate": ROWS["learning_rate"]})), Starts(params.baseline), 200)
     share_of_lower_decade = sum(trial.learning_rate < 1e-3 for trial in trials) / 200
     assert 0.4 < share_of_lower_decade < 0.6  # on a linear scale it would be 0.09
 
 
 def test_the_baselines_trial_has_the_values_of_what_is_searched(params):
     space = Space(**(NONE | {"depth": ROWS["depth"], "optimizer": ROWS["optimizer"]}))
-    assert spaces.baseline_params(space, params.baseline) == {"depth": 3, "optimizer": "adam"}
+    assert spaces.params_of(space, params.baseline) == {"depth": 3, "optimizer": "adam"}
 
 
 def test_a_value_out_of_its_range_is_refused_and_its_neighbour_is_not(params):
@@ -90,14 +91,14 @@ def test_a_value_out_of_its_range_is_refused_and_its_neighbour_is_not(params):
 
 
 def test_a_space_without_a_row_is_refused_and_one_row_is_enough():
-    with pytest.raises(ValidationError, match=r"tune.space is empty; give a range or choices"):
+    with pytest.raises(ValidationError, match=r"search space is empty; give a range or choices"):
         Space(**NONE)
     assert set(Space(**(NONE | {"depth": ROWS["depth"]})).rows()) == {"depth"}
 
 
 def test_what_a_search_varies_is_told_with_its_ranges(params):
     rows = {name: ROWS[name] for name in ("learning_rate", "depth", "optimizer")}
-    assert spaces.in_words(Space(**(NONE | rows)), params.baseline) == (
+    assert spaces.in_words(Space(**(NONE | rows)), Starts(params.baseline)) == (
         "learning_rate (0.0001 to 0.01, log scale), depth (2 to 4), optimizer (adam, sgd)"
     )
 
@@ -105,5 +106,5 @@ def test_what_a_search_varies_is_told_with_its_ranges(params):
 def test_what_no_searched_network_has_is_not_told_as_varied(params):
     vgg16 = params.baseline.model_copy(update={"family": "vgg16"})
     rows = {name: ROWS[name] for name in ("filters", "learning_rate")}
-    told = spaces.in_words(Space(**(NONE | rows)), vgg16)
+    told = spaces.in_words(Space(**(NONE | rows)), Starts(vgg16))
     assert told == "learning_rate (0.0001 to 0.01, log scale)"

@@ -1,10 +1,11 @@
 import json
+from datetime import datetime, timedelta
 
 import optuna
 import pytest
 from optuna.trial import TrialState
 
-from melanoma.config.training import Choices, FloatRange
+from melanoma.config.tuning import Choices, FloatRange, Starts
 from melanoma.errors import TrainingError
 from melanoma.training import spaces, studies
 from melanoma.training.storages import open_storage
@@ -21,7 +22,7 @@ def tune(params, tmp_path):
 def begin(tune, params):
     def opened(name="s", problem=PROBLEM, **changes):
         changed = tune.model_copy(update=changes)
-        return studies.open_study(name, problem, changed, baseline=params.baseline)
+        return studies.open_study(name, problem, changed, starts=Starts(params.baseline))
 
     return opened
 
@@ -61,6 +62,49 @@ def test_a_baseline_that_failed_is_tried_again_and_one_that_ran_is_not(begin, tu
     assert [trial.user_attrs.get("is_baseline") for trial in begin().trials] == [True, True]
     finish(begin(), tune, [0.7])
     assert len(begin().trials) == 2
+
+
+def at(minute, *, until, **attributes):
+    """A completed trial that ran from one minute of an hour to another."""
+    trial = optuna.create_trial(value=0.5, user_attrs=attributes)
+    hour = datetime(2026, 1, 1, 12)
+    trial.datetime_start = hour + timedelta(minutes=minute)
+    trial.datetime_complete = hour + timedelta(minutes=until)
+    return trial
+
+
+def test_the_time_of_a_search_is_that_in_which_a_trial_ran():
+    assert studies.minutes_spent([]) == 0
+    one, beside, later = at(0, until=10), at(5, until=12), at(30, until=35)
+    assert studies.minutes_spent([later, one, beside]) == 17  # 0 to 12, and 30 to 35
+    waited = at(12, until=30, error=studies.INTERRUPTED)  # a night, as far as the storage knows
+    assert studies.minutes_spent([one, beside, waited, later]) == 17
+
+
+def test_successive_halving_lets_a_third_go_on(begin, tune):
+    changed = tune.model_copy(update={"pruner": "successive_halving", "num_warmup_epochs": 2})
+    study = optuna.create_study(direction="maximize", pruner=studies.make_pruner(changed))
+    pruned = []
+    for value in (0.9, 0.8, 0.7, 0.95):
+        trial = study.ask()
+        for epoch in (1, 2, 3):
+            trial.report(value, epoch)
+            if trial.should_prune():
+                pruned.append((value, epoch))
+                break
+        study.tell(trial, value)
+    assert pruned == [(0.8, 2), (0.7, 2)]
+
+
+def test_the_summary_of_a_search_that_ran_out_of_time_says_so(begin, tune, params):
+    study = begin()
+    finish(study, tune, [0.6])
+    limited = tune.model_copy(update={"max_minutes": 5})
+    summary = studies.summarize(study, limited, Starts(params.baseline), run_ids={})
+    assert (summary["is_wide"], summary["max_minutes"]) == (False, 5)
+    assert "stopped" not in studies.summary_line(summary)
+    stopped = studies.summary_line(summary | {"minutes": 6.4})
+    assert "; the search stopped after 6 minutes, its limit is 5" in stopped
 
 
 def test_trials_have_a_seed_that_the_comparison_of_networks_does_not_use(tune, params):
@@ -186,7 +230,7 @@ def test_the_summary_names_the_best_its_hyperparameters_and_every_trial(begin, t
     finish(study, tune, [0.6, 0.8, 0.7])
     study.tell(study.ask(), state=TrialState.FAIL)
     study.enqueue_trial({"depth": 1})
-    summary = studies.summarize(study, tune, params.baseline, run_ids={1: "r1"})
+    summary = studies.summarize(study, tune, Starts(params.baseline), run_ids={1: "r1"})
     drawn = study.trials[1].params
     assert summary["best"] == {
         "trial": 1,
@@ -216,14 +260,14 @@ def test_the_summary_line_names_what_was_searched_whatever_it_was(begin, tune, p
     study.enqueue_trial({"dropout": 0.25})
     study.ask({"dropout": optuna.distributions.FloatDistribution(0, 0.5)})
     study.tell(0, 0.75)
-    line = studies.summary_line(studies.summarize(study, tune, params.baseline, run_ids={}))
+    line = studies.summary_line(studies.summarize(study, tune, Starts(params.baseline), run_ids={}))
     assert line.startswith("1 trial (1 completed) over dropout; best is trial 0: dropout 0.25; hold-out")
 
 
 def test_the_summary_line_says_when_the_baseline_is_the_best(begin, tune, params):
     study = begin()
     finish(study, tune, [0.8, 0.6])
-    line = studies.summary_line(studies.summarize(study, tune, params.baseline, run_ids={}))
+    line = studies.summary_line(studies.summarize(study, tune, Starts(params.baseline), run_ids={}))
     assert line.endswith("this is the baseline itself, the search found nothing better")
 
 
@@ -233,7 +277,7 @@ def test_a_pruned_trial_has_no_value_for_it_is_not_compared(begin, tune, params)
     trial = study.ask()
     trial.report(0.9, 1)
     study.tell(trial, state=TrialState.PRUNED)
-    row = studies.summarize(study, tune, params.baseline, run_ids={})["trials"][1]
+    row = studies.summarize(study, tune, Starts(params.baseline), run_ids={})["trials"][1]
     assert (row["state"], row["value"], row["num_epochs"]) == ("pruned", None, 1)
 
 
@@ -241,19 +285,19 @@ def test_a_study_without_a_completed_trial_has_no_best(begin, tune, params):
     study = begin()
     study.tell(study.ask(), state=TrialState.PRUNED)
     with pytest.raises(TrainingError, match=r"No trial of study s was completed"):
-        studies.summarize(study, tune, params.baseline, run_ids={})
+        studies.summarize(study, tune, Starts(params.baseline), run_ids={})
 
 
 def test_a_study_of_both_families_learns_from_each_and_tells_what_a_trial_lacks(tune, params):
     rows = {"batch_norm": Choices(choices=[False, True]), "family": Choices(choices=["conv_blocks", "vgg16"])}
     both = tune.model_copy(update={"space": tune.space.model_copy(update=rows), "num_startup_trials": 2})
-    study = studies.open_study("both", PROBLEM, both, baseline=params.baseline)
+    study = studies.open_study("both", PROBLEM, both, starts=Starts(params.baseline))
     for number in range(12):
         study.sampler = studies.make_sampler(both, number)
         trial = study.ask()
-        chosen = spaces.suggest(trial, both.space, params.baseline)
+        chosen = spaces.suggest(trial, both.space, Starts(params.baseline))
         study.tell(trial, 0.6 + 0.1 * (chosen.family == "vgg16") - 0.01 * (chosen.depth or 0))
-    summary = studies.summarize(study, both, params.baseline, run_ids={})
+    summary = studies.summarize(study, both, Starts(params.baseline), run_ids={})
     families = [row["hyperparameters"]["family"] for row in summary["trials"]]
     assert families[0] == "conv_blocks"  # the baseline
     assert set(families) == {"conv_blocks", "vgg16"}

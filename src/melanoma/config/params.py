@@ -31,16 +31,17 @@ from melanoma.config.serving import Serve
 from melanoma.config.study import Study
 from melanoma.config.training import (
     AugmentSets,
-    Choices,
     Crossvalidate,
     Hyperparameters,
     Model,
     Segment,
     Train,
-    Tune,
 )
+from melanoma.config.tuning import Choices, Search, Starts, Tune
 from melanoma.config.types import Name, Names, Section
 from melanoma.errors import ConfigError
+
+SEARCHES = ("tune", "search")  # sections whose number of epochs bounds that of a recipe
 
 
 class Params(Section):
@@ -67,6 +68,7 @@ class Params(Section):
     model: Model
     train: Train
     tune: Tune
+    search: Search
     crossvalidate: Crossvalidate
     evaluate: Evaluate
     audit: Audit
@@ -101,8 +103,10 @@ class Params(Section):
         return self
 
     @model_validator(mode="after")
-    def _the_search_space_contains_the_baseline(self) -> Self:
-        self.tune.space.require_legal(self.baseline)
+    def _the_search_space_contains_its_first_trials(self) -> Self:
+        self.tune.space.require_legal(Starts(self.baseline), section="tune.space")
+        if self.tune.wide:
+            self.search.space.require_legal(self.starts, section="search.space")
         return self
 
     @model_validator(mode="after")
@@ -128,25 +132,31 @@ class Params(Section):
 
     def _depths_of_conv_blocks(self) -> Iterator[tuple[str, int]]:
         """Maximum number of blocks by section; vgg16 pads its images, so it is not checked."""
-        if "conv_blocks" in self.tune.space.families(self.baseline):
-            yield "tune.space.depth", self._max_depth()
+        key = "search.space.depth" if self.tune.wide else "tune.space.depth"
+        if "conv_blocks" in self.settings_of_search.space.families(self.starts):
+            yield key, self._max_depth()
         for cohort, network in self.study.networks():
             if network.family == "conv_blocks":
                 yield f"the depth in study.protocols.networks.{cohort}", network.depth
 
     @model_validator(mode="after")
     def _warm_up_ends_before_training(self) -> Self:
-        sections = {"train": self.train.num_epochs, "tune": self.tune.num_epochs}
-        sections |= {f"study.{name}": one.num_epochs for name, one in self.study.experiments().items()}
-        for name, recipe in (("baseline", self.baseline), ("backbone", self.backbone)):
-            own = {name: recipe.num_epochs} if recipe.num_epochs else sections
-            for section, num_epochs in own.items():
-                if recipe.warmup_epochs >= num_epochs:
+        for key, recipe in self.starts.first_trials().items():
+            for section, num_epochs in self._lengths().items():
+                own = recipe.num_epochs or num_epochs
+                length = min(own, num_epochs) if section in SEARCHES else own
+                if recipe.warmup_epochs >= length:
                     raise ValueError(
-                        f"{name}.warmup_epochs must be less than {section}.num_epochs, got "
-                        f"{recipe.warmup_epochs} and {num_epochs}"
+                        f"{key}.warmup_epochs must be less than {section}.num_epochs, got "
+                        f"{recipe.warmup_epochs} and {length}"
                     )
         return self
+
+    def _lengths(self) -> dict[str, int]:
+        """Number of epochs of each section that trains networks."""
+        lengths = {"train": self.train.num_epochs, "tune": self.tune.num_epochs}
+        lengths |= {"search": self.search.num_epochs} if self.tune.wide else {}
+        return lengths | {f"study.{name}": one.num_epochs for name, one in self.study.experiments().items()}
 
     @model_validator(mode="after")
     def _a_cluster_has_a_shared_database(self) -> Self:
@@ -160,11 +170,22 @@ class Params(Section):
 
     def image_sizes(self) -> list[int]:
         """Sides in pixels of the images that the networks of this file take, rising."""
-        row = self.tune.space.image_size
-        return sorted({self.baseline.image_size, *([] if row is None else map(int, row.choices))})
+        row = self.settings_of_search.space.image_size
+        drawn = set() if row is None else {int(size) for size in row.choices}
+        return sorted({first.image_size for first in self.starts.first_trials().values()} | drawn)
+
+    @property
+    def settings_of_search(self) -> Tune:
+        """`tune`, with the keys of `search` in place of its own where the search is wide."""
+        return self.tune.widened(self.search)
+
+    @property
+    def starts(self) -> Starts:
+        """Hyperparameters that the trials of the search start from."""
+        return Starts(self.baseline, self.backbone if self.tune.wide else None)
 
     def _max_depth(self) -> int:
-        row = self.tune.space.depth
+        row = self.settings_of_search.space.depth
         match row:
             case None:
                 return self.baseline.depth or 0

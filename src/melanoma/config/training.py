@@ -1,23 +1,14 @@
-"""Sections of `params.yaml` about networks: hyperparameters, training and the hyperparameter search."""
+"""Sections of `params.yaml` about networks: hyperparameters and training; the search is in `tuning`."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Discriminator, Field, Tag, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from melanoma.config.types import (
-    Fraction,
-    Name,
-    NotNegative,
-    Positive,
-    Section,
-    Seed,
-    require_current,
-)
+from melanoma.config.types import Fraction, NotNegative, Positive, Section, Seed, require_current
 
 Family = Literal["conv_blocks", "vgg16", "efficientnet_lite", "applications"]
 Target = Literal["positive", "diagnosis"]
-Objective = Literal["auc_roc", "average_precision", "specificity_at_95_sensitivity"]
 Monitor = Literal[
     "val_loss", "val_accuracy", "val_auc_roc", "val_average_precision", "val_specificity_at_95_sensitivity"
 ]
@@ -153,67 +144,6 @@ def has(family: str, name: str) -> bool:
     return family in FAMILIES_OF_HYPERPARAMETER.get(name, (family,))
 
 
-class FloatRange(Section):
-    """Real numbers between two bounds, inclusive."""
-
-    low: float
-    high: float
-    log: bool
-
-    def holds(self, value: Any) -> bool:
-        """Whether a trial could draw `value`."""
-        return self.low <= value <= self.high
-
-    @model_validator(mode="after")
-    def _is_a_range(self) -> Self:
-        if self.low > self.high:
-            raise ValueError(f"low must not exceed high, got {self.low:g} and {self.high:g}")
-        if self.log and self.low <= 0:
-            raise ValueError(f"low must be above 0 on a log scale, got {self.low:g}")
-        return self
-
-
-class IntRange(Section):
-    """Whole numbers between two bounds, inclusive."""
-
-    low: int
-    high: int
-
-    def holds(self, value: Any) -> bool:
-        """Whether a trial could draw `value`."""
-        return self.low <= value <= self.high
-
-    @model_validator(mode="after")
-    def _is_a_range(self) -> Self:
-        if self.low > self.high:
-            raise ValueError(f"low must not exceed high, got {self.low} and {self.high}")
-        return self
-
-
-class Choices(Section):
-    """A list of values."""
-
-    choices: Annotated[list[bool | int | float | str], Field(min_length=1)]
-
-    def holds(self, value: Any) -> bool:
-        """Whether a trial could draw `value`."""
-        return value in self.choices
-
-
-def _kind(row: object) -> str:
-    """Whether a row is a range or a list of choices, so that an error names that kind only."""
-    has_choices = isinstance(row, Choices) or (isinstance(row, dict) and "choices" in row)
-    return "choices" if has_choices else "range"
-
-
-FloatRow = Annotated[
-    Annotated[FloatRange, Tag("range")] | Annotated[Choices, Tag("choices")], Discriminator(_kind)
-]
-IntRow = Annotated[
-    Annotated[IntRange, Tag("range")] | Annotated[Choices, Tag("choices")], Discriminator(_kind)
-]
-
-
 def in_words(hyperparameters: Mapping[str, Any]) -> str:
     """Hyperparameters in words, without those that the family does not have.
 
@@ -226,96 +156,6 @@ def in_words(hyperparameters: Mapping[str, Any]) -> str:
         if value is not None
     }
     return ", ".join(f"{name} {word}" for name, word in words.items())
-
-
-class Space(Section):
-    """The search space; a row that is null keeps the baseline's value."""
-
-    family: Choices | None  # first: what else is drawn depends on it
-    network: Choices | None
-    image_size: Choices | None  # images are packed at each of them
-    learning_rate: FloatRow | None
-    depth: IntRow | None
-    filters: IntRow | None
-    batch_norm: Choices | None
-    residual: Choices | None
-    global_pooling: Choices | None
-    dense_units: IntRow | None
-    dropout: FloatRow | None
-    drop_connect: FloatRow | None
-    batch_size: IntRow | None
-    optimizer: Choices | None
-    weight_decay: FloatRow | None
-    ema: FloatRow | None
-    label_smoothing: FloatRow | None
-    sampling_power: FloatRow | None
-    augmentation: Choices | None
-    augment_strength: FloatRow | None
-    frozen_stages: IntRow | None
-    layer_decay: FloatRow | None
-
-    def rows(self, family: str | None = None) -> dict[str, FloatRange | IntRange | Choices]:
-        """The searched hyperparameters in a fixed order, optionally of one family only."""
-        named = {name: getattr(self, name) for name in type(self).model_fields}
-        return {
-            name: row
-            for name, row in named.items()
-            if row is not None and (family is None or has(family, name))
-        }
-
-    def families(self, baseline: Hyperparameters) -> list[str]:
-        """The families that a trial may draw."""
-        return [baseline.family] if self.family is None else [str(name) for name in self.family.choices]
-
-    @model_validator(mode="after")
-    def _is_not_empty(self) -> Self:
-        if not self.rows():
-            raise ValueError(
-                "tune.space is empty; give a range or choices for at least one hyperparameter, "
-                "for instance learning_rate"
-            )
-        return self
-
-    def require_legal(self, baseline: Hyperparameters) -> None:
-        """Raise a `ValueError` unless every value is legal and the baseline lies in the space."""
-        families = self.families(baseline)
-        for name in self.rows():
-            if not any(has(family, name) for family in families):
-                raise ValueError(f"tune.space.{name} has no effect on {families[0]}; set it to null")
-        for family in families:
-            self._require_legal_values(family, baseline)
-        for name, row in self.rows(baseline.family).items():
-            value = getattr(baseline, name)
-            if not row.holds(value):
-                raise ValueError(
-                    f"baseline.{name} is trial 0 and must be within tune.space.{name}, got {value} and "
-                    f"{row.model_dump()}"
-                )
-
-    def _require_legal_values(self, family: str, baseline: Hyperparameters) -> None:
-        """Check both ends, or all choices, of each row that trials of this family draw."""
-        ends = {
-            name: row.choices if isinstance(row, Choices) else [row.low, row.high]
-            for name, row in self.rows(family).items()
-        }
-        firsts = {name: values[0] for name, values in ends.items()} | {"family": family}
-        for name, values in ends.items():
-            for value in values if name != "family" else [family]:
-                _require_legal(name, firsts | {name: value}, baseline)
-
-
-def _require_legal(name: str, drawn: dict[str, Any], baseline: Hyperparameters) -> None:
-    try:
-        baseline.with_drawn(drawn)
-    except ValidationError as error:
-        problem = error.errors()[0]
-        if not problem["loc"]:  # the family as a whole
-            raise ValueError(
-                f"tune.space.family includes {drawn['family']}, but {problem['ctx']['error']}; give it a "
-                "range or choices in tune.space, or use a baseline of that family"
-            ) from error
-        named = str(problem["loc"][0])
-        raise ValueError(f"tune.space.{named}: {problem['msg']}, got {drawn.get(named, name)!r}") from error
 
 
 class Model(Section):
@@ -406,22 +246,3 @@ class Crossvalidate(Section):
 
     seed: Seed
     num_folds: Annotated[int, Field(ge=2)]
-
-
-class Tune(Section):
-    """The hyperparameter search around the baseline."""
-
-    seed: Seed
-    num_trials: Positive
-    num_epochs: Positive
-    objective: Objective
-    pruner: Literal["median", "hyperband", "none"]
-    num_startup_trials: NotNegative
-    num_warmup_epochs: NotNegative
-    study: Name | None
-    storage: Annotated[str, Field(min_length=1)]
-    num_workers: NotNegative
-    workers_per_device: Positive
-    trials_per_process: Positive
-    cpus_per_trial: Positive
-    space: Space

@@ -35,7 +35,8 @@ def search_page(study: optuna.Study, *, objective: str, found: str, note: str) -
     """Importance, history, slices and parallel coordinates of a search as an HTML page.
 
     Args:
-        study: Study with at least one completed trial; trial 0 is the baseline.
+        study: Study with at least one completed trial; trial 0 is the baseline, and trial 1 of a wide
+            search the backbone.
         objective: Name of its value.
         found: What was searched and found, in one line.
         note: Source of the images.
@@ -54,7 +55,9 @@ def search_page(study: optuna.Study, *, objective: str, found: str, note: str) -
         parts.append(f"<h2>{title}</h2>{html}")
     if reason:
         parts.append(f"<h2>Importance</h2><p>{escape(reason)}</p>")
-    source = f"{escape(note)} · trial 0 is the baseline · {NOT_A_DEVICE}"
+    is_wide = any(trial.user_attrs.get("is_backbone") for trial in study.get_trials(deepcopy=False))
+    firsts = "trial 0 is the baseline" + (", trial 1 the backbone" if is_wide else "")
+    source = f"{escape(note)} · {firsts} · {NOT_A_DEVICE}"
     return (
         '<!doctype html><html lang="en"><meta charset="utf-8"><title>Hyperparameter search</title>'
         f'<body style="font-family: sans-serif"><h1>Search {escape(study.study_name)}</h1>'

@@ -9,7 +9,8 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from melanoma import files, metric_names, tracking, tracking_fields
-from melanoma.config.training import Hyperparameters, in_words
+from melanoma.config.training import in_words
+from melanoma.config.tuning import Starts
 from melanoma.evaluation import search_figures
 from melanoma.stages import experiments
 from melanoma.tracking_fields import NOTE_TAG
@@ -27,7 +28,7 @@ class TrialRuns:
         parent: MLflow run of the search.
         tags: MLflow tags of every child run.
         objective: Name of the score that trials are compared by.
-        baseline: Values of hyperparameters that are not searched.
+        starts: Hyperparameters that trials start from.
         described: MLflow parameters that all trials share.
         datasets: Images that all trials use.
     """
@@ -35,7 +36,7 @@ class TrialRuns:
     parent: tracking.Run
     tags: Mapping[str, str]
     objective: str
-    baseline: Hyperparameters
+    starts: Starts
     described: Mapping[str, object]
     datasets: Sequence[tracking_fields.Dataset] = ()
 
@@ -71,15 +72,15 @@ class TrialRuns:
         return {int(child.tags[TRIAL]): child for child in found if TRIAL in child.tags}
 
     def _start(self, trial: FrozenTrial) -> tracking.Run:
-        is_baseline = trial.user_attrs.get(studies.BASELINE, False)
-        hyperparameters = self.baseline.with_drawn(trial.params).model_dump(exclude_none=True)
+        first = next((key for key, flag in studies.FIRST_TRIALS.items() if trial.user_attrs.get(flag)), None)
+        hyperparameters = self.starts.complete(trial.params).model_dump(exclude_none=True)
         run = tracking.start_child(
             self.parent,
-            name=f"trial {trial.number}" + (" (baseline)" if is_baseline else ""),
+            name=f"trial {trial.number}" + (f" ({first})" if first else ""),
             tags={**self.tags, TRIAL: str(trial.number)},
             params=hyperparameters | dict(self.described),
             note=f"Trial {trial.number} of the hyperparameter search"
-            f"{', the baseline' if is_baseline else ''}: {in_words(trial.params)}.",
+            f"{f', the {first}' if first else ''}: {in_words(trial.params)}.",
         )
         run.log_datasets(self.datasets)
         return run
@@ -103,7 +104,7 @@ def _status(trial: FrozenTrial) -> str:
     """MLflow status of a finished trial; KILLED when the search ended before it."""
     if trial.state is not TrialState.FAIL:
         return tracking.FINISHED
-    is_killed = trial.user_attrs.get(studies.ERROR) == search.INTERRUPTED
+    is_killed = trial.user_attrs.get(studies.ERROR) == studies.INTERRUPTED
     return tracking.KILLED if is_killed else tracking.FAILED
 
 

@@ -24,7 +24,7 @@ def open_trial_workers(
     params: Params, folder: Path, digest: str
 ) -> AbstractContextManager[Workers[Asked, Outcome]]:
     """Workers for the trials of a search on the packed cohort in `folder` with this digest."""
-    tune = params.tune
+    tune = params.settings_of_search
     return open_workers(
         partial(
             train_trial,
@@ -55,7 +55,7 @@ def train_trial(asked: Asked, *, params: Params, folder: Path, digest: str, trac
     from melanoma.training import backend, trials
 
     os.environ["MLFLOW_TRACKING_URI"] = tracking_uri
-    tune, folds = params.tune, _folds(folder, digest, params.train.num_folds)
+    tune, folds = params.settings_of_search, _folds(folder, digest, params.train.num_folds)
     trial_run = tracking.resume_run(asked.run_id)
     trial_run.set_tags(backend.describe())  # before training: a worker that dies logs nothing afterwards
     with storage_errors(tune.storage), _no_bar():
@@ -65,14 +65,14 @@ def train_trial(asked: Asked, *, params: Params, folder: Path, digest: str, trac
             optuna.Trial(study, asked.trial_id),
             tune.objective,
             trial_run.log_epoch,
-            can_prune=not asked.is_baseline,
+            can_prune=asked.can_prune,
         )
         recipe = Recipe.of(asked.hyperparameters, params)
         outcome = trials.run_trial(
             folds,
             recipe,
             report,
-            num_epochs=recipe.num_epochs(tune.num_epochs),
+            num_epochs=min(recipe.num_epochs(tune.num_epochs), tune.num_epochs),
             seed=studies.trial_seed(tune),
             objective=tune.objective,
         )

@@ -1,4 +1,4 @@
-"""Body of the stage `tune`: searches hyperparameters around the baseline by scores on the hold-out."""
+"""Body of the stage `tune`: searches hyperparameters by scores on the hold-out."""
 
 import os
 import tempfile
@@ -9,7 +9,7 @@ from typing import Any
 
 from melanoma import files, tracking
 from melanoma.config import Params
-from melanoma.config.training import Tune
+from melanoma.config.tuning import Tune
 from melanoma.data import packed
 from melanoma.data.packed import Packed
 from melanoma.stages import experiments, trial_runs, trial_worker
@@ -46,11 +46,11 @@ def run(
         outputs: Where to write.
         say: Prints a line about each trial.
     """
-    tune, data = params.tune, packed.open_packed(packed_folder)
+    tune, data = params.settings_of_search, packed.open_packed(packed_folder)
     datasets = experiments.datasets_of(cohort, experiments.arrays(data, num_folds=params.train.num_folds))
     problem = describe_search(params, data)
     name = studies.study_name(cohort, problem, tune.study)
-    study = studies.open_study(name, problem, tune, baseline=params.baseline)
+    study = studies.open_study(name, problem, tune, starts=params.starts)
     study_id, experiment = study.user_attrs[studies.IDENTITY], experiments.experiment(cohort)
     tags = experiments.run_tags(cohort, data) | {"stage": "tune"}
     about = _describe(params, experiments.data_note(cohort, data))
@@ -67,10 +67,10 @@ def run(
     ):
         parent.log_datasets(datasets)
         described = describe_trial(params, data)
-        runs = trial_runs.TrialRuns(parent, tags, tune.objective, params.baseline, described, datasets)
+        runs = trial_runs.TrialRuns(parent, tags, tune.objective, params.starts, described, datasets)
         workers = trial_worker.open_trial_workers(params, packed_folder, data.digest)
-        search.run_trials(study, workers, tune=tune, baseline=params.baseline, runs=runs, say=say)
-        summary = studies.summarize(study, tune, params.baseline, run_ids=runs.ids())
+        search.run_trials(study, workers, tune=tune, starts=params.starts, runs=runs, say=say)
+        summary = studies.summarize(study, tune, params.starts, run_ids=runs.ids())
         summary |= {"run_id": parent.run_id, "is_synthetic": data.is_synthetic}
         page_note = experiments.data_note(cohort, data)
         trial_runs.log_study(parent, study, summary, about=about, note=page_note, page=outputs.page)
@@ -81,12 +81,14 @@ def run(
 
 def _describe(params: Params, note: str) -> str:
     """What is searched, for the description of the search's run."""
-    tune, num_folds = params.tune, params.train.num_folds
+    tune, num_folds = params.settings_of_search, params.train.num_folds
+    at_most = "" if tune.max_minutes is None else f" in at most {tune.max_minutes} minutes"
     of_folds = f", as a mean over {num_folds} folds" if num_folds > 1 else ""
     return (
-        f"Hyperparameter search; {note}. {tune.num_trials} trials of at most {tune.num_epochs} epochs, "
+        f"{'Wide hyperparameter' if tune.wide else 'Hyperparameter'} search; {note}. "
+        f"{tune.num_trials} trials of at most {tune.num_epochs} epochs{at_most}, "
         f"compared by {tune.objective} on the hold-out of the training groups{of_folds}. "
-        f"Varied: {spaces.in_words(tune.space, params.baseline)}."
+        f"Varied: {spaces.in_words(tune.space, params.starts)}."
     )
 
 
@@ -98,8 +100,8 @@ def describe_search(params: Params, data: Packed) -> dict[str, Any]:
     problem = _describe_problem(params, data)
     problem["train"] = {key: value for key, value in problem["train"].items() if key not in NOT_THE_PROBLEM}
     return problem | {
-        "baseline": params.baseline.model_dump(),
-        "tune": params.tune.model_dump(exclude=studies.NOT_THE_PROBLEM),
+        **{key: first.model_dump() for key, first in params.starts.first_trials().items()},
+        "tune": params.settings_of_search.model_dump(exclude=studies.NOT_THE_PROBLEM),
         "code_digest": code_digest(),
         "backend": os.environ.get("KERAS_BACKEND", "tensorflow"),
     }
@@ -108,7 +110,8 @@ def describe_search(params: Params, data: Packed) -> dict[str, Any]:
 def describe_trial(params: Params, data: Packed) -> dict[str, Any]:
     """Parameters of every trial's MLflow run besides its hyperparameters, named as for final networks."""
     described = _describe_problem(params, data)
-    described["train"] |= {"seed": studies.trial_seed(params.tune), "num_epochs": params.tune.num_epochs}
+    tune = params.settings_of_search
+    described["train"] |= {"seed": studies.trial_seed(tune), "num_epochs": tune.num_epochs}
     return described
 
 

@@ -18,14 +18,22 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 from tqdm import tqdm
 
-from melanoma.config.training import Hyperparameters, Tune, in_words
+from melanoma.config.training import Hyperparameters, in_words
+from melanoma.config.tuning import Starts, Tune
 from melanoma.errors import TrainingError, WorkerError, first_offenders
 from melanoma.training import spaces
 from melanoma.training.storages import storage_errors
-from melanoma.training.studies import BASELINE, ERROR, REPEATS, finished_trials, make_sampler
+from melanoma.training.studies import (
+    ERROR,
+    FIRST_TRIALS,
+    INTERRUPTED,
+    REPEATS,
+    finished_trials,
+    make_sampler,
+    minutes_spent,
+)
 
 RETRY_OF, RUN_ID = "retry_of", "run_id"
-INTERRUPTED = "The search was interrupted during this trial; it is repeated."
 STATES = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
 MIN_FAILURES = 3  # so many failed trials stop a search of fewer trials, too
 
@@ -39,7 +47,7 @@ class Asked:
         trial_id: Id in the storage.
         number: Number in the study.
         hyperparameters: Hyperparameters of the trial.
-        is_baseline: Whether it is the baseline, which is never pruned: every trial is compared with it.
+        can_prune: Whether it may be pruned: not the baseline and the backbone, which all are compared with.
         run_id: MLflow run that its epochs are logged to.
     """
 
@@ -47,7 +55,7 @@ class Asked:
     trial_id: int
     number: int
     hyperparameters: Hyperparameters
-    is_baseline: bool
+    can_prune: bool
     run_id: str
 
 
@@ -101,19 +109,21 @@ def run_trials(
     workers: AbstractContextManager[Workers],
     *,
     tune: Tune,
-    baseline: Hyperparameters,
+    starts: Starts,
     runs: Runs,
     say: Callable[[str], object] = lambda _: None,
 ) -> None:
-    """Run trials until `tune.num_trials` have finished, counting those of earlier calls.
+    """Run trials until `tune.num_trials` have finished or `tune.max_minutes` are over, over all calls.
 
-    Failed trials are kept and do not count. No worker and no trial still runs when this returns or raises.
+    Failed trials are kept and do not count. Trials that run when the time is over are finished, and the
+    first trials of a study (baseline and backbone) are run in any case. No worker and no trial still runs
+    when this returns or raises.
 
     Args:
         study: Study from `open_study`.
         workers: Opened if there are trials to run.
         tune: Search space and number of trials.
-        baseline: Values of hyperparameters that are not searched.
+        starts: Hyperparameters that trials start from.
         runs: MLflow run of each trial.
         say: Called with a line about each trial that ends, where there is no terminal for a bar.
 
@@ -127,7 +137,7 @@ def run_trials(
             return
         try:
             with workers as opened, _open_bar(study, tune) as bar:
-                for trial in _run(study, opened, tune=tune, baseline=baseline, runs=runs):
+                for trial in _run(study, opened, tune=tune, starts=starts, runs=runs):
                     _show(bar, study, tune)
                     if bar.disable:  # in a terminal, lines would tear the bar
                         say(describe(trial, tune))
@@ -138,18 +148,28 @@ def run_trials(
 
 def num_left(study: optuna.Study, tune: Tune) -> int:
     """Number of trials still to be finished."""
-    return max(tune.num_trials - len(finished_trials(study)), 0)
+    wanted = max(tune.num_trials - len(finished_trials(study)), 0)
+    trials = study.get_trials(deepcopy=False)
+    if tune.max_minutes is None or minutes_spent(trials) < tune.max_minutes:
+        return wanted
+    first = [trial for trial in trials if not trial.state.is_finished() and _is_first(trial)]
+    return min(len(first), wanted)
+
+
+def _is_first(trial: FrozenTrial) -> bool:
+    """Whether it is the baseline or the backbone."""
+    return any(trial.user_attrs.get(attribute) for attribute in FIRST_TRIALS.values())
 
 
 def _run(
-    study: optuna.Study, workers: Workers, *, tune: Tune, baseline: Hyperparameters, runs: Runs
+    study: optuna.Study, workers: Workers, *, tune: Tune, starts: Starts, runs: Runs
 ) -> Iterator[FrozenTrial]:
     """Yield each trial that has ended."""
     running: dict[Future[Outcome], optuna.Trial] = {}
     failed: list[FrozenTrial] = []
-    while (wanted := num_left(study, tune)) > 0:
+    while (wanted := num_left(study, tune)) > 0 or running:
         while len(running) < min(workers.num_slots, wanted):
-            trial, asked = _ask(study, tune=tune, baseline=baseline, runs=runs)
+            trial, asked = _ask(study, tune=tune, starts=starts, runs=runs)
             running[workers.submit(asked)] = trial
         for future in wait(running, return_when=FIRST_COMPLETED).done:
             ended = _settle(study, running.pop(future), future)
@@ -159,18 +179,16 @@ def _run(
         _require_some_to_succeed(failed, study, tune)
 
 
-def _ask(
-    study: optuna.Study, *, tune: Tune, baseline: Hyperparameters, runs: Runs
-) -> tuple[optuna.Trial, Asked]:
+def _ask(study: optuna.Study, *, tune: Tune, starts: Starts, runs: Runs) -> tuple[optuna.Trial, Asked]:
     trials = study.get_trials(deepcopy=False)
     # Repeated trials were drawn already, so they do not advance the later draws.
     study.sampler = make_sampler(tune, sum(REPEATS not in trial.user_attrs for trial in trials))
     trial = study.ask()
-    hyperparameters = spaces.suggest(trial, tune.space, baseline)
+    hyperparameters = spaces.suggest(trial, tune.space, starts)
     run_id = runs.begin(_frozen(study, trial))
     trial.set_user_attr(RUN_ID, run_id)
-    is_baseline = bool(trial.user_attrs.get(BASELINE, False))
-    return trial, Asked(study.study_name, trial._trial_id, trial.number, hyperparameters, is_baseline, run_id)
+    can_prune = not _is_first(_frozen(study, trial))
+    return trial, Asked(study.study_name, trial._trial_id, trial.number, hyperparameters, can_prune, run_id)
 
 
 def _settle(study: optuna.Study, trial: optuna.Trial, future: Future[Outcome]) -> FrozenTrial:
@@ -218,7 +236,9 @@ def _repeat(study: optuna.Study, trial: FrozenTrial, **facts: object) -> None:
     params = trial.system_attrs.get("fixed_params", {}) | trial.params
     if not params:
         return
-    kept = {key: trial.user_attrs[key] for key in (BASELINE, RETRY_OF) if key in trial.user_attrs}
+    kept = {
+        key: trial.user_attrs[key] for key in (*FIRST_TRIALS.values(), RETRY_OF) if key in trial.user_attrs
+    }
     study.enqueue_trial(params, user_attrs=kept | {REPEATS: trial.number} | facts)
 
 

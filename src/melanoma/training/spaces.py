@@ -1,29 +1,30 @@
-"""Draw the hyperparameters of a trial from the search space `params.yaml: tune.space`."""
+"""Draw the hyperparameters of a trial from a search space, `params.yaml: tune.space` or `search.space`."""
 
 from typing import Any
 
 import optuna
 
-from melanoma.config.training import Choices, FloatRange, Hyperparameters, IntRange, Space
+from melanoma.config.training import Hyperparameters
+from melanoma.config.tuning import Choices, FloatRange, IntRange, Space, Starts
 
 
-def suggest(trial: optuna.Trial, space: Space, baseline: Hyperparameters) -> Hyperparameters:
-    """Draw each searched hyperparameter that the drawn family has; the others are those of `baseline`."""
+def suggest(trial: optuna.Trial, space: Space, starts: Starts) -> Hyperparameters:
+    """Draw each searched hyperparameter that the drawn family has; the others are where the family starts."""
     drawn = {} if space.family is None else {"family": _draw(trial, "family", space.family)}
-    for name, row in space.rows(drawn.get("family", baseline.family)).items():
+    for name, row in space.rows(drawn.get("family", starts.baseline.family)).items():
         if name not in drawn:
             drawn[name] = _draw(trial, name, row)
-    return baseline.with_drawn(drawn)
+    return starts.complete(drawn)
 
 
-def baseline_params(space: Space, baseline: Hyperparameters) -> dict[str, Any]:
-    """The baseline's values of searched hyperparameters: the parameters of its trial."""
-    return {name: getattr(baseline, name) for name in space.rows(baseline.family)}
+def params_of(space: Space, first: Hyperparameters) -> dict[str, Any]:
+    """The values that these hyperparameters have of what is searched: the parameters of their trial."""
+    return {name: getattr(first, name) for name in space.rows(first.family)}
 
 
-def in_words(space: Space, baseline: Hyperparameters) -> str:
-    """`depth (1 to 5), optimizer (adam, sgd)`: what a search around the baseline varies, with ranges."""
-    families = space.families(baseline)
+def in_words(space: Space, starts: Starts) -> str:
+    """`depth (1 to 5), optimizer (adam, sgd)`: what a search varies, with ranges."""
+    families = space.families(starts)
     rows = {name: row for family in families for name, row in space.rows(family).items()}
     return ", ".join(f"{name} ({_range_in_words(row)})" for name, row in rows.items())
 

@@ -8,7 +8,8 @@ import hashlib
 import json
 import uuid
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -16,13 +17,15 @@ import optuna
 from optuna.exceptions import ExperimentalWarning
 from optuna.trial import FrozenTrial, TrialState
 
-from melanoma.config.training import Hyperparameters, Tune, in_words
+from melanoma.config.training import in_words
+from melanoma.config.tuning import Starts, Tune
 from melanoma.errors import TrainingError
 from melanoma.training import spaces
 from melanoma.training.storages import open_storage, storage_errors
 
 NOT_THE_PROBLEM = {  # settings of params.yaml: tune that are not part of the search problem
     "num_trials",
+    "max_minutes",
     "study",
     "storage",
     "num_workers",
@@ -30,9 +33,12 @@ NOT_THE_PROBLEM = {  # settings of params.yaml: tune that are not part of the se
     "trials_per_process",
     "cpus_per_trial",
 }
-PROBLEM, BASELINE, REPEATS, ERROR = "problem", "is_baseline", "repeats", "error"
+PROBLEM, BASELINE, BACKBONE, REPEATS, ERROR = "problem", "is_baseline", "is_backbone", "repeats", "error"
+FIRST_TRIALS = {"baseline": BASELINE, "backbone": BACKBONE}  # attribute by section of params.yaml
 IDENTITY = "study_id"  # a new study under the name of a lost one is another study
+INTERRUPTED = "The search was interrupted during this trial; it is repeated."
 ENDED = {"complete": "completed", "pruned": "pruned", "failed": "failed"}  # state of a trial, in words
+REDUCTION = 3  # of successive halving: a third of the trials reaches the next of its epochs
 MAX_DIFFERENCES = 20  # shown of a study of another problem
 
 
@@ -50,8 +56,8 @@ def study_name(cohort: str, problem: dict[str, Any], name: str | None) -> str:
     return f"{cohort}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
 
-def open_study(name: str, problem: dict[str, Any], tune: Tune, *, baseline: Hyperparameters) -> optuna.Study:
-    """Create the study with the baseline as its first trial, or open an existing one.
+def open_study(name: str, problem: dict[str, Any], tune: Tune, *, starts: Starts) -> optuna.Study:
+    """Create the study with the baseline, then the backbone if there is one, as first trials, or open it.
 
     Raises:
         TrainingError: The storage cannot be used, or the study of this name belongs to another problem.
@@ -69,16 +75,16 @@ def open_study(name: str, problem: dict[str, Any], tune: Tune, *, baseline: Hype
         _require_same_problem(study, problem)
         if IDENTITY not in study.user_attrs:
             study.set_user_attr(IDENTITY, uuid.uuid4().hex)
-        if not _has_baseline(study):
-            params = spaces.baseline_params(tune.space, baseline)
-            study.enqueue_trial(params, user_attrs={BASELINE: True})
+        for key, first in starts.first_trials().items():
+            if not _has(study, FIRST_TRIALS[key]):
+                study.enqueue_trial(spaces.params_of(tune.space, first), user_attrs={FIRST_TRIALS[key]: True})
     return study
 
 
-def _has_baseline(study: optuna.Study) -> bool:
-    """Whether the trial of the baseline is finished, running or enqueued, not failed."""
+def _has(study: optuna.Study, attribute: str) -> bool:
+    """Whether the trial with this attribute is finished, running or enqueued, not failed."""
     return any(
-        trial.user_attrs.get(BASELINE) and trial.state is not TrialState.FAIL
+        trial.user_attrs.get(attribute) and trial.state is not TrialState.FAIL
         for trial in study.get_trials(deepcopy=False)
     )
 
@@ -120,6 +126,10 @@ def make_pruner(tune: Tune) -> optuna.pruners.BasePruner:
         case "hyperband":
             first = min(max(tune.num_warmup_epochs, 1), tune.num_epochs)
             return optuna.pruners.HyperbandPruner(min_resource=first, max_resource=tune.num_epochs)
+        case "successive_halving":
+            return optuna.pruners.SuccessiveHalvingPruner(
+                min_resource=max(tune.num_warmup_epochs, 1), reduction_factor=REDUCTION
+            )
     return optuna.pruners.NopPruner()
 
 
@@ -167,6 +177,22 @@ def finished_trials(study: optuna.Study) -> list[FrozenTrial]:
     return study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
 
 
+def minutes_spent(trials: Sequence[FrozenTrial]) -> float:
+    """Minutes in which at least one of the trials was running, over all calls of a search.
+
+    Trials that were interrupted are left out: they end, in the storage, when the next search begins.
+    """
+    until, seconds = None, 0.0
+    for trial in sorted(trials, key=lambda trial: trial.datetime_start or datetime.max):
+        begun, ended = trial.datetime_start, trial.datetime_complete
+        if begun is None or ended is None or trial.user_attrs.get(ERROR) == INTERRUPTED:
+            continue
+        begun = begun if until is None else max(begun, until)
+        seconds += max((ended - begun).total_seconds(), 0.0)
+        until = ended if until is None else max(ended, until)
+    return seconds / 60
+
+
 def num_by_state(study: optuna.Study) -> dict[str, int]:
     """Number of completed, pruned and failed trials."""
     states = [trial.state for trial in study.get_trials(deepcopy=False)]
@@ -180,14 +206,14 @@ def state_name(state: TrialState) -> str:
 
 
 def summarize(
-    study: optuna.Study, tune: Tune, baseline: Hyperparameters, *, run_ids: Mapping[int, str]
+    study: optuna.Study, tune: Tune, starts: Starts, *, run_ids: Mapping[int, str]
 ) -> dict[str, Any]:
     """The best hyperparameters and every finished trial, for `tuning.json`.
 
     Args:
         study: Study without running trials.
         tune: Search settings.
-        baseline: Values of hyperparameters that are not searched.
+        starts: Hyperparameters that trials start from.
         run_ids: MLflow run id of each trial, by number.
 
     Raises:
@@ -204,34 +230,37 @@ def summarize(
     return {
         "study": study.study_name,
         "objective": tune.objective,
+        "is_wide": tune.wide,
+        "max_minutes": tune.max_minutes,
+        "minutes": round(minutes_spent(trials), 1),
         "searched": list(tune.space.rows()),
         "best": {
             "trial": best.number,
             "value": best.value,
-            "hyperparameters": baseline.with_drawn(best.params).model_dump(),
+            "hyperparameters": starts.complete(best.params).model_dump(),
         },
         "num_finished": len(finished_trials(study)),
         "num_by_state": num_by_state(study),
         "trials": [
-            _describe(trial, baseline) | {"run_id": run_ids.get(trial.number)}
+            _describe(trial, starts) | {"run_id": run_ids.get(trial.number)}
             for trial in trials
             if trial.state.is_finished()
         ],
     }
 
 
-def _describe(trial: FrozenTrial, baseline: Hyperparameters) -> dict[str, Any]:
+def _describe(trial: FrozenTrial, starts: Starts) -> dict[str, Any]:
     facts = trial.user_attrs
     return {
         "trial": trial.number,
         "state": state_name(trial.state),
-        "hyperparameters": baseline.with_drawn(trial.params).model_dump(),
+        "hyperparameters": starts.complete(trial.params).model_dump(),
         "value": trial.value if trial.state is TrialState.COMPLETE else None,
         "num_epochs": len(trial.intermediate_values),
         "duration_seconds": facts.get("duration_seconds"),
         "device": facts.get("device_name"),
         ERROR: facts.get(ERROR),
-        BASELINE: bool(facts.get(BASELINE, False)),
+        **{attribute: bool(facts.get(attribute, False)) for attribute in FIRST_TRIALS.values()},
         REPEATS: facts.get(REPEATS),
     }
 
@@ -250,6 +279,9 @@ def summary_line(summary: Mapping[str, Any]) -> str:
         f"{num_trials} trial{'' if num_trials == 1 else 's'} ({states}) over {', '.join(searched)}; best is "
         f"trial {best['trial']}: {in_words(searched)}; hold-out {summary['objective']} {best['value']:.3f}"
     )
+    minutes = summary.get("max_minutes")  # older summaries have none
+    if minutes is not None and summary["minutes"] >= minutes:
+        line += f"; the search stopped after {summary['minutes']:.0f} minutes, its limit is {minutes}"
     if is_baseline_best(summary):
         line += "; this is the baseline itself, the search found nothing better"
     return line
