@@ -24,6 +24,7 @@ TOPICS: tuple[str, ...] = (  # modules of tests.simulations, each with `simulate
     "choices",
     "crossvalidation",
     "calibration",
+    "ensembles",
     "gates",
     "intervals",
     "seeds",

@@ -6,7 +6,8 @@ import pytest
 import statsmodels.api as sm
 from scipy.special import expit
 
-from melanoma.evaluation.calibration_measures import NAMES, measure
+from melanoma.evaluation import calibration
+from melanoma.evaluation.calibration_measures import NAMES, FitError, measure
 from melanoma.scoring.operating_point import logit
 from tests.simulations import calibration as simulation
 
@@ -142,6 +143,51 @@ def test_the_order_of_images_and_the_names_of_groups_change_nothing():
     again = measure(target[order], probability[order], renamed)
     for name in NAMES:
         assert again[name] == pytest.approx(found[name], abs=1e-8)
+
+
+# ---- with the error of the calibration -------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["logistic", "temperature"])
+def test_the_error_of_the_calibration_is_the_jackknife_of_refitted_calibrations(method):
+    target, score, groups = drawn(
+        21, num_groups=150, slope=2.0, shift=0.0 if method == "temperature" else 0.4
+    )
+    test, scored, others = drawn(22, num_groups=400, slope=2.0)
+
+    def calibrated(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        fitted = calibration.fit(method, target[rows], score[rows], trained_prevalence=0.5)
+        return fitted.apply(score), fitted.apply(scored)
+
+    of_fit, probability = calibrated(np.ones(len(target), dtype=bool))
+    fitted = FitError.of(target, of_fit, groups, method=method)
+    alone, both = (measure(test, probability, others, fitted=given) for given in (None, fitted))
+    refitted = [measure(test, calibrated(groups != group)[1], others) for group in np.unique(groups)]
+    for name in (INTERCEPT, SLOPE, OBSERVED_EXPECTED):
+        scale = np.log if name == OBSERVED_EXPECTED else float
+        assert both[name]["value"] == alone[name]["value"]
+        left_out = np.array([scale(found[name]["value"]) for found in refitted])
+        error = np.sqrt((1 - 1 / len(left_out)) * np.sum((left_out - scale(both[name]["value"])) ** 2))
+        halves = [(scale(found[name]["high"]) - scale(found[name]["low"])) / 2 for found in (alone, both)]
+        # Both halves are quantiles of t with many degrees of freedom, 2.0 at 50 and 1.96 at most.
+        assert np.sqrt(halves[1] ** 2 - halves[0] ** 2) == pytest.approx(2.0 * error, rel=0.12)
+    assert both[SKILL] == alone[SKILL]
+
+
+def test_what_was_not_fitted_has_no_error_and_changes_nothing():
+    assert FitError.of(*drawn(23), method="none") is None
+
+
+def test_a_calibration_on_few_groups_leaves_values_without_intervals_and_says_so():
+    target, probability = np.array([1, 1, 0, 0, 0, 0]), np.array([0.6, 0.2, 0.5, 0.3, 0.1, 0.1])
+    fitted = FitError.of(target, probability, np.arange(6), method="logistic")
+    found = measure(*drawn(24), fitted=fitted)
+    for name in (INTERCEPT, SLOPE, OBSERVED_EXPECTED):
+        assert np.isfinite(found[name]["value"])
+        assert is_nan(found[name], "low", "high")
+        reason = "calibration images: 2.0 effective malignant groups; an interval needs at least 3"
+        assert found[name]["undefined"] == reason
+    assert "undefined" not in found[SKILL]
 
 
 # ---- where something is missing --------------------------------------------------------------

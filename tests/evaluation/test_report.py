@@ -4,8 +4,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.special import expit
 
 from melanoma.errors import DataError
+from melanoma.evaluation.calibration_measures import measure
 from melanoma.evaluation.decision_curve import decision_curve
 from melanoma.evaluation.metric_table import METRICS
 from melanoma.evaluation.report import THREE_WAY_SHARES, Report, evaluate
@@ -46,6 +48,37 @@ def test_other_splits_than_validation_choose_nothing(index, scores, settings, de
     assert thresholds(changed) == thresholds(report)
     for model in scores:
         assert changed.metrics[model]["validation"] == report.metrics[model]["validation"]
+
+
+def test_calibration_on_test_counts_the_error_of_the_calibration_and_on_validation_it_cannot(settings):
+    generator = np.random.default_rng(1)
+    num = 600
+    target = np.tile([1, 0, 0], num // 3)
+    ids = pd.Series([f"image_{at}" for at in range(num)], name="image_id")
+    splits = np.repeat(["train", "validation", "test"], num // 3)
+    index = pd.DataFrame(
+        {"image_id": ids, "dataset": "toy", "group_id": ids, "target": target, "split": splits}
+    )
+    scores = {
+        model: pd.Series(expit(generator.normal(1.5 * target - 1, 1)), index=ids)
+        for model in ("baseline", "tuned")
+    }
+    facts = {"source_collection": "clinic", "sex": "male", "anatom_site": None, "skin_type": None}
+    described = index[["image_id", "dataset"]].assign(
+        **facts, diagnosis="nevus", age_years=50.0, sharpness=1.0
+    )
+    logistic = settings.model_copy(update={"calibration": "logistic"})
+    report = evaluate(index, scores, logistic, described=described, **NAMED)
+    rows = report.predictions[report.predictions["model"] == "tuned"]
+    for split, is_wider in (("validation", False), ("test", True)):
+        of_split = rows[rows["split"] == split]
+        alone = measure(*(of_split[name].to_numpy() for name in ("target", "probability", "group_id")))
+        for name in ("calibration_intercept", "calibration_slope", "observed_expected"):
+            found = report.metrics["tuned"][split][name]
+            assert found["value"] == alone[name]["value"]
+            assert (found["low"] < alone[name]["low"] < alone[name]["high"] < found["high"]) == is_wider
+    (whole,) = [entry for entry in report.slices["tuned"] if entry["slice"] == "dataset"]
+    assert whole["calibration_slope"] == report.metrics["tuned"]["test"]["calibration_slope"]
 
 
 def test_validation_scores_choose_the_threshold(index, scores, settings, described):

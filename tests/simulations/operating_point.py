@@ -32,7 +32,7 @@ def simulate(num: int, seed: int) -> list[Row]:
 
 
 def _rows(num_groups: int, method: str, decimals: int, *, num: int, drawn: np.random.Generator) -> list[Row]:
-    plain, sure = _settings(None), _settings(0.95)
+    plain, sure = settings(None), settings(0.95)
     future, groups = _scores(NUM_FUTURE, drawn, mean=1.0, decimals=decimals)
     lowest = np.sort(np.minimum.reduceat(future, np.unique(groups, return_index=True)[1]))
     future.sort()
@@ -68,7 +68,8 @@ def _share_from(in_order: np.ndarray, threshold: float, fitted: Calibration) -> 
     return 1 - bisect_left(in_order, threshold, key=lambda score: float(fitted.apply(score))) / len(in_order)
 
 
-def _settings(confidence: float | None) -> Evaluate:
+def settings(confidence: float | None) -> Evaluate:
+    """The parameters of `evaluate` that ask for a sensitivity of `ASKED`."""
     changes = {"sensitivity_confidence": confidence, "min_sensitivity": ASKED}
     return config.load(PARAMS).evaluate.model_copy(update=changes)
 

@@ -135,6 +135,7 @@ def metrics_with_intervals(
     threshold: float,
     draws: Draws,
     num_bins: int = NUM_BINS,
+    fitted: calibration_measures.FitError | None = None,
 ) -> dict[str, Entry]:
     """Each metric of `metric_table.METRICS` as `value`, `low`, `high` (95 % interval).
 
@@ -148,11 +149,12 @@ def metrics_with_intervals(
         threshold: See `metrics.compute_metrics`.
         draws: Draws of groups.
         num_bins: See `metrics.compute_metrics`.
+        fitted: Error of the calibration, see `calibration_measures.measure`.
     """
     found = mean_with_intervals(
         target, probability[None], group_ids, threshold=threshold, draws=draws, num_bins=num_bins
     )
-    found |= calibration_measures.measure(target, probability, group_ids)
+    found |= calibration_measures.measure(target, probability, group_ids, fitted=fitted)
     return {name: found[name] for name in METRICS}
 
 

@@ -7,12 +7,17 @@ rests on few wrong groups has the exact interval of a rate. Simulated coverage i
 groups, also where 1 in 200 is wrong; the covariance clustered by group as statsmodels has it (CR1) covers
 0.75 to 0.90 there for the slope.
 
+A calibration that was fitted on few images is itself uncertain. With `fitted`, intervals of intercept, slope
+and ratio hold the error of the calibration images too, so that they cover 0, 1 and 1 for a sound calibration;
+without it they say how wrong this one calibration is, and cover these values in 83 % where validation and
+test set have the same size.
+
 Sources: Cox, Two further applications of a model for binary regression, Biometrika 45, 1958 (intercept and
 slope); Van Calster et al., Calibration: the Achilles heel of predictive analytics, BMC Medicine 17, 2019.
 """
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,7 +37,51 @@ MAX_EXTREME = 0.5  # fraction of probabilities of 0 or 1, above which the bound 
 NAN = float("nan")
 
 
-def measure(target: np.ndarray, probability: np.ndarray, group_ids: np.ndarray) -> dict[str, Entry]:
+@dataclass(frozen=True)
+class FitError:
+    """How far calibrated log odds move if a group is left out of the calibration images.
+
+    A Newton step of the calibration's own regression, written for its log odds: x becomes a + (1 + b) x.
+
+    Attributes:
+        steps: a and b by group of the calibration images, shape `(num_groups, 2)`.
+        effective: Effective number of groups of the rarer class among the calibration images.
+        undefined: Why the error is unknown; empty if it is known.
+    """
+
+    steps: np.ndarray
+    effective: float
+    undefined: str
+
+    @classmethod
+    def of(
+        cls, target: np.ndarray, probability: np.ndarray, group_ids: np.ndarray, *, method: str
+    ) -> "FitError | None":
+        """The error of a calibration from the images on which it was fitted; None if nothing was fitted.
+
+        Args:
+            target: Shape `(num_samples,)`, 0 or 1, of the calibration images.
+            probability: Calibrated probabilities of these images, shape `(num_samples,)`.
+            group_ids: Shape `(num_samples,)`.
+            method: Method of `scoring.operating_point.Calibration`. The error of `isotonic` is that of its
+                intercept and slope, as for `logistic`; `temperature` has no intercept.
+        """
+        if method == "none":
+            return None
+        sample = Sample.of(target, probability, group_ids)
+        features = np.stack([np.ones(len(target)), sample.log_odds], axis=1)
+        free = slice(1, 2) if method == "temperature" else slice(0, 2)
+        steps = np.zeros((sample.num_groups, 2))
+        steps[:, free] = newton_steps(sample, features[:, free], probability)
+        reason = sample.why_no_interval
+        if not reason and np.isnan(steps).any():
+            reason = "one group decides the calibration"
+        return cls(steps, sample.effective, f"calibration images: {reason}" if reason else "")
+
+
+def measure(
+    target: np.ndarray, probability: np.ndarray, group_ids: np.ndarray, *, fitted: FitError | None = None
+) -> dict[str, Entry]:
     """Intercept, slope, observed / expected and Brier skill.
 
     Args:
@@ -40,6 +89,8 @@ def measure(target: np.ndarray, probability: np.ndarray, group_ids: np.ndarray) 
         probability: Shape `(num_samples,)`, in 0..1. For the two regressions, 0 and 1 count as 1e-7 and
             1 - 1e-7, so that their log odds are finite.
         group_ids: Shape `(num_samples,)`; images of one group are not independent.
+        fitted: Error of the calibration of these probabilities, fitted on other groups; its share widens the
+            intervals of intercept, slope and ratio. The Brier skill is that of the calibration as it is.
 
     Returns:
         Each as `value`, `low`, `high`, and `undefined`, a sentence, where one of them is nan:
@@ -54,7 +105,7 @@ def measure(target: np.ndarray, probability: np.ndarray, group_ids: np.ndarray) 
     reason = why_undefined(target, probability)
     if reason:
         return dict.fromkeys(NAMES, undefined_entry(reason))
-    sample = Sample.of(target, probability, group_ids)
+    sample = Sample.of(target, probability, group_ids, fitted)
     found = {OBSERVED_EXPECTED: _observed_expected(sample)}
     if np.ptp(target) == 0:
         reason = "all images are of one class"
@@ -83,6 +134,7 @@ class Sample:
         group: Number of each image's group, from 0.
         num_groups: Number of groups.
         effective: Effective number of groups of the rarer class.
+        fitted: Error of the calibration, see `measure`.
     """
 
     target: np.ndarray
@@ -91,13 +143,21 @@ class Sample:
     group: np.ndarray
     num_groups: int
     effective: float
+    fitted: FitError | None = None
 
     @classmethod
-    def of(cls, target: np.ndarray, probability: np.ndarray, group_ids: np.ndarray) -> "Sample":
+    def of(
+        cls,
+        target: np.ndarray,
+        probability: np.ndarray,
+        group_ids: np.ndarray,
+        fitted: FitError | None = None,
+    ) -> "Sample":
         """From the arguments of `measure`."""
         names, group = np.unique(group_ids, return_inverse=True)
         effective = min(effective_groups(group[target == label]) for label in (0, 1))
-        return cls(target.astype(np.float64), probability, logit(probability), group, len(names), effective)
+        log_odds = logit(probability)
+        return cls(target.astype(np.float64), probability, log_odds, group, len(names), effective, fitted)
 
     @property
     def why_no_interval(self) -> str:
@@ -111,25 +171,20 @@ class Sample:
         return ""
 
     def quantile(self, influence: np.ndarray) -> np.ndarray:
-        """Quantile of t for the ends of an interval.
-
-        Args:
-            influence: Changes of estimates without each group, shape `(num_groups, ...)`. If few groups
-                decide the error, it is itself uncertain: degrees are at most `(sum d²)² / sum d⁴`.
-        """
-        squares = influence**2
-        fourth = np.sum(squares**2, axis=0)
-        num = np.divide(
-            np.sum(squares, axis=0) ** 2, fourth, out=np.full_like(fourth, np.inf), where=fourth > 0
-        )
-        return np.asarray(stats.t.ppf((1 + LEVEL) / 2, np.clip(num, 1, max(1, self.effective - 1))))
+        """Quantile of t for the ends of an interval, from changes of estimates without each group."""
+        return np.asarray(stats.t.ppf((1 + LEVEL) / 2, degrees_of_freedom(influence, self.effective)))
 
     def sums(self, values: np.ndarray) -> np.ndarray:
         """Sum of a value of each image within each group."""
         return np.bincount(self.group, values, self.num_groups)
 
     def interval(
-        self, value: float, left_out: np.ndarray, back: Callable[[float], float] = float
+        self,
+        value: float,
+        left_out: np.ndarray,
+        back: Callable[[float], float] = float,
+        *,
+        by_fit: Sequence[float] | None = None,
     ) -> tuple[float, float, str]:
         """Low and high end from the estimates without each group, and why they are nan.
 
@@ -137,14 +192,38 @@ class Sample:
             value: Estimate from all groups, on the scale on which it is nearly normal.
             left_out: Estimate without each group, shape `(num_groups,)`.
             back: Leads back from that scale.
+            by_fit: Derivatives of the estimate by a and b of `FitError`; None if the calibration's error does
+                not count. The degrees of freedom of the sum are those of Welch and Satterthwaite.
         """
         if self.why_no_interval:
             return NAN, NAN, self.why_no_interval
         if not np.isfinite(left_out).all():
             return NAN, NAN, "one group decides: without it the value is not defined"
-        error = np.sqrt((1 - 1 / self.num_groups) * np.sum((left_out - value) ** 2))
-        half = float(self.quantile(left_out - value) * error)
+        parts = [(left_out - value, self.effective)]
+        if by_fit is not None and self.fitted is not None:
+            if self.fitted.undefined:
+                return NAN, NAN, self.fitted.undefined
+            parts.append((self.fitted.steps @ np.asarray(by_fit), self.fitted.effective))
+        variances = np.array([(1 - 1 / len(change)) * np.sum(change**2) for change, _ in parts])
+        degrees = np.array([degrees_of_freedom(*part) for part in parts])
+        total = variances.sum()
+        joint = total**2 / np.sum(variances**2 / degrees) if total > 0 else degrees.min()
+        half = float(stats.t.ppf((1 + LEVEL) / 2, joint) * np.sqrt(total))
         return back(value - half), back(value + half), ""
+
+
+def degrees_of_freedom(influence: np.ndarray, effective: float) -> np.ndarray:
+    """Degrees of freedom of a jackknife.
+
+    Args:
+        influence: Changes of estimates without each group, shape `(num_groups, ...)`. If few groups decide
+            the error, it is itself uncertain: degrees are at most `(sum d²)² / sum d⁴`.
+        effective: Effective number of groups of the rarer class; degrees are at most one less.
+    """
+    squares = influence**2
+    fourth = np.sum(squares**2, axis=0)
+    num = np.divide(np.sum(squares, axis=0) ** 2, fourth, out=np.full_like(fourth, np.inf), where=fourth > 0)
+    return np.asarray(np.clip(num, 1, max(1, effective - 1)))
 
 
 def _intercept(sample: Sample) -> Entry:
@@ -158,7 +237,10 @@ def _intercept(sample: Sample) -> Entry:
     bound = np.abs(sample.log_odds).max() + np.log(len(sample.target)) + 1
     value = float(brentq(surplus, -bound, bound, xtol=1e-10))
     fitted = expit(sample.log_odds + value)
-    return _regression_entry(sample, value, newton_steps(sample, np.ones((len(fitted), 1)), fitted))
+    steps = newton_steps(sample, np.ones((len(fitted), 1)), fitted)
+    weight = fitted * (1 - fitted)
+    by_fit = (-1.0, -float(weight @ sample.log_odds / weight.sum()))
+    return _regression_entry(sample, value, steps, by_fit=by_fit)
 
 
 def _slope(sample: Sample) -> Entry:
@@ -170,7 +252,8 @@ def _slope(sample: Sample) -> Entry:
     if coefficients is None:
         return undefined_entry("the logistic regression does not converge")
     steps = newton_steps(sample, features, expit(features @ coefficients))
-    return _regression_entry(sample, float(coefficients[1]), steps)
+    slope = float(coefficients[1])
+    return _regression_entry(sample, slope, steps, by_fit=(0.0, -slope))
 
 
 def fit_logistic(target: np.ndarray, features: np.ndarray) -> np.ndarray | None:
@@ -184,8 +267,10 @@ def fit_logistic(target: np.ndarray, features: np.ndarray) -> np.ndarray | None:
     return np.asarray(fitted.params) if fitted.converged else None
 
 
-def _regression_entry(sample: Sample, value: float, steps: np.ndarray) -> Entry:
-    low, high, reason = sample.interval(value, value + steps[:, -1])
+def _regression_entry(
+    sample: Sample, value: float, steps: np.ndarray, *, by_fit: tuple[float, float]
+) -> Entry:
+    low, high, reason = sample.interval(value, value + steps[:, -1], by_fit=by_fit)
     return entry(value, low, high, undefined=reason)
 
 
@@ -230,9 +315,13 @@ def _observed_expected(sample: Sample) -> Entry:
     if expected.sum() == 0:
         return undefined_entry("all probabilities are 0")
     ratio = observed.sum() / expected.sum()
+    weight = sample.probability * (1 - sample.probability)
+    by_fit = -np.array([weight.sum(), weight @ sample.log_odds]) / expected.sum()
     with np.errstate(divide="ignore", invalid="ignore"):
         without = np.log(observed.sum() - observed) - np.log(expected.sum() - expected)
-        low, high, reason = sample.interval(float(np.log(ratio)), without, lambda end: float(np.exp(end)))
+        low, high, reason = sample.interval(
+            float(np.log(ratio)), without, lambda end: float(np.exp(end)), by_fit=by_fit
+        )
     return entry(ratio, low, high, undefined=reason)
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from melanoma.data.crops import NONE
 from melanoma.evaluation.bootstrap import Draws
+from melanoma.evaluation.calibration_measures import FitError
 from melanoma.evaluation.metrics import NUM_BINS
 from melanoma.scoring.operating_point import OperatingPoint
 
@@ -21,10 +22,12 @@ class Served:
     Attributes:
         probability: Calibrated probabilities, shape `(num_images,)`.
         point: Operating point with which the model is served; its threshold gives the decisions.
+        fitted: Error of its calibration, see `calibration_measures.measure`; None if it is not known.
     """
 
     probability: np.ndarray
     point: OperatingPoint
+    fitted: FitError | None = None
 
 
 @dataclass(frozen=True)

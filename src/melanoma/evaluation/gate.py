@@ -80,6 +80,7 @@ def _measure(contest: Contest, rules: Promote) -> dict[str, Any]:
             threshold=model.point.threshold,
             draws=contest.draws,
             num_bins=contest.num_bins,
+            fitted=model.fitted,
         )
         return {name: found[name] for name in shown}
 

@@ -20,6 +20,7 @@ from melanoma.evaluation import (
     slices,
     thresholds,
 )
+from melanoma.evaluation.calibration_measures import FitError
 from melanoma.evaluation.decision_curve import decision_curve
 from melanoma.schema import PREDICTION_COLUMNS, TEST, TRAIN, VALIDATION, align
 from melanoma.scoring.operating_point import NEGATIVE, POSITIVE, OperatingPoint
@@ -211,12 +212,14 @@ def _measure(
 ) -> dict[str, Any]:
     """Metrics by model and split, and the difference of the two models."""
     measured: dict[str, Any] = {model: _describe_point(point) for model, point in points.items()}
+    fit_errors = _fit_errors(index, probabilities, points)
     for split in MEASURED_SPLITS:
         is_in = (index["split"] == split).to_numpy()
         rows = index[is_in]
         for model, probability in probabilities.items():
+            fitted = fit_errors[model] if split == TEST else None
             measured[model][split] = _measure_split(
-                rows, probability[is_in], point=points[model], settings=settings
+                rows, probability[is_in], point=points[model], settings=settings, fitted=fitted
             )
         measured[f"tuned_minus_baseline_{split}_auc_roc"] = intervals.auc_difference(
             rows["target"].to_numpy(),
@@ -225,6 +228,18 @@ def _measure(
             rows["group_id"].to_numpy(),
         )
     return measured
+
+
+def _fit_errors(
+    index: pd.DataFrame, probabilities: dict[str, np.ndarray], points: dict[str, OperatingPoint]
+) -> dict[str, FitError | None]:
+    """The error of each model's calibration, from the validation images on which it was fitted."""
+    is_in = (index["split"] == VALIDATION).to_numpy()
+    target, group_ids = (index.loc[is_in, name].to_numpy() for name in ("target", "group_id"))
+    return {
+        model: FitError.of(target, probability[is_in], group_ids, method=points[model].calibration.method)
+        for model, probability in probabilities.items()
+    }
 
 
 def _describe_point(point: OperatingPoint) -> dict[str, Any]:
@@ -236,7 +251,12 @@ def _draws(settings: Evaluate) -> bootstrap.Draws:
 
 
 def _measure_split(
-    rows: pd.DataFrame, probability: np.ndarray, *, point: OperatingPoint, settings: Evaluate
+    rows: pd.DataFrame,
+    probability: np.ndarray,
+    *,
+    point: OperatingPoint,
+    settings: Evaluate,
+    fitted: FitError | None,
 ) -> dict[str, Any]:
     target, threshold, group_ids = rows["target"].to_numpy(), point.threshold, rows["group_id"].to_numpy()
     once = np.ones((1, len(target)))
@@ -253,6 +273,7 @@ def _measure_split(
             threshold=threshold,
             draws=_draws(settings),
             num_bins=settings.num_calibration_bins,
+            fitted=fitted,
         ),
         "restated": bootstrap.restated(
             target, probability, group_ids, threshold=threshold, prevalences=settings.prevalences
@@ -272,6 +293,7 @@ def _slices(
     is_train = (index["split"] == TRAIN).to_numpy()
     labels = slices.label(described, is_train=is_train, age_bands=settings.age_bands)
     is_test = (index["split"] == TEST).to_numpy()
+    fit_errors = _fit_errors(index, probabilities, points)
     return {
         model: slices.measure(
             index[is_test],
@@ -279,6 +301,7 @@ def _slices(
             probability[is_test],
             threshold=points[model].threshold,
             settings=settings,
+            fitted=fit_errors[model],
         )
         for model, probability in probabilities.items()
     }

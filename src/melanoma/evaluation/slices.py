@@ -76,6 +76,7 @@ def measure(
     *,
     threshold: float,
     settings: Evaluate,
+    fitted: calibration_measures.FitError | None = None,
 ) -> list[dict[str, Any]]:
     """Measure each slice, in the order of the columns of `labels` and of their values.
 
@@ -85,6 +86,7 @@ def measure(
         probability: Calibrated probabilities in the same order.
         threshold: Threshold of the operating point.
         settings: Section `evaluate` of params.yaml.
+        fitted: Error of the calibration, see `calibration_measures.measure`.
 
     Returns:
         By slice: `slice`, `value`, `num_images`, `num_groups`, `num_malignant`, `is_too_small` (no metric
@@ -97,7 +99,9 @@ def measure(
     for name in labels.columns:
         for value in sorted(labels[name].unique()):
             is_in = (labels[name] == value).to_numpy()
-            measured = _measure_one(images[is_in], probability[is_in], threshold, settings)
+            measured = _measure_one(
+                images[is_in], probability[is_in], threshold=threshold, settings=settings, fitted=fitted
+            )
             entries.append({"slice": name, "value": str(value), **measured})
             members.append(is_in)
     has_auc = [not np.isnan(entry["auc_roc"]["value"]) for entry in entries]
@@ -109,7 +113,12 @@ def measure(
 
 
 def _measure_one(
-    rows: pd.DataFrame, probability: np.ndarray, threshold: float, settings: Evaluate
+    rows: pd.DataFrame,
+    probability: np.ndarray,
+    *,
+    threshold: float,
+    settings: Evaluate,
+    fitted: calibration_measures.FitError | None,
 ) -> dict[str, Any]:
     target = rows["target"].to_numpy()
     found = bootstrap.metrics_with_intervals(
@@ -119,6 +128,7 @@ def _measure_one(
         threshold=threshold,
         draws=bootstrap.Draws(settings.num_bootstrap_draws, settings.seed),
         num_bins=settings.num_calibration_bins,
+        fitted=fitted,
     )
     of_class = rows.groupby("target")["group_id"].nunique()
     num_of = {POSITIVE: of_class.get(1, 0), NEGATIVE: of_class.get(0, 0)}

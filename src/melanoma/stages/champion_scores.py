@@ -11,6 +11,7 @@ import pandas as pd
 from melanoma import files, schema, tracking
 from melanoma.data import crops, packed
 from melanoma.errors import DataError, TrackingError, first_offenders
+from melanoma.evaluation.calibration_measures import FitError
 from melanoma.evaluation.contest import Contest, Served
 from melanoma.fingerprint import digest_of_code, sha256_of_file, travelling_code
 from melanoma.registry import versions
@@ -116,8 +117,16 @@ def _as_served(candidate: Candidate, image_ids: pd.Series) -> Served:
     """The challenger with the operating point that was logged with it, which also calibrates its scores."""
     point = OperatingPoint.from_dict(candidate.entry["operating_point"])
     of_model = candidate.predictions[candidate.predictions["model"] == candidate.model]
-    score = of_model.set_index("image_id").loc[image_ids, "score"].to_numpy()
-    return Served(point.calibration.apply(score), point)
+    calibrated = of_model.assign(probability=point.calibration.apply(of_model["score"].to_numpy()))
+    calibrating = calibrated[calibrated["split"] == schema.VALIDATION]
+    return Served(
+        calibrated.set_index("image_id").loc[image_ids, "probability"].to_numpy(),
+        point,
+        FitError.of(
+            *(calibrating[name].to_numpy() for name in ("target", "probability", "group_id")),
+            method=point.calibration.method,
+        ),
+    )
 
 
 def _without_known(
