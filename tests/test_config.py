@@ -241,6 +241,7 @@ BOUNDS: dict[str, tuple[list[Any], list[Any]]] = {
     "evaluate.min_sensitivity": ([0.01, 1], [0, 1.01]),
     "evaluate.sensitivity_confidence": ([None, 0.95], [0, 1, "high"]),
     "promote.min_auc_roc_lower_bound": FRACTION,
+    "promote.min_specificity_at_threshold": ([None, 0, 0.2, 0.99], [1, -0.1, "0.2"]),
     "promote.min_sensitivity": ([None, 0.01, 0.95], [0, 1, 0.0, 1.0, "0.9"]),
     "promote.must_beat_references": (
         [[], ["colour"], ["colour", "file_facts", "lesion_size"]],

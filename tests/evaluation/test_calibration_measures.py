@@ -185,7 +185,7 @@ def test_a_calibration_on_few_groups_leaves_values_without_intervals_and_says_so
     for name in (INTERCEPT, SLOPE, OBSERVED_EXPECTED):
         assert np.isfinite(found[name]["value"])
         assert is_nan(found[name], "low", "high")
-        reason = "calibration images: 2.0 effective malignant groups; an interval needs at least 3"
+        reason = "calibration images: 2.0 effective positive groups; an interval needs at least 3"
         assert found[name]["undefined"] == reason
     assert "undefined" not in found[SKILL]
 

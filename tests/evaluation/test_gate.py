@@ -5,6 +5,7 @@ import pytest
 
 from melanoma.evaluation import comparisons
 from melanoma.evaluation.bootstrap import Draws
+from melanoma.evaluation.calibration_measures import FitError
 from melanoma.evaluation.contest import Contest, Served
 from melanoma.evaluation.gate import judge
 from melanoma.scoring.operating_point import Calibration, OperatingPoint
@@ -304,6 +305,39 @@ def test_the_sensitivity_is_that_of_the_threshold_with_which_the_model_is_served
     assert judge(contest(target, scores, threshold=0.5), rules)["is_passed"]  # off by default
 
 
+@pytest.mark.parametrize(
+    ("threshold", "num_spared", "is_passed"), [(0.5, 12, False), (0.5, 40, True), (0.2, 40, False)]
+)
+def test_the_specificity_at_the_served_threshold_must_be_shown_to_exceed_the_minimum(
+    rules, threshold, num_spared, is_passed
+):
+    """Of 80 benign images some lie at 0.3, the others at 0.6; at 0.2 all of them are called malignant."""
+    target = np.array([1] * 40 + [0] * 80)
+    scores = np.array([0.9] * 40 + [0.3] * num_spared + [0.6] * (80 - num_spared))
+    strict = rules.model_copy(update={"min_specificity_at_threshold": 0.2})
+    verdict = judge(contest(target, scores, threshold=threshold), strict)
+    gate = gate_named(verdict, "min_specificity_at_threshold")
+    assert gate["is_passed"] is verdict["is_passed"] is is_passed
+    assert f"at the threshold {threshold:.3f} with which the model is served" in gate["words"]
+    assert "where its sensitivity is 1.000 (" in gate["words"]
+    assert gate["words"].endswith("the lower end of the interval must be above 0.2")
+    assert verdict["challenger"]["specificity"] == gate["measured"]
+    assert verdict["is_acceptable"] is False  # no person may accept it
+    assert judge(contest(target, scores, threshold=threshold), rules)["is_passed"]  # off
+
+
+def test_a_specificity_above_the_minimum_that_may_be_chance_is_refused_and_groups_count(rules):
+    """Half of 20 benign images are spared, at least 0.27 of others; in groups of five, at least 0.07."""
+    target = np.array([1] * 20 + [0] * 20)
+    scores = np.array([0.9] * 20 + [0.1] * 10 + [0.6] * 10)
+    strict = rules.model_copy(update={"min_specificity_at_threshold": 0.2})
+    assert judge(contest(target, scores), strict)["is_passed"]
+    groups = np.r_[np.arange(20), 20 + np.arange(20) // 5]
+    gate = gate_named(judge(contest(target, scores, groups=groups), strict), "min_specificity_at_threshold")
+    assert not gate["is_passed"]
+    assert gate["words"].startswith("specificity 0.500 (0.068 to 0.932)")
+
+
 def test_challenger_and_champion_are_each_measured_at_their_own_threshold(rules):
     scores = np.array([0.9] * 5 + [0.3] * 5 + [0.1] * 10)
     verdict = judge(contest(TARGET, scores, threshold=0.2, champion=scores), rules)
@@ -317,6 +351,19 @@ def calibrated_scores(shift: float, factor: float = 1.0) -> tuple[np.ndarray, np
     odds = generator.normal(-0.5, 1.5, 400)
     target = (generator.random(400) < 1 / (1 + np.exp(-odds))).astype(int)
     return target, 1 / (1 + np.exp(-(factor * odds + shift)))
+
+
+def test_a_calibration_that_may_be_off_by_chance_of_its_own_images_stays_in_the_band(rules):
+    """From 400 test images alone the intercept lies outside; 60 calibration images cannot tell."""
+    target, scores = calibrated_scores(-0.9)
+    strict = rules.model_copy(update={"calibration_intercept_band": [-0.5, 0.5]})
+    judged = contest(target, scores)
+    assert not judge(judged, strict)["is_passed"]
+    fitted = FitError.of(target[:60], scores[:60], np.arange(60), method="logistic")
+    challenger = dataclasses.replace(judged.challenger, fitted=fitted)
+    verdict = judge(dataclasses.replace(judged, challenger=challenger), strict)
+    assert verdict["is_passed"]
+    assert verdict["challenger"]["calibration_intercept"]["low"] < 0.5
 
 
 @pytest.mark.parametrize(

@@ -62,6 +62,7 @@ SMALL = {
         "calibration_intercept_band": None,
         "calibration_slope_band": None,
         "min_brier_skill": None,
+        "min_specificity_at_threshold": None,
         "min_worst_slice_auc_roc": None,
     },
 }

@@ -66,6 +66,7 @@ class Promote(Section):
     min_malignant_groups: Positive
     min_auc_roc_lower_bound: Fraction
     min_sensitivity: OpenFraction | None
+    min_specificity_at_threshold: Annotated[float, Field(ge=0, lt=1)] | None
     must_beat_references: list[Literal["colour", "file_facts", "lesion_size"]]
     min_groups_not_worse: Positive
     max_primary_drop: Fraction

@@ -23,6 +23,7 @@ SHOWN = (
     SPECIFICITY,
     AUC,
     "sensitivity",
+    "specificity",
     "brier_skill",
     "calibration_intercept",
     "calibration_slope",
@@ -95,6 +96,8 @@ def _gates(contest: Contest, measured: dict[str, Any], rules: Promote) -> list[G
     if rules.min_sensitivity is not None:
         threshold = contest.challenger.point.threshold
         gates.append(_sensitive(own["sensitivity"], threshold, rules.min_sensitivity))
+    if rules.min_specificity_at_threshold is not None:
+        gates.append(_specific(contest, own, rules.min_specificity_at_threshold))
     gates += comparisons.reference_gates(contest, measured, rules)
     gates += comparisons.rival_gates(contest, measured, rules)
     bands = {
@@ -152,6 +155,17 @@ def _sensitive(sensitivity: Mapping[str, Any], threshold: float, bound: float) -
         f"served; the lower end of the interval must be at least {bound:g}"
     )
     return Gate("min_sensitivity", sensitivity["low"] >= bound - ROUNDING, bound, sensitivity, words)
+
+
+def _specific(contest: Contest, own: Mapping[str, Any], bound: float) -> Gate:
+    """Refuse a model that spares too few people: a threshold for a high sensitivity can always be found."""
+    found, threshold = own["specificity"], contest.challenger.point.threshold
+    words = (
+        f"specificity {in_words(found)} at the threshold {threshold:.3f} with which the model is served, "
+        f"where its sensitivity is {in_words(own['sensitivity'])}; the lower end of the interval must be "
+        f"above {bound:g}"
+    )
+    return Gate("min_specificity_at_threshold", bool(found["low"] > bound), bound, found, words)
 
 
 def _calibrated(name: str, found: Mapping[str, Any], band: Band) -> Gate:
