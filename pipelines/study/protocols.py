@@ -26,7 +26,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--predictions", type=Path, required=True, help="table of predictions to write")
     args = parser.parse_args(argv)
 
-    params, data = config.load(args.params), packed.open_packed(args.packed)
+    params = config.load(args.params)
+    data = packed.open_packed(args.packed).of_size(params.baseline.image_size)
     networks = ProtocolExperiment(args.cohort, params, data, args.history, args.roc)
     results = experiment.run(networks, results_path=args.out, predictions_path=args.predictions)
     _cli.say(networks.label, f"{len(results['networks'])} kinds of networks -> {args.out}")

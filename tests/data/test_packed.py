@@ -1,4 +1,5 @@
 import dataclasses
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -262,11 +263,26 @@ def test_the_digest_of_a_size_does_not_depend_on_the_other_sizes(opened, of_thre
     assert same.digest == of_three_sizes.digest != opened.digest
 
 
+def test_a_picture_is_known_by_the_same_digest_at_whichever_sizes_it_is_packed(
+    tmp_path, assigned, records, opened, of_three_sizes
+):
+    """It is the digest that the ledger has kept since before several sizes could be packed."""
+    digests = opened.index["picture_digest"].tolist()
+    assert of_three_sizes.index["picture_digest"].tolist() == digests
+    pack(assigned, records, tmp_path / "former", sizes=[150])
+    former = packed.open_packed(tmp_path / "former")
+    assert [hashlib.sha256(one.tobytes()).hexdigest()[:32] for one in former.images] == digests
+    pack_cut(assigned, records, tmp_path / "cut", cutting(b=Box(0.25, 0.25, 0.5, 0.5)))
+    assert packed.open_packed(tmp_path / "cut").index["picture_digest"].tolist() == digests
+    assert len(set(digests)) == 5
+
+
 def test_a_size_that_is_not_packed_is_refused_with_those_that_are(opened, of_three_sizes):
     with pytest.raises(DataError, match=r"packed at 16, 32, 48 pixels, and a network takes 64.*dvc repro"):
         of_three_sizes.of_size(64)
     alone = packed.Packed(opened.images, opened.index, "digest", is_synthetic=True)
     assert alone.of_size(32) is alone
+    assert (alone.has_size(32), alone.has_size(48), of_three_sizes.has_size(48)) == (True, False, True)
     with pytest.raises(DataError, match="packed at 32 pixels, and a network takes 48"):
         alone.of_size(48)
 

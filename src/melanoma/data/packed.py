@@ -61,6 +61,11 @@ class Part:
     def __len__(self) -> int:
         return len(self.rows)
 
+    @property
+    def image_size(self) -> int:
+        """Side of the images in pixels."""
+        return int(self.images.shape[1])
+
     def take(self, positions: np.ndarray | slice) -> np.ndarray:
         """Images `(len(positions), size, size, 3)` at `positions` of this part, in memory."""
         return self.images[self.rows[positions]]
@@ -160,6 +165,10 @@ class Packed:
         """Side of `images` in pixels."""
         return int(self.images.shape[1])
 
+    def has_size(self, size: int) -> bool:
+        """Whether the cohort was packed at this size."""
+        return size == self.image_size or size in self.sizes
+
     def of_size(self, size: int) -> "Packed":
         """The same cohort with the images that a network of this size takes.
 
@@ -168,7 +177,7 @@ class Packed:
         """
         if size == self.image_size:
             return self
-        if size not in self.sizes:
+        if not self.has_size(size):
             packed = ", ".join(str(side) for side in sorted(self.sizes) or [self.image_size])
             raise DataError(
                 f"The cohort is packed at {packed} pixels, and a network takes {size}. Name this size in "

@@ -21,6 +21,8 @@ from melanoma.execution.mapping import imap
 from melanoma.files import atomic_folder, write_json
 from melanoma.schema import INDEX_COLUMNS, align, diagnosis_classes
 
+DIGEST_SIZE = 150  # of the pixels by which a picture is known; fixed, because the ledger keeps the digests
+
 
 @dataclass(frozen=True)
 class _Source:
@@ -68,9 +70,9 @@ def pack(
     known = align(known, assigned["image_id"], what="The accepted records")
     rows = assigned.merge(known.reset_index(), on="image_id", validate="one_to_one")
     with atomic_folder(out) as unfinished:
-        squares = _load_all(rows, sizes, execution, cutting)
-        sha256_of_size = _write_images(squares, unfinished, num_images=len(rows), sizes=sizes)
-        rows[list(INDEX_COLUMNS)].to_parquet(unfinished / INDEX, index=False)
+        loaded = _load_all(rows, sizes, execution, cutting)
+        sha256_of_size, digests = _write_images(loaded, unfinished, num_images=len(rows), sizes=sizes)
+        rows.assign(picture_digest=digests)[list(INDEX_COLUMNS)].to_parquet(unfinished / INDEX, index=False)
         digest = digest_of(unfinished, sha256_of_size)
         manifest: dict[str, Any] = {"digest": digest, "num_images": len(rows)}
         manifest["sha256_of_size"] = {str(size): sha256 for size, sha256 in sha256_of_size.items()}
@@ -82,10 +84,18 @@ def pack(
     return digest
 
 
+@dataclass(frozen=True)
+class _Loaded:
+    """The pixels of an image at all sizes, and the digest of the whole picture."""
+
+    squares: list[np.ndarray]
+    digest: str
+
+
 def _load_all(
     rows: pd.DataFrame, sizes: Sequence[int], execution: Execution, cutting: Cutting | None
-) -> Iterator[list[np.ndarray] | str]:
-    """The pixels of each row at all sizes, or the problem with its file."""
+) -> Iterator[_Loaded | str]:
+    """Each row's image, or the problem with its file."""
     boxes = {} if cutting is None else cutting.boxes
     sources = (
         _Source(Path(str(row.path)), str(row.sha256), boxes.get(str(row.image_id)))
@@ -96,43 +106,50 @@ def _load_all(
     return imap(load, sources, num_items=len(rows), execution=execution, description="pack")
 
 
-def _load(source: _Source, *, sizes: Sequence[int], margin_fraction: float) -> list[np.ndarray] | str:
-    """The pixels of an image; the problem, with the file's name, when there are none to be had."""
+def _load(source: _Source, *, sizes: Sequence[int], margin_fraction: float) -> _Loaded | str:
+    """An image; the problem, with the file's name, when there are no pixels to be had."""
     try:
         encoded = images.read_bytes(source.path)
         if hashlib.sha256(encoded).hexdigest() != source.sha256:
             return f"{source} (changed since it was inspected)"
-        return images.load_squares(encoded, sizes, source.box, margin_fraction=margin_fraction)
+        wanted = sorted({*sizes, DIGEST_SIZE})
+        whole = dict(zip(wanted, images.load_squares(encoded, wanted), strict=True))
+        digest = hashlib.sha256(whole[DIGEST_SIZE].tobytes()).hexdigest()[:32]
+        if source.box is None:
+            return _Loaded([whole[size] for size in sizes], digest)
+        cut = images.load_squares(encoded, sizes, source.box, margin_fraction=margin_fraction)
+        return _Loaded(cut, digest)
     except ImageError as error:
         return f"{source} ({error})"
 
 
 def _write_images(
-    squares: Iterable[list[np.ndarray] | str], folder: Path, *, num_images: int, sizes: Sequence[int]
-) -> dict[int, str]:
-    """Write pixels as they come; the SHA-256 of the file of each size.
+    loaded: Iterable[_Loaded | str], folder: Path, *, num_images: int, sizes: Sequence[int]
+) -> tuple[dict[int, str], list[str]]:
+    """Write pixels as they come; the SHA-256 of the file of each size, and the digest of each picture.
 
     Raises:
         DataError: There are problems among the pixels.
     """
-    problems = []
+    problems, digests = [], []
     with ExitStack() as stack:
         arrays = [
             stack.enter_context(_Array(folder / images_name(size), (num_images, size, size, 3)))
             for size in sizes
         ]
-        for square in squares:
-            if isinstance(square, str):
-                problems.append(square)
+        for image in loaded:
+            if isinstance(image, str):
+                problems.append(image)
                 continue
-            for array, pixels in zip(arrays, square, strict=True):
+            digests.append(image.digest)
+            for array, pixels in zip(arrays, image.squares, strict=True):
                 array.write(pixels.tobytes())
     if problems:
         raise DataError(
             f"{len(problems)} of {num_images} images cannot be packed: {first_offenders(problems)}. Run `dvc "
             "repro` to inspect them again."
         )
-    return {size: array.sha256.hexdigest() for size, array in zip(sizes, arrays, strict=True)}
+    return {size: array.sha256.hexdigest() for size, array in zip(sizes, arrays, strict=True)}, digests
 
 
 class _Array:

@@ -39,7 +39,7 @@ def run(args: argparse.Namespace, params: Params) -> str:
         datasets=params.members(args.cohort),
         fact_columns=[*references.NUMBERS, *references.WORDS, references.SIZE],
     )
-    scored = _score_references(data, described, params.audit)
+    scored = _score_references(data, described, params.audit, image_size=params.baseline.image_size)
     audited = _open_audited(args, models, data, described)
     found = _measure(audited, scored, params.audit)
     note = test_set_note(args.cohort, is_synthetic=data.is_synthetic)
@@ -62,10 +62,15 @@ def run(args: argparse.Namespace, params: Params) -> str:
     return f"AUC {plain}, from colours alone {colour}; {len(found['warnings'])} warnings -> {args.out}"
 
 
-def _score_references(data: packed.Packed, described: pd.DataFrame, settings: Audit) -> pd.DataFrame:
-    """The index with a column of probabilities for each of `schema.REFERENCE_NAMES`."""
+def _score_references(
+    data: packed.Packed, described: pd.DataFrame, settings: Audit, *, image_size: int
+) -> pd.DataFrame:
+    """The index with a column of probabilities for each of `schema.REFERENCE_NAMES`.
+
+    Colours are counted in images of `image_size`, whichever network they are compared with.
+    """
     scored = {
-        "colour": references.score_colours(data, settings),
+        "colour": references.score_colours(data.of_size(image_size), settings),
         "file_facts": references.score_file_facts(described, data.index, settings),
         "lesion_size": references.score_lesion_size(described, data.index, settings),
     }
@@ -88,12 +93,14 @@ def _open_audited(
         )
     selected = models["selected"]
     path, entry = Path(getattr(args, selected)) / "model.onnx", models[selected]
+    network = Network(path, num_views=entry["num_views"])
+    data = data.of_size(network.image_size)
     part = data.part(schema.TEST)
     return audit.Audited(
         rows=data.rows_of(part),
         images=part.take(slice(None)),
-        masks=_masks(described[described["image_id"].isin(part.image_ids)], data.images.shape[1], cutting),
-        score=Network(path, num_views=entry["num_views"]).score,
+        masks=_masks(described[described["image_id"].isin(part.image_ids)], data.image_size, cutting),
+        score=network.score,
         point=OperatingPoint.from_dict(entry["operating_point"]),
     )
 

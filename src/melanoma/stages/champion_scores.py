@@ -147,9 +147,9 @@ def _score(rival: _Rival, candidate: Candidate, rows: pd.DataFrame) -> tuple[pd.
     network = Network(path, num_views=settings.num_views)
     data = candidate.data
     is_same_code = digest_of_code(travelling_code(rival.files)) == digest_of_code()
-    if is_same_code and settings.crop == data.crop and network.image_size == data.images.shape[1]:
+    if is_same_code and settings.crop == data.crop and data.has_size(network.image_size):
         positions = np.flatnonzero(data.index["image_id"].isin(rows["image_id"]))
-        score = network.score(data.images[positions])
+        score = network.score(data.of_size(network.image_size).images[positions])
         ids = data.index["image_id"].iloc[positions]
         scores = pd.Series(settings.operating_point.calibration.apply(score), index=ids)
         refused: list[str] = []

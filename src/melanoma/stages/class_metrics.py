@@ -66,7 +66,7 @@ def write(
 
 
 def _answers(data: Packed, network: Network) -> diagnosis.Answers:
-    part = data.part(schema.TEST)
+    part = data.of_size(network.image_size).part(schema.TEST)
     if part.classes is None:
         raise DataError(
             "The networks predict several classes, but an earlier version packed the cohort without them. "

@@ -59,7 +59,7 @@ class CrossValidation:
         model: `baseline` or `tuned`.
         recipe: Training recipe.
         params: All parameters.
-        data: Packed cohort with its fixed splits.
+        data: Packed cohort with its fixed splits, at the size of the recipe.
     """
 
     cohort: str
@@ -185,7 +185,8 @@ def run(cohort: str, params: Params, *, model: str, paths: Paths) -> str:
         DataError: A class has too few groups for the folds, or a file is missing.
     """
     recipe = Recipe.of(_hyperparameters(model, params, paths.tuning), params)
-    work = CrossValidation(cohort, model, recipe, params, packed.open_packed(paths.packed))
+    data = packed.open_packed(paths.packed).of_size(recipe.hyperparameters.image_size)
+    work = CrossValidation(cohort, model, recipe, params, data)
     jobs, experiment = work.jobs(), experiments.experiment(cohort)
     with files.exclusive_lock(work.checkpoints / "lock", f"the cross-validation of cohort {cohort}"):
         problem = files.sha256_of_json(

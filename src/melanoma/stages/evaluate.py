@@ -67,7 +67,7 @@ def run(args: argparse.Namespace, params: Params) -> str:
     networks = {name: Network(inputs.network(name), num_views=num_views) for name in schema.MODEL_NAMES}
     result = report.evaluate(
         data.index,
-        {name: data.by_image(network.score(data.images)) for name, network in networks.items()},
+        {name: _score(data, network) for name, network in networks.items()},
         params.evaluate,
         described=inputs.described,
         cohort=args.cohort,
@@ -77,11 +77,12 @@ def run(args: argparse.Namespace, params: Params) -> str:
     )
     runs = {name: tracking.resume_run(run_id) for name, run_id in run_ids.items()}
     figures = {name: result_figures.draw(result, name, note=inputs.note) for name in networks}
-    part, num_shown = data.part(schema.TEST), params.evaluate.num_shown
-    sheets = {
-        name: result_figures.draw_images(result, name, part, network.score, num=num_shown, note=inputs.note)
-        for name, network in networks.items()
-    }
+    num_shown, sheets = params.evaluate.num_shown, {}
+    for name, network in networks.items():
+        part = data.of_size(network.image_size).part(schema.TEST)
+        sheets[name] = result_figures.draw_images(
+            result, name, part, network.score, num=num_shown, note=inputs.note
+        )
     models = {
         name: _log(inputs, result, name, run, figures[name] | sheets[name]) for name, run in runs.items()
     }
@@ -96,6 +97,11 @@ def run(args: argparse.Namespace, params: Params) -> str:
     for model, point in result.points.items():
         lines += [f"warning: operating point of {model}: {why}" for why in point.evidence["warnings"]]
     return "\n".join(lines)
+
+
+def _score(data: packed.Packed, network: Network) -> pd.Series:
+    """Scores of all images, at the size that the network takes, by image_id."""
+    return data.by_image(network.score(data.of_size(network.image_size).images))
 
 
 def _load(args: argparse.Namespace, params: Params) -> Inputs:
@@ -130,7 +136,7 @@ def _log(
         asked_and_got=files.as_json(asked_and_got.described(point, result.metrics[model][schema.TEST])),
         limits=serve.limits,
         is_synthetic=data.is_synthetic,
-        example=export.example_image(max(data.images.shape[1], serve.min_image_side)),
+        example=export.example_image(max(Network(network).image_size, serve.min_image_side)),
         crop=data.crop,
         segmenter=inputs.args.segmenter / "model.onnx",
         num_views=serve.num_views,

@@ -164,6 +164,7 @@ class CohortTraining:
         """The training of a network; its run is shown below the run of the model's first seed."""
         parent_id, num_folds = self.runs.get(model), recipe.train.num_folds
         hyperparameters = recipe.hyperparameters.model_dump(exclude_none=True)
+        data = self.data.of_size(recipe.hyperparameters.image_size)
         described = experiments.describe_problem(recipe, self.data)
         described["train"] |= {"seed": seed, "num_epochs": recipe.train.num_epochs}
         return TrainingJob(
@@ -171,9 +172,7 @@ class CohortTraining:
             run_name=model if parent_id is None else f"{model} seed {seed}",
             experiment=experiments.experiment(self.cohort),
             # By seed, so that baseline and tuned are compared on the same hold-outs.
-            arrays=experiments.arrays(
-                self.data, num_folds=num_folds, fold=(seed - recipe.train.seed) % num_folds
-            ),
+            arrays=experiments.arrays(data, num_folds=num_folds, fold=(seed - recipe.train.seed) % num_folds),
             recipe=recipe,
             num_epochs=recipe.train.num_epochs,
             seed=seed,

@@ -55,7 +55,8 @@ def train_trial(asked: Asked, *, params: Params, folder: Path, digest: str, trac
     from melanoma.training import backend, trials
 
     os.environ["MLFLOW_TRACKING_URI"] = tracking_uri
-    tune, folds = params.settings_of_search, _folds(folder, digest, params.train.num_folds)
+    tune, recipe = params.settings_of_search, Recipe.of(asked.hyperparameters, params)
+    folds = _folds(folder, digest, params.train.num_folds, asked.hyperparameters.image_size)
     trial_run = tracking.resume_run(asked.run_id)
     trial_run.set_tags(backend.describe())  # before training: a worker that dies logs nothing afterwards
     with storage_errors(tune.storage), _no_bar():
@@ -67,7 +68,6 @@ def train_trial(asked: Asked, *, params: Params, folder: Path, digest: str, trac
             trial_run.log_epoch,
             can_prune=asked.can_prune,
         )
-        recipe = Recipe.of(asked.hyperparameters, params)
         outcome = trials.run_trial(
             folds,
             recipe,
@@ -90,8 +90,13 @@ def _no_bar() -> AbstractContextManager[object]:
 
 
 @lru_cache(maxsize=1)  # a process has many trials of one study
-def _folds(folder: Path, digest: str, num_folds: int) -> list[Arrays]:
-    return experiments.folds_of(packed.open_packed(folder, verified_digest=digest), num_folds=num_folds)
+def _open(folder: Path, digest: str) -> packed.Packed:
+    return packed.open_packed(folder, verified_digest=digest)
+
+
+@lru_cache(maxsize=4)
+def _folds(folder: Path, digest: str, num_folds: int, image_size: int) -> list[Arrays]:
+    return experiments.folds_of(_open(folder, digest).of_size(image_size), num_folds=num_folds)
 
 
 @lru_cache(maxsize=1)

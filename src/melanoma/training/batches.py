@@ -55,7 +55,7 @@ def prepare(
     hyperparameters, settings = recipe.hyperparameters, recipe.train
     sampling = Sampling(
         part.targets,
-        image_size=part.images.shape[1],
+        image_size=part.image_size,
         sampling_power=hyperparameters.sampling_power,
         amounts=augment.scale(recipe.augment, hyperparameters.augment_strength),
         seed=seed,

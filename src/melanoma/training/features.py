@@ -143,7 +143,7 @@ def _image_keys(part: Part) -> list[bytes]:
 
 def _draw_views(part: Part, amounts: Augment, *, num_views: int) -> list[_View]:
     """The first view of all images, then the second view of all images, and so on."""
-    views, size = [], part.images.shape[1]
+    views, size = [], part.image_size
     keys = _image_keys(part)
     for number in range(num_views):
         draws = np.stack([_draws(key, number) for key in keys])
@@ -176,7 +176,7 @@ def _body_digest(body: keras.Model) -> str:
 
 def _look_up(views: list[_View], recipe: Recipe) -> np.ndarray:
     """Features `(num_views, n)`, float16, at the depth of the recipe; missing ones are computed."""
-    image_size = views[0].part.images.shape[1]
+    image_size = views[0].part.image_size
     body = vgg16.build_features(image_size=image_size, weights=str(recipe.hyperparameters.weights))
     path = Path(recipe.train.checkpoints) / FOLDER / f"{_body_digest(body)}.npz"
     known, mine = _complete(body, views, path), vgg16.features_of(recipe.hyperparameters.depth or 0)

@@ -88,7 +88,7 @@ def train(
     keras.utils.set_random_seed(seed)
     epochs = EpochScores(arrays, recipe, num_epochs=num_epochs, seed=seed, checkpoint=checkpoint)
     with compilation.precision(is_mixed=settings.mixed_precision):
-        network = build_model(recipe.hyperparameters, recipe.model, image_size=arrays.train.images.shape[1])
+        network = build_model(recipe.hyperparameters, recipe.model, image_size=arrays.train.image_size)
         frozen = features.compute(network, arrays, recipe)
         learner = network if frozen is None else frozen.end
         momentum = recipe.hyperparameters.ema

@@ -121,7 +121,7 @@ def open_experiment(cohort: str, params: Params, folder: Path, *, figures: Path)
     Raises:
         DataError: The cohort was packed without classes.
     """
-    data = packed.open_packed(folder)
+    data = packed.open_packed(folder).of_size(params.baseline.image_size)
     if packed.class_positions(data.index) is None:
         raise DataError(
             f"The cohort {cohort} was packed without classes, by an earlier version. Run `dvc repro --force "

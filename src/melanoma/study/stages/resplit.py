@@ -85,10 +85,12 @@ def _measure(cohort: str, params: Params, data: Packed, tuned: Hyperparameters) 
 
 def _features(params: Params, data: Packed, tuned: Hyperparameters) -> dict[str, pd.DataFrame]:
     """Features of each image by method; those of frozen blocks only if the search found such a network."""
-    found = {resplit_results.COLOURS: references.colours_of(data, params.audit)}
+    found = {
+        resplit_results.COLOURS: references.colours_of(data.of_size(params.baseline.image_size), params.audit)
+    }
     if tuned.has_frozen_features:
         recipe = Recipe.of(tuned, params)
-        whole = data.at(np.arange(len(data.index)))
+        whole = data.of_size(tuned.image_size).at(np.arange(len(data.index)))
         blocks = features.of_frozen_blocks(whole, recipe)
         found[resplit_results.FROZEN] = pd.DataFrame(blocks, index=whole.image_ids)
     return found

@@ -72,9 +72,9 @@ class TransferExperiment(Experiment):
     def _network(
         self, source: Source | None, kind: str, hyperparameters: Hyperparameters, seed: int
     ) -> NetworkSpec:
-        left_out = _key(source)
+        left_out, data = _key(source), self.data.of_size(hyperparameters.image_size)
         fitted = [
-            self.data.part(split) if source is None else sources.part_without(self.data, source, split)
+            data.part(split) if source is None else sources.part_without(data, source, split)
             for split in FITTED
         ]
         return NetworkSpec(
@@ -94,7 +94,8 @@ class TransferExperiment(Experiment):
 
     def predict(self, spec: NetworkSpec, result: Trained) -> pd.DataFrame:
         """The network's predictions for every image of the source left out, or for the test set."""
-        part = self._tested(self._source(spec))
+        data = self.data.of_size(spec.recipe.hyperparameters.image_size)
+        part = _tested(data, self._source(spec))
         predictions = part.by_image(features.predict(result.model, part, spec.recipe))
         rows = predictions.rename("probability").reset_index()
         return rows.assign(**spec.columns)[list(PREDICTION_COLUMNS)]
@@ -109,13 +110,10 @@ class TransferExperiment(Experiment):
     def _source(self, spec: NetworkSpec) -> Source | None:
         return next((one for one in self.sources if one.key == spec.key["left_out"]), None)
 
-    def _tested(self, source: Source | None) -> Part:
-        return self.data.part(schema.TEST) if source is None else sources.part_of(self.data, source)
-
     def _select(self, predictions: pd.DataFrame, network: str, source: Source | None) -> SeedPredictions:
         """The predictions of networks of one kind that were trained without `source`."""
         is_mine = (predictions["network"] == network) & (predictions["left_out"] == _key(source))
-        tested = self.data.rows_of(self._tested(source))[["image_id", "target", "group_id"]]
+        tested = self.data.rows_of(_tested(self.data, source))[["image_id", "target", "group_id"]]
         mine = predictions[is_mine].merge(tested, on="image_id", how="left", validate="many_to_one")
         return repeats.from_rows(mine, image_ids=tested["image_id"])
 
@@ -136,7 +134,8 @@ class TransferExperiment(Experiment):
 
     def _predict_from_colours(self, whole: dict[str, SeedPredictions]) -> SeedPredictions:
         """Predictions of a logistic regression on colours alone for the test set."""
-        scored = references.score_colours(self.data, self.params.audit)
+        data = self.data.of_size(self.params.baseline.image_size)
+        scored = references.score_colours(data, self.params.audit)
         first = next(iter(whole.values()))
         return first.replace(scored.loc[first.image_ids].to_numpy()[None])
 
@@ -184,6 +183,11 @@ class TransferExperiment(Experiment):
             captions=transfer_results.captions(results),
             dots_per_inch=self.settings.dots_per_inch,
         )
+
+
+def _tested(data: Packed, source: Source | None) -> Part:
+    """All images of the source left out, or the test set."""
+    return data.part(schema.TEST) if source is None else sources.part_of(data, source)
 
 
 def _key(source: Source | None) -> str:
