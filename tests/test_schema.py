@@ -11,6 +11,7 @@ from melanoma.schema import (
     align,
     conform_records,
     diagnosis_classes,
+    positive_means,
     require_columns,
 )
 
@@ -144,3 +145,15 @@ def test_values_of_other_images_are_refused_with_the_first_five(values, image_id
 
 def test_no_values_for_no_images_are_no_error():
     assert align(SCORES[:0], [], what="Scores").empty
+
+
+@pytest.mark.parametrize(
+    ("positive", "words"),
+    [
+        (["melanoma"], "melanoma"),
+        (["basal cell carcinoma", "melanoma"], "melanoma or basal cell carcinoma"),
+        (["other", "nevus", "melanoma"], "melanoma, nevus or other"),
+    ],
+)
+def test_what_positive_means_names_the_classes_in_their_order(positive, words):
+    assert positive_means(positive) == words

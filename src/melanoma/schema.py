@@ -1,6 +1,6 @@
 """The vocabulary: names, types and legal values of the columns that travel through all stages."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
 import pandas as pd
@@ -13,6 +13,7 @@ BENIGN = 0
 # Answers of a model. What `positive` means is declared with the data (`target.positive`) and said beside it.
 DECISIONS = ("negative", "refer", "positive")
 EARLIER_DECISIONS = {"benign": "negative", "malignant": "positive"}  # words of older results
+EARLIER_POSITIVE = "malignant, as the data say"  # what `positive` means where older results do not say it
 
 NOT_A_DEVICE = "research software, not a medical device"  # stands on everything that people look at
 
@@ -135,6 +136,22 @@ def diagnosis_classes(diagnosis: pd.Series) -> pd.Series:
     """
     words = diagnosis.astype("string").str.strip().str.lower()
     return words.map(CLASS_OF_DIAGNOSIS).astype("string").fillna(OTHER)
+
+
+def positive_means(positive: Sequence[str]) -> str:
+    """What `positive` means, in words.
+
+    Args:
+        positive: The positive classes, in any order; those of `CLASSES` are named in its order.
+
+    Example:
+        >>> positive_means(["basal cell carcinoma", "melanoma"])
+        'melanoma or basal cell carcinoma'
+    """
+    *others, last = sorted(
+        positive, key=lambda name: CLASSES.index(name) if name in CLASSES else len(CLASSES)
+    )
+    return f"{', '.join(others)} or {last}" if others else last
 
 
 def _require_unique_ids(records: pd.DataFrame) -> None:

@@ -42,6 +42,7 @@ def main() -> int:
         operating_point=OperatingPoint(Calibration(), 0.5, 0.4, 0.6),
         limits=params.serve.limits,
         is_synthetic=True,
+        positive_means="melanoma",
         example=export.example_image(size),
     )
     own = log_served_model()

@@ -303,7 +303,7 @@ def test_a_folder_of_an_earlier_version_is_refused(tmp_path, first_pack):
         tmp_path / "out" / packed.MANIFEST,
     )
     (tmp_path / "out" / IMAGES).rename(tmp_path / "out" / "images.npy")
-    assert_unusable(tmp_path, r"has a manifest\.json that lacks \['sha256_of_size'\]")
+    assert_unusable(tmp_path, r"has a manifest\.json that lacks \['positive', 'sha256_of_size'\]")
 
 
 @pytest.mark.parametrize(
@@ -312,6 +312,16 @@ def test_a_folder_of_an_earlier_version_is_refused(tmp_path, first_pack):
 def test_a_cohort_is_synthetic_when_any_image_is(tmp_path, assigned, records, is_synthetic, expected):
     pack(assigned, records.assign(is_synthetic=is_synthetic), tmp_path / "out")
     assert packed.open_packed(tmp_path / "out").is_synthetic is expected
+
+
+def test_a_cohort_says_what_its_targets_call_positive(tmp_path, assigned, records):
+    execution, positive = (
+        Execution(backend="processes", num_workers=1, ray_address=None),
+        ["nevus", "melanoma"],
+    )
+    packing.pack(assigned, records, tmp_path / "out", sizes=[32], execution=execution, positive=positive)
+    assert packed.open_packed(tmp_path / "out").positive_means == "melanoma or nevus"
+    assert read_json(tmp_path / "out" / packed.MANIFEST)["positive_means"] == "melanoma or nevus"
 
 
 def test_records_of_images_outside_the_cohort_are_left_out(tmp_path, assigned, records):
@@ -482,6 +492,8 @@ def test_whole_pictures_are_packed_as_ever_and_their_manifest_knows_no_crop(tmp_
         "num_images",
         "sha256_of_size",
         "is_synthetic",
+        "positive",
+        "positive_means",
     }
     assert packed.open_packed(tmp_path / "out").crop is None
 

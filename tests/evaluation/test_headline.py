@@ -42,6 +42,7 @@ def found(index, scores, settings, described):
         described=described,
         cohort="toy",
         is_synthetic=True,
+        positive_means="melanoma",
         selected="tuned",
         balance_classes=True,
     )
@@ -122,6 +123,13 @@ def test_decisions_name_the_referral_band_and_the_missed_positive_images(found):
     )
     missed = head["three_way"]["counts"]["positive"]["negative"]
     assert f"It calls {missed} of the 3 positive test images negative." in headline.decisions(head)
+
+
+def test_a_headline_says_what_positive_means_and_an_older_one_what_it_meant(found):
+    head, _ = found
+    assert headline.decisions(head).endswith(" Positive means melanoma.")
+    older = {name: value for name, value in head.items() if name != "positive_means"}
+    assert headline.decisions(older).endswith(" Positive means malignant, as the data say.")
 
 
 def test_a_headline_with_the_words_of_earlier_versions_reads_the_same(found):

@@ -46,6 +46,7 @@ def sources(index, scores, settings, described, rules):
         described=described,
         cohort="toy",
         is_synthetic=False,
+        positive_means="melanoma",
         selected="tuned",
         balance_classes=True,
     )
@@ -139,6 +140,13 @@ def test_data_licences_training_and_operating_point_are_told(sources):
     assert "best is trial 3" in card
     assert "| depth | 3 |" in card
     assert "its AUC on held-out training groups, which chose its epoch, is 0.900 on average" in card
+
+
+def test_the_card_says_first_what_positive_means(sources):
+    sources.metrics["positive_means"] = "melanoma or basal cell carcinoma"
+    card = model_card.write(sources)
+    assert "Positive means melanoma or basal cell carcinoma. All other lesions are negative" in card
+    assert card.index("Positive means") < card.index("## Use")
 
 
 def test_the_operating_point_says_what_was_asked_and_what_it_got(sources):

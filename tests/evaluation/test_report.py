@@ -13,7 +13,13 @@ from melanoma.evaluation.metric_table import METRICS
 from melanoma.evaluation.report import THREE_WAY_SHARES, Report, evaluate
 from melanoma.schema import PREDICTION_COLUMNS
 
-NAMED: dict[str, Any] = {"cohort": "toy", "is_synthetic": False, "selected": "tuned", "balance_classes": True}
+NAMED: dict[str, Any] = {
+    "cohort": "toy",
+    "is_synthetic": False,
+    "positive_means": "melanoma",
+    "selected": "tuned",
+    "balance_classes": True,
+}
 
 pytestmark = pytest.mark.filterwarnings("error")
 

@@ -44,6 +44,7 @@ def staged(empty_store, tmp_path_factory):
             operating_point=POINT,
             limits=LIMITS,
             is_synthetic=True,
+            positive_means="melanoma",
             example=export.example_image(64),
         )
         version = versions.register("melanoma-sample", uri, tags={versions.DIGEST_TAG: "1"})

@@ -130,6 +130,7 @@ def logged(store, network_folder):
         operating_point=POINT,
         limits=LIMITS,
         is_synthetic=True,
+        positive_means="melanoma",
         example=example_image(64),
         asked_and_got=ASKED_AND_GOT,
     )

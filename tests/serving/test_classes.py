@@ -31,6 +31,7 @@ def of_classes(store, tmp_path_factory):
         operating_point=POINT,
         limits=LIMITS,
         is_synthetic=True,
+        positive_means="melanoma",
         example=example_image(64),
     )
     return SimpleNamespace(uri=uri, model=mlflow.pyfunc.load_model(uri), network=Network(path))

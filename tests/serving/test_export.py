@@ -142,6 +142,7 @@ def test_a_registered_model_names_its_registered_version(logged, store, frame, n
         operating_point=OperatingPoint(Calibration(), 0.5, 0.5, 0.5),
         limits=LIMITS,
         is_synthetic=False,
+        positive_means="melanoma",
         example=example_image(32),
     )
     for number, uri in enumerate([logged.uri, other], start=1):

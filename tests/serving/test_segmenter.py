@@ -140,6 +140,7 @@ def log(store_run_id: str, network_folder, crop: Crop | None, segmenter) -> str:
         operating_point=POINT,
         limits=LIMITS,
         is_synthetic=False,
+        positive_means="melanoma",
         example=example_image(64),
         crop=crop,
         segmenter=segmenter,
@@ -200,7 +201,7 @@ def test_a_model_of_pictures_cut_by_masks_can_be_logged_but_not_served(run_id, n
 
 
 def test_settings_keep_the_crop_and_those_of_before_have_none(tmp_path, crop):
-    settings = Settings(POINT, "r" * 32, LIMITS, True, "a" * 64, crop)
+    settings = Settings(POINT, "r" * 32, LIMITS, True, "a" * 64, crop, positive_means="melanoma")
     files.write_json(settings.to_dict(), tmp_path / "settings.json")
     assert Settings.read(tmp_path / "settings.json") == settings
     content = settings.to_dict()

@@ -6,7 +6,7 @@ A folder holds `images_<size>.npy` (num_images, size, size, 3) for each size tha
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,10 @@ from melanoma.files import read_json, read_parquet, require
 from melanoma.fingerprint import sha256_of_file
 from melanoma.schema import (
     CLASSES,
+    MELANOMA,
     SPLIT_COLUMNS,
     align,
+    positive_means,
     require_columns,
 )
 
@@ -130,6 +132,7 @@ class Packed:
         digest: Hex digest of the images of all sizes and the index: the identity of the data.
         is_synthetic: Whether any image is synthetic.
         crop: What was cut out of the pictures; None: they are whole.
+        positive: Classes that the targets call positive.
         sizes: The pixels of every packed size, `images` included, by their side.
 
     Raises:
@@ -142,6 +145,7 @@ class Packed:
     digest: str
     is_synthetic: bool
     crop: Crop | None = None
+    positive: Sequence[str] = field(default=(MELANOMA,), kw_only=True)
     sizes: Mapping[int, Pixels] = field(default_factory=dict, kw_only=True)
 
     def __post_init__(self) -> None:
@@ -159,6 +163,11 @@ class Packed:
                 f"A packed cohort must have each image once; {len(twice)} rows repeat an image: "
                 f"{first_offenders(twice)}. Run `dvc repro --force pack`."
             )
+
+    @property
+    def positive_means(self) -> str:
+        """What `positive` means, in words."""
+        return positive_means(self.positive)
 
     @property
     def image_size(self) -> int:
@@ -281,12 +290,15 @@ def open_packed(folder: Path, *, verified_digest: str | None = None) -> Packed:
         raise _unusable(folder, f"has {len(smallest)} images, but its {INDEX} has {len(index)} rows")
     crop = Crop.from_dict(manifest.get("crop"))
     is_synthetic = bool(manifest["is_synthetic"])
-    return Packed(smallest, index, str(manifest["digest"]), is_synthetic, crop, sizes=sizes)
+    positive = tuple(manifest["positive"])
+    return Packed(
+        smallest, index, str(manifest["digest"]), is_synthetic, crop, positive=positive, sizes=sizes
+    )
 
 
 def _read_manifest(folder: Path) -> dict[str, Any]:
     manifest = read_json(folder / MANIFEST)
-    missing = {"digest", "num_images", "sha256_of_size", "is_synthetic"} - set(manifest)
+    missing = {"digest", "num_images", "sha256_of_size", "is_synthetic", "positive"} - set(manifest)
     if missing:
         raise _unusable(folder, f"has a {MANIFEST} that lacks {sorted(missing)}")
     if not manifest["sha256_of_size"]:

@@ -19,7 +19,7 @@ from melanoma.data.packed import INDEX, MANIFEST, digest_of, images_name
 from melanoma.errors import DataError, ImageError, first_offenders
 from melanoma.execution.mapping import imap
 from melanoma.files import atomic_folder, write_json
-from melanoma.schema import INDEX_COLUMNS, align, diagnosis_classes
+from melanoma.schema import INDEX_COLUMNS, MELANOMA, align, diagnosis_classes, positive_means
 
 DIGEST_SIZE = 150  # of the pixels by which a picture is known; fixed, because the ledger keeps the digests
 
@@ -44,6 +44,7 @@ def pack(
     sizes: Sequence[int],
     execution: Execution,
     cutting: Cutting | None = None,
+    positive: Sequence[str] = (MELANOMA,),
 ) -> str:
     """Decode, cut and squash every image of `assigned` into `out`, in its order; memory stays flat.
 
@@ -55,6 +56,7 @@ def pack(
         execution: `params.yaml: execution`. Workers read images and give pixels back; this process alone
             writes, so that they may run on other machines.
         cutting: What is cut out of the pictures; None: they stay whole.
+        positive: Classes that the targets call positive, of `schema.CLASSES`.
 
     Returns:
         The digest of the packed cohort.
@@ -77,6 +79,7 @@ def pack(
         manifest: dict[str, Any] = {"digest": digest, "num_images": len(rows)}
         manifest["sha256_of_size"] = {str(size): sha256 for size, sha256 in sha256_of_size.items()}
         manifest["is_synthetic"] = bool(rows["is_synthetic"].fillna(True).any())
+        manifest |= {"positive": list(positive), "positive_means": positive_means(positive)}
         if cutting is not None:
             num_cut = int(rows["image_id"].isin(list(cutting.boxes)).sum())
             manifest |= {"crop": cutting.crop.to_dict(), "num_whole": len(rows) - num_cut}

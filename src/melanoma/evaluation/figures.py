@@ -17,16 +17,18 @@ CLASSES = {0: NEGATIVE, 1: POSITIVE}
 CLASS_COLORS = {0: "#5b8fb9", 1: "#b23a48"}
 
 
-def test_set_note(cohort: str, *, is_synthetic: bool) -> str:
-    """The note under figures of a cohort's test set; synthetic images are named as such."""
-    return f"cohort {cohort}, test split" + (", SYNTHETIC images" if is_synthetic else "")
+def test_set_note(cohort: str, *, is_synthetic: bool, positive_means: str) -> str:
+    """The note under figures of a cohort's test set: synthetic or not, and what `positive` means."""
+    kind = ", SYNTHETIC images" if is_synthetic else ""
+    return f"cohort {cohort}, test split{kind}; positive: {positive_means}"
 
 
 def new_figure(title: str, note: str, *, width: float = 5.6, height: float = 4.6) -> Figure:
     """An empty figure with a title; `note` and the disclaimer are written below. Sizes are in inches."""
     figure = Figure(figsize=(width, height), layout="constrained")
     figure.suptitle(title, fontsize=11)
-    figure.supxlabel(f"{note} · {NOT_A_DEVICE}", fontsize=7, color="#555555")
+    line = textwrap.fill(f"{note} · {NOT_A_DEVICE}", width=int(20 * width))
+    figure.supxlabel(line, fontsize=7, color="#555555")
     return figure
 
 

@@ -10,7 +10,7 @@ from melanoma.evaluation import asked_and_got, seeds
 from melanoma.evaluation.bootstrap import in_words
 from melanoma.evaluation.metric_table import HEADLINE, Metric
 from melanoma.evaluation.metrics import roc_curve
-from melanoma.schema import MODEL_NAMES, TEST
+from melanoma.schema import EARLIER_POSITIVE, MODEL_NAMES, TEST
 from melanoma.scoring.operating_point import NEGATIVE, POSITIVE, current_word
 
 COUNTS = ("num_images", "num_groups", "num_malignant")
@@ -53,6 +53,7 @@ def gather(
     return {
         "cohort": metrics["cohort"],
         "is_synthetic": metrics["is_synthetic"],
+        "positive_means": metrics["positive_means"],
         "selected": selected,
         "data_digest": promotion["data_digest"],
         "split": TEST,
@@ -104,8 +105,17 @@ def decisions(headline: Mapping[str, Any]) -> str:
         f"{point['refer_to']:.3f}, and refers images in between to a person: "
         f"{in_words(three_way['referred_fraction'])} of the test images. It calls "
         f"{num_missed:,} of the {headline['num_malignant']:,} positive test "
-        "images negative."
+        f"images negative. {meaning(headline)}"
     )
+
+
+def meaning(content: Mapping[str, Any]) -> str:
+    """What `positive` means, in a sentence.
+
+    Args:
+        content: A headline, or a report with the same head.
+    """
+    return f"Positive means {content.get('positive_means', EARLIER_POSITIVE)}."
 
 
 def verdict(promotion: Mapping[str, Any]) -> str:

@@ -15,7 +15,7 @@ from melanoma.data.crops import Crop
 from melanoma.data.groups import balance
 from melanoma.evaluation import asked_and_got, power
 from melanoma.evaluation.bootstrap import explained, number_in_words
-from melanoma.evaluation.headline import accepted_in_words, looks_in_words, outcome, verdict_word
+from melanoma.evaluation.headline import accepted_in_words, looks_in_words, meaning, outcome, verdict_word
 from melanoma.evaluation.metric_table import TABLE
 from melanoma.markdown import cell, fill, markdown
 from melanoma.schema import NOT_A_DEVICE, TEST, VALIDATION
@@ -76,6 +76,7 @@ def write(sources: Sources) -> str:
         Path(__file__).with_name(TEMPLATE),
         **vars(sources),
         balance=balance.table(sources.split["balance"]) if "balance" in sources.split else None,
+        meaning=meaning(sources.metrics),
         not_a_device=NOT_A_DEVICE.capitalize(),
         seen="the whole image" if crop is None else crop.in_words(),
         point=point,

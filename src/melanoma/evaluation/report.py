@@ -119,6 +119,7 @@ def evaluate(
     described: pd.DataFrame,
     cohort: str,
     is_synthetic: bool,
+    positive_means: str,
     selected: str,
     balance_classes: bool,
 ) -> Report:
@@ -131,6 +132,7 @@ def evaluate(
         described: `image_id` and the columns that `slices.label` reads, of the same images.
         cohort: Name of the cohort.
         is_synthetic: Whether the images are synthetic.
+        positive_means: What `positive` means, in words.
         selected: Model to promote, chosen without the test set.
         balance_classes: Whether training drew both classes equally often.
 
@@ -151,7 +153,8 @@ def evaluate(
         for model, score in in_order.items()
     }
     probabilities = {model: points[model].calibration.apply(score) for model, score in in_order.items()}
-    head = {"cohort": cohort, "is_synthetic": is_synthetic, "selected": selected}
+    head = {"cohort": cohort, "is_synthetic": is_synthetic, "positive_means": positive_means}
+    head |= {"selected": selected}
     predictions = _predictions(index, in_order, probabilities, points)
     return Report(
         metrics=head | _measure(index, probabilities, points, settings),

@@ -45,6 +45,7 @@ SIGNATURE = ModelSignature(
             ColSpec(DataType.string, "image_sha256"),
             ColSpec(DataType.double, "probability"),
             ColSpec(DataType.string, "decision"),
+            ColSpec(DataType.string, "positive_means"),
             ColSpec(DataType.double, "threshold"),
             ColSpec(DataType.string, "model_version"),
             ColSpec(DataType.string, "verification"),
@@ -72,6 +73,7 @@ def log_served_model(
     operating_point: OperatingPoint,
     limits: Mapping[str, int],
     is_synthetic: bool,
+    positive_means: str,
     example: bytes,
     crop: Crop | None = None,
     segmenter: Path | None = None,
@@ -86,6 +88,7 @@ def log_served_model(
         operating_point: Operating point of the network.
         limits: Limits of requests, of section `serve` of params.yaml.
         is_synthetic: Whether the network was trained on synthetic images only; every answer then says so.
+        positive_means: What the decision `positive` means, in words; every answer says it.
         example: Encoded image of the input example; synthetic, never of a patient.
         crop: Crop of the network's images; None if they are whole.
         segmenter: Path of the U-Net's `model.onnx`; included if `crop` uses it.
@@ -99,8 +102,16 @@ def log_served_model(
     Raises:
         TrackingError: The segmenter is not the one that cropped the network's images.
     """
-    digest = sha256_of_file(network)
-    settings = Settings(operating_point, run_id, limits, is_synthetic, digest, crop, num_views)
+    settings = Settings(
+        operating_point,
+        run_id,
+        limits,
+        is_synthetic,
+        sha256_of_file(network),
+        crop,
+        num_views=num_views,
+        positive_means=positive_means,
+    )
     with tempfile.TemporaryDirectory() as folder, mlflow.start_run(run_id=run_id):
         path = Path(folder) / "settings.json"
         write_json(settings.to_dict(), path)
@@ -115,7 +126,11 @@ def log_served_model(
             pip_requirements=[f"{package}=={version(package)}" for package in PACKAGES],
             signature=SIGNATURE,
             input_example=pd.DataFrame({"image": [example], "image_id": ["example"]}),
-            metadata={SETTINGS_DIGEST: sha256_of_file(path), OPERATING_POINT: asked_and_got},
+            metadata={
+                SETTINGS_DIGEST: sha256_of_file(path),
+                OPERATING_POINT: asked_and_got,
+                "positive_means": positive_means,
+            },
         )
     return str(logged.model_uri)
 

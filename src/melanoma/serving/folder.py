@@ -19,6 +19,7 @@ COLUMNS = (
     "image_sha256",
     "probability",
     "decision",
+    "positive_means",
     "threshold",
     "model_version",
     "verification",

@@ -77,6 +77,7 @@ class MelanomaScorer(PythonModel):
             "model_version": self._version,
             "verification": self._verification.words,
             "note": self._note,
+            "positive_means": self._settings.positive_means,
             "operating_point": metadata.get(OPERATING_POINT),
         }
         server.guard(self._settings.limits, self.answer, about)
@@ -98,10 +99,10 @@ class MelanomaScorer(PythonModel):
 
         Returns:
             A row for each row of `model_input`, with its index. Columns `image_id`, `image_sha256` (of the
-            bytes), `probability` (calibrated, 0..1), `decision` (negative, refer, positive), `threshold`,
-            `model_version`, `verification` (see `verification.Verification`), `note`; of a model that was
-            trained with several classes also `diagnosis`, the probability of each class by its name; on
-            request `saliency` (base64 of a PNG).
+            bytes), `probability` (calibrated, 0..1), `decision` (negative, refer, positive),
+            `positive_means` (in words), `threshold`, `model_version`, `verification` (see
+            `verification.Verification`), `note`; of a model that was trained with several classes also
+            `diagnosis`, the probability of each class by its name; on request `saliency` (base64 of a PNG).
 
         Raises:
             MlflowException: Answered as 400: rows that are no usable images, by number and reason; no
@@ -148,6 +149,7 @@ class MelanomaScorer(PythonModel):
             "image_sha256": [hashlib.sha256(encoded).hexdigest() for encoded in images],
             "probability": probability.tolist(),
             "decision": point.decide(probability, threshold).tolist(),
+            "positive_means": [self._settings.positive_means] * len(images),
             "threshold": [point.threshold if threshold is None else threshold] * len(images),
             "model_version": [self._version] * len(images),
             "verification": [self._verification.words] * len(images),

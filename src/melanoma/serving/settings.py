@@ -9,6 +9,7 @@ from typing import Any
 from melanoma.data.crops import Crop
 from melanoma.errors import TrackingError
 from melanoma.fingerprint import sha256_of_file
+from melanoma.schema import EARLIER_POSITIVE
 from melanoma.scoring.operating_point import OperatingPoint
 
 
@@ -24,6 +25,7 @@ class Settings:
         network_sha256: Hex digest of the logged network.
         crop: Crop of the images; None if they stay whole.
         num_views: Number of orientations of each image that are scored, see `scoring.views`.
+        positive_means: What the decision `positive` means, in words.
     """
 
     operating_point: OperatingPoint
@@ -33,6 +35,7 @@ class Settings:
     network_sha256: str
     crop: Crop | None
     num_views: int = 1  # of older models too
+    positive_means: str = EARLIER_POSITIVE  # of older models
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON; `read` reads it back."""

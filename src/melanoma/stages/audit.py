@@ -42,7 +42,7 @@ def run(args: argparse.Namespace, params: Params) -> str:
     scored = _score_references(data, described, params.audit, image_size=params.baseline.image_size)
     audited = _open_audited(args, models, data, described)
     found = _measure(audited, scored, params.audit)
-    note = test_set_note(args.cohort, is_synthetic=data.is_synthetic)
+    note = test_set_note(args.cohort, is_synthetic=data.is_synthetic, positive_means=data.positive_means)
     figures = _draw(audited, found, params.audit, note=note)
     selected = models["selected"]
     entry = models[selected]
@@ -55,6 +55,7 @@ def run(args: argparse.Namespace, params: Params) -> str:
     aucs = [{"images": name, "auc_roc": auc["value"]} for name, auc in audit.auc_by_images(found).items()]
     files.write_csv(pd.DataFrame(aucs), args.plots / "audit.csv")
     head = {"cohort": args.cohort, "is_synthetic": data.is_synthetic, "selected": models["selected"]}
+    head["positive_means"] = data.positive_means
     files.write_json(head | found, args.out)
     _log(run, args, found)
     plain = bootstrap.in_words(found["variants"][audit.PLAIN]["auc_roc"])

@@ -41,13 +41,14 @@ def write(
     content: dict[str, Any] = {
         "cohort": cohort,
         "is_synthetic": data.is_synthetic,
+        "positive_means": data.positive_means,
         "split": schema.TEST,
         "target": "diagnosis" if has_classes else "positive",
     }
     draws = diagnosis.Settings(
         num_draws=settings.num_bootstrap_draws, seed=settings.seed, min_groups=settings.min_slice_groups
     )
-    note = test_set_note(cohort, is_synthetic=data.is_synthetic)
+    note = test_set_note(cohort, is_synthetic=data.is_synthetic, positive_means=data.positive_means)
     with files.atomic_folder(folder) as unfinished:
         for model, network in networks.items() if has_classes else ():
             answers = _answers(data, network)

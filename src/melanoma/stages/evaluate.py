@@ -47,7 +47,9 @@ class Inputs:
     @property
     def note(self) -> str:
         """Note under every figure."""
-        return test_set_note(self.args.cohort, is_synthetic=self.data.is_synthetic)
+        return test_set_note(
+            self.args.cohort, is_synthetic=self.data.is_synthetic, positive_means=self.data.positive_means
+        )
 
     def network(self, model: str) -> Path:
         """Path of a model's exported network."""
@@ -72,6 +74,7 @@ def run(args: argparse.Namespace, params: Params) -> str:
         described=inputs.described,
         cohort=args.cohort,
         is_synthetic=data.is_synthetic,
+        positive_means=data.positive_means,
         selected=seeds.select(comparison),
         balance_classes=params.baseline.sampling_power == 1,
     )
@@ -136,6 +139,7 @@ def _log(
         asked_and_got=files.as_json(asked_and_got.described(point, result.metrics[model][schema.TEST])),
         limits=serve.limits,
         is_synthetic=data.is_synthetic,
+        positive_means=data.positive_means,
         example=export.example_image(max(Network(network).image_size, serve.min_image_side)),
         crop=data.crop,
         segmenter=inputs.args.segmenter / "model.onnx",
@@ -187,6 +191,7 @@ def _save(
     files.write_csv(result.both_models("roc"), args.roc)
     for name, table in result.plots().items():
         files.write_csv(table, args.plots / f"{name}.csv")
-    head = {"cohort": args.cohort, "is_synthetic": inputs.data.is_synthetic, "split": schema.TEST}
+    head = {name: result.metrics[name] for name in ("cohort", "is_synthetic", "positive_means")}
+    head["split"] = schema.TEST
     files.write_json(head | result.slices, args.slices)
     files.write_json(result.metrics, args.metrics)

@@ -25,17 +25,19 @@ def experiment(cohort: str) -> str:
 
 
 def data_note(cohort: str, data: Packed) -> str:
-    """Note under figures that names the cohort and says whether its images are synthetic."""
-    return f"cohort {cohort}: SYNTHETIC images" if data.is_synthetic else f"cohort {cohort}"
+    """Note under figures: the cohort, whether its images are synthetic, and what `positive` means."""
+    kind = ": SYNTHETIC images" if data.is_synthetic else ""
+    return f"cohort {cohort}{kind}; positive: {data.positive_means}"
 
 
 def run_tags(cohort: str, data: Packed) -> dict[str, str]:
-    """Cohort, protocol, data digest, whether data are synthetic, git commit and DVC hashes."""
+    """Cohort, protocol, data with their digest, what positive means, git commit and DVC hashes."""
     return {
         "cohort": cohort,
         "protocol": schema.LEAK_FREE,  # the study's stages replace it where they follow another protocol
         "data_digest": data.digest,
         "is_synthetic": str(data.is_synthetic).lower(),
+        "positive_means": data.positive_means,
         "crop": crops.kind_of(data.crop),
         **lineage.lineage_tags(),
     }

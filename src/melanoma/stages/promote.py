@@ -71,7 +71,8 @@ def _load_candidate(args: argparse.Namespace, params: Params) -> Candidate:
         slices=files.read_json(args.slices)[model],
         assigned=assigned,
         accepted=tables.read_tables(args.accepted, params.members(args.cohort), tables.ACCEPTED_COLUMNS),
-        terms=f"{'; '.join(sorted(assigned['plan'].unique()))}; target {params.model.target}",
+        terms=f"{'; '.join(sorted(assigned['plan'].unique()))}; target "
+        f"{params.model.target}; positive: {data.positive_means}",
         num_bins=params.evaluate.num_calibration_bins,
         draws=Draws(params.evaluate.num_bootstrap_draws, params.evaluate.seed),
     )
@@ -119,6 +120,7 @@ def promote(candidate: Candidate, rules: Promote) -> dict[str, Any]:
         "staging_version": holder,
         "accepted": accepted if word == versions.ACCEPTED else None,
         "is_synthetic": candidate.data.is_synthetic,
+        "positive_means": candidate.data.positive_means,
         "data_digest": candidate.data.digest,
         "crop": crops.kind_of(candidate.data.crop),
         "test_digest": test_set_looks.test_digest(candidate.data),
@@ -170,6 +172,7 @@ def _register(candidate: Candidate) -> versions.Version:
         "model": candidate.model,
         "data_digest": candidate.data.digest,
         "is_synthetic": str(candidate.data.is_synthetic).lower(),
+        "positive_means": candidate.data.positive_means,
         "run_id": candidate.entry["run_id"],
         "tuning_run_id": run.data.tags.get("tuning_run_id", ""),
         **lineage.commit_tags(),
@@ -185,7 +188,8 @@ def _about(candidate: Candidate) -> str:
     )
     return (
         f"Answers negative, refer or positive to a dermoscopic image, with a calibrated probability of "
-        f"positive. Trained on cohort {candidate.cohort}: {kind}. {schema.NOT_A_DEVICE.capitalize()}.\n\n"
+        f"positive. Positive means {candidate.data.positive_means}. Trained on cohort {candidate.cohort}: "
+        f"{kind}. {schema.NOT_A_DEVICE.capitalize()}.\n\n"
         f"Serve it: `make serve COHORT={candidate.cohort}`, or `mlflow models serve -m "
         f"models:/{candidate.name}@{versions.STAGING} --env-manager local`. The gates move the alias "
         "staging, people move production; the experiment registry-ledger records each move."

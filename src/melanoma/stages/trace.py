@@ -19,6 +19,7 @@ from melanoma.lineage import COMMIT_TAG, DIRTY_TAG, PROBLEM_TAG, UNKNOWN, data_h
 from melanoma.registry import origin, versions
 from melanoma.registry.origin import Origin
 from melanoma.registry.versions import Version
+from melanoma.schema import EARLIER_POSITIVE
 from melanoma.stages import data_versions
 from melanoma.stages.data_versions import Remote
 
@@ -92,6 +93,7 @@ def _describe(found: Origin, *, with_ids: bool) -> list[str]:
         f"code stored with the model: digest {code}, {same} the code here",
         f"trial: run of the search {tags.get('tuning_run_id')}, best trial {best_trial}",
         f"environment: {', '.join(packages)}; {len(found.environment)} packages in the run's environment.txt",
+        f"positive means {tags.get('positive_means', EARLIER_POSITIVE)}",
         f"images: {len(images)}, digest of the packed cohort {tags.get('data_digest')}",
     ]
     for (dataset, split), rows in images.groupby(["dataset", "split"]):
