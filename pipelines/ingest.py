@@ -1,6 +1,6 @@
 """Stage `ingest`: convert the metadata of one dataset to the common schema.
 
-Run by `dvc repro ingest`. Reads params.yaml section `ingest`.
+Run by `dvc repro ingest`. Reads params.yaml sections `ingest` and `target`.
 """
 
 import sys
@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from melanoma import config, files
+from melanoma.data import targets
 from melanoma.data.sources import readers
 from pipelines import _cli
 
@@ -20,17 +21,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True, help="records to write")
     args = parser.parse_args(argv)
 
-    defaults = config.load(args.params).ingest[args.dataset]
+    params = config.load(args.params)
+    defaults = params.ingest[args.dataset]
     records = readers.read_records(
-        args.dataset, args.raw, licence=defaults.licence, attribution=defaults.attribution
+        args.dataset,
+        args.raw,
+        licence=defaults.licence,
+        attribution=defaults.attribution,
+        positive=params.target.positive,
+        malignant_without_diagnosis=params.target.malignant_without_diagnosis,
     )
     files.write_parquet(records, args.out)
-    target = records["target"]
-    _cli.say(
-        f"ingest@{args.dataset}",
-        f"{len(records)} images: {int((target == 1).sum())} malignant, "
-        f"{int((target == 0).sum())} benign, {int(target.isna().sum())} without a clear label",
-    )
+    _cli.say(f"ingest@{args.dataset}", f"{len(records)} images: {targets.describe(records)}")
     return 0
 
 

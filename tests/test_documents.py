@@ -24,6 +24,7 @@ from melanoma import config
 from melanoma.data.sources import readers
 from melanoma.errors import ConfigError
 from tests.benchmarks.bench_statistics import BLOCK
+from tests.data.toys import TARGET_RULE
 from tests.documents import DOCUMENTS, TOP, Command, blocks, shell_commands, text_of
 from tests.imports import ROOT
 
@@ -311,7 +312,7 @@ def test_the_worked_example_of_a_dataset_reads_one(tmp_path, monkeypatch):
     }
     pd.DataFrame(rows).to_csv(raw / "metadata.csv", index=False)
     monkeypatch.setitem(readers.READERS, "clinic", example["read_records"])
-    records = readers.read_records("clinic", raw, licence="CC-0", attribution="Clinic")
+    records = readers.read_records("clinic", raw, licence="CC-0", attribution="Clinic", **TARGET_RULE)
     assert records["target"].tolist() == [1, 0, pd.NA]
     assert records["sex"].tolist() == ["female", "male", pd.NA]
     assert records["patient_id"].tolist() == ["1", "2", pd.NA]

@@ -5,12 +5,15 @@ from hypothesis import strategies as st
 
 from melanoma.errors import DataError
 from melanoma.schema import (
+    CLASS_OF_DIAGNOSIS,
     CLASSES,
     RECORD_COLUMNS,
     RECORD_DTYPES,
+    WORDS_OF_CLASS,
     align,
     conform_records,
     diagnosis_classes,
+    known_classes,
     positive_means,
     require_columns,
 )
@@ -98,15 +101,21 @@ def test_columns_that_a_file_lacks_are_named_with_those_it_has():
 
 
 def test_every_diagnosis_has_a_class_and_what_is_blank_or_unknown_is_other():
-    words = ["melanoma", "nevus", "common nevus", "Atypical Nevus ", "seborrheic keratosis", None, "", "wart"]
+    words = ["melanoma", "nevus", "common nevus", "Atypical Nevus ", "seborrheic keratosis", None, "", "xyz"]
     assert diagnosis_classes(pd.Series(words)).tolist() == [
-        "melanoma", "nevus", "nevus", "nevus", "seborrheic keratosis", "other", "other", "other",
+        "melanoma", "nevus", "nevus", "nevus", "benign keratosis", "other", "other", "other",
     ]  # fmt: skip
-    assert set(diagnosis_classes(pd.Series(words))) == set(CLASSES)
+    assert known_classes(pd.Series([*words, "scar"])).isna().tolist() == 5 * [False] + 3 * [True] + [False]
+
+
+def test_each_class_is_a_word_of_its_own_and_each_word_is_of_one_class():
+    assert {CLASS_OF_DIAGNOSIS[name] for name in CLASSES} == set(CLASSES)
+    assert sum(map(len, WORDS_OF_CLASS.values())) == len(CLASS_OF_DIAGNOSIS)
+    assert all(word == word.strip().lower() for word in CLASS_OF_DIAGNOSIS)
 
 
 def test_names_that_only_begin_alike_are_other():
-    assert diagnosis_classes(pd.Series(["nevus sebaceous", "melanoma metastasis"])).tolist() == ["other"] * 2
+    assert diagnosis_classes(pd.Series(["nevus sebaceous", "melanomatosis"])).tolist() == ["other"] * 2
 
 
 SCORES = pd.Series({"a": 0.1, "b": 0.2, "c": 0.3})

@@ -7,8 +7,7 @@ import pandas as pd
 
 from melanoma.errors import DataError, first_offenders
 
-MALIGNANT = 1
-BENIGN = 0
+POSITIVE, NEGATIVE = 1, 0  # values of `target`; `params.yaml: target` declares what is positive
 
 # Answers of a model. What `positive` means is declared with the data (`target.positive`) and said beside it.
 DECISIONS = ("negative", "refer", "positive")
@@ -17,17 +16,61 @@ EARLIER_POSITIVE = "malignant, as the data say"  # what `positive` means where o
 
 NOT_A_DEVICE = "research software, not a medical device"  # stands on everything that people look at
 
-# What several classes tell apart. `malignant` is another question than `melanoma`: it is asked of the
-# column `target`, and lesions of other classes may be malignant too (ISIC calls one seborrheic keratosis so).
-MELANOMA, NEVUS, SEBORRHEIC_KERATOSIS, OTHER = "melanoma", "nevus", "seborrheic keratosis", "other"
-CLASSES = (MELANOMA, NEVUS, SEBORRHEIC_KERATOSIS, OTHER)  # their order is that of a network's outputs
-CLASS_OF_DIAGNOSIS = {
-    "melanoma": MELANOMA,
-    "nevus": NEVUS,
-    "common nevus": NEVUS,
-    "atypical nevus": NEVUS,
-    "seborrheic keratosis": SEBORRHEIC_KERATOSIS,
+# What several classes tell apart; their order is that of a network's outputs.
+MELANOMA, NEVUS, OTHER = "melanoma", "nevus", "other"
+BENIGN_KERATOSIS = "benign keratosis"  # seborrheic keratosis, solar lentigo and lichen planus like keratosis
+BASAL_CELL_CARCINOMA = "basal cell carcinoma"
+ACTINIC_OR_SQUAMOUS = "actinic keratosis or squamous cell carcinoma"
+VASCULAR_LESION, DERMATOFIBROMA = "vascular lesion", "dermatofibroma"
+CLASSES = (
+    MELANOMA,
+    NEVUS,
+    BENIGN_KERATOSIS,
+    BASAL_CELL_CARCINOMA,
+    ACTINIC_OR_SQUAMOUS,
+    VASCULAR_LESION,
+    DERMATOFIBROMA,
+    OTHER,
+)
+MALIGNANT_CLASSES = (MELANOMA, BASAL_CELL_CARCINOMA, ACTINIC_OR_SQUAMOUS)
+# Words of all sources, in lower case, by class. `OTHER` has the words that certainly mean no other class.
+WORDS_OF_CLASS = {
+    MELANOMA: (
+        *("melanoma", "melanoma in situ", "melanoma invasive", "melanoma metastasis", "melanoma, nos"),
+        *("lentigo maligna", "lentigo maligna melanoma", "acral lentiginous melanoma", "nodular melanoma"),
+        *("superficial spreading melanoma", "amelanotic melanoma"),
+    ),
+    NEVUS: (
+        *("nevus", "common nevus", "atypical nevus", "melanocytic nevus", "dysplastic nevus", "clark nevus"),
+        *("blue nevus", "nevus spilus", "congenital nevus", "combined nevus", "dermal nevus", "halo nevus"),
+        *("recurrent nevus", "spitz nevus", "reed nevus", "reed or spitz nevus"),
+    ),
+    BENIGN_KERATOSIS: (
+        *("benign keratosis", "seborrheic keratosis", "pigmented benign keratosis", "solar lentigo"),
+        *("lichenoid keratosis", "lichen planus like keratosis"),
+    ),
+    BASAL_CELL_CARCINOMA: ("basal cell carcinoma",),
+    ACTINIC_OR_SQUAMOUS: (
+        *("actinic keratosis or squamous cell carcinoma", "actinic keratosis", "solar or actinic keratosis"),
+        *("squamous cell carcinoma", "squamous cell carcinoma, nos", "squamous cell carcinoma, invasive"),
+        *("squamous cell carcinoma in situ", "bowen disease", "bowen's disease"),
+    ),
+    VASCULAR_LESION: (
+        *("vascular lesion", "angioma", "cherry angioma", "hemangioma", "angiokeratoma"),
+        "pyogenic granuloma",
+    ),
+    DERMATOFIBROMA: ("dermatofibroma",),
+    OTHER: (
+        *("other", "lentigo simplex", "lentigo nos", "cafe-au-lait macule", "neurofibroma", "verruca"),
+        *("scar", "sebaceous hyperplasia", "acrochordon", "clear cell acanthoma", "molluscum"),
+        *("merkel cell carcinoma", "kaposi sarcoma", "dermatofibrosarcoma protuberans"),
+    ),
 }
+CLASS_OF_DIAGNOSIS = {word: name for name, words in WORDS_OF_CLASS.items() for word in words}
+# What a source says beside the diagnosis; missing where it has no such statement.
+BENIGN_LESION, MALIGNANT_LESION = "benign", "malignant"
+INDETERMINATE = "indeterminate"
+UNCLEAR = "unclear"  # it has a place for the statement, which is blank or contradicts another one
 
 FEMALE, MALE = "female", "male"
 DERMOSCOPIC = "dermoscopic"  # the one image type that networks are trained on
@@ -54,7 +97,8 @@ RECORD_DTYPES = {
     "image_id": "string",
     "dataset": "string",
     "diagnosis": "string",
-    "target": "Int64",  # 1 malignant, 0 benign, <NA> = no clear label
+    "malignancy": "string",  # benign, malignant, indeterminate or unclear; not the target
+    "target": "Int64",  # 1 positive, 0 negative, <NA> = no clear label; `data.targets` computes it
     "lesion_id": "string",
     "patient_id": "string",
     "age_years": "Float64",
@@ -125,17 +169,22 @@ def conform_records(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def diagnosis_classes(diagnosis: pd.Series) -> pd.Series:
-    """The class of each diagnosis, of `CLASSES`; a blank and every other word is `other`.
+    """The class of each diagnosis, of `CLASSES`; a blank and every unknown word is `other`.
 
     Args:
         diagnosis: Diagnoses of records, as text.
 
     Example:
-        >>> diagnosis_classes(pd.Series(["melanoma", "atypical nevus", None, "dermatofibroma"])).tolist()
+        >>> diagnosis_classes(pd.Series(["melanoma", "atypical nevus", None, "scar"])).tolist()
         ['melanoma', 'nevus', 'other', 'other']
     """
+    return known_classes(diagnosis).fillna(OTHER)
+
+
+def known_classes(diagnosis: pd.Series) -> pd.Series:
+    """As `diagnosis_classes`, but missing for a blank and for every unknown word."""
     words = diagnosis.astype("string").str.strip().str.lower()
-    return words.map(CLASS_OF_DIAGNOSIS).astype("string").fillna(OTHER)
+    return words.map(CLASS_OF_DIAGNOSIS).astype("string")
 
 
 def positive_means(positive: Sequence[str]) -> str:

@@ -5,6 +5,7 @@ import pytest
 
 from melanoma.data.sources import isic, ph2, readers
 from tests.data.inspecting import inspect_images
+from tests.data.toys import TARGET_RULE
 from tests.shared import build_once
 
 
@@ -35,7 +36,9 @@ def _read(name, metadata, origin, top, params):
     for part in ("images", "masks"):
         (folder / part).symlink_to(origin / part)
     defaults = params.ingest[name]
-    return readers.read_records(name, folder, licence=defaults.licence, attribution=defaults.attribution)
+    return readers.read_records(
+        name, folder, licence=defaults.licence, attribution=defaults.attribution, **TARGET_RULE
+    )
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,7 @@
 """Rows that tests invent: records and facts of images that would pass every check, but for what is asked."""
 
+from typing import Any
+
 import pandas as pd
 
 from melanoma.config.data import ImageChecks, TableChecks, Validate
@@ -7,6 +9,8 @@ from melanoma.data.checks.facts import FACT_DTYPES
 from melanoma.schema import conform_records
 
 CRITICAL = ("image_id_known", "image_id_unique", "one_image_a_file", "origin_known")
+# Arguments of `readers.read_records`: melanoma is positive, and so is what is only called malignant.
+TARGET_RULE: dict[str, Any] = {"positive": ["melanoma"], "malignant_without_diagnosis": "positive"}
 WARN = ("hairy", "mask_broken", "mask_of_other_geometry", "lesion_tiny", "image_type_not_stated")
 
 
@@ -56,6 +60,7 @@ def record(image_id: str, **changes: object) -> dict[str, object]:
         "image_id": image_id,
         "dataset": "toy",
         "diagnosis": "nevus",
+        "malignancy": "benign",
         "target": 0,
         "lesion_id": f"lesion-{image_id}",
         "patient_id": f"patient-{image_id}",

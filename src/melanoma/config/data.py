@@ -14,6 +14,7 @@ from melanoma.config.types import (
     Seed,
     require_current,
 )
+from melanoma.schema import CLASSES, MALIGNANT_CLASSES
 
 
 class Run(Section):
@@ -67,6 +68,28 @@ class Ingest(Section):
 
     licence: str | None
     attribution: str | None
+
+
+class Target(Section):
+    """What counts as positive."""
+
+    positive: Names
+    malignant_without_diagnosis: Literal["exclude", "positive"]
+
+    @model_validator(mode="after")
+    def _some_classes_are_positive(self) -> Self:
+        unknown = sorted(set(self.positive) - set(CLASSES))
+        if unknown or len(set(self.positive)) < len(self.positive) or len(self.positive) == len(CLASSES):
+            raise ValueError(
+                f"positive must name some of the classes {list(CLASSES)}, each once and not all, got "
+                f"{self.positive}"
+            )
+        if self.malignant_without_diagnosis == "positive" and not set(self.positive) & set(MALIGNANT_CLASSES):
+            raise ValueError(
+                "malignant_without_diagnosis: positive requires a malignant class in positive (one of "
+                f"{list(MALIGNANT_CLASSES)}), got {self.positive}"
+            )
+        return self
 
 
 class Inspect(Section):

@@ -24,6 +24,7 @@ from melanoma.config.data import (
     Run,
     Sample,
     Split,
+    Target,
     Validate,
 )
 from melanoma.config.evaluation import Audit, Evaluate, Page, Promote
@@ -53,6 +54,7 @@ class Params(Section):
     sample: Sample
     fetch: Fetch
     ingest: dict[str, Ingest]
+    target: Target
     inspect: Inspect
     # A field `validate` would hide a method of pydantic.
     checks: Annotated[Validate, Field(alias="validate")]

@@ -31,7 +31,7 @@ class Answers:
     Attributes:
         classes: Shape `(num_images,)`, true classes as positions in `schema.CLASSES`.
         group_ids: Shape `(num_images,)`.
-        probabilities: Shape `(num_networks, num_images, 4)`, rows over the classes add to 1.
+        probabilities: Shape `(num_networks, num_images, num_classes)`, rows over the classes add to 1.
     """
 
     classes: np.ndarray

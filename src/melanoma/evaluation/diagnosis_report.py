@@ -9,11 +9,17 @@ from matplotlib.figure import Figure
 from melanoma.evaluation.bootstrap import in_words
 from melanoma.evaluation.diagnosis import MACRO, PER_CLASS
 from melanoma.evaluation.figures import new_figure
-from melanoma.schema import CLASSES, MELANOMA, NEVUS, OTHER, SEBORRHEIC_KERATOSIS
+from melanoma.schema import CLASSES
 
 TOO_SMALL = "n too small"
-COLORS = {MELANOMA: "#b23a48", NEVUS: "#5b8fb9", SEBORRHEIC_KERATOSIS: "#c98a1b", OTHER: "#6c757d"}
-STYLES = {MELANOMA: "-", NEVUS: "--", SEBORRHEIC_KERATOSIS: "-.", OTHER: ":"}
+COLORS = dict(
+    zip(
+        CLASSES,
+        ("#b23a48", "#5b8fb9", "#c98a1b", "#3d7a4e", "#7b4b94", "#c2577f", "#4a4a4a", "#8d99a6"),
+        strict=True,
+    )
+)
+STYLES = dict(zip(CLASSES, 2 * ("-", "--", "-.", ":"), strict=True))
 NAMES = {  # column titles
     "sensitivity": "sensitivity",
     "specificity": "specificity",

@@ -14,8 +14,8 @@ def build_model(hyperparameters: Hyperparameters, model: Model, *, image_size: i
 
     Every family takes images `(batch, image_size, image_size, 3)`, uint8 in 0..255, and gives the
     probability `(batch, 1)`, float32, that the lesion is positive; with `target` diagnosis those of
-    `schema.CLASSES`, `(batch, 4)`, of which the first is that of a melanoma. Its first weights follow from
-    the global seed of Keras.
+    `schema.CLASSES`, `(batch, num_classes)`, of which the first is that of a melanoma. Its first weights
+    follow from the global seed of Keras.
 
     Raises:
         ValueError: The family has no such depth, or the image is too small for it.

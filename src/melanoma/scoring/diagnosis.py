@@ -14,11 +14,11 @@ def beside_probability(softmax: np.ndarray, probability: np.ndarray) -> np.ndarr
     or equally if their softmax is 0. Their probabilities are not calibrated.
 
     Args:
-        softmax: Shape `(n, 4)`, over `schema.CLASSES`; rows add to 1.
+        softmax: Shape `(n, num_classes)`, over `schema.CLASSES`; rows add to 1.
         probability: Shape `(n,)`, calibrated, in 0..1.
 
     Returns:
-        Shape `(n, 4)`; rows add to 1.
+        Shape `(n, num_classes)`; rows add to 1.
     """
     others = np.array(softmax, dtype=np.float64)
     others[:, POSITION] = 0

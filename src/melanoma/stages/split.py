@@ -37,7 +37,7 @@ def split(args: Namespace, params: config.Params) -> str:
     )
     tested = rows[rows["split"] == schema.TEST]
     groups_of = {label: ids.to_numpy() for label, ids in tested.groupby("target")["group_id"]}
-    nums = (effective_groups(groups_of[label]) for label in (schema.MALIGNANT, schema.BENIGN))
+    nums = (effective_groups(groups_of[label]) for label in (schema.POSITIVE, schema.NEGATIVE))
     summary["expected"] = power.expect(*nums)
     summary["balance"] = balance.measure(rows, accepted)
     with tempfile.TemporaryDirectory(prefix="split-") as folder:

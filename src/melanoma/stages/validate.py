@@ -55,7 +55,7 @@ def _dataset(args: Namespace, records: pd.DataFrame) -> tracking_fields.Dataset:
         digest=fingerprint.sha256_of_file(args.records),
         context="checks",
         num_images=len(records),
-        num_malignant=int((records["target"] == schema.MALIGNANT).sum()),
+        num_malignant=int((records["target"] == schema.POSITIVE).sum()),
     )
 
 

@@ -19,7 +19,7 @@ import pandas as pd
 from melanoma.config.training import Augment
 from melanoma.data.augment import NUM_DRAWS, augment_image, draw_warps
 from melanoma.data.packed import Packed, Part
-from melanoma.schema import BENIGN, MALIGNANT, TEST, TRAIN, VALIDATION
+from melanoma.schema import NEGATIVE, POSITIVE, TEST, TRAIN, VALIDATION
 
 PAPER = "paper"  # the other protocol is `schema.LEAK_FREE`
 ROW_COLUMNS = ("picture_id", "image_id", "group_id", "target", "split", "is_copy")
@@ -74,7 +74,7 @@ def paper(data: Packed, *, amounts: Augment, fractions: dict[str, float], seed: 
     balanced = balance(leak_free(data), amounts=amounts, seed=seed)
     generator = np.random.default_rng([seed, 1])
     split = np.empty(len(balanced.rows), dtype=object)
-    for target in (BENIGN, MALIGNANT):
+    for target in (NEGATIVE, POSITIVE):
         at = generator.permutation(np.flatnonzero(balanced.rows["target"] == target))
         num_test, num_validation = (round(fractions[name] * len(at)) for name in (TEST, VALIDATION))
         split[at] = TRAIN
@@ -100,7 +100,7 @@ def balance(original: SplitImages, *, amounts: Augment, seed: int) -> SplitImage
         return original
     num_malignant = len(target) // 2
     kept, copied = [], []
-    for value, wanted in ((BENIGN, len(target) - num_malignant), (MALIGNANT, num_malignant)):
+    for value, wanted in ((NEGATIVE, len(target) - num_malignant), (POSITIVE, num_malignant)):
         mine = generator.permutation(np.flatnonzero(target == value))
         kept.append(mine[:wanted])
         copied.append(np.resize(mine, max(0, wanted - len(mine))))

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from melanoma.data.packed import Packed, Part
-from melanoma.schema import BENIGN, MALIGNANT, align
+from melanoma.schema import NEGATIVE, POSITIVE, align
 
 DATASET, COLLECTION = "dataset", "collection"
 
@@ -81,10 +81,10 @@ def reason_unusable(data: Packed, source: Source, splits: tuple[str, ...]) -> st
     """Why nothing can be measured on `source`, or None if it can be left out."""
     target = _rows(data, source)["target"]
     if len(set(target)) < 2:
-        only = "negative" if target.iloc[0] == BENIGN else "positive"
+        only = "negative" if target.iloc[0] == NEGATIVE else "positive"
         return f"all its images are {only}"
     for split in splits:
         left = part_without(data, source, split).targets
-        if set(left) != {BENIGN, MALIGNANT}:
+        if set(left) != {NEGATIVE, POSITIVE}:
             return f"without it the {split} split has {len(left)} images of fewer than two classes"
     return None

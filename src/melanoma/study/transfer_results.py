@@ -13,7 +13,7 @@ from melanoma.evaluation.bootstrap import in_words
 from melanoma.evaluation.figures import COLORS, new_figure
 from melanoma.evaluation.intervals import undefined_entry
 from melanoma.evaluation.metrics import compute_metrics
-from melanoma.schema import BENIGN, MALIGNANT, NOT_A_DEVICE
+from melanoma.schema import NEGATIVE, NOT_A_DEVICE, POSITIVE
 from melanoma.study import repeats
 from melanoma.study.repeats import PAPER_THRESHOLD, Bootstrap, SeedPredictions
 from melanoma.study.report_folder import Captions
@@ -128,7 +128,7 @@ def mean_auc(predictions: SeedPredictions) -> float:
 
 def count_groups(predictions: SeedPredictions) -> int:
     """Number of groups with an image of the rarer class."""
-    by_class = [set(predictions.group_ids[predictions.target == value]) for value in (BENIGN, MALIGNANT)]
+    by_class = [set(predictions.group_ids[predictions.target == value]) for value in (NEGATIVE, POSITIVE)]
     return min(map(len, by_class))
 
 

@@ -74,7 +74,7 @@ class Sampling:
         return Epoch(positions, warps, draw_colours(draws, self.amounts), epoch + turns)
 
     def labels(self, positions: np.ndarray) -> np.ndarray:
-        """Labels of some images, float32: targets `(b,)`, or one-hot classes `(b, 4)`."""
+        """Labels of some images, float32: targets `(b,)`, or one-hot classes `(b, num_classes)`."""
         if self.classes is None:
             return self.targets[positions]
         return np.eye(len(CLASSES), dtype=np.float32)[self.classes[positions]]

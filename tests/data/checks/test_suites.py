@@ -41,8 +41,8 @@ HEADERLESS = UNREADABLE | dict.fromkeys(
 MISSING_FILE = HEADERLESS | {"sha256": None, "num_bytes": None}
 NO_MASK: Changes = dict.fromkeys(("mask_decodes", "mask_fits", "lesion_fraction"))
 SAME_BYTES: Changes = {"sha256": "shared"}
-UNLABELLED: Changes = {"target": None, "diagnosis": None}
-MELANOMA: Changes = {"target": 1, "diagnosis": "melanoma"}
+UNLABELLED: Changes = {"target": None, "diagnosis": None, "malignancy": "unclear"}
+MELANOMA: Changes = {"target": 1, "diagnosis": "melanoma", "malignancy": "malignant"}
 EXCLUDED = ("excluded_by_hand-0-x", "of another dataset")
 
 # By check: images that must fail it, and nothing else.
@@ -69,13 +69,13 @@ REFUSED: dict[str, list[Case]] = {
     "label_missing": [one(UNLABELLED)],
     "label_unknown": [one({"target": 2, "diagnosis": None}), one({"target": -1, "diagnosis": None})],
     "label_contradicts_diagnosis": [
-        one({"target": 0, "diagnosis": "melanoma"}),
-        one({"target": 0, "diagnosis": " Melanoma In Situ"}),
-        one({"target": 0, "diagnosis": "Basal Cell Carcinoma"}),
-        one({"target": 1, "diagnosis": "nevus"}),
-        one({"target": 1, "diagnosis": "atypical nevus"}),
-        one({"target": 1, "diagnosis": "seborrheic keratosis"}),
-        one({"target": 1, "diagnosis": "DERMATOFIBROMA"}),
+        one({"malignancy": "benign", "diagnosis": "melanoma"}),
+        one({"malignancy": "benign", "diagnosis": " Melanoma In Situ"}),
+        one({"malignancy": "benign", "diagnosis": "Basal Cell Carcinoma"}),
+        one({"malignancy": "malignant", "diagnosis": "nevus"}),
+        one({"malignancy": "malignant", "diagnosis": "atypical nevus"}),
+        one({"malignancy": "malignant", "diagnosis": "seborrheic keratosis"}),
+        one({"malignancy": "malignant", "diagnosis": "DERMATOFIBROMA"}),
     ],
     "image_type_not_stated": [one({"image_type": None})],
     "age_out_of_range": [one({"age_years": -1.0}), one({"age_years": 120.5})],
@@ -113,14 +113,16 @@ LEGAL: dict[str, list[Case]] = {
     "mask_of_other_geometry": facts_only(NO_MASK),
     "lesion_tiny": facts_only({"lesion_fraction": 0.0625}, {"lesion_fraction": 1.0}),
     "label_missing": [one({})],
-    "label_unknown": [one({"target": 0}), one({"target": 1, "diagnosis": "melanoma"})],
+    "label_unknown": [one({"target": 0}), one({"target": 1})],
     "label_contradicts_diagnosis": [
-        one({"target": 1, "diagnosis": "Melanoma"}),
-        one({"target": 1, "diagnosis": "squamous cell carcinoma"}),
-        one({"target": 0, "diagnosis": "atypical nevus"}),
-        one({"target": 0, "diagnosis": "Vascular lesion"}),
-        one({"target": 1, "diagnosis": "actinic keratosis"}),  # no diagnosis of the list
-        one({"target": 1, "diagnosis": None}),
+        one({"malignancy": "malignant", "diagnosis": "Melanoma"}),
+        one({"malignancy": "malignant", "diagnosis": "squamous cell carcinoma"}),
+        one({"malignancy": "benign", "diagnosis": "atypical nevus"}),
+        one({"malignancy": "benign", "diagnosis": "Vascular lesion"}),
+        one({"malignancy": "malignant", "diagnosis": "actinic keratosis"}),  # neither benign nor malignant
+        one({"malignancy": "malignant", "diagnosis": None}),
+        one({"malignancy": None, "diagnosis": "melanoma"}),  # the source only has diagnoses
+        one({"malignancy": "benign", "target": 1}),  # the target may be any class
     ],
     "image_type_not_stated": [one({"image_type": "dermoscopic"})],
     "age_out_of_range": [one({"age_years": 0.0}), one({"age_years": 120.0}), one({"age_years": None})],

@@ -12,7 +12,7 @@ from melanoma.files import write_json
 from melanoma.schema import RECORD_COLUMNS
 from tests.data.toys import LIMITS, fact, facts_of, limits, record, records_of
 
-MELANOMA = {"target": 1, "diagnosis": "melanoma"}
+MELANOMA = {"target": 1, "diagnosis": "melanoma", "malignancy": "malignant"}
 
 
 def judge(folder, *, num_blurred: int, limits: Validate = LIMITS, **changes: object) -> validation.Validation:
@@ -121,7 +121,7 @@ def test_the_docs_are_built(two_blurred):
 
 # ---- copies ----------------------------------------------------------------------------------
 
-UNLABELLED = {"target": None, "diagnosis": None}
+UNLABELLED = {"target": None, "diagnosis": None, "malignancy": "unclear"}
 MISSING = {"decodes": False, "sha256": None, "pixels_sha256": None}
 # By family of images a, b, c: how records differ, which fact they share, which reasons are due.
 FAMILIES: dict[str, tuple[dict, dict, dict]] = {
@@ -280,7 +280,7 @@ def test_each_critical_failure_is_named_with_what_was_observed_or_its_rows(tmp_p
 
 def test_unlabelled_images_do_not_count_for_the_balance_of_classes(tmp_path):
     rows = [record(f"i{n}", **(MELANOMA if n == 0 else {})) for n in range(4)]
-    rows += [record(f"u{n}", target=None, diagnosis=None) for n in range(4)]
+    rows += [record(f"u{n}", **UNLABELLED) for n in range(4)]
     facts = [fact(str(row["image_id"])) for row in rows]
     result = judge_rows(tmp_path, rows, facts, limits(max_quarantined_fraction=0.5))
     assert result.failures == []  # 1/4 of those left, not 1/8

@@ -6,6 +6,7 @@ import pytest
 
 from melanoma.data.sources import isic, raw_folder, readers
 from melanoma.errors import DataError
+from tests.data.toys import TARGET_RULE
 
 HEADER = (
     "isic_id,attribution_collection,copyright_license,benign_malignant,diagnosis,age_approx,sex,"
@@ -41,7 +42,9 @@ def read(tmp_path: Path, *rows: str, header: str = HEADER) -> pd.DataFrame:
     raw_folder.write_raw(
         open_source(write_source(tmp_path / "source", *rows, header=header)), tmp_path / "raw"
     )
-    return readers.read_records("isic", tmp_path / "raw", licence=None, attribution="ISIC Archive")
+    return readers.read_records(
+        "isic", tmp_path / "raw", licence=None, attribution="ISIC Archive", **TARGET_RULE
+    )
 
 
 # ---- rows ------------------------------------------------------------------------------------
@@ -54,6 +57,7 @@ def test_a_row_of_the_archive_becomes_a_record(tmp_path):
         "image_id": "ISIC_0000001",
         "dataset": "isic",
         "diagnosis": "nevus",
+        "malignancy": "benign",
         "target": 0,
         "lesion_id": "IL_1",
         "patient_id": "IP_1",
@@ -134,7 +138,8 @@ def test_what_is_written_is_utf8_with_commas_and_says_the_same(tmp_path, encodin
     raw_folder.write_raw(dataset, tmp_path / "raw")
     written = pd.read_csv(tmp_path / "raw" / "metadata.csv")
     assert written[["attribution", "age_approx"]].to_numpy().tolist() == [["Clínica", "55,0"]]
-    row = readers.read_records("isic", tmp_path / "raw", licence=None, attribution=None).iloc[0]
+    records = readers.read_records("isic", tmp_path / "raw", licence=None, attribution=None, **TARGET_RULE)
+    row = records.iloc[0]
     assert row[["age_years", "sex", "attribution"]].tolist() == [55.0, "female", "Clínica"]
 
 
@@ -163,13 +168,13 @@ def test_a_raw_folder_of_an_earlier_version_is_translated_or_named(tmp_path):
     (tmp_path / "images" / "a.jpg").write_bytes(b"a")
     table = "image_id,benign_malignant,age_approx,sex,image_file,mask_file\na,benign,{},Unknown,a.jpg,\n"
     (tmp_path / "metadata.csv").write_text(table.format("unknown"))
-    row = readers.read_records("isic", tmp_path, licence=None, attribution=None).iloc[0]
+    row = readers.read_records("isic", tmp_path, licence=None, attribution=None, **TARGET_RULE).iloc[0]
     assert row[["age_years", "sex"]].isna().all()
     (tmp_path / "metadata.csv").write_text(table.format("old"))
     with pytest.raises(
         DataError, match=r"metadata\.csv: 1 cells cannot be read: age_approx 'old' \(row 2, a\)"
     ):
-        readers.read_records("isic", tmp_path, licence=None, attribution=None)
+        readers.read_records("isic", tmp_path, licence=None, attribution=None, **TARGET_RULE)
 
 
 def test_an_image_may_be_called_na(tmp_path):
@@ -187,7 +192,7 @@ def test_the_type_of_an_image_is_kept_and_blank_where_it_is_not_stated(tmp_path)
         "1 not dermoscopic, which `validate` will quarantine; image type not stated for 1" in dataset.remarks
     )
     raw_folder.write_raw(dataset, tmp_path / "raw")
-    records = readers.read_records("isic", tmp_path / "raw", licence=None, attribution=None)
+    records = readers.read_records("isic", tmp_path / "raw", licence=None, attribution=None, **TARGET_RULE)
     assert records["image_type"].fillna("blank").tolist() == ["clinical: close-up", "dermoscopic", "blank"]
 
 
@@ -323,7 +328,7 @@ def test_the_target_is_what_both_label_columns_say_and_never_guessed(tmp_path, o
         (["Benign", "Benign epidermal proliferations", "Epidermal nevus"], "epidermal nevus"),
         (
             ["Malignant", "", "Basal cell carcinoma", "Basal cell carcinoma, Nodular"],
-            "basal cell carcinoma, nodular",
+            "basal cell carcinoma",
         ),
         (["Indeterminate"], "indeterminate"),
         ([], None),
@@ -337,7 +342,7 @@ def test_the_path_of_a_diagnosis_becomes_a_word(tmp_path, path, diagnosis):
 
 def test_an_own_word_for_the_diagnosis_comes_before_the_path(tmp_path):
     row = read_one(tmp_path, diagnosis="lentigo NOS", diagnosis_1="Benign", diagnosis_3="Nevus")
-    assert row["diagnosis"] == "lentigo NOS"
+    assert row["diagnosis"] == "lentigo nos"
 
 
 def test_the_path_alone_is_enough_and_stays_in_the_metadata(tmp_path):
@@ -392,10 +397,11 @@ def test_files_without_a_row_are_refused(tmp_path):
 
 
 @pytest.mark.real_data
-def test_the_real_archive_has_450_malignant_images_and_6_without_a_label(real_records):
+def test_the_real_archive_has_449_melanomas_and_6_images_without_a_label(real_records):
     records = real_records[real_records["dataset"] == "isic"]
     assert len(records) == 2251
-    assert int((records["target"] == 1).sum()) == 450
+    assert int((records["target"] == 1).sum()) == 449
+    assert int((records["malignancy"] == "malignant").sum()) == 450
     assert int(records["target"].isna().sum()) == 6
     assert int(records["mask_path"].notna().sum()) == 2150
     assert set(records["licence"]) == {"CC-0"}

@@ -10,6 +10,7 @@ from melanoma.data.sources.isic_archive import open_archive
 from melanoma.data.sources.raw_folder import add_to, write_raw
 from melanoma.errors import DataError
 from tests.data.archive_server import Image, serve, settings_for, shortened, status
+from tests.data.toys import TARGET_RULE
 
 FIRST = "ISIC_0000001"
 
@@ -48,7 +49,7 @@ def test_images_and_metadata_become_a_raw_folder_that_the_reader_knows(archive, 
     assert fetch(archive, out, collections=(65,)) == "5 found, left out: none; 5 newly downloaded"
     assert names(out) == {"images", "masks", "metadata.csv"}
     assert names(out.parent) == {"isic"}
-    records = readers.read_records("isic", out, licence=None, attribution=None)
+    records = readers.read_records("isic", out, licence=None, attribution=None, **TARGET_RULE)
     assert records["target"].tolist() == [0, 1, 0, 0, 0]
     assert records["diagnosis"].tolist()[1] == "melanoma"
     assert records["licence"].tolist() == ["CC-0", "CC-0", "CC-BY", "CC-0", "CC-0"]
@@ -144,7 +145,7 @@ def test_words_of_records_are_translated_as_those_of_a_table(archive, out):
     assert fetch(archive, out) == (
         "3 found, left out: 1 not dermoscopic; 2 newly downloaded; image type not stated for 1"
     )
-    records = readers.read_records("isic", out, licence=None, attribution=None)
+    records = readers.read_records("isic", out, licence=None, attribution=None, **TARGET_RULE)
     assert records["age_years"].fillna(-1).tolist() == [85.0, -1]
     assert records["sex"].fillna("blank").tolist() == ["female", "blank"]
     assert records["target"].tolist() == [1, 0]

@@ -11,6 +11,7 @@ from melanoma.errors import DataError
 from melanoma.schema import CLINICAL_DTYPES
 from tests.data.ph2_files import NAMES, flat_folder, official_tree, picture
 from tests.data.pictures import write
+from tests.data.toys import TARGET_RULE
 
 
 def zip_folder(folder: Path, *, inside: str) -> Path:
@@ -258,7 +259,7 @@ def raw_dir(tmp_path):
 
 
 def read(raw_dir: Path) -> pd.DataFrame:
-    return readers.read_records("ph2", raw_dir, licence="research only", attribution="PH2")
+    return readers.read_records("ph2", raw_dir, licence="research only", attribution="PH2", **TARGET_RULE)
 
 
 def test_only_a_melanoma_is_malignant(raw_dir):

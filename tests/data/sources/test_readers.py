@@ -6,6 +6,7 @@ import pytest
 from melanoma.data.sources import readers
 from melanoma.errors import DataError
 from melanoma.schema import CLINICAL_DTYPES, RECORD_COLUMNS
+from tests.data.toys import TARGET_RULE
 
 COLUMNS = ["image_id", "benign_malignant", "image_file", "mask_file", "copyright_license", "attribution"]
 
@@ -29,7 +30,7 @@ def write(folder, *rows):
 
 
 def read(raw_dir, *, dataset="isic", licence=None, attribution=None):
-    return readers.read_records(dataset, raw_dir, licence=licence, attribution=attribution)
+    return readers.read_records(dataset, raw_dir, licence=licence, attribution=attribution, **TARGET_RULE)
 
 
 def test_records_have_the_common_columns_in_order_of_image_id(raw_dir):

@@ -232,7 +232,7 @@ def test_the_blurred_image_is_far_less_sharp_than_the_median(sample_dir, faults,
 
 def test_the_blank_label_reads_as_missing_and_no_other_does(sample_dir, faults):
     records = read_records(sample_dir).set_index("image_id")
-    blank = records.index[records["target"].isna()]
+    blank = records.index[records["malignancy"] == "unclear"]
     assert list(blank) == [faults.loc["blank_label", "image_id"]]
     assert records.loc[blank, "diagnosis"].isna().all()
 
@@ -248,17 +248,18 @@ def test_only_the_image_planted_as_too_small_is_under_150_pixels(sample_dir, fau
 
 def test_records_have_the_types_of_the_vocabulary(sample_dir):
     records = read_records(sample_dir)
-    assert records["target"].dtype == pd.Int64Dtype()
     assert records["age_years"].dtype == float
     assert records["is_synthetic"].dtype == bool
     assert records["is_synthetic"].all()
     assert all(isinstance(name, str) for name in records["lesion_id"])
 
 
-def test_target_is_one_for_malignant_and_zero_for_benign(sample_dir, metadata):
+def test_melanomas_are_malignant_and_nevi_benign(sample_dir, metadata):
     records = read_records(sample_dir)
-    expected = metadata["benign_malignant"].map({"malignant": 1, "benign": 0, "": pd.NA})
-    assert records["target"].fillna(-1).tolist() == expected.fillna(-1).tolist()
+    said = metadata["benign_malignant"].replace("", "unclear")
+    assert records["malignancy"].tolist() == said.tolist()
+    expected = said.map({"malignant": "melanoma", "benign": "nevus"})
+    assert records["diagnosis"].fillna("").tolist() == expected.fillna("").tolist()
 
 
 def test_blank_fields_read_as_missing_and_unlike_words_do_not(tmp_path):
@@ -267,7 +268,7 @@ def test_blank_fields_read_as_missing_and_unlike_words_do_not(tmp_path):
     pd.DataFrame([fields]).to_csv(tmp_path / "metadata.csv", index=False)
     record = read_records(tmp_path).iloc[0]
     assert (record["image_id"], record["lesion_id"]) == ("0001", "NA")
-    assert record[["diagnosis", "target", "age_years", "sex", "anatom_site"]].isna().all()
+    assert record[["diagnosis", "age_years", "sex", "anatom_site"]].isna().all()
 
 
 def test_the_smallest_arguments_are_accepted(tmp_path):

@@ -12,6 +12,7 @@ import pandas as pd
 from melanoma.data.checks import card_tables as tables
 from melanoma.data.checks.facts import FACT_DTYPES
 from melanoma.data.groups import balance
+from melanoma.data.targets import count_without_diagnosis
 from melanoma.errors import DataError, first_offenders
 from melanoma.markdown import fill, markdown
 from melanoma.schema import CLINICAL_DTYPES, SPLIT_COLUMNS, TEST, require_columns
@@ -113,6 +114,7 @@ def write_card(data: CardData, *, shortcuts: Sequence[str], figures: Mapping[str
 
     in_split = images[images["withheld"].isna()]
     found = balance.measure(in_split[list(SPLIT_COLUMNS)], in_split)
+    without_diagnosis = count_without_diagnosis(images)
     patients = {"age": "age_years", "sex": "sex", "anatomical site": "anatom_site"}
     return fill(
         Path(__file__).with_name(TEMPLATE),
@@ -122,6 +124,8 @@ def write_card(data: CardData, *, shortcuts: Sequence[str], figures: Mapping[str
         figures=figures,
         num_malignant=int((images["target"] == 1).sum()),
         num_groups=images["group_id"].nunique(),
+        only_benign=without_diagnosis["num_benign_without_diagnosis"],
+        only_malignant=without_diagnosis["num_malignant_without_diagnosis"],
         num_without_type=int(images["image_type"].isna().sum()),
         not_given=[title for title, column in patients.items() if images[column].isna().all()],
         clinical=[column for column in CLINICAL_DTYPES if images[column].notna().any()],

@@ -3,9 +3,9 @@
 import numpy as np
 import pandas as pd
 
-from melanoma.schema import BENIGN, MALIGNANT, RECORD_COLUMNS, SPLITS
+from melanoma.schema import NEGATIVE, POSITIVE, RECORD_COLUMNS, SPLITS
 
-CLASS_NAMES = {BENIGN: "negative", MALIGNANT: "positive"}
+CLASS_NAMES = {NEGATIVE: "negative", POSITIVE: "positive"}
 NO_LABEL = "no label"
 NOT_GIVEN = "not given"
 MAX_ROWS = 15  # rows of a table of values; further values share one row

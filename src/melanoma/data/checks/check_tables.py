@@ -10,50 +10,28 @@ from typing import Any
 import pandas as pd
 
 from melanoma.data.checks.facts import FACT_DTYPES, require_facts
-from melanoma.schema import BENIGN, DERMOSCOPIC, MALIGNANT, RECORD_DTYPES, SPLIT_COLUMNS, SPLITS
-
-# Diagnoses with a certain target, in lower case and in the words of the ISIC Archive. Others are not checked:
-# actinic keratosis and atypical melanocytic proliferations are neither.
-TARGET_OF_DIAGNOSIS = dict.fromkeys(
-    (
-        "melanoma",
-        "melanoma in situ",
-        "melanoma invasive",
-        "melanoma metastasis",
-        "basal cell carcinoma",
-        "squamous cell carcinoma",
-        "squamous cell carcinoma, invasive",
-        "squamous cell carcinoma in situ",
-    ),
-    MALIGNANT,
-) | dict.fromkeys(
-    (
-        "nevus",
-        "atypical nevus",
-        "blue nevus",
-        "nevus spilus",
-        "seborrheic keratosis",
-        "pigmented benign keratosis",
-        "lichenoid keratosis",
-        "lichen planus like keratosis",
-        "lentigo simplex",
-        "lentigo nos",
-        "solar lentigo",
-        "dermatofibroma",
-        "vascular lesion",
-        "angioma",
-        "hemangioma",
-        "angiokeratoma",
-        "pyogenic granuloma",
-        "cafe-au-lait macule",
-        "neurofibroma",
-        "sebaceous hyperplasia",
-        "verruca",
-        "acrochordon",
-        "scar",
-    ),
-    BENIGN,
+from melanoma.schema import (
+    BASAL_CELL_CARCINOMA,
+    BENIGN_KERATOSIS,
+    BENIGN_LESION,
+    DERMATOFIBROMA,
+    DERMOSCOPIC,
+    MALIGNANT_LESION,
+    MELANOMA,
+    NEVUS,
+    POSITIVE,
+    RECORD_DTYPES,
+    SPLIT_COLUMNS,
+    SPLITS,
+    VASCULAR_LESION,
+    known_classes,
 )
+
+# Classes that are certainly benign or malignant. Actinic keratosis is neither, and `other` may be both.
+MALIGNANCY_OF_CLASS = {
+    **dict.fromkeys((MELANOMA, BASAL_CELL_CARCINOMA), MALIGNANT_LESION),
+    **dict.fromkeys((NEVUS, BENIGN_KERATOSIS, VASCULAR_LESION, DERMATOFIBROMA), BENIGN_LESION),
+}
 
 
 def build_column_table(records: pd.DataFrame, facts: pd.DataFrame) -> pd.DataFrame:
@@ -92,12 +70,13 @@ def build_image_table(
     # A check reports an id that occurs twice; the merge must not fail.
     facts = facts.drop(columns=["phashes", "thumbnail"]).drop_duplicates("image_id")
     table = records.merge(facts, on="image_id", how="left", validate="many_to_one")
-    expected = table["diagnosis"].str.strip().str.lower().map(TARGET_OF_DIAGNOSIS).astype("Int64")
+    expected = known_classes(table["diagnosis"]).map(MALIGNANCY_OF_CLASS).astype("string")
+    said = table["malignancy"].where(table["malignancy"].isin([BENIGN_LESION, MALIGNANT_LESION]))
     kept = table[~table["image_id"].isin(list(excluded_ids)).astype(bool)]
     labels = [_count_within(kept, key, "target") for key in ("sha256", "pixels_sha256")]
     return table.assign(
         smaller_side=table[["width", "height"]].min(axis=1),
-        label_fits_diagnosis=(expected == table["target"]).fillna(True).astype(bool),
+        label_fits_diagnosis=(expected == said).fillna(True).astype(bool),
         patients_of_lesion=_count_within(table, "lesion_id", "patient_id"),
         labels_of_copies=labels[0].combine(labels[1], max).reindex(table.index, fill_value=0),
     )
@@ -139,7 +118,7 @@ def build_outcome_table(images: pd.DataFrame, quarantined: list[str]) -> pd.Data
     source.
     """
     is_quarantined = images["image_id"].isin(quarantined)
-    is_malignant = (images["target"] == MALIGNANT).fillna(False).astype("float64")
+    is_malignant = (images["target"] == POSITIVE).fillna(False).astype("float64")
     is_other_type = is_quarantined & (images["image_type"] != DERMOSCOPIC).fillna(False).astype(bool)
     return pd.DataFrame(
         {
@@ -162,7 +141,7 @@ def build_split_table(rows: pd.DataFrame) -> pd.DataFrame:
         rows: Columns `schema.SPLIT_COLUMNS` and, where known, `sha256`.
     """
     table = rows.reindex(columns=[*SPLIT_COLUMNS, "sha256"]).reset_index(drop=True)
-    is_malignant = (table["target"] == MALIGNANT).fillna(False).astype("float64")
+    is_malignant = (table["target"] == POSITIVE).fillna(False).astype("float64")
     added = {
         "sides_of_group": _count_within(table, "group_id", "split"),
         "sides_of_bytes": _count_within(table, "sha256", "split"),

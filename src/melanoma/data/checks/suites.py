@@ -13,7 +13,7 @@ from great_expectations import expectations as gxe
 from melanoma.config.data import ImageChecks, Split, TableChecks, Validate
 from melanoma.data.checks.validator import Check
 from melanoma.data.groups import balance
-from melanoma.schema import BENIGN, DERMOSCOPIC, FEMALE, MALE, MALIGNANT, SPLITS
+from melanoma.schema import DERMOSCOPIC, FEMALE, MALE, NEGATIVE, POSITIVE, SPLITS
 
 Rules = dict[str, gxe.Expectation]
 
@@ -115,7 +115,7 @@ def _picture_rules(limits: Validate) -> Rules:
 def _record_rules(limits: Validate) -> Rules:
     return {
         "label_missing": _known("target"),
-        "label_unknown": _only("target", BENIGN, MALIGNANT),
+        "label_unknown": _only("target", NEGATIVE, POSITIVE),
         "label_contradicts_diagnosis": _only("label_fits_diagnosis", True),
         "image_type_not_stated": _known("image_type"),
         "age_out_of_range": _between("age_years", limits.min_age_years, limits.max_age_years),
@@ -168,7 +168,7 @@ def split_checks(settings: Split, fractions: dict[str, float], prevalence: float
         "split_known": _known("split"),
         "split_in_vocabulary": _only("split", *SPLITS),
         "target_known": _known("target"),
-        "target_in_vocabulary": _only("target", BENIGN, MALIGNANT),
+        "target_in_vocabulary": _only("target", NEGATIVE, POSITIVE),
         "group_on_one_side": _between("sides_of_group", None, 1.0),
         "bytes_on_one_side": _between("sides_of_bytes", None, 1.0),
     }
@@ -206,7 +206,7 @@ def _size_rules(split: str, settings: Split, fraction: float, prevalence: float)
     return {
         f"{split}_has_both_classes": gxe.ExpectColumnDistinctValuesToContainSet(
             column=positive,
-            value_set=[float(BENIGN), float(MALIGNANT)],
+            value_set=[float(NEGATIVE), float(POSITIVE)],
             description=f"negative and positive images in {split}",
         ),
         f"{split}_fraction": near(

@@ -11,8 +11,9 @@ from melanoma import metric_names
 from melanoma.config.data import Split, Validate
 from melanoma.data.checks import check_tables, data_docs, suites
 from melanoma.data.checks.validator import Outcome, Validator, quarantine_reasons
+from melanoma.data.targets import count_without_diagnosis
 from melanoma.errors import DataError, first_offenders
-from melanoma.schema import BENIGN, MALIGNANT, NOT_A_DEVICE, RECORD_COLUMNS
+from melanoma.schema import NEGATIVE, NOT_A_DEVICE, POSITIVE, RECORD_COLUMNS
 
 
 @dataclass(frozen=True)
@@ -155,9 +156,10 @@ def _report(
         "note": origin_note(is_synthetic),
         "num_images": len(table),
         "num_accepted": len(accepted),
-        "num_malignant": int((accepted["target"] == MALIGNANT).sum()),
-        "num_benign": int((accepted["target"] == BENIGN).sum()),
+        "num_malignant": int((accepted["target"] == POSITIVE).sum()),
+        "num_benign": int((accepted["target"] == NEGATIVE).sum()),
         "num_quarantined": len(table) - len(accepted),
+        **count_without_diagnosis(table),
         "failures": _sentences(outcomes, "critical"),
         "warnings": _sentences(outcomes, "warn"),
         "quarantined": {image_id: reasons[image_id] for image_id in sorted(reasons)},
@@ -240,7 +242,7 @@ def validate_splits(
     """
     validator = Validator(Path(folder), run_name=cohort)
     suite = f"{cohort}-splits"
-    is_malignant = rows["target"].dropna() == MALIGNANT
+    is_malignant = rows["target"].dropna() == POSITIVE
     checks = suites.split_checks(settings, fractions, float(is_malignant.mean()))
     outcomes = validator.run(check_tables.build_split_table(rows), checks, suite_name=suite)
     num_failed = sum(not outcome.is_passed for outcome in outcomes)

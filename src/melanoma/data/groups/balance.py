@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from melanoma.schema import FEMALE, MALIGNANT, SPLITS
+from melanoma.schema import FEMALE, POSITIVE, SPLITS
 
 RECORDED = ("diagnosis", "source_collection", "sex", "age_years")  # columns of records that are compared
 NEGLIGIBLE = 0.1
@@ -44,7 +44,7 @@ def _characteristics(images: pd.DataFrame) -> dict[str, pd.Series]:
     sources = images["source_collection"].astype("string").fillna(images["dataset"].astype("string"))
     return {
         "in a group of several images": of_several.astype("Float64"),
-        "positive": (images["target"] == MALIGNANT).astype("Float64"),
+        "positive": (images["target"] == POSITIVE).astype("Float64"),
         **_kinds("diagnosis", images["diagnosis"].astype("string")),
         **_kinds("source", sources),
         "female": (images["sex"].astype("string") == FEMALE).astype("Float64"),

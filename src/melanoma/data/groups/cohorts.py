@@ -7,7 +7,7 @@ import pandas as pd
 from melanoma.data.groups import splits
 from melanoma.data.groups.relations import group_ids, relate, require_equal_labels
 from melanoma.errors import DataError, first_offenders
-from melanoma.schema import ASSIGNED_COLUMNS, BENIGN, MALIGNANT, SPLIT_COLUMNS, SPLITS
+from melanoma.schema import ASSIGNED_COLUMNS, NEGATIVE, POSITIVE, SPLIT_COLUMNS, SPLITS
 
 
 def assign_images(
@@ -115,14 +115,14 @@ def _require_both_classes_in_each_split(rows: pd.DataFrame, cohort: str) -> None
     lacking = [
         f"{split} has no {name} image"
         for split in SPLITS
-        for target, name in ((BENIGN, "negative"), (MALIGNANT, "positive"))
+        for target, name in ((NEGATIVE, "negative"), (POSITIVE, "positive"))
         if counts.get((split, target), 0) == 0
     ]
     if lacking:
         num_groups = rows.groupby("target")["group_id"].nunique()
         raise DataError(
-            f"Cohort {cohort!r} has too few groups for three splits ({num_groups.get(BENIGN, 0)} with "
-            f"negative, {num_groups.get(MALIGNANT, 0)} with positive images): {'; '.join(lacking)}. "
+            f"Cohort {cohort!r} has too few groups for three splits ({num_groups.get(NEGATIVE, 0)} with "
+            f"negative, {num_groups.get(POSITIVE, 0)} with positive images): {'; '.join(lacking)}. "
             "Add images, or change the fractions in params.yaml: assign."
         )
 
@@ -144,10 +144,10 @@ def _counts(rows: pd.DataFrame) -> dict[str, int]:
     return {
         "num_images": len(rows),
         "num_groups": int(rows["group_id"].nunique()),
-        "num_malignant_groups": int(rows.loc[rows["target"] == MALIGNANT, "group_id"].nunique()),
-        "num_benign_groups": int(rows.loc[rows["target"] == BENIGN, "group_id"].nunique()),
-        "num_malignant": int((rows["target"] == MALIGNANT).sum()),
-        "num_benign": int((rows["target"] == BENIGN).sum()),
+        "num_malignant_groups": int(rows.loc[rows["target"] == POSITIVE, "group_id"].nunique()),
+        "num_benign_groups": int(rows.loc[rows["target"] == NEGATIVE, "group_id"].nunique()),
+        "num_malignant": int((rows["target"] == POSITIVE).sum()),
+        "num_benign": int((rows["target"] == NEGATIVE).sum()),
     }
 
 

@@ -14,22 +14,29 @@ from melanoma.data.sources import translation
 from melanoma.data.sources.raw_folder import RAW_COLUMNS, RawDataset, index_files, join_files, read_metadata
 from melanoma.data.sources.source_files import describe_unused, fit_masks, require_fitting_masks, unused_files
 from melanoma.data.sources.source_tables import read_table, similar_columns
-from melanoma.data.sources.translation import TARGET_OF_LABEL, Unreadable
+from melanoma.data.sources.translation import Unreadable
 from melanoma.errors import DataError, first_offenders
-from melanoma.schema import DERMOSCOPIC
+from melanoma.schema import CLASS_OF_DIAGNOSIS, DERMOSCOPIC
 
 LABEL_COLUMNS = ("benign_malignant", "diagnosis_1")
 DIAGNOSIS_PATH = ("diagnosis_5", "diagnosis_4", "diagnosis_3", "diagnosis_2", "diagnosis_1")
-# Names in the path that clearly mean what older records call by one word. Nevus sebaceus and the like are no
-# melanocytic nevi and have other names.
+# Word of older records by the name in the path. Nevus sebaceus and the like are no melanocytic nevi and have
+# other names.
 DIAGNOSIS_OF_NAME = {
-    "malignant melanocytic proliferations (melanoma)": "melanoma",
-    "melanoma in situ": "melanoma",
-    "melanoma invasive": "melanoma",
-    "melanoma, nos": "melanoma",
-    "nevus": "nevus",
+    **{word: word for word in CLASS_OF_DIAGNOSIS},
+    **dict.fromkeys(
+        (
+            *("malignant melanocytic proliferations (melanoma)", "melanoma in situ", "melanoma invasive"),
+            *("melanoma, nos", "melanoma metastasis"),
+        ),
+        "melanoma",
+    ),
+    **dict.fromkeys(("blue nevus", "congenital nevus"), "nevus"),
     "nevus, atypical, dysplastic, or clark": "atypical nevus",
-    "seborrheic keratosis": "seborrheic keratosis",
+    "solar or actinic keratosis": "actinic keratosis",
+    "squamous cell carcinoma, nos": "squamous cell carcinoma",
+    "benign soft tissue proliferations - vascular": "vascular lesion",
+    "lentigo, nos": "lentigo nos",
 }
 # Column of the common vocabulary by the name in the metadata CSV.
 RECORD_COLUMN_OF = {
@@ -172,7 +179,7 @@ def read_records(raw_dir: Path) -> pd.DataFrame:
         .assign(
             **{name: _first_known(table, columns) for name, columns in RECORD_COLUMN_FROM.items()},
             diagnosis=_diagnosis(table),
-            target=_target(table),
+            malignancy=_malignancy(table),
             is_synthetic=False,
         )
     )
@@ -183,12 +190,11 @@ def _first_known(table: pd.DataFrame, columns: tuple[str, ...]) -> pd.Series:
     return table.reindex(columns=list(columns)).astype("string").bfill(axis=1).iloc[:, 0]
 
 
-def _target(table: pd.DataFrame) -> pd.Series:
-    """1 or 0; missing where the label is unclear, or where the two label columns contradict each other."""
+def _malignancy(table: pd.DataFrame) -> pd.Series:
+    """What the label columns say; unclear where both are blank or contradict each other."""
     labels = table.reindex(columns=list(LABEL_COLUMNS)).astype("string")
     old, new = (labels[name] for name in LABEL_COLUMNS)
-    agreed = old.fillna(new).mask((old != new).fillna(False))
-    return agreed.map(TARGET_OF_LABEL).astype("Int64")
+    return translation.malignancy(old.fillna(new).mask((old != new).fillna(False)))
 
 
 def _diagnosis(table: pd.DataFrame) -> pd.Series:

@@ -28,10 +28,9 @@ from melanoma.data.sources.ph2_table import (
 from melanoma.data.sources.raw_folder import RawDataset, index_files, join_files, read_metadata
 from melanoma.data.sources.source_files import describe_unused, fit_masks, require_fitting_masks, unused_files
 from melanoma.errors import DataError, first_offenders
-from melanoma.schema import BENIGN, CLINICAL_DTYPES, DERMOSCOPIC, MALIGNANT, require_columns
+from melanoma.schema import CLINICAL_DTYPES, DERMOSCOPIC, require_columns
 
 TREE_NAME = "PH2 Dataset images"
-TARGET_OF_CODE = {"0": BENIGN, "1": BENIGN, "2": MALIGNANT}
 # Column of the common vocabulary by the name in the table.
 CLINICAL_COLUMN_OF = {name: name for name in TABLE_COLUMNS if name in CLINICAL_DTYPES} | {"colors": "colours"}
 
@@ -125,7 +124,7 @@ def _tree_files(tree: Path) -> tuple[dict[str, Path], dict[str, Path]]:
 def read_records(raw_dir: Path) -> pd.DataFrame:
     """Rows of `data/raw/ph2/metadata.csv` in the common vocabulary; see `readers.read_records`.
 
-    A blank diagnosis gives no target. All images are dermoscopic, because PH2 is a database of dermoscopy.
+    All images are dermoscopic, because PH2 is a database of dermoscopy.
 
     Raises:
         DataError: A code is outside PH2's legend.
@@ -138,7 +137,6 @@ def read_records(raw_dir: Path) -> pd.DataFrame:
         {
             "image_id": table["image_id"],
             "diagnosis": in_words(table, "clinical_diagnosis"),
-            "target": table["clinical_diagnosis"].map(TARGET_OF_CODE).astype("Int64"),
             "lesion_id": table["image_id"],  # one image per lesion
             "image_type": DERMOSCOPIC,
             "source_collection": "PH2",

@@ -4,12 +4,13 @@ A raw folder holds `images/`, optionally `masks/`, and `metadata.csv`, whose col
 `mask_file` name the files. Every row has its image and every image its row.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import pandas as pd
 
 from melanoma.data.sources import isic, ph2, sample
+from melanoma.data.targets import targets
 from melanoma.errors import DataError, first_offenders
 from melanoma.files import require
 from melanoma.schema import conform_records
@@ -22,7 +23,13 @@ READERS: dict[str, Callable[[Path], pd.DataFrame]] = {
 
 
 def read_records(
-    dataset: str, raw_dir: Path, *, licence: str | None, attribution: str | None
+    dataset: str,
+    raw_dir: Path,
+    *,
+    licence: str | None,
+    attribution: str | None,
+    positive: Collection[str],
+    malignant_without_diagnosis: str,
 ) -> pd.DataFrame:
     """Records of `dataset` in the common schema, ordered by image_id.
 
@@ -31,10 +38,12 @@ def read_records(
         raw_dir: Raw folder of the dataset; paths in the records start with it as given.
         licence: Licence of rows that name none; `None` leaves it blank.
         attribution: Attribution of rows that name none; `None` leaves it blank.
+        positive: Classes that count as positive, see `targets.targets`.
+        malignant_without_diagnosis: Rule for rows that only say malignant, see `targets.targets`.
 
     Raises:
-        DataError: The dataset is unknown, its folder is missing, a row has no file, a file has no row, or a
-            row does not fit the schema.
+        DataError: The dataset is unknown, its folder is missing, a row has no file, a file has no row, a
+            row does not fit the schema, or the reader gives neither `diagnosis` nor `malignancy`.
     """
     if dataset not in READERS:
         raise DataError(f"There is no reader for dataset {dataset!r}; expected one of {sorted(READERS)}.")
@@ -47,10 +56,19 @@ def read_records(
     path = (raw_dir / "images").as_posix() + "/" + rows["image_file"].astype("string")
     mask_path = (raw_dir / "masks").as_posix() + "/" + rows["mask_file"].astype("string")
     rows = rows.assign(dataset=dataset, path=path, mask_path=mask_path)
+    rows["target"] = _targets(rows, positive, malignant_without_diagnosis)
     for column, default in (("licence", licence), ("attribution", attribution)):
         if default is not None:
             rows[column] = rows[column].fillna(default) if column in rows else default
     return conform_records(rows)
+
+
+def _targets(rows: pd.DataFrame, positive: Collection[str], rule: str) -> pd.Series:
+    said = [name for name in ("diagnosis", "malignancy") if name in rows]
+    if not said:
+        raise DataError("Records lack diagnosis and malignancy; the reader must return one of them or both.")
+    said_of = rows.reindex(columns=["diagnosis", "malignancy"])
+    return targets(said_of, positive=positive, malignant_without_diagnosis=rule)
 
 
 def _require_matching_files(named: pd.Series, folder: Path, raw_dir: Path) -> None:

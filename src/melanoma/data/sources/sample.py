@@ -99,7 +99,7 @@ def read_records(raw_dir: Path) -> pd.DataFrame:
     metadata, bad = translation.translate(read_metadata(raw_dir), RULES)
     translation.require_readable(bad, raw_dir / "metadata.csv")
     return metadata.assign(
-        target=metadata["benign_malignant"].map(translation.TARGET_OF_LABEL).astype("Int64"),
+        malignancy=translation.malignancy(metadata["benign_malignant"]),
         age_years=metadata["age_years"].astype(float),
         image_type=DERMOSCOPIC,
         is_synthetic=(metadata["is_synthetic"] == "True").astype(bool),

@@ -11,7 +11,16 @@ from dataclasses import dataclass
 import pandas as pd
 
 from melanoma.errors import DataError, first_offenders
-from melanoma.schema import BENIGN, CLASS_OF_DIAGNOSIS, DERMOSCOPIC, FEMALE, MALE, MALIGNANT
+from melanoma.schema import (
+    BENIGN_LESION,
+    CLASS_OF_DIAGNOSIS,
+    DERMOSCOPIC,
+    FEMALE,
+    INDETERMINATE,
+    MALE,
+    MALIGNANT_LESION,
+    UNCLEAR,
+)
 
 # In lower case. Two letters that may be a person's initials are not included, except pandas' NA.
 UNKNOWN_WORDS = frozenset(
@@ -36,10 +45,11 @@ SEX_OF_WORD = {
 SKIN_TYPES = ("I", "II", "III", "IV", "V", "VI")
 LICENCE_OF_WORD = {"cc-0": "CC-0", "cc0": "CC-0", "cc-by": "CC-BY", "cc-by-nc": "CC-BY-NC"}
 DERMOSCOPIC_WORDS = ("dermoscopic", "dermoscopy", "dermatoscopic", "dermatoscopy")
-TARGET_OF_LABEL = {"malignant": MALIGNANT, "benign": BENIGN}
-# Labels of the archive that are neither: such a row gets no target and is quarantined.
-UNCLEAR_LABELS = ("indeterminate", "indeterminate/benign", "indeterminate/malignant")
-LABELS = (*TARGET_OF_LABEL, *UNCLEAR_LABELS)
+MALIGNANCY_OF_LABEL = {
+    **{label: label for label in (MALIGNANT_LESION, BENIGN_LESION)},
+    **dict.fromkeys(("indeterminate", "indeterminate/benign", "indeterminate/malignant"), INDETERMINATE),
+}
+LABELS = tuple(MALIGNANCY_OF_LABEL)
 
 
 @dataclass(frozen=True)
@@ -150,6 +160,11 @@ def _translate(cells: pd.Series, rule: Rule) -> tuple[pd.Series, pd.Series]:
             unreadable.append(cell)
     translated = pd.Series([values.get(cell) for cell in cells], index=cells.index, dtype=rule.dtype)
     return translated, cells.isin(unreadable)
+
+
+def malignancy(labels: pd.Series) -> pd.Series:
+    """`malignancy` of records from labels that `LABEL` has read; a blank one is `schema.UNCLEAR`."""
+    return labels.map(MALIGNANCY_OF_LABEL).astype("string").fillna(UNCLEAR)
 
 
 def require_readable(unreadable: Iterable[Unreadable], source: object) -> None:

@@ -86,7 +86,7 @@ class DiagnosisExperiment(Experiment):
         """The content of the cohort's results file."""
         section, index = self.section, self.data.index
         counts = pd.crosstab(index["diagnosis_class"], index["split"])
-        is_other = (index["target"] == schema.MALIGNANT) & (index["diagnosis_class"] != schema.MELANOMA)
+        is_other = (index["target"] == schema.POSITIVE) & (index["diagnosis_class"] != schema.MELANOMA)
         counts = counts.reindex(index=list(schema.CLASSES), columns=list(schema.SPLITS), fill_value=0)
         return {
             **experiment.describe_data(self.cohort, self.data),
