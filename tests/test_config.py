@@ -1,13 +1,15 @@
 import copy
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from ruamel.yaml import YAML
 
 from melanoma import config
+from melanoma.config.data import DiagnosisClass, MalignantClass
 from melanoma.errors import ConfigError
+from melanoma.schema import CLASSES, MALIGNANT_CLASSES
 
 ROOT = Path(__file__).resolve().parents[1]
 REMOVED = object()
@@ -390,6 +392,40 @@ def test_fractions_must_add_to_one(load):
     assert load(dict(zip(fractions, (0.7, 0.2, 0.1), strict=True))).assign.train_fraction == 0.7
     with pytest.raises(ConfigError, match=r"fractions must add to 1, got 1\.1 \(in assign\)"):
         load(dict(zip(fractions, (0.7, 0.2, 0.2), strict=True)))
+
+
+CARCINOMAS = ["basal cell carcinoma", "actinic keratosis or squamous cell carcinoma"]
+
+
+@pytest.mark.parametrize("positive", [["melanoma"], ["melanoma", *CARCINOMAS], list(CLASSES)[1:]])
+def test_some_of_the_known_classes_are_positive(load, positive):
+    assert load({"target.positive": positive}).target.positive == positive
+
+
+@pytest.mark.parametrize(
+    ("positive", "complaint"),
+    [
+        ([], "target.positive"),
+        (["naevus"], "target.positive.0: Input should be 'melanoma', 'basal cell carcinoma'"),
+        (["melanoma", "melanoma"], "must name each class once and not all 8"),
+        (list(CLASSES), "must name each class once and not all 8"),
+    ],
+)
+def test_positive_is_at_least_one_known_class_and_not_all(load, positive, complaint):
+    with pytest.raises(ConfigError, match=complaint):
+        load({"target.positive": positive})
+
+
+def test_only_malignant_is_positive_only_if_a_malignant_class_is(load):
+    rule = {"target.malignant_without_diagnosis": "positive"}
+    load({"target.positive": ["nevus", "melanoma"], **rule})
+    with pytest.raises(ConfigError, match="requires one of .* in positive, got .'nevus'"):
+        load({"target.positive": ["nevus"], **rule})
+
+
+def test_the_classes_of_the_parameters_are_those_of_the_schema():
+    assert set(get_args(DiagnosisClass)) == set(CLASSES)
+    assert get_args(MalignantClass) == MALIGNANT_CLASSES
 
 
 def test_a_cohort_needs_all_its_datasets_active(load):

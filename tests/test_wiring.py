@@ -60,6 +60,7 @@ FITTING = {
 }
 NOT_A_SCRIPT = {"main", "experiment"}  # entry points that are commands of DVC
 SHARED_SECTIONS = {
+    "target",
     "run",
     "cohorts",
     "execution",
