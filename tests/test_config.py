@@ -419,7 +419,7 @@ def test_positive_is_at_least_one_known_class_and_not_all(load, positive, compla
 def test_only_malignant_is_positive_only_if_a_malignant_class_is(load):
     rule = {"target.malignant_without_diagnosis": "positive"}
     load({"target.positive": ["nevus", "melanoma"], **rule})
-    with pytest.raises(ConfigError, match="requires one of .* in positive, got .'nevus'"):
+    with pytest.raises(ConfigError, match=r"requires one of .* in positive, got .'nevus'"):
         load({"target.positive": ["nevus"], **rule})
 
 
