@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 
 from melanoma.config.training import Augment
-from melanoma.data.augment import MID_GREY, NUM_DRAWS, augment_image, draw_colours, draw_warps, scale
+from melanoma.data.augment import (
+    MID_GREY,
+    NUM_DRAWS,
+    augment_image,
+    draw_colours,
+    draw_uniform,
+    draw_warps,
+    scale,
+)
 from tests.data.pictures import textured
 
 NOTHING: dict[str, Any] = {
@@ -31,13 +39,20 @@ ALL_WARPS = only(
     horizontal_shift_fraction=0.1,
     vertical_shift_fraction=0.1,
     zoom_fraction=0.15,
+    aspect_fraction=0.1,
     flips=True,
 )
-ALL_COLOURS = only(brightness_fraction=0.2, contrast_fraction=0.2, saturation_fraction=0.3, hue_degrees=20)
+ALL_COLOURS = only(
+    brightness_fraction=0.2,
+    contrast_fraction=0.2,
+    saturation_fraction=0.3,
+    hue_degrees=20,
+    channel_fraction=0.1,
+)
 
 
 def draw(number: int, *, seed: int = 5) -> np.ndarray:
-    return np.random.default_rng(seed).random((number, NUM_DRAWS))
+    return draw_uniform(np.random.default_rng(seed), number)
 
 
 def warps(amounts: Augment, *, size: int = 101, number: int = 300) -> np.ndarray:
@@ -141,6 +156,23 @@ def test_zooms_scale_both_axes_alike_within_their_fraction():
     assert 1.18 < scales.max() <= 1.2
 
 
+def test_aspect_stretches_one_axis_as_much_as_it_compresses_the_other():
+    linear = warps(only(aspect_fraction=0.3))[:, :, :2]
+    np.testing.assert_allclose(np.linalg.det(linear), 1, atol=1e-12)
+    np.testing.assert_array_equal(linear[:, [0, 1], [1, 0]], 0)
+    logarithms = np.log(linear[:, 0, 0] / linear[:, 1, 1])  # the factor between the axes
+    assert -0.3 <= logarithms.min() < -0.28
+    assert 0.28 < logarithms.max() <= 0.3
+    assert abs(logarithms.mean()) < 0.03  # 3 standard deviations of 300 draws
+
+
+def test_aspect_is_along_the_axes_of_the_picture_whatever_its_rotation():
+    linear = warps(only(aspect_fraction=0.3, rotation_degrees=180))[:, :, :2]
+    columns = np.linalg.norm(linear, axis=1)  # how long each axis of the picture becomes
+    np.testing.assert_allclose(columns.prod(axis=1), 1, atol=1e-12)
+    np.testing.assert_allclose((linear[:, :, 0] * linear[:, :, 1]).sum(axis=1), 0, atol=1e-12)
+
+
 def test_flips_give_the_four_mirrorings_equally_often_and_exactly():
     picture = textured(1, side=32)
     views = [picture, np.fliplr(picture), np.flipud(picture), np.rot90(picture, 2)]
@@ -178,6 +210,7 @@ def test_without_amounts_no_colours_are_drawn_at_all():
         only(contrast_fraction=0.1),
         only(saturation_fraction=0.1),
         only(hue_degrees=1),
+        only(channel_fraction=0.1),
     ],
 )
 def test_any_amount_alone_changes_colours(amounts):
@@ -213,6 +246,15 @@ def test_saturation_moves_channels_away_from_their_mean():
     np.testing.assert_allclose(extreme(saturation_fraction=0.5) @ [90, 60, 30, 1], [105, 60, 15], atol=1e-9)
 
 
+def test_each_channel_has_a_factor_of_its_own():
+    drawn = colours(only(channel_fraction=0.1))
+    factors = drawn[:, [0, 1, 2], [0, 1, 2]]
+    np.testing.assert_allclose(drawn, factors[:, :, None] * np.eye(3, 4), atol=1e-12)
+    assert 0.9 <= factors.min() < 0.91
+    assert 1.09 < factors.max() <= 1.1
+    assert np.abs(np.corrcoef(factors.T) - np.eye(3)).max() < 0.2  # 3.5 standard deviations of 300 draws
+
+
 def test_a_third_of_the_colour_circle_turns_red_into_green_into_blue():
     matrix = extreme(hue_degrees=120)
     np.testing.assert_allclose(matrix @ RED, GREEN[:3], atol=1e-9)
@@ -227,7 +269,11 @@ def test_saturation_and_hue_leave_grey_grey():
 
 def test_the_one_matrix_is_brightness_after_contrast_after_saturation_and_hue():
     together = extreme(
-        brightness_fraction=0.1, contrast_fraction=0.2, saturation_fraction=0.3, hue_degrees=40
+        brightness_fraction=0.1,
+        contrast_fraction=0.2,
+        saturation_fraction=0.3,
+        hue_degrees=40,
+        channel_fraction=0.05,
     )
     stepwise = np.eye(4)
     for amounts in (
@@ -235,6 +281,7 @@ def test_the_one_matrix_is_brightness_after_contrast_after_saturation_and_hue():
         {"saturation_fraction": 0.3},
         {"contrast_fraction": 0.2},
         {"brightness_fraction": 0.1},
+        {"channel_fraction": 0.05},
     ):
         stepwise = np.vstack([extreme(**amounts), [0, 0, 0, 1]]) @ stepwise
     np.testing.assert_allclose(together, stepwise[:3], atol=1e-9)
@@ -260,8 +307,8 @@ def test_colours_are_rounded_and_clipped_to_what_a_byte_holds():
 
 
 def test_strength_multiplies_every_amount_and_leaves_the_flips():
-    full = only(rotation_degrees=180, zoom_fraction=0.2, flips=True, hue_degrees=10)
-    half = only(rotation_degrees=90, zoom_fraction=0.1, flips=True, hue_degrees=5)
+    full = only(rotation_degrees=180, zoom_fraction=0.2, aspect_fraction=0.1, flips=True, hue_degrees=10)
+    half = only(rotation_degrees=90, zoom_fraction=0.1, aspect_fraction=0.05, flips=True, hue_degrees=5)
     assert scale(full, 0.5) == half
     assert scale(full, 1.0) == full
     assert scale(full, 0.0) == only(flips=True)

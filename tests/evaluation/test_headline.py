@@ -44,7 +44,7 @@ def found(index, scores, settings, described):
         is_synthetic=True,
         positive_means="melanoma",
         selected="tuned",
-        balance_classes=True,
+        sampling_powers={"baseline": 1, "tuned": 1},
     )
     models = {
         name: {"run_id": name * 2, "operating_point": report.points[name].to_dict()} for name in report.points

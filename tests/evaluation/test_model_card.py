@@ -48,7 +48,7 @@ def sources(index, scores, settings, described, rules):
         is_synthetic=False,
         positive_means="melanoma",
         selected="tuned",
-        balance_classes=True,
+        sampling_powers={"baseline": 1, "tuned": 1},
     )
     rows = index[index["split"] == TEST]
     probability = scores["tuned"].loc[rows["image_id"]].to_numpy()

@@ -18,7 +18,7 @@ NAMED: dict[str, Any] = {
     "is_synthetic": False,
     "positive_means": "melanoma",
     "selected": "tuned",
-    "balance_classes": True,
+    "sampling_powers": {"baseline": 1, "tuned": 1},
 }
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -232,23 +232,24 @@ def test_every_metric_and_prediction_is_of_calibrated_probabilities(
 
 
 @pytest.mark.parametrize(
-    ("method", "is_balanced", "prevalence"),
+    ("method", "power", "prevalence"),
     [
-        ("none", True, 0.5),
-        ("none", False, 2 / 8),
-        ("temperature", True, 0.5),
-        ("isotonic", True, 3 / 8),
-        ("logistic", True, (3 * 4 / 5 + 5 / 7) / 8),  # Platt's smoothed targets
+        ("none", 1, 0.5),
+        ("none", 0, 2 / 8),
+        ("none", 0.5, 2**0.5 / (2**0.5 + 6**0.5)),
+        ("temperature", 1, 0.5),
+        ("isotonic", 1, 3 / 8),
+        ("logistic", 1, (3 * 4 / 5 + 5 / 7) / 8),  # Platt's smoothed targets
     ],
 )
 def test_probabilities_hold_at_the_prevalence_of_what_was_really_fitted_on(
-    request, method, is_balanced, prevalence
+    request, method, power, prevalence
 ):
     names = ("index", "scores", "settings", "described")
     index, scores, settings, described = map(request.getfixturevalue, names)
     changed = settings.model_copy(update={"calibration": method})
     fewer = index.assign(target=np.where(index["image_id"] == "train_0", 0, index["target"]))
-    named = NAMED | {"balance_classes": is_balanced}
+    named = NAMED | {"sampling_powers": {"baseline": 1, "tuned": power}}
     report = evaluate(fewer, scores, changed, described=described, **named)
     assert report.points["tuned"].calibration.prevalence == pytest.approx(prevalence)
     reversed_scores = {model: 1 - score for model, score in scores.items()}

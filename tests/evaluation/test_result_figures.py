@@ -14,7 +14,7 @@ def report(index, scores, settings, described):
         "cohort": "toy",
         "is_synthetic": True,
         "selected": "tuned",
-        "balance_classes": True,
+        "sampling_powers": {"baseline": 1, "tuned": 1},
     }
     return evaluate(index, scores, settings, described=described, **named)
 

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from melanoma.data.augment import NUM_DRAWS, augment_image, draw_warps
+from melanoma.data.augment import augment_image, draw_uniform, draw_warps
 from melanoma.data.lesions import Pairs, overlap
 from melanoma.errors import DivergenceError, TrainingError
 from melanoma.segmentation import fit
@@ -146,6 +146,6 @@ def test_a_mask_is_warped_as_its_picture(params):
     pairs = discs(1, seed=5)
     lesion = pairs.lesions[0]
     picture = np.repeat(lesion[..., None] * np.uint8(255), 3, axis=2)
-    for warp in draw_warps(np.random.default_rng(6).random((10, NUM_DRAWS)), params.augment.paper, size=32):
+    for warp in draw_warps(draw_uniform(np.random.default_rng(6), 10), params.augment.paper, size=32):
         warped = augment_image(picture, warp)[..., 0] >= 128
         assert overlap(fit.warp_lesion(lesion, warp)[None], warped[None])["dice"][0] > 0.93

@@ -1,15 +1,17 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from melanoma.data.sampling import drawn_prevalence
 from melanoma.training.epochs import (
     MAX_TURNS,
     Epoch,
     Sampling,
     count_turns,
-    draw_balanced,
-    draw_balanced_classes,
+    draw_classes,
 )
 
 TARGETS = np.array([1, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0], np.float32)  # three positive, nine negative
@@ -19,32 +21,32 @@ TARGETS = np.array([1, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0], np.float32)  # three po
 
 
 def test_half_of_the_draws_are_of_each_class():
-    order = draw_balanced(TARGETS, np.random.default_rng(1))
+    order = draw_classes(TARGETS, np.random.default_rng(1), power=1)
     assert len(order) == 12
     assert TARGETS[order].sum() == 6
 
 
 def test_every_malignant_image_of_three_is_drawn_twice_among_six():
-    order = draw_balanced(TARGETS, np.random.default_rng(1))
+    order = draw_classes(TARGETS, np.random.default_rng(1), power=1)
     counts = np.bincount(order, minlength=12)
     assert counts[TARGETS == 1].tolist() == [2, 2, 2]
     assert sorted(counts[TARGETS == 0]) == [0, 0, 0, 1, 1, 1, 1, 1, 1]
 
 
 def test_a_rare_benign_class_is_repeated_likewise():
-    counts = np.bincount(draw_balanced(1 - TARGETS, np.random.default_rng(1)), minlength=12)
+    counts = np.bincount(draw_classes(1 - TARGETS, np.random.default_rng(1), power=1), minlength=12)
     assert counts[TARGETS == 1].tolist() == [2, 2, 2]
 
 
 def test_the_frequent_class_loses_other_rows_in_other_draws():
-    orders = [draw_balanced(TARGETS, np.random.default_rng(seed)) for seed in range(50)]
+    orders = [draw_classes(TARGETS, np.random.default_rng(seed), power=1) for seed in range(50)]
     times = np.bincount(np.concatenate(orders), minlength=12)[TARGETS == 0]
     # each of the nine is expected in 50 * 6/9 = 33 draws, with a standard deviation of 3.3
     assert ((times >= 20) & (times <= 46)).all()
 
 
 def test_balanced_classes_are_only_shuffled():
-    order = draw_balanced(np.tile([0, 1], 6), np.random.default_rng(1))
+    order = draw_classes(np.tile([0, 1], 6), np.random.default_rng(1), power=1)
     assert sorted(order) == list(range(12))
     assert order.tolist() != sorted(order)
 
@@ -53,7 +55,7 @@ def test_balanced_classes_are_only_shuffled():
 @given(st.integers(1, 12), st.integers(1, 12), st.integers(0, 2**32 - 1))
 def test_rows_of_a_class_are_drawn_equally_often_give_or_take_one(num_malignant, num_benign, seed):
     targets = np.repeat([1, 0], [num_malignant, num_benign])
-    order = draw_balanced(targets, np.random.default_rng(seed))
+    order = draw_classes(targets, np.random.default_rng(seed), power=1)
     assert len(order) == len(targets)
     assert targets[order].sum() == len(targets) // 2
     for value in (0, 1):
@@ -63,12 +65,12 @@ def test_rows_of_a_class_are_drawn_equally_often_give_or_take_one(num_malignant,
 
 def test_classes_are_mixed_within_the_order():
     targets = np.repeat([1, 0], 50)
-    first_half = targets[draw_balanced(targets, np.random.default_rng(1))[:50]]
+    first_half = targets[draw_classes(targets, np.random.default_rng(1), power=1)[:50]]
     assert 15 <= first_half.sum() <= 35
 
 
 def test_the_order_follows_from_the_seed_alone():
-    orders = [draw_balanced(TARGETS, np.random.default_rng(seed)).tolist() for seed in (1, 1, 2)]
+    orders = [draw_classes(TARGETS, np.random.default_rng(seed), power=1).tolist() for seed in (1, 1, 2)]
     assert orders[0] == orders[1]
     assert orders[0] != orders[2]
 
@@ -78,7 +80,7 @@ def test_the_order_follows_from_the_seed_alone():
 
 def counts_of(targets, classes, *, seed: int = 1) -> dict[tuple[int, int], list[int]]:
     """How often each row is drawn, by target and class."""
-    order = draw_balanced_classes(targets, classes, np.random.default_rng(seed))
+    order = draw_classes(targets, np.random.default_rng(seed), power=1, classes=classes)
     times = np.bincount(order, minlength=len(targets))
     kinds = sorted(set(zip(targets.tolist(), classes.tolist(), strict=True)))
     return {kind: times[(targets == kind[0]) & (classes == kind[1])].tolist() for kind in kinds}
@@ -108,17 +110,60 @@ def test_a_malignant_lesion_of_another_class_counts_among_the_malignant():
 
 
 def test_two_classes_are_drawn_as_their_targets_are():
-    order = draw_balanced_classes(TARGETS, 1 - TARGETS.astype(int), np.random.default_rng(1))
-    assert order.tolist() == draw_balanced(TARGETS, np.random.default_rng(1)).tolist()
+    order = draw_classes(TARGETS, np.random.default_rng(1), power=1, classes=1 - TARGETS.astype(int))
+    assert order.tolist() == draw_classes(TARGETS, np.random.default_rng(1), power=1).tolist()
 
 
 @settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 1), st.integers(0, 3)), min_size=2, max_size=60), st.integers(0, 99))
 def test_an_epoch_has_as_many_images_as_there_are_half_of_them_malignant(rows, seed):
     targets, classes = np.array([(0, 1), (1, 0), *rows]).T
-    order = draw_balanced_classes(targets, classes, np.random.default_rng(seed))
+    order = draw_classes(targets, np.random.default_rng(seed), power=1, classes=classes)
     assert len(order) == len(targets)
     assert targets[order].sum() == len(targets) // 2
+
+
+# ---- any sampling power -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("power", "num_positive"),
+    [
+        (1.0, 50),
+        (0.5, 25),  # sqrt(10) of sqrt(10) + sqrt(90): a quarter
+        (0.25, 16),  # 5.6 of 5.6 + 29.2: 0.161
+        (1e-12, 10),  # as found
+    ],
+)
+def test_a_class_is_drawn_in_proportion_to_its_size_to_the_power_of_one_less_the_sampling_power(
+    power, num_positive
+):
+    targets = np.repeat([1, 0], [10, 90])
+    order = draw_classes(targets, np.random.default_rng(1), power=power)
+    assert len(order) == 100
+    assert targets[order].sum() == num_positive
+    assert drawn_prevalence(targets, power) == pytest.approx(num_positive / 100, abs=0.01)
+    counts = np.bincount(order, minlength=100)
+    for value in (0, 1):
+        mine = counts[targets == value]
+        assert mine.max() - mine.min() <= 1
+
+
+def test_the_classes_of_a_target_are_drawn_by_the_root_of_their_inverse_frequency():
+    # 36 and 64 images: 6/14 and 8/14 of 100 draws; of the 64: 16 and 48, by 4 to sqrt(48)
+    targets, classes = np.repeat([1, 0, 0], [36, 16, 48]), np.repeat([0, 2, 1], [36, 16, 48])
+    order = draw_classes(targets, np.random.default_rng(1), power=0.5, classes=classes)
+    assert np.bincount(classes[order]).tolist() == [42, 37, 21]  # 58 * 4 / (4 + 6.93) = 21.2
+    as_targets = draw_classes(targets, np.random.default_rng(1), power=0.5)
+    assert targets[as_targets].sum() == targets[order].sum() == 42
+
+
+@pytest.mark.parametrize(
+    ("targets", "power", "prevalence"),
+    [([1, 0, 0, 0], 0, 1 / 4), ([1, 0, 0, 0], 1, 1 / 2), ([1] + [0] * 9, 0.5, 1 / 4), ([1, 1], 1, 1)],
+)
+def test_the_prevalence_that_training_draws_follows_from_the_sampling_power(targets, power, prevalence):
+    assert drawn_prevalence(np.array(targets), power) == pytest.approx(prevalence)
 
 
 def test_labels_are_targets_or_a_one_at_the_class(params):
@@ -158,6 +203,35 @@ def sampling(params):
         )
 
     return make
+
+
+def test_the_papers_draws_are_those_of_earlier_versions(sampling):
+    """Pinned before aspect, channels and other sampling powers were added."""
+    amounts = {"brightness_fraction": 0.2, "contrast_fraction": 0.2, "saturation_fraction": 0.3}
+    epoch = sampling(**amounts, hue_degrees=10.0).draw(2)
+    assert epoch.positions.tolist() == [5, 4, 4, 9, 0, 3, 8, 10, 0, 6, 8, 11]
+    first = [[0.684426, -0.802461, 25.294604], [-0.802461, -0.684426, 58.564357]]
+    np.testing.assert_allclose(epoch.warps[0], first, atol=1e-6)
+    assert epoch.colours is not None
+    colours = [
+        [1.162523, 0.012486, -0.090816, 1.638858],
+        [-0.090816, 1.162523, 0.012486, 1.638858],
+        [0.012486, -0.090816, 1.162523, 1.638858],
+    ]
+    np.testing.assert_allclose(epoch.colours[0], colours, atol=1e-6)
+    assert sampling(sampling_power=0).draw(2).positions.tolist() == [7, 6, 10, 3, 2, 11, 0, 4, 9, 5, 8, 1]
+    classes = np.array([0, 1, 1, 2, 0, 1, 1, 1, 0, 2, 3, 3])
+    order = replace(sampling(), classes=classes).draw(2).positions
+    assert order.tolist() == [10, 4, 4, 2, 0, 3, 8, 11, 0, 5, 8, 9]
+
+
+def test_aspect_and_channels_change_nothing_else_that_is_drawn(sampling):
+    plain = sampling(brightness_fraction=0.2).draw(0)
+    more = sampling(brightness_fraction=0.2, aspect_fraction=0.1, channel_fraction=0.1).draw(0)
+    np.testing.assert_array_equal(plain.positions, more.positions)
+    zooms, others = (np.linalg.det(epoch.warps[:, :, :2]) for epoch in (plain, more))
+    np.testing.assert_allclose(zooms, others, atol=1e-12)  # a stretch keeps the area
+    assert (plain.warps[:, :, :2] != more.warps[:, :, :2]).any(axis=(1, 2)).all()
 
 
 def assert_same(one: Epoch, other: Epoch) -> None:

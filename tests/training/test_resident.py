@@ -15,6 +15,8 @@ COLOURS = {
     "contrast_fraction": 0.2,
     "saturation_fraction": 0.3,
     "hue_degrees": 20.0,
+    "channel_fraction": 0.1,
+    "aspect_fraction": 0.15,
 }
 STILL = np.array([[1.0, 0, 0], [0, 1, 0]])
 

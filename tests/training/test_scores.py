@@ -68,19 +68,23 @@ def test_of_one_class_an_objective_is_undefined_not_perfect(name, value):
 
 
 def test_loss_and_accuracy_weigh_images_or_classes_equally():
-    found = scores.score_holdout(TARGETS, PROBABILITY, balance_classes=False)
+    found = scores.score_holdout(TARGETS, PROBABILITY, sampling_power=0)
     assert found["val_accuracy"] == 4 / 6  # a positive one at 0.4 and a negative one at 0.8 are wrong
     assert found["val_loss"] == pytest.approx(log_loss(TARGETS, PROBABILITY))
-    balanced = scores.score_holdout(TARGETS, PROBABILITY, balance_classes=True)
+    balanced = scores.score_holdout(TARGETS, PROBABILITY, sampling_power=1)
     assert balanced["val_accuracy"] == (1 / 2 + 3 / 4) / 2
     surprise = -np.log(np.where(TARGETS == 1, PROBABILITY, 1 - PROBABILITY))
     assert balanced["val_loss"] == pytest.approx((surprise[:2].mean() + surprise[2:].mean()) / 2)
 
 
+def test_a_sampling_power_of_a_half_weighs_classes_by_the_root_of_their_inverse_frequency():
+    found = scores.score_holdout(TARGETS, PROBABILITY, sampling_power=0.5)
+    weights = np.sqrt([2, 4])  # of two positive and four negative images
+    assert found["val_accuracy"] == pytest.approx((weights @ [1 / 2, 3 / 4]) / weights.sum())
+
+
 def test_how_classes_are_drawn_changes_no_objective():
-    both = [
-        scores.score_holdout(TARGETS, PROBABILITY, balance_classes=balanced) for balanced in (True, False)
-    ]
+    both = [scores.score_holdout(TARGETS, PROBABILITY, sampling_power=power) for power in (1, 0)]
     for name, score in OBJECTIVES.items():
         assert both[0][f"val_{name}"] == both[1][f"val_{name}"] == score(TARGETS, PROBABILITY)
 

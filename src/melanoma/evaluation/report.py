@@ -1,5 +1,6 @@
 """Evaluation of the models of a cohort, computed from their scores."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,6 +9,7 @@ import pandas as pd
 
 from melanoma import metric_names
 from melanoma.config.evaluation import Evaluate
+from melanoma.data.sampling import drawn_prevalence
 from melanoma.evaluation import (
     asked_and_got,
     bands,
@@ -26,7 +28,6 @@ from melanoma.schema import PREDICTION_COLUMNS, TEST, TRAIN, VALIDATION, align
 from melanoma.scoring.operating_point import NEGATIVE, POSITIVE, OperatingPoint
 
 MEASURED_SPLITS = (VALIDATION, TEST)
-BALANCED = 0.5  # fraction of positive images in training that draws both classes equally often
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,7 @@ def evaluate(
     is_synthetic: bool,
     positive_means: str,
     selected: str,
-    balance_classes: bool,
+    sampling_powers: Mapping[str, float],
 ) -> Report:
     """Evaluate models on validation and test at the operating points chosen on validation.
 
@@ -134,7 +135,7 @@ def evaluate(
         is_synthetic: Whether the images are synthetic.
         positive_means: What `positive` means, in words.
         selected: Model to promote, chosen without the test set.
-        balance_classes: Whether training drew both classes equally often.
+        sampling_powers: Sampling power of each model's training, see `data.sampling`.
 
     Raises:
         DataError: Scores or descriptions belong to other images, or a score on validation or test is not a
@@ -149,7 +150,7 @@ def evaluate(
     described = align(described.set_index("image_id"), image_ids, what="The descriptions of images")
     _require_test_scores(index, in_order)
     points = {
-        model: operating_point(index, score, settings, balance_classes=balance_classes)
+        model: operating_point(index, score, settings, sampling_power=sampling_powers[model])
         for model, score in in_order.items()
     }
     probabilities = {model: points[model].calibration.apply(score) for model, score in in_order.items()}
@@ -180,7 +181,7 @@ def _require_test_scores(index: pd.DataFrame, scores: dict[str, np.ndarray]) -> 
 
 
 def operating_point(
-    index: pd.DataFrame, score: np.ndarray, settings: Evaluate, *, balance_classes: bool
+    index: pd.DataFrame, score: np.ndarray, settings: Evaluate, *, sampling_power: float
 ) -> OperatingPoint:
     """Calibration, threshold and referral band, chosen on the validation split.
 
@@ -188,10 +189,10 @@ def operating_point(
         index: One row per image, columns `schema.SPLIT_COLUMNS`.
         score: Scores in the order of `index`; only those of the validation split are read.
         settings: Section `evaluate` of params.yaml.
-        balance_classes: Whether training drew both classes equally often.
+        sampling_power: How training drew the classes, see `data.sampling`.
     """
-    of_training = index.loc[index["split"] == TRAIN, "target"]
-    trained_prevalence = BALANCED if balance_classes else float(of_training.mean())
+    of_training = index.loc[index["split"] == TRAIN, "target"].to_numpy()
+    trained_prevalence = drawn_prevalence(of_training, sampling_power)
     is_in = (index["split"] == VALIDATION).to_numpy()
     thresholds.require_scores(score[is_in], index["image_id"].to_numpy()[is_in])
     target = index["target"].to_numpy()[is_in]

@@ -65,6 +65,18 @@ def _describe(scores: pd.Series) -> dict[str, Any]:
     }
 
 
+def hyperparameter(comparison: dict[str, Any], name: str, of_baseline: Any) -> dict[str, Any]:
+    """The value of a hyperparameter by model.
+
+    Args:
+        comparison: Content of `seeds.json`.
+        name: Name of the hyperparameter.
+        of_baseline: Its value in the baseline.
+    """
+    _, of_tuned = comparison["changed"].get(name, (of_baseline, of_baseline))
+    return dict(zip(MODEL_NAMES, (of_baseline, of_tuned), strict=True))
+
+
 def select(comparison: dict[str, Any]) -> str:
     """The model to promote: the one with the higher mean AUC on the hold-out.
 

@@ -124,8 +124,8 @@ class CrossValidation:
         parts = {split: data.part(split) for split in (schema.VALIDATION, schema.TEST)}
         for part in parts.values():
             score[part.rows] = features.predict(result.model, part, self.recipe)
-        settings, balance = self.params.evaluate, self.recipe.hyperparameters.sampling_power == 1
-        point = report.operating_point(data.index, score, settings, balance_classes=balance)
+        power = self.recipe.hyperparameters.sampling_power
+        point = report.operating_point(data.index, score, self.params.evaluate, sampling_power=power)
         rows = data.index.iloc[parts[schema.TEST].rows]
         probability = point.calibration.apply(score[parts[schema.TEST].rows])
         groups = data.index.groupby("split")["group_id"].nunique()

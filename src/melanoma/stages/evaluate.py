@@ -76,7 +76,7 @@ def run(args: argparse.Namespace, params: Params) -> str:
         is_synthetic=data.is_synthetic,
         positive_means=data.positive_means,
         selected=seeds.select(comparison),
-        balance_classes=params.baseline.sampling_power == 1,
+        sampling_powers=seeds.hyperparameter(comparison, "sampling_power", params.baseline.sampling_power),
     )
     runs = {name: tracking.resume_run(run_id) for name, run_id in run_ids.items()}
     figures = {name: result_figures.draw(result, name, note=inputs.note) for name in networks}

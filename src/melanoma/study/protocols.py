@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from melanoma.config.training import Augment
-from melanoma.data.augment import NUM_DRAWS, augment_image, draw_warps
+from melanoma.data.augment import augment_image, draw_uniform, draw_warps
 from melanoma.data.packed import Packed, Part
 from melanoma.schema import NEGATIVE, POSITIVE, TEST, TRAIN, VALIDATION
 
@@ -119,7 +119,7 @@ def _warp(
     images: np.ndarray, sources: np.ndarray, amounts: Augment, generator: np.random.Generator
 ) -> np.ndarray:
     """Warped copies of the images at `sources`, shape `(len(sources), size, size, 3)`."""
-    warps = draw_warps(generator.random((len(sources), NUM_DRAWS)), amounts, size=images.shape[1])
+    warps = draw_warps(draw_uniform(generator, len(sources)), amounts, size=images.shape[1])
     copies = np.empty((len(sources), *images.shape[1:]), np.uint8)
     for at, (source, warp) in enumerate(zip(sources, warps, strict=True)):
         copies[at] = augment_image(images[source], warp)

@@ -29,7 +29,7 @@ class EpochScores(keras.callbacks.Callback):
         """Read the checkpoint of this training, if there is one."""
         super().__init__()
         self._num_training_images, self._settings = len(arrays.train), recipe.train
-        self._balance_classes = recipe.hyperparameters.sampling_power == 1
+        self._sampling_power = recipe.hyperparameters.sampling_power
         self._keeps_best = recipe.hyperparameters.keep_epoch == "best"
         self._num_epochs, self._checkpoint = num_epochs, checkpoint
         self.history = pd.DataFrame()
@@ -115,7 +115,7 @@ class EpochScores(keras.callbacks.Callback):
         if not np.isfinite(probability).all():
             rate = float(self._optimizer.learning_rate)
             raise divergence("The probability of a held-out image is not a number", epoch, rate)
-        return scores.score_holdout(part.targets, probability, balance_classes=self._balance_classes)
+        return scores.score_holdout(part.targets, probability, sampling_power=self._sampling_power)
 
     def _present_weights(self) -> list[np.ndarray]:
         """The weights that the present epoch would keep, their averages where they are averaged."""

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from melanoma.config.training import Augment
-from melanoma.data.augment import NUM_DRAWS, draw_colours, draw_warps
+from melanoma.data.augment import NUM_DRAWS, draw_colours, draw_uniform, draw_warps
+from melanoma.data.sampling import share_out
 from melanoma.schema import CLASSES
 
 MAX_TURNS = 10  # repetitions of an image in an epoch, where its class is far rarer than the others
@@ -48,7 +49,7 @@ class Sampling:
     Attributes:
         targets: Shape `(num_images,)`, 0 or 1: targets of the images to draw from.
         image_size: Side in pixels.
-        sampling_power: 0 draws each image once; 1 draws each class equally often.
+        sampling_power: 0 draws each image once, 1 each class equally often, see `data.sampling`.
         amounts: Amounts of augmentation.
         seed: Seed of all draws.
         classes: Shape `(num_images,)`, positions in `schema.CLASSES`: the labels to learn. None to learn the
@@ -82,15 +83,13 @@ class Sampling:
     def _draw_order(self, generator: np.random.Generator) -> np.ndarray:
         if not self.sampling_power:
             return draw_all(self.targets, generator)
-        if self.classes is None:
-            return draw_balanced(self.targets, generator)
-        return draw_balanced_classes(self.targets, self.classes, generator)
+        return draw_classes(self.targets, generator, power=self.sampling_power, classes=self.classes)
 
     def _draws(self, positions: np.ndarray, turns: np.ndarray, epoch: int) -> np.ndarray:
         """Shape `(n, NUM_DRAWS)`, uniform in 0..1: row i of table k is for image i at its k-th repetition."""
         draws = np.empty((len(positions), NUM_DRAWS))
         for turn in range(turns.max(initial=-1) + 1):
-            table = np.random.default_rng([1, self.seed, epoch, turn]).random((len(self.targets), NUM_DRAWS))
+            table = draw_uniform(np.random.default_rng([1, self.seed, epoch, turn]), len(self.targets))
             draws[turns == turn] = table[positions[turns == turn]]
         return draws
 
@@ -109,56 +108,55 @@ def draw_all(targets: np.ndarray, generator: np.random.Generator) -> np.ndarray:
     return generator.permutation(len(targets))
 
 
-def draw_balanced(targets: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """As many row numbers as there are rows, half of each class, in random order.
+def draw_classes(
+    targets: np.ndarray,
+    generator: np.random.Generator,
+    *,
+    power: float,
+    classes: np.ndarray | None = None,
+) -> np.ndarray:
+    """As many row numbers as there are rows, with a share of each class by `data.sampling`, in random order.
 
-    The rarer class is repeated (each of its rows equally often, give or take one), the more frequent
-    one loses rows at random; the next epoch loses others.
+    With a power of 1, half of them are of each target. The rows of the class that is drawn more often than it
+    is found are repeated (each equally often, give or take one), the other one loses rows at random; the next
+    epoch loses others.
+
+    With several classes, targets have the same shares, so that the score of melanoma means the same as that
+    of a network with one output; the classes of a target share its draws. No row comes more than `MAX_TURNS`
+    times: two images of a class would otherwise fill a third of all epochs. The remainder goes to the other
+    classes; the largest class has no bound.
 
     Args:
         targets: Shape `(num_images,)`, 0 or 1, both present.
         generator: Random generator.
+        power: Sampling power, above 0, at most 1.
+        classes: Shape `(num_images,)`, whole numbers; None for two classes, the targets.
     """
-    num_malignant = len(targets) // 2  # an odd one out is negative
-    drawn = [
-        _draw_rows(np.flatnonzero(targets == value), number, generator)
-        for value, number in ((0, len(targets) - num_malignant), (1, num_malignant))
-    ]
+    sides = [np.flatnonzero(targets == value) for value in (0, 1)]
+    num_positive = share_out(len(targets), [len(sides[1]), len(sides[0])], power)  # rounded down
+    numbers = [len(targets) - num_positive, num_positive]
+    if classes is None:
+        drawn = [_draw_rows(rows, number, generator) for rows, number in zip(sides, numbers, strict=True)]
+    else:
+        drawn = [
+            _draw_side(classes, rows, number, generator, power=power)
+            for rows, number in zip(sides, numbers, strict=True)
+        ]
     return generator.permutation(np.concatenate(drawn))
 
 
-def draw_balanced_classes(
-    targets: np.ndarray, classes: np.ndarray, generator: np.random.Generator
+def _draw_side(
+    classes: np.ndarray, rows: np.ndarray, number: int, generator: np.random.Generator, *, power: float
 ) -> np.ndarray:
-    """As many row numbers as there are rows: half positive, half negative, classes balanced in each half.
-
-    The halves are those of `draw_balanced`, so that the melanoma score means the same as that of a network
-    with one output: half of the training images were positive. Within a half each class is drawn equally
-    often, but no row more than `MAX_TURNS` times: two images of a class would otherwise fill a third of all
-    epochs. The remainder goes to the other classes; the largest class has no bound.
-
-    Args:
-        targets: Shape `(num_images,)`, 0 or 1, both present.
-        classes: Shape `(num_images,)`, whole numbers.
-        generator: Random generator.
-    """
-    num_malignant = len(targets) // 2
-    drawn = [
-        _draw_half(classes, np.flatnonzero(targets == value), number, generator)
-        for value, number in ((0, len(targets) - num_malignant), (1, num_malignant))
-    ]
-    return generator.permutation(np.concatenate(drawn))
-
-
-def _draw_half(
-    classes: np.ndarray, half: np.ndarray, number: int, generator: np.random.Generator
-) -> np.ndarray:
-    """Draw `number` of the rows `half`, the rarest class first; later classes share its remainder."""
-    by_class = sorted((half[classes[half] == one] for one in np.unique(classes[half])), key=len)
+    """Draw `number` of the rows of a target, the rarest class first; later classes share its remainder."""
+    by_class = sorted((rows[classes[rows] == one] for one in np.unique(classes[rows])), key=len)
     drawn = []
-    for num_left, rows in zip(range(len(by_class), 0, -1), by_class, strict=True):
-        share = number if num_left == 1 else min(number // num_left, MAX_TURNS * len(rows))
-        drawn.append(_draw_rows(rows, share, generator))
+    for at, mine in enumerate(by_class):
+        sizes = [len(others) for others in by_class[at:]]
+        share = number
+        if len(sizes) > 1:
+            share = min(share_out(number, sizes, power), MAX_TURNS * len(mine))
+        drawn.append(_draw_rows(mine, share, generator))
         number -= share
     return np.concatenate(drawn)
 

@@ -158,7 +158,7 @@ def _draw_views(part: Part, amounts: Augment, *, num_views: int) -> list[_View]:
 
 def _draws(key: bytes, number: int) -> np.ndarray:
     generator = np.random.default_rng([2, number, int.from_bytes(key[:8], "big")])
-    return generator.random(augment.NUM_DRAWS)
+    return augment.draw_uniform(generator, 1)[0]
 
 
 def _body_digest(body: keras.Model) -> str:

@@ -80,15 +80,16 @@ def predict_all(model: keras.Model, part: Part, *, batch_size: int = 64) -> np.n
     return np.concatenate([model.predict_on_batch(batch) for batch in batches]).astype(np.float64)
 
 
-def score_holdout(targets: np.ndarray, probability: np.ndarray, *, balance_classes: bool) -> dict[str, float]:
+def score_holdout(targets: np.ndarray, probability: np.ndarray, *, sampling_power: float) -> dict[str, float]:
     """`val_loss` (the plain log loss), `val_accuracy` at 0.5 and `val_<objective>` of each objective.
 
     Args:
         targets: Shape `(n,)`, 1 = positive, 0 = negative.
         probability: Shape `(n,)`, finite.
-        balance_classes: Give both classes the same weight in loss and accuracy.
+        sampling_power: Weighs the classes in loss and accuracy as training draws them, see `data.sampling`:
+            with 1 both count the same.
     """
-    weights = compute_sample_weight("balanced" if balance_classes else None, targets)
+    weights = compute_sample_weight("balanced", targets) ** sampling_power
     return {
         "val_loss": float(log_loss(targets, probability, sample_weight=weights, labels=[0, 1])),
         "val_accuracy": float(accuracy_score(targets, probability >= 0.5, sample_weight=weights)),
