@@ -14,6 +14,7 @@ def report(index, scores, settings, described):
         "cohort": "toy",
         "is_synthetic": True,
         "selected": "tuned",
+        "positive_means": "melanoma",
         "sampling_powers": {"baseline": 1, "tuned": 1},
     }
     return evaluate(index, scores, settings, described=described, **named)
