@@ -20,7 +20,9 @@ def parse(description: str | None, argv: Sequence[str] | None) -> argparse.Names
     datasets = parser.add_subparsers(dest="dataset", required=True)
     ph2 = datasets.add_parser("ph2", help="the PH2 database")
     isic = datasets.add_parser("isic", help="images of the ISIC Archive, from folders or downloaded")
-    for each in (ph2, isic):
+    ham10000 = datasets.add_parser("ham10000", help="the HAM10000 dataset")
+    challenge = datasets.add_parser("isic_challenge", help="an ISIC challenge of 2018, 2019 or 2020")
+    for each in (ph2, isic, ham10000, challenge):
         each.add_argument(
             "--partial", action="store_true", help="write the dataset even if images are missing"
         )
@@ -33,6 +35,13 @@ def parse(description: str | None, argv: Sequence[str] | None) -> argparse.Names
         required=True,
         help="official PH2 folder, folder with images/, or a zip file of either",
     )
+    ham10000.add_argument("--metadata", type=Path, required=True, help="HAM10000_metadata, .csv or .tab")
+    challenge.add_argument(
+        "--ground-truth", type=Path, required=True, help="one-hot table of 2018 or 2019, or train.csv of 2020"
+    )
+    challenge.add_argument("--metadata", type=Path, help="second table of 2018 or 2019")
+    for each in (ham10000, challenge):
+        each.add_argument("--images", type=Path, nargs="+", required=True, help="folders of <image_id>.jpg")
     folders = isic.add_argument_group("from folders")
     folders.add_argument("--metadata", type=Path, help="CSV with a header and one row per image")
     folders.add_argument("--images", type=Path, help="folder of <isic_id>.jpg")

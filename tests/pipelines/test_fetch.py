@@ -19,7 +19,7 @@ from pipelines import _cli, fetch
 from pipelines import ingest as ingest_stage
 from tests.data import archive_server
 from tests.imports import ROOT
-from tests.pipelines.raw_sources import make_isic, make_ph2
+from tests.pipelines.raw_sources import make_challenge, make_ham10000, make_isic, make_ph2
 from tests.pipelines.workspace import inside, write_params
 
 
@@ -60,6 +60,31 @@ def test_ph2_is_written_and_put_under_dvc(repository, tmp_path, capsys):
     assert "3 images, 0 masks written in data/raw/ph2" in capsys.readouterr().out
     assert (repository / "data/raw/ph2.dvc").is_file()
     assert len(pd.read_csv("data/raw/ph2/metadata.csv")) == 3
+
+
+def test_ham10000_is_written_from_two_folders(folder, tmp_path, capsys):
+    source = make_ham10000(tmp_path / "source")
+    table = ("ham10000", "--metadata", f"{source}/HAM10000_metadata.csv", "--no-dvc", "--images")
+    assert run(*table, f"{source}/part_1") == 1
+    assert "1 rows have no image file: ISIC_1" in capsys.readouterr().err
+    assert not Path("data/raw").exists()
+    assert run(*table, f"{source}/part_1", f"{source}/part_2") == 0
+    assert "3 images, 0 masks written in data/raw/ham10000" in capsys.readouterr().out
+    assert len(list(Path("data/raw/ham10000/images").iterdir())) == 3
+    assert run(*table, f"{source}/part_1", f"{source}/part_2") == 0
+    assert "unchanged" in capsys.readouterr().out
+    assert run(*table, "data/raw/ham10000/images") == 1
+    assert "overlap" in capsys.readouterr().err
+
+
+def test_a_challenge_is_written_and_its_labels_are_counted_by_ingest(folder, tmp_path, capsys):
+    source = make_challenge(tmp_path / "source")
+    tables = ("--ground-truth", f"{source}/truth.csv", "--metadata", f"{source}/metadata.csv")
+    assert run("isic_challenge", *tables, "--images", f"{source}/images", "--no-dvc") == 0
+    assert "2 images, 0 masks written in data/raw/isic_challenge" in capsys.readouterr().out
+    paths = ("--raw", "data/raw/isic_challenge", "--out", "a.parquet", "--params", str(ROOT / "params.yaml"))
+    assert ingest_stage.main(["--dataset", "isic_challenge", *paths]) == 0
+    assert "2 images: 1 positive, 1 negative, 0 without a clear label" in capsys.readouterr().out
 
 
 def test_the_same_input_twice_changes_nothing(repository, tmp_path, capsys):

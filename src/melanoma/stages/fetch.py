@@ -1,11 +1,12 @@
 """Brings a real dataset in: from its folder or zip, or from the ISIC Archive, to a raw folder under DVC."""
 
 from argparse import Namespace
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from melanoma import config
-from melanoma.data.sources import isic, ph2
+from melanoma.data.sources import ham10000, isic, isic_challenge, ph2
 from melanoma.data.sources.isic_api import Selection
 from melanoma.data.sources.isic_archive import open_archive
 from melanoma.data.sources.raw_folder import RawDataset, add_to, put_under_dvc, require_apart, write_raw
@@ -29,9 +30,8 @@ def fetch(args: Namespace) -> None:
     if args.dataset == "isic":
         _require_one_source(args)
     out = args.out or Path("data/raw") / args.dataset
-    for source in ("source", "metadata", "images", "masks"):
-        if getattr(args, source, None) is not None:
-            require_apart(getattr(args, source), out)
+    for source in _sources(args):
+        require_apart(source, out)
     with _open_source(args, out) as opened:
         dataset = add_to(out, opened) if args.add else opened
         state = "written" if write_raw(dataset, out) else "unchanged"
@@ -44,9 +44,22 @@ def fetch(args: Namespace) -> None:
         )
 
 
+def _sources(args: Namespace) -> Iterator[Path]:
+    for name in ("source", "ground_truth", "metadata", "images", "masks"):
+        given = getattr(args, name, None)
+        yield from given if isinstance(given, list) else filter(None, [given])
+
+
 def _open_source(args: Namespace, out: Path) -> AbstractContextManager[RawDataset]:
     if args.dataset == "ph2":
         return ph2.open_source(args.source, is_partial=args.partial)
+    if args.dataset == "ham10000":
+        return nullcontext(ham10000.open_source(args.metadata, args.images, is_partial=args.partial))
+    if args.dataset == "isic_challenge":
+        opened = isic_challenge.open_source(
+            args.ground_truth, args.metadata, args.images, is_partial=args.partial
+        )
+        return nullcontext(opened)
     if args.metadata is not None:
         return nullcontext(isic.open_source(args.metadata, args.images, args.masks, is_partial=args.partial))
     selection = Selection(args.query or "", args.collections or (), args.licences or (), args.limit)

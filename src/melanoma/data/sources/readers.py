@@ -9,14 +9,16 @@ from pathlib import Path
 
 import pandas as pd
 
-from melanoma.data.sources import isic, ph2, sample
+from melanoma.data.sources import ham10000, isic, isic_challenge, ph2, sample
 from melanoma.data.targets import targets
 from melanoma.errors import DataError, first_offenders
 from melanoma.files import require
 from melanoma.schema import conform_records
 
 READERS: dict[str, Callable[[Path], pd.DataFrame]] = {
+    "ham10000": ham10000.read_records,
     "isic": isic.read_records,
+    "isic_challenge": isic_challenge.read_records,
     "ph2": ph2.read_records,
     "sample": sample.read_records,
 }

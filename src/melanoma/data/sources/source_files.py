@@ -1,8 +1,9 @@
 """Finds the masks among a user's files, and the files that are not used."""
 
+import filecmp
 import os
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -83,3 +84,25 @@ def describe_unused(**names_by_kind: Collection[str]) -> str:
         if names
     ]
     return f"unused: {', '.join(kinds)}" if kinds else ""
+
+
+def find_images(folders: Sequence[Path], image_ids: Collection[str]) -> tuple[dict[str, Path], list[str]]:
+    """The images of `image_ids` in any of the folders, by id, and the names of all other images.
+
+    Raises:
+        DataError: Two folders have different files of one name; the same bytes twice are legal.
+    """
+    images: dict[str, Path] = {}
+    unlike = []
+    for folder in folders:
+        for stem, file in index_files(folder).items():
+            if stem in images and not filecmp.cmp(images[stem], file, shallow=False):
+                unlike.append(f"{images[stem]} and {file}")
+            images.setdefault(stem, file)
+    if unlike:
+        raise DataError(
+            f"{len(unlike)} images lie in two folders with different content: {first_offenders(unlike)}. "
+            "Keep one of each."
+        )
+    extra = [file.name for stem, file in sorted(images.items()) if stem not in image_ids]
+    return {stem: file for stem, file in images.items() if stem in image_ids}, extra
