@@ -88,8 +88,9 @@ page: .venv/.installed ## Redraw reports/index.html with the current state of th
 	dvc repro --single-item --force page
 
 .PHONY: publish
-publish: .venv/.installed ## Write the current results to reports/published, from a clean working tree
-	@python -m pipelines.publish
+publish: .venv/.installed ## Write results to reports/published (COHORT=isic: one cohort; REPLACE=1: afresh)
+	@python -m pipelines.publish $(if $(filter command environment,$(origin COHORT)),--cohort $(COHORT)) \
+		$(if $(REPLACE),--replace)
 
 ##@ Serve a model
 

@@ -1,6 +1,7 @@
 """Publish the current results: copy them to `reports/published/` and redraw its page and all tables.
 
-Run by `make publish`. Refuses uncommitted changes, stale stages, and runs with uncommitted changes.
+Run by `make publish`. Refuses uncommitted changes, stale stages, runs with uncommitted changes, and results
+of other code or parameters than those that were published before.
 """
 
 import sys
@@ -17,6 +18,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = _cli.parser(__doc__)
     parser.add_argument("--folder", type=Path, default=Path("reports/published"), help="folder to write")
     parser.add_argument(
+        "--cohort",
+        nargs="+",
+        metavar="NAME",
+        help="publish these active cohorts only, or the study (study); others stay (default: all)",
+    )
+    parser.add_argument("--replace", action="store_true", help="remove everything that was published before")
+    parser.add_argument(
         "--redraw", action="store_true", help="only redraw page and tables from the published files"
     )
     args = parser.parse_args(argv)
@@ -26,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         files.write_text(published.draw(args.folder, params), args.folder / published.PAGE)
         changed = published.fill_documents(args.folder)
     else:
-        changed = publish.publish(params, folder=args.folder)
+        changed = publish.publish(params, folder=args.folder, parts=args.cohort, is_replaced=args.replace)
     size = sum(path.stat().st_size for path in args.folder.rglob("*") if path.is_file()) / 1e6
     names = ", ".join(path.name for path in changed) or "none"
     _cli.say("publish", f"{size:.1f} MB -> {args.folder}; documents that changed: {names}")

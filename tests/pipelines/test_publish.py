@@ -6,10 +6,12 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from melanoma import lineage, tracking
+from melanoma.fingerprint import sha256_of_file
 from melanoma.stages import publish as stage
 from melanoma.stages import published
 from pipelines import _cli, publish
@@ -29,10 +31,14 @@ GRAPH = """stages:
     deps: [source.json]
     outs: [reports/duplicates.json]
 """
+COHORTS = ("sample", "second")
+PARAMS = (ROOT / "params.yaml").read_text()
 FILES = {
     "source.json": "{}",
     "dvc.yaml": GRAPH,
-    "params.yaml": (ROOT / "params.yaml").read_text(),
+    "params.yaml": PARAMS.replace("  cohorts: [sample]", "  cohorts: [sample, second]").replace(
+        "  sample: [sample]\n", "  sample: [sample]\n  second: [sample]\n"
+    ),
     "requirements.lock": "numpy==2\n",
     "digests.json": '{"judge": "a"}',
     ".gitignore": "/code.json\n/reports/*\n!/reports/published/\n/data/\n/mlflow.db*\n/mlruns/\n",
@@ -41,9 +47,15 @@ FILES = {
     "reports/published/old.json": "{}",
     "reports/data/sample.md": "# Data card: sample\n",
     "data/raw/sample/a.jpg": "a",
-    "data/splits/sample.csv": "image_id,dataset,group_id,target,split\nSYN_1,sample,G1,0,test\n",
-    **{f"reports/sample/{name}": "{}" for name in stage.COHORT_FILES},
+    **{
+        f"data/splits/{cohort}.csv": "image_id,dataset,group_id,target,split\nSYN_1,sample,G1,0,test\n"
+        for cohort in COHORTS
+    },
+    **{f"reports/{cohort}/{name}": "{}" for name in stage.COHORT_FILES for cohort in COHORTS},
 }
+
+
+KINDS = (("headlines", "json"), ("splits", "csv"))
 
 
 def command(*words: str) -> None:
@@ -64,7 +76,7 @@ def run(*more: str) -> int:
 
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory) -> Iterator[Path]:
-    """A repository with committed results of one cohort."""
+    """A repository with committed results of two cohorts of one dataset."""
     folder = tmp_path_factory.mktemp("publish")
     with inside(folder), pytest.MonkeyPatch.context() as patch:
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
@@ -80,9 +92,10 @@ def repository(tmp_path_factory) -> Iterator[Path]:
         for model in ("baseline", "tuned"):
             with tracking.open_run(experiment="toy", name=model, tags=tags) as opened:
                 run_ids[model] = opened.run_id
-        path = Path("reports/headlines/sample.json")
-        path.parent.mkdir()
-        path.write_text(json.dumps(headline("sample", is_synthetic=True, run_ids=run_ids)))
+        Path("reports/headlines").mkdir()
+        for cohort in COHORTS:
+            content = headline(cohort, is_synthetic=True, run_ids=run_ids)
+            Path(f"reports/headlines/{cohort}.json").write_text(json.dumps(content))
         yield folder
 
 
@@ -98,10 +111,10 @@ def test_results_of_a_commit_are_published_with_what_is_needed_to_check_them(rep
     assert run() == 0
     found = {path.relative_to(FOLDER).as_posix() for path in FOLDER.rglob("*") if path.is_file()}
     assert found == {
-        *(f"sample/{name}" for name in stage.COHORT_FILES),
-        *("headlines/sample.json", "data/sample.md", "duplicates.json"),
-        *("params.yaml", "code.json", "dvc.lock"),
-        *("splits/sample.csv", "raw/sample.csv", "origin.json", "index.html", "README.md"),
+        *(f"{cohort}/{name}" for name in stage.COHORT_FILES for cohort in COHORTS),
+        *(f"{folder}/{cohort}.{suffix}" for folder, suffix in KINDS for cohort in COHORTS),
+        *("data/sample.md", "duplicates.json", "params.yaml", "code.json", "dvc.lock"),
+        *("raw/sample.csv", "origin.json", "index.html", "README.md"),
     }
     origin = json.loads((FOLDER / "origin.json").read_text())
     head = subprocess.run(
@@ -109,6 +122,11 @@ def test_results_of_a_commit_are_published_with_what_is_needed_to_check_them(rep
     ).stdout.strip()
     assert origin["git_commit"] == head
     assert len(origin["commits_of_runs"]) == 2
+    assert list(origin["parts"]) == ["sample", "second"]
+    assert origin["parts"]["sample"]["git_commit"] == head
+    assert origin["parts"]["sample"]["params.yaml"] == sha256_of_file(FOLDER / "params.yaml")
+    assert origin["parts"]["second"]["code.json"] == sha256_of_file(FOLDER / "code.json")
+    assert origin["not_run"] == ["study"]
     assert (FOLDER / "splits/sample.csv").read_text() == "image_id,group_id,split\nSYN_1,G1,test\n"
     assert f"Published results of commit {head[:10]}." in (FOLDER / "README.md").read_text()
     assert "| sample (SYNTHETIC) | 1040 (8) |" in Path("README.md").read_text()
@@ -173,3 +191,62 @@ def test_a_missing_report_is_named_and_the_published_results_stay(repository, ca
     assert "reports/sample/audit.json does not exist" in capsys.readouterr().err
     assert (FOLDER / "old.json").exists()
     report.write_text("{}")
+
+
+# ---- cohorts one by one ----------------------------------------------------------------------
+
+
+def origin_of() -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((FOLDER / "origin.json").read_text())
+    return content
+
+
+def test_cohorts_are_published_one_by_one_and_what_is_missing_was_not_run(repository):
+    assert run("--cohort", "sample") == 0
+    assert not (FOLDER / "second").exists()
+    assert "| second | not run | - |" in Path("README.md").read_text()
+    assert "Not run: second, study." in (FOLDER / published.PAGE).read_text()
+    first = (FOLDER / "headlines/sample.json").read_bytes()
+    commit()
+    assert run("--cohort", "second") == 0
+    assert (FOLDER / "headlines/sample.json").read_bytes() == first
+    origin = origin_of()
+    commits = [part["git_commit"] for part in origin["parts"].values()]
+    assert list(origin["parts"]) == ["sample", "second"]
+    assert len(set(commits)) == 2
+    assert origin["note"] == (
+        "Published results, from one code.json and one params.yaml: "
+        f"sample of commit {commits[0][:10]}; second of commit {commits[1][:10]}."
+    )
+    page = (FOLDER / published.PAGE).read_text()
+    assert "Not run: study." in page
+    assert all(found in page for found in commits)
+    assert "not run" not in Path("README.md").read_text()
+
+
+def test_a_cohort_of_other_code_is_refused_and_the_way_out_removes_the_older_results(repository, capsys):
+    assert run("--cohort", "sample") == 0
+    page = (FOLDER / published.PAGE).read_bytes()
+    Path("digests.json").write_text('{"judge": "another"}')
+    commit()
+    command(sys.executable, "-m", "dvc", "repro", "-q")
+    commit()
+    assert run("--cohort", "second") == 1
+    message = capsys.readouterr().err
+    assert "second cannot be added to the published results of sample" in message
+    assert "code.json differs in the stages judge" in message
+    assert "--replace" in message
+    assert (FOLDER / published.PAGE).read_bytes() == page
+    assert not (FOLDER / "second").exists()
+    assert run("--cohort", "second", "--replace") == 0
+    assert list(origin_of()["parts"]) == ["second"]
+    assert not (FOLDER / "sample").exists()
+    assert (FOLDER / "README.md").exists()
+    commit()
+    assert run() == 0  # all cohorts of one state need no other way
+
+
+def test_a_cohort_that_is_not_active_is_refused_with_the_active_ones(repository, capsys):
+    assert run("--cohort", "isic") == 1
+    assert "(sample, second, study), got isic" in capsys.readouterr().err
+    assert (FOLDER / "old.json").exists()

@@ -7,7 +7,7 @@ report's text that got past the escaping could not act.
 import base64
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import resources
 from typing import Any
 
@@ -52,6 +52,9 @@ class Origin:
         raw_digests: DVC's hash of the raw images by dataset.
         graph: Stages, each after those that it needs.
         models: Registered model by cohort; None where the registry has none.
+        parts: Of published results, by cohort and `study`: `git_commit`, `published_at`, and the SHA-256 of
+            `code.json` and `params.yaml`; empty for the last run and in older results.
+        not_run: Cohorts, and the study, that belong to the published results and were not run.
     """
 
     note: str
@@ -62,6 +65,8 @@ class Origin:
     raw_digests: Mapping[str, str]
     graph: Sequence[Node]
     models: Mapping[str, Model | None]
+    parts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    not_run: Sequence[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -195,6 +200,10 @@ def _model_view(model: Model | None) -> dict[str, Any] | None:
 
 def _sources_table(contents: Contents) -> Table:
     rows = [["code of this page", "git commit", contents.origin.git_commit]]
+    for name, part in contents.origin.parts.items():
+        rows.append([f"code of the results of {name}", "git commit", part["git_commit"]])
+    for name in ("code.json", "params.yaml"):  # the same for all parts
+        rows += [[name, "sha256", part[name]] for part in [*contents.origin.parts.values()][:1]]
     for dataset, digest in contents.origin.raw_digests.items():
         rows.append([f"raw images of {dataset}", "md5 by DVC", digest])
     for found in contents.headlines:

@@ -1,12 +1,15 @@
 """Publishes results: copies what the project claims, and what is needed to check it, into one folder.
 
-All of it comes from one commit: uncommitted changes, stale stages and runs of uncommitted code are refused.
+Cohorts and the study are published together or one by one. Each comes from one commit, and all of them from
+one `code.json` and one `params.yaml`: uncommitted changes, stale stages, runs of uncommitted code and results
+of other code are refused.
 """
 
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +21,10 @@ from melanoma.config import Params
 from melanoma.errors import DataError, first_offenders
 from melanoma.fingerprint import sha256_of_file
 from melanoma.project import working_tree
-from melanoma.stages import published
+from melanoma.stages import published, published_parts
 from melanoma.stages.data_check import manifest
 from melanoma.stages.page import CROSSVALIDATION, current_origin, read_headlines
+from melanoma.stages.page import PAGE as PAGE_STAGE
 
 CODE = "code"
 GRAPH, STUDY_GRAPH = "dvc.yaml", "pipelines/study/dvc.yaml"
@@ -41,68 +45,116 @@ SPLIT_COLUMNS = ["image_id", "group_id", "split"]
 STUDY_SUFFIXES = (".json", ".csv", ".png", ".md")
 
 
-def publish(params: Params, *, folder: Path) -> list[Path]:
-    """Replace `folder` by the current results, and fill the tables of the documents.
+def publish(
+    params: Params, *, folder: Path, parts: Sequence[str] | None = None, is_replaced: bool = False
+) -> list[Path]:
+    """Publish the current results, and fill the tables of the documents.
+
+    Args:
+        params: All parameters.
+        folder: Folder of the published results. Other parts in it stay.
+        parts: Active cohorts, and `study`; None for all active cohorts, and the study if it was run.
+        is_replaced: Whether everything that was published before is removed.
 
     Returns:
         The documents that changed.
 
     Raises:
-        DataError: The results are not those of the current commit, or a file is missing.
+        DataError: The results are not those of the current commit or not of the code and parameters of those
+            that were published before, or a file is missing.
     """
+    chosen = _Chosen.of(params, parts)
     _require_clean_tree(folder)
     _write_code_digests()
-    has_study = STUDY.is_dir()
-    for graph in [GRAPH, *([STUDY_GRAPH] if has_study else [])]:
-        _require_current(graph)
+    _require_all_current(params, chosen)
     _require_clean_tree(folder)  # again: the digests may have changed dvc.lock
-    sources = dict(_sources(params, with_study=has_study))
+    sources = dict(_sources(chosen))
     for source in sources.values():
         files.require(source)
-    headlines = read_headlines(REPORTS / published.HEADLINES, params.run.cohorts)
+    headlines = read_headlines(REPORTS / published.HEADLINES, chosen.cohorts)
     runs = {
         run_id: tracking.read_run(run_id).data.tags
         for found in headlines
         for run_id in found["run_ids"].values()
     }
     _refuse_dirty([*dirty_files(sources.values()), *_dirty_runs(runs)])
-    commit = lineage.commit_tags()[lineage.COMMIT_TAG]
-    origin = current_origin(
-        params, graph=Path(GRAPH), headlines=headlines, note=f"Published results of commit {commit[:10]}."
-    )
+    now = current_origin(params, graph=Path(GRAPH), headlines=headlines, note="")
+    before = None if is_replaced else published_parts.before(folder, chosen.parts, now.raw_digests)
+    origin = published_parts.merged(params, before, now, chosen.parts, datasets=chosen.datasets)
+    commits = {} if before is None else files.read_json(folder / published.ORIGIN)["commits_of_runs"]
     more = {
-        "commits_of_runs": {run_id: tags[lineage.COMMIT_TAG] for run_id, tags in runs.items()},
+        "commits_of_runs": commits | {run_id: tags[lineage.COMMIT_TAG] for run_id, tags in runs.items()},
         "requirements_lock_sha256": sha256_of_file(Path("requirements.lock")),
     }
     with files.atomic_folder(folder) as unfinished:
-        for name, source in sources.items():
-            (unfinished / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source, unfinished / name)
-        for document in folder.glob("*.md"):
-            shutil.copyfile(document, unfinished / document.name)
-        write_data(params, unfinished)
+        if before is not None:
+            published_parts.keep_others(folder, unfinished, chosen.parts, datasets=chosen.datasets)
+        _copy(sources, folder, unfinished)
+        write_data(chosen.cohorts, chosen.datasets, unfinished)
         published.write_origin(origin, unfinished, more)
         files.write_text(published.draw(unfinished, params), unfinished / published.PAGE)
     return published.fill_documents(folder)
 
 
-def write_data(params: Params, folder: Path) -> None:
-    """Write the split table of each active cohort and the manifest of each active dataset's raw data."""
-    for cohort in params.run.cohorts:
+@dataclass(frozen=True)
+class _Chosen:
+    """What is published now: parts, the cohorts among them, and their datasets, as in params.yaml."""
+
+    parts: Sequence[str]
+    cohorts: Sequence[str]
+    datasets: Sequence[str]
+
+    @classmethod
+    def of(cls, params: Params, parts: Sequence[str] | None) -> "_Chosen":
+        known = published_parts.known(params)
+        if parts is None:
+            parts = known if STUDY.is_dir() else params.run.cohorts
+        unknown = [part for part in parts if part not in known]
+        if unknown:
+            raise DataError(
+                f"Published are active cohorts and the study ({', '.join(known)}), got "
+                f"{first_offenders(unknown)}. Cohorts are activated in params.yaml: run.cohorts."
+            )
+        cohorts = [cohort for cohort in params.run.cohorts if cohort in parts]
+        members = {name for cohort in cohorts for name in params.members(cohort)}
+        return cls(parts, cohorts, [name for name in params.run.datasets if name in members])
+
+
+def _require_all_current(params: Params, chosen: _Chosen) -> None:
+    """Refuse stale stages of what is chosen; those of other cohorts and datasets may be stale."""
+    if chosen.cohorts:
+        others = {*params.cohorts, *params.run.datasets} - {*chosen.cohorts, *chosen.datasets}
+        _require_current(GRAPH, without=others)
+    if published.STUDY in chosen.parts:
+        _require_current(STUDY_GRAPH)
+
+
+def _copy(sources: Mapping[str, Path], folder: Path, unfinished: Path) -> None:
+    """Copy the results, and the documents of the published folder."""
+    for name, source in sources.items():
+        (unfinished / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, unfinished / name)
+    for document in folder.glob("*.md"):
+        shutil.copyfile(document, unfinished / document.name)
+
+
+def write_data(cohorts: Iterable[str], datasets: Iterable[str], folder: Path) -> None:
+    """Write the split table of each cohort and the manifest of each dataset's raw data."""
+    for cohort in cohorts:
         split = files.read_csv(Path(f"data/splits/{cohort}.csv"), dtype=str)
         files.write_csv(split[SPLIT_COLUMNS], folder / "splits" / f"{cohort}.csv")
-    for dataset in params.run.datasets:
+    for dataset in datasets:
         files.write_csv(manifest(Path("data/raw") / dataset), folder / "raw" / f"{dataset}.csv")
 
 
-def _sources(params: Params, *, with_study: bool) -> Iterator[tuple[str, Path]]:
+def _sources(chosen: _Chosen) -> Iterator[tuple[str, Path]]:
     """The files to copy: name in the published folder, and path."""
-    for cohort in params.run.cohorts:
+    for cohort in chosen.cohorts:
         names = [*(f"{cohort}/{file}" for file in COHORT_FILES), f"{published.HEADLINES}/{cohort}.json"]
         optional = [f"{cohort}/{CROSSVALIDATION}"]
         for name in [*names, *(name for name in optional if (REPORTS / name).is_file())]:
             yield name, REPORTS / name
-    for dataset in params.run.datasets:
+    for dataset in chosen.datasets:
         cards = REPORTS / published.CARDS
         for path in (cards / f"{dataset}.md", *sorted((cards / dataset).glob("*.png"))):
             yield path.relative_to(REPORTS).as_posix(), path
@@ -112,7 +164,7 @@ def _sources(params: Params, *, with_study: bool) -> Iterator[tuple[str, Path]]:
     yield "duplicates.json", REPORTS / "duplicates.json"
     for name in INPUTS:
         yield name, Path(name)
-    if with_study:
+    if published.STUDY in chosen.parts:
         yield "study.dvc.lock", Path(STUDY_GRAPH).with_suffix(".lock")
         for path in sorted(STUDY.rglob("*")):
             if path.suffix in STUDY_SUFFIXES:
@@ -144,14 +196,23 @@ def _require_clean_tree(folder: Path) -> None:
         )
 
 
-def _require_current(graph: str) -> None:
-    """Refuse stages whose code, parameters, inputs or outputs changed since they ran."""
+def _require_current(graph: str, *, without: Collection[str] = ()) -> None:
+    """Refuse stages whose code, parameters, inputs or outputs changed since they ran.
+
+    Args:
+        graph: Path of the graph.
+        without: Cohorts and datasets whose stages may be stale. The page may be, too: it is drawn anew.
+    """
     try:
         with Repo(working_tree()) as repo:
             status = repo.status(targets=[graph])
     except DvcException as error:
         raise DataError(f"DVC cannot compare the results with {graph}: {error}") from error
-    stale = sorted(name for name, reasons in status.items() if reasons != ["always changed"])
+    stale = sorted(
+        name
+        for name, reasons in status.items()
+        if reasons != ["always changed"] and name.partition("@")[2] not in without and name != PAGE_STAGE
+    )
     if stale:
         raise DataError(
             f"The results do not belong to the current code, parameters and data; stale stages of {graph}: "

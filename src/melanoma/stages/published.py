@@ -2,7 +2,7 @@
 
 import dataclasses
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from melanoma.stages.page import collect, read_headlines
 ORIGIN, PAGE, HEADLINES, CARDS, STUDY = "origin.json", "index.html", "headlines", "data", "study"
 BLOCK = re.compile(r"(<!-- published: (\S+) -->\n).*?(<!-- /published -->)", re.DOTALL)
 RESULTS, NOTE = "results", "note"
-CROSSVALIDATED = "cross-validated"
+CROSSVALIDATED, IMAGES, NOT_RUN = "cross-validated", "test images (positive)", "not run"
 
 
 def write_origin(origin: Origin, folder: Path, more: Mapping[str, Any]) -> None:
@@ -90,18 +90,26 @@ def _content(name: str, folder: Path) -> str:
     if name == NOTE:
         return f"**{read_origin(folder).note}**"
     if name == RESULTS:
-        return results_table(read_headlines(folder / HEADLINES, read_origin(folder).models))
+        origin = read_origin(folder)
+        return results_table(
+            read_headlines(folder / HEADLINES, origin.models),
+            not_run=[part for part in origin.not_run if part != STUDY],
+        )
+    if not (folder / name).exists() and name.split("/", maxsplit=1)[0] in read_origin(folder).not_run:
+        return NOT_RUN
     return markdown(files.read_csv(folder / name, dtype=str))
 
 
-def results_table(headlines: list[dict[str, Any]]) -> str:
+def results_table(headlines: list[dict[str, Any]], *, not_run: Sequence[str] = ()) -> str:
     """The results of all cohorts on their test sets, with 95 % intervals.
 
-    Where a cohort was cross-validated over all images, a column says so for each.
+    Where a cohort was cross-validated over all images, a column says so for each. Cohorts of `not_run`
+    follow.
     """
-    table = pd.DataFrame([_row(found) for found in headlines])
+    rows = [{"cohort": name, IMAGES: NOT_RUN} for name in not_run]
+    table = pd.DataFrame([*map(_row, headlines), *rows]).fillna("-")
     is_measured = any("crossvalidation" in found for found in headlines)
-    return markdown(table if is_measured else table.drop(columns=CROSSVALIDATED))
+    return markdown(table if is_measured else table.drop(columns=CROSSVALIDATED, errors="ignore"))
 
 
 def _row(found: Mapping[str, Any]) -> dict[str, str]:
@@ -109,7 +117,7 @@ def _row(found: Mapping[str, Any]) -> dict[str, str]:
     selected = metrics[found["selected"]]
     return {
         "cohort": found["cohort"] + (" (SYNTHETIC)" if found["is_synthetic"] else ""),
-        "test images (positive)": f"{found['num_images']} ({found['num_malignant']})",
+        IMAGES: f"{found['num_images']} ({found['num_malignant']})",
         **{model: in_words(metrics[model]["auc_roc"]) for model in MODEL_NAMES},
         CROSSVALIDATED: crossvalidation.beside(found),
         "colours": in_words(colours["auc_roc"]),
