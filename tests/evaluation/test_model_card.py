@@ -139,7 +139,7 @@ def test_data_licences_training_and_operating_point_are_told(sources):
     assert "| toy | CC-0 | A clinic | 24 |" in card
     assert "best is trial 3" in card
     assert "| depth | 3 |" in card
-    assert "its AUC on held-out training groups, which chose its epoch, is 0.900 on average" in card
+    assert "(hold-out inside training), which chose their epochs: AUC 0.900 on average" in card
 
 
 def test_the_card_says_first_what_positive_means(sources):

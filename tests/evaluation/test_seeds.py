@@ -8,6 +8,8 @@ from melanoma import files
 from melanoma.errors import DataError
 from melanoma.evaluation import seeds
 
+ONE = {"seeds": [1], "learned_from": seeds.ALL_BUT_ONE, "scored_on": seeds.HOLDOUT, "num_folds": 1}
+NETWORKS = {"baseline": ONE, "tuned": ONE}
 CHANGED = {"learning_rate": (0.0005, 0.000409), "depth": (3, 4)}
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -24,7 +26,7 @@ def table(baseline: list[float], tuned: list[float], first: int = 1) -> pd.DataF
 
 
 def compare(baseline: list[float], tuned: list[float], *, same: bool = False) -> dict:
-    return seeds.compare(table(baseline, tuned), changed={} if same else CHANGED)
+    return seeds.compare(table(baseline, tuned), changed={} if same else CHANGED, networks=NETWORKS)
 
 
 def test_mean_spread_and_bounds_of_scores_one_can_count():
@@ -72,7 +74,7 @@ def test_the_spread_of_one_seed_is_undefined_not_zero(tmp_path):
 
 
 def test_the_kept_seed_is_the_first_one_not_the_best():
-    comparison = seeds.compare(table([0.5, 0.9], [0.6, 0.7], first=4), changed=CHANGED)
+    comparison = seeds.compare(table([0.5, 0.9], [0.6, 0.7], first=4), changed=CHANGED, networks=NETWORKS)
     assert comparison["seeds"] == [4, 5]
     assert comparison["kept_seed"] == 4
 
@@ -127,7 +129,9 @@ def test_metrics_for_the_tracker_are_mean_and_spread_of_each_score():
 def test_networks_are_paired_by_seed_whatever_the_order_of_the_rows():
     rows = table([0.5, 0.7, 0.9], [0.75, 0.85, 0.75])
     by_seed = [
-        seeds.compare(given, changed=CHANGED)["tuned_minus_baseline"]["val_auc_roc"]["by_seed"]
+        seeds.compare(given, changed=CHANGED, networks=NETWORKS)["tuned_minus_baseline"]["val_auc_roc"][
+            "by_seed"
+        ]
         for given in (rows, rows.iloc[[5, 0, 4, 2, 1, 3]])
     ]
     assert by_seed[0] == pytest.approx(by_seed[1])
@@ -137,7 +141,7 @@ def test_networks_are_paired_by_seed_whatever_the_order_of_the_rows():
 def test_models_of_other_seeds_are_refused(wrong):
     rows = table([0.5, 0.7, 0.9], [0.75, 0.85, 0.75])
     with pytest.raises(DataError, match=r"once with each seed; the baseline has the seeds \[1, 2"):
-        seeds.compare(rows.assign(seed=wrong), changed=CHANGED)
+        seeds.compare(rows.assign(seed=wrong), changed=CHANGED, networks=NETWORKS)
 
 
 def test_the_table_has_a_row_for_each_network():
@@ -150,3 +154,56 @@ def test_the_table_has_a_row_for_each_network():
         "tuned, seed 2",
     ]
     assert found["val_auc_roc"].tolist() == [0.5, 0.75, 0.5, 0.75]
+
+
+SEVERAL = {"seeds": [1, 2], "learned_from": seeds.ALL, "scored_on": seeds.OUT_OF_FOLD, "num_folds": 1}
+
+
+def of_kinds(**networks):
+    rows = table([0.5, 0.7, 0.9], [0.75, 0.85, 0.65])
+    return seeds.compare(rows, changed=CHANGED, networks=NETWORKS | networks)
+
+
+def test_a_network_that_is_served_alone_has_its_own_score():
+    assert seeds.score_of_served(of_kinds(), "baseline") == 0.5
+    alone_on_all = of_kinds(tuned=SEVERAL | {"seeds": [1]})
+    assert seeds.score_of_served(alone_on_all, "tuned") == 0.75  # the mean: it learned from all groups
+
+
+def test_several_networks_are_never_scored_on_training_groups_but_their_recipe_is():
+    found = of_kinds(tuned=SEVERAL)
+    assert seeds.score_of_served(found, "tuned") == pytest.approx(0.75)  # of 0.75, 0.85 and 0.65
+    assert "is not scored there" in found["rule"]
+
+
+def test_what_is_served_and_what_judged_it_is_said():
+    found = of_kinds(tuned=SEVERAL)
+    assert seeds.provenance(found, "tuned") == (
+        "The tuned model is the mean of the logits of 2 networks, seeds 1, 2. Each of them learned from all "
+        "training groups. Its recipe was judged by networks of the seeds 1, 2, 3 on training groups that "
+        "they did not learn from (out of fold), on which nothing was chosen: AUC 0.750 on average (0.650 to "
+        "0.850)."
+    )
+    assert seeds.provenance(found, "baseline") == (
+        "The baseline model is the network of seed 1. It learned from all training groups but those of one "
+        "fold. Its recipe was judged by networks of the seeds 1, 2, 3 on training groups that they did not "
+        "learn from (hold-out inside training), which chose their epochs: AUC 0.700 on average (0.500 to "
+        "0.900)."
+    )
+
+
+def test_results_of_older_versions_have_one_network_that_chose_its_epoch_on_a_hold_out():
+    older = of_kinds()
+    del older["networks"], older["rule"]
+    assert seeds.provenance(older, "tuned").startswith("The tuned model is the network of seed 1. Its recipe")
+    assert seeds.summary_line(older).startswith("hold-out AUC, mean of seeds 1, 2, 3: baseline 0.700")
+
+
+def test_the_summary_line_says_which_kind_of_score_each_model_has():
+    line = seeds.summary_line(of_kinds(tuned=SEVERAL))
+    assert line.startswith(
+        "held-out AUC, mean of seeds 1, 2, 3: baseline 0.700 (range 0.500 to 0.900) (hold-"
+    )
+    assert "tuned 0.750 (range 0.650 to 0.850) (out of fold);" in line
+    both = seeds.summary_line(of_kinds(tuned=SEVERAL, baseline=ONE | {"scored_on": seeds.OUT_OF_FOLD}))
+    assert both.startswith("out-of-fold AUC, mean of seeds")

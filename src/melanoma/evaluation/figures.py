@@ -228,7 +228,7 @@ def history_figure(history: pd.DataFrame, *, title: str, note: str) -> Figure:
     """Accuracy, loss and ranking scores by epoch, side by side.
 
     Args:
-        history: Training history from `training.fit.train`.
+        history: Training history from `training.fit.train`; without a hold-out only its own lines are drawn.
         title: Title of the figure.
         note: Origin of the images, written below the plot.
     """
@@ -243,10 +243,12 @@ def history_figure(history: pd.DataFrame, *, title: str, note: str) -> Figure:
         },
     }
     for axes, (name, lines) in zip(figure.subplots(1, 3), panels.items(), strict=True):
-        for column, label in lines.items():
+        drawn = {column: label for column, label in lines.items() if column in history}
+        for column, label in drawn.items():
             axes.plot(history["epoch"], history[column], label=label)
-        axes.set(xlabel="epoch", title=name)
-        axes.legend(fontsize=8)
+        axes.set(xlabel="epoch", title=name if drawn else "nothing was held out")
+        if drawn:
+            axes.legend(fontsize=8)
     return figure
 
 

@@ -17,6 +17,7 @@ from melanoma.evaluation import asked_and_got, power
 from melanoma.evaluation.bootstrap import explained, number_in_words
 from melanoma.evaluation.headline import accepted_in_words, looks_in_words, meaning, outcome, verdict_word
 from melanoma.evaluation.metric_table import TABLE
+from melanoma.evaluation.seeds import provenance
 from melanoma.markdown import cell, fill, markdown
 from melanoma.schema import NOT_A_DEVICE, TEST, VALIDATION
 
@@ -95,6 +96,7 @@ def write(sources: Sources) -> str:
         markdown=markdown,
         number=number_in_words,
         percent="{:.0%}".format,
+        provenance=provenance(sources.seeds, sources.model),
         power=power,
     )
     accepted = promotion.get("accepted")

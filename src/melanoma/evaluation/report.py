@@ -74,13 +74,12 @@ class Report:
             comparison: Content of `seeds.json`.
 
         Returns:
-            `selection_auc_roc` on the hold-out, of the kept network at its kept epoch; `test_auc_roc`,
+            `selection_auc_roc` on held-out training groups, see `seeds.score_of_served`; `test_auc_roc`,
             `test_sensitivity` and `test_specificity`; `test_auc_roc_baseline`. Nan or None if undefined.
         """
-        by_seed = comparison[self.selected][seeds.SELECTING]["by_seed"]
         test = {model: self.metrics[model][TEST] for model in self.points}
         return {
-            "selection_auc_roc": by_seed[str(comparison["kept_seed"])],
+            "selection_auc_roc": seeds.score_of_served(comparison, self.selected),
             **{f"test_{name}": test[self.selected][name]["value"] for name in SCORES},
             "test_auc_roc_baseline": test["baseline"]["auc_roc"]["value"],
         }

@@ -1,8 +1,12 @@
 """Compare the baseline and the tuned network over several seeds, so that a lucky seed is not called progress.
 
-All scores are those of the kept epochs on the hold-out of the training groups. A few
-seeds are described, not tested: where nothing is better, a t interval over three of them says "above 0" too
-often. Claims rest on paired intervals over test groups (`intervals`) or on repeated cross-validation
+All scores are those of the kept epochs on training groups that the network did not learn from: a hold-out
+inside training, where the epoch was chosen on them, or out of fold, where nothing was. Each seed holds out
+the same groups for both models. Where the mean of several networks is served, it is not scored there: each
+training group was learned by one of them, so its recipe is judged by networks.
+
+A few seeds are described, not tested: where nothing is better, a t interval over three of them says "above 0"
+too often. Claims rest on paired intervals over test groups (`intervals`) or on repeated cross-validation
 (`resampling`).
 """
 
@@ -17,20 +21,35 @@ from melanoma.errors import DataError
 from melanoma.schema import MODEL_NAMES
 
 SELECTING = "val_auc_roc"
+HOLDOUT, OUT_OF_FOLD = "hold-out inside training", "out of fold"  # what scores on training groups are
+ON = {HOLDOUT: "hold-out", OUT_OF_FOLD: "out-of-fold"}
+ALL, ALL_BUT_ONE = "all training groups", "all training groups but those of one fold"
+RULE = (
+    "The recipe with the higher mean AUC of its networks is selected, on a tie the baseline. Each network is "
+    "scored on training groups that it did not learn from, the same for both models by seed. The mean of "
+    "several networks is not scored there."
+)
 
 
-def compare(scores: pd.DataFrame, *, changed: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
+def compare(
+    scores: pd.DataFrame,
+    *,
+    changed: Mapping[str, Sequence[Any]],
+    networks: Mapping[str, Mapping[str, Any]],
+) -> dict[str, Any]:
     """Content of `seeds.json`: each score by model, and the paired difference of the models.
 
     Args:
         scores: One row per network: `model` (one of `MODEL_NAMES`), `seed` (the same for both models; the
-            first is the seed of the networks that are kept), and its scores, columns `val_…`.
+            first is the first seed that is kept), and its scores, columns `val_…`.
         changed: Baseline's and tuned value of each hyperparameter in which the models differ; empty if the
             search found nothing better than the baseline.
+        networks: By model, `scored_on` (`hold-out inside training` or `out of fold`), `seeds` of the networks
+            that are served and what each of them `learned_from`.
 
     Returns:
-        `seeds`, `kept_seed`, `same_hyperparameters`, `changed`; by model and score `by_seed`, `mean`,
-        `standard_deviation` (of a sample; nan for one seed), `min` and `max`; the same of
+        `rule`, `networks`, `seeds`, `kept_seed`, `same_hyperparameters`, `changed`; by model and score
+        `by_seed`, `mean`, `standard_deviation` (of a sample; nan for one seed), `min` and `max`; the same of
         `tuned_minus_baseline` by score, without an interval.
 
     Raises:
@@ -46,6 +65,8 @@ def compare(scores: pd.DataFrame, *, changed: Mapping[str, Sequence[Any]]) -> di
             f"tuned has {by_seed[1]}. Run `dvc repro --force train`."
         )
     return {
+        "rule": RULE,
+        "networks": {model: dict(how) for model, how in networks.items()},
         "seeds": baseline.index.tolist(),
         "kept_seed": int(baseline.index[0]),
         "same_hyperparameters": not changed,
@@ -77,8 +98,42 @@ def hyperparameter(comparison: dict[str, Any], name: str, of_baseline: Any) -> d
     return dict(zip(MODEL_NAMES, (of_baseline, of_tuned), strict=True))
 
 
+def how_served(comparison: Mapping[str, Any], model: str) -> dict[str, Any]:
+    """What is served of a model: its entry of `networks`; one network in results of older versions."""
+    one = {"scored_on": HOLDOUT, "seeds": [comparison["kept_seed"]], "learned_from": None}
+    return one | dict(comparison.get("networks", {}).get(model, {}))
+
+
+def score_of_served(comparison: Mapping[str, Any], model: str) -> float:
+    """The AUC of what is served on held-out training groups; of its recipe's networks if it has none."""
+    how, score = how_served(comparison, model), comparison[model][SELECTING]
+    is_scored = len(how["seeds"]) == 1 and how["learned_from"] != ALL
+    return float(score["by_seed"][str(how["seeds"][0])] if is_scored else score["mean"])
+
+
+def provenance(comparison: Mapping[str, Any], model: str) -> str:
+    """Which networks are served as a model, and by what its recipe was judged, in sentences."""
+    how, score = how_served(comparison, model), comparison[model][SELECTING]
+    named = ", ".join(map(str, how["seeds"]))
+    what = f"the network of seed {named}" if len(how["seeds"]) == 1 else _mean_of(how, named)
+    learned = f" It learned from {how['learned_from']}." if how["learned_from"] else ""
+    if len(how["seeds"]) > 1:
+        learned = f" Each of them learned from {how['learned_from']}."
+    chose = "which chose their epochs" if how["scored_on"] == HOLDOUT else "on which nothing was chosen"
+    return (
+        f"The {model} model is {what}.{learned} Its recipe was judged by networks of the seeds "
+        f"{', '.join(map(str, comparison['seeds']))} on training groups that they did not learn from "
+        f"({how['scored_on']}), {chose}: AUC {score['mean']:.3f} on average ({score['min']:.3f} to "
+        f"{score['max']:.3f})."
+    )
+
+
+def _mean_of(how: Mapping[str, Any], named: str) -> str:
+    return f"the mean of the logits of {len(how['seeds'])} networks, seeds {named}"
+
+
 def select(comparison: dict[str, Any]) -> str:
-    """The model to promote: the one with the higher mean AUC on the hold-out.
+    """The model to promote: the one with the higher mean AUC on held-out training groups, see `RULE`.
 
     It is the baseline on a tie, and if both models have the same hyperparameters.
     """
@@ -98,7 +153,7 @@ def flat_metrics(comparison: dict[str, Any], model: str) -> dict[str, float]:
 
 
 def table(comparison: dict[str, Any]) -> pd.DataFrame:
-    """The AUC of every network on the hold-out, columns `network` and `val_auc_roc`."""
+    """The AUC of every network on its held-out groups, columns `network` and `val_auc_roc`."""
     rows = [
         {"network": f"{model}, seed {seed}", SELECTING: score}
         for model in MODEL_NAMES
@@ -108,11 +163,17 @@ def table(comparison: dict[str, Any]) -> pd.DataFrame:
 
 
 def summary_line(comparison: dict[str, Any]) -> str:
-    """Mean and range of both models' AUC on the hold-out, and their differences by seed, in one line."""
+    """Mean and range of both models' held-out AUC, and their differences by seed, in one line."""
     seeds = comparison["seeds"]
-    parts = [_in_words(model, comparison[model][SELECTING]) for model in MODEL_NAMES]
+    kinds = [how_served(comparison, model)["scored_on"] for model in MODEL_NAMES]
+    is_one_kind = len(set(kinds)) == 1
+    parts = [
+        _in_words(model, comparison[model][SELECTING]) + ("" if is_one_kind else f" ({kind})")
+        for model, kind in zip(MODEL_NAMES, kinds, strict=True)
+    ]
     difference = comparison["tuned_minus_baseline"][SELECTING]
-    text = f"hold-out AUC, {'mean of seeds' if len(seeds) > 1 else 'seed'} {', '.join(map(str, seeds))}: "
+    text = f"{ON[kinds[0]] if is_one_kind else 'held-out'} AUC, "
+    text += f"{'mean of seeds' if len(seeds) > 1 else 'seed'} {', '.join(map(str, seeds))}: "
     text += ", ".join(parts)
     if not comparison["changed"]:
         return f"{text}; both have the same hyperparameters"

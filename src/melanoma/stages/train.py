@@ -1,9 +1,14 @@
-"""Body of the stage `train`: fits baseline and tuned network on several seeds and keeps one of each."""
+"""Body of the stage `train`: fits baseline and tuned networks on several seeds and keeps the first of each.
 
+Of the baseline one network is kept, of the tuned model `train.num_networks`, the mean of which is served.
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import keras
 import pandas as pd
 from matplotlib.figure import Figure
 
@@ -11,16 +16,18 @@ from melanoma import files, tracking
 from melanoma.config import Params
 from melanoma.config.training import Hyperparameters, in_words
 from melanoma.data import packed
-from melanoma.data.packed import Packed
+from melanoma.data.packed import Packed, Part
 from melanoma.evaluation import figures, seeds
 from melanoma.stages import experiments, resumable_training
 from melanoma.stages.console import say
 from melanoma.stages.resumable_training import TrainingJob
 from melanoma.tracking import Run
-from melanoma.training import saving
+from melanoma.training import ensembles, features, saving
+from melanoma.training.ensembles import Member
 from melanoma.training.fit import Trained
-from melanoma.training.recipe import Recipe
+from melanoma.training.recipe import Arrays, Recipe
 
+HELD_OUT = "held_out.csv"
 DRAWN = ("loss", "val_loss", seeds.SELECTING)  # columns of a history that `dvc plots show` draws
 
 
@@ -61,24 +68,60 @@ def run(cohort: str, params: Params, *, inputs: Inputs, outputs: Outputs) -> str
     tags = experiments.run_tags(cohort, data) | {"stage": "train", "tuning_run_id": tuning["run_id"]}
     checkpoints = Path(params.train.checkpoints) / cohort
     training = CohortTraining(cohort, data, tags, checkpoints, inputs, outputs)
+    plans = {
+        model: Plan.of(Recipe.of(hyperparameters, params), num_networks=num_networks)
+        for model, hyperparameters, num_networks in (
+            ("baseline", params.baseline, 1),
+            ("tuned", best, params.train.num_networks),
+        )
+    }
     with files.exclusive_lock(checkpoints / "lock", f"the networks of cohort {cohort}"):
-        recipes = {
-            model: Recipe.of(hyperparameters, params)
-            for model, hyperparameters in (("baseline", params.baseline), ("tuned", best))
-        }
-        rows = training.train(recipes)
-        comparison = seeds.compare(rows, changed=_changes(params.baseline, best))
+        rows = training.train(plans)
+        comparison = seeds.compare(
+            rows,
+            changed=_changes(params.baseline, best),
+            networks={model: plan.describe() for model, plan in plans.items()},
+        )
         training.write(comparison)
         resumable_training.remove_checkpoints(checkpoints, experiments.experiment(cohort))
     return seeds.summary_line(comparison)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The networks of a model: those whose mean is served come first, then others that judge its recipe."""
+
+    recipe: Recipe
+    members: list[Member]
+
+    @classmethod
+    def of(cls, recipe: Recipe, *, num_networks: int) -> "Plan":
+        """The networks of a model of which `num_networks` are served."""
+        members = ensembles.members(recipe.hyperparameters, recipe.train, num_networks=num_networks)
+        return cls(recipe, members)
+
+    @property
+    def served(self) -> list[Member]:
+        """The networks that are served."""
+        return [member for member in self.members if member.is_served]
+
+    def describe(self) -> dict[str, Any]:
+        """Entry of the model in `networks` of seeds.json."""
+        chooses = self.recipe.hyperparameters.keep_epoch == "best"
+        return {
+            "seeds": [member.seed for member in self.served],
+            "learned_from": seeds.ALL if self.served[0].fold is None else seeds.ALL_BUT_ONE,
+            "scored_on": seeds.HOLDOUT if chooses else seeds.OUT_OF_FOLD,
+            "num_folds": ensembles.num_folds(self.recipe.train),
+        }
 
 
 @dataclass
 class CohortTraining:
     """The training of all networks of a cohort.
 
-    The network of the first seed of each model is kept, whether or not it is the best: it is chosen
-    beforehand.
+    The networks of the first seeds of each model are kept, whether or not they are the best: they are chosen
+    beforehand. The run of the first is the parent of all other runs of the model.
 
     Attributes:
         cohort: Name of the cohort.
@@ -87,9 +130,9 @@ class CohortTraining:
         checkpoints: Folder of the checkpoints, kept until all outputs are written.
         inputs: Paths to read.
         outputs: Paths to write.
-        runs: MLflow run id of the kept network of each model.
-        curves: Learning curves of the kept network of each model.
-        histories: Scores of each epoch of the kept network of each model.
+        runs: MLflow run id of the first kept network of each model.
+        curves: Learning curves of this network.
+        histories: Scores of each epoch of this network.
     """
 
     cohort: str
@@ -102,41 +145,64 @@ class CohortTraining:
     curves: dict[str, Figure] = field(default_factory=dict)
     histories: dict[str, pd.DataFrame] = field(default_factory=dict)
 
-    def train(self, recipes: dict[str, Recipe]) -> pd.DataFrame:
-        """Train each model with every seed and write the networks that are kept.
+    def train(self, plans: dict[str, Plan]) -> pd.DataFrame:
+        """Train all networks and write those that are kept.
 
         Args:
-            recipes: Training recipe of the `baseline` and of the `tuned` model.
+            plans: Networks of the `baseline` and of the `tuned` model.
 
         Returns:
-            One row per network: `model`, `seed` and its scores on the hold-out at the kept epoch.
+            One row per network that judges its recipe: `model`, `seed` and its scores on the groups that it
+            did not learn from, at the kept epoch.
+
+        Raises:
+            DataError: A class has too few groups for the folds; before anything is trained.
         """
-        rows = []
-        for model, recipe in recipes.items():
-            first = recipe.train.seed
-            for seed in range(first, first + recipe.train.num_seeds):
-                job = self._job(model, recipe, seed)
-                with resumable_training.train(job, self.checkpoints) as (result, run):
-                    rows.append({"model": model, "seed": seed, **result.best_scores})
-                    self._log(model, seed, result, run)
-                self._say(model, seed, result)
+        arrays = {
+            model: [self._arrays(plan.recipe, member) for member in plan.members]
+            for model, plan in plans.items()
+        }
+        return pd.concat([self._train_model(model, plan, arrays[model]) for model, plan in plans.items()])
+
+    def _train_model(self, model: str, plan: Plan, arrays: list[Arrays]) -> pd.DataFrame:
+        rows, kept, scored = [], [], []
+        for member, learned in zip(plan.members, arrays, strict=True):
+            job = self._job(model, plan.recipe, member, learned)
+            with resumable_training.train(job, self.checkpoints) as (result, run):
+                if member.is_judge and (part := learned.holdout) is not None:
+                    rows.append({"model": model, "seed": member.seed, **result.best_scores})
+                    scored += [_score_held_out(part, member, result, plan.recipe)]
+                self._log(model, member, result, run)
+            kept += [result.model] if member.is_served else []
+            self._say(model, member, result)
+        self._keep(model, kept, pd.concat(scored))
         return pd.DataFrame(rows)
 
-    def _say(self, model: str, seed: int, result: Trained) -> None:
-        """Print the outcome of one network."""
-        auc, epoch = result.best_scores[seeds.SELECTING], result.best_epoch["epoch"]
-        kept = f"hold-out AUC {auc:.3f} at epoch {epoch:g} of {len(result.history)}"
-        say(f"train@{self.cohort}", f"{model} seed {seed}: {kept}")
+    def _arrays(self, recipe: Recipe, member: Member) -> Arrays:
+        data = self.data.of_size(recipe.hyperparameters.image_size)
+        if member.fold is None:
+            return experiments.all_of_training(data)
+        return experiments.arrays(data, num_folds=ensembles.num_folds(recipe.train), fold=member.fold)
 
-    def _log(self, model: str, seed: int, result: Trained, run: Run) -> None:
-        """Log the learning curves; keep the network of the model's first seed."""
-        figure = figures.history_figure(result.history, title=f"{model}, seed {seed}", note=self._note)
+    def _say(self, model: str, member: Member, result: Trained) -> None:
+        """Print the outcome of one network."""
+        epoch, num_epochs = result.best_epoch["epoch"], len(result.history)
+        kept = f"all training groups, {num_epochs} epochs"
+        if member.is_judge:
+            kept = (
+                f"held-out AUC {result.best_scores[seeds.SELECTING]:.3f} at epoch {epoch:g} of {num_epochs}"
+            )
+        say(f"train@{self.cohort}", f"{model} seed {member.seed}: {kept}")
+
+    def _log(self, model: str, member: Member, result: Trained, run: Run) -> None:
+        """Log the learning curves; remember run and curves of the model's first network."""
+        title = f"{model}, seed {member.seed}"
+        figure = figures.history_figure(result.history, title=title, note=self._note)
         run.log_figure(figure, "history.png")
         if model not in self.runs:
             self.runs[model] = run.run_id
             self.curves[model] = figure
             self.histories[model] = result.history
-            self._keep(model, result, run)
 
     def write(self, comparison: dict[str, Any]) -> None:
         """Write figures, run ids and the comparison over seeds, and log the comparison to the kept runs."""
@@ -160,36 +226,53 @@ class CohortTraining:
     def _note(self) -> str:
         return experiments.data_note(self.cohort, self.data)
 
-    def _job(self, model: str, recipe: Recipe, seed: int) -> TrainingJob:
-        """The training of a network; its run is shown below the run of the model's first seed."""
-        parent_id, num_folds = self.runs.get(model), recipe.train.num_folds
+    def _job(self, model: str, recipe: Recipe, member: Member, arrays: Arrays) -> TrainingJob:
+        """The training of a network; its run is shown below the run of the model's first network."""
+        parent_id, seed = self.runs.get(model), member.seed
+        num_epochs = recipe.num_epochs(recipe.train.num_epochs)
         hyperparameters = recipe.hyperparameters.model_dump(exclude_none=True)
-        data = self.data.of_size(recipe.hyperparameters.image_size)
         described = experiments.describe_problem(recipe, self.data)
-        described["train"] |= {"seed": seed, "num_epochs": recipe.train.num_epochs}
+        described["train"] |= {"seed": seed, "num_epochs": num_epochs}
+        held_out = "nothing" if member.fold is None else f"fold {member.fold + 1}"
+        is_extra = member.is_judge and not member.is_served and member.seed == recipe.train.seed
         return TrainingJob(
-            name=f"{model}-seed{seed}",
-            run_name=model if parent_id is None else f"{model} seed {seed}",
+            name=f"{model}-{member.name}",
+            run_name=model
+            if parent_id is None
+            else f"{model} seed {seed}" + (" (judges the recipe)" if is_extra else ""),
             experiment=experiments.experiment(self.cohort),
-            # By seed, so that baseline and tuned are compared on the same hold-outs.
-            arrays=experiments.arrays(data, num_folds=num_folds, fold=(seed - recipe.train.seed) % num_folds),
+            arrays=arrays,
             recipe=recipe,
-            num_epochs=recipe.train.num_epochs,
+            num_epochs=num_epochs,
             seed=seed,
-            tags=self.tags | {"model": model, "seed": str(seed)},
+            tags=self.tags
+            | {"model": model, "seed": str(seed), "held_out": held_out, "is_served": str(member.is_served)},
             described=hyperparameters | described,
-            note=f"{model.capitalize()} network, seed {seed}; {self._note}. Hyperparameters: "
-            f"{in_words(hyperparameters)}.",
+            note=f"{model.capitalize()} network, seed {seed}, {held_out} held out; {self._note}. "
+            f"Hyperparameters: {in_words(hyperparameters)}.",
             parent_id=parent_id,
         )
 
-    def _keep(self, model: str, result: Trained, run: Run) -> None:
-        """Write `model.keras`, `model.onnx` and `history.csv`, and log the images that were learned from."""
+    def _keep(self, model: str, networks: Sequence[keras.Model], scored: pd.DataFrame) -> None:
+        """Write what is served, and log the images that were learned from.
+
+        `held_out.csv` has the score of each held-out training image, from a network that did not learn it;
+        where folds are held out in turn, that is every training image.
+        """
+        run = tracking.resume_run(self.runs[model])
         with files.atomic_folder(getattr(self.outputs, model)) as folder:
-            saving.save_model([result.model], folder)
-            files.write_csv(result.history, folder / "history.csv")
+            saving.save_model(networks, folder)
+            files.write_csv(self.histories[model], folder / "history.csv")
+            files.write_csv(scored.drop_duplicates("image_id"), folder / HELD_OUT)
         run.log_file(self.inputs.packed / packed.INDEX, "data")
         experiments.log_training_groups(self.data, run)
+
+
+def _score_held_out(part: Part, member: Member, result: Trained, recipe: Recipe) -> pd.DataFrame:
+    """The score of each image that a judge did not learn from."""
+    score = features.predict(result.model, part, recipe)
+    by_image = pd.DataFrame({"image_id": part.image_ids, "score": score})
+    return by_image.assign(seed=member.seed, fold=member.fold)
 
 
 def _changes(baseline: Hyperparameters, tuned: Hyperparameters) -> dict[str, tuple[Any, Any]]:
@@ -203,7 +286,9 @@ def _learning_curves(histories: dict[str, pd.DataFrame]) -> pd.DataFrame:
     """Columns `model`, `epoch`, `score`, `value`: the learning curves of each model, one below the other."""
     return pd.concat(
         [
-            history.melt(id_vars="epoch", value_vars=list(DRAWN), var_name="score").assign(model=model)
+            history.melt(
+                id_vars="epoch", value_vars=[name for name in DRAWN if name in history], var_name="score"
+            ).assign(model=model)
             for model, history in histories.items()
         ]
     )
