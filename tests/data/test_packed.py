@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 
 from melanoma.config.data import Execution
 from melanoma.data import images, packed, packing
+from melanoma.data.classes import NOT_TOLD
 from melanoma.data.crops import Box, Crop, Cutting
 from melanoma.errors import DataError
 from melanoma.files import read_json, write_json
 from melanoma.fingerprint import sha256_of_file
-from melanoma.schema import CLASSES, INDEX_COLUMNS, MELANOMA, NEVUS, OTHER, diagnosis_classes
+from melanoma.schema import INDEX_COLUMNS, MELANOMA, NEVUS, OTHER, diagnosis_classes
 from tests.data.packs import reseal
 from tests.data.pictures import textured, write
 
@@ -79,7 +80,8 @@ def test_every_image_keeps_its_pixels_whatever_the_order_and_the_rest_of_both_ta
         assert part.by_image(part.targets)[name] == TARGET_OF[name]
         assert part.classes is not None
         known = diagnosis_classes(pd.Series([DIAGNOSIS_OF[name]])).item()
-        assert CLASSES[part.by_image(part.classes)[name]] == known
+        at = part.by_image(part.classes)[name]
+        assert at == NOT_TOLD or part.class_names[at] in (known, OTHER)
         row = opened.rows_of(part).set_index("image_id").loc[name]
         assert (row["target"], row["split"]) == (TARGET_OF[name], SPLIT_OF[name])
 
@@ -176,8 +178,11 @@ def test_a_part_holds_the_class_of_each_image(tmp_path, assigned, records):
     pack(assigned, records, tmp_path / "out")
     opened = packed.open_packed(tmp_path / "out")
     assert opened.index["diagnosis_class"].tolist() == [NEVUS, MELANOMA, MELANOMA, NEVUS, OTHER]
-    assert [CLASSES[at] for at in opened.part("train").classes] == [NEVUS, MELANOMA, OTHER]  # a, c, e
-    assert opened.part("train").classes.dtype == np.int64
+    part = opened.part("train")
+    assert part.class_names == opened.classes == (MELANOMA, OTHER)  # of nevi there is one group
+    assert [part.class_names[at] for at in part.classes] == [OTHER, MELANOMA, OTHER]  # a, c, e
+    assert part.positive_classes == (0,)
+    assert part.classes.dtype == np.int64
 
 
 def test_a_cohort_that_was_packed_without_classes_opens_and_has_none(tmp_path, assigned, records):
@@ -187,13 +192,6 @@ def test_a_cohort_that_was_packed_without_classes_opens_and_has_none(tmp_path, a
     earlier = packed.Packed(opened.images, index, opened.digest, opened.is_synthetic)
     assert earlier.part("train").classes is None
     assert earlier.part("train").targets.tolist() == [0, 1, 0]
-
-
-def test_a_class_that_is_not_known_is_refused_by_name(tmp_path, assigned, records):
-    pack(assigned, records, tmp_path / "out")
-    index = packed.open_packed(tmp_path / "out").index
-    with pytest.raises(DataError, match=r"unknown classes: wart. Expected \['melanoma'.*--force pack"):
-        packed.class_positions(index.assign(diagnosis_class=[*index["diagnosis_class"][:4], "wart"]))
 
 
 def test_a_split_without_images_is_an_empty_part(tmp_path, assigned, records):

@@ -8,7 +8,6 @@ import pytest
 
 from melanoma.config.training import Hyperparameters
 from melanoma.models.builders import BUILDERS, build_model
-from melanoma.schema import CLASSES, MELANOMA
 from melanoma.serving.network import Network
 from melanoma.training.saving import save_model
 
@@ -25,13 +24,14 @@ networks = pytest.mark.parametrize("options", NETWORKS.values(), ids=NETWORKS)
 def build(params):
     """A small network: `build({"family": "vgg16", "depth": 2})`."""
 
-    def build_small(options: dict[str, object], *, target: str = "positive") -> keras.Model:
+    def build_small(options: dict[str, object], *, num_classes: int = 1) -> keras.Model:
         keras.utils.set_random_seed(1)
         small = {"depth": 1, "filters": 4, "dense_units": 8, "frozen_stages": 0}
         return build_model(
             params.baseline.model_copy(update=small | options),
-            params.model.model_copy(update={"target": target}),
+            params.model,
             image_size=32,
+            num_classes=num_classes,
         )
 
     return build_small
@@ -60,8 +60,8 @@ def test_uint8_pixels_go_in_and_float32_probabilities_come_out(build, options, i
 
 @networks
 def test_several_classes_come_out_as_a_softmax(build, options, images):
-    model = build(options, target="diagnosis")
-    assert model.output_shape == (None, len(CLASSES))
+    model = build(options, num_classes=3)
+    assert model.output_shape == (None, 3)
     outputs = model.predict_on_batch(images)
     assert outputs.dtype == np.float32
     np.testing.assert_allclose(outputs.sum(1), 1, rtol=1e-6)
@@ -70,16 +70,18 @@ def test_several_classes_come_out_as_a_softmax(build, options, images):
 
 
 @networks
-def test_a_saved_network_of_several_classes_gives_the_melanoma_score_too(build, options, images, tmp_path):
-    model = build(options, target="diagnosis")
+def test_a_saved_network_of_several_classes_gives_the_score_of_positive_too(build, options, images, tmp_path):
+    model = build(options, num_classes=3)
     softmax = model.predict_on_batch(images)
-    save_model([model], tmp_path)
+    save_model(
+        [model], tmp_path, classes=("melanoma", "nevus", "carcinoma"), positive=("melanoma", "carcinoma")
+    )
     np.testing.assert_array_equal(
         keras.models.load_model(tmp_path / "model.keras").predict_on_batch(images), softmax
     )
     exported = Network(tmp_path / "model.onnx")
     assert exported.tells_classes
-    np.testing.assert_allclose(exported.score(images), softmax[:, CLASSES.index(MELANOMA)], atol=1e-5)
+    np.testing.assert_allclose(exported.score(images), softmax[:, [0, 2]].sum(1), atol=1e-5)
     np.testing.assert_allclose(exported.score_classes(images), softmax, atol=1e-5)
 
 

@@ -10,7 +10,8 @@ import pytest
 
 from melanoma import tracking
 from melanoma.data.images import load_square
-from melanoma.schema import CLASSES
+from melanoma.models import conv_blocks
+from melanoma.schema import CLASSES, positive_means
 from melanoma.serving import client, folder
 from melanoma.serving.export import example_image, log_served_model
 from melanoma.serving.network import Network
@@ -51,6 +52,53 @@ def test_the_melanoma_score_is_served_as_ever_and_the_classes_beside_it(of_class
         assert others == pytest.approx(
             [(1 - found) / len(others)] * len(others)
         )  # this network knows no better
+
+
+def test_an_exported_network_of_three_classes_is_positive_by_the_two_that_are(store, pictures, tmp_path):
+    import keras
+
+    from melanoma.training.saving import save_model
+
+    names, positive = ("melanoma", "nevus", "basal cell carcinoma"), ("melanoma", "basal cell carcinoma")
+    keras.utils.set_random_seed(1)
+    network = conv_blocks.build(
+        image_size=32,
+        depth=1,
+        filters=[4],
+        dense_units=4,
+        dropout=0.0,
+        batch_norm=False,
+        global_pooling=False,
+        residual=False,
+        num_classes=3,
+    )
+    save_model([network], tmp_path, classes=names, positive=positive)
+    with tracking.open_run(experiment=EXPERIMENT, name="three classes", tags={}) as run:
+        pass
+    uri = log_served_model(
+        run.run_id,
+        network=tmp_path / "model.onnx",
+        operating_point=POINT,
+        limits=LIMITS,
+        is_synthetic=True,
+        positive_means=positive_means(positive),
+        example=example_image(64),
+    )
+    answer = mlflow.pyfunc.load_model(uri).predict(pd.DataFrame({"image": [pictures["PNG"]]}))
+    ((melanoma, _, carcinoma),) = network.predict_on_batch(load_square(pictures["PNG"], 32)[None])
+    probability = POINT.calibration.apply(np.array([melanoma + carcinoma]))[0]
+    assert answer["probability"][0] == pytest.approx(probability, abs=1e-5)
+    assert answer["positive_means"][0] == "melanoma or basal cell carcinoma"
+    assert answer["diagnosis"][0] == pytest.approx(
+        {
+            "melanoma": probability * melanoma / (melanoma + carcinoma),
+            "nevus": 1 - probability,
+            "basal cell carcinoma": probability * carcinoma / (melanoma + carcinoma),
+        },
+        abs=1e-5,
+    )
+    (spec,) = [one for one in mlflow.models.get_model_info(uri).signature.outputs if one.name == "diagnosis"]
+    assert [one.name for one in spec.type.properties] == sorted(names)
 
 
 def test_the_server_answers_an_object_a_row(of_classes, pictures):

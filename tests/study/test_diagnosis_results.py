@@ -151,7 +151,9 @@ def test_where_no_class_has_enough_images_there_are_no_curves_and_no_caption_of_
 def test_without_images_of_both_kinds_nothing_is_said_of_the_score():
     negative = both(0.2, 3.0)
     negative = negative[negative["target"] == 0]
-    assert diagnosis_results.finding(describe(negative)).startswith("The melanoma score cannot be compared")
+    assert diagnosis_results.finding(describe(negative)).startswith(
+        "The score of positive cannot be compared"
+    )
 
 
 def test_the_difference_of_each_network_is_said(results):
@@ -166,7 +168,7 @@ def test_malignant_images_that_are_learnt_as_another_class_are_counted(results):
     )
     some = results | {"num_malignant_of_other_classes": {"train": 4, "validation": 0, "test": 1}}
     assert (
-        "5 positive images have a diagnosis other than melanoma"
+        "5 positive images have a diagnosis that is not a positive class"
         in diagnosis_results.captions(some)["images.csv"]["caption"]
     )
 

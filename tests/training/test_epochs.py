@@ -171,7 +171,13 @@ def test_labels_are_targets_or_a_one_at_the_class(params):
     plain = Sampling(np.array([1, 0, 0], np.float32), 16, True, params.augment.paper, seed=1)
     assert plain.labels(np.array([2, 0])).tolist() == [0, 1]
     several = Sampling(
-        np.array([1, 0, 0], np.float32), 16, True, params.augment.paper, seed=1, classes=classes
+        np.array([1, 0, 0], np.float32),
+        16,
+        True,
+        params.augment.paper,
+        seed=1,
+        classes=classes,
+        num_classes=4,
     )
     labels = several.labels(np.array([2, 0, 0]))
     assert labels.argmax(axis=1).tolist() == [3, 0, 0]

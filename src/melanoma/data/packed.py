@@ -8,18 +8,19 @@ A folder holds `images_<size>.npy` (num_images, size, size, 3) for each size tha
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from melanoma.data import classes as data_classes
 from melanoma.data.crops import Crop
 from melanoma.errors import DataError, first_offenders
 from melanoma.files import read_json, read_parquet, require
 from melanoma.fingerprint import sha256_of_file
 from melanoma.schema import (
-    CLASSES,
     MELANOMA,
     SPLIT_COLUMNS,
     align,
@@ -39,9 +40,12 @@ class Part:
         images: Shape `(num_images_of_all_parts, size, size, 3)`, uint8, RGB; memory-mapped or not.
         rows: Shape `(n,)`: where the part's images lie in `images`.
         targets: Shape `(n,)`, float32, 1 = positive, 0 = negative.
-        classes: Shape `(n,)`, int64, positions in `schema.CLASSES`; None where they were not packed.
+        classes: Shape `(n,)`, int64, positions in `class_names`, or `classes.NOT_TOLD`; None where they were
+            not packed.
         image_ids: Shape `(n,)`, each once: `rows`, `targets`, `classes` and `image_ids` describe the same
             images in the same order.
+        class_names: The classes that a network of the cohort tells apart, see `data.classes`.
+        positive_classes: Positions of the positive ones in `class_names`.
         images_digest: Hex digest that identifies `images`, where it is known.
     """
 
@@ -50,6 +54,8 @@ class Part:
     targets: np.ndarray
     classes: np.ndarray | None = None
     image_ids: np.ndarray = field(kw_only=True)
+    class_names: tuple[str, ...] = field(default=(), kw_only=True)
+    positive_classes: tuple[int, ...] = field(default=(), kw_only=True)
     images_digest: str | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
@@ -80,6 +86,7 @@ class Part:
         digest = hashlib.sha256(np.ascontiguousarray(self.targets).tobytes())
         if with_classes and self.classes is not None:
             digest.update(np.ascontiguousarray(self.classes).tobytes())
+            digest.update(repr((self.class_names, self.positive_classes)).encode())
         if self.images_digest is not None:
             digest.update(self.images_digest.encode() + np.ascontiguousarray(self.rows).tobytes())
             return digest.hexdigest()
@@ -178,6 +185,22 @@ class Packed:
         """Whether the cohort was packed at this size."""
         return size == self.image_size or size in self.sizes
 
+    @cached_property
+    def classes(self) -> tuple[str, ...]:
+        """The classes that a network tells apart, see `data.classes`; empty where they were not packed.
+
+        Raises:
+            DataError: The index names a class that is not known.
+        """
+        if "diagnosis_class" not in self.index:
+            return ()
+        return data_classes.present(self.index, self.positive)
+
+    @property
+    def positive_classes(self) -> tuple[str, ...]:
+        """Those of `classes` that are positive."""
+        return tuple(name for name in self.classes if name in self.positive)
+
     def of_size(self, size: int) -> "Packed":
         """The same cohort with the images that a network of this size takes.
 
@@ -204,7 +227,9 @@ class Packed:
 
     def at(self, rows: np.ndarray) -> Part:
         """The images at some rows of the index."""
-        classes = class_positions(self.index)
+        names, classes = self.classes, None
+        if "diagnosis_class" in self.index:
+            classes = data_classes.positions(self.index, names, self.positive)
         pixels = self.sizes.get(self.image_size)
         return Part(
             self.images,
@@ -212,6 +237,8 @@ class Packed:
             self.index["target"].to_numpy(np.float32)[rows],
             None if classes is None else classes[rows],
             image_ids=self.index["image_id"].to_numpy()[rows],
+            class_names=names,
+            positive_classes=tuple(at for at, name in enumerate(names) if name in self.positive),
             images_digest=self.digest if pixels is None else pixels.sha256,
         )
 
@@ -224,27 +251,6 @@ class Packed:
         mine = self.index[self.index["image_id"].isin(part.image_ids)].set_index("image_id")
         rows = align(mine, part.image_ids, what="The index of the packed cohort")
         return rows.reset_index()[list(self.index.columns)]
-
-
-def class_positions(index: pd.DataFrame) -> np.ndarray | None:
-    """Shape `(num_images,)`, int64: where the class of each image stands in `schema.CLASSES`.
-
-    Returns:
-        None where the index has no classes.
-
-    Raises:
-        DataError: It names a class that is not known.
-    """
-    if "diagnosis_class" not in index:
-        return None
-    positions = pd.Index(CLASSES).get_indexer(pd.Index(index["diagnosis_class"]))
-    unknown = index.loc[positions < 0, "diagnosis_class"].unique()
-    if len(unknown):
-        raise DataError(
-            f"The packed cohort has unknown classes: {first_offenders(unknown)}. Expected {list(CLASSES)}. "
-            "Run `dvc repro --force pack`."
-        )
-    return np.asarray(positions, dtype=np.int64)
 
 
 def images_name(size: int) -> str:

@@ -8,6 +8,7 @@ A class with too few groups, of its own or of the rest, is nan; the macro averag
 which they name. The mean of fewer than two classes is nan.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +22,6 @@ from melanoma.schema import CLASSES
 
 PER_CLASS = ("sensitivity", "specificity", "ppv", "f1_score", "auc_roc")  # AUC: one against the rest
 MACRO = ("sensitivity", "f1_score", "auc_roc")  # macro sensitivity is the balanced accuracy
-NUM = len(CLASSES)
 
 
 @dataclass(frozen=True)
@@ -29,14 +29,16 @@ class Answers:
     """Predictions of networks of one kind for the same test images.
 
     Attributes:
-        classes: Shape `(num_images,)`, true classes as positions in `schema.CLASSES`.
+        classes: Shape `(num_images,)`, true classes as positions in `names`.
         group_ids: Shape `(num_images,)`.
         probabilities: Shape `(num_networks, num_images, num_classes)`, rows over the classes add to 1.
+        names: The classes that the networks tell apart.
     """
 
     classes: np.ndarray
     group_ids: np.ndarray
     probabilities: np.ndarray
+    names: Sequence[str] = CLASSES
 
 
 @dataclass(frozen=True)
@@ -76,17 +78,18 @@ def measure(answers: Answers, settings: Settings) -> dict[str, Any]:
             name: counts[at]
             | {"is_too_small": not measured[at]}
             | {metric: entry(f"{name}/{metric}") for metric in PER_CLASS}
-            for at, name in enumerate(CLASSES)
+            for at, name in enumerate(answers.names)
         },
-        "macro": {"classes": [name for name, is_in in zip(CLASSES, measured, strict=True) if is_in]}
+        "macro": {"classes": [name for name, is_in in zip(answers.names, measured, strict=True) if is_in]}
         | {metric: entry(f"macro/{metric}") for metric in MACRO},
         "confusion": {
             "counts": {
-                truth: {called: float(values[f"count/{truth}/{called}"].mean()) for called in CLASSES}
-                for truth in CLASSES
+                truth: {called: float(values[f"count/{truth}/{called}"].mean()) for called in answers.names}
+                for truth in answers.names
             },
             "shares": {
-                truth: {called: entry(f"share/{truth}/{called}") for called in CLASSES} for truth in CLASSES
+                truth: {called: entry(f"share/{truth}/{called}") for called in answers.names}
+                for truth in answers.names
             },
         },
     }
@@ -103,7 +106,7 @@ def flat_metrics(measured: dict[str, Any]) -> dict[str, float]:
 
 
 def _class_counts(answers: Answers) -> list[dict[str, int]]:
-    is_of = [answers.classes == at for at in range(NUM)]
+    is_of = [answers.classes == at for at in range(len(answers.names))]
     return [
         {"num_images": int(is_in.sum()), "num_groups": len(np.unique(answers.group_ids[is_in]))}
         for is_in in is_of
@@ -111,8 +114,8 @@ def _class_counts(answers: Answers) -> list[dict[str, int]]:
 
 
 def _is_measured(answers: Answers, settings: Settings) -> np.ndarray:
-    """Whether each class and its rest have enough groups, shape `(4,)`, bool."""
-    sides = [(answers.classes == at, answers.classes != at) for at in range(NUM)]
+    """Whether each class and its rest have enough groups, shape `(num_classes,)`, bool."""
+    sides = [(answers.classes == at, answers.classes != at) for at in range(len(answers.names))]
     least = [min(len(np.unique(answers.group_ids[side])) for side in both) for both in sides]
     return np.array(least) >= settings.min_groups
 
@@ -130,7 +133,7 @@ def _exact(answers: Answers) -> dict[str, Entry]:
     called, group_ids = answers.probabilities.argmax(2), answers.group_ids
     everyone = np.ones(called.shape, dtype=bool)
     found = {"accuracy": mean_rate(called == answers.classes, everyone, group_ids)}
-    for at, truth in enumerate(CLASSES):
+    for at, truth in enumerate(answers.names):
         is_class = answers.classes == at
         of_class = np.broadcast_to(is_class, called.shape)
         found |= {
@@ -139,7 +142,7 @@ def _exact(answers: Answers) -> dict[str, Entry]:
             f"{truth}/ppv": mean_rate(of_class, called == at, group_ids),
             f"{truth}/auc_roc": auc(is_class.astype(int), answers.probabilities[:, :, at], group_ids),
         }
-        for to, answer in enumerate(CLASSES):
+        for to, answer in enumerate(answers.names):
             found[f"share/{truth}/{answer}"] = mean_rate(called == to, of_class, group_ids)
     return found
 
@@ -147,17 +150,19 @@ def _exact(answers: Answers) -> dict[str, Entry]:
 def _by_network(answers: Answers, weights: np.ndarray, measured: np.ndarray) -> dict[str, np.ndarray]:
     """Each metric by its name, shape `(num_networks, num_draws)`."""
     found = [
-        _metrics_of_network(answers.classes, probability, weights, measured)
-        for probability in answers.probabilities
+        _metrics_of_network(answers, probability, weights, measured) for probability in answers.probabilities
     ]
     return {name: np.stack([metrics[name] for metrics in found]) for name in found[0]}
 
 
 def _metrics_of_network(
-    classes: np.ndarray, probability: np.ndarray, weights: np.ndarray, measured: np.ndarray
+    answers: Answers, probability: np.ndarray, weights: np.ndarray, measured: np.ndarray
 ) -> dict[str, np.ndarray]:
     """Each metric by its name, shape `(num_draws,)`; nan for classes that are not measured."""
-    counts = confusion_counts(classes, probability.argmax(1), weights=weights)  # (num_draws, truth, called)
+    classes, num = answers.classes, len(answers.names)
+    counts = confusion_counts(  # (num_draws, truth, called)
+        classes, probability.argmax(1), weights=weights, num_classes=num
+    )
     diagonal = np.diagonal(counts, axis1=1, axis2=2)
     of_truth, of_called = counts.sum(2), counts.sum(1)
     total = of_truth.sum(1, keepdims=True)
@@ -168,34 +173,37 @@ def _metrics_of_network(
         "ppv": divide(diagonal, of_called),
         "f1_score": divide(2 * diagonal, of_truth + of_called),
         "auc_roc": np.stack(
-            [auc_one_against_rest(classes == at, probability[:, at], weights) for at in range(NUM)], axis=1
+            [auc_one_against_rest(classes == at, probability[:, at], weights) for at in range(num)], axis=1
         ),
     }
     metrics = {name: np.where(measured, found, np.nan) for name, found in metrics.items()}
-    shares = np.where(measured[:, None], divide(counts, np.repeat(of_truth[:, :, None], NUM, axis=2)), np.nan)
+    shares = np.where(measured[:, None], divide(counts, np.repeat(of_truth[:, :, None], num, axis=2)), np.nan)
     found = {"accuracy": divide(diagonal.sum(1), total[:, 0])}
     for name in MACRO:
         of_classes = metrics[name][:, measured]
         is_defined = measured.sum() >= 2
         found[f"macro/{name}"] = of_classes.mean(1) if is_defined else np.full(len(weights), np.nan)
-    for at, truth in enumerate(CLASSES):
+    for at, truth in enumerate(answers.names):
         found |= {f"{truth}/{name}": metrics[name][:, at] for name in PER_CLASS}
-        for to, called in enumerate(CLASSES):
+        for to, called in enumerate(answers.names):
             found[f"count/{truth}/{called}"] = counts[:, at, to]
             found[f"share/{truth}/{called}"] = shares[:, at, to]
     return found
 
 
-def confusion_counts(classes: np.ndarray, called: np.ndarray, *, weights: np.ndarray) -> np.ndarray:
-    """Confusion matrix of truth by prediction, shape `(num_draws, 4, 4)`.
+def confusion_counts(
+    classes: np.ndarray, called: np.ndarray, *, weights: np.ndarray, num_classes: int
+) -> np.ndarray:
+    """Confusion matrix of truth by prediction, shape `(num_draws, num_classes, num_classes)`.
 
     Args:
-        classes: Shape `(num_images,)`, true classes as positions in `schema.CLASSES`.
+        classes: Shape `(num_images,)`, true classes as positions from 0.
         called: Shape `(num_images,)`, predicted classes.
         weights: Shape `(num_draws, num_images)`.
+        num_classes: Number of classes.
     """
-    cells = np.eye(NUM * NUM)[classes * NUM + called]
-    return (weights @ cells).reshape(-1, NUM, NUM)
+    cells = np.eye(num_classes**2)[classes * num_classes + called]
+    return (weights @ cells).reshape(-1, num_classes, num_classes)
 
 
 def auc_one_against_rest(is_class: np.ndarray, probability: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -220,8 +228,8 @@ def roc_bands(answers: Answers, settings: Settings) -> dict[str, pd.DataFrame]:
     """
     weights = bootstrap.draw_weights(answers.group_ids, num_draws=settings.num_draws, seed=settings.seed)
     return {
-        CLASSES[at]: bands.mean_roc_band(
+        answers.names[at]: bands.mean_roc_band(
             (answers.classes == at).astype(int), answers.probabilities[:, :, at], weights=weights
         )
-        for at in np.flatnonzero(_is_measured(answers, settings))
+        for at in np.flatnonzero(_is_measured(answers, settings)).tolist()
     }

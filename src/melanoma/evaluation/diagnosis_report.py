@@ -1,5 +1,6 @@
 """Tables and figures of the results of `diagnosis.measure`."""
 
+import textwrap
 from typing import Any
 
 import numpy as np
@@ -55,7 +56,7 @@ def confusion_table(measured: dict[str, Any]) -> pd.DataFrame:
         shares = measured["confusion"]["shares"][truth]
         is_too_small = measured["per_class"][truth]["is_too_small"]
         row: dict[str, Any] = {"truth": truth}
-        for called in CLASSES:
+        for called in counts:
             share = TOO_SMALL if is_too_small else in_words(shares[called])
             row |= {f"called {called}": round(counts[called], 1), f"share called {called}": share}
         rows.append(row)
@@ -104,16 +105,18 @@ def confusion_figure(measured: dict[str, Any], *, title: str, note: str) -> Figu
         title: Title of the figure.
         note: Origin of the images, written below the plot.
     """
-    counts = np.array(
-        [[row[called] for called in CLASSES] for row in measured["confusion"]["counts"].values()]
-    )
+    by_truth = measured["confusion"]["counts"]
+    counts = np.array([list(row.values()) for row in by_truth.values()])
     of_truth = counts.sum(1, keepdims=True)
     shares = np.divide(counts, of_truth, out=np.zeros_like(counts), where=of_truth > 0)
-    figure = new_figure(title, note)
+    figure = new_figure(title, note, width=max(5.6, 1.1 * len(counts)), height=max(4.6, len(counts)))
     axes = figure.subplots()
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    words = [name.replace(" ", "\n") for name in CLASSES]
-    axes.set(xticks=range(len(CLASSES)), yticks=range(len(CLASSES)), xticklabels=words, yticklabels=words)
+    words = [textwrap.fill(name, 16) for name in by_truth]
+    places = range(len(words))
+    axes.set(xticks=places, yticks=places)
+    axes.set_xticklabels(words, rotation=90 if len(words) > 4 else 0, fontsize=7)
+    axes.set_yticklabels(words, fontsize=7)
     axes.set(xlabel="answer", ylabel="truth")
     for (row, column), count in np.ndenumerate(counts):
         color = "white" if shares[row, column] > 0.5 else "black"

@@ -6,29 +6,27 @@ import keras
 
 from melanoma.config.training import Hyperparameters, Model
 from melanoma.models import conv_blocks, efficientnet_lite, vgg16
-from melanoma.schema import CLASSES
 
 
-def build_model(hyperparameters: Hyperparameters, model: Model, *, image_size: int) -> keras.Model:
+def build_model(
+    hyperparameters: Hyperparameters, model: Model, *, image_size: int, num_classes: int = 1
+) -> keras.Model:
     """The uncompiled network of these hyperparameters and the settings of `params.yaml: model`.
 
     Every family takes images `(batch, image_size, image_size, 3)`, uint8 in 0..255, and gives the
-    probability `(batch, 1)`, float32, that the lesion is positive; with `target` diagnosis those of
-    `schema.CLASSES`, `(batch, num_classes)`, of which the first is that of a melanoma. Its first weights
-    follow from the global seed of Keras.
+    probability `(batch, 1)`, float32, that the lesion is positive; with several classes that of each,
+    `(batch, num_classes)`. Its first weights follow from the global seed of Keras.
 
     Raises:
         ValueError: The family has no such depth, or the image is too small for it.
         TrainingError: The weights to start from cannot be had or do not fit.
     """
-    return BUILDERS[hyperparameters.family](hyperparameters, model, image_size)
+    return BUILDERS[hyperparameters.family](hyperparameters, model, image_size, num_classes)
 
 
-def _num_classes(model: Model) -> int:
-    return len(CLASSES) if model.target == "diagnosis" else 1
-
-
-def _build_conv_blocks(hyperparameters: Hyperparameters, model: Model, image_size: int) -> keras.Model:
+def _build_conv_blocks(
+    hyperparameters: Hyperparameters, model: Model, image_size: int, num_classes: int
+) -> keras.Model:
     return conv_blocks.build(
         image_size=image_size,
         depth=hyperparameters.depth or 0,
@@ -38,11 +36,13 @@ def _build_conv_blocks(hyperparameters: Hyperparameters, model: Model, image_siz
         batch_norm=bool(hyperparameters.batch_norm),
         global_pooling=bool(hyperparameters.global_pooling),
         residual=bool(hyperparameters.residual),
-        num_classes=_num_classes(model),
+        num_classes=num_classes,
     )
 
 
-def _build_vgg16(hyperparameters: Hyperparameters, model: Model, image_size: int) -> keras.Model:
+def _build_vgg16(
+    hyperparameters: Hyperparameters, _model: Model, image_size: int, num_classes: int
+) -> keras.Model:
     return vgg16.build(
         image_size=image_size,
         depth=hyperparameters.depth or 0,
@@ -50,11 +50,13 @@ def _build_vgg16(hyperparameters: Hyperparameters, model: Model, image_size: int
         dropout=hyperparameters.dropout,
         weights=hyperparameters.weights,
         freeze=hyperparameters.frozen_stages == hyperparameters.depth,
-        num_classes=_num_classes(model),
+        num_classes=num_classes,
     )
 
 
-def _build_efficientnet_lite(hyperparameters: Hyperparameters, model: Model, image_size: int) -> keras.Model:
+def _build_efficientnet_lite(
+    hyperparameters: Hyperparameters, _model: Model, image_size: int, num_classes: int
+) -> keras.Model:
     return efficientnet_lite.build(
         network=hyperparameters.network or "",
         image_size=image_size,
@@ -62,11 +64,11 @@ def _build_efficientnet_lite(hyperparameters: Hyperparameters, model: Model, ima
         dropout=hyperparameters.dropout,
         drop_connect=hyperparameters.drop_connect or 0.0,
         weights=hyperparameters.weights,
-        num_classes=_num_classes(model),
+        num_classes=num_classes,
     )
 
 
-BUILDERS: dict[str, Callable[[Hyperparameters, Model, int], keras.Model]] = {
+BUILDERS: dict[str, Callable[[Hyperparameters, Model, int, int], keras.Model]] = {
     "conv_blocks": _build_conv_blocks,
     "vgg16": _build_vgg16,
     "efficientnet_lite": _build_efficientnet_lite,

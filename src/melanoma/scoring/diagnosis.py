@@ -1,30 +1,31 @@
-"""Class probabilities that agree with the calibrated probability of a melanoma; needs numpy only."""
+"""Class probabilities that agree with the calibrated probability of positive; needs numpy only."""
+
+from collections.abc import Sequence
 
 import numpy as np
 
-from melanoma.schema import CLASSES, MELANOMA
 
-POSITION = CLASSES.index(MELANOMA)
+def beside_probability(
+    softmax: np.ndarray, probability: np.ndarray, *, positive: Sequence[int]
+) -> np.ndarray:
+    """Adjust class probabilities to the calibrated probability of positive.
 
-
-def beside_probability(softmax: np.ndarray, probability: np.ndarray) -> np.ndarray:
-    """Adjust class probabilities to the calibrated probability of a melanoma.
-
-    The melanoma column becomes `probability`; the other classes share the rest in proportion to the softmax,
-    or equally if their softmax is 0. Their probabilities are not calibrated.
+    The positive classes share `probability` and the negative ones the rest, each side in proportion to the
+    softmax, or equally if its softmax is 0. How a side is shared is not calibrated.
 
     Args:
-        softmax: Shape `(n, num_classes)`, over `schema.CLASSES`; rows add to 1.
+        softmax: Shape `(n, num_classes)`; rows add to 1.
         probability: Shape `(n,)`, calibrated, in 0..1.
+        positive: Positions of the positive classes; neither none nor all of them.
 
     Returns:
-        Shape `(n, num_classes)`; rows add to 1.
+        Shape `(n, num_classes)`; rows add to 1, and their positive classes to `probability`.
     """
-    others = np.array(softmax, dtype=np.float64)
-    others[:, POSITION] = 0
-    total = others.sum(1, keepdims=True)
-    equal = np.where(np.arange(len(CLASSES)) == POSITION, 0.0, 1 / (len(CLASSES) - 1))
-    shares = np.divide(others, total, out=np.tile(equal, (len(others), 1)), where=total > 0)
-    scaled = shares * (1 - probability[:, None])
-    scaled[:, POSITION] = probability
-    return scaled
+    is_positive = np.isin(np.arange(softmax.shape[1]), list(positive))
+    adjusted = np.empty(softmax.shape, dtype=np.float64)
+    for side, total in ((is_positive, probability), (~is_positive, 1 - probability)):
+        found = softmax[:, side].astype(np.float64)
+        equal = np.full_like(found, 1 / side.sum())
+        sums = found.sum(1, keepdims=True)
+        adjusted[:, side] = np.divide(found, sums, out=equal, where=sums > 0) * total[:, None]
+    return adjusted

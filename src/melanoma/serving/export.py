@@ -3,7 +3,7 @@
 import io
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -21,9 +21,9 @@ from melanoma.data.crops import UNET, Crop
 from melanoma.errors import TrackingError
 from melanoma.files import write_json
 from melanoma.fingerprint import sha256_of_file
-from melanoma.schema import CLASSES
 from melanoma.scoring.operating_point import OperatingPoint
 from melanoma.serving import model_code
+from melanoma.serving.network import Network
 from melanoma.serving.scorer import OPERATING_POINT, SETTINGS_DIGEST
 from melanoma.serving.settings import Settings
 
@@ -32,38 +32,37 @@ PACKAGES = ("mlflow", "numpy", "onnxruntime", "pandas", "pillow", "scipy")
 
 SEGMENTER_FILE = "segmenter.onnx"
 
-SIGNATURE = ModelSignature(
-    inputs=Schema(
-        [
-            ColSpec(DataType.binary, "image"),  # base64 in JSON
-            ColSpec(DataType.string, "image_id", required=False),
-        ]
-    ),
-    outputs=Schema(
-        [
-            ColSpec(DataType.string, "image_id", required=False),
-            ColSpec(DataType.string, "image_sha256"),
-            ColSpec(DataType.double, "probability"),
-            ColSpec(DataType.string, "decision"),
-            ColSpec(DataType.string, "positive_means"),
-            ColSpec(DataType.double, "threshold"),
-            ColSpec(DataType.string, "model_version"),
-            ColSpec(DataType.string, "verification"),
-            ColSpec(DataType.string, "note"),
-            # Only for networks of several classes.
-            ColSpec(
-                Object([Property(name, DataType.double) for name in CLASSES]), "diagnosis", required=False
-            ),
-            ColSpec(DataType.string, "saliency", required=False),  # base64 of a PNG, on request
-        ]
-    ),
-    params=ParamSchema(
-        [
-            ParamSpec("threshold", DataType.double, None),  # None: the operating point
-            ParamSpec("explain", DataType.boolean, False),
-        ]
-    ),
-)
+
+def signature(classes: Sequence[str] = ()) -> ModelSignature:
+    """Inputs, outputs and parameters of a served model.
+
+    Args:
+        classes: The classes that its network tells apart; empty for a network of two answers.
+    """
+    inputs = [
+        ColSpec(DataType.binary, "image"),  # base64 in JSON
+        ColSpec(DataType.string, "image_id", required=False),
+    ]
+    outputs = [
+        ColSpec(DataType.string, "image_id", required=False),
+        ColSpec(DataType.string, "image_sha256"),
+        ColSpec(DataType.double, "probability"),
+        ColSpec(DataType.string, "decision"),
+        ColSpec(DataType.string, "positive_means"),
+        ColSpec(DataType.double, "threshold"),
+        ColSpec(DataType.string, "model_version"),
+        ColSpec(DataType.string, "verification"),
+        ColSpec(DataType.string, "note"),
+        ColSpec(DataType.string, "saliency", required=False),  # base64 of a PNG, on request
+    ]
+    if classes:
+        by_class = Object([Property(name, DataType.double) for name in classes])
+        outputs.insert(-1, ColSpec(by_class, "diagnosis"))
+    params = [
+        ParamSpec("threshold", DataType.double, None),  # None: the operating point
+        ParamSpec("explain", DataType.boolean, False),
+    ]
+    return ModelSignature(inputs=Schema(inputs), outputs=Schema(outputs), params=ParamSchema(params))
 
 
 def log_served_model(
@@ -124,7 +123,7 @@ def log_served_model(
             artifacts=artifacts,
             code_paths=[str(Path(melanoma.__file__).parent)],
             pip_requirements=[f"{package}=={version(package)}" for package in PACKAGES],
-            signature=SIGNATURE,
+            signature=signature(Network(network).classes),
             input_example=pd.DataFrame({"image": [example], "image_id": ["example"]}),
             metadata={
                 SETTINGS_DIGEST: sha256_of_file(path),

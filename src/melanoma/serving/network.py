@@ -55,7 +55,7 @@ class Network:
         # Networks that were exported earlier have outputs of other names, the score first.
         self._score = SCORE if SCORE in outputs else next(iter(outputs))
         metadata = self._session.get_modelmeta().custom_metadata_map
-        self.classes, self._positive = (
+        self.classes, self.positive_classes = (
             tuple(json.loads(metadata.get(name, "[]"))) for name in ("classes", "positive")
         )
         if self._score == SCORE and outputs.get(DIAGNOSIS, [0, 0])[1:] != [len(self.classes)]:
@@ -162,7 +162,8 @@ class Network:
         if DIAGNOSIS in outputs:
             over[DIAGNOSIS] = softmax = views.mean_classes(outputs[DIAGNOSIS])
             if self.num_views > 1:
-                over[self._score] = softmax[:, [self.classes.index(name) for name in self._positive]].sum(1)
+                positive = [self.classes.index(name) for name in self.positive_classes]
+                over[self._score] = softmax[:, positive].sum(1)
         if FEATURES in outputs:
             over[FEATURES] = outputs[FEATURES][:, 0]
         return over

@@ -156,10 +156,17 @@ class MelanomaScorer(PythonModel):
             "note": [f"{UNCUT}; {self._note}" if whole else self._note for whole in is_whole],
         }
         if scored.classes is not None:
-            columns["diagnosis"] = _by_class(beside_probability(scored.classes, probability))
+            columns["diagnosis"] = self._by_class(scored.classes, probability)
         if is_explained:
             columns["saliency"] = [self._explain(image, wanted) for image in pixels]
         return columns
+
+    def _by_class(self, softmax: np.ndarray, probability: np.ndarray) -> list[dict[str, float]]:
+        """Probability of each class by its name, one object per image."""
+        names = self._network.classes
+        positive = [names.index(name) for name in self._network.positive_classes]
+        rows = beside_probability(softmax, probability, positive=positive)
+        return [dict(zip(names, row, strict=True)) for row in rows.tolist()]
 
     def _explain(self, image: np.ndarray, wanted: Callable[[], None]) -> str:
         """Base64 of a PNG with the occlusion map of an image."""
@@ -169,11 +176,6 @@ class MelanomaScorer(PythonModel):
         stream = io.BytesIO()
         Image.fromarray(overlay(image, saliency)).save(stream, "PNG")
         return base64.b64encode(stream.getvalue()).decode()
-
-
-def _by_class(probabilities: np.ndarray) -> list[dict[str, float]]:
-    """Probability of each class by its name, one object per image."""
-    return [dict(zip(schema.CLASSES, row, strict=True)) for row in probabilities.tolist()]
 
 
 def _asked_threshold(params: Mapping[str, Any]) -> float | None:

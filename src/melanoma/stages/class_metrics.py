@@ -9,6 +9,8 @@ from matplotlib.figure import Figure
 
 from melanoma import files, metric_names, schema, tracking
 from melanoma.config.evaluation import Evaluate
+from melanoma.data import classes
+from melanoma.data.classes import NOT_TOLD
 from melanoma.data.packed import Packed
 from melanoma.errors import DataError
 from melanoma.evaluation import diagnosis, diagnosis_report
@@ -28,6 +30,9 @@ def write(
     settings: Evaluate,
 ) -> None:
     """Write `diagnosis.json`, and for networks of several classes also tables and figures; log them.
+
+    Test images of a class that no network learns are left out and counted (`num_without_class`); training
+    images of rare classes are counted by class (`learnt_as_other`), see `data.classes`.
 
     Args:
         data: Packed cohort.
@@ -61,7 +66,11 @@ def write(
             runs[model].log_metrics(
                 metric_names.in_section(metric_names.TEST, diagnosis.flat_metrics(measured))
             )
-        if not has_classes:
+        if has_classes:
+            content["classes"] = list(data.classes)
+            content["learnt_as_other"] = classes.learnt_as_other(data.index, data.classes)
+            content["num_without_class"] = int(np.sum(data.part(schema.TEST).classes == NOT_TOLD))
+        else:
             content["note"] = NOT_ASKED
         files.write_json(content, unfinished / "diagnosis.json")
 
@@ -73,9 +82,17 @@ def _answers(data: Packed, network: Network) -> diagnosis.Answers:
             "The networks predict several classes, but an earlier version packed the cohort without them. "
             "Run `dvc repro` to pack it again."
         )
+    if network.classes != part.class_names:
+        raise DataError(
+            f"The networks tell the classes {list(network.classes)} apart, but the packed cohort has "
+            f"{list(part.class_names)}. Run `dvc repro` to train them again."
+        )
     # Classes, groups and probabilities are all in the order of the part.
-    softmax = network.score_classes(part.take(slice(None)))
-    return diagnosis.Answers(part.classes, data.rows_of(part)["group_id"].to_numpy(), np.stack([softmax]))
+    softmax, group_ids = network.score_classes(part.take(slice(None))), data.rows_of(part)["group_id"]
+    is_told = part.classes != NOT_TOLD
+    return diagnosis.Answers(
+        part.classes[is_told], group_ids.to_numpy()[is_told], softmax[None, is_told], part.class_names
+    )
 
 
 def _figures(model: str, measured: dict[str, Any], bands: dict[str, Any], *, note: str) -> dict[str, Figure]:

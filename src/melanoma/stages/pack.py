@@ -34,6 +34,7 @@ def run(cohort: str, params: Params, *, split: Path, accepted: Path, boxes: Path
         sizes=sizes,
         execution=params.execution,
         cutting=cutting,
+        positive=params.target.positive,
     )
     pixels = " and ".join(str(size) for size in sizes)
     text = f"{len(assigned)} images of {pixels} px, digest {digest[:12]} -> {out}"

@@ -261,7 +261,9 @@ class CohortTraining:
         """
         run = tracking.resume_run(self.runs[model])
         with files.atomic_folder(getattr(self.outputs, model)) as folder:
-            saving.save_model(networks, folder)
+            saving.save_model(
+                networks, folder, classes=self.data.classes, positive=self.data.positive_classes
+            )
             files.write_csv(self.histories[model], folder / "history.csv")
             files.write_csv(scored.drop_duplicates("image_id"), folder / HELD_OUT)
         run.log_file(self.inputs.packed / packed.INDEX, "data")

@@ -1,6 +1,7 @@
 """Does learning the other classes help? Networks of both targets on the same test images.
 
-The melanoma score of a network of four classes answers the question of a network of two: positive or not.
+The score of a network of several classes, the sum over the positive ones, answers the question of a network
+of two: positive or not.
 """
 
 from typing import Any
@@ -10,6 +11,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from melanoma.config.training import Target
+from melanoma.data.classes import NOT_TOLD
 from melanoma.evaluation import diagnosis, diagnosis_report
 from melanoma.evaluation.bootstrap import in_words
 from melanoma.evaluation.diagnosis import Answers, Settings
@@ -22,11 +24,12 @@ from melanoma.study.repeats import Bootstrap, SeedPredictions
 TARGETS: tuple[Target, ...] = ("positive", "diagnosis")
 COMPARED = ("auc_roc", "average_precision", "specificity_at_95_sensitivity")
 NAMES = dict(zip(COMPARED, ("AUC", "average precision", "specificity at 95 % sensitivity"), strict=True))
-# `probability` is the score of melanoma, or of positive; the classes are nan for networks of two classes.
+# `probability` is the score of positive. Classes that a network does not tell apart are nan; an image of such
+# a class has none.
 PREDICTION_COLUMNS = (
     "trained_for", "seed", "image_id", "group_id", "target", "diagnosis_class", "probability", *CLASSES,
 )  # fmt: skip
-KIND = {"positive": "positive or negative", "diagnosis": "four classes"}
+KIND = {"positive": "positive or negative", "diagnosis": "several classes"}
 COLORS = {"positive": "#6c757d", "diagnosis": "#0b6e99"}
 
 
@@ -56,7 +59,7 @@ def measure(predictions: pd.DataFrame, settings: Settings) -> dict[str, Any]:
 
 
 def measure_single(predictions: pd.DataFrame, settings: Settings) -> dict[str, float]:
-    """Metrics of one network without intervals: of its melanoma score and, if it has them, of its classes."""
+    """Metrics of one network without intervals: of its score and, if it has them, of its classes."""
     flat = repeats.measure_single(predictions)
     if (predictions["trained_for"] == "diagnosis").all():
         flat |= diagnosis.flat_metrics(diagnosis.measure(to_answers(predictions), settings))
@@ -64,16 +67,17 @@ def measure_single(predictions: pd.DataFrame, settings: Settings) -> dict[str, f
 
 
 def to_seed_predictions(predictions: pd.DataFrame, trained_for: str) -> SeedPredictions:
-    """The melanoma scores of the networks of one target."""
+    """The scores of positive of the networks of one target."""
     return repeats.from_rows(predictions[predictions["trained_for"] == trained_for])
 
 
 def to_answers(predictions: pd.DataFrame) -> Answers:
-    """The class probabilities of the networks of four classes."""
+    """The class probabilities of the networks of several classes."""
     parts = repeats.split_by_seed(predictions[predictions["trained_for"] == "diagnosis"])
-    truth = pd.Index(CLASSES).get_indexer(pd.Index(parts[0]["diagnosis_class"]))
-    softmax = [part[list(CLASSES)].to_numpy() for part in parts]
-    return Answers(truth, parts[0]["group_id"].to_numpy(), np.stack(softmax))
+    names = [name for name in CLASSES if parts[0][name].notna().any()]
+    truth = pd.Index(names).get_indexer(pd.Index(parts[0]["diagnosis_class"]))
+    softmax, is_told = np.stack([part[names].to_numpy() for part in parts]), truth != NOT_TOLD
+    return Answers(truth[is_told], parts[0]["group_id"].to_numpy()[is_told], softmax[:, is_told], names)
 
 
 def tables(results: dict[str, Any]) -> dict[str, pd.DataFrame]:
@@ -113,8 +117,8 @@ def figures(
 
 
 def auc_figure(score: dict[str, Any], *, note: str) -> Figure:
-    """AUC of the melanoma score by target: a dot for each seed, the mean with its interval."""
-    figure = new_figure("AUC of the melanoma score", note, width=6.4, height=2.6)
+    """AUC of the score of positive by target: a dot for each seed, the mean with its interval."""
+    figure = new_figure("AUC of the score of positive", note, width=6.4, height=2.6)
     axes = figure.subplots()
     for place, name in enumerate(TARGETS):
         found, color = score[name]["auc_roc"], COLORS[name]
@@ -128,10 +132,10 @@ def auc_figure(score: dict[str, Any], *, note: str) -> Figure:
 
 
 def finding(results: dict[str, Any]) -> str:
-    """One sentence: whether learning the other classes improves the melanoma score."""
+    """One sentence: whether learning the other classes improves the score of positive."""
     change = results["melanoma_score"]["diagnosis_minus_malignant"]["auc_roc"]
     if change["low"] is None or not np.isfinite(change["low"]):
-        return f"The melanoma score cannot be compared: {change['undefined']}."
+        return f"The score of positive cannot be compared: {change['undefined']}."
     if change["low"] > 0:
         verdict = "improves significantly"
     elif change["high"] < 0:
@@ -139,19 +143,19 @@ def finding(results: dict[str, Any]) -> str:
     else:
         verdict = "does not change significantly"
     return (
-        f"The melanoma score {verdict} when the other classes are learnt too: AUC changes by "
+        f"The score of positive {verdict} when the other classes are learnt too: AUC changes by "
         f"{in_words(change)}{repeats.by_network(change)}."
     )
 
 
 def _note_other_classes(results: dict[str, Any]) -> str:
-    """Counts positive images that networks of four classes learn as another class than melanoma."""
+    """Counts positive images that networks of several classes learn as a negative class."""
     number = sum(results["num_malignant_of_other_classes"].values())
     if not number:
         return ""
     return (
-        f" {number} positive images have a diagnosis other than melanoma, or none; networks of four classes "
-        "learn them as the class in this table."
+        f" {number} positive images have a diagnosis that is not a positive class, or none; networks of "
+        "several classes learn them as the class in this table."
     )
 
 
@@ -170,7 +174,7 @@ def captions(results: dict[str, Any]) -> dict[str, dict[str, str]]:
         if not entry["is_too_small"]
     )
     texts = {
-        "melanoma_score.csv": (finding(results), "table of the melanoma score by target"),
+        "melanoma_score.csv": (finding(results), "table of the score of positive by target"),
         "classes.csv": (
             "Each class against the rest, and the unweighted mean over the classes with enough test images.",
             "table of metrics by class",
@@ -185,7 +189,7 @@ def captions(results: dict[str, Any]) -> dict[str, dict[str, str]]:
         ),
         "melanoma_auc.png": (
             "A dot for each network, a bar at their mean, a line over the interval.",
-            f"AUC of the melanoma score by target. {finding(results)}",
+            f"AUC of the score of positive by target. {finding(results)}",
         ),
         "roc.png": (
             "ROC curves of each class against the rest, mean over networks, with bands over groups.",

@@ -60,6 +60,7 @@ def prepare(
         amounts=augment.scale(recipe.augment, hyperparameters.augment_strength),
         seed=seed,
         classes=part.classes if recipe.model.target == "diagnosis" else None,
+        num_classes=recipe.num_outputs(part),
     )
     is_on_device = views is None and (settings.input == "device" or (settings.input == "auto" and has_gpu()))
     read = instructions if is_on_device else partial(read_augmented, part)

@@ -13,7 +13,6 @@ import numpy as np
 from melanoma.config.training import Augment
 from melanoma.data.augment import NUM_DRAWS, draw_colours, draw_uniform, draw_warps
 from melanoma.data.sampling import share_out
-from melanoma.schema import CLASSES
 
 MAX_TURNS = 10  # repetitions of an image in an epoch, where its class is far rarer than the others
 
@@ -52,8 +51,8 @@ class Sampling:
         sampling_power: 0 draws each image once, 1 each class equally often, see `data.sampling`.
         amounts: Amounts of augmentation.
         seed: Seed of all draws.
-        classes: Shape `(num_images,)`, positions in `schema.CLASSES`: the labels to learn. None to learn the
-            targets.
+        classes: Shape `(num_images,)`, from 0: the labels to learn. None to learn the targets.
+        num_classes: Number of classes.
     """
 
     targets: np.ndarray
@@ -62,6 +61,7 @@ class Sampling:
     amounts: Augment
     seed: int
     classes: np.ndarray | None = None
+    num_classes: int = 1
 
     def draw(self, epoch: int) -> Epoch:
         """Epoch number `epoch`."""
@@ -78,7 +78,7 @@ class Sampling:
         """Labels of some images, float32: targets `(b,)`, or one-hot classes `(b, num_classes)`."""
         if self.classes is None:
             return self.targets[positions]
-        return np.eye(len(CLASSES), dtype=np.float32)[self.classes[positions]]
+        return np.eye(self.num_classes, dtype=np.float32)[self.classes[positions]]
 
     def _draw_order(self, generator: np.random.Generator) -> np.ndarray:
         if not self.sampling_power:

@@ -13,7 +13,7 @@ file may be deleted at any time.
 import hashlib
 import logging
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import keras
@@ -121,13 +121,8 @@ def _is_frozen(recipe: Recipe) -> bool:
 
 
 def _in_place_of_pixels(found: np.ndarray, part: Part) -> Part:
-    return Part(
-        found.astype(np.float32),
-        np.arange(len(found)),
-        part.targets,
-        part.classes,
-        image_ids=part.image_ids,
-    )
+    pixels, rows = found.astype(np.float32), np.arange(len(found))
+    return replace(part, images=pixels, rows=rows, images_digest=None)
 
 
 def _as_they_are(part: Part) -> list[_View]:

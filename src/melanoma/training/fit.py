@@ -31,7 +31,7 @@ class Trained:
             `val_specificity_at_95_sensitivity`, `learning_rate` (at the end of the epoch),
             `duration_seconds` (of the whole epoch), `images_per_second` (of training alone). `val_` is the
             hold-out; without one, there are no such columns. With several classes, `loss` and `accuracy` are
-            over the classes; scores on the hold-out compare the probability of melanoma with the target.
+            over the classes; scores on the hold-out compare the probability of positive with the target.
         best_epoch: Row of `history` of the epoch whose weights `model` has: the best, or with
             `keep_epoch: last` the last.
     """
@@ -88,7 +88,12 @@ def train(
     keras.utils.set_random_seed(seed)
     epochs = EpochScores(arrays, recipe, num_epochs=num_epochs, seed=seed, checkpoint=checkpoint)
     with compilation.precision(is_mixed=settings.mixed_precision):
-        network = build_model(recipe.hyperparameters, recipe.model, image_size=arrays.train.image_size)
+        network = build_model(
+            recipe.hyperparameters,
+            recipe.model,
+            image_size=arrays.train.image_size,
+            num_classes=recipe.num_outputs(arrays.train),
+        )
         frozen = features.compute(network, arrays, recipe)
         learner = network if frozen is None else frozen.end
         momentum = recipe.hyperparameters.ema

@@ -13,7 +13,6 @@ from melanoma.config import Params
 from melanoma.config.training import Augment, Hyperparameters, Model, Train
 from melanoma.data.packed import Part
 from melanoma.errors import TrainingError
-from melanoma.schema import CLASSES, MELANOMA
 
 # Settings of `params.yaml: train` that are not part of the identity of a training (`checkpoints`).
 NOT_THE_PROBLEM = {
@@ -65,18 +64,19 @@ def require_holdout(arrays: Arrays, hyperparameters: Hyperparameters) -> None:
 
 
 def require_diagnoses(arrays: Arrays) -> None:
-    """Raise a `TrainingError` unless classes are known and include melanoma and another class."""
-    classes = arrays.train.classes
-    if classes is None or any(part.classes is None for part in arrays.parts().values()):
+    """Raise a `TrainingError` unless the training images have positive and negative classes."""
+    train = arrays.train
+    if train.classes is None or any(part.classes is None for part in arrays.parts().values()):
         raise TrainingError(
             "model.target is diagnosis, but an earlier version packed the images without diagnoses. Run "
             "`dvc repro --force pack`."
         )
-    found = [CLASSES[position] for position in sorted(set(classes.tolist()))]
-    if MELANOMA not in found or len(found) < 2:
+    found = sorted(set(train.classes.tolist()))
+    if not 0 < len(set(found) & set(train.positive_classes)) < len(found):
         raise TrainingError(
-            f"model.target is diagnosis, but the training images only have {found}; expected {MELANOMA} and "
-            "at least one other class. Check `diagnosis` of the records, or set model.target: positive."
+            "model.target is diagnosis, but the training images only have the classes "
+            f"{[train.class_names[at] for at in found]}; expected a positive and a negative one. Check "
+            "`diagnosis` of the records and target.positive, or set model.target: positive."
         )
 
 
@@ -99,6 +99,10 @@ class Recipe:
         """The recipe of a network with these hyperparameters; all else is as in `params`."""
         amounts = getattr(params.augment, hyperparameters.augmentation)
         return cls(hyperparameters, params.model, amounts, params.train)
+
+    def num_outputs(self, part: Part) -> int:
+        """Number of outputs of the network: one, or one for each class of the part's cohort."""
+        return len(part.class_names) if self.model.target == "diagnosis" else 1
 
     def num_epochs(self, default: int) -> int:
         """Maximum number of epochs: that of the hyperparameters, by default that of the stage."""

@@ -65,13 +65,17 @@ OBJECTIVES: dict[str, Score] = {
 
 
 def predict(model: keras.Model, part: Part, *, batch_size: int = 64) -> np.ndarray:
-    """Probabilities `(n,)`, float64, for the images of a part; with several classes those of melanoma."""
-    # The only output, or that of melanoma, the first of schema.CLASSES.
-    return predict_all(model, part, batch_size=batch_size)[:, 0]
+    """Probabilities of positive, `(n,)`, float64, for the images of a part."""
+    return probability_of_positive(predict_all(model, part, batch_size=batch_size), part)
+
+
+def probability_of_positive(outputs: np.ndarray, part: Part) -> np.ndarray:
+    """The only output, or the sum over the positive classes of a part; `(n, num_outputs)` to `(n,)`."""
+    return outputs[:, 0] if outputs.shape[1] == 1 else outputs[:, list(part.positive_classes)].sum(1)
 
 
 def predict_all(model: keras.Model, part: Part, *, batch_size: int = 64) -> np.ndarray:
-    """All outputs of a network, `(n, 1)` or `(n, 4)`, float64, for the images of a part.
+    """All outputs of a network, `(n, 1)` or `(n, num_classes)`, float64, for the images of a part.
 
     Batch by batch, because `keras.Model.predict` sets up a data pipeline at every call (57 ms).
     """

@@ -164,6 +164,7 @@ def run(
                 sizes=[params.baseline.image_size],
                 execution=params.execution,
                 cutting=cutting,
+                positive=params.target.positive,
             )
         data = {kind: packed.open_packed(folder / kind) for kind in cuttings}
         results = experiment.run(

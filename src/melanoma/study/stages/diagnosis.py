@@ -1,4 +1,4 @@
-"""Stage `diagnosis`: train networks of four classes and of two on the same images, and compare them."""
+"""Stage `diagnosis`: train networks of several classes and of two on the same images, and compare them."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -71,10 +71,15 @@ class DiagnosisExperiment(Experiment):
         """The network's predictions for the test set, columns `diagnosis_results.PREDICTION_COLUMNS`."""
         part = self.data.part(schema.TEST)
         outputs = scores.predict_all(result.model, part)
-        has_classes = spec.recipe.model.target == "diagnosis"
-        softmax = outputs if has_classes else np.full((len(outputs), len(schema.CLASSES)), np.nan)
+        by_class = dict.fromkeys(schema.CLASSES, np.nan)
+        if spec.recipe.model.target == "diagnosis":
+            by_class |= dict(zip(part.class_names, outputs.T, strict=True))
+        told = pd.Series([*part.class_names, None], dtype="string")  # NOT_TOLD is the last
         return self.data.rows_of(part).assign(  # in the order of the part, as the outputs are
-            **spec.columns, probability=outputs[:, 0], **dict(zip(schema.CLASSES, softmax.T, strict=True))
+            **spec.columns,
+            diagnosis_class=told.to_numpy()[part.classes],
+            probability=scores.probability_of_positive(outputs, part),
+            **by_class,
         )[list(diagnosis_results.PREDICTION_COLUMNS)]
 
     def measure(self, spec: NetworkSpec, predictions: pd.DataFrame) -> dict[str, float]:
@@ -86,7 +91,7 @@ class DiagnosisExperiment(Experiment):
         """The content of the cohort's results file."""
         section, index = self.section, self.data.index
         counts = pd.crosstab(index["diagnosis_class"], index["split"])
-        is_other = (index["target"] == schema.POSITIVE) & (index["diagnosis_class"] != schema.MELANOMA)
+        is_other = (index["target"] == schema.POSITIVE) & ~index["diagnosis_class"].isin(self.data.positive)
         counts = counts.reindex(index=list(schema.CLASSES), columns=list(schema.SPLITS), fill_value=0)
         return {
             **experiment.describe_data(self.cohort, self.data),
@@ -122,7 +127,7 @@ def open_experiment(cohort: str, params: Params, folder: Path, *, figures: Path)
         DataError: The cohort was packed without classes.
     """
     data = packed.open_packed(folder).of_size(params.baseline.image_size)
-    if packed.class_positions(data.index) is None:
+    if not data.classes:
         raise DataError(
             f"The cohort {cohort} was packed without classes, by an earlier version. Run `dvc repro --force "
             f"pack@{cohort}` to pack it again."
