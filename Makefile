@@ -55,6 +55,10 @@ doctor: ## Check machine and project: what is wrong, and what to do
 relocate: .venv/.installed ## Update the paths in mlflow.db after the project was moved or copied
 	@python -m pipelines.relocate
 
+.PHONY: search
+search: .venv/.installed ## Search families, sizes and recipes within params.yaml: search (COHORT=isic), then train
+	@python -m pipelines._search --cohort '$(COHORT)'
+
 ##@ Look at results
 
 .PHONY: ui

@@ -22,6 +22,7 @@ PARAMETERS = {
     "storage": {"direction": "push"},
     "experiment": {"set": "train.num_epochs=100"},
     "crossvalidate": {"cohort": "ph2", "model": "tuned"},
+    "ensembles": {"cohort": "ph2", "model": "baseline"},
     "accept": {"cohort": "ph2", **WHO_AND_WHY},
     "release": {"model": "melanoma-ph2", "version": "3", **WHO_AND_WHY},
     "rollback": {"model": "melanoma-ph2", "alias": "production", **WHO_AND_WHY},

@@ -34,6 +34,7 @@ NOT_A_STAGE = {  # run by people; see MLproject
     "accept",
     "crossvalidate",
     "data_check",
+    "ensembles",
     "fetch",
     "history",
     "predict",

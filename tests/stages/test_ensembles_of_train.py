@@ -12,44 +12,19 @@ from mlflow.entities import Run
 from melanoma import tracking
 from melanoma.config.training import Hyperparameters
 from melanoma.data import packed
-from melanoma.data.packed import Packed
 from melanoma.errors import DataError
 from melanoma.evaluation import seeds
 from melanoma.files import write_json
 from melanoma.stages import train
 from melanoma.training import fit, saving
 from melanoma.training.ensembles import mean_of_logits
-
-NUM_IMAGES, NUM_TRAINING = 60, 40
-SMALL = {
-    "image_size": 32,
-    "depth": 1,
-    "filters": 2,
-    "dense_units": 2,
-    "batch_size": 16,
-    "learning_rate": 1e-2,
-}
+from tests.stages import bright_cohort
+from tests.stages.bright_cohort import NUM_TRAINING, SMALL
 
 
 @pytest.fixture
 def data(monkeypatch):
-    """60 images in groups of two, 40 of them for training; every fourth group is dark and positive."""
-    number = np.arange(NUM_IMAGES)
-    target = (number // 2 % 4 == 0).astype(int)
-    index = pd.DataFrame(
-        {
-            "image_id": [f"i{one:02}" for one in number],
-            "dataset": "toy",
-            "group_id": [f"g{one // 2:02}" for one in number],
-            "target": target,
-            "diagnosis": np.where(target == 1, "melanoma", "nevus"),
-            "split": np.repeat(["train", "validation", "test"], [NUM_TRAINING, 10, 10]),
-        }
-    )
-    noise = np.random.default_rng(0).integers(-40, 40, (NUM_IMAGES, 32, 32, 3))
-    level = np.where(target == 1, 60, 190)[:, None, None, None]
-    images = (level + noise).clip(0, 255).astype(np.uint8)
-    found = Packed(images, index, "digest", is_synthetic=True)
+    found = bright_cohort.build()
     monkeypatch.setattr(packed, "open_packed", lambda folder: found)
     return found
 

@@ -16,7 +16,7 @@ import pandas as pd
 
 from melanoma import files, lineage, metric_names, schema, tracking
 from melanoma.config import Params
-from melanoma.config.training import Hyperparameters, in_words
+from melanoma.config.training import in_words
 from melanoma.data import crops, packed
 from melanoma.data.packed import Packed
 from melanoma.evaluation import crossvalidation, report
@@ -184,44 +184,26 @@ def run(cohort: str, params: Params, *, model: str, paths: Paths) -> str:
     Raises:
         DataError: A class has too few groups for the folds, or a file is missing.
     """
-    recipe = Recipe.of(_hyperparameters(model, params, paths.tuning), params)
+    recipe = Recipe.of(experiments.hyperparameters(model, params, paths.tuning), params)
     data = packed.open_packed(paths.packed).of_size(recipe.hyperparameters.image_size)
     work = CrossValidation(cohort, model, recipe, params, data)
     jobs, experiment = work.jobs(), experiments.experiment(cohort)
     with files.exclusive_lock(work.checkpoints / "lock", f"the cross-validation of cohort {cohort}"):
-        problem = files.sha256_of_json(
-            [
-                checkpoints.problem_digest(job.arrays, recipe, num_epochs=job.num_epochs, seed=job.seed)
-                for job in jobs
-            ]
-        )
-        identity = resumable_training.identify(
-            work.checkpoints / "parent" / resumable_training.IDENTITY, problem, experiment
-        )
-        with tracking.open_run(
-            experiment=experiment,
+        with resumable_training.open_parent(
+            jobs,
+            work.checkpoints,
             name=f"{NAME} {model}",
-            tags=experiments.run_tags(cohort, work.data)
-            | {"stage": NAME, "model": model, resumable_training.ID_TAG: identity},
+            tags=experiments.run_tags(cohort, work.data) | {"stage": NAME, "model": model},
             params={"num_folds": len(jobs), "seed": params.crossvalidate.seed},
             note=f"Cross-validation over all images, {len(jobs)} folds of groups; "
             f"{experiments.data_note(cohort, work.data)}. Hyperparameters: "
             f"{in_words(recipe.hyperparameters.model_dump(exclude_none=True))}.",
-            run_id=tracking.find_run(experiment, tag=resumable_training.ID_TAG, value=identity),
         ) as parent:
             by_fold = _measure_all(work, jobs, parent.run_id)
             results = _results(work, by_fold, paths.metrics) | {"run_id": parent.run_id}
             _write(results, paths.out, parent)
         resumable_training.remove_checkpoints(work.checkpoints, experiment)
     return crossvalidation.summary_line(results)
-
-
-def _hyperparameters(model: str, params: Params, tuning: Path) -> Hyperparameters:
-    if model == "baseline":
-        return params.baseline
-    content = files.read_json(tuning)
-    with files.expect_schema(tuning):
-        return Hyperparameters.model_validate(content["best"]["hyperparameters"])
 
 
 def _measure_all(work: CrossValidation, jobs: Sequence[TrainingJob], parent_id: str) -> list[dict[str, Any]]:

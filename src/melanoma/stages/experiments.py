@@ -9,6 +9,8 @@ import numpy as np
 import pandas as pd
 
 from melanoma import files, lineage, metric_names, schema, tracking, tracking_fields
+from melanoma.config import Params
+from melanoma.config.training import Hyperparameters
 from melanoma.data import crops
 from melanoma.data.groups import folds
 from melanoma.data.packed import Packed, Part
@@ -63,6 +65,19 @@ def datasets(cohort: str, parts: Mapping[str, Part]) -> list[tracking_fields.Dat
 def datasets_of(cohort: str, learned: Arrays) -> list[tracking_fields.Dataset]:
     """The datasets of a training: its training images and, where there are any, its held-out images."""
     return datasets(cohort, learned.parts())
+
+
+def hyperparameters(model: str, params: Params, tuning: Path) -> Hyperparameters:
+    """Those of the `baseline`, or of the `tuned` model: the best of the search that `tuning` summarizes.
+
+    Raises:
+        DataError: The file is no such summary.
+    """
+    if model == "baseline":
+        return params.baseline
+    content = files.read_json(tuning)
+    with files.expect_schema(tuning):
+        return Hyperparameters.model_validate(content["best"]["hyperparameters"])
 
 
 def arrays(data: Packed, *, num_folds: int, fold: int = 0) -> Arrays:

@@ -6,7 +6,7 @@ that of a finished one, so that it is not trained again) and an id by which its 
 
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -90,6 +90,36 @@ def train(job: TrainingJob, checkpoints_folder: Path) -> Iterator[tuple[Trained,
         )
         _log_result(result, run)
         yield result, run
+
+
+@contextmanager
+def open_parent(
+    jobs: Sequence[TrainingJob],
+    checkpoints_folder: Path,
+    *,
+    name: str,
+    tags: Mapping[str, object],
+    params: Mapping[str, object],
+    note: str,
+) -> Iterator[tracking.Run]:
+    """The MLflow run above those of all jobs; that of the interrupted call where it trained the same jobs."""
+    experiment = jobs[0].experiment
+    problem = files.sha256_of_json(
+        [
+            checkpoints.problem_digest(job.arrays, job.recipe, num_epochs=job.num_epochs, seed=job.seed)
+            for job in jobs
+        ]
+    )
+    identity = identify(checkpoints_folder / "parent" / IDENTITY, problem, experiment)
+    with tracking.open_run(
+        experiment=experiment,
+        name=name,
+        tags={**tags, ID_TAG: identity},
+        params=params,
+        note=note,
+        run_id=tracking.find_run(experiment, tag=ID_TAG, value=identity),
+    ) as run:
+        yield run
 
 
 def identify(path: Path, problem: str, experiment: str) -> str:
