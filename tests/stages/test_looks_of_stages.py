@@ -14,6 +14,7 @@ def entry(specificity: float) -> dict:
     return {
         "operating_point": point,
         "limits": {},
+        "num_views": 1,
         "code_sha256": "c",
         "crop": None,
         "network_sha256": "n" * 64,

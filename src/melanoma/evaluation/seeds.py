@@ -86,6 +86,23 @@ def _describe(scores: pd.Series) -> dict[str, Any]:
     }
 
 
+def describe_views(measured: Mapping[str, Sequence[Mapping[str, Mapping[str, float]]]]) -> dict[str, Any]:
+    """`views` of `seeds.json`: by model and number of views, the mean of each score over networks.
+
+    Args:
+        measured: By model, for each network with a hold-out, its scores by number of views.
+    """
+    return {
+        model: {
+            num_views: {"num_networks": len(networks)}
+            | {name: sum(one[num_views][name] for one in networks) / len(networks) for name in first}
+            for num_views, first in networks[0].items()
+        }
+        for model, networks in measured.items()
+        if networks
+    }
+
+
 def hyperparameter(comparison: dict[str, Any], name: str, of_baseline: Any) -> dict[str, Any]:
     """The value of a hyperparameter by model.
 

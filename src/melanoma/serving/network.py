@@ -1,6 +1,8 @@
 """Run an exported network with ONNX Runtime: the same code for evaluation, promotion and the server."""
 
 import json
+import os
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +13,10 @@ from melanoma.errors import TrackingError
 from melanoma.scoring import views
 from melanoma.serving.sessions import open_session
 
-# Views of images that are scored at once. Larger batches are no faster on a CPU, and the runtime keeps the
-# memory of the largest batch of each thread: with six threads 110 MB for 4 images of 150 x 150, 1,510 MB for
-# 64.
-BATCH_SIZE = 4
+# Views of images that are scored at once. More are no faster on a CPU, and each thread holds the memory of
+# its batch: two EfficientNet-Lite0 at 224 px need 15 MB for one view, 60 MB for four. One at a time also
+# makes a score independent of the other images.
+BATCH_SIZE = 1
 SCORE, DIAGNOSIS, FEATURES = "score", "diagnosis", "features"  # outputs, see `training.saving`
 
 
@@ -50,6 +52,8 @@ class Network:
         views.require_number(num_views)
         self._path, self.num_views = path, num_views
         self._session = open_session(path)
+        # More threads at a time would not be faster, and each needs memory.
+        self._turns = threading.Semaphore(os.cpu_count() or 1)
         (self._input,) = self._session.get_inputs()
         outputs = {output.name: output.shape for output in self._session.get_outputs()}
         # Networks that were exported earlier have outputs of other names, the score first.
@@ -175,7 +179,9 @@ class Network:
         parts = []
         for start in range(0, len(squares), batch_size):
             before_each()
-            parts.append(self._session.run(names, {self._input.name: squares[start : start + batch_size]}))
+            batch = {self._input.name: squares[start : start + batch_size]}
+            with self._turns:
+                parts.append(self._session.run(names, batch))
         if not parts:
             widths = {output.name: output.shape[1] for output in self._session.get_outputs()}
             return [np.empty((0, widths[name])) for name in names]

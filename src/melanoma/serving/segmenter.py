@@ -17,7 +17,7 @@ class Segmenter:
         Raises:
             TrackingError: The file is missing or is not a network.
         """
-        self._session = open_session(path, waits_busily=False)  # images are decoded between two runs
+        self._session = open_session(path)
         (self._input,) = self._session.get_inputs()
 
     @property

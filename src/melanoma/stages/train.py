@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
@@ -22,12 +23,13 @@ from melanoma.stages import experiments, resumable_training
 from melanoma.stages.console import say
 from melanoma.stages.resumable_training import TrainingJob
 from melanoma.tracking import Run
-from melanoma.training import ensembles, features, saving
+from melanoma.training import ensembles, features, saving, view_scores
 from melanoma.training.ensembles import Member
 from melanoma.training.fit import Trained
 from melanoma.training.recipe import Arrays, Recipe
 
 HELD_OUT = "held_out.csv"
+NUM_CHECKED = 64  # training images whose answers must hold if weights are stored in 16 bits
 DRAWN = ("loss", "val_loss", seeds.SELECTING)  # columns of a history that `dvc plots show` draws
 
 
@@ -133,6 +135,7 @@ class CohortTraining:
         runs: MLflow run id of the first kept network of each model.
         curves: Learning curves of this network.
         histories: Scores of each epoch of this network.
+        views: By model, for each network that judges its recipe, its held-out scores by number of views.
     """
 
     cohort: str
@@ -144,6 +147,7 @@ class CohortTraining:
     runs: dict[str, str] = field(default_factory=dict)
     curves: dict[str, Figure] = field(default_factory=dict)
     histories: dict[str, pd.DataFrame] = field(default_factory=dict)
+    views: dict[str, list[dict[str, dict[str, float]]]] = field(default_factory=dict)
 
     def train(self, plans: dict[str, Plan]) -> pd.DataFrame:
         """Train all networks and write those that are kept.
@@ -172,10 +176,12 @@ class CohortTraining:
                 if member.is_judge and (part := learned.holdout) is not None:
                     rows.append({"model": model, "seed": member.seed, **result.best_scores})
                     scored += [_score_held_out(part, member, result, plan.recipe)]
+                    self.views.setdefault(model, []).append(view_scores.measure(result.model, part))
                 self._log(model, member, result, run)
             kept += [result.model] if member.is_served else []
             self._say(model, member, result)
-        self._keep(model, kept, pd.concat(scored))
+        checked = arrays[0].train.take(slice(NUM_CHECKED))
+        self._keep(model, kept, pd.concat(scored), images=checked)
         return pd.DataFrame(rows)
 
     def _arrays(self, recipe: Recipe, member: Member) -> Arrays:
@@ -214,7 +220,8 @@ class CohortTraining:
         files.write_csv(_learning_curves(self.histories), outputs.plots / "learning_curves.csv")
         files.write_csv(seeds.table(comparison), outputs.plots / "seeds.csv")
         origin = {"cohort": self.cohort, "is_synthetic": self.data.is_synthetic}
-        files.write_json(origin | comparison, outputs.seeds)
+        views = {"views": seeds.describe_views(self.views)}
+        files.write_json(origin | comparison | views, outputs.seeds)
         for model, run_id in self.runs.items():
             run = tracking.resume_run(run_id)
             run.log_metrics(seeds.flat_metrics(comparison, model))
@@ -253,7 +260,9 @@ class CohortTraining:
             parent_id=parent_id,
         )
 
-    def _keep(self, model: str, networks: Sequence[keras.Model], scored: pd.DataFrame) -> None:
+    def _keep(
+        self, model: str, networks: Sequence[keras.Model], scored: pd.DataFrame, *, images: np.ndarray
+    ) -> None:
         """Write what is served, and log the images that were learned from.
 
         `held_out.csv` has the score of each held-out training image, from a network that did not learn it;
@@ -262,7 +271,11 @@ class CohortTraining:
         run = tracking.resume_run(self.runs[model])
         with files.atomic_folder(getattr(self.outputs, model)) as folder:
             saving.save_model(
-                networks, folder, classes=self.data.classes, positive=self.data.positive_classes
+                networks,
+                folder,
+                classes=self.data.classes,
+                positive=self.data.positive_classes,
+                images=images,
             )
             files.write_csv(self.histories[model], folder / "history.csv")
             files.write_csv(scored.drop_duplicates("image_id"), folder / HELD_OUT)

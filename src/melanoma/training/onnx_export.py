@@ -6,6 +6,7 @@ exports; run as a script, this module is that child.
 
 import importlib.util
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -19,16 +20,28 @@ import numpy as np
 import onnx
 
 from melanoma.errors import TrainingError
+from melanoma.training import half_weights
+
+_log = logging.getLogger(__name__)
 
 
-def write(model: keras.Model, path: Path, *, outputs: Sequence[str], metadata: Mapping[str, Any]) -> None:
-    """Write a model of float32 weights to an ONNX file.
+def write(
+    model: keras.Model,
+    path: Path,
+    *,
+    outputs: Sequence[str],
+    metadata: Mapping[str, Any],
+    images: np.ndarray | None = None,
+) -> None:
+    """Write a model to an ONNX file.
 
     Args:
-        model: Model with one input, `image`.
+        model: Model with one input, `image`, and float32 weights.
         path: Output file.
         outputs: Names of the model's outputs, in their order.
         metadata: JSON values by name, stored in the file.
+        images: Images `(n, size, size, 3)`, uint8. Weights are stored as float16 if the probabilities of all
+            of them stay within `half_weights.TOLERANCE`; without images they are stored as float32.
 
     Raises:
         TrainingError: The export failed, or needs TensorFlow, which is not installed.
@@ -40,7 +53,22 @@ def write(model: keras.Model, path: Path, *, outputs: Sequence[str], metadata: M
     exported = onnx.load(path)
     _rename_outputs(exported.graph, outputs)
     onnx.helper.set_model_props(exported, {name: json.dumps(value) for name, value in metadata.items()})
-    onnx.save(exported, path)
+    onnx.save(exported if images is None else _halved(exported, images), path)
+
+
+def _halved(exported: onnx.ModelProto, images: np.ndarray) -> onnx.ModelProto:
+    """The network with float16 weights if its answers hold, else as it is; the choice is logged."""
+    half = half_weights.with_half_weights(exported)
+    change = half_weights.largest_change(exported, half, images)
+    if change <= half_weights.TOLERANCE:  # not so if it is nan
+        return half
+    _log.warning(
+        "The weights of the exported network stay in 32 bits: in 16 bits a probability changes by %.2g, more "
+        "than %g.",
+        change,
+        half_weights.TOLERANCE,
+    )
+    return exported
 
 
 def _rename_outputs(graph: onnx.GraphProto, names: Sequence[str]) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
 from melanoma import files
 from melanoma.errors import TrainingError
@@ -29,6 +30,7 @@ def save_model(
     *,
     classes: Sequence[str] = CLASSES,
     positive: Sequence[str] = (MELANOMA,),
+    images: np.ndarray | None = None,
 ) -> None:
     """Write `model.keras` and `model.onnx` of one network, or of the mean of several.
 
@@ -48,6 +50,9 @@ def save_model(
         folder: Output folder.
         classes: Names of the outputs of networks of several classes; stored in `model.onnx`.
         positive: Those of `classes` whose probabilities add to the score.
+        images: Images `(n, size, size, 3)`, uint8, for instance of the training set. `model.onnx` stores
+            weights as float16, half as large, if no probability of these images changes by more than 0.001;
+            it computes in float32 in any case. Without images, weights stay float32.
 
     Raises:
         TrainingError: The networks do not fit together or do not have these classes, or the ONNX export
@@ -70,7 +75,7 @@ def save_model(
         files.atomic_file(folder / "model.onnx") as onnx_file,  # both or none
     ):
         (plain[0] if len(plain) == 1 else combined).save(network_file)
-        onnx_export.write(exported, onnx_file, outputs=list(outputs), metadata=metadata)
+        onnx_export.write(exported, onnx_file, outputs=list(outputs), metadata=metadata, images=images)
 
 
 def save_segmenter(model: keras.Model, folder: Path) -> None:
