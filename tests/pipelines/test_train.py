@@ -28,7 +28,12 @@ def runs_of_stage() -> list:
 def test_both_models_are_kept_with_their_histories(workspace):
     for name in MODELS:
         folder = workspace / "models/sample" / name
-        assert {file.name for file in folder.iterdir()} == {"model.keras", "model.onnx", "history.csv"}
+        assert {file.name for file in folder.iterdir()} == {
+            "model.keras",
+            "model.onnx",
+            "history.csv",
+            "held_out.csv",
+        }
         assert pd.read_csv(folder / "history.csv")["epoch"].tolist() == [1, 2, 3]
 
 
