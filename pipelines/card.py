@@ -25,7 +25,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--figures", type=Path, required=True, help="folder of figures to write")
     args = parser.parse_args(argv)
 
-    _cli.say(f"card@{args.dataset}", card.write(args, config.load(args.params).card))
+    params = config.load(args.params)
+    said = card.write(args, params.card, positive=params.target.positive)
+    _cli.say(f"card@{args.dataset}", said)
     return 0
 
 

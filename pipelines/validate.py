@@ -26,7 +26,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--sheet", type=Path, required=True, help="contact sheet to write")
     args = parser.parse_args(argv)
 
-    validate.validate(args, config.load(args.params).checks)
+    params = config.load(args.params)
+    validate.validate(args, params.checks, positive=params.target.positive)
     return 0
 
 

@@ -2,6 +2,7 @@
 
 import os
 from argparse import Namespace
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -11,14 +12,16 @@ from melanoma.config.data import Card
 from melanoma.data.checks import card
 from melanoma.data.checks.facts import ROWS_AT_HAND
 from melanoma.evaluation import data_figures, shortcuts
+from melanoma.schema import positive_means
 
 
-def write(args: Namespace, settings: Card) -> str:
+def write(args: Namespace, settings: Card, *, positive: Sequence[str]) -> str:
     """Write the page and its figures.
 
     Args:
         args: Dataset name and paths, by the options of `pipelines/card.py`.
         settings: Section `card` of params.yaml.
+        positive: Positive classes.
 
     Returns:
         A sentence about the shortcuts that were found.
@@ -41,6 +44,7 @@ def write(args: Namespace, settings: Card) -> str:
     page = card.write_card(
         data,
         shortcuts=[shortcut.in_words() for shortcut in found],
+        positive_means=positive_means(positive),
         figures={name: f"{link}/{name}.png" for name in drawn},
     )
     files.write_text(page, args.out)

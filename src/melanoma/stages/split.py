@@ -18,7 +18,7 @@ def split(args: Namespace, params: config.Params) -> str:
 
     Args:
         args: Cohort name and paths, by the options of `pipelines/split.py`.
-        params: Sections `split`, `assign` and `cohorts`.
+        params: Sections `split`, `assign`, `target` and `cohorts`.
 
     Returns:
         A sentence about the result.
@@ -38,6 +38,7 @@ def split(args: Namespace, params: config.Params) -> str:
     tested = rows[rows["split"] == schema.TEST]
     groups_of = {label: ids.to_numpy() for label, ids in tested.groupby("target")["group_id"]}
     nums = (effective_groups(groups_of[label]) for label in (schema.POSITIVE, schema.NEGATIVE))
+    summary["positive_means"] = schema.positive_means(params.target.positive)
     summary["expected"] = power.expect(*nums)
     summary["balance"] = balance.measure(rows, accepted)
     with tempfile.TemporaryDirectory(prefix="split-") as folder:
@@ -47,6 +48,7 @@ def split(args: Namespace, params: config.Params) -> str:
             fractions=splits.fractions_of(params.assign),
             cohort=args.cohort,
             is_synthetic=summary["is_synthetic"],
+            positive_means=summary["positive_means"],
             found=summary["balance"],
             folder=folder,
         )

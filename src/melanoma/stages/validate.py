@@ -2,6 +2,7 @@
 
 import tempfile
 from argparse import Namespace
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -12,12 +13,13 @@ from melanoma.data.checks import contact_sheet, validation
 from melanoma.stages.console import say
 
 
-def validate(args: Namespace, limits: Validate) -> None:
+def validate(args: Namespace, limits: Validate, *, positive: Sequence[str]) -> None:
     """Write report, Data Docs, contact sheet, accepted and quarantined rows; log them to a run.
 
     Args:
         args: Dataset name and paths, by the options of `pipelines/validate.py`.
         limits: Section `validate` of params.yaml.
+        positive: Positive classes.
 
     Raises:
         DataError: A critical check failed. Everything but the accepted rows is written then, and the result
@@ -32,13 +34,25 @@ def validate(args: Namespace, limits: Validate) -> None:
         params=limits.model_dump(exclude={"excluded_ids"}),  # may be longer than the store allows
     ) as run:
         with tempfile.TemporaryDirectory(prefix="validate-") as folder:
-            result = validation.validate(records, facts, limits, dataset=args.dataset, folder=folder)
+            result = validation.validate(
+                records,
+                facts,
+                limits,
+                dataset=args.dataset,
+                positive_means=schema.positive_means(positive),
+                folder=folder,
+            )
             files.copy_folder(result.docs, args.docs)
         files.write_json(result.report | {"run_id": run.run_id}, args.report)
         files.write_csv(result.quarantined, args.quarantine)
         _draw_sheet(result, args.dataset, args.sheet)
         run.log_datasets([_dataset(args, records)])
-        run.set_tags({"is_synthetic": str(result.report["is_synthetic"]).lower()})
+        run.set_tags(
+            {
+                "is_synthetic": str(result.report["is_synthetic"]).lower(),
+                "positive_means": result.report["positive_means"],
+            }
+        )
         run.log_metrics(validation.metrics(result.report))
         for path in (args.report, args.quarantine, args.sheet):
             run.log_file(path)

@@ -8,8 +8,15 @@ from tests.data.card_data import ASSIGNED, FACTS, QUARANTINED, RECORDS, gathered
 
 def page(data: card.CardData | None = None, **figures: str) -> str:
     return card.write_card(
-        data or gathered(), shortcuts=["From a, AUC 0.5.", "From b, 1.0."], figures=figures
+        data or gathered(),
+        shortcuts=["From a, AUC 0.5.", "From b, 1.0."],
+        figures=figures,
+        positive_means="melanoma or nevus",
     )
+
+
+def test_the_card_says_what_positive_means():
+    assert "groups. Positive means melanoma or nevus." in page()
 
 
 # ---- gathering -------------------------------------------------------------------------------

@@ -53,6 +53,7 @@ def result(tmp_path_factory):
         facts_of(*facts),
         limits(max_quarantined_fraction=0.75),
         dataset="toy",
+        positive_means="melanoma",
         folder=str(tmp_path_factory.mktemp("docs")),
     )
 
@@ -153,6 +154,7 @@ def test_a_critical_failure_is_called_failed(tmp_path):
         facts_of(fact("i1", sharpness=0.0), fact("i2")),
         limits(severities={"blurred": "critical", "hairy": "warn"}),
         dataset="toy",
+        positive_means="melanoma",
         folder=str(tmp_path),
     )
     words = " ".join(Page(result.docs / "validations" / "toy-images.html").text.split())

@@ -23,7 +23,14 @@ def judge(folder, *, num_blurred: int, limits: Validate = LIMITS, **changes: obj
 
 
 def judge_rows(folder, rows, facts, limits: Validate = LIMITS) -> validation.Validation:
-    return validation.validate(records_of(*rows), facts_of(*facts), limits, dataset="toy", folder=str(folder))
+    return validation.validate(
+        records_of(*rows),
+        facts_of(*facts),
+        limits,
+        dataset="toy",
+        positive_means="melanoma",
+        folder=str(folder),
+    )
 
 
 @pytest.fixture(scope="module")
@@ -93,9 +100,11 @@ def test_the_report_tells_the_observed_value_of_a_check_of_the_table(two_blurred
 def test_the_report_says_whether_the_images_are_real_and_what_it_is_not_for(two_blurred):
     assert two_blurred.report["is_synthetic"] is True
     assert two_blurred.report["note"] == (
-        "SYNTHETIC images, not real ones · research software, not a medical device"
+        "SYNTHETIC images, not real ones · positive means melanoma · research software, not a medical device"
     )
-    assert validation.origin_note(is_synthetic=False) == "research software, not a medical device"
+    assert two_blurred.report["positive_means"] == "melanoma"
+    note = validation.origin_note(is_synthetic=False, positive_means="melanoma")
+    assert note == "positive means melanoma · research software, not a medical device"
 
 
 def test_every_check_is_a_metric_of_the_run(two_blurred):
@@ -209,7 +218,9 @@ def test_an_absent_column_is_critical_and_counts_as_unknown(tmp_path):
     rows = [record(f"i{n}", **(MELANOMA if n % 2 else {})) for n in range(10)]
     records = records_of(*rows).drop(columns="sex").astype({"age_years": "float64"})
     facts = facts_of(*(fact(f"i{n}") for n in range(10)))
-    result = validation.validate(records, facts, LIMITS, dataset="toy", folder=str(tmp_path))
+    result = validation.validate(
+        records, facts, LIMITS, dataset="toy", positive_means="melanoma", folder=str(tmp_path)
+    )
     assert result.failures == ["columns_complete: records.sex", "types_fit: records.age_years"]
     assert result.report["num_quarantined"] == 0
     assert list(result.accepted.columns) == [*RECORD_COLUMNS, "sha256"]
@@ -309,6 +320,7 @@ def judge_splits(folder, rows: pd.DataFrame) -> validation.SplitValidation:
         fractions={"train": 0.5, "validation": 0.25, "test": 0.25},
         cohort="toy",
         is_synthetic=True,
+        positive_means="melanoma",
         found=balance.measure(rows, split_records(rows)),
         folder=str(folder),
     )
@@ -375,6 +387,7 @@ def test_of_the_real_images_only_the_unlabelled_repeated_and_contradicting_leave
             real_facts,
             params.checks,
             dataset=name,
+            positive_means="melanoma",
             folder=str(tmp_path_factory.mktemp(name)),
         )
         for name in ("isic", "ph2")

@@ -94,13 +94,16 @@ def gather(
     return CardData(dataset, len(records), images, quarantined)
 
 
-def write_card(data: CardData, *, shortcuts: Sequence[str], figures: Mapping[str, str]) -> str:
+def write_card(
+    data: CardData, *, shortcuts: Sequence[str], figures: Mapping[str, str], positive_means: str
+) -> str:
     """The card in Markdown.
 
     Args:
         data: Result of `gather`.
         shortcuts: Sentences about what predicts the label without the lesion.
         figures: Link by name (`age`, `quality`, `resolution`, `shortcuts`); absent ones are left out.
+        positive_means: What `positive` means, in words.
     """
     images, classes = data.images, tables.class_of(data.images)
     columns = images.assign(size=tables.sizes(images))
@@ -122,6 +125,7 @@ def write_card(data: CardData, *, shortcuts: Sequence[str], figures: Mapping[str
         images=images,
         shortcuts=shortcuts,
         figures=figures,
+        positive_means=positive_means,
         num_malignant=int((images["target"] == 1).sum()),
         num_groups=images["group_id"].nunique(),
         only_benign=without_diagnosis["num_benign_without_diagnosis"],

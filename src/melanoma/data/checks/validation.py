@@ -36,13 +36,20 @@ class Validation:
     docs: Path
 
 
-def origin_note(is_synthetic: bool) -> str:
+def origin_note(*, is_synthetic: bool, positive_means: str) -> str:
     """The note on everything that shows these images."""
-    return ("SYNTHETIC images, not real ones · " if is_synthetic else "") + NOT_A_DEVICE
+    kind = "SYNTHETIC images, not real ones · " if is_synthetic else ""
+    return f"{kind}positive means {positive_means} · {NOT_A_DEVICE}"
 
 
 def validate(
-    records: pd.DataFrame, facts: pd.DataFrame, limits: Validate, *, dataset: str, folder: str
+    records: pd.DataFrame,
+    facts: pd.DataFrame,
+    limits: Validate,
+    *,
+    dataset: str,
+    positive_means: str,
+    folder: str,
 ) -> Validation:
     """Run all checks of a dataset.
 
@@ -53,6 +60,7 @@ def validate(
         facts: Facts of the same images.
         limits: Section `validate` of params.yaml.
         dataset: Dataset name.
+        positive_means: What `positive` means, in words.
         folder: An empty folder in which Great Expectations works.
     """
     validator = Validator(Path(folder), run_name=dataset)
@@ -67,6 +75,8 @@ def validate(
     accepted = table.loc[is_accepted, [*RECORD_COLUMNS, "sha256"]].reset_index(drop=True)
     quarantined = _quarantined(table[~is_accepted], reasons)
     report = _report(dataset, table, accepted=accepted, reasons=reasons, outcomes=_all(found))
+    report["positive_means"] = positive_means
+    report["note"] = origin_note(is_synthetic=report["is_synthetic"], positive_means=positive_means)
     docs = validator.build_docs()
     data_docs.finish(
         docs,
@@ -153,7 +163,6 @@ def _report(
     return {
         "dataset": dataset,
         "is_synthetic": is_synthetic,
-        "note": origin_note(is_synthetic),
         "num_images": len(table),
         "num_accepted": len(accepted),
         "num_malignant": int((accepted["target"] == POSITIVE).sum()),
@@ -224,6 +233,7 @@ def validate_splits(
     fractions: dict[str, float],
     cohort: str,
     is_synthetic: bool,
+    positive_means: str,
     found: dict[str, Any],
     folder: str,
 ) -> SplitValidation:
@@ -237,6 +247,7 @@ def validate_splits(
         fractions: Expected fraction of images by split.
         cohort: Cohort name.
         is_synthetic: Whether any image is synthetic.
+        positive_means: What `positive` means, in words.
         found: Balance of the sides, from `balance.measure`.
         folder: An empty folder in which Great Expectations works.
     """
@@ -257,7 +268,7 @@ def validate_splits(
         by_suite,
         title=f"Splits of cohort {cohort}",
         summary=f"{len(rows)} images, {num_failed} of {len(outcomes)} checks failed",
-        note=origin_note(is_synthetic),
+        note=origin_note(is_synthetic=is_synthetic, positive_means=positive_means),
     )
     report = [_entry(outcome) for outcome in _all(by_suite)]
     return SplitValidation(report, _sentences(outcomes, "critical"), docs)
