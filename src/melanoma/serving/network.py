@@ -4,6 +4,7 @@ import json
 import os
 import threading
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,6 +69,13 @@ class Network:
                 f"{DIAGNOSIS} with a probability of each class. Train the network again."
             )
         self._has_features = FEATURES in outputs
+
+    def with_views(self, num_views: int) -> "Network":
+        """The same loaded network with another number of views, see `__init__`."""
+        views.require_number(num_views)
+        other = copy(self)
+        other.num_views = num_views
+        return other
 
     @property
     def image_size(self) -> int:

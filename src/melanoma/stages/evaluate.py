@@ -25,6 +25,7 @@ from melanoma.stages import class_metrics, experiments, test_set_looks
 
 TRACED = ("image_id", "dataset", "licence", "attribution", "sha256")
 NOT_SERVED = "cropped by hand-drawn masks, so these models can be evaluated but not served"
+MAX_PASSES = 16  # networks * views per image, above which an answer takes too long on two cores
 Figures = dict[str, Figure]  # by file name
 
 
@@ -97,6 +98,7 @@ def run(args: argparse.Namespace, params: Params) -> str:
     _save(inputs, result, figures, sheets)
     is_cropped_by_mask = crops.kind_of(data.crop) == crops.MASK
     lines = [result.summary_line() + (f"; {NOT_SERVED}" if is_cropped_by_mask else "")]
+    lines += _slow_models(comparison, num_views)
     for model, point in result.points.items():
         lines += [f"warning: operating point of {model}: {why}" for why in point.evidence["warnings"]]
     return "\n".join(lines)
@@ -105,6 +107,18 @@ def run(args: argparse.Namespace, params: Params) -> str:
 def _score(data: packed.Packed, network: Network) -> pd.Series:
     """Scores of all images, at the size that the network takes, by image_id."""
     return data.by_image(network.score(data.of_size(network.image_size).images))
+
+
+def _slow_models(comparison: Mapping[str, Any], num_views: int) -> list[str]:
+    """A warning for each model whose answers take too long to be served."""
+    networks = comparison.get("networks", {})  # absent in earlier files
+    num_passes = {model: len(found["seeds"]) * num_views for model, found in networks.items()}
+    return [
+        f"warning: {model} scores each image {num} times (networks * views), more than {MAX_PASSES}: answers "
+        "are slow. Lower serve.num_views or train.num_networks."
+        for model, num in num_passes.items()
+        if num > MAX_PASSES
+    ]
 
 
 def _load(args: argparse.Namespace, params: Params) -> Inputs:
