@@ -212,7 +212,7 @@ BOUNDS: dict[str, tuple[list[Any], list[Any]]] = {
     ),
     "train.patience": POSITIVE,
     "train.momentum": ([0, 0.99], [-0.1, 1]),
-    "train.mixed_precision": ([True, False], [1, None]),
+    "train.mixed_precision": ([True, False, "auto"], [1, None, "on"]),
     "train.deterministic": ([True, False], [1, None]),
     "train.input": (["auto", "host", "device"], ["gpu", None]),
     "train.num_loader_threads": ([0, 4], [-1, 1.5]),

@@ -109,7 +109,7 @@ def _torch_task() -> dict[str, Any]:
         },
         "learning_rate": baseline.learning_rate,
         "batch_size": baseline.batch_size,
-        "augment": params.augment.model_dump(),
+        "augment": params.augment.paper.model_dump(),
         "num_loader_processes": NUM_LOADER_PROCESSES,
     }
 

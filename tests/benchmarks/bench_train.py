@@ -21,6 +21,7 @@ from tests.benchmarks.sizes import FULL, QUICK, Size
 PARTS = {
     "fit": "bench_fit.measure",
     "variants": "bench_variants.measure_variants",
+    "backbone": "bench_variants.measure_backbone",
     "jax": "bench_variants.measure_jax",
     "together": "bench_variants.measure_together",
     "pack": "bench_pack.measure",

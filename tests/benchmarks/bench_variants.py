@@ -1,7 +1,9 @@
 """What else may pay: 16 bits, the other place for warping, JAX, several trainings at once."""
 
 import importlib.util
+import os
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +36,28 @@ def measure_variants(size: Size, folder: Path) -> list[Row]:
             for way, own in speeds.items()
             if way != "ours"
         ),
+    ]
+
+
+def measure_backbone(size: Size, folder: Path) -> list[Row]:
+    """The network of section `backbone` at its own size: the roof, ours, and ours in 16 bits."""
+    part = "backbone"
+    size = replace(size, image_size=size.backbone_size)
+    task = _task(size, folder, size.num_images // 4) | {"section": part}
+    ways = ["roof_numpy", "roof_tensors", "ours", "ours_mixed"]
+    if os.environ.get("KERAS_BACKEND", "tensorflow") != "tensorflow":
+        ways.remove("roof_tensors")
+    with started(KERAS, task | {"ways": ways}) as process:
+        speeds = speeds_of(alternate(turns_of(process, ways), size.num_rounds))
+        about = process.about
+    best = max(ways[:-2], key=lambda way: Spread.of(speeds[way]).median)
+    to_roof = ratios(speeds["ours"], speeds[best], to=best.replace("_", ": ", 1), at_least=0.95)
+    mixed = ratios(speeds["ours_mixed"], speeds["ours"], to="without")
+    note = f"{task['num_images']} images of {task['image_size']} pixels an epoch; {where(about)}"
+    return [
+        *(Row(part, way.replace("_", ": ", 1), "images/s", Spread.of(speeds[way])) for way in ways[:-2]),
+        Row(part, "ours, all augmentation", "images/s", Spread.of(speeds["ours"]), to_roof, note),
+        Row(part, NAMES["ours_mixed"], "images/s", Spread.of(speeds["ours_mixed"]), mixed),
     ]
 
 

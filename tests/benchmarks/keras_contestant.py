@@ -46,11 +46,11 @@ def main() -> None:
 
 def _turn(way: str, task: dict[str, Any]) -> Turn:
     """Sets the model of a way up; a turn trains it for an epoch."""
-    recipe = _recipe(way)
+    recipe = _recipe(way, task.get("section", "baseline"))
     if way == "train":
         return _seam_turn(task, recipe)
     keras.utils.set_random_seed(SEED)
-    with compilation.precision(is_mixed=recipe.train.mixed_precision):
+    with compilation.precision(recipe):
         network = build_model(recipe.hyperparameters, recipe.model, image_size=task["image_size"])
         model, fed = WAYS[way](network, task, recipe)
         compilation.compile_model(model, recipe, num_epochs=recipe.train.num_epochs, steps_per_epoch=1)
@@ -93,11 +93,12 @@ class _Clock(keras.callbacks.Callback):  # type: ignore[misc]
         self.seconds = time.perf_counter() - self._start
 
 
-def _recipe(way: str) -> Recipe:
-    """The committed one: the baseline, all augmentation, with the switch that the way names."""
+def _recipe(way: str, section: str) -> Recipe:
+    """The committed one of `baseline` or `backbone`, all augmentation, with the switch that the way names."""
     params = config.load(ROOT / "params.yaml")
     train = params.train.model_copy(update=SWITCHES.get(way, {}))
-    return Recipe.of(params.baseline, params.model_copy(update={"train": train}))
+    hyperparameters = getattr(params, section).model_copy(update={"weights": None})  # as fast as trained ones
+    return Recipe.of(hyperparameters, params.model_copy(update={"train": train}))
 
 
 def _part(task: dict[str, Any]) -> Part:

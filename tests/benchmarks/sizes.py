@@ -10,6 +10,7 @@ class Size:
     Attributes:
         num_images: Number of images per epoch.
         image_size: Height and width of images in pixels.
+        backbone_size: Height and width for the network of section `backbone`.
         num_rounds: Number of repetitions.
         num_jax_images: Number of images per epoch for JAX, which is slow on a CPU.
         pack_images: Maximum number of full-size originals.
@@ -24,6 +25,7 @@ class Size:
 
     num_images: int
     image_size: int
+    backbone_size: int
     num_rounds: int
     num_jax_images: int
     pack_images: int
@@ -39,6 +41,7 @@ class Size:
 FULL = Size(
     num_images=384,
     image_size=150,
+    backbone_size=224,
     num_rounds=5,
     num_jax_images=128,
     pack_images=100,
@@ -53,6 +56,7 @@ FULL = Size(
 QUICK = Size(
     num_images=64,
     image_size=46,
+    backbone_size=64,
     num_rounds=1,
     num_jax_images=32,
     pack_images=4,

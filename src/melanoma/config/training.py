@@ -216,7 +216,7 @@ class Train(Section):
     monitor: Monitor
     patience: Positive
     momentum: Annotated[float, Field(ge=0, lt=1)]
-    mixed_precision: bool
+    mixed_precision: bool | Literal["auto"]
     deterministic: bool
     input: Literal["auto", "host", "device"]
     num_loader_threads: NotNegative

@@ -15,7 +15,7 @@ import keras
 
 from melanoma import files, metric_names, tracking
 from melanoma.stages import experiments
-from melanoma.training import backend, checkpoints, fit
+from melanoma.training import backend, checkpoints, compilation, fit
 from melanoma.training.fit import Trained
 from melanoma.training.recipe import Arrays, Recipe
 
@@ -74,7 +74,7 @@ def train(job: TrainingJob, checkpoints_folder: Path) -> Iterator[tuple[Trained,
         parent_id=job.parent_id,
         run_id=tracking.find_run(job.experiment, tag=ID_TAG, value=training_id),
     ) as run:
-        run.set_tags(backend.describe())
+        run.set_tags(backend.describe() | {"precision": compilation.precision_name(job.recipe)})
         run.log_datasets(experiments.datasets_of(str(job.tags["cohort"]), job.arrays))
         _reuse_equal_network(problem, checkpoints_folder, folder, run)
         log_epoch = keras.callbacks.LambdaCallback(

@@ -52,13 +52,14 @@ def train_trial(asked: Asked, *, params: Params, folder: Path, digest: str, trac
         tracking_uri: MLflow store of the trials' runs; a worker on another machine has no such setting.
     """
     # Imported here because the process that opens the workers needs no Keras.
-    from melanoma.training import backend, trials
+    from melanoma.training import backend, compilation, trials
 
     os.environ["MLFLOW_TRACKING_URI"] = tracking_uri
     tune, recipe = params.settings_of_search, Recipe.of(asked.hyperparameters, params)
     folds = _folds(folder, digest, params.train.num_folds, asked.hyperparameters.image_size)
     trial_run = tracking.resume_run(asked.run_id)
-    trial_run.set_tags(backend.describe())  # before training: a worker that dies logs nothing afterwards
+    # Before training: a worker that dies logs nothing afterwards.
+    trial_run.set_tags(backend.describe() | {"precision": compilation.precision_name(recipe)})
     with storage_errors(tune.storage), _no_bar():
         study = _load(tune.storage, asked.study)
         study.pruner = studies.make_pruner(tune)

@@ -44,6 +44,14 @@ def has_gpu() -> bool:
     return any(device.startswith("gpu") for device in keras.distribution.list_devices())
 
 
+def has_bfloat16() -> bool:
+    """Whether the processor has instructions for bfloat16; False where the system does not say."""
+    flags = next(
+        (value for key, _, value in _read_lines(Path("/proc/cpuinfo")) if key.strip() == "flags"), ""
+    )
+    return not {"avx512_bf16", "amx_bf16"}.isdisjoint(flags.split())
+
+
 def _describe_cpu() -> dict[str, str | int]:
     return {"device_name": _cpu_name(), "device_memory_mib": psutil.virtual_memory().total // MIB}
 

@@ -17,6 +17,7 @@ import pandas as pd
 
 from melanoma import files
 from melanoma.models import vgg16_weights
+from melanoma.training import compilation
 from melanoma.training.recipe import NOT_THE_PROBLEM, Arrays, Recipe, code_digest
 
 # These do not affect the network, or enter the digest separately.
@@ -56,6 +57,7 @@ def problem_digest(arrays: Arrays, recipe: Recipe, *, num_epochs: int, seed: int
         else None,
         "augment": recipe.augment.model_dump(),
         "train": recipe.train.model_dump(exclude=NOT_THE_PROBLEM),
+        "precision": compilation.precision_name(recipe),
         "num_epochs": num_epochs,
         "seed": seed,
         "code": code_digest(),

@@ -7,22 +7,50 @@ from contextlib import contextmanager
 import keras
 
 from melanoma.errors import TrainingError
-from melanoma.training.backend import has_gpu
+from melanoma.training.backend import has_bfloat16, has_gpu
 from melanoma.training.recipe import Recipe
 
 XLA_IS_REPEATABLE = "--xla_gpu_deterministic_ops=true"
+# Images per second in 16 bits relative to 32, by family and device: `make bench-train`, on a processor with
+# instructions for bfloat16. A depthwise convolution has none, so EfficientNet loses what its others gain.
+SPEED_OF_16_BITS = {
+    ("conv_blocks", "tensorflow", "cpu"): 1.9,
+    ("efficientnet_lite", "tensorflow", "cpu"): 0.7,
+}
+
+
+def is_mixed(recipe: Recipe) -> bool:
+    """Whether the network of a recipe computes in 16 bits on this machine.
+
+    `train.mixed_precision: auto` does so where it was measured to be faster, see `SPEED_OF_16_BITS`; what was
+    not measured stays at 32 bits. It depends on family, backend and processor alone, so that an interrupted
+    training resumes with the same precision.
+    """
+    if recipe.train.mixed_precision != "auto":
+        return recipe.train.mixed_precision
+    device = "gpu" if has_gpu() else "cpu"
+    if device == "cpu" and not has_bfloat16():
+        return False
+    measured = (recipe.hyperparameters.family, keras.backend.backend(), device)
+    return SPEED_OF_16_BITS.get(measured, 1.0) > 1
+
+
+def precision_name(recipe: Recipe) -> str:
+    """The dtype policy of Keras that the network of a recipe has on this machine."""
+    if not is_mixed(recipe):
+        return "float32"
+    return "mixed_float16" if has_gpu() else "mixed_bfloat16"
 
 
 @contextmanager
-def precision(*, is_mixed: bool) -> Iterator[None]:
-    """Networks built inside compute in 16 bits where precision is mixed; their weights keep 32 bits.
+def precision(recipe: Recipe) -> Iterator[None]:
+    """Networks built inside have the precision of a recipe; their weights keep 32 bits.
 
-    On a GPU that is float16, with a scaled loss so that small gradients do not vanish; elsewhere bfloat16,
-    which needs none. The former policy is restored afterwards.
+    16 bits are float16 on a GPU, with a scaled loss so that small gradients do not vanish; elsewhere
+    bfloat16, which needs none. The former policy is restored afterwards.
     """
     before = keras.config.dtype_policy()
-    if is_mixed:
-        keras.config.set_dtype_policy("mixed_float16" if has_gpu() else "mixed_bfloat16")
+    keras.config.set_dtype_policy(precision_name(recipe))
     try:
         yield
     finally:
@@ -78,7 +106,7 @@ def compile_model(
         optimizer = keras.optimizers.SGD(learning_rate, momentum=settings.momentum, weight_decay=decay)
     weights = model.trainable_variables
     optimizer.exclude_from_weight_decay(var_list=[weight for weight in weights if len(weight.shape) < 2])
-    if settings.mixed_precision and has_gpu():
+    if is_mixed(recipe) and has_gpu():
         # Keras would look at the outermost model only, which may be float32.
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     loss = keras.losses.CategoricalCrossentropy if num_classes > 1 else keras.losses.BinaryCrossentropy

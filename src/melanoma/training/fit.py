@@ -87,7 +87,7 @@ def train(
     keras.backend.clear_session()  # otherwise memory grows with every training (optuna#1178)
     keras.utils.set_random_seed(seed)
     epochs = EpochScores(arrays, recipe, num_epochs=num_epochs, seed=seed, checkpoint=checkpoint)
-    with compilation.precision(is_mixed=settings.mixed_precision):
+    with compilation.precision(recipe):
         network = build_model(
             recipe.hyperparameters,
             recipe.model,

@@ -113,6 +113,7 @@ class Recipe:
 def code_digest() -> str:
     """Hex digest of the code that determines a trained network; part of the identity of a problem."""
     package = Path(melanoma.__file__).parent
-    sources = [*package.glob("training/*.py"), *package.glob("models/*.py"), package / "data/augment.py"]
+    drawing = [package / "data/augment.py", package / "data/sampling.py"]
+    sources = [*package.glob("training/*.py"), *package.glob("models/*.py"), *drawing]
     digests = "".join(fingerprint.syntax_digest(source) for source in sorted(sources))
     return hashlib.sha256(digests.encode()).hexdigest()
