@@ -48,7 +48,7 @@ def run_tags(cohort: str, data: Packed) -> dict[str, str]:
 def datasets(cohort: str, parts: Mapping[str, Part]) -> list[tracking_fields.Dataset]:
     """Parts of a packed cohort, by what they are used for, as MLflow's table of runs shows them.
 
-    The digest begins with that of the packed cohort; its second half is of the image ids of the part.
+    The digest begins with that of the packed images at the part's size; its second half is of its image ids.
     """
     return [
         tracking_fields.Dataset(
