@@ -483,6 +483,25 @@ def test_a_wide_search_needs_images_of_each_size_that_it_may_draw(load):
     assert load({"tune.wide": True}).image_sizes() == [150, 192, 224]
 
 
+def test_a_study_of_the_backbone_needs_images_of_its_size(load):
+    off = {
+        "study.cohorts": ["sample"],
+        "study.transfer.num_seeds": {"baseline": 1, "tuned": 3},
+        "study.resplit.backbone_features": False,
+    }
+    assert load(off).image_sizes() == [150]
+    for on in (
+        {"study.transfer.num_seeds": {"backbone": 1}},
+        {"study.resplit.backbone_features": True},
+        {"study.diagnosis.recipe": "backbone"},
+    ):
+        assert load(off | on).image_sizes() == [150, 224]
+        assert load(off | on | {"study.cohorts": []}).image_sizes() == [150]
+    assert load(off | {"study.crops.recipe": "backbone"}).image_sizes() == [150]  # it packs its own images
+    with pytest.raises(ConfigError, match=r"study\.diagnosis\.recipe"):
+        load({"study.diagnosis.recipe": "tuned"})
+
+
 def test_a_row_that_is_null_is_not_searched(load):
     rows = load({"tune.space.depth": None, "tune.space.dropout": {"low": 0, "high": 0.5, "log": False}})
     assert list(rows.tune.space.rows()) == ["learning_rate", "dropout"]

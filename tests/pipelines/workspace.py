@@ -77,7 +77,7 @@ SMALL_STUDY: dict[str, dict[str, Any]] = {
         "min_images": 10,
         "num_bootstrap_draws": 100,
     },
-    "study.resplit": {"num_splits": 3},
+    "study.resplit": {"num_splits": 3, "backbone_features": False},
     "evaluate": {"min_slice_groups": 2},  # of the stage diagnosis
 }
 

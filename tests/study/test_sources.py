@@ -5,6 +5,7 @@ import pytest
 from melanoma.data.packed import Packed
 from melanoma.errors import DataError
 from melanoma.study import sources
+from melanoma.study.stages import transfer
 
 # Dataset, collection, group, target, split. Group g2 touches two collections.
 ROWS = [
@@ -62,10 +63,19 @@ def test_what_makes_up_the_whole_cohort_is_no_source(data):
 
 
 def test_groups_that_touch_the_source_are_not_learnt_from_either(data):
-    part = sources.part_without(data, found_in(data)["A"], "train")
+    part = sources.part_without(data, found_in(data)["A"], ("train",))
     assert part.rows.tolist() == [3, 4, 8]  # not row 2: its group shows in A too
     assert part.targets.tolist() == [0, 1, 0]
-    assert sources.part_without(data, found_in(data)["ph2"], "validation").rows.tolist() == [7]
+    assert sources.part_without(data, found_in(data)["ph2"], ("validation",)).rows.tolist() == [7]
+
+
+def test_a_network_that_keeps_its_last_epoch_learns_from_validation_too_and_holds_nothing_out(data):
+    one = found_in(data)["A"]
+    chosen, last = (transfer.training_arrays(data, one, keeps_last=keeps) for keeps in (False, True))
+    assert (chosen.train.rows.tolist(), chosen.holdout.rows.tolist()) == ([3, 4, 8], [7, 9])
+    assert (last.train.rows.tolist(), last.holdout) == ([3, 4, 7, 8, 9], None)
+    whole = transfer.training_arrays(data, None, keeps_last=True)
+    assert set(whole.train.rows) == {*range(10)} - {5, 6}  # not the test set
 
 
 def test_all_images_of_the_source_are_tested(data):

@@ -57,11 +57,14 @@ def test_the_mean_auc_is_the_mean_over_networks():
 
 def test_networks_are_compared_on_the_test_side_in_pairs_and_with_colours_alone():
     whole = {"baseline": networks(WORSE), "tuned": networks(PERFECT[:1])}
+    whole["backbone"] = networks(PERFECT)
     colour = networks([[0.9, 0.8, 0.7, 0.3, 0.2, 0.1]])
     found = transfer_results.measure_on_test(whole, colour, SETTINGS)
     assert found["baseline"]["value"] == pytest.approx(8 / 9)
     assert found["colour"]["value"] == 0
     assert found["tuned_minus_baseline"]["value"] == pytest.approx(1 / 9)
+    assert found["backbone_minus_baseline"]["value"] == pytest.approx(1 / 9)
+    assert found["backbone_minus_colour"]["value"] == 1
     assert found["tuned_minus_colour"]["value"] == 1
     assert set(transfer_results.measure_on_test({"baseline": whole["baseline"]}, colour, SETTINGS)) == {
         "baseline",
@@ -95,9 +98,9 @@ def rows():
             **counts,
             "why_not": None,
             "networks": {"baseline": measure(PERFECT, WORSE), "tuned": measure(PERFECT, PERFECT)},
-            "gain": {"value": 0.1, "low": -0.1, "high": 0.2},
+            "gain": {"tuned": {"value": 0.1, "low": -0.1, "high": 0.2}},
         },
-        {"source": "B", "kind": "dataset", **unknown, "gain": None},
+        {"source": "B", "kind": "dataset", **unknown, "gain": {}},
     ]
 
 
@@ -106,18 +109,18 @@ def test_a_line_for_each_source_and_network_in_words(rows):
     assert [line["source"] for line in lines] == ["A", "A", "B"]
     assert [line["network"] for line in lines] == ["baseline", "tuned", ""]
     assert lines[0]["unseen"].startswith("0.889 (")
-    assert [line["tuned_minus_baseline"] for line in lines] == ["", "0.100 (-0.100 to 0.200)", ""]
+    assert [line["minus_baseline"] for line in lines] == ["", "0.100 (-0.100 to 0.200)", ""]
     assert lines[2]["gap"] == "all its images are negative"
 
 
 def test_what_the_best_has_over_the_baseline_on_an_unseen_source_is_of_as_many_networks_as_both_have():
-    both = {"tuned": networks(PERFECT), "baseline": networks([WORSE[0]])}
+    both = {name: networks(PERFECT) for name in ("tuned", "backbone")} | {"baseline": networks([WORSE[0]])}
     enough, too_few = (transfer_results.gain(both, SETTINGS, min_groups=number) for number in (3, 4))
-    assert enough is not None
-    assert enough["value"] == pytest.approx(1 / 9)
-    assert too_few is not None
-    assert np.isnan(too_few["value"])
-    assert transfer_results.gain({"tuned": both["tuned"]}, SETTINGS, min_groups=1) is None
+    for kind in ("tuned", "backbone"):
+        assert enough[kind]["value"] == pytest.approx(1 / 9)
+        assert np.isnan(too_few[kind]["value"])
+    assert set(enough) == {"tuned", "backbone"}
+    assert transfer_results.gain({"tuned": both["tuned"]}, SETTINGS, min_groups=1) == {}
 
 
 def test_an_empty_table_has_the_same_columns(rows):

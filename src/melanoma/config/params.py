@@ -174,7 +174,9 @@ class Params(Section):
         """Sides in pixels of the images that the networks of this file take, rising."""
         row = self.settings_of_search.space.image_size
         drawn = set() if row is None else {int(size) for size in row.choices}
-        return sorted({first.image_size for first in self.starts.first_trials().values()} | drawn)
+        of_study = {self.backbone.image_size} if self.study.needs_backbone else set()
+        firsts = {first.image_size for first in self.starts.first_trials().values()}
+        return sorted(firsts | drawn | of_study)
 
     @property
     def settings_of_search(self) -> Tune:

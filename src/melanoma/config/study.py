@@ -57,6 +57,12 @@ class RepeatedExperiment(Experiment):
         return list(range(self.seed, self.seed + self.num_seeds))
 
 
+class OneRecipe(RepeatedExperiment):
+    """An experiment whose networks have the hyperparameters of one section, `baseline` or `backbone`."""
+
+    recipe: Literal["baseline", "backbone"]
+
+
 class Protocols(RepeatedExperiment):
     """Which networks are trained under which protocols."""
 
@@ -73,7 +79,7 @@ class Protocols(RepeatedExperiment):
         return self
 
 
-class Crops(RepeatedExperiment):
+class Crops(OneRecipe):
     """Which kinds of crops are compared."""
 
     kinds: Annotated[list[Literal["none", "mask", "unet"]], Field(min_length=1)]
@@ -88,15 +94,16 @@ class Crops(RepeatedExperiment):
 class Transfer(Experiment):
     """Which networks are tested on a source that they were not trained on."""
 
-    num_seeds: Annotated[dict[Literal["baseline", "tuned"], Positive], Field(min_length=1)]
+    num_seeds: Annotated[dict[Literal["baseline", "backbone", "tuned"], Positive], Field(min_length=1)]
     min_images: Positive
     min_groups: Positive
     dots_per_inch: DotsPerInch
 
 
 class Resplit(Section):
-    """How many other splits the test set is compared with."""
+    """How many other splits the test set is compared with, and by which methods."""
 
+    backbone_features: bool
     seed: Seed
     num_splits: Annotated[int, Field(ge=2, le=1000)]
     dots_per_inch: DotsPerInch
@@ -114,7 +121,7 @@ class Study(Section):
     cohorts: list[str]
     paper: Paper
     protocols: Protocols
-    diagnosis: RepeatedExperiment
+    diagnosis: OneRecipe
     crops: Crops
     transfer: Transfer
     resplit: Resplit
@@ -125,6 +132,12 @@ class Study(Section):
         for cohort in self.cohorts:
             for network in self.protocols.networks[cohort]:
                 yield cohort, network
+
+    @property
+    def needs_backbone(self) -> bool:
+        """Whether a stage reads images of the size of `backbone` from the packed cohort."""
+        recipes = {*self.transfer.num_seeds, self.diagnosis.recipe}
+        return bool(self.cohorts) and ("backbone" in recipes or self.resplit.backbone_features)
 
     def experiments(self) -> dict[str, Experiment]:
         """The sections of the stages that train networks, by name; none without cohorts."""

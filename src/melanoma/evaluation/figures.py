@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from melanoma.schema import DECISIONS, NOT_A_DEVICE
 from melanoma.scoring.operating_point import NEGATIVE, POSITIVE, OperatingPoint
 
-COLORS = {"baseline": "#6c757d", "tuned": "#0b6e99"}
+COLORS = {"baseline": "#6c757d", "backbone": "#b8860b", "tuned": "#0b6e99"}
 CURVE = "#0b6e99"
 CLASSES = {0: NEGATIVE, 1: POSITIVE}
 CLASS_COLORS = {0: "#5b8fb9", 1: "#b23a48"}

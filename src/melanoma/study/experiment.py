@@ -39,7 +39,7 @@ class NetworkSpec:
             with the seed they are unique within the experiment.
         seed: Random seed of weights, order and augmentation.
         data: The packed cohort from which its images come.
-        arrays: Training images, and the validation images on which the epoch is chosen.
+        arrays: Training images, and the validation images on which the epoch is chosen, if it is.
         recipe: Training recipe.
         num_epochs: Maximum number of epochs, unless its hyperparameters have one of their own.
         tags: Tags of its run, in addition to those of every run.
@@ -74,6 +74,7 @@ class Outcome:
         runs: One entry per network: its columns, `run_id`, `git_commit`, `git_dirty`, `num_epochs`,
             `best_epoch`, `best_val_auc_roc` and `train_seconds`.
         history: One row per epoch: the network's columns and `HISTORY_COLUMNS`, rounded to four digits.
+            Without a hold-out, what is measured on it is nan.
     """
 
     predictions: pd.DataFrame
@@ -169,6 +170,12 @@ def recipe(
 def arrays(data: Packed) -> Arrays:
     """Training and validation split: as in the paper, the epoch is chosen on validation."""
     return Arrays(data.part(schema.TRAIN), data.part(schema.VALIDATION))
+
+
+def hyperparameters(params: Params, section: str) -> Hyperparameters:
+    """The hyperparameters of `baseline` or `backbone`."""
+    found: Hyperparameters = getattr(params, section)
+    return found
 
 
 def best_of_search(tuning: Path) -> Hyperparameters:
@@ -277,11 +284,11 @@ def _describe_run(result: Trained, run: tracking.Run) -> dict[str, Any]:
         "git_dirty": tags.get("git_dirty"),  # unknown where there is no commit
         "num_epochs": len(result.history),
         "best_epoch": int(result.best_epoch["epoch"]),
-        "best_val_auc_roc": float(result.best_epoch["val_auc_roc"]),
+        "best_val_auc_roc": result.best_scores.get("val_auc_roc", float("nan")),
         "train_seconds": float(result.history["duration_seconds"].sum()),
     }
 
 
 def _history(spec: NetworkSpec, result: Trained) -> pd.DataFrame:
-    rows = result.history[HISTORY_COLUMNS].round(4).astype({"epoch": int})
+    rows = result.history.reindex(columns=HISTORY_COLUMNS).round(4).astype({"epoch": int})
     return pd.DataFrame(spec.columns, index=rows.index).join(rows)

@@ -25,10 +25,11 @@ from melanoma.evaluation.figures import CURVE, new_figure
 from melanoma.schema import NOT_A_DEVICE, TEST
 from melanoma.study.report_folder import Captions
 
-COLOURS, FROZEN = "colours", "frozen_vgg16"
+COLOURS, FROZEN, BACKBONE = "colours", "frozen_vgg16", "backbone"
 NAMES = {
     COLOURS: "logistic regression on colours alone",
     FROZEN: "logistic regression on the frozen VGG-16 blocks of the best of the search",
+    BACKBONE: "logistic regression on features of the backbone before it is fine-tuned",
 }
 QUANTILES = (0.025, 0.975)
 MAX_TRIES = 10  # random draws per wanted split

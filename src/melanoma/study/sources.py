@@ -4,6 +4,7 @@ A source is a dataset of the cohort, or a collection within one. Leaving a sourc
 every group that touches it; otherwise a lesion shown by two collections would be trained on after all.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,11 +62,12 @@ def find_sources(index: pd.DataFrame, collections: pd.Series, *, min_images: int
     return found
 
 
-def part_without(data: Packed, source: Source, split: str) -> Part:
-    """The images of a split whose groups do not touch `source`."""
-    touched = data.index["group_id"].isin(_rows(data, source)["group_id"])
-    rows = np.flatnonzero((data.index["split"] == split) & ~touched)
-    return data.at(rows)
+def part_without(data: Packed, source: Source | None, splits: Sequence[str]) -> Part:
+    """The images of some splits whose groups do not touch `source`, if one is left out."""
+    is_in = data.index["split"].isin(splits)
+    if source is not None:
+        is_in &= ~data.index["group_id"].isin(_rows(data, source)["group_id"])
+    return data.at(np.flatnonzero(is_in))
 
 
 def part_of(data: Packed, source: Source) -> Part:
@@ -84,7 +86,7 @@ def reason_unusable(data: Packed, source: Source, splits: tuple[str, ...]) -> st
         only = "negative" if target.iloc[0] == NEGATIVE else "positive"
         return f"all its images are {only}"
     for split in splits:
-        left = part_without(data, source, split).targets
+        left = part_without(data, source, (split,)).targets
         if set(left) != {NEGATIVE, POSITIVE}:
             return f"without it the {split} split has {len(left)} images of fewer than two classes"
     return None

@@ -20,10 +20,15 @@ from melanoma.study.report_folder import Captions
 
 METRIC = "auc_roc"
 MEASURED = ("unseen", "seen_on_test", "unseen_on_test", "gap")
-BASELINE, TUNED, COLOUR = "baseline", "tuned", "colour"
-PAIRS = ((TUNED, BASELINE), (TUNED, COLOUR), (BASELINE, COLOUR))
+BASELINE, BACKBONE, TUNED, COLOUR = "baseline", "backbone", "tuned", "colour"
+PAIRS = (
+    (BACKBONE, BASELINE),
+    (TUNED, BASELINE),
+    *((kind, COLOUR) for kind in (BACKBONE, TUNED, BASELINE)),
+)
 NAMES = {
     BASELINE: "the paper's network (baseline)",
+    BACKBONE: "fine-tuned backbone",
     TUNED: "best network of the search",
     COLOUR: "logistic regression on colours alone",
 }
@@ -86,8 +91,8 @@ def measure_on_test(
 
 def gain(
     unseen: dict[str, SeedPredictions], settings: Bootstrap, *, min_groups: int
-) -> dict[str, float] | None:
-    """The paired difference in AUC between the best of the search and the baseline on a source left out.
+) -> dict[str, dict[str, float]]:
+    """The paired difference in AUC of each other kind of network and the baseline on a source left out.
 
     Args:
         unseen: Predictions by kind of network; the i-th networks of all kinds share a seed.
@@ -95,13 +100,18 @@ def gain(
         min_groups: As for `measure`.
 
     Returns:
-        The difference over as many networks as both kinds have; None if one kind was not trained.
+        By kind the difference over as many networks as both kinds have; empty without a baseline.
     """
-    if {TUNED, BASELINE} - set(unseen):
-        return None
-    if count_groups(unseen[TUNED]) < min_groups:
-        return undefined_entry(f"fewer than {min_groups} groups of a class")
-    return _difference(unseen[TUNED], unseen[BASELINE], settings)
+    if BASELINE not in unseen:
+        return {}
+    if count_groups(unseen[BASELINE]) < min_groups:
+        too_few = undefined_entry(f"fewer than {min_groups} groups of a class")
+        return {kind: too_few for kind in unseen if kind != BASELINE}
+    return {
+        kind: _difference(mine, unseen[BASELINE], settings)
+        for kind, mine in unseen.items()
+        if kind != BASELINE
+    }
 
 
 def _difference(first: SeedPredictions, second: SeedPredictions, settings: Bootstrap) -> dict[str, float]:
@@ -139,9 +149,9 @@ def source_table(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
         counts = {name: row[name] for name in COUNTS}
         for network, found in (row["networks"] or {"": None}).items():
             words = {name: in_words(found[name]) if found else row["why_not"] for name in MEASURED}
-            gained = in_words(row["gain"]) if network == TUNED and row["gain"] else ""
-            lines.append(counts | {"network": network} | words | {"tuned_minus_baseline": gained})
-    return pd.DataFrame(lines, columns=[*COUNTS, "network", *MEASURED, "tuned_minus_baseline"])
+            gained = in_words(row["gain"][network]) if network in row["gain"] else ""
+            lines.append(counts | {"network": network} | words | {"minus_baseline": gained})
+    return pd.DataFrame(lines, columns=[*COUNTS, "network", *MEASURED, "minus_baseline"])
 
 
 def comparison_table(results: dict[str, Any]) -> pd.DataFrame:
@@ -204,8 +214,8 @@ def captions(results: dict[str, Any]) -> Captions:
         f"Networks trained on {cohort} without one source, tested on all images of that source; networks by "
         f"kind: {seeds}. AUC with 95 % intervals over groups of images, for these networks. `gap` compares "
         "with networks trained on all sources, on the same test images; without the source there were also "
-        "fewer training images. The difference between the best of the search and the baseline uses as many "
-        "networks as both kinds have. The best of the search was not trained on the source either, but its "
+        "fewer training images. The difference from the baseline uses as many networks as both kinds have. "
+        "The best of the search was not trained on the source either, but its "
         f"hyperparameters were chosen on held-out images of all sources. {device}"
     )
     lines = [

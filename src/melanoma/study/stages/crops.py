@@ -1,4 +1,4 @@
-"""Stage `crops`: train the baseline on whole images and on crops to the lesion, and compare them."""
+"""Stage `crops`: train networks on whole images and on crops to the lesion, and compare them."""
 
 import shutil
 from collections.abc import Iterator
@@ -43,7 +43,7 @@ class Inputs:
 
 @dataclass(frozen=True)
 class CropExperiment(Experiment):
-    """The baseline on each kind of crop.
+    """Networks of one recipe on each kind of crop.
 
     Attributes:
         data: The cohort by kind of crop, packed.
@@ -65,6 +65,7 @@ class CropExperiment(Experiment):
 
     def networks(self) -> Iterator[NetworkSpec]:
         """All networks, those of the first seed first."""
+        hyperparameters = experiment.hyperparameters(self.params, self.settings.recipe)
         for seed in self.settings.seeds:
             for crop, data in self.data.items():
                 yield NetworkSpec(
@@ -73,11 +74,9 @@ class CropExperiment(Experiment):
                     seed=seed,
                     data=data,
                     arrays=experiment.arrays(data),
-                    recipe=experiment.recipe(
-                        self.params, self.params.baseline, patience=self.settings.patience
-                    ),
+                    recipe=experiment.recipe(self.params, hyperparameters, patience=self.settings.patience),
                     num_epochs=self.settings.num_epochs,
-                    tags={"model": "baseline"},
+                    tags={"model": self.settings.recipe},
                 )
 
     def predict(self, spec: NetworkSpec, result: Trained) -> pd.DataFrame:
@@ -105,6 +104,7 @@ class CropExperiment(Experiment):
             "git_commit": lineage.lineage_tags()["git_commit"],
             "protocol": schema.LEAK_FREE,
             "seeds": settings.seeds,
+            "recipe": settings.recipe,
             "max_num_epochs": settings.num_epochs,
             "patience": settings.patience,
             "threshold": repeats.PAPER_THRESHOLD,
@@ -161,7 +161,7 @@ def run(
                 assigned,
                 records,
                 folder / kind,
-                sizes=[params.baseline.image_size],
+                sizes=[experiment.hyperparameters(params, params.study.crops.recipe).image_size],
                 execution=params.execution,
                 cutting=cutting,
                 positive=params.target.positive,

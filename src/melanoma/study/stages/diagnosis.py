@@ -10,7 +10,7 @@ import pandas as pd
 
 from melanoma import metric_names, schema
 from melanoma.config import Params
-from melanoma.config.study import RepeatedExperiment
+from melanoma.config.study import OneRecipe
 from melanoma.data import packed
 from melanoma.data.packed import Packed
 from melanoma.errors import DataError
@@ -24,7 +24,7 @@ from melanoma.training.fit import Trained
 
 @dataclass(frozen=True)
 class DiagnosisExperiment(Experiment):
-    """The baseline with each target.
+    """Networks of one recipe with each target.
 
     Attributes:
         data: The packed cohort.
@@ -36,7 +36,7 @@ class DiagnosisExperiment(Experiment):
     figures: Path
 
     @property
-    def section(self) -> RepeatedExperiment:
+    def section(self) -> OneRecipe:
         """The stage's section of the parameters."""
         return self.params.study.diagnosis
 
@@ -52,6 +52,7 @@ class DiagnosisExperiment(Experiment):
     def networks(self) -> Iterator[NetworkSpec]:
         """All networks, those of the first seed first."""
         params, section = self.params, self.section
+        hyperparameters = experiment.hyperparameters(params, section.recipe)
         for seed in section.seeds:
             for target in diagnosis_results.TARGETS:
                 yield NetworkSpec(
@@ -61,10 +62,10 @@ class DiagnosisExperiment(Experiment):
                     data=self.data,
                     arrays=experiment.arrays(self.data),
                     recipe=experiment.recipe(
-                        params, params.baseline, patience=section.patience, target=target
+                        params, hyperparameters, patience=section.patience, target=target
                     ),
                     num_epochs=section.num_epochs,
-                    tags={"model": "baseline", "target": target},
+                    tags={"model": section.recipe, "target": target},
                 )
 
     def predict(self, spec: NetworkSpec, result: Trained) -> pd.DataFrame:
@@ -97,6 +98,7 @@ class DiagnosisExperiment(Experiment):
             **experiment.describe_data(self.cohort, self.data),
             "split": schema.TEST,
             "protocol": schema.LEAK_FREE,
+            "recipe": section.recipe,
             "max_num_epochs": section.num_epochs,
             "patience": section.patience,
             "seeds": section.seeds,
@@ -126,7 +128,8 @@ def open_experiment(cohort: str, params: Params, folder: Path, *, figures: Path)
     Raises:
         DataError: The cohort was packed without classes.
     """
-    data = packed.open_packed(folder).of_size(params.baseline.image_size)
+    recipe = experiment.hyperparameters(params, params.study.diagnosis.recipe)
+    data = packed.open_packed(folder).of_size(recipe.image_size)
     if not data.classes:
         raise DataError(
             f"The cohort {cohort} was packed without classes, by an earlier version. Run `dvc repro --force "

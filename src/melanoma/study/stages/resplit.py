@@ -5,6 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import pandas as pd
 
@@ -16,10 +17,12 @@ from melanoma.data.groups import splits
 from melanoma.data.packed import Packed
 from melanoma.evaluation import references
 from melanoma.execution.mapping import imap
+from melanoma.models import head
+from melanoma.models.builders import build_model
 from melanoma.registry import looks, versions
 from melanoma.stages import experiments, test_set_looks
 from melanoma.study import experiment, report_folder, resplit_results
-from melanoma.training import features
+from melanoma.training import features, scores
 from melanoma.training.recipe import Recipe
 
 NAME = "resplit"
@@ -84,7 +87,7 @@ def _measure(cohort: str, params: Params, data: Packed, tuned: Hyperparameters) 
 
 
 def _features(params: Params, data: Packed, tuned: Hyperparameters) -> dict[str, pd.DataFrame]:
-    """Features of each image by method; those of frozen blocks only if the search found such a network."""
+    """Features of each image by method; those of frozen blocks only if the search found them."""
     found = {
         resplit_results.COLOURS: references.colours_of(data.of_size(params.baseline.image_size), params.audit)
     }
@@ -93,7 +96,20 @@ def _features(params: Params, data: Packed, tuned: Hyperparameters) -> dict[str,
         whole = data.of_size(tuned.image_size).at(np.arange(len(data.index)))
         blocks = features.of_frozen_blocks(whole, recipe)
         found[resplit_results.FROZEN] = pd.DataFrame(blocks, index=whole.image_ids)
+    if params.study.resplit.backbone_features:
+        found[resplit_results.BACKBONE] = _features_of_backbone(params, data)
     return found
+
+
+def _features_of_backbone(params: Params, data: Packed) -> pd.DataFrame:
+    """What the head of the backbone takes, of each image, with the weights that training starts from.
+
+    A fine-tuned network has seen the images of its training side, which are test images of other splits.
+    """
+    keras.utils.set_random_seed(params.study.resplit.seed)  # for what has no pretrained weights
+    network = build_model(params.backbone, params.model, image_size=params.backbone.image_size)
+    whole = data.of_size(params.backbone.image_size).at(np.arange(len(data.index)))
+    return pd.DataFrame(scores.predict_all(head.cut(network)[0], whole), index=whole.image_ids)
 
 
 def _record_looks(results: dict[str, Any], data: Packed, run: tracking.Run) -> None:

@@ -62,7 +62,11 @@ class TransferExperiment(Experiment):
     def networks(self) -> Iterator[NetworkSpec]:
         """All networks: cheap ones first, and those with all sources before the others."""
         usable = [one for one in self.sources if sources.reason_unusable(self.data, one, FITTED) is None]
-        kinds = {"baseline": self.params.baseline, "tuned": self.tuned}
+        kinds = {
+            "baseline": self.params.baseline,
+            "backbone": self.params.backbone,
+            "tuned": self.tuned,
+        }
         settings = self.settings
         for kind in sorted(settings.num_seeds, key=lambda kind: kinds[kind].family != "vgg16"):
             for seed in range(settings.seed, settings.seed + settings.num_seeds[kind]):
@@ -73,16 +77,12 @@ class TransferExperiment(Experiment):
         self, source: Source | None, kind: str, hyperparameters: Hyperparameters, seed: int
     ) -> NetworkSpec:
         left_out, data = _key(source), self.data.of_size(hyperparameters.image_size)
-        fitted = [
-            data.part(split) if source is None else sources.part_without(data, source, split)
-            for split in FITTED
-        ]
         return NetworkSpec(
             title=f"{kind}, {left_out} left out",
             key={"network": kind, "left_out": left_out},
             seed=seed,
             data=self.data,
-            arrays=Arrays(*fitted),
+            arrays=training_arrays(data, source, keeps_last=hyperparameters.keep_epoch == "last"),
             recipe=experiment.recipe(self.params, hyperparameters, patience=self.settings.patience),
             num_epochs=self.settings.num_epochs,
             tags={
@@ -183,6 +183,16 @@ class TransferExperiment(Experiment):
             captions=transfer_results.captions(results),
             dots_per_inch=self.settings.dots_per_inch,
         )
+
+
+def training_arrays(data: Packed, source: Source | None, *, keeps_last: bool) -> Arrays:
+    """Images without `source`: training and validation split.
+
+    The epoch is chosen on validation. A network that keeps its last epoch learns from both.
+    """
+    if keeps_last:
+        return Arrays(sources.part_without(data, source, FITTED), None)
+    return Arrays(*(sources.part_without(data, source, (split,)) for split in FITTED))
 
 
 def _tested(data: Packed, source: Source | None) -> Part:
