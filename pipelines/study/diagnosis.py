@@ -1,4 +1,4 @@
-"""Stage `diagnosis`: compare the melanoma score of networks with four classes and with two.
+"""Stage `diagnosis`: compare networks of several classes and of two by their score.
 
 Run by `make study`, or by `dvc repro pipelines/study/dvc.yaml:diagnosis`; interrupted runs resume. Reads
 sections `study.diagnosis`, `baseline`, `model`, `augment`, `train` and `evaluate` of params.yaml.

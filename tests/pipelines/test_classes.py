@@ -10,7 +10,6 @@ import pytest
 from melanoma import files
 from melanoma.data.images import read_bytes
 from melanoma.fingerprint import sha256_of_file
-from melanoma.schema import CLASSES
 from melanoma.serving.network import Network
 from tests.pipelines.workspace import change_params, copy, inside, run_stage
 
@@ -41,6 +40,8 @@ def test_a_model_of_several_classes_is_trained_evaluated_and_served_like_any_oth
         content = files.read_json(Path("reports/sample/diagnosis/diagnosis.json"))
         assert content["target"] == "diagnosis"
         assert content["baseline"]["macro"]["classes"] == ["melanoma", "nevus"]  # the sample has no others
+        assert content["classes"] == ["melanoma", "nevus"]
+        assert (content["learnt_as_other"], content["num_without_class"]) == ({}, 0)
         names = {path.name for path in Path("reports/sample/diagnosis").iterdir()}
         kinds = ("roc.png", "confusion.png", "classes.csv")
         assert names == {
@@ -49,7 +50,7 @@ def test_a_model_of_several_classes_is_trained_evaluated_and_served_like_any_oth
         }
 
         network = Network(Path("models/sample/baseline/model.onnx"))
-        assert network.tells_classes
+        assert network.classes == ("melanoma", "nevus")
         models = files.read_json(Path("reports/sample/models.json"))
         assert models["baseline"]["network_sha256"] == sha256_of_file(
             Path("models/sample/baseline/model.onnx")
@@ -60,10 +61,10 @@ def test_a_model_of_several_classes_is_trained_evaluated_and_served_like_any_oth
         paths = pd.read_parquet("data/accepted/sample.parquet").set_index("image_id")["path"]
         encoded = [read_bytes(Path(paths[name])) for name in predictions["image_id"]]
         answer = served.predict(pd.DataFrame({"image": encoded}))
-        # the melanoma score is served as the one of any other model
+        # the score of positive is served as the one of any other model
         np.testing.assert_allclose(answer["probability"], predictions["probability"], atol=1e-6)
         assert answer["decision"].tolist() == predictions["decision"].tolist()
         for by_class, probability in zip(answer["diagnosis"], answer["probability"], strict=True):
-            assert list(by_class) == list(CLASSES)
-            assert by_class["melanoma"] == probability
+            assert list(by_class) == ["melanoma", "nevus"]
+            assert by_class["melanoma"] == pytest.approx(probability)
             assert sum(by_class.values()) == pytest.approx(1)

@@ -67,7 +67,9 @@ def test_the_served_answer_is_that_of_the_loaded_model(served, address, good, be
 def test_a_real_server_tells_which_model_it_is_and_what_its_operating_point_got(address, before):
     told = requests.get(f"{address}/model", timeout=30).json()
     assert told.pop("operating_point") == ASKED_AND_GOT
-    assert told == {name: before[name] for name in ("model_version", "verification", "note")}
+    assert told == {
+        name: before[name] for name in ("model_version", "verification", "note", "positive_means")
+    }
 
 
 FAULTS: dict[str, tuple[bytes, dict[str, Any], int, str]] = {

@@ -160,6 +160,7 @@ class CrossValidation:
         return {
             "cohort": self.cohort,
             "is_synthetic": self.data.is_synthetic,
+            "positive_means": self.data.positive_means,
             "data_digest": self.data.digest,
             **{name: code[name] for name in (lineage.COMMIT_TAG, lineage.DIRTY_TAG) if name in code},
             "model": self.model,

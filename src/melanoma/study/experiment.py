@@ -194,6 +194,7 @@ def describe_data(cohort: str, data: Packed) -> dict[str, Any]:
     return {
         "cohort": cohort,
         "is_synthetic": data.is_synthetic,
+        "positive_means": data.positive_means,
         "data_digest": data.digest,
         "git_commit": lineage.lineage_tags()["git_commit"],
     }

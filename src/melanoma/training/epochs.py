@@ -121,7 +121,7 @@ def draw_classes(
     is found are repeated (each equally often, give or take one), the other one loses rows at random; the next
     epoch loses others.
 
-    With several classes, targets have the same shares, so that the score of melanoma means the same as that
+    With several classes, targets have the same shares, so that the score of positive means the same as that
     of a network with one output; the classes of a target share its draws. No row comes more than `MAX_TURNS`
     times: two images of a class would otherwise fill a third of all epochs. The remainder goes to the other
     classes; the largest class has no bound.
