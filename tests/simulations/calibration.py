@@ -189,7 +189,7 @@ def _always_benign(num: int, seed: int) -> Row:
     before, after = np.mean(passed, axis=0)
     return Row(
         "a model that always says 0 passes",
-        "15 % malignant in 100 groups",
+        "15 % positive in 100 groups",
         "0",
         f"{before:.3f} (error below {MAX_ERROR:g})",
         f"{after:.3f} (Brier skill above 0)",
@@ -215,7 +215,7 @@ def _net_benefit(num: int, seed: int) -> Row:
     before, after = np.abs(np.mean(benefits, axis=0) - true_net_benefit(RARE)).max(axis=1)
     return Row(
         "decision curve: largest error of net benefit",
-        f"{RARE:.0%} malignant; balanced training, logistic asked and none fitted",
+        f"{RARE:.0%} positive; balanced training, logistic asked and none fitted",
         "0",
         f"{before:.4f}",
         f"{after:.4f}",

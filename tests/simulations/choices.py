@@ -46,7 +46,7 @@ def _row(
             kept[rule] += _keeps(np.sort(scores[best, is_validation & (target == 1)]))
     return Row(
         f"one of {NUM_CANDIDATES} networks chosen by {name}: its threshold keeps the guaranteed sensitivity",
-        f"{counts[0]} malignant validation groups",
+        f"{counts[0]} positive validation groups",
         f"{CONFIDENCE:.2f}",
         f"{kept['before'] / num:.2f}",
         f"{kept['after'] / num:.2f}",

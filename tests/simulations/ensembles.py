@@ -132,7 +132,7 @@ def _specificity_at(sensitivity: float) -> float:
 
 
 def _share_of_groups(cut: float) -> float:
-    """Share of malignant groups of which every image lies at or above `cut`, by integration."""
+    """Share of positive groups of which every image lies at or above `cut`, by integration."""
     spread = np.sqrt((SHARED + OWN / NUM_NETWORKS) / 2)
     common = np.linspace(-8, 8, 2_001)
     of_one = norm.sf((cut - GAP / 2 - spread * common) / spread)

@@ -82,7 +82,7 @@ def passed_before(images: Images, first: np.ndarray, second: np.ndarray, seed: i
 
 
 def _by_group(images: Images, score: np.ndarray | None = None) -> np.ndarray:
-    """Pairs in order of each malignant with each benign group, or all their pairs if there is no score."""
+    """Pairs in order of each positive with each negative group, or all their pairs if there is no score."""
     is_malignant = images.target == 1
     of_malignant, of_benign = images.group_ids[is_malignant], images.group_ids[~is_malignant]
     in_order = np.ones((len(of_malignant), len(of_benign)))
@@ -143,7 +143,7 @@ def _passes(
         before[at] = passed_before(images, challenger, holder, at)
         is_enough = num_malignant >= MIN_GROUPS
         after[at] = is_enough and lower_end(images, challenger, holder, 1) >= -MARGIN
-    truth = f"{auc:.2f} against {champion:.2f}, margin {MARGIN}, {num_malignant} malignant groups"
+    truth = f"{auc:.2f} against {champion:.2f}, margin {MARGIN}, {num_malignant} positive groups"
     return Row(rule, truth, nominal, f"{before.mean():.3f}", f"{after.mean():.3f}")
 
 
@@ -157,7 +157,7 @@ def _passes_ever(*, num: int, seed: int) -> Row:
             challenger = images.score(generator, CHAMPION_AUC - MARGIN)
             before[at] |= passed_before(images, challenger, champion, at)
             after[at] |= lower_end(images, challenger, champion, attempt) >= -MARGIN
-    truth = f"{CHAMPION_AUC - MARGIN:.2f} against {CHAMPION_AUC}, {MIN_GROUPS} malignant groups"
+    truth = f"{CHAMPION_AUC - MARGIN:.2f} against {CHAMPION_AUC}, {MIN_GROUPS} positive groups"
     return Row(PASSES_EVER, truth, "at most 0.05", f"{before.mean():.3f}", f"{after.mean():.3f}")
 
 
@@ -174,7 +174,7 @@ def _creeps(*, num: int, seed: int) -> Row:
             if passed_before(images, challenger, champion, at):
                 champion, lost_before[at] = challenger, lost_before[at] + STEP
         lost_after[at] = _lost_with_anchor(generator, images, first)
-    truth = f"first AUC {CHAMPION_AUC}, 200 malignant groups"
+    truth = f"first AUC {CHAMPION_AUC}, 200 positive groups"
     return Row(CREEPS, truth, f"at most {MARGIN}", _lost_in_words(lost_before), _lost_in_words(lost_after))
 
 
@@ -203,7 +203,7 @@ def _equal_reference(*, num: int, seed: int) -> Row:
         network, reference = (images.score(generator, 0.8) for _ in range(2))
         before[at] = _lead(images, network, reference) > 0
         after[at] = lower_end(images, network, reference, 1) > 0
-    truth = "both 0.80, 20 malignant groups"
+    truth = "both 0.80, 20 positive groups"
     return Row(EQUAL_REFERENCE, truth, "at most 0.030", f"{before.mean():.3f}", f"{after.mean():.3f}")
 
 
@@ -222,7 +222,7 @@ def _equal_reference_ever(*, num: int, seed: int) -> Row:
             network = images.score(generator, 0.8)
             before[at] |= _lead(images, network, reference) > 0
             after[at] |= lower_end(images, network, reference, attempt) > 0
-    truth = "both 0.80, 20 malignant groups"
+    truth = "both 0.80, 20 positive groups"
     return Row(EQUAL_REFERENCE_EVER, truth, "at most 0.05", f"{before.mean():.3f}", f"{after.mean():.3f}")
 
 
@@ -236,5 +236,5 @@ def _slices(*, num: int, seed: int) -> Row:
             found = intervals.auc(images.target, images.score(generator, auc), images.group_ids, level=level)
             before[at] |= found["value"] < SLICE_BOUND
             after[at] |= found["high"] < SLICE_BOUND
-    truth = f"{auc} in {NUM_SLICES} slices of 10 malignant groups, bound {SLICE_BOUND}"
+    truth = f"{auc} in {NUM_SLICES} slices of 10 positive groups, bound {SLICE_BOUND}"
     return Row(SLICES, truth, "at most 0.025", f"{before.mean():.3f}", f"{after.mean():.3f}")

@@ -39,7 +39,7 @@ class Truth:
     mixed: float = 0.0
 
     def __str__(self) -> str:
-        groups = f"{self.malignant} malignant and {self.benign} benign groups {_size(self.largest)}"
+        groups = f"{self.malignant} positive and {self.benign} negative groups {_size(self.largest)}"
         return f"{groups}, correlation {self.same:g}" + ", half with both classes" * (self.mixed > 0)
 
 
@@ -199,7 +199,7 @@ def _npv_row(generator: np.random.Generator, num: int) -> Row:
         probability = called.astype(float)
         (found,) = restated(target, probability, group_ids, threshold=0.5, prevalences=[LOW_PREVALENCE])
         tally.add(found["npv"], partial(_npv, target, called), group_ids)
-    where = f"{truth:.3f}, 30 malignant and 120 benign groups of 1"
+    where = f"{truth:.3f}, 30 positive and 120 negative groups of 1"
     return tally.row(f"npv at a prevalence of {LOW_PREVALENCE:g}", where)
 
 

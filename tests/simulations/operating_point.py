@@ -54,7 +54,7 @@ def _rows(num_groups: int, method: str, decimals: int, *, num: int, drawn: np.ra
         held[at] = before >= ASKED, reached[0] >= bound, reached[0] >= ASKED, reached[1] >= ASKED
     shares = [f"{share:.3f}" for share in held.mean(0)]
     kind = {1: ", scores of one decimal"}.get(decimals, "") + ("" if method == "none" else f", {method}")
-    truth = f"{num_groups} malignant groups of 1 to 6 images{kind}"
+    truth = f"{num_groups} positive groups of 1 to 6 images{kind}"
     rows = [Row("sensitivity claimed for the threshold: sets where it holds", truth, "0.95", *shares[:2])]
     if num_groups >= 59:
         rows.append(
@@ -95,6 +95,6 @@ def _scores(
 
 
 def _by_image(target: np.ndarray, probability: np.ndarray) -> float:
-    """The rule in use before: the highest threshold that finds enough malignant images."""
+    """The rule in use before: the highest threshold that finds enough positive images."""
     malignant = np.sort(probability[target == 1])[::-1]
     return float(malignant[max(1, math.ceil(ASKED * len(malignant) - 1e-9)) - 1])

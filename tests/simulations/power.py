@@ -28,7 +28,7 @@ def _rows(counts: tuple[int, int], num: int, drawn: np.random.Generator) -> list
         same, _ = _scores(target, drawn, power.ASSUMED_AUC, power.ASSUMED_AUC)
         found = intervals.auc(target, same, groups)
         widths.append((found["high"] - found["low"]) / 2)
-    name = f"{counts[0]} malignant and {counts[1]} benign groups"
+    name = f"{counts[0]} positive and {counts[1]} negative groups"
     return [
         Row(
             "smallest difference in AUC: share of sets that show it",

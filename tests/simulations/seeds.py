@@ -35,7 +35,7 @@ def _seed_rows(generator: np.random.Generator, num: int) -> list[Row]:
             )
             found = auc_difference(target, first, second, groups)
             called += _t_interval_excludes_zero(by_seed), found["low"] > 0 or found["high"] < 0
-        where = f"equal recipes, {NUM_SEEDS} seeds, {malignant} malignant and {benign} benign test groups"
+        where = f"equal recipes, {NUM_SEEDS} seeds, {malignant} positive and {benign} negative test groups"
         before, after = (f"{share:.2f}" for share in called / num)
         rows.append(Row("one recipe is called better", where, "at most 0.05", before=before, after=after))
     return rows
