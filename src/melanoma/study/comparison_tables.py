@@ -13,6 +13,7 @@ import pandas as pd
 from melanoma.evaluation import bootstrap
 from melanoma.evaluation.bootstrap import number_in_words
 from melanoma.evaluation.metric_table import BY_NAME
+from melanoma.scoring.operating_point import NEGATIVE, POSITIVE
 from melanoma.study.paper_figures import COUNTS
 from melanoma.study.paper_text import format_figures
 from melanoma.study.protocol_results import BALANCED_VIEW, MAIN_NETWORK, TEST_VIEW
@@ -34,6 +35,7 @@ HEADINGS = {
 ORDER = ("isic", "ph2", "joint")
 MIN_GROUPS = 5  # groups with an image of each class that a metric needs; with fewer it is not shown
 TOO_FEW = "n too small"
+GROUPS_OF = {POSITIVE: "num_malignant_groups", NEGATIVE: "num_benign_groups"}  # keys of a result
 
 
 def ordered(results: Results) -> list[str]:
@@ -149,7 +151,7 @@ def protocols(results: Results) -> pd.DataFrame:
 
 def format_metric(view: dict[str, Any], metric: str) -> str:
     """A metric of a view with its interval, or `TOO_FEW` if it rests on too few groups of images."""
-    if any(view[f"num_{kind}_groups"] < MIN_GROUPS for kind in BY_NAME[metric].needs):
+    if any(view[GROUPS_OF[kind]] < MIN_GROUPS for kind in BY_NAME[metric].needs):
         return TOO_FEW
     return bootstrap.in_words(view[metric])
 
