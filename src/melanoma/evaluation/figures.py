@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from melanoma.schema import DECISIONS, NOT_A_DEVICE
+from melanoma.schema import DECISIONS, MODEL_NAMES, NOT_A_DEVICE
 from melanoma.scoring.operating_point import NEGATIVE, POSITIVE, OperatingPoint
 
 COLORS = {"baseline": "#6c757d", "backbone": "#b8860b", "tuned": "#0b6e99"}
@@ -262,7 +262,7 @@ def seeds_figure(comparison: dict[str, Any], *, score: str, note: str) -> Figure
     """
     figure = new_figure(f"{score} at the selected epoch, by seed", note, width=4.8)
     axes = figure.subplots()
-    of_model = {model: comparison[model][score] for model in COLORS}
+    of_model = {model: comparison[model][score] for model in MODEL_NAMES}
     for seed in comparison["seeds"]:
         pair = [described["by_seed"][str(seed)] for described in of_model.values()]
         axes.plot([0, 1], pair, color="#dddddd", linewidth=1, zorder=1)
