@@ -19,6 +19,7 @@ def images(num: int = 12, **columns: object) -> pd.DataFrame:
             "skin_type": [None] * num,
             "age_years": [29.0, 30.0, 44.9, 45.0, 75.0, None] * (num // 6),
             "sharpness": np.arange(num, dtype=float),
+            "ita_degrees": [60.0, 20.0, None] * (num // 3),
             **columns,
         }
     )
@@ -42,6 +43,14 @@ def test_skin_type_is_a_part_only_where_any_image_has_one():
     assert "skin_type" not in label(images())
     recorded = label(images(skin_type=["II"] + [None] * 11))
     assert recorded["skin_type"].tolist()[:2] == ["II", "not recorded"]
+
+
+def test_skin_tone_is_estimated_where_no_type_is_recorded():
+    tones = label(images())["skin_tone"].tolist()[:3]
+    assert tones == ["estimated from pixels: 1 very light", "estimated from pixels: 4 tan", "not measurable"]
+    some = label(images(skin_type=["II"] + [None] * 11))["skin_tone"].tolist()[:2]
+    assert some == ["recorded: see skin_type", "estimated from pixels: 4 tan"]
+    assert "skin_tone" not in label(images(skin_type=["II"] * 12))
 
 
 def test_quarters_of_quality_are_those_of_the_training_images():

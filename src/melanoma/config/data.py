@@ -111,6 +111,8 @@ class Inspect(Section):
     ink_min_saturation: Fraction
     ink_min_brightness: Fraction
     ink_min_colour_distance: Annotated[float, Field(ge=0)]
+    skin_centre_radius: Annotated[float, Field(gt=0, le=0.5)]
+    skin_min_fraction: OpenFraction
 
     @model_validator(mode="after")
     def _hues_are_a_range(self) -> Self:

@@ -6,22 +6,26 @@ import numpy as np
 from PIL import Image
 
 from melanoma.data import crops, images
-from melanoma.errors import ImageError
 
 
-def inspect_mask(path: Path, picture_size: tuple[object, object]) -> dict[str, object]:
-    """Facts of a mask, by names of `facts.FACT_DTYPES`; facts that cannot be measured are absent.
+def open_mask(path: Path) -> Image.Image:
+    """The mask, upright and grey.
+
+    Raises:
+        ImageError: The mask is missing or broken.
+    """
+    return images.upright_grey(images.open_image(images.read_bytes(path)))
+
+
+def describe_mask(mask: Image.Image, picture_size: tuple[object, object]) -> dict[str, object]:
+    """Facts of a mask, by names of `facts.FACT_DTYPES`.
 
     Pixels brighter than half of the maximum are lesion, because masks come as 0 and 1, 0 and 255, or JPEG.
 
     Args:
-        path: Path of the mask; a missing or broken file gives a `mask_problem`.
+        mask: Result of `open_mask`.
         picture_size: Width and height of the upright picture; None if unknown.
     """
-    try:
-        mask = images.upright_grey(images.open_image(images.read_bytes(path)))
-    except ImageError as error:
-        return {"mask_decodes": False, "mask_problem": str(error)}
     counts = mask.histogram()
     brightest = max(level for level, count in enumerate(counts) if count)
     num_lesion = sum(counts[brightest // 2 + 1 :])
@@ -49,10 +53,17 @@ def load_lesion(
     Raises:
         ImageError: The mask is missing or broken.
     """
-    mask = images.upright_grey(images.open_image(images.read_bytes(path)))
+    mask = open_mask(path)
     edges = None
     if box is not None:
         part = crops.square_around(box, width=mask.width, height=mask.height, margin_fraction=margin_fraction)
         edges = images.pixel_edges(part, mask)
+    return lesion_of(mask, size, edges=edges)
+
+
+def lesion_of(
+    mask: Image.Image, size: int, *, edges: tuple[float, float, float, float] | None = None
+) -> np.ndarray:
+    """The lesion of an opened mask, or of its part within `edges`, `(size, size)`, bool."""
     pixels = np.asarray(mask.resize((size, size), Image.Resampling.NEAREST, edges))
     return np.asarray(pixels > np.asarray(mask).max() // 2)

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from melanoma.config.evaluation import Evaluate
+from melanoma.data.tone_classes import tone_classes
 from melanoma.evaluation import bootstrap, calibration_measures, intervals
 from melanoma.evaluation.intervals import undefined_entry
 from melanoma.evaluation.metric_table import BY_NAME
@@ -28,6 +29,7 @@ MEASURED = (
 )
 RECORDED = ("dataset", "source_collection", "sex", "anatom_site", "diagnosis")
 ONLY_WHERE_RECORDED = "skin_type"
+TONE = "ita_degrees"
 QUALITY = "sharpness"  # variance of the Laplacian, see data.measures
 NUM_QUARTERS = 4
 
@@ -36,19 +38,22 @@ def label(images: pd.DataFrame, *, is_train: np.ndarray, age_bands: Sequence[int
     """Assign each image to slices, a column per way to slice.
 
     Args:
-        images: Columns of records, and `sharpness` of the facts.
+        images: Columns of records, and `sharpness` and `ita_degrees` of the facts.
         is_train: Shape `(num_images,)`, bool, in the order of `images`; quartiles of quality are those of the
             training images.
         age_bands: Bounds between age bands in years, rising.
 
     Returns:
-        Columns of texts; `skin_type` only if it is recorded for any image.
+        Columns of texts; `skin_type` only if it is recorded for any image, `skin_tone` (if
+        angles are given) unless for all.
     """
     labels = {name: images[name].astype("string").fillna(NOT_RECORDED) for name in RECORDED}
     labels["age"] = _age_bands(images["age_years"], age_bands)
     labels["quality"] = _quarters(images[QUALITY].astype(float), is_train)
     if images[ONLY_WHERE_RECORDED].notna().any():
         labels[ONLY_WHERE_RECORDED] = images[ONLY_WHERE_RECORDED].fillna(NOT_RECORDED)
+    if TONE in images and images[ONLY_WHERE_RECORDED].isna().any():
+        labels["skin_tone"] = tone_classes(images[TONE], images[ONLY_WHERE_RECORDED])
     return pd.DataFrame(labels, index=images.index)
 
 

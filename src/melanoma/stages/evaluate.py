@@ -128,7 +128,7 @@ def _load(args: argparse.Namespace, params: Params) -> Inputs:
         accepted=args.accepted,
         facts=args.facts,
         datasets=params.members(args.cohort),
-        fact_columns=[slices.QUALITY],
+        fact_columns=[slices.QUALITY, slices.TONE],
     )
     return Inputs(args, params, data, described)
 

@@ -22,6 +22,8 @@ MEASURES = {
     "dark_border_fraction",
     "hair_fraction",
     "ink_fraction",
+    "ita_degrees",
+    "ita_problem",
     "phashes",
     "thumbnail",
 }

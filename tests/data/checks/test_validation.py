@@ -73,6 +73,8 @@ def test_the_report_counts_images_and_names_the_rows_of_every_check(two_blurred)
         "num_malignant": 4,
         "num_benign": 4,
         "num_quarantined": 2,
+        "num_benign_without_diagnosis": 0,
+        "num_malignant_without_diagnosis": 0,
     }
     assert report["quarantined"] == {"i0": ["blurred"], "i1": ["blurred"]}
     assert report["is_synthetic"] is True
@@ -112,7 +114,7 @@ def test_every_check_is_a_metric_of_the_run(two_blurred):
     assert metrics["data/num_images"] == 10
     assert metrics["data/num_quarantined"] == metrics["data/num_failing/blurred"] == 2
     assert metrics["data/num_failing/hairy"] == 0
-    assert len(metrics) == 5 + len(ImageChecks.model_fields) + len(TableChecks.model_fields)
+    assert len(metrics) == 7 + len(ImageChecks.model_fields) + len(TableChecks.model_fields)
 
 
 def test_the_report_can_be_written_as_json(two_blurred, tmp_path):

@@ -19,6 +19,7 @@ METADATA_COLUMNS = [
     "sex",
     "anatom_site",
     "source_collection",
+    "skin_ita_degrees",
     "licence",
     "attribution",
     "is_synthetic",

@@ -13,6 +13,7 @@ from melanoma.data.checks import card_tables as tables
 from melanoma.data.checks.facts import FACT_DTYPES
 from melanoma.data.groups import balance
 from melanoma.data.targets import count_without_diagnosis
+from melanoma.data.tone_classes import CAVEAT, tone_classes
 from melanoma.errors import DataError, first_offenders
 from melanoma.markdown import fill, markdown
 from melanoma.schema import CLINICAL_DTYPES, SPLIT_COLUMNS, TEST, require_columns
@@ -106,7 +107,9 @@ def write_card(
         positive_means: What `positive` means, in words.
     """
     images, classes = data.images, tables.class_of(data.images)
-    columns = images.assign(size=tables.sizes(images))
+    columns = images.assign(
+        size=tables.sizes(images), skin_tone=tone_classes(images["ita_degrees"], images["skin_type"])
+    )
 
     def by_class(column: str, title: str | None = None) -> str:
         values = columns[column].rename(title or column)
@@ -138,6 +141,8 @@ def write_card(
         num_unlike=int((~images["mask_fits"]).sum()),
         num_shared=int(images["is_shared"].sum()),
         by_class=by_class,
+        has_skin_types=bool(images["skin_type"].notna().any()),
+        caveat=CAVEAT,
         balance=balance.table(found),
         limit=found["limit"],
         count="{:,}".format,

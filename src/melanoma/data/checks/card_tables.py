@@ -25,6 +25,7 @@ QUALITY = {
     "dark_border_fraction": "dark border (fraction of pixels)",
     "hair_fraction": "hair and rulers (fraction of pixels)",
     "ink_fraction": "ink and plasters (fraction of pixels)",
+    "ita_degrees": "skin tone (individual typology angle, estimated, degrees)",
     "lesion_fraction": "lesion (fraction of the mask)",
 }
 

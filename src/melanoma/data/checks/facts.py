@@ -45,6 +45,8 @@ FACT_DTYPES = {
     "dark_border_fraction": "Float64",  # fraction of pixels in dark areas that touch the edge
     "hair_fraction": "Float64",  # fraction of pixels on thin dark lines: hairs and ruler marks
     "ink_fraction": "Float64",  # fraction of pixels in colours that skin does not have: pen, plasters
+    "ita_degrees": "Float64",  # skin around the lesion, see `skin_tone`; an estimate from pixels
+    "ita_problem": "string",  # why it could not be estimated
     "phashes": "object",  # 8 perceptual hashes as 64-bit integers, one per orientation
     "thumbnail": "object",  # THUMBNAIL_SIDE x THUMBNAIL_SIDE grey bytes
     "mask_decodes": "boolean",  # missing like the facts below if there is no mask

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from PIL import Image
 
 from melanoma.config.data import Inspect
-from melanoma.data import images
+from melanoma.data import images, masks
 from melanoma.data.checks import headers
 from melanoma.data.checks.measures import measure
 from melanoma.data.hashes import perceptual_hashes, thumbnail
-from melanoma.data.masks import inspect_mask
 from melanoma.errors import ImageError
 
 
@@ -40,17 +40,26 @@ def use_one_thread() -> None:
 def inspect_file(file: ImageFile, *, settings: Inspect) -> dict[str, object]:
     """The facts of one file, by names of `FACT_DTYPES`; facts that cannot be measured are absent."""
     facts: dict[str, object] = {"image_id": file.image_id, "decodes": False}
+    mask, mask_facts = _open_mask(file.mask_path)
     try:
-        for found in _measure_file(file.path, settings):
+        for found in _measure_file(file.path, settings, mask):
             facts |= found
     except ImageError as error:
         facts["problem"] = str(error)
-    if file.mask_path is not None:
-        facts |= inspect_mask(file.mask_path, (facts.get("width"), facts.get("height")))
-    return facts
+    if mask is not None:
+        mask_facts = masks.describe_mask(mask, (facts.get("width"), facts.get("height")))
+    return facts | mask_facts
 
 
-def _measure_file(path: Path, settings: Inspect) -> Iterator[dict[str, object]]:
+def _open_mask(path: Path | None) -> tuple[Image.Image | None, dict[str, object]]:
+    """The mask, or None and the facts that say why, if there is a path."""
+    try:
+        return (None if path is None else masks.open_mask(path)), {}
+    except ImageError as error:
+        return None, {"mask_decodes": False, "mask_problem": str(error)}
+
+
+def _measure_file(path: Path, settings: Inspect, mask: Image.Image | None) -> Iterator[dict[str, object]]:
     """Yield facts until an `ImageError` says why the next ones cannot be measured."""
     encoded = images.read_bytes(path)
     yield {"num_bytes": len(encoded), "sha256": hashlib.sha256(encoded).hexdigest()}
@@ -61,17 +70,19 @@ def _measure_file(path: Path, settings: Inspect) -> Iterator[dict[str, object]]:
     pixels = images.upright_rgb(image)
     # Once more, because the orientation of a PNG may follow its pixels.
     yield {"decodes": True} | headers.describe(image, encoded, path)
-    yield _measure_pixels(pixels, settings)
+    fits = mask is not None and mask.size == pixels.shape[1::-1]
+    lesion = masks.lesion_of(mask, settings.working_size) if mask is not None and fits else None
+    yield _measure_pixels(pixels, settings, lesion)
 
 
-def _measure_pixels(pixels: np.ndarray, settings: Inspect) -> dict[str, object]:
+def _measure_pixels(pixels: np.ndarray, settings: Inspect, lesion: np.ndarray | None) -> dict[str, object]:
     digest = hashlib.sha256(str(pixels.shape).encode())
     digest.update(np.ascontiguousarray(pixels).data)
     working = _squash(pixels, settings.working_size)
     grey = cv2.cvtColor(working, cv2.COLOR_RGB2GRAY)
     return {
         "pixels_sha256": digest.hexdigest(),
-        **measure(working, grey, settings),
+        **measure(working, grey, settings, lesion=lesion),
         "phashes": perceptual_hashes(grey),
         "thumbnail": thumbnail(grey),
     }

@@ -1,4 +1,4 @@
-"""Measures of a picture: sharpness, exposure, colour, dark borders, hairs and ink.
+"""Measures of a picture: sharpness, exposure, colour, dark borders, hairs, ink and skin tone.
 
 All are taken at one working size, so that resolutions are comparable. They are estimates: threads of dark
 pigment may count as hair, blue pigment as ink.
@@ -10,30 +10,37 @@ import cv2
 import numpy as np
 
 from melanoma.config.data import Inspect
+from melanoma.data.checks import skin_tone
 
 NUM_DIRECTIONS = 8  # of straight pieces of hair
 
 
-def measure(working: np.ndarray, grey: np.ndarray, settings: Inspect) -> dict[str, float]:
+def measure(
+    working: np.ndarray, grey: np.ndarray, settings: Inspect, *, lesion: np.ndarray | None = None
+) -> dict[str, object]:
     """All measures, by names of `facts.FACT_DTYPES`.
 
     Args:
         working: The picture at working size, `(side, side, 3)`, uint8, RGB.
         grey: The same in grey, `(side, side)`, uint8.
         settings: Thresholds, section `inspect` of params.yaml.
+        lesion: The lesion, `(side, side)`, bool; None if it is unknown.
     """
     border = dark_border(grey, settings)
     mean, deviation = (float(value.item()) for value in cv2.meanStdDev(grey))
     hsv = cv2.cvtColor(working, cv2.COLOR_RGB2HSV)
+    hair, marks = hairs(grey, settings), ink(working, hsv, settings)
+    clipped = hsv[..., 2] >= settings.clipping_level * 255
     return {
         "sharpness": sharpness(grey),
         "brightness": mean / 255,
         "contrast": deviation / 255,
         "saturation": float(cv2.mean(hsv)[1]) / 255,
-        "clipped_fraction": _fraction(hsv[..., 2] >= settings.clipping_level * 255),
+        "clipped_fraction": _fraction(clipped),
         "dark_border_fraction": _fraction(border),
-        "hair_fraction": _fraction(hairs(grey, settings) & ~border),
-        "ink_fraction": _fraction(ink(working, hsv, settings)),
+        "hair_fraction": _fraction(hair & ~border),
+        "ink_fraction": _fraction(marks),
+        **skin_tone.estimate(working, unusable=hair | marks, border=border, lesion=lesion, settings=settings),
     }
 
 

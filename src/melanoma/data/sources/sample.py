@@ -125,6 +125,7 @@ def _metadata_row(seed: int, number: int, malignant_fraction: float) -> dict[str
         **_patient_facts(seed, patient),
         "anatom_site": str(rng.choice(SITES)),
         "source_collection": "synthetic",
+        "skin_ita_degrees": round(sample_render.ita_degrees(_skin_tone(seed, patient)), 1),
         "licence": "CC-0",
         "attribution": ATTRIBUTION,
         "is_synthetic": True,

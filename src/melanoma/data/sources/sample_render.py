@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 
 from melanoma.data import artefacts
+from melanoma.data.checks.skin_tone import angle_degrees
 
 # RGB in [0, 1] under white light, palest to darkest: six steps like the Fitzpatrick scale, chosen by eye.
 SKIN_TONES = np.array(
@@ -264,13 +265,25 @@ def _place(rng: np.random.Generator, lesion: LesionLayers, image_size: int) -> L
 
 def _skin(rng: np.random.Generator, skin_tone: float, size: int) -> np.ndarray:
     """Bare skin: a tone, blotches of blood, fine furrows."""
-    steps = np.arange(len(SKIN_TONES))
-    tone = np.array([np.interp(skin_tone, steps, SKIN_TONES[:, c]) for c in range(3)])
+    tone = _tone(skin_tone)
     blotches = rng.uniform(0.01, 0.035) * _noise(rng, size, cells=6)
     depth = rng.uniform(0.006, 0.02)
     furrows = depth * (_noise(rng, size, cells=size // 4) + _noise(rng, size, cells=size // 8))
     redness = np.array((0.2, 1.0, 0.9))
     return (tone * (1 + blotches[..., None] * redness + furrows[..., None])).astype(np.float32)
+
+
+def _tone(skin_tone: float) -> np.ndarray:
+    """The colour at a position on `SKIN_TONES`, `(3,)`, 0 to 1."""
+    steps = np.arange(len(SKIN_TONES))
+    return np.array([np.interp(skin_tone, steps, SKIN_TONES[:, c]) for c in range(3)])
+
+
+def ita_degrees(skin_tone: float) -> float:
+    """Individual typology angle of the colour at a position on `SKIN_TONES`, before light and camera."""
+    colour = _tone(skin_tone).astype(np.float32)
+    lightness, _, yellow = cv2.cvtColor(colour[None, None], cv2.COLOR_RGB2LAB)[0, 0]
+    return angle_degrees(float(lightness), float(yellow))
 
 
 def _add_gel(rng: np.random.Generator, picture: np.ndarray) -> np.ndarray:
