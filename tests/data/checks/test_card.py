@@ -67,7 +67,7 @@ def test_tables_that_lack_a_column_are_refused(changes, message):
 def test_the_head_counts_images_classes_and_groups():
     text = page()
     assert text.startswith("# Data card: toy\n")
-    assert "7 images were read, 2 quarantined, 5 accepted, 2 of them malignant; they form 4 groups." in text
+    assert "7 images were read, 2 quarantined, 5 accepted, 2 of them positive; they form 4 groups." in text
     assert "not a medical device" in text
 
 
@@ -83,7 +83,7 @@ def test_synthetic_images_are_called_so():
 @pytest.mark.parametrize(
     "row",
     [
-        "| malignant | 2 | 0.4 | 1 |",
+        "| positive | 2 | 0.4 | 1 |",
         "| melanoma | 0 | 2 | 2 | 1 |",
         "| north | 0 | 2 | 2 | 1 |",
         "| CC-BY | 1 | 0 | 1 | 0 |",

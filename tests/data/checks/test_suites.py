@@ -412,7 +412,7 @@ def test_of_what_is_left_the_numbers_are_told(validator):
     outcomes = validator.run(table, suites.outcome_checks(LIMITS), suite_name="numbers")
     assert [(outcome.observed, outcome.expected) for outcome in outcomes] == [
         (4, "at least 4 accepted images"),
-        (3 / 4, "fraction malignant of the accepted images 0.25 to 0.75"),
+        (3 / 4, "fraction positive of the accepted images 0.25 to 0.75"),
         (1 / 5, "fraction of quarantined images at most 0.2"),
     ]
 
@@ -523,7 +523,7 @@ def test_a_split_of_one_class_is_refused_with_what_was_seen(validator):
     ]
     assert outcomes["validation_prevalence"].observed == 0.0
     assert outcomes["validation_prevalence"].expected == (
-        "fraction of malignant images in validation 0.125 to 0.625"
+        "fraction of positive images in validation 0.125 to 0.625"
     )
 
 

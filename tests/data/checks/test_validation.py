@@ -286,7 +286,7 @@ def test_each_critical_failure_is_named_with_what_was_observed_or_its_rows(tmp_p
     assert result.failures == [
         "one_image_a_file: i0, i1, i2, i3, i4 and 5 more",
         "enough_images: observed 10, expected at least 11 accepted images",
-        "class_balance: observed 0.5, expected fraction malignant of the accepted images 0.25 to 0.375",
+        "class_balance: observed 0.5, expected fraction positive of the accepted images 0.25 to 0.375",
     ]
     assert result.report["failures"] == result.failures
 
@@ -356,8 +356,8 @@ def test_good_splits_have_a_report_and_docs_and_no_failures(tmp_path):
 def test_the_docs_show_standardised_differences_and_only_warn_of_wide_ones(tmp_path):
     result = judge_splits(tmp_path, split_rows())
     found = {entry["check"]: entry for entry in result.report if entry["severity"] == "warn"}
-    assert set(found) == {"balance of malignant", "balance of age (years)"}  # others are the same or unknown
-    assert found["balance of malignant"]["is_passed"]
+    assert set(found) == {"balance of positive", "balance of age (years)"}  # others are the same or unknown
+    assert found["balance of positive"]["is_passed"]
     assert not found["balance of age (years)"]["is_passed"]  # two of eight images: a limit of 1.60
     deviation = np.std([40, 41, 40, 41, 40, 41, 80, 81])
     assert found["balance of age (years)"]["observed"] == pytest.approx(40 / deviation)
