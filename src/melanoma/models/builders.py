@@ -1,11 +1,21 @@
 """The table of network families. A new family needs a module, a function and a line here."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import keras
 
+from melanoma import fingerprint
 from melanoma.config.training import Hyperparameters, Model
-from melanoma.models import conv_blocks, efficientnet_lite, vgg16
+from melanoma.models import (
+    applications,
+    conv_blocks,
+    efficientnet_lite,
+    efficientnet_lite_weights,
+    stages,
+    vgg16,
+    vgg16_weights,
+)
 
 
 def build_model(
@@ -19,9 +29,34 @@ def build_model(
 
     Raises:
         ValueError: The family has no such depth, or the image is too small for it.
-        TrainingError: The weights to start from cannot be had or do not fit.
+        TrainingError: The weights to start from cannot be had or do not fit, Keras knows no such network, or
+            more stages are to be frozen than the network has.
     """
-    return BUILDERS[hyperparameters.family](hyperparameters, model, image_size, num_classes)
+    network = BUILDERS[hyperparameters.family](hyperparameters, model, image_size, num_classes)
+    stages.freeze(
+        network,
+        hyperparameters.frozen_stages or 0,
+        is_for_good=hyperparameters.unfreeze_epoch is None,
+    )
+    return network
+
+
+def weights_digest(hyperparameters: Hyperparameters) -> str | None:
+    """Hex digest of the file that the weights of the network are read from.
+
+    Returns:
+        None where there is none, or where Keras downloads it and checks it itself.
+    """
+    weights = hyperparameters.weights
+    if weights is None:
+        return None
+    if hyperparameters.family == "vgg16":
+        return vgg16_weights.digest(weights)
+    if hyperparameters.family == "efficientnet_lite":
+        path = efficientnet_lite_weights.find(hyperparameters.network or "", weights)
+    else:
+        path = Path(weights)
+    return fingerprint.sha256_of_file(path) if path.is_file() else None
 
 
 def _build_conv_blocks(
@@ -49,7 +84,19 @@ def _build_vgg16(
         dense_units=hyperparameters.dense_units,
         dropout=hyperparameters.dropout,
         weights=hyperparameters.weights,
-        freeze=hyperparameters.frozen_stages == hyperparameters.depth,
+        num_classes=num_classes,
+    )
+
+
+def _build_applications(
+    hyperparameters: Hyperparameters, _model: Model, image_size: int, num_classes: int
+) -> keras.Model:
+    return applications.build(
+        network=hyperparameters.network or "",
+        image_size=image_size,
+        dense_units=hyperparameters.dense_units,
+        dropout=hyperparameters.dropout,
+        weights=hyperparameters.weights,
         num_classes=num_classes,
     )
 
@@ -72,4 +119,5 @@ BUILDERS: dict[str, Callable[[Hyperparameters, Model, int, int], keras.Model]] =
     "conv_blocks": _build_conv_blocks,
     "vgg16": _build_vgg16,
     "efficientnet_lite": _build_efficientnet_lite,
+    "applications": _build_applications,
 }

@@ -1,8 +1,7 @@
 """EfficientNet-Lite (Tan and Le, 2019; the variants without squeeze-and-excitation, with ReLU6).
 
 The networks are those of the published weights: stem and head keep their width, the first and the last group
-of blocks their number. Images are scaled inside as these weights expect it. Stages, from the input on: the
-stem, the seven groups of blocks, the head's convolution.
+of blocks their number. Images are scaled inside as these weights expect it.
 """
 
 import math
@@ -83,19 +82,17 @@ def build(
 
 def _blocks(width: float, depth: float, drop_connect: float) -> list[dict[str, Any]]:
     """The arguments of `_bottleneck` for every block."""
-    blocks = []
-    for number, (kernel, repeats, channels, expansion, stride) in enumerate(GROUPS, start=1):
-        is_end = number in (1, len(GROUPS))
-        for repeat in range(repeats if is_end else math.ceil(repeats * depth)):
-            blocks.append(
-                {
-                    "name": f"group{number}_block{repeat + 1}",
-                    "kernel": kernel,
-                    "channels": _scaled(channels, width),
-                    "expansion": expansion,
-                    "stride": stride if repeat == 0 else 1,
-                }
-            )
+    blocks = [
+        {
+            "name": f"group{number}_block{repeat + 1}",
+            "kernel": kernel,
+            "channels": _scaled(channels, width),
+            "expansion": expansion,
+            "stride": stride if repeat == 0 else 1,
+        }
+        for number, (kernel, repeats, channels, expansion, stride) in enumerate(GROUPS, start=1)
+        for repeat in range(repeats if number in (1, len(GROUPS)) else math.ceil(repeats * depth))
+    ]
     rates = np.linspace(0, drop_connect, len(blocks))
     return [block | {"drop_connect": float(rate)} for block, rate in zip(blocks, rates, strict=True)]
 
@@ -115,7 +112,12 @@ def _bottleneck(
     if expansion > 1:
         hidden = _convolve(hidden, f"{name}_expand", width * expansion, kernel=1)
     hidden = keras.layers.DepthwiseConv2D(
-        kernel, stride, padding="same", use_bias=False, name=f"{name}_depthwise_conv"
+        kernel,
+        stride,
+        padding="same",
+        use_bias=False,
+        depthwise_initializer=_initializer(),
+        name=f"{name}_depthwise_conv",
     )(hidden)
     hidden = _normalize(hidden, f"{name}_depthwise")
     hidden = _convolve(hidden, f"{name}_project", channels, kernel=1, is_linear=True)
@@ -131,9 +133,20 @@ def _convolve(
     hidden: Any, name: str, channels: int, *, kernel: int, stride: int = 1, is_linear: bool = False
 ) -> Any:
     hidden = keras.layers.Conv2D(
-        channels, kernel, stride, padding="same", use_bias=False, name=f"{name}_conv"
+        channels,
+        kernel,
+        stride,
+        padding="same",
+        use_bias=False,
+        kernel_initializer=_initializer(),
+        name=f"{name}_conv",
     )(hidden)
     return _normalize(hidden, name, is_linear=is_linear)
+
+
+def _initializer() -> keras.initializers.Initializer:
+    """Draws weights as the authors do."""
+    return keras.initializers.VarianceScaling(2.0, mode="fan_out", distribution="untruncated_normal")
 
 
 def _normalize(hidden: Any, name: str, *, is_linear: bool = False) -> Any:

@@ -128,4 +128,4 @@ def _array(tensor: _Tensor, storage: np.ndarray) -> np.ndarray:
     """A copy in C order. Convolutions are stored in TensorFlow's order, which only their strides tell."""
     steps = [stride * storage.itemsize for stride in tensor.strides]
     view = np.lib.stride_tricks.as_strided(storage[tensor.offset :], tensor.shape, steps, writeable=False)
-    return np.ascontiguousarray(view)
+    return view.copy()

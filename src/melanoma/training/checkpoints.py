@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from melanoma import files
-from melanoma.models import vgg16_weights
+from melanoma.models.builders import weights_digest
 from melanoma.training import compilation
 from melanoma.training.recipe import NOT_THE_PROBLEM, Arrays, Recipe, code_digest
 
@@ -52,9 +52,7 @@ def problem_digest(arrays: Arrays, recipe: Recipe, *, num_epochs: int, seed: int
         "images": [part.digest(with_classes=with_classes) for part in arrays.parts().values()],
         "hyperparameters": recipe.hyperparameters.model_dump(),
         "model": recipe.model.model_dump(),
-        "weights": vgg16_weights.digest(recipe.hyperparameters.weights)
-        if recipe.hyperparameters.family == "vgg16"
-        else None,
+        "weights": weights_digest(recipe.hyperparameters),
         "augment": recipe.augment.model_dump(),
         "train": recipe.train.model_dump(exclude=NOT_THE_PROBLEM),
         "precision": compilation.precision_name(recipe),

@@ -3,10 +3,14 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import keras
 
+from melanoma.config.training import Hyperparameters
 from melanoma.errors import TrainingError
+from melanoma.models import stages
+from melanoma.training import optimizers
 from melanoma.training.backend import has_bfloat16, has_gpu
 from melanoma.training.recipe import Recipe
 
@@ -81,30 +85,35 @@ def make_deterministic() -> None:
 
 
 def compile_model(
-    model: keras.Model, recipe: Recipe, *, num_epochs: int, steps_per_epoch: int, num_classes: int = 1
+    model: keras.Model,
+    recipe: Recipe,
+    *,
+    num_epochs: int,
+    steps_per_epoch: int,
+    num_classes: int = 1,
+    network: keras.Model | None = None,
 ) -> None:
     """Compile `model` with optimizer and loss of the recipe and build the optimizer's state.
 
-    Weight decay spares biases and batch normalisation: all variables of fewer than two dimensions.
+    Weight decay spares biases and batch normalisation: all variables of fewer than two dimensions. With
+    `layer_decay` or `unfreeze_epoch` the learning rate differs by stage.
 
     Args:
-        model: Network, built.
+        model: Network, built, or a model around it or around its end.
         recipe: Training recipe.
         num_epochs: Maximum number of epochs, also of a resumed training.
         steps_per_epoch: Number of batches per epoch.
         num_classes: 1 for the cross-entropy of the target; else the number of classes.
+        network: The network itself, where `model` is another.
 
     Raises:
         TrainingError: The warm-up leaves no epoch.
     """
-    hyperparameters, settings = recipe.hyperparameters, recipe.train
+    hyperparameters = recipe.hyperparameters
     learning_rate = learning_rate_schedule(recipe, num_epochs=num_epochs, steps_per_epoch=steps_per_epoch)
-    decay = hyperparameters.weight_decay or None
-    if hyperparameters.optimizer == "adam":
-        optimizer = keras.optimizers.Adam(learning_rate, weight_decay=decay)
-    else:
-        optimizer = keras.optimizers.SGD(learning_rate, momentum=settings.momentum, weight_decay=decay)
     weights = model.trainable_variables
+    rates = _rates(network or model, weights, hyperparameters, steps_per_epoch)
+    optimizer = _optimizer(recipe, learning_rate, rates)
     optimizer.exclude_from_weight_decay(var_list=[weight for weight in weights if len(weight.shape) < 2])
     if is_mixed(recipe) and has_gpu():
         # Keras would look at the outermost model only, which may be float32.
@@ -119,6 +128,35 @@ def compile_model(
         auto_scale_loss=False,
     )
     optimizer.build(weights)  # a scaled loss has a state of its own
+
+
+def _optimizer(
+    recipe: Recipe, learning_rate: Any, rates: list[optimizers.Rate]
+) -> keras.optimizers.Optimizer:
+    """The one of Keras itself where all weights have its learning rate."""
+    options: dict[str, Any] = {"weight_decay": recipe.hyperparameters.weight_decay or None}
+    source: Any = keras.optimizers
+    if any(rate != (1.0, 0) for rate in rates):
+        source, options["rates"] = optimizers, rates
+    if recipe.hyperparameters.optimizer == "adam":
+        return source.Adam(learning_rate, **options)
+    return source.SGD(learning_rate, momentum=recipe.train.momentum, **options)
+
+
+def _rates(
+    network: keras.Model, weights: list[Any], hyperparameters: Hyperparameters, steps_per_epoch: int
+) -> list[optimizers.Rate]:
+    """How the learning rate of each weight follows that of the optimizer."""
+    decay, unfreeze_epoch = hyperparameters.layer_decay or 1.0, hyperparameters.unfreeze_epoch
+    if decay == 1 and unfreeze_epoch is None:
+        return []
+    first_step = ((unfreeze_epoch or 1) - 1) * steps_per_epoch
+    found = stages.learning_rates(network, decay)
+    frozen = hyperparameters.frozen_stages or 0
+    return [
+        optimizers.Rate(factor, first_step if stage <= frozen else 0)
+        for stage, factor in (found[weight.path] for weight in weights)
+    ]
 
 
 def learning_rate_schedule(

@@ -1,7 +1,7 @@
-"""Features from the frozen part of a network, computed once for each image.
+"""Pooled features of a network whose stages are all frozen, computed once for each image.
 
-The blocks of a frozen VGG-16 give the same output for the same pixels in every epoch, at nearly all of its
-cost (16 images a second on two cores). Their features are computed for some warped views of each training
+Frozen stages give the same output for the same pixels in every epoch, at nearly all of the cost (VGG-16: 16
+images a second on two cores). Their features are computed for some warped views of each training
 image and for each unwarped held-out image; then only the end of the network is trained on them, in seconds.
 
 Features are cached in a file beside the checkpoints, one file for each set of weights, with a key of pixels
@@ -24,7 +24,8 @@ from melanoma import files, fingerprint
 from melanoma.config.training import Augment
 from melanoma.data import augment
 from melanoma.data.packed import Part
-from melanoma.models import head, vgg16
+from melanoma.models import applications, efficientnet_lite, head, stages, vgg16
+from melanoma.models.builders import build_model
 from melanoma.training import scores
 from melanoma.training.recipe import Arrays, Recipe
 
@@ -73,18 +74,18 @@ def compute(network: keras.Model, arrays: Arrays, recipe: Recipe) -> Features | 
     Args:
         network: Network from `build_model`.
         arrays: Training and held-out images.
-        recipe: Training recipe: frozen blocks, number of views and amounts of augmentation.
+        recipe: Training recipe: frozen stages, number of views and amounts of augmentation.
 
     Returns:
         None unless all but the end of the network is frozen.
     """
-    if not _is_frozen(recipe):
+    if not _is_frozen(network, recipe):
         return None
     num_views = recipe.model.num_views
     amounts = augment.scale(recipe.augment, recipe.hyperparameters.augment_strength)
     views = _draw_views(arrays.train, amounts, num_views=num_views)
     plain = [] if arrays.holdout is None else _as_they_are(arrays.holdout)
-    found = _look_up([*views, *plain], recipe)
+    found = _look_up([*views, *plain], network, recipe)
     return Features(
         head.cut(network)[1],
         found[: len(views)].reshape(num_views, len(arrays.train), -1),
@@ -93,31 +94,34 @@ def compute(network: keras.Model, arrays: Arrays, recipe: Recipe) -> Features | 
 
 
 def predict(network: keras.Model, part: Part, recipe: Recipe) -> np.ndarray:
-    """Probabilities `(n,)` as from `scores.predict`; with frozen blocks they come from cached features.
+    """Probabilities `(n,)` as from `scores.predict`; with all stages frozen they come from cached features.
 
     Args:
         network: Trained network.
         part: Any images.
         recipe: Recipe that the network was trained with.
     """
-    if not _is_frozen(recipe):
+    if not _is_frozen(network, recipe):
         return scores.predict(network, part)
-    found = _look_up(_as_they_are(part), recipe)
+    found = _look_up(_as_they_are(part), network, recipe)
     return scores.predict(head.cut(network)[1], _in_place_of_pixels(found, part))
 
 
 def of_frozen_blocks(part: Part, recipe: Recipe) -> np.ndarray:
-    """The cached features of unwarped images, `(num_images, num_features)`, float32.
+    """Features of unwarped images, `(num_images, num_features)`, float32, from the weights before training.
 
     Args:
         part: Any images.
-        recipe: Recipe with frozen blocks.
+        recipe: Recipe that starts from given weights, whether or not it freezes them.
     """
-    return _look_up(_as_they_are(part), recipe).astype(np.float32)
+    network = build_model(recipe.hyperparameters, recipe.model, image_size=part.image_size)
+    return _look_up(_as_they_are(part), network, recipe).astype(np.float32)
 
 
-def _is_frozen(recipe: Recipe) -> bool:
-    return recipe.hyperparameters.has_frozen_features
+def _is_frozen(network: keras.Model, recipe: Recipe) -> bool:
+    hyperparameters = recipe.hyperparameters
+    is_for_good = hyperparameters.unfreeze_epoch is None
+    return is_for_good and stages.is_frozen(network, hyperparameters.frozen_stages or 0)
 
 
 def _in_place_of_pixels(found: np.ndarray, part: Part) -> Part:
@@ -159,7 +163,7 @@ def _draws(key: bytes, number: int) -> np.ndarray:
 def _body_digest(body: keras.Model) -> str:
     """Digest of everything that determines the features of a given image and warp."""
     digest = hashlib.sha256()
-    for module in (vgg16, augment):
+    for module in (applications, efficientnet_lite, vgg16, augment):
         digest.update(fingerprint.syntax_digest(Path(str(module.__file__))).encode())
     policy = body.layers[-1].dtype_policy.name
     for words in (keras.backend.backend(), keras.__version__, policy, body.output_shape):
@@ -169,12 +173,15 @@ def _body_digest(body: keras.Model) -> str:
     return digest.hexdigest()[:32]
 
 
-def _look_up(views: list[_View], recipe: Recipe) -> np.ndarray:
-    """Features `(num_views, n)`, float16, at the depth of the recipe; missing ones are computed."""
-    image_size = views[0].part.image_size
-    body = vgg16.build_features(image_size=image_size, weights=str(recipe.hyperparameters.weights))
+def _look_up(views: list[_View], network: keras.Model, recipe: Recipe) -> np.ndarray:
+    """Features `(num_views, n)`, float16; missing ones are computed. All depths of VGG-16 share one pass."""
+    body, mine = head.cut(network)[0], slice(None)
+    if recipe.hyperparameters.family == "vgg16":
+        size, weights = network.input_shape[1], str(recipe.hyperparameters.weights)
+        body = vgg16.build_features(image_size=size, weights=weights)
+        mine = vgg16.features_of(recipe.hyperparameters.depth or 0)
     path = Path(recipe.train.checkpoints) / FOLDER / f"{_body_digest(body)}.npz"
-    known, mine = _complete(body, views, path), vgg16.features_of(recipe.hyperparameters.depth or 0)
+    known = _complete(body, views, path)
     return np.stack([known[view.key][mine] for view in views])
 
 

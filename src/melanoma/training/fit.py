@@ -112,6 +112,7 @@ def train(
             num_epochs=num_epochs,
             steps_per_epoch=len(batched),
             num_classes=network.output_shape[-1],
+            network=network,
         )
     scored = arrays.holdout if frozen is None else frozen.holdout
     epochs.resume(learner, fitted.optimizer, scored, averaged=averaged)
