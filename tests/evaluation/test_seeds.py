@@ -207,3 +207,9 @@ def test_the_summary_line_says_which_kind_of_score_each_model_has():
     assert "tuned 0.750 (range 0.650 to 0.850) (out of fold);" in line
     both = seeds.summary_line(of_kinds(tuned=SEVERAL, baseline=ONE | {"scored_on": seeds.OUT_OF_FOLD}))
     assert both.startswith("out-of-fold AUC, mean of seeds")
+
+
+def test_a_hyperparameter_is_told_for_each_model_also_where_both_have_the_same():
+    changed = {"changed": {"sampling_power": [1.0, 0.5]}}
+    assert seeds.hyperparameter(changed, "sampling_power", 1.0) == {"baseline": 1.0, "tuned": 0.5}
+    assert seeds.hyperparameter({"changed": {}}, "sampling_power", 1.0) == {"baseline": 1.0, "tuned": 1.0}
