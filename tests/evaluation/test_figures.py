@@ -148,7 +148,7 @@ def test_the_roc_figure_draws_each_model_in_its_colour_beside_chance():
     chance, baseline, tuned = axes.get_lines()
     assert points_of(chance) == [[0, 0], [1, 1]]
     assert points_of(baseline) == CURVE.to_numpy().tolist()
-    assert [to_hex(line.get_color()) for line in (baseline, tuned)] == list(COLORS.values())
+    assert [to_hex(line.get_color()) for line in (baseline, tuned)] == [COLORS[name] for name in curves]
     legend = axes.get_legend()
     assert legend is not None
     assert [text.get_text() for text in legend.get_texts()] == ["chance", "b: 0.875", "t: 0.875"]
