@@ -1,8 +1,8 @@
-"""Stage `crops`: compare the baseline on whole images with the baseline on crops to the lesion.
+"""Stage `crops`: compare networks on whole images with networks on crops to the lesion.
 
 Run by `make study`, or by `dvc repro pipelines/study/dvc.yaml:crops`; interrupted runs resume. Reads sections
-`study.crops`, `cohorts`, `pack`, `segment`, `baseline`, `model`, `augment`, `train` and `execution` of
-params.yaml.
+`study.crops`, `cohorts`, `pack`, `segment`, `baseline`, `backbone`, `model`, `augment`, `train` and
+`execution` of params.yaml.
 """
 
 import sys

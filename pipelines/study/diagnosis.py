@@ -1,7 +1,7 @@
 """Stage `diagnosis`: compare networks of several classes and of two by their score.
 
 Run by `make study`, or by `dvc repro pipelines/study/dvc.yaml:diagnosis`; interrupted runs resume. Reads
-sections `study.diagnosis`, `baseline`, `model`, `augment`, `train` and `evaluate` of params.yaml.
+sections `study.diagnosis`, `baseline`, `backbone`, `model`, `augment`, `train` and `evaluate` of params.yaml.
 """
 
 import sys

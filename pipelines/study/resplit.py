@@ -1,7 +1,7 @@
 """Stage `resplit`: test whether the test set overestimates performance, with simple methods on other splits.
 
 Run by `make study`, or by `dvc repro pipelines/study/dvc.yaml:resplit`. Reads sections `study.resplit`,
-`assign`, `audit`, `execution`, `model`, `augment` and `train` of params.yaml.
+`baseline`, `backbone`, `assign`, `audit`, `execution`, `model`, `augment` and `train` of params.yaml.
 """
 
 import sys

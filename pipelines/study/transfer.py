@@ -1,7 +1,8 @@
 """Stage `transfer`: train without one source (clinic or collection) and test on it.
 
 Run by `make study`, or by `dvc repro pipelines/study/dvc.yaml:transfer`; interrupted runs resume. Reads
-sections `study.transfer`, `cohorts`, `baseline`, `model`, `augment`, `train` and `audit` of params.yaml.
+sections `study.transfer`, `cohorts`, `baseline`, `backbone`, `model`, `augment`, `train` and `audit` of
+params.yaml.
 """
 
 import sys

@@ -21,7 +21,7 @@ FIRST = "compare"  # the conclusion of all the rest
 QUESTIONS = {
     "compare": "Are the printed figures confirmed?",
     "crops": "Does cropping to the lesion help?",
-    "diagnosis": "Does learning four classes help to recognise melanoma?",
+    "diagnosis": "Does learning several classes help to recognise melanoma?",
     "resplit": "Does the test set overestimate performance?",
     "transfer": "How well do networks do on a source that they were not trained on?",
 }

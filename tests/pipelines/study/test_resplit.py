@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from melanoma import tracking
-from tests.pipelines.workspace import change_params, run_stage, space
+from tests.pipelines.workspace import run_stage
 
 pytestmark = pytest.mark.slow
 
@@ -65,13 +65,13 @@ def test_no_split_is_changed_and_a_second_run_gives_the_same_results(broken):
 def test_frozen_blocks_are_measured_where_the_search_found_them(broken, frozen_blocks, capsys):
     tuning = Path("reports/sample/tuning.json")
     content = json.loads(tuning.read_text())
-    content["best"]["hyperparameters"] |= {"family": "vgg16", "depth": 1}
+    content["best"]["hyperparameters"] |= {
+        "family": "vgg16",
+        "depth": 1,
+        "weights": str(frozen_blocks),
+        "frozen_stages": 1,
+    }
     tuning.write_text(json.dumps(content))
-    change_params(
-        Path("params.yaml"),
-        model={"weights": str(frozen_blocks), "freeze": True},
-        tune={"space": space(max_depth=3, family={"choices": ["conv_blocks", "vgg16"]})},
-    )
     assert run_stage("resplit") == 0
     assert list(results()["methods"]) == ["colours", "frozen_vgg16"]
     assert "frozen VGG-16 blocks of the best of the search: AUC" in capsys.readouterr().out
