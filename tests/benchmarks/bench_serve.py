@@ -16,15 +16,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 import requests
 
 from melanoma import files
@@ -33,19 +31,17 @@ from melanoma.data.images import load_square
 from melanoma.serving import client
 from melanoma.serving.network import Network
 from melanoma.serving.segmenter import Cutter, Segmenter
-from tests.benchmarks import attacked
+from tests.benchmarks import attacked, served_views, servers
 from tests.benchmarks.contestants import ROOT
 from tests.benchmarks.rows import Row, Spread, as_json, describe_machine, missed, print_rows, ratios
 from tests.data.pictures import encode
 from tests.data.zoo import skin
-from tests.end_to_end import clone
 from tests.serving import attacks, cropping
 
 HEIGHT, WIDTH = 560, 768
 NUM_PICTURES = 32
 TOLERANCE = 1e-5  # of a probability
 KERAS = "the Keras flavour"
-MEBIBYTE = 2**20
 MAX_GROWTH = 1.1  # of the server's memory, from a tenth of the requests to the last
 
 
@@ -110,9 +106,9 @@ def _measure(folder: Path, amounts: Amounts) -> list[Row]:
     cutter = Cutter(Segmenter(folder / "segmenter" / "model.onnx"), Crop(**models["crop"]))
     rows: list[Row] = []
     with (
-        _asked(folder, models["own"], settings, amounts.starts) as own,
-        _asked(folder, models["cut"], settings, 1) as cut,
-        _asked(folder, models["keras"], settings, amounts.starts) as keras,
+        servers.start(folder, models["own"], settings, amounts.starts) as own,
+        servers.start(folder, models["cut"], settings, 1) as cut,
+        servers.start(folder, models["keras"], settings, amounts.starts) as keras,
     ):
         bench = Bench(pictures, network, cutter, own, cut, keras, amounts)
         alone = (bench.starting, bench.one_picture, bench.cutting, bench.batch)
@@ -120,61 +116,11 @@ def _measure(folder: Path, amounts: Amounts) -> list[Row]:
             found = part()
             print_rows(found)
             rows += found
+    for served in models["views"] if amounts.starts > 1 else models["views"][-1:]:
+        found = served_views.measure(served, pictures, folder, settings, amounts.requests)
+        print_rows(found)
+        rows += found
     return rows
-
-
-# ---- servers ---------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Server:
-    """A server that runs, and what its starts took.
-
-    Attributes:
-        url: Its address.
-        process: `mlflow models serve`, parent of what serves.
-        seconds: Seconds from each start to the first answer.
-        mebibytes: Resident memory of the serving process after each start.
-        all_mebibytes: The same with `mlflow models serve` itself, which only waits.
-    """
-
-    url: str
-    process: psutil.Process
-    seconds: list[float]
-    mebibytes: list[float]
-    all_mebibytes: list[float]
-
-
-@contextmanager
-def _asked(folder: Path, uri: str, settings: dict[str, str], num_starts: int) -> Iterator[Server]:
-    """Start a server several times; the last one stays."""
-    seconds: list[float] = []
-    mebibytes: list[float] = []
-    all_mebibytes: list[float] = []
-    for number in range(num_starts):
-        port = clone.free_port()
-        url = f"http://127.0.0.1:{port}"
-        command = ["mlflow", "models", "serve", "-m", uri, "--env-manager", "local", "--port", str(port)]
-        start = time.perf_counter()
-        with clone.server(folder, *command, url=f"{url}/ping", settings=settings):
-            seconds.append(time.perf_counter() - start)
-            process = _of_port(port)
-            mebibytes.append(_memory(process.children()[0]))
-            all_mebibytes.append(_memory(process))
-            if number == num_starts - 1:
-                yield Server(url, process, seconds, mebibytes, all_mebibytes)
-
-
-def _of_port(port: int) -> psutil.Process:
-    """The oldest process of ours whose command names the port."""
-    of_port = [one for one in psutil.Process().children(recursive=True) if str(port) in one.cmdline()]
-    return min(of_port, key=lambda one: one.create_time())
-
-
-def _memory(process: psutil.Process) -> float:
-    """Resident MiB of a process and all that it started."""
-    family = [process, *process.children(recursive=True)]
-    return sum(one.memory_info().rss for one in family) / MEBIBYTE
 
 
 # ---- what is measured ------------------------------------------------------------------------
@@ -187,9 +133,9 @@ class Bench:
     pictures: list[bytes]
     network: Network
     cutter: Cutter
-    own: Server
-    cut: Server
-    keras: Server
+    own: servers.Server
+    cut: servers.Server
+    keras: servers.Server
     amounts: Amounts
 
     def __post_init__(self) -> None:
@@ -307,14 +253,14 @@ class Bench:
     def many_requests(self) -> list[Row]:
         """Memory of the server after a tenth of many requests and after the last."""
         start, end = time.perf_counter(), time.perf_counter() + self.amounts.many_seconds
-        after_a_tenth, number = _memory(self.own.process), 0
+        after_a_tenth, number = servers.memory(self.own.process), 0
         for number in range(1, self.amounts.many + 1):
             self._ask(number % NUM_PICTURES)
             if number == self.amounts.many // 10:
-                after_a_tenth = _memory(self.own.process)
+                after_a_tenth = servers.memory(self.own.process)
             if time.perf_counter() > end:
                 break
-        last = _memory(self.own.process)
+        last = servers.memory(self.own.process)
         ratio = ratios([last], [after_a_tenth], to="after a tenth of them", at_most=MAX_GROWTH)
         note = f"{time.perf_counter() - start:.0f} s"
         return [Row("many", f"memory after {number} requests", "MiB", Spread.of([last]), ratio, note)]
@@ -328,7 +274,7 @@ class Bench:
         """The same of the server that cuts."""
         _require_equal(self._post(self.cut, numbers, self._session), self._expected_cut[list(numbers)])
 
-    def _post(self, server: Server, numbers: Sequence[int], session: requests.Session) -> list[float]:
+    def _post(self, server: servers.Server, numbers: Sequence[int], session: requests.Session) -> list[float]:
         body = client.request_body({str(number): self.pictures[number] for number in numbers})
         response = session.post(f"{server.url}/invocations", json=body, timeout=60)
         rows: list[dict[str, Any]] = response.json()["predictions"]

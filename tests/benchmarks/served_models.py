@@ -26,6 +26,7 @@ def main() -> int:
     from melanoma.segmentation import unet
     from melanoma.serving import export
     from melanoma.training.saving import save_model, save_segmenter
+    from tests.benchmarks import served_views
     from tests.benchmarks.contestants import ROOT
 
     params = config.load(ROOT / "params.yaml")
@@ -35,16 +36,16 @@ def main() -> int:
     tracking.client().create_experiment("bench", artifact_location=str(folder / "artifacts"))
     with tracking.open_run(experiment="bench", name="bench", tags={}) as run:
         pass
-    log_served_model = functools.partial(
+    log_any = functools.partial(
         export.log_served_model,
         run.run_id,
-        network=folder / "model.onnx",
         operating_point=OperatingPoint(Calibration(), 0.5, 0.4, 0.6),
         limits=params.serve.limits,
         is_synthetic=True,
         positive_means="melanoma",
         example=export.example_image(size),
     )
+    log_served_model = functools.partial(log_any, network=folder / "model.onnx")
     own = log_served_model()
     settings = params.segment
     segmenter = unet.build(image_size=settings.image_size, depth=settings.depth, filters=settings.filters)
@@ -56,7 +57,8 @@ def main() -> int:
     signature = ModelSignature(inputs=Schema([TensorSpec(np.dtype(np.uint8), (-1, size, size, 3))]))
     with mlflow.start_run(run_id=run.run_id):
         keras = mlflow.tensorflow.log_model(network, name="keras", signature=signature).model_uri
-    named = {"own": own, "cut": cut, "keras": keras, "crop": crop.to_dict()}
+    views = served_views.log(params, log_any, folder)
+    named = {"own": own, "cut": cut, "keras": keras, "crop": crop.to_dict(), "views": views}
     (folder / "models.json").write_text(json.dumps(named), encoding="utf-8")
     return 0
 

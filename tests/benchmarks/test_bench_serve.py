@@ -24,7 +24,8 @@ def test_quick_run_writes_every_row(tmp_path):
         *["clients"] * 2,
         *["attacks"] * 7,
         "many",
+        *["views"] * 3,
     ]
     assert all(row["value"]["median"] > 0 for row in found["rows"])
-    judged = {row["part"] for row in found["rows"] if row["ratio"]}
-    assert judged == {"start", "one", "cut", "batch", "attacks", "many"}
+    compared = {row["part"] for row in found["rows"] if row["ratio"]}
+    assert compared == {"start", "one", "cut", "batch", "attacks", "many", "views"}

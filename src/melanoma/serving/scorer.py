@@ -169,7 +169,7 @@ class MelanomaScorer(PythonModel):
         return [dict(zip(names, row, strict=True)) for row in rows.tolist()]
 
     def _explain(self, image: np.ndarray, wanted: Callable[[], None]) -> str:
-        """Base64 of a PNG with the occlusion map of an image: of its first view alone, or it takes too long."""
+        """Base64 of a PNG with the occlusion map of an image; of its first view, because it takes long."""
         num_steps = self._settings.limits["num_occlusion_steps"]
         score = partial(self._network.with_views(1).score, before_each=wanted)
         saliency = occlusion_map(image, score, num_steps=num_steps)
