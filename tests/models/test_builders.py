@@ -1,5 +1,6 @@
 """The contract of every network family; parametrised over the table, so that a new family is held to it."""
 
+import hashlib
 from typing import Any, get_args
 
 import keras
@@ -8,7 +9,8 @@ import pytest
 
 from melanoma.config.training import Hyperparameters
 from melanoma.models import head, stages
-from melanoma.models.builders import BUILDERS, build_model
+from melanoma.models.builders import BUILDERS, build_model, weights_digest
+from melanoma.models.efficientnet_lite_weights import SHA256
 from melanoma.serving.network import Network
 from melanoma.training.saving import save_model
 
@@ -186,3 +188,16 @@ def test_saved_networks_answer_alike(build, options, images, tmp_path):
     exported = Network(tmp_path / "model.onnx")
     assert exported.image_size == 32
     np.testing.assert_allclose(exported.score(images), expected.ravel(), atol=1e-5)
+
+
+def test_the_digest_of_weights_is_that_of_the_file_that_is_read(params, tmp_path):
+    def digest(family: str, network: str | None, weights: str | None) -> str | None:
+        drawn = {"family": family, "network": network, "weights": weights}
+        return weights_digest(params.backbone.model_copy(update=drawn))
+
+    assert digest("conv_blocks", None, None) is None
+    assert digest("efficientnet_lite", "lite1", "imagenet") == SHA256["lite1"]
+    assert digest("applications", "ResNet50V2", "imagenet") is None  # Keras checks what it downloads
+    (tmp_path / "some.h5").write_bytes(b"a")
+    found = [digest(family, "lite0", str(tmp_path / "some.h5")) for family in sorted(BUILDERS)]
+    assert set(found) == {hashlib.sha256(b"a").hexdigest()}

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from melanoma.data.packed import Part
+from melanoma.models import head
 from melanoma.models.builders import build_model
 from melanoma.serving.network import Network
 from melanoma.training import features, fit, scores
@@ -222,5 +223,56 @@ def test_an_interrupted_training_on_features_goes_on_as_if_it_never_stopped(arra
         fit.train(arrays, recipe, **arguments, callbacks=[Interrupt()])
     resumed = fit.train(arrays, recipe, **arguments)
     assert resumed.history["epoch"].tolist() == [1, 2, 3, 4]
+    for one, other in zip(resumed.model.get_weights(), straight.model.get_weights(), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-4)
+
+
+# ---- other families, and stages that learn later ---------------------------------------------
+
+
+def lite(recipe: Recipe, **changes: object) -> Recipe:
+    chosen = {"family": "efficientnet_lite", "network": "lite0", "weights": "imagenet", "frozen_stages": 5}
+    return replace(recipe, hyperparameters=recipe.hyperparameters.with_drawn(chosen | changes))
+
+
+def test_features_of_a_backbone_whose_stages_are_all_frozen_are_its_own(arrays, recipe, computed):
+    frozen = lite(recipe)
+    network = build_model(frozen.hyperparameters, frozen.model, image_size=32)
+    found = features.compute(network, arrays, frozen)
+    expected = head.cut(network)[0].predict_on_batch(arrays.holdout.images)
+    np.testing.assert_allclose(found.holdout.images, expected, rtol=2e-3, atol=2e-3)
+    assert found.views.shape == (2, 12, 1280)
+    computed.clear()
+    unfrozen = lite(recipe, frozen_stages=0)  # of the weights that training starts from
+    again = features.of_frozen_blocks(arrays.holdout, unfrozen)
+    np.testing.assert_array_equal(again, found.holdout.images)
+    assert computed == []
+    probability = features.predict(network, arrays.holdout, frozen)
+    np.testing.assert_allclose(probability, scores.predict(network, arrays.holdout), atol=2e-3)
+
+
+def test_a_backbone_with_a_stage_that_learns_now_or_later_has_no_features(arrays, recipe):
+    assert compute(lite(recipe, frozen_stages=4), arrays) is None
+    assert compute(lite(recipe, unfreeze_epoch=2), arrays) is None
+
+
+def test_frozen_stages_learn_from_their_epoch_on_also_after_an_interruption(arrays, recipe, tmp_path):
+    chosen = {"unfreeze_epoch": 3, "layer_decay": 0.5}
+    recipe = replace(recipe, hyperparameters=recipe.hyperparameters.with_drawn(chosen))
+    kernels = {}
+
+    class Watch(keras.callbacks.Callback):  # type: ignore[misc]
+        def on_epoch_end(self, epoch, logs=None):
+            kernels[epoch + 1] = self.model.get_layer("block1_conv1").get_weights()[0]
+
+    fresh = build_model(recipe.hyperparameters, recipe.model, image_size=32)
+    kernels[0] = fresh.get_layer("block1_conv1").get_weights()[0]
+    straight = fit.train(arrays, recipe, num_epochs=4, seed=1, callbacks=[Watch()])
+    changed = [(kernels[epoch] != kernels[epoch - 1]).any() for epoch in (1, 2, 3, 4)]
+    assert changed == [False, False, True, True]
+    arguments = {"num_epochs": 4, "seed": 1, "checkpoint": tmp_path / "state.npz"}
+    with pytest.raises(KeyboardInterrupt):
+        fit.train(arrays, recipe, **arguments, callbacks=[Interrupt()])
+    resumed = fit.train(arrays, recipe, **arguments)
     for one, other in zip(resumed.model.get_weights(), straight.model.get_weights(), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-4)
