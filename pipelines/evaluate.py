@@ -1,7 +1,7 @@
 """Stage `evaluate`: choose calibration and operating points on validation, and measure both models.
 
-Run by `dvc repro evaluate`. Reads params.yaml sections `evaluate` and `serve`, and
-`baseline.sampling_power`.
+Run by `dvc repro evaluate`. Reads params.yaml sections `evaluate`, `serve`, `inspect` and
+`validate`, and `baseline.sampling_power`.
 """
 
 import sys
@@ -35,6 +35,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--models", type=Path, required=True, help="JSON file of model URIs to write")
     parser.add_argument("--predictions", type=Path, required=True, help="CSV file of predictions to write")
+    parser.add_argument(
+        "--unlike", type=Path, required=True, help="folder of descriptions of training images to write"
+    )
     parser.add_argument("--roc", type=Path, required=True, help="CSV file of points of ROC curves to write")
     parser.add_argument("--plots", type=Path, required=True, help="folder of tables to write, for DVC")
     parser.add_argument("--figures", type=Path, required=True, help="folder of figures to write")

@@ -136,7 +136,7 @@ SPLIT_COLUMNS = ("image_id", "dataset", "group_id", "target", "split")
 # Of a packed cohort. The class is one of `CLASSES`. The digest is of the whole picture, whatever its crop and
 # the sizes at which it is packed.
 INDEX_COLUMNS = (*SPLIT_COLUMNS, "diagnosis_class", "picture_digest")
-PREDICTION_COLUMNS = (*SPLIT_COLUMNS, "model", "score", "probability", "decision")
+PREDICTION_COLUMNS = (*SPLIT_COLUMNS, "model", "score", "probability", "decision", "reason")
 
 MODEL_NAMES = ("baseline", "tuned")
 # Logistic regressions that never see the lesion's form.

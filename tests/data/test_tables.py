@@ -56,7 +56,7 @@ INDEX = pd.DataFrame(
         "dataset": "toy",
         "group_id": ["01", "01", "g", "h"],
         "target": [0, 1, 0, 1],
-        "split": ["train", "train", "test", "test"],
+        "split": ["validation", "validation", "test", "test"],
     }
 )
 
@@ -64,7 +64,9 @@ INDEX = pd.DataFrame(
 def predictions() -> pd.DataFrame:
     """Two models; the probability says which image it is."""
     parts = [
-        INDEX.assign(model=model, score=0.5, probability=np.arange(4) / 10 + shift, decision="negative")
+        INDEX.assign(
+            model=model, score=0.5, probability=np.arange(4) / 10 + shift, decision="negative", reason=""
+        )
         for model, shift in (("baseline", 0.0), ("tuned", 0.5))
     ]
     return pd.concat(parts, ignore_index=True)[list(PREDICTION_COLUMNS)]
@@ -100,6 +102,15 @@ def test_predictions_of_other_images_are_refused(tmp_path, change, complaint):
     write_csv(change(predictions()), tmp_path / "predictions.csv")
     with pytest.raises(DataError, match=complaint):
         tables.read_predictions(tmp_path / "predictions.csv", INDEX)
+
+
+def test_training_images_have_no_predictions(tmp_path):
+    write_csv(predictions(), tmp_path / "predictions.csv")
+    of_training = pd.DataFrame(
+        [{"image_id": "t", "dataset": "toy", "group_id": "t", "target": 0, "split": "train"}]
+    )
+    found = tables.read_predictions(tmp_path / "predictions.csv", pd.concat([INDEX, of_training]))
+    assert len(found) == 2 * len(INDEX)
 
 
 def test_references_are_read_by_image_and_those_of_other_images_are_refused(tmp_path):

@@ -124,14 +124,48 @@ def test_the_difference_of_the_models_is_told_for_both_splits(report):
         assert difference["low"] <= difference["value"] <= difference["high"]
 
 
-def test_predictions_hold_every_image_of_every_split_once_a_model(index, scores, report):
+def test_predictions_hold_every_validation_and_test_image_once_a_model(index, scores, report):
     predictions = report.predictions
     assert tuple(predictions.columns) == PREDICTION_COLUMNS
-    assert len(predictions) == 24 * 2
+    assert len(predictions) == 16 * 2
+    is_in = (index["split"] != "train").to_numpy()
     for model, score in scores.items():
         rows = predictions[predictions["model"] == model]
-        assert rows["image_id"].tolist() == index["image_id"].tolist()
-        assert rows["probability"].tolist() == score.tolist()
+        assert rows["image_id"].tolist() == index.loc[is_in, "image_id"].tolist()
+        assert rows["probability"].tolist() == score[is_in].tolist()
+
+
+def test_training_images_need_no_score(index, scores, settings, described, report):
+    is_train = of_split(index, "train")
+    unscored = {model: score.mask(is_train) for model, score in scores.items()}
+    found = evaluate(index, unscored, settings, described=described, **NAMED)
+    assert json.dumps(found.metrics) == json.dumps(report.metrics)
+    pd.testing.assert_frame_equal(found.predictions, report.predictions)
+
+
+def test_unlike_images_are_referred_and_measured_beside_the_others(
+    index, scores, settings, described, report
+):
+    """The first test image is unlike the training images."""
+    first = index.loc[of_split(index, "test"), "image_id"].iloc[0]
+    said = pd.Series(None, index=index["image_id"], dtype=object)
+    said[first] = "blurred (sharpness 1, expected at least 2)"
+    reasons = dict.fromkeys(scores, said)
+    found = evaluate(index, scores, settings, described=described, reasons=reasons, **NAMED)
+    rows = found.predictions[found.predictions["reason"].notna()]
+    assert rows["image_id"].tolist() == [first] * 2
+    assert set(rows["decision"]) == {"refer"}
+    before = report.predictions.set_index(["model", "image_id"])["decision"]
+    after = found.predictions.set_index(["model", "image_id"])["decision"]
+    assert before.drop(index=first, level=1).equals(after.drop(index=first, level=1))
+    for model in scores:
+        now, then = (one.metrics[model]["test"] for one in (found, report))
+        assert then["unlike"] is None
+        assert (now["unlike"]["num_referred"], now["unlike"]["left"]["num_images"]) == (1, 7)
+        assert now["unlike"]["all"]["auc_roc"] == then["auc_roc"] == now["auc_roc"]
+        assert now["unlike"]["three_way"] == then["three_way"]
+        assert now["three_way"]["referred_fraction"]["value"] >= 1 / 8
+        assert found.metrics[model]["validation"]["unlike"]["num_referred"] == 0
 
 
 def test_a_prediction_at_the_threshold_is_malignant(report):
@@ -223,8 +257,9 @@ def test_every_metric_and_prediction_is_of_calibrated_probabilities(
     rows = report.predictions[report.predictions["model"] == "baseline"]
     point = report.points["baseline"]
     assert point.calibration.method == method
-    assert rows["score"].tolist() == scores["baseline"].tolist()
-    np.testing.assert_allclose(rows["probability"], point.calibration.apply(scores["baseline"]))
+    score = scores["baseline"][(index["split"] != "train").to_numpy()]
+    assert rows["score"].tolist() == score.tolist()
+    np.testing.assert_allclose(rows["probability"], point.calibration.apply(score))
     assert rows["decision"].tolist() == point.decide(rows["probability"].to_numpy()).tolist()
     assert report.metrics["baseline"]["test"]["brier_score"]["value"] == pytest.approx(
         np.mean((rows["probability"] - rows["target"])[rows["split"] == "test"] ** 2)

@@ -26,6 +26,7 @@ COLUMNS = [
     "image_sha256",
     "probability",
     "decision",
+    "reason",
     "positive_means",
     "threshold",
     "model_version",

@@ -15,6 +15,7 @@ def entry(specificity: float) -> dict:
         "operating_point": point,
         "limits": {},
         "num_views": 1,
+        "unlike": None,
         "code_sha256": "c",
         "crop": None,
         "network_sha256": "n" * 64,

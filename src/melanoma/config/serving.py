@@ -11,6 +11,7 @@ class Serve(Section):
     """The served function, and limits of the served model and of its server for all requests together."""
 
     num_views: Literal[1, 4, 8]  # `scoring.views.NUM_VIEWS`
+    unlike_fraction: Annotated[float, Field(ge=0, lt=1)] | None
     max_rows: Positive
     max_request_megabytes: Positive
     max_request_megapixels: Positive
@@ -29,7 +30,7 @@ class Serve(Section):
     @property
     def limits(self) -> dict[str, Any]:
         """The limits of requests, by name, as they are stored with a model."""
-        return self.model_dump(exclude={"num_views"})
+        return self.model_dump(exclude={"num_views", "unlike_fraction"})
 
     @model_validator(mode="after")
     def _server_has_room_for_two_requests(self) -> Self:

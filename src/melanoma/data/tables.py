@@ -13,6 +13,7 @@ from melanoma.schema import (
     RECORD_COLUMNS,
     REFERENCE_NAMES,
     SPLIT_COLUMNS,
+    TRAIN,
     align,
     require_columns,
 )
@@ -86,15 +87,16 @@ def read_predictions(path: Path, index: pd.DataFrame) -> pd.DataFrame:
         index: Index of the packed cohort, columns `schema.SPLIT_COLUMNS`.
 
     Returns:
-        Columns `schema.PREDICTION_COLUMNS`, one model after the other, each in the order of `index`.
+        Columns `schema.PREDICTION_COLUMNS`, one model after the other, each in the order of `index`; training
+        images are not predicted.
 
     Raises:
-        DataError: A model lacks an image of the cohort, has another one or one twice, or an image has another
-            target, group or split than in the cohort.
+        DataError: A model lacks a validation or test image of the cohort, has another one or one twice, or an
+            image has another target, group or split than in the cohort.
     """
-    table = read_scores(path, PREDICTION_COLUMNS)
+    table, measured = read_scores(path, PREDICTION_COLUMNS), index[index["split"] != TRAIN]
     parts = [
-        _of_cohort(rows, index, f"The predictions of {model} in {path}")
+        _of_cohort(rows, measured, f"The predictions of {model} in {path}")
         for model, rows in table.groupby("model", sort=False)
     ]
     return pd.concat(parts, ignore_index=True) if parts else table

@@ -3,6 +3,9 @@
 Everything is measured on test images at the network's operating point. An AUC without the lesion comes from
 its surroundings or from the shape of the hole: a covered lesion still shows its size. A change caused by a
 hair or a ruler has nothing to do with the disease.
+
+One view of each image is scored, also where the served score is a mean over views: nine variants of all test
+images would take too long otherwise. So plain images may have another AUC here than in `metrics.json`.
 """
 
 from collections.abc import Callable, Mapping

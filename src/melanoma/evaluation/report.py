@@ -21,11 +21,13 @@ from melanoma.evaluation import (
     seeds,
     slices,
     thresholds,
+    unlike,
 )
 from melanoma.evaluation.calibration_measures import FitError
 from melanoma.evaluation.decision_curve import decision_curve
 from melanoma.schema import PREDICTION_COLUMNS, TEST, TRAIN, VALIDATION, align
 from melanoma.scoring.operating_point import NEGATIVE, POSITIVE, OperatingPoint
+from melanoma.scoring.unlike import refer
 
 MEASURED_SPLITS = (VALIDATION, TEST)
 
@@ -39,7 +41,7 @@ class Report:
         points: Operating point of each model.
         selected: Model to promote, see `seeds.select`.
         slices: Slices of the test set by model, see `slices.measure`.
-        predictions: One row per image and model, columns `schema.PREDICTION_COLUMNS`; all splits.
+        predictions: One row per validation or test image and model, columns `schema.PREDICTION_COLUMNS`.
         curves: Curves on test by model and name: `roc` (points), `roc_band`, `precision_band`, `calibration`,
             `calibration_bins` and `decision`.
         confusion: One row per test image of the selected model; columns `truth`, `decision` (one of three).
@@ -122,12 +124,13 @@ def evaluate(
     positive_means: str,
     selected: str,
     sampling_powers: Mapping[str, float],
+    reasons: Mapping[str, pd.Series] | None = None,
 ) -> Report:
     """Evaluate models on validation and test at the operating points chosen on validation.
 
     Args:
         index: One row per image, columns `schema.SPLIT_COLUMNS`.
-        scores: Scores of each model, indexed by image_id.
+        scores: Scores of each model, indexed by image_id; those of training images are not read.
         settings: Section `evaluate` of params.yaml.
         described: `image_id` and the columns that `slices.label` reads, of the same images.
         cohort: Name of the cohort.
@@ -135,16 +138,22 @@ def evaluate(
         positive_means: What `positive` means, in words.
         selected: Model to promote, chosen without the test set.
         sampling_powers: Sampling power of each model's training, see `data.sampling`.
+        reasons: By model, why each image is referred as unlike the training images, or None; indexed by
+            image_id. Default: no image is referred for that.
 
     Raises:
-        DataError: Scores or descriptions belong to other images, or a score on validation or test is not a
-            number.
+        DataError: Scores, reasons or descriptions belong to other images, or a score on validation or test is
+            not a number.
     """
     image_ids = index["image_id"]
     # From here on every array and `described` have the order of `index`.
     in_order = {
         model: align(score, image_ids, what=f"The scores of {model}").to_numpy()
         for model, score in scores.items()
+    }
+    said = {
+        model: _none_if_missing(align(found, image_ids, what=f"The reasons of {model}"))
+        for model, found in (reasons or {}).items()
     }
     described = align(described.set_index("image_id"), image_ids, what="The descriptions of images")
     _require_test_scores(index, in_order)
@@ -155,18 +164,53 @@ def evaluate(
     probabilities = {model: points[model].calibration.apply(score) for model, score in in_order.items()}
     head = {"cohort": cohort, "is_synthetic": is_synthetic, "positive_means": positive_means}
     head |= {"selected": selected}
-    predictions = _predictions(index, in_order, probabilities, points)
+    served = {
+        model: _Served(probability, points[model], said.get(model))
+        for model, probability in probabilities.items()
+    }
+    predictions = _predictions(index, in_order, served)
     return Report(
-        metrics=head | _measure(index, probabilities, points, settings),
+        metrics=head | _measure(index, served, settings),
         points=points,
         selected=selected,
-        slices=_slices(index, described, probabilities, points, settings),
+        slices=_slices(index, described, served, settings),
         predictions=predictions,
         curves={
             model: _curves(index, found, points[model], settings) for model, found in probabilities.items()
         },
         confusion=_confusion_rows(predictions, selected),
     )
+
+
+@dataclass(frozen=True)
+class _Served:
+    """What a model answers for all images, in the order of the index.
+
+    Attributes:
+        probability: Calibrated probabilities.
+        point: Operating point.
+        reasons: Why each image is referred as unlike the training images, or None; None if that is off.
+    """
+
+    probability: np.ndarray
+    point: OperatingPoint
+    reasons: np.ndarray | None
+
+    def at(self, is_in: np.ndarray) -> "_Served":
+        """Some of the images."""
+        return _Served(
+            self.probability[is_in], self.point, None if self.reasons is None else self.reasons[is_in]
+        )
+
+    def decisions(self) -> np.ndarray:
+        """The decisions as they are served."""
+        decided = self.point.decide(self.probability)
+        return decided if self.reasons is None else refer(decided, self.reasons)
+
+
+def _none_if_missing(reasons: pd.Series) -> np.ndarray:
+    """Texts and None as an array; pandas may have put another missing value for None."""
+    return np.array([None if pd.isna(reason) else reason for reason in reasons], dtype=object)
 
 
 def _require_test_scores(index: pd.DataFrame, scores: dict[str, np.ndarray]) -> None:
@@ -209,39 +253,34 @@ def operating_point(
 
 def _measure(
     index: pd.DataFrame,
-    probabilities: dict[str, np.ndarray],
-    points: dict[str, OperatingPoint],
+    served: dict[str, _Served],
     settings: Evaluate,
 ) -> dict[str, Any]:
     """Metrics by model and split, and the difference of the two models."""
-    measured: dict[str, Any] = {model: _describe_point(point) for model, point in points.items()}
-    fit_errors = _fit_errors(index, probabilities, points)
+    measured: dict[str, Any] = {model: _describe_point(one.point) for model, one in served.items()}
+    fit_errors = _fit_errors(index, served)
     for split in MEASURED_SPLITS:
         is_in = (index["split"] == split).to_numpy()
         rows = index[is_in]
-        for model, probability in probabilities.items():
+        for model, one in served.items():
             fitted = fit_errors[model] if split == TEST else None
-            measured[model][split] = _measure_split(
-                rows, probability[is_in], point=points[model], settings=settings, fitted=fitted
-            )
+            measured[model][split] = _measure_split(rows, one.at(is_in), settings, fitted=fitted)
         measured[f"tuned_minus_baseline_{split}_auc_roc"] = intervals.auc_difference(
             rows["target"].to_numpy(),
-            probabilities["tuned"][is_in],
-            probabilities["baseline"][is_in],
+            served["tuned"].probability[is_in],
+            served["baseline"].probability[is_in],
             rows["group_id"].to_numpy(),
         )
     return measured
 
 
-def _fit_errors(
-    index: pd.DataFrame, probabilities: dict[str, np.ndarray], points: dict[str, OperatingPoint]
-) -> dict[str, FitError | None]:
+def _fit_errors(index: pd.DataFrame, served: dict[str, _Served]) -> dict[str, FitError | None]:
     """The error of each model's calibration, from the validation images on which it was fitted."""
     is_in = (index["split"] == VALIDATION).to_numpy()
     target, group_ids = (index.loc[is_in, name].to_numpy() for name in ("target", "group_id"))
     return {
-        model: FitError.of(target, probability[is_in], group_ids, method=points[model].calibration.method)
-        for model, probability in probabilities.items()
+        model: FitError.of(target, one.probability[is_in], group_ids, method=one.point.calibration.method)
+        for model, one in served.items()
     }
 
 
@@ -254,13 +293,9 @@ def _draws(settings: Evaluate) -> bootstrap.Draws:
 
 
 def _measure_split(
-    rows: pd.DataFrame,
-    probability: np.ndarray,
-    *,
-    point: OperatingPoint,
-    settings: Evaluate,
-    fitted: FitError | None,
+    rows: pd.DataFrame, served: _Served, settings: Evaluate, *, fitted: FitError | None
 ) -> dict[str, Any]:
+    probability, point, reasons = served.probability, served.point, served.reasons
     target, threshold, group_ids = rows["target"].to_numpy(), point.threshold, rows["group_id"].to_numpy()
     once = np.ones((1, len(target)))
     counts = metrics.confusion_counts(target, probability >= threshold, weights=once)
@@ -281,51 +316,51 @@ def _measure_split(
         "restated": bootstrap.restated(
             target, probability, group_ids, threshold=threshold, prevalences=settings.prevalences
         ),
-        "three_way": thresholds.three_way(target, point.decide(probability), group_ids),
+        "three_way": thresholds.three_way(target, served.decisions(), group_ids),
         asked_and_got.ON_GROUPS: asked_and_got.measure(target, probability, group_ids, point=point),
+        "unlike": None
+        if reasons is None
+        else unlike.measure(target, probability, group_ids, reasons=reasons.tolist(), point=point),
     }
 
 
 def _slices(
-    index: pd.DataFrame,
-    described: pd.DataFrame,
-    probabilities: dict[str, np.ndarray],
-    points: dict[str, OperatingPoint],
-    settings: Evaluate,
+    index: pd.DataFrame, described: pd.DataFrame, served: dict[str, _Served], settings: Evaluate
 ) -> dict[str, list[dict[str, Any]]]:
     is_train = (index["split"] == TRAIN).to_numpy()
     labels = slices.label(described, is_train=is_train, age_bands=settings.age_bands)
     is_test = (index["split"] == TEST).to_numpy()
-    fit_errors = _fit_errors(index, probabilities, points)
+    fit_errors = _fit_errors(index, served)
     return {
         model: slices.measure(
             index[is_test],
             labels[is_test],
-            probability[is_test],
-            threshold=points[model].threshold,
+            one.probability[is_test],
+            threshold=one.point.threshold,
             settings=settings,
             fitted=fit_errors[model],
         )
-        for model, probability in probabilities.items()
+        for model, one in served.items()
     }
 
 
 def _predictions(
     index: pd.DataFrame,
     scores: dict[str, np.ndarray],
-    probabilities: dict[str, np.ndarray],
-    points: dict[str, OperatingPoint],
+    served: dict[str, _Served],
 ) -> pd.DataFrame:
     parts = [
         index.assign(
             model=model,
             score=score,
-            probability=probabilities[model],
-            decision=points[model].decide(probabilities[model]),
+            probability=served[model].probability,
+            decision=served[model].decisions(),
+            reason=served[model].reasons,
         )
         for model, score in scores.items()
     ]
-    return pd.concat(parts)[list(PREDICTION_COLUMNS)]
+    measured = pd.concat(parts)
+    return measured.loc[measured["split"].isin(MEASURED_SPLITS), list(PREDICTION_COLUMNS)]
 
 
 def _curves(

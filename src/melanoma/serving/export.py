@@ -30,7 +30,7 @@ from melanoma.serving.settings import Settings
 # All that loading needs; neither TensorFlow nor this repository.
 PACKAGES = ("mlflow", "numpy", "onnxruntime", "pandas", "pillow", "scipy")
 
-SEGMENTER_FILE = "segmenter.onnx"
+SEGMENTER_FILE, UNLIKE_FILE = "segmenter.onnx", "unlike.npz"
 
 
 def signature(classes: Sequence[str] = ()) -> ModelSignature:
@@ -48,6 +48,7 @@ def signature(classes: Sequence[str] = ()) -> ModelSignature:
         ColSpec(DataType.string, "image_sha256"),
         ColSpec(DataType.double, "probability"),
         ColSpec(DataType.string, "decision"),
+        ColSpec(DataType.string, "reason", required=False),  # why the image is unlike the training images
         ColSpec(DataType.string, "positive_means"),
         ColSpec(DataType.double, "threshold"),
         ColSpec(DataType.string, "model_version"),
@@ -78,6 +79,7 @@ def log_served_model(
     segmenter: Path | None = None,
     asked_and_got: Mapping[str, Any] | None = None,
     num_views: int = 1,
+    unlike: Path | None = None,
 ) -> str:
     """Log the served model to a run.
 
@@ -94,6 +96,8 @@ def log_served_model(
         asked_and_got: What was asked of the operating point and what it got, as JSON; kept in the metadata of
             the MLflow model under `OPERATING_POINT`.
         num_views: Number of orientations of each image that are scored: those of the operating point.
+        unlike: Path of the description of the training images, see `scoring.unlike`; None refers no image as
+            unlike.
 
     Returns:
         URI of the model, for registering and serving.
@@ -110,6 +114,7 @@ def log_served_model(
         crop,
         num_views=num_views,
         positive_means=positive_means,
+        unlike_sha256=None if unlike is None else sha256_of_file(unlike),
     )
     with tempfile.TemporaryDirectory() as folder, mlflow.start_run(run_id=run_id):
         path = Path(folder) / "settings.json"
@@ -117,6 +122,8 @@ def log_served_model(
         artifacts = {"network": str(network), "settings": str(path)}
         if crop is not None and crop.kind == UNET:
             artifacts["segmenter"] = str(_copy_segmenter(segmenter, crop, Path(folder)))
+        if unlike is not None:
+            artifacts["unlike"] = str(shutil.copyfile(unlike, Path(folder) / UNLIKE_FILE))
         logged = mlflow.pyfunc.log_model(
             name="served",
             python_model=model_code.__file__,

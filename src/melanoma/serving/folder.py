@@ -19,6 +19,7 @@ COLUMNS = (
     "image_sha256",
     "probability",
     "decision",
+    "reason",
     "positive_means",
     "threshold",
     "model_version",

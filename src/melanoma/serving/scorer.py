@@ -1,7 +1,7 @@
 """The served model: it maps encoded images to probabilities and decisions.
 
-An MLflow pyfunc that needs ONNX Runtime, Pillow, numpy, pandas and mlflow, and SciPy if it crops; no
-TensorFlow. Its code travels with the model (see `export`).
+An MLflow pyfunc that needs ONNX Runtime, Pillow, numpy, SciPy, pandas and mlflow; no TensorFlow. Its code
+travels with the model (see `export`).
 """
 
 import base64
@@ -28,6 +28,7 @@ from melanoma.errors import ImageError, TrackingError, first_offenders
 from melanoma.fingerprint import digest_of_code, travelling_code
 from melanoma.scoring.diagnosis import beside_probability
 from melanoma.scoring.occlusion import occlusion_map, overlay
+from melanoma.scoring.unlike import Unlike, refer
 from melanoma.serving import server
 from melanoma.serving.decoding import IN_PROCESS, Decoding, Job
 from melanoma.serving.images_given import require_bytes
@@ -42,6 +43,7 @@ from melanoma.serving.verification import verify
 SETTINGS_DIGEST, OPERATING_POINT = "settings_sha256", "operating_point"
 SYNTHETIC = "trained on synthetic images only: the answer says nothing about skin"
 Taken = TypeVar("Taken")
+MAY_BE_MISSING = ("image_id", "reason")  # texts of the answer
 UNCUT = "no lesion was found, so the whole image was scored"
 
 
@@ -69,6 +71,7 @@ class MelanomaScorer(PythonModel):
         self._settings = Settings.read(settings)
         require_untouched(network, self._settings.network_sha256, what="network")
         self._network = Network(network, num_views=self._settings.num_views)
+        self._unlike = _open_unlike(self._settings.unlike_sha256, context.artifacts)
         self._cutter = _open_cutter(self._settings.crop, context.artifacts)
         self._version = self._verification.version or self._settings.run_id
         notes = [schema.NOT_A_DEVICE, *([SYNTHETIC] if self._settings.is_synthetic else [])]
@@ -95,14 +98,16 @@ class MelanomaScorer(PythonModel):
             model_input: Column `image` (bytes, bytearray or memoryview of an image file), optionally
                 `image_id`.
             params: `threshold`, a probability, replaces the three-way decision by two answers at that
-                threshold; `explain` requests an occlusion map.
+                threshold, except for images that are referred with a `reason`; `explain` requests an
+                occlusion map.
 
         Returns:
             A row for each row of `model_input`, with its index. Columns `image_id`, `image_sha256` (of the
-            bytes), `probability` (calibrated, 0..1), `decision` (negative, refer, positive),
-            `positive_means` (in words), `threshold`, `model_version`, `verification` (see
-            `verification.Verification`), `note`; of a model that was trained with several classes also
-            `diagnosis`, the probability of each class by its name; on request `saliency` (base64 of a PNG).
+            bytes), `probability` (calibrated, 0..1), `decision` (negative, refer, positive), `reason` (why
+            the image is referred as unlike the training images, or None), `positive_means` (in words),
+            `threshold`, `model_version`, `verification` (see `verification.Verification`), `note`; of a model
+            that was trained with several classes also `diagnosis`, the probability of each class by its
+            name; on request `saliency` (base64 of a PNG).
 
         Raises:
             MlflowException: Answered as 400: rows that are no usable images, by number and reason; no
@@ -114,8 +119,9 @@ class MelanomaScorer(PythonModel):
         answer = self.answer if self._own_process is None else self._own_process.predict
         columns = answer(images, image_ids, params or {})
         rows = pd.DataFrame(columns, index=model_input.index)
-        # As objects: JSON has no nan, which pandas would put where an id is missing.
-        return rows.assign(image_id=pd.Series(columns["image_id"], dtype=object, index=rows.index))
+        # As objects: JSON has no nan, which pandas would put where a text is missing.
+        texts = {name: pd.Series(columns[name], dtype=object, index=rows.index) for name in MAY_BE_MISSING}
+        return rows.assign(**texts)
 
     def answer(
         self,
@@ -142,13 +148,16 @@ class MelanomaScorer(PythonModel):
         pixels, is_whole = _decode(images, self._network.image_size, limits, self._cutter, decoding)
         point = self._settings.operating_point
         wanted = decoding.require_wanted
-        scored = self._network.answer(pixels, before_each=wanted)
+        with_features = self._unlike is not None
+        scored = self._network.answer(pixels, with_features=with_features, before_each=wanted)
+        reasons = self._reasons(pixels, scored.features)
         probability = point.calibration.apply(scored.score)
         columns: dict[str, list[Any]] = {
             "image_id": list(image_ids),
             "image_sha256": [hashlib.sha256(encoded).hexdigest() for encoded in images],
             "probability": probability.tolist(),
-            "decision": point.decide(probability, threshold).tolist(),
+            "decision": refer(point.decide(probability, threshold), reasons).tolist(),
+            "reason": reasons,
             "positive_means": [self._settings.positive_means] * len(images),
             "threshold": [point.threshold if threshold is None else threshold] * len(images),
             "model_version": [self._version] * len(images),
@@ -167,6 +176,12 @@ class MelanomaScorer(PythonModel):
         positive = [names.index(name) for name in self._network.positive_classes]
         rows = beside_probability(softmax, probability, positive=positive)
         return [dict(zip(names, row, strict=True)) for row in rows.tolist()]
+
+    def _reasons(self, pixels: np.ndarray, features: np.ndarray | None) -> list[str | None]:
+        """Why each image is referred as unlike the training images, or None."""
+        if self._unlike is None or features is None:
+            return [None] * len(pixels)
+        return self._unlike.reasons(pixels, features)
 
     def _explain(self, image: np.ndarray, wanted: Callable[[], None]) -> str:
         """Base64 of a PNG with the occlusion map of an image; of its first view, because it takes long."""
@@ -203,6 +218,15 @@ def _open_own_process(model: Path) -> OwnProcess | None:
             f"{here}). Remove other copies of the package melanoma from PYTHONPATH."
         )
     return OwnProcess(model)
+
+
+def _open_unlike(sha256: str | None, artifacts: Mapping[str, str]) -> Unlike | None:
+    """Description of the training images; None if unlike images are not referred."""
+    if sha256 is None:
+        return None
+    path = Path(artifacts["unlike"])
+    require_untouched(path, sha256, what="description of the training images")
+    return Unlike.load(path)
 
 
 def _open_cutter(crop: crops.Crop | None, artifacts: Mapping[str, str]) -> Cutter | None:

@@ -25,6 +25,8 @@ class Settings:
         network_sha256: Hex digest of the logged network.
         crop: Crop of the images; None if they stay whole.
         num_views: Number of orientations of each image that are scored, see `scoring.views`.
+        unlike_sha256: Hex digest of the logged description of the training images; None if unlike images are
+            not referred.
         positive_means: What the decision `positive` means, in words.
     """
 
@@ -35,6 +37,7 @@ class Settings:
     network_sha256: str
     crop: Crop | None
     num_views: int = 1  # of older models too
+    unlike_sha256: str | None = None  # of older models too
     positive_means: str = EARLIER_POSITIVE  # of older models
 
     def to_dict(self) -> dict[str, Any]:

@@ -94,7 +94,7 @@ def _open_audited(
         )
     selected = models["selected"]
     path, entry = Path(getattr(args, selected)) / "model.onnx", models[selected]
-    network = Network(path, num_views=entry["num_views"])
+    network = Network(path)  # one view, see `evaluation.audit`
     data = data.of_size(network.image_size)
     part = data.part(schema.TEST)
     return audit.Audited(

@@ -23,6 +23,7 @@ NOT_ASKED = "Metrics by class need model.target: diagnosis; these networks disti
 def write(
     data: Packed,
     networks: Mapping[str, Network],
+    softmax: Mapping[str, np.ndarray | None],
     runs: Mapping[str, tracking.Run],
     folder: Path,
     *,
@@ -37,6 +38,8 @@ def write(
     Args:
         data: Packed cohort.
         networks: Network of each model.
+        softmax: Class probabilities of the test images by model, in the order of the test split; None for a
+            network without classes.
         runs: MLflow run of each model.
         folder: Output folder; it is replaced.
         cohort: Name of the cohort.
@@ -56,7 +59,7 @@ def write(
     note = test_set_note(cohort, is_synthetic=data.is_synthetic, positive_means=data.positive_means)
     with files.atomic_folder(folder) as unfinished:
         for model, network in networks.items() if has_classes else ():
-            answers = _answers(data, network)
+            answers = _answers(data, network, softmax[model])
             measured = content[model] = diagnosis.measure(answers, draws)
             files.write_csv(diagnosis_report.class_table(measured), unfinished / f"{model}_classes.csv")
             bands = diagnosis.roc_bands(answers, draws)
@@ -75,9 +78,9 @@ def write(
         files.write_json(content, unfinished / "diagnosis.json")
 
 
-def _answers(data: Packed, network: Network) -> diagnosis.Answers:
-    part = data.of_size(network.image_size).part(schema.TEST)
-    if part.classes is None:
+def _answers(data: Packed, network: Network, softmax: np.ndarray | None) -> diagnosis.Answers:
+    part = data.part(schema.TEST)
+    if part.classes is None or softmax is None:
         raise DataError(
             "The networks predict several classes, but an earlier version packed the cohort without them. "
             "Run `dvc repro` to pack it again."
@@ -88,8 +91,7 @@ def _answers(data: Packed, network: Network) -> diagnosis.Answers:
             f"{list(part.class_names)}. Run `dvc repro` to train them again."
         )
     # Classes, groups and probabilities are all in the order of the part.
-    softmax, group_ids = network.score_classes(part.take(slice(None))), data.rows_of(part)["group_id"]
-    is_told = part.classes != NOT_TOLD
+    group_ids, is_told = data.rows_of(part)["group_id"], part.classes != NOT_TOLD
     return diagnosis.Answers(
         part.classes[is_told], group_ids.to_numpy()[is_told], softmax[None, is_told], part.class_names
     )

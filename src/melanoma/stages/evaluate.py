@@ -19,9 +19,10 @@ from melanoma.evaluation import asked_and_got, report, result_figures, seeds, sl
 from melanoma.evaluation.figures import test_set_note
 from melanoma.registry import versions
 from melanoma.registry.origin import ENVIRONMENT, IMAGES
+from melanoma.scoring.unlike import Unlike
 from melanoma.serving import export
 from melanoma.serving.network import Network
-from melanoma.stages import class_metrics, experiments, test_set_looks
+from melanoma.stages import class_metrics, experiments, network_answers, test_set_looks
 
 TRACED = ("image_id", "dataset", "licence", "attribution", "sha256")
 NOT_SERVED = "cropped by hand-drawn masks, so these models can be evaluated but not served"
@@ -56,6 +57,11 @@ class Inputs:
         """Path of a model's exported network."""
         return Path(getattr(self.args, model)) / "model.onnx"
 
+    def unlike(self, model: str) -> Path | None:
+        """Path of the description of a model's training images; None if unlike images are not referred."""
+        is_on = self.params.serve.unlike_fraction is not None
+        return self.args.unlike / f"{model}.npz" if is_on else None
+
 
 def run(args: argparse.Namespace, params: Params) -> str:
     """Write and log all results; return a summary line.
@@ -68,9 +74,13 @@ def run(args: argparse.Namespace, params: Params) -> str:
     data, run_ids, comparison = inputs.data, files.read_json(args.runs), files.read_json(args.seeds)
     num_views = params.serve.num_views
     networks = {name: Network(inputs.network(name), num_views=num_views) for name in schema.MODEL_NAMES}
+    answers = {
+        name: network_answers.ask(data, network, inputs.described, params)
+        for name, network in networks.items()
+    }
     result = report.evaluate(
         data.index,
-        {name: _score(data, network) for name, network in networks.items()},
+        {name: answer.score for name, answer in answers.items()},
         params.evaluate,
         described=inputs.described,
         cohort=args.cohort,
@@ -78,21 +88,24 @@ def run(args: argparse.Namespace, params: Params) -> str:
         positive_means=data.positive_means,
         selected=seeds.select(comparison),
         sampling_powers=seeds.hyperparameter(comparison, "sampling_power", params.baseline.sampling_power),
+        reasons={name: one.reasons for name, one in answers.items() if one.reasons is not None},
     )
+    _save_unlike(answers, args.unlike)
     runs = {name: tracking.resume_run(run_id) for name, run_id in run_ids.items()}
     figures = {name: result_figures.draw(result, name, note=inputs.note) for name in networks}
     num_shown, sheets = params.evaluate.num_shown, {}
     for name, network in networks.items():
-        part = data.of_size(network.image_size).part(schema.TEST)
-        sheets[name] = result_figures.draw_images(
-            result, name, part, network.score, num=num_shown, note=inputs.note
-        )
+        part, score = data.of_size(network.image_size).part(schema.TEST), network.with_views(1).score
+        sheets[name] = result_figures.draw_images(result, name, part, score, num=num_shown, note=inputs.note)
     models = {
         name: _log(inputs, result, name, run, figures[name] | sheets[name]) for name, run in runs.items()
     }
     for model, entry in models.items():
         test_set_looks.record(versions.model_name(args.cohort), data, model, entry, purpose="evaluate")
-    class_metrics.write(data, networks, runs, args.diagnosis, cohort=args.cohort, settings=params.evaluate)
+    softmax = {name: answer.classes for name, answer in answers.items()}
+    class_metrics.write(
+        data, networks, softmax, runs, args.diagnosis, cohort=args.cohort, settings=params.evaluate
+    )
     files.write_json({"selected": result.selected, **models}, args.models)
     files.write_json(result.scores(comparison), args.scores)
     _save(inputs, result, figures, sheets)
@@ -104,9 +117,12 @@ def run(args: argparse.Namespace, params: Params) -> str:
     return "\n".join(lines)
 
 
-def _score(data: packed.Packed, network: Network) -> pd.Series:
-    """Scores of all images, at the size that the network takes, by image_id."""
-    return data.by_image(network.score(data.of_size(network.image_size).images))
+def _save_unlike(answers: Mapping[str, network_answers.Answers], path: Path) -> None:
+    """Write `<model>.npz` for each model; an empty folder if unlike images are not referred."""
+    with files.atomic_folder(path) as folder:
+        for model, answer in answers.items():
+            if answer.unlike is not None:
+                answer.unlike.save(folder / f"{model}.npz")
 
 
 def _slow_models(comparison: Mapping[str, Any], num_views: int) -> list[str]:
@@ -158,6 +174,7 @@ def _log(
         crop=data.crop,
         segmenter=inputs.args.segmenter / "model.onnx",
         num_views=serve.num_views,
+        unlike=inputs.unlike(model),
     )
     with tempfile.TemporaryDirectory(prefix="logged-") as folder:
         # Downloaded from the artifact store, because the registry's digest is of the files stored there.
@@ -167,11 +184,24 @@ def _log(
         "model_uri": uri,
         "limits": serve.limits,
         "num_views": serve.num_views,
+        "unlike": _describe_unlike(inputs, model),
         fingerprint.CODE_TAG: fingerprint.digest_of_code(),
         fingerprint.FILES_TAG: digest_of_files,
         "network_sha256": fingerprint.sha256_of_file(network),
         "operating_point": point,
         "crop": None if data.crop is None else data.crop.to_dict(),
+    }
+
+
+def _describe_unlike(inputs: Inputs, model: str) -> dict[str, Any] | None:
+    """How unlike images are recognised; None if they are not."""
+    path = inputs.unlike(model)
+    if path is None:
+        return None
+    return {
+        "fraction": inputs.params.serve.unlike_fraction,
+        "max_distance": Unlike.load(path).max_distance,
+        "sha256": fingerprint.sha256_of_file(path),
     }
 
 

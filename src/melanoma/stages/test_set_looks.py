@@ -14,7 +14,8 @@ def model_digest(entry: dict[str, Any]) -> str:
     Args:
         entry: Entry of `models.json`, before it is written (nan) or as it is read (None).
     """
-    served = {name: entry[name] for name in ("operating_point", "limits", "code_sha256", "crop", "num_views")}
+    names = ("operating_point", "limits", "code_sha256", "crop", "num_views", "unlike")
+    served = {name: entry[name] for name in names}
     return f"{entry['network_sha256'][:16]}@{files.sha256_of_json(files.as_json(served))[:16]}"
 
 
