@@ -24,6 +24,7 @@ OPEN_GATES = {
     "calibration_intercept_band": None,
     "calibration_slope_band": None,
     "min_brier_skill": None,
+    "min_specificity_at_threshold": None,
     "min_worst_slice_auc_roc": None,
 }
 GATES = {"min_auc_roc_lower_bound": 0.5, "must_beat_references": ["colour"], "max_primary_drop": 0.05}
