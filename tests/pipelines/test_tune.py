@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from melanoma import config, tracking
+from melanoma.config.training import Hyperparameters
 from melanoma.data import packed
 from melanoma.tracking_fields import NOTE_TAG
 from melanoma.training import studies
@@ -55,7 +56,7 @@ def test_the_best_is_the_best_trial_with_all_its_hyperparameters(at_workspace):
     summary = tuning()
     best = max(summary["trials"], key=lambda trial: trial["value"] or 0)
     assert summary["best"] == {key: best[key] for key in ("trial", "value", "hyperparameters")}
-    assert len(best["hyperparameters"]) == 13
+    assert set(best["hyperparameters"]) == set(Hyperparameters.model_fields)
     assert summary["num_by_state"]["failed"] == 0
     assert summary["num_finished"] == 3
 
@@ -76,7 +77,8 @@ def test_every_trial_has_one_run_with_hyperparameters_epochs_state_and_device(at
         (run,) = runs[trial["trial"]]
         assert run.info.run_id == trial["run_id"]
         assert run.info.status == "FINISHED"
-        hyperparameters = {key: str(value) for key, value in trial["hyperparameters"].items()}
+        chosen = {key: value for key, value in trial["hyperparameters"].items() if value is not None}
+        hyperparameters = {key: str(value) for key, value in chosen.items()}
         assert hyperparameters.items() <= run.data.params.items()
         assert run.data.tags["protocol"] == "leak_free"
         assert run.data.tags["state"] == trial["state"]
@@ -96,7 +98,8 @@ def test_the_parent_names_problem_data_objective_study_and_best(at_workspace):
     assert run.tags["is_synthetic"] == "true"
     assert "git_commit" in run.tags
     assert (run.tags["study"], run.tags["objective"]) == (summary["study"], "auc_roc")
-    best = {f"best.{name}": str(value) for name, value in summary["best"]["hyperparameters"].items()}
+    chosen = {key: value for key, value in summary["best"]["hyperparameters"].items() if value is not None}
+    best = {f"best.{name}": str(value) for name, value in chosen.items()}
     assert best.items() <= run.tags.items()
     assert run.metrics["search/best_auc_roc"] == summary["best"]["value"]
     assert (run.metrics["search/num_completed"], run.metrics["search/num_failed"]) == (
