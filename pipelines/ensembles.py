@@ -1,4 +1,4 @@
-"""Compare an ensemble over seeds with one over folds, by groups of the training split that no network learned.
+"""Compare an ensemble over seeds with one over folds, by training groups that no network learned from.
 
 Not a stage: run it after `dvc repro pack` (for the tuned model: `tune`). Reads params.yaml sections `train`
 (`num_networks`), `crossvalidate` (outer folds), `baseline`, `model`, `augment` and `evaluate`. Writes

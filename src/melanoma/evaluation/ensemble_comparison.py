@@ -1,4 +1,4 @@
-"""Compare the mean of networks over seeds with the mean of networks over folds, on images that none learned."""
+"""Compare the mean of networks over seeds with that of networks over folds, on images that none learned."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -23,8 +23,8 @@ def compare(rows: pd.DataFrame, *, draws: bootstrap.Draws) -> dict[str, Any]:
         draws: Draws of groups for the intervals.
 
     Returns:
-        `outer_folds`, `num_images`, `num_positive`, `num_groups`; by kind each of `SHOWN` of the mean with its
-        95 % interval, and the mean over its networks under `single`; `folds_minus_seeds` with paired
+        `outer_folds`, `num_images`, `num_positive`, `num_groups`; by kind each of `SHOWN` of the mean with
+        its 95 % interval, and the mean over its networks under `single`; `folds_minus_seeds` with paired
         intervals; `better`: the kind whose mean has the higher AUC, `seeds` on a tie: it has no choice.
     """
     by_kind = {kind: part.sort_values(["outer", "image_id"]) for kind, part in rows.groupby("kind")}
@@ -67,8 +67,9 @@ def summary_line(results: Mapping[str, Any]) -> str:
         f"its networks alone {results[kind]['single']['auc_roc']['value']:.3f}"
         for kind in KINDS
     ]
+    difference = in_words(results["folds_minus_seeds"]["auc_roc"])
     return (
-        f"mean of {results['num_networks']} networks on {results['num_images']} training images, out of fold: "
-        f"{'; '.join(parts)}; folds minus seeds {in_words(results['folds_minus_seeds']['auc_roc'])}. The higher "
-        f"is train.ensemble: {results['better']}"
+        f"mean of {results['num_networks']} networks on {results['num_images']} training images, out of "
+        f"fold: {'; '.join(parts)}; folds minus seeds {difference}. The higher is train.ensemble: "
+        f"{results['better']}"
     )
