@@ -9,7 +9,9 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from scipy import linalg
 from sklearn.covariance import LedoitWolf
+from threadpoolctl import threadpool_limits
 
 from melanoma.config.data import Inspect, Validate
 from melanoma.errors import DataError
@@ -21,6 +23,7 @@ from melanoma.scoring.unlike import UNLIKE, Unlike
 NUM_AXES = 64  # with 1,280 features they answer about as all axes do
 MIN_TRAINING = 2
 ROUNDING = 1e-4  # relative room above the limit: in batches of another size features are rounded otherwise
+NO_BOUNDS = Bounds({}, clipping_level=1.0, dark_level=0.0, hair_width=1)
 ACCEPTED = "warn"  # severity of a check whose images training keeps
 
 
@@ -63,8 +66,7 @@ def sharpness_ratio(images: Iterable[np.ndarray], at_working_size: np.ndarray) -
     Returns:
         1 if no image has both.
     """
-    plain = Bounds({}, clipping_level=1.0, dark_level=0.0, hair_width=1)
-    found = np.array([sharpness(Picture(image, plain)) for image in images])
+    found = np.array([sharpness(Picture(image, NO_BOUNDS)) for image in images])
     is_known = at_working_size > 0
     return float(np.median(found[is_known] / at_working_size[is_known])) if is_known.any() else 1.0
 
@@ -97,37 +99,33 @@ def fit(training: np.ndarray, validation: np.ndarray, *, referred_fraction: floa
                 f"The network's features of {num_bad} {split} images are not finite, so unlike images cannot "
                 "be recognised. Train the network again, or set serve.unlike_fraction: null."
             )
-    mean, variances, axes = _principal_axes(training)
-    num_axes = min(NUM_AXES, len(variances))
-    others = variances[num_axes:]
-    found = Unlike(
-        mean,
-        axes[:, :num_axes],
-        variances[:num_axes],
-        float(others.mean()) if len(others) else np.inf,
-        np.inf,
-        bounds,
-    )
+    found = replace(_describe(training), bounds=bounds)
     distances = np.sort(found.distance(validation))
     limit = distances[len(distances) - 1 - int(referred_fraction * len(distances))]
     return replace(found, max_distance=float(limit * (1 + ROUNDING)))
 
 
-def _principal_axes(features: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Mean of the features, scaled to unit length, and variances and axes of their shrunken covariance.
+def _describe(features: np.ndarray) -> Unlike:
+    """Mean and shrunken covariance of the features, scaled to unit length; without limits.
 
-    The largest variance comes first. Source: Ledoit and Wolf, A well-conditioned estimator for
-    large-dimensional covariance matrices, Journal of Multivariate Analysis 88, 2004.
+    Source: Ledoit and Wolf, A well-conditioned estimator for large-dimensional covariance matrices, Journal
+    of Multivariate Analysis 88, 2004.
     """
     length = np.linalg.norm(features, axis=1, keepdims=True)
     unit = (features / np.where(length > 0, length, 1)).astype(np.float64)
-    fitted = LedoitWolf().fit(unit)
-    variances, axes = np.linalg.eigh(fitted.covariance_)
-    least = np.finfo(np.float32).tiny  # features that do not vary at all
-    variances = np.maximum(variances[::-1], least)
-    found = (fitted.location_, variances, axes[:, ::-1])
-    mean, variances, axes = (part.astype(np.float32) for part in found)
-    return mean, variances, axes
+    num_features = unit.shape[1]
+    num_axes = min(NUM_AXES, num_features)
+    last = [num_features - num_axes, num_features - 1]
+    with threadpool_limits(1):  # small matrices: threads would wait more than work
+        fitted = LedoitWolf(store_precision=False).fit(unit)
+        variances, axes = linalg.eigh(fitted.covariance_, subset_by_index=last)
+    others = num_features - num_axes
+    left = (np.trace(fitted.covariance_) - variances.sum()) / others if others else np.inf
+    least = np.finfo(np.float32).tiny  # of features that do not vary at all
+    mean, axes, variances = (
+        part.astype(np.float32) for part in (fitted.location_, axes, np.maximum(variances, least))
+    )
+    return Unlike(mean, axes, variances, float(max(left, least)), np.inf, NO_BOUNDS)
 
 
 def measure(
