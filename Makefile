@@ -191,3 +191,7 @@ bench-statistics: .venv/.installed-dev ## Simulate whether intervals, splits, ga
 bench-serve: .venv/.installed-dev ## Measure serving and the bootstrap against plain code
 	python -m tests.benchmarks.bench_bootstrap
 	python -m tests.benchmarks.bench_serve
+
+.PHONY: bench-evaluate
+bench-evaluate: .venv/.installed-dev ## Measure evaluate and audit of 5,000 images by part
+	python -m tests.benchmarks.bench_evaluate

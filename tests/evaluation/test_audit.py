@@ -15,6 +15,7 @@ SETTINGS = Audit(
     histogram_bins=4,
     border_fraction=0.2,
     max_flipped_fraction=0.2,
+    max_images=500,
 )
 WITHOUT_LESION = ("border_only", "lesion_black", "lesion_filled")
 POINT = OperatingPoint(Calibration(), threshold=0.5, refer_from=0.5, refer_to=0.5)
@@ -222,3 +223,17 @@ def test_each_mask_is_that_of_its_image_whatever_the_order_of_the_masks(pictures
     assert audit.measure(one, SETTINGS) == audit.measure(other, SETTINGS)
     black = next(variant for variant in audit.variants(one, SETTINGS) if variant.name == "lesion_black")
     assert (black.change(5)[own["i5"]] == 0).all()
+
+
+def test_at_most_the_declared_number_of_images_is_changed_whatever_their_order(pictures):
+    rows, images, masks = pictures
+    few = SETTINGS.model_copy(update={"max_images": 10})
+    measured = audit.measure(audited(pictures, reads_the_lesion), few)
+    assert measured["plain"]["num_images"] == NUM
+    assert measured["hair"]["num_images"] == measured["border_only"]["num_images"] == 10
+    assert measured["lesion_black"]["num_images"] <= 10
+    order = np.random.default_rng(0).permutation(NUM)
+    shuffled = rows.iloc[order].reset_index(drop=True), images[order], masks
+    again = audit.measure(audited(shuffled, reads_the_lesion), few)
+    assert again["hair"]["flipped_fraction"] == measured["hair"]["flipped_fraction"]
+    assert audit.measure(audited(pictures, reads_the_lesion), SETTINGS)["hair"]["num_images"] == NUM

@@ -15,6 +15,7 @@ SETTINGS = Audit(
     histogram_bins=4,
     border_fraction=0.1,
     max_flipped_fraction=0.1,
+    max_images=500,
 )
 
 

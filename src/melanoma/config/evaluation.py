@@ -57,6 +57,7 @@ class Audit(Section):
     histogram_bins: Annotated[int, Field(ge=2, le=256)]
     border_fraction: Annotated[float, Field(gt=0, lt=0.5)]
     max_flipped_fraction: Fraction
+    max_images: Positive
 
 
 class Promote(Section):

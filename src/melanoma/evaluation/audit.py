@@ -8,9 +8,10 @@ One view of each image is scored, also where the served score is a mean over vie
 images would take too long otherwise. So plain images may have another AUC here than in `metrics.json`.
 """
 
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -54,6 +55,16 @@ class Audited:
         """Positions of the images that have a mask."""
         return np.flatnonzero(self.rows["image_id"].isin(list(self.masks)))
 
+    @cached_property
+    def plain(self) -> np.ndarray:
+        """Calibrated probabilities of the unchanged images."""
+        return self.probability(self.images)
+
+    def chosen(self, num: int) -> np.ndarray:
+        """Positions of at most `num` images, rising: those whose ids have the smallest hashes."""
+        hashed = [hashlib.sha256(name.encode()).hexdigest() for name in self.rows["image_id"]]
+        return np.sort(np.argsort(np.array(hashed))[:num])
+
     def probability(self, images: np.ndarray) -> np.ndarray:
         """Calibrated probabilities of any images."""
         return self.point.calibration.apply(self.score(images))
@@ -75,7 +86,7 @@ class Variant:
 
 
 def variants(audited: Audited, settings: Audit) -> list[Variant]:
-    """All variants; without masks only those that need none."""
+    """All variants of at most `settings.max_images` images; without masks only those that need none."""
     images, image_ids = audited.images, audited.rows["image_id"].tolist()
 
     def black(at: int) -> np.ndarray:
@@ -90,7 +101,8 @@ def variants(audited: Audited, settings: Audit) -> list[Variant]:
     def overlaid(name: str, at: int) -> np.ndarray:
         return artefacts.lay_over(images[at], name, image_ids[at])
 
-    masked, everyone = audited.masked, np.arange(len(images))
+    everyone = audited.chosen(settings.max_images)
+    masked = np.intersect1d(everyone, audited.masked)
     found = [
         Variant("lesion_black", masked, black),
         Variant("lesion_filled", masked, filled),
@@ -107,7 +119,7 @@ def measure(audited: Audited, settings: Audit) -> dict[str, dict[str, Any]]:
         By variant: `num_images`, `auc_roc` (`value`, `low`, `high`), and compared with the plain images
         `mean_probability_change` and `flipped_fraction` (of decisions at the threshold).
     """
-    plain = audited.probability(audited.images)
+    plain = audited.plain
     measured = {PLAIN: _measure_one(audited, np.arange(len(plain)), plain, plain)}
     for variant in variants(audited, settings):
         probability = _probability_of(audited, variant)

@@ -126,15 +126,6 @@ def _measure_one(
     fitted: calibration_measures.FitError | None,
 ) -> dict[str, Any]:
     target = rows["target"].to_numpy()
-    found = bootstrap.metrics_with_intervals(
-        target,
-        probability,
-        rows["group_id"].to_numpy(),
-        threshold=threshold,
-        draws=bootstrap.Draws(settings.num_bootstrap_draws, settings.seed),
-        num_bins=settings.num_calibration_bins,
-        fitted=fitted,
-    )
     of_class = rows.groupby("target")["group_id"].nunique()
     num_of = {POSITIVE: of_class.get(1, 0), NEGATIVE: of_class.get(0, 0)}
     num_groups, least = rows["group_id"].nunique(), settings.min_slice_groups
@@ -142,6 +133,17 @@ def _measure_one(
         name: num_groups >= least and all(num_of[word] >= least for word in BY_NAME[name].needs)
         for name in MEASURED
     }
+    found = {}
+    if any(is_enough.values()):
+        found = bootstrap.metrics_with_intervals(
+            target,
+            probability,
+            rows["group_id"].to_numpy(),
+            threshold=threshold,
+            draws=bootstrap.Draws(settings.num_bootstrap_draws, settings.seed),
+            num_bins=settings.num_calibration_bins,
+            fitted=fitted,
+        )
     too_few = undefined_entry(f"fewer than {least} groups of a class that it needs")
     return {
         "num_images": len(target),

@@ -126,7 +126,7 @@ def _measure(audited: audit.Audited, scored: pd.DataFrame, settings: Audit) -> d
     measured = audit.measure(audited, settings)
     tested = scored[scored["split"] == schema.TEST].set_index("image_id")
     of_test = {name: tested[name] for name in schema.REFERENCE_NAMES}
-    plain = pd.Series(audited.probability(audited.images), index=audited.rows["image_id"])
+    plain = pd.Series(audited.plain, index=audited.rows["image_id"])
     compared = audit.compare(audited.rows, plain, of_test)
     found = {
         "num_masks": len(audited.masks),
