@@ -30,6 +30,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--boxes", type=Path, required=True, help="boxes of the lesions; read only for cropped images"
     )
     parser.add_argument("--models", type=Path, required=True, help="JSON file of operating points")
+    parser.add_argument(
+        "--unlike", type=Path, required=True, help="folder of descriptions of the training images"
+    )
     parser.add_argument("--out", type=Path, required=True, help="JSON report to write")
     parser.add_argument("--references", type=Path, required=True, help="CSV file to write")
     parser.add_argument("--figures", type=Path, required=True, help="folder of figures to write")

@@ -1,9 +1,9 @@
 """The stages `evaluate` and `audit` on 5,000 drawn images, with two EfficientNet-Lite0 of eight views.
 
-Run by `make bench-evaluate`. Prints time and processor time of each part; all happens in a temporary folder,
+Run by `make bench-evaluate`. Prints time and processor time of each part. All happens in a temporary folder,
 with a tracking store of its own. The networks have random weights, on which time does not depend. Writes JSON
-to `--out`. Ends with exit code 1 when both stages together take longer than `MAX_SECONDS`, which `--quick` does
-not judge.
+to `--out`. Ends with exit code 1 when both stages together take longer than `MAX_SECONDS`, which `--quick`
+does not judge.
 """
 
 import argparse

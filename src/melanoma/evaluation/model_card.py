@@ -13,7 +13,7 @@ import pandas as pd
 
 from melanoma.data.crops import Crop
 from melanoma.data.groups import balance
-from melanoma.evaluation import asked_and_got, power
+from melanoma.evaluation import asked_and_got, power, unlike_sets
 from melanoma.evaluation.bootstrap import explained, number_in_words
 from melanoma.evaluation.headline import accepted_in_words, looks_in_words, meaning, outcome, verdict_word
 from melanoma.evaluation.metric_table import TABLE
@@ -98,6 +98,9 @@ def write(sources: Sources) -> str:
         percent="{:.0%}".format,
         provenance=provenance(sources.seeds, sources.model),
         power=power,
+        unlike_table=markdown(unlike_sets.table(sources.audit["unlike"]))
+        if sources.audit.get("unlike")
+        else "",
     )
     accepted = promotion.get("accepted")
     return with_line(card, accepted_in_words(accepted)) if accepted else card

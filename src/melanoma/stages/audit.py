@@ -14,11 +14,13 @@ from melanoma.config import Params
 from melanoma.config.evaluation import Audit
 from melanoma.data import crops, lesions, masks, packed, tables
 from melanoma.errors import ImageError
-from melanoma.evaluation import audit, bootstrap, references, sheets
+from melanoma.evaluation import audit, bootstrap, references, sheets, unlike_sets
 from melanoma.evaluation.figures import test_set_note
 from melanoma.registry import versions
 from melanoma.scoring.operating_point import OperatingPoint
+from melanoma.scoring.unlike import Unlike
 from melanoma.serving.network import Network
+from melanoma.serving.settings import require_untouched
 from melanoma.stages import test_set_looks
 
 NUM_SHOWN = 2  # images, each in all variants
@@ -41,7 +43,7 @@ def run(args: argparse.Namespace, params: Params) -> str:
     )
     scored = _score_references(data, described, params.audit, image_size=params.baseline.image_size)
     audited = _open_audited(args, models, data, described)
-    found = _measure(audited, scored, params.audit)
+    found = _measure(audited, scored, params.audit) | {"unlike": _refer(args, models, audited)}
     note = test_set_note(args.cohort, is_synthetic=data.is_synthetic, positive_means=data.positive_means)
     figures = _draw(audited, found, params.audit, note=note)
     selected = models["selected"]
@@ -134,6 +136,18 @@ def _measure(audited: audit.Audited, scored: pd.DataFrame, settings: Audit) -> d
         "references": compared,
     }
     return found | {"warnings": audit.warnings(found, max_flipped_fraction=settings.max_flipped_fraction)}
+
+
+def _refer(args: argparse.Namespace, models: dict[str, Any], audited: audit.Audited) -> dict[str, Any] | None:
+    """Which pictures are referred as unlike the training images; None if that is off."""
+    selected = models["selected"]
+    if models[selected]["unlike"] is None:
+        return None
+    path = args.unlike / f"{selected}.npz"
+    require_untouched(path, models[selected]["unlike"]["sha256"], what="description of the training images")
+    network = Network(Path(getattr(args, selected)) / "model.onnx")
+    images = audited.images[audited.chosen(unlike_sets.NUM_COPIED)]
+    return unlike_sets.measure(images, network.features, Unlike.load(path))
 
 
 def _draw(audited: audit.Audited, found: dict[str, Any], settings: Audit, *, note: str) -> dict[str, Figure]:
