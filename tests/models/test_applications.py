@@ -95,6 +95,18 @@ def test_a_size_that_a_network_cannot_take_is_refused():
         build("Xception", image_size=70)
 
 
+@pytest.mark.parametrize("network", ["ConvNeXtTiny", "EfficientNetV2B0"])
+def test_a_network_made_exportable_gives_the_features_of_that_of_keras(network, images, tmp_path):
+    published = applications.find(network)(include_top=False, weights=None, input_shape=(72, 72, 3))
+    if network == "ConvNeXtTiny":  # whose blocks begin with a scale next to 0
+        published.set_weights([array + (array.ndim == 1) * 0.1 for array in published.get_weights()])
+    published.save_weights(tmp_path / "some.weights.h5")
+    body, _ = head.cut(build(network, image_size=72, weights=str(tmp_path / "some.weights.h5")))
+    expected = published.predict_on_batch(images.astype(np.float32)).mean((1, 2))
+    np.testing.assert_allclose(body.predict_on_batch(images), expected, rtol=1e-4, atol=1e-4)
+    assert expected.std(0).max() > 1e-5
+
+
 # ---- weights ---------------------------------------------------------------------------------
 
 

@@ -49,17 +49,17 @@ def build(
     """
     make = find(network)
     inputs = keras.Input((image_size, image_size, 3), dtype="uint8", name="image")
-    pixels = prepare(inputs, make)
-    body = _build_body(make, pixels, image_size, is_download=weights == IMAGENET)
+    body = _build_body(make, prepare(inputs, make), image_size, is_download=weights == IMAGENET)
     if weights is not None and weights != IMAGENET:
         _load(body, Path(weights))
+    body = _make_exportable(body)
     for layer in body.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = min(layer.momentum, MAX_NORM_MOMENTUM)
     outputs = head.classify(
         body.output, dense_units=dense_units, dropout=dropout, global_pooling=True, num_classes=num_classes
     )
-    return keras.Model(inputs, outputs, name=network.lower())
+    return keras.Model(body.inputs, outputs, name=network.lower())
 
 
 def find(network: str) -> Callable[..., keras.Model]:
@@ -127,3 +127,47 @@ def _load(body: keras.Model, path: Path) -> None:
         raise TrainingError(
             f"{path} has no weights of {body.name} without its top: {str(error).splitlines()[0]} {fix}"
         ) from error
+
+
+def _make_exportable(body: keras.Model) -> keras.Model:
+    """The same network without the three layers that ONNX does not take as Keras writes them.
+
+    The constants of Normalization would become inputs of the exported model. A grouped convolution would
+    become a function that only TensorFlow runs; one with a group for each channel is a depthwise one. GELU
+    would be written with the complement of the error function, which ONNX lacks.
+    """
+    if not any(_exportable(layer) is not layer for layer in body.layers):
+        return body
+    clone = keras.models.clone_model(body, clone_function=_exportable_copy)
+    for layer, copy in zip(body.layers, clone.layers, strict=True):
+        if isinstance(copy, keras.layers.DepthwiseConv2D) and not isinstance(layer, type(copy)):
+            kernel, *bias = layer.get_weights()
+            copy.set_weights([kernel.transpose(0, 1, 3, 2), *bias])
+        elif copy.weights:
+            copy.set_weights(layer.get_weights())
+    return clone
+
+
+def _exportable_copy(layer: keras.Layer) -> keras.Layer:
+    found = _exportable(layer)
+    return type(layer).from_config(layer.get_config()) if found is layer else found
+
+
+def _exportable(layer: keras.Layer) -> keras.Layer:
+    """The layer itself, or a new one that computes the same."""
+    if isinstance(layer, keras.layers.Normalization):
+        mean, scale = np.array(layer.input_mean), 1 / np.sqrt(np.array(layer.input_variance))
+        return keras.layers.Rescaling(scale.tolist(), offset=(-mean * scale).tolist(), name=layer.name)
+    if isinstance(layer, keras.layers.Conv2D) and layer.groups == layer.filters > 1:
+        return keras.layers.DepthwiseConv2D(
+            layer.kernel_size,
+            layer.strides,
+            padding=layer.padding,
+            use_bias=layer.use_bias,
+            depthwise_initializer=layer.kernel_initializer,
+            name=layer.name,
+        )
+    if isinstance(layer, keras.layers.Activation) and layer.activation is keras.activations.gelu:
+        pixels = keras.Input(layer.input.shape[1:])
+        return keras.Model(pixels, 0.5 * pixels * (1 + keras.ops.erf(pixels / 2**0.5)), name=layer.name)
+    return layer

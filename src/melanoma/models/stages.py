@@ -22,8 +22,7 @@ def of_layers(network: keras.Model) -> dict[str, int]:
         side = layer.output.shape[1]
         if _has_stride(layer) and side < smallest:
             level, smallest = level + 1, side
-        # The means of Normalization, which scales the input of some networks, are never trained.
-        if layer.weights and not isinstance(layer, keras.layers.Normalization):
+        if layer.weights:
             levels[layer.name] = level
     ranks = {level: stage for stage, level in enumerate(sorted(set(levels.values())), start=1)}
     return {name: ranks[level] for name, level in levels.items()}
