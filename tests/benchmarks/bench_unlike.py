@@ -2,8 +2,8 @@
 
     python -m tests.benchmarks.bench_unlike --cohort isic --images data/raw/ph2/images
 
-Reads the results of `dvc repro` for the cohort. The stage `audit` measures damaged copies and pictures that are
-no dermoscopy. Prints a table and writes JSON to `--out`.
+Reads the results of `dvc repro` for the cohort. The stage `audit` measures damaged copies and pictures that
+are no dermoscopy. Prints a table and writes JSON to `--out`.
 """
 
 import argparse

@@ -415,8 +415,9 @@ def test_a_champion_that_takes_images_of_another_size_is_compared_on_the_image_f
 
 
 def test_images_that_the_champion_learned_from_do_not_count(challenged):
+    """Those that calibrated the champion are now the test images."""
     num_before = verdict()["num_images"]
-    sides = {"train": "test", "test": "train", "validation": "validation"}
+    sides = {"train": "train", "test": "validation", "validation": "test"}
     for table in (
         "data/splits/sample.csv",
         "reports/sample/predictions.csv",
