@@ -37,6 +37,7 @@ PARTS = {  # where the time goes: functions of the stages, none of which calls a
     "logging the models": ("melanoma.serving.export", "log_served_model"),
     "references": ("melanoma.stages.audit", "_score_references"),
     "changed images": ("melanoma.stages.audit", "_measure"),
+    "unlike pictures": ("melanoma.stages.audit", "_refer"),
     "audit figures": ("melanoma.stages.audit", "_draw"),
 }
 

@@ -18,7 +18,7 @@ from melanoma.data.plausibility import require_plausible
 from melanoma.errors import ImageError
 from melanoma.scoring.unlike import Unlike
 
-NUM_COPIED = 200  # test images
+NUM_COPIED = 100  # test images
 NUM_DRAWN = 20  # pictures of noise, and of one colour
 BLUR_FRACTION = 0.02  # standard deviation of the blur, of the side
 TINT = np.array((0.7, 0.9, 1.3))  # factor of red, green and blue
