@@ -25,6 +25,7 @@ MEASURED = {"value": 0.8, "low": 0.7, "high": 0.9}
 SCORE = {"by_seed": {"1": 0.9}, "mean": 0.9, "min": 0.9, "max": 0.9}
 COMPARISON = {
     "seeds": [1],
+    "kept_seed": 1,
     "same_hyperparameters": False,
     "changed": {"depth": [3, 4]},
     "baseline": {"val_auc_roc": SCORE},

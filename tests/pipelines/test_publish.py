@@ -247,6 +247,7 @@ def test_a_cohort_of_other_code_is_refused_and_the_way_out_removes_the_older_res
 
 
 def test_a_cohort_that_is_not_active_is_refused_with_the_active_ones(repository, capsys):
+    before = sorted(FOLDER.rglob("*"))
     assert run("--cohort", "isic") == 1
     assert "(sample, second, study), got isic" in capsys.readouterr().err
-    assert (FOLDER / "old.json").exists()
+    assert sorted(FOLDER.rglob("*")) == before

@@ -96,7 +96,7 @@ def test_images_licences_code_parameters_and_environment_are_told(version, told)
     assert re.search(r"^ +depth +3 *$", out, flags=re.MULTILINE)
     assert "environment: python==3.11.9, numpy==2.0; 3 packages in" in out
     assert "images: 3, digest of the packed cohort d1" in out
-    assert "  toy train: 2, 1 malignant\n  zoo test: 1, 0 malignant\n" in out
+    assert "  toy train: 2, 1 positive\n  zoo test: 1, 0 positive\n" in out
     assert "  toy: 2 under CC-BY, Clinic\n  zoo: 1 under no recorded licence, no attribution\n" in out
     assert "trial: run of the search None, best trial not recorded" in out
 

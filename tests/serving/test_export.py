@@ -208,6 +208,7 @@ def test_the_model_runs_where_neither_tensorflow_nor_this_repository_is(
         "image_sha256": hashlib.sha256(frame["image"][0]).hexdigest(),
         "probability": expected,
         "decision": str(POINT.decide(expected)),
+        "reason": None,
         "positive_means": "melanoma",
         "threshold": POINT.threshold,
         "model_version": logged.run_id,

@@ -169,4 +169,4 @@ def test_the_page_of_values_shows_failing_ids_and_values(pages):
 
 def test_every_page_says_what_it_is_not_and_that_the_images_are_synthetic(pages):
     for page in pages:
-        assert "SYNTHETIC images, not real ones · research software, not a medical device" in page.text
+        assert "SYNTHETIC images, not real ones · positive means melanoma · research software" in page.text
