@@ -41,7 +41,8 @@ def test_decisions_and_probabilities_follow_from_scores_and_the_operating_point(
         point = OperatingPoint.from_dict(read("models")[model]["operating_point"])
         probability = point.calibration.apply(rows["score"].to_numpy())
         np.testing.assert_allclose(rows["probability"], probability, rtol=1e-12)
-        assert rows["decision"].tolist() == point.decide(rows["probability"].to_numpy()).tolist()
+        decided = point.decide(rows["probability"].to_numpy())
+        assert rows["decision"].tolist() == np.where(rows["reason"].isna(), decided, "refer").tolist()
         named = (point.threshold, point.refer_from, point.refer_to)
         assert named == tuple(
             read("metrics")[model][name] for name in ("threshold", "refer_from", "refer_to")
