@@ -1,7 +1,7 @@
 """Fit the referral of images that do not resemble the training images, and measure what it does.
 
-Of the images that training would have refused, and of those that lie farther from the training images than
-nearly all validation images do, no answer but `refer` is given; `scoring.unlike` decides.
+The decision is `refer` for images that training would have refused, and for images that lie farther from the
+training images than nearly all validation images do; `scoring.unlike` decides.
 """
 
 from collections.abc import Iterable, Sequence

@@ -13,7 +13,8 @@ from melanoma.errors import TrainingError
 from melanoma.models import head
 
 IMAGENET = "imagenet"  # Keras downloads it
-# Of the running means of batch normalisation; MobileNetV3 has 0.999, which a short training never outgrows.
+# Highest momentum of the running means of batch normalisation; MobileNetV3 has 0.999, which a short training
+# never outgrows.
 MAX_NORM_MOMENTUM = 0.99
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from melanoma.models import efficientnet_lite_weights, head
 
 NETWORKS = {"lite0": (1.0, 1.0), "lite1": (1.0, 1.1), "lite2": (1.1, 1.2)}  # factors of width and depth
-# Of each group of blocks: kernel, number of blocks, channels, expansion, stride of the first block.
+# Groups of blocks: kernel, number of blocks, channels, expansion, stride of the first block.
 GROUPS = (
     (3, 1, 16, 1, 1),
     (3, 2, 24, 6, 2),

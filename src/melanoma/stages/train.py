@@ -1,6 +1,6 @@
 """Body of the stage `train`: fits baseline and tuned networks on several seeds and keeps the first of each.
 
-Of the baseline one network is kept, of the tuned model `train.num_networks`, the mean of which is served.
+One network of the baseline is kept, and `train.num_networks` of the tuned model: their mean is served.
 """
 
 from collections.abc import Sequence

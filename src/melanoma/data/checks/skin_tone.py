@@ -55,7 +55,7 @@ def angle_degrees(lightness: float, yellow: float) -> float:
 
 
 def _median(colours: np.ndarray) -> list[float]:
-    """Of each column; np.median would import much in each worker."""
+    """Median of each column; np.median would import much in each worker."""
     middle = len(colours) // 2
     return [float(np.partition(column, middle)[middle]) for column in colours.T]
 
