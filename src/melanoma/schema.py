@@ -133,8 +133,8 @@ ASSIGNED_COLUMNS = (
 )
 PAIR_COLUMNS = ("image_id", "other_image_id", "reason")
 SPLIT_COLUMNS = ("image_id", "dataset", "group_id", "target", "split")
-# Index of a packed cohort. The class is one of `CLASSES`. The digest is of the whole picture, whatever its crop and
-# the sizes at which it is packed.
+# Index of a packed cohort. The class is one of `CLASSES`. The digest is of the whole picture, whatever its
+# crop and the sizes at which it is packed.
 INDEX_COLUMNS = (*SPLIT_COLUMNS, "diagnosis_class", "picture_digest")
 PREDICTION_COLUMNS = (*SPLIT_COLUMNS, "model", "score", "probability", "decision", "reason")
 

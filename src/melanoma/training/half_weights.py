@@ -9,9 +9,9 @@ import onnx
 import onnxruntime as ort
 from onnx import TensorProto, helper, numpy_helper
 
-# Number of values from which an array is stored in 16 bits. The others (kernels of depthwise
-# convolutions, biases, the last layer) are 5 % of the bytes of EfficientNet-Lite0 and make most of the error: with them the largest change
-# of a logit over 16 images was 0.026 instead of 0.007.
+# Number of values from which an array is stored in 16 bits. The others (kernels of depthwise convolutions,
+# biases, the last layer) are 5 % of the bytes of EfficientNet-Lite0 and make most of the error: with them the
+# largest change of a logit over 16 images was 0.026 instead of 0.007.
 MIN_VALUES = 20_000
 TOLERANCE = 1e-3  # largest change of a probability
 
