@@ -95,6 +95,7 @@ def test_every_further_seed_has_a_run_below_that_of_its_model(at_workspace):
 def test_the_comparison_is_of_the_epochs_that_are_kept(at_workspace):
     seeds = read("reports/sample/seeds.json")
     assert (seeds["seeds"], seeds["kept_seed"], seeds["is_synthetic"]) == ([1, 2], 1, True)
+    assert seeds["positive_means"] == "melanoma"
     for name in MODELS:
         history = pd.read_csv(f"models/sample/{name}/history.csv")
         best = history.iloc[int(history["val_loss"].argmin())]

@@ -96,6 +96,7 @@ def test_the_parent_names_problem_data_objective_study_and_best(at_workspace):
     manifest = json.loads(Path("data/packed/sample/manifest.json").read_text())
     assert run.tags["data_digest"] == manifest["digest"]
     assert run.tags["is_synthetic"] == "true"
+    assert run.tags["positive_means"] == summary["positive_means"] == "melanoma"
     assert "git_commit" in run.tags
     assert (run.tags["study"], run.tags["objective"]) == (summary["study"], "auc_roc")
     chosen = {key: value for key, value in summary["best"]["hyperparameters"].items() if value is not None}

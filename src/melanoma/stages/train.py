@@ -219,7 +219,11 @@ class CohortTraining:
                 figure.savefig(folder / f"{name}.png", dpi=110)
         files.write_csv(_learning_curves(self.histories), outputs.plots / "learning_curves.csv")
         files.write_csv(seeds.table(comparison), outputs.plots / "seeds.csv")
-        origin = {"cohort": self.cohort, "is_synthetic": self.data.is_synthetic}
+        origin = {
+            "cohort": self.cohort,
+            "is_synthetic": self.data.is_synthetic,
+            "positive_means": self.data.positive_means,
+        }
         views = {"views": seeds.describe_views(self.views)}
         files.write_json(origin | comparison | views, outputs.seeds)
         for model, run_id in self.runs.items():

@@ -71,7 +71,11 @@ def run(
         workers = trial_worker.open_trial_workers(params, packed_folder, data.digest)
         search.run_trials(study, workers, tune=tune, starts=params.starts, runs=runs, say=say)
         summary = studies.summarize(study, tune, params.starts, run_ids=runs.ids())
-        summary |= {"run_id": parent.run_id, "is_synthetic": data.is_synthetic}
+        summary |= {
+            "run_id": parent.run_id,
+            "is_synthetic": data.is_synthetic,
+            "positive_means": data.positive_means,
+        }
         page_note = experiments.data_note(cohort, data)
         trial_runs.log_study(parent, study, summary, about=about, note=page_note, page=outputs.page)
         files.write_json(summary, outputs.summary)
