@@ -34,6 +34,15 @@ COMPARISON = {
 }
 
 
+def entry(name: str, value: str) -> dict:
+    counts = dict.fromkeys(headline.COUNTS, 12)
+    return (
+        {"slice": name, "value": value, "prevalence": 0.5}
+        | counts
+        | dict.fromkeys(headline.OF_SLICE, MEASURED)
+    )
+
+
 @pytest.fixture
 def found(index, scores, settings, described):
     report = evaluate(
@@ -59,6 +68,10 @@ def found(index, scores, settings, described):
         comparison=COMPARISON,
         search="5 trials over depth; best is trial 3: depth 4",
         promotion=PROMOTION,
+        slices=[
+            entry("skin_tone", "estimated from pixels: 2 light"),
+            entry("dataset", "ph2"),
+        ],
     ), report
 
 
@@ -84,6 +97,8 @@ def test_it_holds_the_metrics_of_both_models_on_test_and_counts_of_the_selected_
     assert "tuned has depth 4 instead of depth 3" in head["seeds"]
     assert head["search"] == "5 trials over depth; best is trial 3: depth 4"
     assert head["same_hyperparameters"] is False
+    assert [part["value"] for part in head["skin"]] == ["estimated from pixels: 2 light"]
+    assert head["skin"][0].keys() == {"slice", "value", *headline.COUNTS, *headline.OF_SLICE}
     assert head["at_operating_point"] == files.as_json(report.metrics["tuned"][TEST]["at_operating_point"])
 
 

@@ -63,6 +63,16 @@ def test_each_cohort_shows_what_was_asked_of_its_operating_point_and_what_it_got
     assert "Not guaranteed is the specificity at the end of the referral band: it was narrowed." in text
 
 
+def test_results_by_skin_tone_say_that_it_is_estimated_and_which_are_too_few():
+    words = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", page()))
+    assert "Test set of ph2 by skin, with 95 % intervals. Skin tone is estimated from pixels" in words
+    assert "skin tone: estimated from pixels: 2 light 30 4 0.700 (0.600 to 0.800)" in words
+    assert "undefined: fewer than 10 groups" in words
+    older = headline()
+    del older["skin"]
+    assert "by skin, with" not in page(headlines=[older])
+
+
 def test_a_headline_of_an_older_version_says_what_was_not_recorded():
     older = headline(operating_point=OLDER_POINT)
     del older["at_operating_point"]

@@ -96,6 +96,16 @@ def headline(cohort: str = "ph2", **changes: Any) -> dict[str, Any]:
             "band_end": measured(0.5),
         },
         "references": {"colour": {"auc_roc": measured(0.8), "selected_minus_reference": measured(-0.05)}},
+        "skin": [
+            {
+                "slice": "skin_tone",
+                "value": "estimated from pixels: 2 light",
+                "num_images": 30,
+                "num_malignant": 4,
+            }
+            | {"auc_roc": measured(0.7), "specificity": measured(0.6)}
+            | {"sensitivity": {"value": None, "low": None, "high": None, "undefined": "fewer than 10 groups"}}
+        ],
         "warnings": ["hair: adding it changes 15% of the decisions"],
         "seeds": "validation AUC, seed 1: baseline 0.700, tuned 0.600, difference -0.100",
         "promotion": {

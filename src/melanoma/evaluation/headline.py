@@ -10,10 +10,12 @@ from melanoma.evaluation import asked_and_got, seeds
 from melanoma.evaluation.bootstrap import in_words
 from melanoma.evaluation.metric_table import HEADLINE, Metric
 from melanoma.evaluation.metrics import roc_curve
+from melanoma.evaluation.slices import OF_SKIN
 from melanoma.schema import EARLIER_POSITIVE, MODEL_NAMES, TEST
 from melanoma.scoring.operating_point import NEGATIVE, POSITIVE, current_word
 
 COUNTS = ("num_images", "num_groups", "num_malignant")
+OF_SLICE = ("auc_roc", "sensitivity", "specificity")
 OF_PROMOTION = (
     "registered_model",
     "version",
@@ -36,6 +38,7 @@ def gather(
     comparison: Mapping[str, Any],
     search: str,
     promotion: Mapping[str, Any],
+    slices: Sequence[Mapping[str, Any]],
 ) -> dict[str, Any]:
     """Gather the results of a cohort that are shown elsewhere, as a JSON object.
 
@@ -47,6 +50,7 @@ def gather(
         comparison: Content of `seeds.json`.
         search: What the hyperparameter search varied and found, in one line.
         promotion: Content of `promotion.json`.
+        slices: Entries of the selected model in `slices.json`.
     """
     selected = metrics["selected"]
     test = metrics[selected][TEST]
@@ -70,6 +74,11 @@ def gather(
             for name, found in audit["references"].items()
         },
         "warnings": list(audit["warnings"]),
+        "skin": [
+            {name: part[name] for name in ("slice", "value", *COUNTS, *OF_SLICE)}
+            for part in slices
+            if part["slice"] in OF_SKIN
+        ],
         "search": search,
         "seeds": seeds.summary_line(dict(comparison)),
         "same_hyperparameters": comparison["same_hyperparameters"],

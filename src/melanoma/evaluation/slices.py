@@ -30,6 +30,7 @@ MEASURED = (
 RECORDED = ("dataset", "source_collection", "sex", "anatom_site", "diagnosis")
 ONLY_WHERE_RECORDED = "skin_type"
 TONE = "ita_degrees"
+OF_SKIN = (ONLY_WHERE_RECORDED, "skin_tone")  # slices by the colour of the skin
 QUALITY = "sharpness"  # variance of the Laplacian, see data.measures
 NUM_QUARTERS = 4
 

@@ -3,9 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from melanoma.data.tone_classes import CAVEAT
 from melanoma.evaluation import asked_and_got, crossvalidation
 from melanoma.evaluation.bootstrap import explained, in_words
 from melanoma.evaluation.headline import (
+    OF_SLICE,
     decisions,
     looks_in_words,
     metric_rows,
@@ -13,7 +15,7 @@ from melanoma.evaluation.headline import (
     verdict,
     verdict_word,
 )
-from melanoma.evaluation.metric_table import HEADLINE
+from melanoma.evaluation.metric_table import BY_NAME, HEADLINE
 from melanoma.page import charts
 from melanoma.page.tables import Table, make
 from melanoma.schema import MODEL_NAMES, REFERENCE_NAMES
@@ -46,6 +48,7 @@ def describe(headline: Mapping[str, Any]) -> dict[str, Any]:
         "crossvalidation": crossvalidation.beside(headline),
         "search": headline.get("search", ""),  # older headlines do not have it
         "metrics": _metrics_table(headline),
+        "skin": _skin_table(headline),
         "gates": _gates_table(headline),
         "warnings": headline["warnings"],
         "operating_point": {
@@ -113,6 +116,26 @@ def _metrics_table(headline: Mapping[str, Any]) -> Table:
     return make(
         f"Metrics of {headline['cohort']} on the test set, with 95 % intervals",
         ["metric", *MODEL_NAMES],
+        rows,
+    )
+
+
+def _skin_table(headline: Mapping[str, Any]) -> Table | None:
+    """Metrics by skin type and tone; None in headlines of earlier versions, which do not have them."""
+    if not headline.get("skin"):
+        return None
+    rows = [
+        [
+            f"{part['slice'].replace('_', ' ')}: {part['value']}",
+            f"{part['num_images']:,}",
+            f"{part['num_malignant']:,}",
+            *(explained(part[name]) for name in OF_SLICE),
+        ]
+        for part in headline["skin"]
+    ]
+    return make(
+        f"Test set of {headline['cohort']} by skin, with 95 % intervals. Skin tone is {CAVEAT}.",
+        ["skin", "images", "positive", *(BY_NAME[name].label for name in OF_SLICE)],
         rows,
     )
 

@@ -50,6 +50,7 @@ def run(args: argparse.Namespace, params: Params) -> str:
         comparison=files.read_json(args.seeds),
         search=studies.summary_line(files.read_json(args.tuning)),
         promotion=summary,
+        slices=candidate.slices,
     )
     files.write_json(results, args.headline)
     files.write_json(summary, args.out)
