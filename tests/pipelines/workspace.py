@@ -12,6 +12,7 @@ from operator import getitem
 from pathlib import Path
 from typing import Any
 
+import mlflow
 from mlflow.tracking._tracking_service import utils
 from ruamel.yaml import YAML
 
@@ -123,6 +124,7 @@ def inside(folder: Path) -> Iterator[None]:
     before, store = Path.cwd(), os.environ.get("MLFLOW_TRACKING_URI")
     os.chdir(folder)
     os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{folder}/mlflow.db"
+    mlflow.set_tracking_uri(os.environ["MLFLOW_TRACKING_URI"])  # else an earlier test's stays
     utils._artifact_repos_cache.clear()  # by run id: a copy of a store has the runs of the original
     try:
         yield
