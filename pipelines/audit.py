@@ -30,6 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--boxes", type=Path, required=True, help="boxes of the lesions; read only for cropped images"
     )
     parser.add_argument("--models", type=Path, required=True, help="JSON file of operating points")
+    parser.add_argument("--predictions", type=Path, required=True, help="predictions of all models")
     parser.add_argument(
         "--unlike", type=Path, required=True, help="folder of descriptions of the training images"
     )

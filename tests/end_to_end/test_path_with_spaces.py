@@ -63,5 +63,5 @@ def test_the_answers_that_the_readmes_show_have_the_fields_of_a_real_one(answere
 def shown_fields(readme):
     """The names of the fields of an answer, of which a README may leave out some."""
     (shown,) = re.findall(r'^\{"predictions": .*\}$', readme.read_text(encoding="utf-8"), flags=re.MULTILINE)
-    assert '"model_version": "1"' in shown
+    assert '"positive_means": "melanoma"' in shown
     return re.findall(r'"(\w+)":', shown.removeprefix('{"predictions":'))

@@ -29,7 +29,7 @@ def parent(store):
 @pytest.fixture
 def runs(parent, params):
     described = {"train": {"num_epochs": 2}}
-    return TrialRuns(parent, {"cohort": "toy"}, "auc_roc", Starts(params.baseline), described)
+    return TrialRuns(parent, {"cohort": "toy"}, "auc_roc", Starts(params.baseline), lambda _: described)
 
 
 @pytest.fixture

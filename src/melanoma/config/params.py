@@ -92,6 +92,17 @@ class Params(Section):
         return self
 
     @model_validator(mode="after")
+    def _every_positive_image_has_a_positive_class(self) -> Self:
+        needs_classes = self.model.target == "diagnosis" or self.study.cohorts  # the study compares both
+        if needs_classes and self.target.malignant_without_diagnosis == "positive":
+            raise ValueError(
+                "target.malignant_without_diagnosis: positive gives images without a diagnosis, whose class "
+                "is other, a positive label; set it to exclude, or model.target to positive and "
+                "study.cohorts to []"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _the_study_has_active_cohorts_with_networks(self) -> Self:
         study = self.study
         _require_known("study.cohorts", study.cohorts, dict.fromkeys(self.run.cohorts))

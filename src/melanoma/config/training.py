@@ -53,7 +53,6 @@ FAMILIES_OF_HYPERPARAMETER: dict[str, tuple[str, ...]] = {
 }
 MAY_BE_NULL = ("weights", "unfreeze_epoch")  # also where the family has them
 NEUTRAL = {"frozen_stages": 0, "layer_decay": 1.0, "drop_connect": 0.0}  # what null means there
-OFF = (None, False, 0.0, 1.0)  # values that a family without the hyperparameter accepts
 
 
 class Hyperparameters(Section):
@@ -111,7 +110,7 @@ class Hyperparameters(Section):
         for name, owners in FAMILIES_OF_HYPERPARAMETER.items():
             value = getattr(self, name)
             if not has(self.family, name):
-                is_on = value is True or value not in OFF
+                is_on = value not in (None, False, NEUTRAL.get(name))
                 if is_on and name not in ("depth", "filters"):
                     raise ValueError(
                         f"{name} is an option of {' and '.join(owners)} and must be off for family "

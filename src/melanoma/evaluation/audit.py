@@ -6,6 +6,7 @@ hair or a ruler has nothing to do with the disease.
 
 One view of each image is scored, also where the served score is a mean over views: nine variants of all test
 images would take too long otherwise. So plain images may have another AUC here than in `metrics.json`.
+References are compared with what is served.
 """
 
 import hashlib

@@ -111,8 +111,8 @@ def decisions(headline: Mapping[str, Any]) -> str:
     )
     return (
         f"As a served model it answers negative below {point['refer_from']:.3f} and positive from "
-        f"{point['refer_to']:.3f}, and refers images in between to a person: "
-        f"{in_words(three_way['referred_fraction'])} of the test images. It calls "
+        f"{point['refer_to']:.3f}, and refers images in between, and those unlike its training images, to a "
+        f"person: {in_words(three_way['referred_fraction'])} of the test images. It calls "
         f"{num_missed:,} of the {headline['num_malignant']:,} positive test "
         f"images negative. {meaning(headline)}"
     )

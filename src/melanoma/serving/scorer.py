@@ -120,8 +120,10 @@ class MelanomaScorer(PythonModel):
         columns = answer(images, image_ids, params or {})
         rows = pd.DataFrame(columns, index=model_input.index)
         # As objects: JSON has no nan, which pandas would put where a text is missing.
-        texts = {name: pd.Series(columns[name], dtype=object, index=rows.index) for name in MAY_BE_MISSING}
-        return rows.assign(**texts)
+        texts = [name for name in MAY_BE_MISSING if name in rows]  # models of earlier code have no reason
+        return rows.assign(
+            **{name: pd.Series(columns[name], dtype=object, index=rows.index) for name in texts}
+        )
 
     def answer(
         self,

@@ -43,7 +43,8 @@ def run(args: argparse.Namespace, params: Params) -> str:
     )
     scored = _score_references(data, described, params.audit, image_size=params.baseline.image_size)
     audited = _open_audited(args, models, data, described)
-    found = _measure(audited, scored, params.audit) | {"unlike": _refer(args, models, audited)}
+    served = _served(tables.read_predictions(args.predictions, data.index), models["selected"])
+    found = _measure(audited, scored, served, params.audit) | {"unlike": _refer(args, models, audited)}
     note = test_set_note(args.cohort, is_synthetic=data.is_synthetic, positive_means=data.positive_means)
     figures = _draw(audited, found, params.audit, note=note)
     selected = models["selected"]
@@ -123,13 +124,20 @@ def _masks(described: pd.DataFrame, size: int, cutting: crops.Cutting | None) ->
     return found
 
 
-def _measure(audited: audit.Audited, scored: pd.DataFrame, settings: Audit) -> dict[str, Any]:
+def _served(predictions: pd.DataFrame, model: str) -> pd.Series:
+    """Probabilities of what is served for the test images, with all its views; indexed by image_id."""
+    is_asked = (predictions["model"] == model) & (predictions["split"] == schema.TEST)
+    return predictions[is_asked].set_index("image_id")["probability"]
+
+
+def _measure(
+    audited: audit.Audited, scored: pd.DataFrame, served: pd.Series, settings: Audit
+) -> dict[str, Any]:
     """Content of `audit.json` without its head."""
     measured = audit.measure(audited, settings)
     tested = scored[scored["split"] == schema.TEST].set_index("image_id")
     of_test = {name: tested[name] for name in schema.REFERENCE_NAMES}
-    plain = pd.Series(audited.plain, index=audited.rows["image_id"])
-    compared = audit.compare(audited.rows, plain, of_test)
+    compared = audit.compare(audited.rows, served, of_test)
     found = {
         "num_masks": len(audited.masks),
         "variants": measured,

@@ -205,7 +205,8 @@ def _predict_all(network: keras.Model, part: Part, recipe: Recipe) -> np.ndarray
 def _compare(work: Nested, model: str, found: pd.DataFrame) -> dict[str, Any]:
     """The content of the results file."""
     draws = bootstrap.Draws(work.params.evaluate.num_bootstrap_draws, work.params.evaluate.seed)
-    means = [_mean(rows) for _, rows in found.groupby(["outer", "kind"], sort=True)]
+    part = work.data.part(schema.TRAIN)
+    means = [_mean(rows, part) for _, rows in found.groupby(["outer", "kind"], sort=True)]
     return {
         "cohort": work.cohort,
         "is_synthetic": work.data.is_synthetic,
@@ -218,11 +219,16 @@ def _compare(work: Nested, model: str, found: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def _mean(rows: pd.DataFrame) -> pd.DataFrame:
-    """One row per image of an ensemble: the score of its mean and those of its networks."""
+def _mean(rows: pd.DataFrame, part: Part) -> pd.DataFrame:
+    """One row per image of an ensemble: the score of its mean and those of its networks.
+
+    Args:
+        rows: One row per network and image, column `probabilities`.
+        part: Images with the same classes.
+    """
     networks = [one.sort_values("image_id") for _, one in rows.groupby("network", sort=True)]
     probabilities = np.stack([np.stack(one["probabilities"].to_list()) for one in networks])
-    # The first output is the score, as in `scores.predict`.
     scored = networks[0][["outer", "kind", "image_id", "group_id", "target"]]
-    singles = list(probabilities[:, :, 0].T)
-    return scored.assign(score=mean_of_logits(probabilities)[:, 0], singles=singles)
+    singles = [scores.probability_of_positive(one, part) for one in probabilities]
+    mean = scores.probability_of_positive(mean_of_logits(probabilities), part)
+    return scored.assign(score=mean, singles=list(np.stack(singles, axis=1)))

@@ -12,7 +12,7 @@ from melanoma.config import Params
 from melanoma.config.evaluation import Promote
 from melanoma.data import crops, packed, tables
 from melanoma.data.groups import splits
-from melanoma.errors import TrackingError
+from melanoma.errors import DataError, TrackingError
 from melanoma.evaluation import asked_and_got, gate, headline, model_card
 from melanoma.evaluation.bootstrap import Draws
 from melanoma.registry import acceptance, anchors, ledger, looks, moves, versions
@@ -140,10 +140,24 @@ def _rivals(
     anchor = anchors.find(candidate.name, holder, candidate.terms)
     if champion is None or holder == int(version.version):
         return {}, anchor
+    _require_same_positive(candidate, champion)
     rivals = {"champion": champion}
     if anchor.version not in (None, holder, int(version.version)):
         rivals["anchor"] = versions.get_version(candidate.name, anchor.version)
     return rivals, anchor
+
+
+def _require_same_positive(candidate: Candidate, champion: versions.Version) -> None:
+    """Refuse to compare two models that call different lesions positive."""
+    ours = candidate.data.positive_means
+    theirs = champion.tags.get("positive_means", ours)  # not recorded by earlier code
+    if theirs != ours:
+        raise DataError(
+            f"{candidate.name} version {champion.version} holds the alias {versions.STAGING} and calls "
+            f"positive: {theirs}. The challenger calls positive: {ours}. They answer different questions and "
+            "cannot be compared. Nothing was moved. To serve the new meaning, remove the alias "
+            f"{versions.STAGING}: the next version is then judged without a champion and becomes the anchor."
+        )
 
 
 def _attempt(candidate: Candidate, anchor: anchors.Anchor) -> int:

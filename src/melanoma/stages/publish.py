@@ -8,7 +8,7 @@ of other code are refused.
 import shutil
 import subprocess
 import sys
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from melanoma.stages.page import PAGE as PAGE_STAGE
 
 CODE = "code"
 GRAPH, STUDY_GRAPH = "dvc.yaml", "pipelines/study/dvc.yaml"
+STAGES_OF_DATASETS = ("ingest", "inspect", "validate", "card")  # the others with an item run for each cohort
 REPORTS, STUDY = Path("reports"), Path("reports/study")
 COHORT_FILES = (
     "metrics.json",
@@ -66,7 +67,7 @@ def publish(
     chosen = _Chosen.of(params, parts)
     _require_clean_tree(folder)
     _write_code_digests()
-    _require_all_current(params, chosen)
+    _require_all_current(chosen)
     _require_clean_tree(folder)  # again: the digests may have changed dvc.lock
     sources = dict(_sources(chosen))
     for source in sources.values():
@@ -119,12 +120,19 @@ class _Chosen:
         members = {name for cohort in cohorts for name in params.members(cohort)}
         return cls(parts, cohorts, [name for name in params.run.datasets if name in members])
 
+    def concerns(self, stage: str) -> bool:
+        """Whether a stage of the graph, `<name>` or `<name>@<dataset or cohort>`, belongs to what is chosen.
 
-def _require_all_current(params: Params, chosen: _Chosen) -> None:
+        A cohort may have the name of a dataset.
+        """
+        name, _, item = stage.partition("@")
+        return not item or item in (self.datasets if name in STAGES_OF_DATASETS else self.cohorts)
+
+
+def _require_all_current(chosen: _Chosen) -> None:
     """Refuse stale stages of what is chosen; those of other cohorts and datasets may be stale."""
     if chosen.cohorts:
-        others = {*params.cohorts, *params.run.datasets} - {*chosen.cohorts, *chosen.datasets}
-        _require_current(GRAPH, without=others)
+        _require_current(GRAPH, concerns=chosen.concerns)
     if published.STUDY in chosen.parts:
         _require_current(STUDY_GRAPH)
 
@@ -196,12 +204,12 @@ def _require_clean_tree(folder: Path) -> None:
         )
 
 
-def _require_current(graph: str, *, without: Collection[str] = ()) -> None:
+def _require_current(graph: str, *, concerns: Callable[[str], bool] | None = None) -> None:
     """Refuse stages whose code, parameters, inputs or outputs changed since they ran.
 
     Args:
         graph: Path of the graph.
-        without: Cohorts and datasets whose stages may be stale. The page may be, too: it is drawn anew.
+        concerns: Whether a stage must be current; None for all. The page need not be: it is drawn anew.
     """
     try:
         with Repo(working_tree()) as repo:
@@ -211,7 +219,7 @@ def _require_current(graph: str, *, without: Collection[str] = ()) -> None:
     stale = sorted(
         name
         for name, reasons in status.items()
-        if reasons != ["always changed"] and name.partition("@")[2] not in without and name != PAGE_STAGE
+        if reasons != ["always changed"] and name != PAGE_STAGE and (concerns is None or concerns(name))
     )
     if stale:
         raise DataError(

@@ -1,6 +1,6 @@
 """One MLflow run for each trial of a study; the study is the source of truth."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from melanoma import files, metric_names, tracking, tracking_fields
-from melanoma.config.training import in_words
+from melanoma.config.training import Hyperparameters, in_words
 from melanoma.config.tuning import Starts
 from melanoma.evaluation import search_figures
 from melanoma.stages import experiments
@@ -29,7 +29,7 @@ class TrialRuns:
         tags: MLflow tags of every child run.
         objective: Name of the score that trials are compared by.
         starts: Hyperparameters that trials start from.
-        described: MLflow parameters that all trials share.
+        describe: MLflow parameters of a trial besides its hyperparameters.
         datasets: Images that all trials use.
     """
 
@@ -37,7 +37,7 @@ class TrialRuns:
     tags: Mapping[str, str]
     objective: str
     starts: Starts
-    described: Mapping[str, object]
+    describe: Callable[[Hyperparameters], Mapping[str, object]]
     datasets: Sequence[tracking_fields.Dataset] = ()
 
     def begin(self, trial: FrozenTrial) -> str:
@@ -73,12 +73,12 @@ class TrialRuns:
 
     def _start(self, trial: FrozenTrial) -> tracking.Run:
         first = next((key for key, flag in studies.FIRST_TRIALS.items() if trial.user_attrs.get(flag)), None)
-        hyperparameters = self.starts.complete(trial.params).model_dump(exclude_none=True)
+        hyperparameters = self.starts.complete(trial.params)
         run = tracking.start_child(
             self.parent,
             name=f"trial {trial.number}" + (f" ({first})" if first else ""),
             tags={**self.tags, TRIAL: str(trial.number)},
-            params=hyperparameters | dict(self.described),
+            params=hyperparameters.model_dump(exclude_none=True) | dict(self.describe(hyperparameters)),
             note=f"Trial {trial.number} of the hyperparameter search"
             f"{f', the {first}' if first else ''}: {in_words(trial.params)}.",
         )

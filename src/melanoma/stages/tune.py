@@ -4,11 +4,13 @@ import os
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from melanoma import files, tracking
 from melanoma.config import Params
+from melanoma.config.training import Hyperparameters
 from melanoma.config.tuning import Tune
 from melanoma.data import packed
 from melanoma.data.packed import Packed
@@ -66,8 +68,8 @@ def run(
         ) as parent,
     ):
         parent.log_datasets(datasets)
-        described = describe_trial(params, data)
-        runs = trial_runs.TrialRuns(parent, tags, tune.objective, params.starts, described, datasets)
+        describe = partial(describe_trial, params, data)
+        runs = trial_runs.TrialRuns(parent, tags, tune.objective, params.starts, describe, datasets)
         workers = trial_worker.open_trial_workers(params, packed_folder, data.digest)
         search.run_trials(study, workers, tune=tune, starts=params.starts, runs=runs, say=say)
         summary = studies.summarize(study, tune, params.starts, run_ids=runs.ids())
@@ -101,27 +103,23 @@ def describe_search(params: Params, data: Packed) -> dict[str, Any]:
 
     The number of epochs, seeds and place of augmentation of the final networks are not part of it.
     """
-    problem = _describe_problem(params, data)
+    problem = experiments.describe_problem(Recipe.of(params.baseline, params), data)
     problem["train"] = {key: value for key, value in problem["train"].items() if key not in NOT_THE_PROBLEM}
     return problem | {
         **{key: first.model_dump() for key, first in params.starts.first_trials().items()},
+        "augment": params.augment.model_dump(),  # a trial may draw any set
         "tune": params.settings_of_search.model_dump(exclude=studies.NOT_THE_PROBLEM),
         "code_digest": code_digest(),
         "backend": os.environ.get("KERAS_BACKEND", "tensorflow"),
     }
 
 
-def describe_trial(params: Params, data: Packed) -> dict[str, Any]:
-    """Parameters of every trial's MLflow run besides its hyperparameters, named as for final networks."""
-    described = _describe_problem(params, data)
+def describe_trial(params: Params, data: Packed, hyperparameters: Hyperparameters) -> dict[str, Any]:
+    """Parameters of a trial's MLflow run besides its hyperparameters, named as for final networks."""
+    described = experiments.describe_problem(Recipe.of(hyperparameters, params), data)
     tune = params.settings_of_search
     described["train"] |= {"seed": studies.trial_seed(tune), "num_epochs": tune.num_epochs}
     return described
-
-
-def _describe_problem(params: Params, data: Packed) -> dict[str, Any]:
-    recipe = Recipe.of(params.baseline, params)
-    return experiments.describe_problem(recipe, data)
 
 
 def study_lock(tune: Tune, name: str) -> Path:

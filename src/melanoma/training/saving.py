@@ -113,12 +113,18 @@ def _require_alike(networks: Sequence[keras.Model], classes: Sequence[str], posi
 def _in_float32(model: keras.Model) -> keras.Model:
     """A copy that computes in float32; not compiled."""
     config = model.get_config()
-    for layer in config["layers"]:
-        if layer["class_name"] != "InputLayer" and "dtype" in layer["config"]:
-            layer["config"]["dtype"] = "float32"
+    _compute_in_float32(config["layers"])
     copy = type(model).from_config(config)
     copy.set_weights(model.get_weights())  # these are float32 in mixed precision too
     return copy
+
+
+def _compute_in_float32(layers: list[dict[str, Any]]) -> None:
+    """Change the configurations of layers, also of those inside a nested model."""
+    for layer in layers:
+        if layer["class_name"] != "InputLayer" and "dtype" in layer["config"]:
+            layer["config"]["dtype"] = "float32"
+        _compute_in_float32(layer["config"].get("layers", []))
 
 
 def _join(networks: Sequence[keras.Model]) -> tuple[Any, Any, Any]:

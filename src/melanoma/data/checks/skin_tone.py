@@ -33,12 +33,16 @@ def estimate(
         working: The picture, `(side, side, 3)`, uint8, RGB.
         unusable: Hair and ink, `(side, side)`, bool.
         border: Dark frame or vignette, `(side, side)`, bool; a margin around it is left out too.
-        lesion: The lesion, `(side, side)`, bool. If it is unknown (None), a disc in the middle is left out.
+        lesion: The lesion, `(side, side)`, bool. If it is unknown (None, or nowhere), a disc in the middle
+            is left out.
         settings: Section `inspect` of params.yaml.
     """
     side = len(working)
     outside = _grown(border, side) | unusable
-    outside |= _disc(side, settings.skin_centre_radius) if lesion is None else _grown(lesion, side)
+    if lesion is None or not lesion.any():
+        outside |= _disc(side, settings.skin_centre_radius)
+    else:
+        outside |= _grown(lesion, side)
     skin = ~outside
     if np.count_nonzero(skin) < settings.skin_min_fraction * skin.size:
         return {"ita_degrees": math.nan, "ita_problem": "too little skin around the lesion"}
