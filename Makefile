@@ -154,7 +154,7 @@ check: lint ## Run linters and the tests that your changes touch (at most 2 minu
 	@python -m tests.touched
 
 .PHONY: test
-test: lint ## Run linters and all tests that are not marked slow (10 minutes on two cores)
+test: lint ## Run linters and all tests that are not marked slow (20 minutes on two cores)
 	$(PYTEST) -m "not slow"
 
 .PHONY: test-slow
@@ -162,7 +162,7 @@ test-slow: .venv/.installed-dev ## Run the slow tests only: real servers, cluste
 	$(PYTEST) -m slow
 
 .PHONY: test-all
-test-all: lint ## Run linters and all tests (30 minutes on two cores)
+test-all: lint ## Run linters and all tests (50 minutes on two cores)
 	$(PYTEST)
 
 .PHONY: lock

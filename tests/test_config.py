@@ -423,6 +423,14 @@ def test_only_malignant_is_positive_only_if_a_malignant_class_is(load):
         load({"target.positive": ["nevus"], **rule})
 
 
+def test_images_without_a_diagnosis_have_no_positive_label_where_classes_are_learned(load):
+    rule, classes = {"target.malignant_without_diagnosis": "positive"}, {"model.target": "diagnosis"}
+    load(rule)
+    load(classes)
+    with pytest.raises(ConfigError, match=r"set it to exclude, or model\.target to positive"):
+        load(rule | classes)
+
+
 def test_the_classes_of_the_parameters_are_those_of_the_schema():
     assert set(get_args(DiagnosisClass)) == set(CLASSES)
     assert get_args(MalignantClass) == MALIGNANT_CLASSES
@@ -663,6 +671,11 @@ EITHER = {"tune.space.family": {"choices": ["conv_blocks", "vgg16"]}}
             PRETRAINED,
             {"baseline.weights": "imagenet"},
             "weights is an option of vgg16 and efficientnet_lite and applications and must be off for family",
+        ),
+        (
+            {"baseline.frozen_stages": 0},
+            {"baseline.frozen_stages": 1},
+            "frozen_stages is an option of vgg16 and efficientnet_lite and applications and must be off",
         ),
         (
             PRETRAINED | {"baseline.frozen_stages": 3},

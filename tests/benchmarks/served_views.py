@@ -15,7 +15,7 @@ from melanoma.serving.network import Network
 from tests.benchmarks import servers
 from tests.benchmarks.rows import Row, Spread, ratios
 
-COUNTS = ((1, 1), (1, 4), (1, 8), (2, 8))  # networks and views
+COUNTS = ((1, 1), (1, 4), (1, 8), (2, 4), (4, 1), (4, 4))  # networks and views
 NUM_ROUNDS = 5
 NUM_CLIENTS = 8
 TOLERANCE = 1e-5  # of a probability
@@ -31,7 +31,7 @@ def log(params: Any, log_served_model: Callable[..., str], folder: Path) -> list
 
     drawn = params.backbone.model_copy(update={"weights": None})  # time does not depend on the weights
     keras.utils.set_random_seed(1)
-    networks = [build_model(drawn, params.model, image_size=drawn.image_size) for _ in range(2)]
+    networks = [build_model(drawn, params.model, image_size=drawn.image_size) for _ in range(max(COUNTS)[0])]
     entries = []
     for num_networks, num_views in COUNTS:
         path = folder / f"networks_{num_networks}"

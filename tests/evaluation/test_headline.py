@@ -137,6 +137,8 @@ def test_decisions_name_the_referral_band_and_the_missed_positive_images(found):
         f"As a served model it answers negative below {point.refer_from:.3f} and positive from "
         f"{point.refer_to:.3f}, and refers images in between to a person: "
     )
+    words = "refers images in between, and those unlike its training images, to a person: "
+    assert words in headline.decisions(head | {"num_unlike": 0})
     missed = head["three_way"]["counts"]["positive"]["negative"]
     assert f"It calls {missed} of the 3 positive test images negative." in headline.decisions(head)
 

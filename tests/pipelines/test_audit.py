@@ -59,6 +59,17 @@ def test_the_references_score_every_image(at_workspace):
         np.testing.assert_allclose(lead, plain - entry["auc_roc"]["value"])
 
 
+def test_the_lead_over_a_reference_is_that_of_what_is_served(own):
+    path, selected = Path("reports/sample/predictions.csv"), read("models")["selected"]
+    predictions = pd.read_csv(path)
+    is_asked = (predictions["model"] == selected) & (predictions["split"] == "test")
+    predictions.loc[is_asked, "probability"] = predictions.loc[is_asked, "target"] * 0.5 + 0.25
+    predictions.to_csv(path, index=False)
+    assert run_stage("audit") == 0
+    for entry in read("audit")["references"].values():
+        np.testing.assert_allclose(entry["selected_minus_reference"]["value"], 1 - entry["auc_roc"]["value"])
+
+
 def test_what_was_found_is_in_the_run_of_the_selected_model(at_workspace):
     audit, models, store = read("audit"), read("models"), tracking.client()
     run = store.get_run(models[audit["selected"]]["run_id"])

@@ -200,6 +200,18 @@ def test_the_anchor_starts_anew_when_the_plan_of_the_splits_changes(challenged):
     assert staging_entries() == [("promote", 1, "1"), ("promote", 2, "2")]
 
 
+def test_a_champion_that_calls_other_lesions_positive_is_not_compared(challenged, capsys):
+    store = tracking.client()
+    store.set_model_version_tag(NAME, "1", "positive_means", "basal cell carcinoma")
+    assert run_stage("promote") == 1
+    message = capsys.readouterr().err
+    assert "version 1 holds the alias staging and calls positive: basal cell carcinoma" in message
+    assert "The challenger calls positive: melanoma" in message
+    assert int(versions.find_version(NAME, versions.STAGING).version) == 1
+    store.set_model_version_tag(NAME, "1", "positive_means", "melanoma")
+    assert run_stage("promote") == 0
+
+
 def test_an_anchor_whose_files_are_gone_is_named_with_the_way_out(challenged, capsys):
     assert run_stage("promote") == 0
     change_params(challenged / "params.yaml", evaluate={"min_sensitivity": 0.6})

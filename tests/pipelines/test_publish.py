@@ -133,6 +133,22 @@ def test_results_of_a_commit_are_published_with_what_is_needed_to_check_them(rep
     assert "documents that changed: README.md, README.md" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("name", "is_concerned"),
+    [
+        ("duplicates", True),
+        ("validate@isic", True),
+        ("validate@ph2", True),
+        ("validate@ham10000", False),
+        ("train@joint", True),
+        ("train@isic", False),  # a cohort with the name of a dataset of joint
+        ("train@ph2", False),
+    ],
+)
+def test_a_cohort_needs_its_own_stages_and_those_of_its_datasets(name, is_concerned):
+    assert stage._Chosen(["joint"], ["joint"], ["isic", "ph2"]).concerns(name) == is_concerned
+
+
 def test_a_page_that_is_drawn_again_is_the_same_and_results_can_be_published_again(repository):
     assert run() == 0
     page = (FOLDER / published.PAGE).read_bytes()

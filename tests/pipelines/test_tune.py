@@ -160,6 +160,7 @@ def test_two_workers_share_study_and_tracking_store(broken):
         {"tune": {"objective": "average_precision"}},
         {"baseline": {"schedule": "cosine"}},
         {"train": {"num_folds": 2}},
+        {"augment.strong": {"zoom_fraction": 0.1}},  # a trial may draw it
     ],
 )
 def test_another_problem_is_another_study(broken, changes, monkeypatch):

@@ -55,6 +55,16 @@ def test_a_model_of_other_code_answers_as_its_own_code_does(other_code, served):
     assert OTHER_ANSWER not in served.predict(frame(3))["probability"].tolist()
 
 
+def test_a_model_of_code_that_gave_no_reason_answers_without_one(model_folder):
+    module = travelling_code(model_folder) / "serving" / "scorer.py"
+    text = module.read_text()
+    (line,) = [line for line in text.splitlines() if '"reason": ' in line]
+    module.write_text(text.replace(line + "\n", ""))
+    answer = mlflow.pyfunc.load_model(str(model_folder)).predict(frame(2))
+    assert "reason" not in answer
+    assert answer["image_id"].tolist() == ["a", "b"]
+
+
 def test_a_model_of_the_same_code_needs_no_other_process_and_gives_the_same_answer(model_folder, served):
     loaded = mlflow.pyfunc.load_model(str(model_folder))
     assert own_process(loaded) is None

@@ -4,10 +4,13 @@ import json
 from pathlib import Path
 
 import keras
+import numpy as np
+import pandas as pd
 import pytest
 
 from melanoma.config.training import Hyperparameters
 from melanoma.data import packed
+from melanoma.data.packed import Part
 from melanoma.errors import DataError
 from melanoma.stages import ensembles
 from melanoma.training import fit
@@ -107,3 +110,21 @@ def test_what_cannot_be_compared_is_refused_before_anything_is_trained(command, 
     with pytest.raises(DataError, match=message):
         command(**options)
     assert trained == []
+
+
+def test_with_several_classes_the_score_is_the_probability_of_all_positive_ones():
+    part = Part(
+        np.zeros((2, 1, 1, 3)),
+        np.arange(2),
+        np.array([1, 0]),
+        image_ids=np.array(["a", "b"]),
+        positive_classes=(0, 1),
+    )
+    outputs = [np.array([[0.05, 0.9, 0.05], [0.2, 0.1, 0.7]]), np.array([[0.05, 0.9, 0.05], [0.2, 0.1, 0.7]])]
+    names = {"outer": 1, "kind": "seeds", "image_id": ["a", "b"], "group_id": ["a", "b"], "target": [1, 0]}
+    rows = [
+        pd.DataFrame(names | {"network": at, "probabilities": list(one)}) for at, one in enumerate(outputs)
+    ]
+    mean = ensembles._mean(pd.concat(rows), part)
+    np.testing.assert_allclose(mean["score"], [0.95, 0.3], atol=1e-6)
+    np.testing.assert_allclose(np.stack(mean["singles"].to_list()), [[0.95, 0.95], [0.3, 0.3]], atol=1e-6)

@@ -18,7 +18,8 @@ from tests.imports import ROOT
 from tests.page.toys import ORIGIN, headline
 
 FOLDER = ROOT / "reports/published"
-COHORTS, DATASETS = ("isic", "ph2", "joint"), ("isic", "ph2")
+COHORTS = sorted(path.stem for path in (FOLDER / "headlines").glob("*.json"))
+DATASETS = sorted(path.stem for path in (FOLDER / "raw").glob("*.csv"))
 ROW = re.compile(
     r'<th scope="row" data-label="model">([^<]+)</th>\s*<td data-label="AUC" class="number">([^<]+)</td>'
 )
@@ -37,6 +38,11 @@ def read(path: str) -> dict[str, Any]:
 
 
 # ---- page and documents ----------------------------------------------------------------------
+
+
+def test_results_of_real_images_are_published():
+    assert "isic" in COHORTS
+    assert "isic" in DATASETS
 
 
 def test_the_page_equals_a_page_that_is_drawn_again_from_the_published_files():

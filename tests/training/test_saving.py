@@ -60,6 +60,23 @@ def test_a_network_trained_in_16_bits_is_saved_in_32(images, tmp_path):
     assert (saved != expected).any()  # else nothing had been computed in 16 bits
 
 
+def test_layers_inside_a_nested_model_are_saved_in_32_bits_too(images, tmp_path):
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        image = keras.Input((24, 24, 3), dtype="uint8")
+        inner = keras.Sequential([keras.layers.Rescaling(1 / 255), keras.layers.Conv2D(4, 3)], name="stem")
+        pooled = keras.layers.GlobalAveragePooling2D(name="flatten")(inner(image))
+        score = keras.layers.Dense(1, activation="sigmoid", dtype="float32")(pooled)
+        save_model([keras.Model(image, score)], tmp_path)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert {layer.compute_dtype for layer in loaded.get_layer("stem").layers} == {"float32"}
+    exported = onnxruntime.InferenceSession(tmp_path / "model.onnx")
+    saved = exported.run(None, {"image": images})[0]
+    np.testing.assert_allclose(saved, loaded.predict_on_batch(images), atol=1e-5)
+
+
 def test_the_state_of_training_is_left_behind_and_the_network_stays_as_it_was(images, tmp_path, monkeypatch):
     monkeypatch.setattr(onnx_export, "write", lambda *args, **kwargs: None)
     model = build()

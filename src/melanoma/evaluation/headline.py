@@ -67,6 +67,7 @@ def gather(
             for model in MODEL_NAMES
         },
         "three_way": test["three_way"],
+        "num_unlike": test["unlike"]["num_referred"] if test["unlike"] else None,
         asked_and_got.ON_GROUPS: test[asked_and_got.ON_GROUPS],
         "operating_point": models[selected]["operating_point"],
         "references": {
@@ -109,10 +110,12 @@ def decisions(headline: Mapping[str, Any]) -> str:
         for answer, number in answers.items()
         if (current_word(truth), current_word(answer)) == (POSITIVE, NEGATIVE)
     )
+    # Not in headlines of earlier versions, nor where it is off.
+    unlike = ", and those unlike its training images," if headline.get("num_unlike") is not None else ""
     return (
         f"As a served model it answers negative below {point['refer_from']:.3f} and positive from "
-        f"{point['refer_to']:.3f}, and refers images in between, and those unlike its training images, to a "
-        f"person: {in_words(three_way['referred_fraction'])} of the test images. It calls "
+        f"{point['refer_to']:.3f}, and refers images in between{unlike} to a person: "
+        f"{in_words(three_way['referred_fraction'])} of the test images. It calls "
         f"{num_missed:,} of the {headline['num_malignant']:,} positive test "
         f"images negative. {meaning(headline)}"
     )

@@ -54,6 +54,8 @@ def test_a_lesion_does_not_count_with_a_mask_or_in_the_middle(estimate):
     wide[RADIUS < 120] = PIGMENT
     assert estimate(picture)["ita_degrees"] == pytest.approx(angle_of(SKIN), abs=0.3)
     assert estimate(wide, RADIUS < 120)["ita_degrees"] == pytest.approx(angle_of(SKIN), abs=0.3)
+    nowhere = np.zeros((SIDE, SIDE), bool)
+    assert estimate(picture, nowhere)["ita_degrees"] == estimate(picture)["ita_degrees"]
 
 
 def test_hair_ink_frame_and_its_shadow_do_not_count(estimate):
