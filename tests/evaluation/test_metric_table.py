@@ -12,7 +12,15 @@ from melanoma.evaluation.metric_table import BY_NAME, METRICS, TABLE, THRESHOLD_
 from melanoma.evaluation.metrics import compute_metrics
 
 PUBLISHED = sorted(Path("reports/published").glob("*/metrics.json"))
-COUNTS = {"num_images", "num_groups", "num_malignant", "restated", "three_way"}
+COUNTS = {
+    "num_images",
+    "num_groups",
+    "num_malignant",
+    "restated",
+    "three_way",
+    "at_operating_point",
+    "unlike",
+}
 CONFUSION = {f"{kind}_{side}" for kind in ("true", "false") for side in ("positives", "negatives")}
 
 
@@ -45,7 +53,7 @@ def test_every_metric_of_real_results_is_declared_and_lies_in_its_range(path):
 
 
 def test_results_were_published_to_be_held_against_the_table():
-    assert len(PUBLISHED) > 1
+    assert PUBLISHED
 
 
 def test_a_right_classifier_has_the_better_end_of_each_range():
