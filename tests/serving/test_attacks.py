@@ -7,7 +7,8 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
+from http.client import HTTPConnection
 
 import numpy as np
 import pytest
@@ -216,6 +217,18 @@ def test_connections_that_ask_nothing_are_closed_and_do_not_fill_the_table(targe
             time.sleep(LIMITS["idle_seconds"] + 2)
         assert all(map(is_closed, opened))
     assert set(seen.statuses) == {200}
+
+
+def test_a_client_that_was_answered_keeps_its_connection_while_others_crowd_in(target, expected):
+    host, port = target.place
+    kept = HTTPConnection(host, port, timeout=30)
+    with closing(kept), ExitStack() as stack:
+        for _ in range(3):
+            kept.request("GET", "/ping")
+            answer = kept.getresponse()
+            assert (answer.status, answer.read()) == (200, b"\n")
+            for _ in range(2 * LIMITS["max_connections"]):
+                stack.enter_context(socket.create_connection(target.place))
 
 
 def test_headers_that_drip_end_with_their_time(target, expected):

@@ -20,6 +20,7 @@ LOOK_SECONDS = 0.5
 # After a refusal, the rest of the body is read and dropped for a while: otherwise a client that still sends
 # would find the connection broken and not see the refusal.
 LINGER_SECONDS = 3.0
+KEPT_SECONDS = 1.0  # for which the connection of an answered client is kept even if the table is full
 BUSY_ANSWER = (
     b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 )
@@ -69,14 +70,28 @@ class Connections:
             self._seen = {one: seen for one, seen in self._seen.items() if one in one.connections}
         if len(self._seen) <= self._most:
             return
-        idle = [(since, other) for other, (_, since) in self._seen.items() if _is_idle(other)]
-        oldest = min(idle, key=lambda pair: pair[0])[1]  # there is one: the new connection itself
-        if oldest is connection:
+        unwanted = self._least_wanted(but=connection)
+        if unwanted is None:
             connection.transport.write(BUSY_ANSWER)
             connection.transport.close()
         else:
-            oldest.transport.abort()
-        self._seen.pop(oldest)
+            unwanted.transport.abort()
+        self._seen.pop(unwanted or connection)
+
+    def _least_wanted(self, *, but: Any) -> Any:
+        """The idle connection that makes room for a new one, or None.
+
+        Those whose last request was not read to its end, or that sent none, go first. A client that was
+        answered may send its next request at any moment: its connection goes last, and not at once.
+        """
+        now = time.monotonic()
+        idle = {
+            one: now - since if state == _state(one) else 0
+            for one, (state, since) in self._seen.items()
+            if one is not but and _is_idle(one)
+        }
+        choice = [one for one, seconds in idle.items() if not _was_answered(one) or seconds > KEPT_SECONDS]
+        return min(choice, key=lambda one: (_was_answered(one), -idle[one]), default=None)
 
     async def watch(self) -> None:
         """Close connections that exceed a limit, until cancelled."""
@@ -103,6 +118,11 @@ class Connections:
 
 def _is_idle(connection: Any) -> bool:
     return connection.cycle is None or connection.cycle.response_complete
+
+
+def _was_answered(connection: Any) -> bool:
+    """Whether the last request of an idle connection was read to its end and answered."""
+    return connection.cycle is not None and not connection.cycle.more_body
 
 
 def _state(connection: Any) -> Any:
