@@ -39,6 +39,7 @@ NOT_A_STAGE = {  # run by people; see MLproject
     "history",
     "predict",
     "publish",
+    "records",
     "release",
     "relocate",
     "rollback",
@@ -73,6 +74,7 @@ SHARED_SECTIONS = {
     "baseline",
     "model",
     "serve",
+    "records",
     "study",
 }
 

@@ -179,6 +179,12 @@ def write_text(text: str, path: Path) -> None:
         unfinished.write_text(text, encoding="utf-8")
 
 
+def write_bytes(content: bytes, path: Path) -> None:
+    """Write a file."""
+    with atomic_file(path) as unfinished:
+        unfinished.write_bytes(content)
+
+
 def write_csv(frame: pd.DataFrame, path: Path) -> None:
     """Write `frame` without its index, with Unix newlines and blanks for missing values."""
     with atomic_file(path) as unfinished:

@@ -5,9 +5,12 @@ the environment, as boto3 reads it, and never appear in a message. DVC moves the
 them, see `stages.data_versions`. boto3 is called from here only.
 """
 
+import base64
+import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -25,6 +28,7 @@ from botocore.exceptions import (
 )
 from botocore.parsers import ResponseParserError
 
+from melanoma import files
 from melanoma.errors import StorageError
 
 # An unreachable store is reported within seconds; by default boto3 retries for minutes.
@@ -101,6 +105,63 @@ def require_bucket(store: Store) -> None:
             f"{store}: there is no such bucket. `make data-push` creates it; if it should exist, check the "
             "URL (`dvc remote list`) and the endpoint (AWS_ENDPOINT_URL_S3)."
         )
+
+
+def keys(store: Store) -> dict[str, int]:
+    """Sizes in bytes of the objects in the store's folder, by their path below it.
+
+    Raises:
+        StorageError: The store cannot be reached or refuses.
+    """
+    prefix = f"{store.folder}/" if store.folder else ""
+    with _explained(store):
+        pages = store.client.get_paginator("list_objects_v2").paginate(Bucket=store.bucket, Prefix=prefix)
+        return {
+            one["Key"].removeprefix(prefix): one["Size"] for page in pages for one in page.get("Contents", [])
+        }
+
+
+def upload(store: Store, path: Path, key: str) -> None:
+    """Upload a file; the store checks its MD5.
+
+    Raises:
+        StorageError: The store cannot be reached or refuses.
+    """
+    content = path.read_bytes()
+    digest = base64.b64encode(hashlib.md5(content, usedforsecurity=False).digest()).decode()
+    with _explained(store):
+        store.client.put_object(Bucket=store.bucket, Key=_full(store, key), Body=content, ContentMD5=digest)
+
+
+def download(store: Store, key: str, path: Path) -> None:
+    """Download an object.
+
+    Raises:
+        StorageError: The store cannot be reached or refuses, or has no such object.
+    """
+    with _explained(store):
+        content = store.client.get_object(Bucket=store.bucket, Key=_full(store, key))["Body"].read()
+    files.write_bytes(content, path)
+
+
+def remove(store: Store, key: str) -> None:
+    """Remove an object with all of its versions.
+
+    Raises:
+        StorageError: The store cannot be reached or refuses.
+    """
+    full = _full(store, key)
+    with _explained(store):
+        pages = store.client.get_paginator("list_object_versions").paginate(Bucket=store.bucket, Prefix=full)
+        for page in pages:
+            for one in [*page.get("Versions", []), *page.get("DeleteMarkers", [])]:
+                if one["Key"] == full:
+                    store.client.delete_object(Bucket=store.bucket, Key=full, VersionId=one["VersionId"])
+        store.client.delete_object(Bucket=store.bucket, Key=full)
+
+
+def _full(store: Store, key: str) -> str:
+    return f"{store.folder}/{key}" if store.folder else key
 
 
 def _has_bucket(store: Store) -> bool:

@@ -44,12 +44,13 @@ def mlflow_settings() -> dict[str, str]:
 
 
 @contextmanager
-def serving(uri: str, folder: Path) -> Iterator[str]:
+def serving(uri: str, folder: Path, *options: str, settings: dict[str, str] | None = None) -> Iterator[str]:
     """The URL of a real server of the model at `uri`, started in `folder` as a user would."""
     port = clone.free_port()
     url = f"http://127.0.0.1:{port}"
-    command = [*SERVE, "-m", uri, "--port", str(port)]
-    with clone.server(folder, *command, url=f"{url}/ping", settings=mlflow_settings()):
+    command = [*SERVE, "-m", uri, "--port", str(port), *options]
+    given = mlflow_settings() | (settings or {})
+    with clone.server(folder, *command, url=f"{url}/ping", settings=given):
         yield url
 
 

@@ -106,6 +106,7 @@ def test_the_signature_takes_binary_images_and_optional_ids(served):
     assert {name: (column.type.name, column.required) for name, column in columns.items()} == {
         "image": ("binary", True),
         "image_id": ("string", False),
+        "group_id": ("string", False),
     }
 
 
@@ -204,6 +205,7 @@ def test_the_model_runs_where_neither_tensorflow_nor_this_repository_is(
         "not verified: the model was not loaded from a model registry"
     )
     assert answer == {
+        "prediction_id": None,
         "image_id": "a",
         "image_sha256": hashlib.sha256(frame["image"][0]).hexdigest(),
         "probability": expected,

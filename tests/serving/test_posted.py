@@ -132,7 +132,7 @@ def test_a_faulty_request_is_refused_with_its_reason(fault):
 
 
 def test_a_body_may_be_as_large_as_its_images_in_base64():
-    assert max_body_bytes(LIMITS) == 2**20 * 4 // 3 + 4 * 1024
+    assert max_body_bytes(LIMITS) == 2**20 * 4 // 3 + 4 * 2048
 
 
 def test_the_first_five_bad_rows_are_named():

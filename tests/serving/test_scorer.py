@@ -22,6 +22,7 @@ from melanoma.serving.network import Network
 from tests.serving.conftest import LIMITS, POINT
 
 COLUMNS = [
+    "prediction_id",
     "image_id",
     "image_sha256",
     "probability",

@@ -179,7 +179,7 @@ def test_the_served_model_scores_the_lesion_and_says_where_it_found_none(cutting
 
 def test_a_segmenter_that_was_changed_is_refused(cutting_uri, tmp_path):
     folder = Path(mlflow.artifacts.download_artifacts(cutting_uri, dst_path=str(tmp_path / "model")))
-    assert len(mlflow.pyfunc.load_model(str(folder)).metadata.get_input_schema().inputs) == 2
+    assert len(mlflow.pyfunc.load_model(str(folder)).metadata.get_input_schema().inputs) == 3
     path = folder / "artifacts" / "segmenter.onnx"
     path.write_bytes(path.read_bytes() + b" ")
     with pytest.raises(

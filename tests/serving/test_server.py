@@ -194,10 +194,10 @@ def test_outside_a_server_nothing_is_replaced(monkeypatch):
     monkeypatch.setattr(fastapi, "FastAPI", original)  # as it was, afterwards
     monkeypatch.setitem(sys.modules, server.SERVER, SimpleNamespace())
     monkeypatch.delenv(server.MODEL_PATH, raising=False)
-    server.guard(LIMITS, dict, {})
+    server.guard(LIMITS, dict, print, {})
     assert fastapi.FastAPI is original
     monkeypatch.setenv(server.MODEL_PATH, "model")
-    server.guard(LIMITS, dict, {})
+    server.guard(LIMITS, dict, print, {})
     assert issubclass(fastapi.FastAPI, original)
     assert fastapi.FastAPI is not original
 

@@ -28,7 +28,7 @@ from melanoma.config.data import (
     Validate,
 )
 from melanoma.config.evaluation import Audit, Evaluate, Page, Promote
-from melanoma.config.serving import Serve
+from melanoma.config.serving import Records, Serve
 from melanoma.config.study import Study
 from melanoma.config.training import (
     AugmentSets,
@@ -76,6 +76,7 @@ class Params(Section):
     audit: Audit
     promote: Promote
     serve: Serve
+    records: Records
     study: Study
     page: Page
 

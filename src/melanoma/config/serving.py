@@ -7,11 +7,18 @@ from pydantic import Field, model_validator
 from melanoma.config.types import Positive, Section
 
 
+class Records(Section):
+    """Records of served answers."""
+
+    keep_days: Positive
+
+
 class Serve(Section):
     """The served function, and limits of the served model and of its server for all requests together."""
 
     num_views: Literal[1, 4, 8]  # `scoring.views.NUM_VIEWS`
     unlike_fraction: Annotated[float, Field(ge=0, lt=1)] | None
+    keep_images: bool
     max_rows: Positive
     max_request_megabytes: Positive
     max_request_megapixels: Positive
@@ -30,7 +37,7 @@ class Serve(Section):
     @property
     def limits(self) -> dict[str, Any]:
         """The limits of requests, by name, as they are stored with a model."""
-        return self.model_dump(exclude={"num_views", "unlike_fraction"})
+        return self.model_dump(exclude={"num_views", "unlike_fraction", "keep_images"})
 
     @model_validator(mode="after")
     def _server_has_room_for_two_requests(self) -> Self:

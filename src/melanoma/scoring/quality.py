@@ -55,9 +55,17 @@ class Bounds:
         Args:
             square: Shape `(size, size, 3)`, uint8, RGB.
         """
+        return self.reason_of(self.facts(square))
+
+    def facts(self, square: np.ndarray) -> dict[str, float]:
+        """The facts of an image that have bounds, by name; see `reason`."""
         picture = Picture(square, self)
+        return {name: FACTS[name](picture) for name in self.ranges}
+
+    def reason_of(self, facts: Mapping[str, float]) -> str | None:
+        """Like `reason`, of facts that are measured already."""
         for name, (low, high) in self.ranges.items():
-            value = FACTS[name](picture)
+            value = facts[name]
             if low is not None and value < low:
                 return f"{WORDS[name]} ({name} {value:.3g}, expected at least {low:.3g})"
             if high is not None and value > high:

@@ -21,7 +21,21 @@ from melanoma.scoring.operating_point import REFER
 from melanoma.scoring.quality import Bounds
 
 UNLIKE = "unlike the training images"
+DISTANCE = "distance"  # among the facts of an image
 ARRAYS = ("mean", "axes", "variances")
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What was found of an image.
+
+    Attributes:
+        reason: Why it is referred, in words; None for an image that resembles the training images.
+        facts: Its image facts and its `DISTANCE` from the training images, by name.
+    """
+
+    reason: str | None
+    facts: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -68,11 +82,16 @@ class Unlike:
             images: Shape `(n, size, size, 3)`, uint8, RGB, as the network sees them.
             features: Their pooled features, shape `(n, num_features)`.
         """
-        distances = self.distance(features)
-        return [
-            self.bounds.reason(image) or self._reason(distance)
-            for image, distance in zip(images, distances, strict=True)
-        ]
+        return [found.reason for found in self.judge(images, features)]
+
+    def judge(self, images: np.ndarray, features: np.ndarray) -> list["Judgement"]:
+        """The facts of each image with the reason why it is referred; see `reasons`."""
+        found = []
+        for image, distance in zip(images, self.distance(features), strict=True):
+            facts = self.bounds.facts(image)
+            reason = self.bounds.reason_of(facts) or self._reason(distance)
+            found.append(Judgement(reason, facts | {DISTANCE: float(distance)}))
+        return found
 
     def _reason(self, distance: float) -> str | None:
         if distance <= self.max_distance:

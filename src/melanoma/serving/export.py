@@ -42,8 +42,10 @@ def signature(classes: Sequence[str] = ()) -> ModelSignature:
     inputs = [
         ColSpec(DataType.binary, "image"),  # base64 in JSON
         ColSpec(DataType.string, "image_id", required=False),
+        ColSpec(DataType.string, "group_id", required=False),
     ]
     outputs = [
+        ColSpec(DataType.string, "prediction_id", required=False),  # where answers are recorded
         ColSpec(DataType.string, "image_id", required=False),
         ColSpec(DataType.string, "image_sha256"),
         ColSpec(DataType.double, "probability"),
@@ -80,6 +82,7 @@ def log_served_model(
     asked_and_got: Mapping[str, Any] | None = None,
     num_views: int = 1,
     unlike: Path | None = None,
+    keep_images: bool = False,
 ) -> str:
     """Log the served model to a run.
 
@@ -98,6 +101,7 @@ def log_served_model(
         num_views: Number of orientations of each image that are scored: those of the operating point.
         unlike: Path of the description of the training images, see `scoring.unlike`; None refers no image as
             unlike.
+        keep_images: Whether a server that records its answers keeps the image files, too.
 
     Returns:
         URI of the model, for registering and serving.
@@ -115,6 +119,7 @@ def log_served_model(
         num_views=num_views,
         positive_means=positive_means,
         unlike_sha256=None if unlike is None else sha256_of_file(unlike),
+        keep_images=keep_images,
     )
     with tempfile.TemporaryDirectory() as folder, mlflow.start_run(run_id=run_id):
         path = Path(folder) / "settings.json"

@@ -94,14 +94,19 @@ def _read(folder: Path, names: Sequence[Path]) -> tuple[dict[Path, bytes], dict[
 
 
 def _score(model: Any, images: dict[Path, bytes]) -> dict[Path, dict[str, Any]]:
-    """Answer or `problem` by file. One bad file refuses a whole batch; then each file is scored alone."""
+    """Answer or `problem` by file. Bad files refuse a batch; then the others are scored without them."""
     if not images:
         return {}
     asked = pd.DataFrame({"image": pd.Series(images, dtype=object)})  # the index identifies the file of a row
     try:
         answer = model.predict(asked)
     except MlflowException as error:
-        if len(images) > 1:
+        names = list(images)
+        problems = {names[row]: reason for row, reason in getattr(error, "reasons", {}).items()}
+        if problems:
+            others = {name: images[name] for name in names if name not in problems}
+            return {name: {"problem": reason} for name, reason in problems.items()} | _score(model, others)
+        if len(images) > 1:  # too large only together, or a model of earlier code
             return {name: row for one in images.items() for name, row in _score(model, dict([one])).items()}
         problem = re.sub(r"^1 of 1 rows refused: row 0: ", "", str(error))
         return {name: {"problem": problem} for name in images}

@@ -68,7 +68,7 @@ class Network:
                 f"{path} has the outputs {outputs} and the classes {list(self.classes)}; expected an output "
                 f"{DIAGNOSIS} with a probability of each class. Train the network again."
             )
-        self._has_features = FEATURES in outputs
+        self.has_features = FEATURES in outputs
 
     def with_views(self, num_views: int) -> "Network":
         """The same loaded network with another number of views, see `__init__`."""
@@ -196,7 +196,7 @@ class Network:
         return [np.concatenate(found).astype(np.float64) for found in zip(*parts, strict=True)]
 
     def _require_features(self) -> None:
-        if not self._has_features:
+        if not self.has_features:
             raise TrackingError(
                 f"{self._path} has no output {FEATURES}: an earlier version exported it. Train the network "
                 "again with this version."

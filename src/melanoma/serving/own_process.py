@@ -48,7 +48,12 @@ class OwnProcess:
         self._receive()  # says that it is ready
 
     def predict(
-        self, images: Sequence[bytes], image_ids: Sequence[str | None], params: Mapping[str, Any]
+        self,
+        images: Sequence[bytes],
+        image_ids: Sequence[str | None],
+        params: Mapping[str, Any],
+        *,
+        group_ids: Sequence[str | None],
     ) -> dict[str, list[Any]]:
         """Columns of the answer, one row per image, in the order of `images`.
 
@@ -59,6 +64,7 @@ class OwnProcess:
         asked = {
             "images": [base64.b64encode(encoded).decode() for encoded in images],
             "image_ids": list(image_ids),
+            "group_ids": list(group_ids),
             "params": dict(params),
         }
         with self._lock:

@@ -25,9 +25,10 @@ def main(model_folder: str, answers: IO[str]) -> None:
 
 def _reply(model: Any, asked: dict[str, Any]) -> dict[str, Any]:
     images = [base64.b64decode(text) for text in asked["images"]]
-    frame = pd.DataFrame(
-        {"image": pd.Series(images, dtype=object), "image_id": pd.Series(asked["image_ids"], dtype=object)}
-    )
+    columns = {"image": images, "image_id": asked["image_ids"]}
+    if any(one is not None for one in asked["group_ids"]):  # models of earlier code do not know the column
+        columns["group_id"] = asked["group_ids"]
+    frame = pd.DataFrame({name: pd.Series(values, dtype=object) for name, values in columns.items()})
     try:
         answer = model.predict(frame, params=asked["params"])
     except MlflowException as error:

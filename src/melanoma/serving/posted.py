@@ -12,22 +12,23 @@ import unicodedata
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, NoReturn
 
 from melanoma.data.signatures import stored_size
 from melanoma.errors import MelanomaError, first_offenders
 
 JSON = "application/json"
-COLUMNS = ("image", "image_id")
+COLUMNS = ("image", "image_id", "group_id")
 PARAMS = {"threshold": ((int, float), "a number"), "explain": ((bool,), "true or false")}
 SPLIT, RECORDS = "dataframe_split", "dataframe_records"
 EXAMPLE = '{"dataframe_split": {"columns": ["image"], "data": [["<base64 of an image file>"]]}}'
 MEGABYTE = 2**20
 MEGAPIXEL = 1_000_000
-ROW_BYTES = 1024  # per row beside the image: its id, quotes and commas
-MAX_ID_LENGTH = 256  # characters of an image_id
+ROW_BYTES = 2048  # per row beside the image: its ids, quotes and commas
+MAX_ID_LENGTH = 256  # characters of an image_id or group_id
 FEW_MARKS = 500_000  # brackets, colons and commas that are always parsed: at most 50 ms and 50 MB
-ROW_MARKS = MAX_ID_LENGTH + 32  # per row, including those in its id
+ROW_MARKS = 2 * MAX_ID_LENGTH + 32  # per row, including those in its ids
 DATA_URL = re.compile(r"data:[^,]{0,200};base64,", re.IGNORECASE)
 URL_SAFE = str.maketrans("-_", "+/")
 FORBIDDEN = {"Cc", "Cs", "Zl", "Zp"}  # categories of characters: control, half of a pair, line separators
@@ -37,13 +38,26 @@ class RequestError(MelanomaError):
     """A refused request; `status` is the HTTP status of the answer.
 
     `closes` means that the connection is closed as well, because the rest of the request cannot be separated
-    from the next one.
+    from the next one. `reasons` says by the number of a row why it is refused.
     """
 
-    def __init__(self, message: str, status: int = 400, *, closes: bool = False) -> None:
+    def __init__(
+        self,
+        message: str,
+        status: int = 400,
+        *,
+        closes: bool = False,
+        reasons: Mapping[int, str] = MappingProxyType({}),
+    ) -> None:
         """Create a refusal with a message for the client."""
         super().__init__(message)
-        self.status, self.closes = status, closes
+        self.status, self.closes, self.reasons = status, closes, reasons
+
+
+def rows_refused(reasons: Mapping[int, str], num_rows: int) -> RequestError:
+    """The refusal of a request because of some of its rows; names the first five."""
+    words = first_offenders(f"row {number}: {reason}" for number, reason in reasons.items())
+    return RequestError(f"{len(reasons)} of {num_rows} rows refused: {words}", reasons=reasons)
 
 
 @dataclass(frozen=True)
@@ -53,11 +67,13 @@ class Posted:
     Attributes:
         images: Encoded images.
         image_ids: Id of each image, or None.
+        group_ids: Patient or lesion of each image, or None.
         params: The given parameters of `PARAMS`; each has its type or is None.
     """
 
     images: Sequence[bytes]
     image_ids: Sequence[str | None]
+    group_ids: Sequence[str | None]
     params: Mapping[str, Any]
 
 
@@ -80,7 +96,8 @@ def parse(body: bytes | bytearray, limits: Mapping[str, int]) -> Posted:
     content = _read_json(body)
     params = _params(content)
     rows = _rows(content, limits["max_rows"])
-    return Posted(_images(rows), [row.get("image_id") for row in rows], params)
+    image_ids, group_ids = ([row.get(name) for row in rows] for name in ("image_id", "group_id"))
+    return Posted(_images(rows), image_ids, group_ids, params)
 
 
 def require_json(content_type: str | None) -> None:
@@ -182,7 +199,9 @@ def _require_columns(names: Collection[str], place: str) -> None:
     unknown = _shown(set(names) - set(COLUMNS))
     if "image" not in names or unknown or len(set(names)) < len(names):
         got = _shown(names) or "none"
-        raise RequestError(f"{place}: expected the column image and optionally image_id, got {got}")
+        raise RequestError(
+            f"{place}: expected the column image and optionally image_id and group_id, got {got}"
+        )
 
 
 def _shown(names: Collection[str]) -> str:
@@ -191,15 +210,16 @@ def _shown(names: Collection[str]) -> str:
 
 
 def _images(rows: list[dict[str, Any]]) -> list[bytes]:
-    images, refused = [], []
+    images, reasons = [], {}
     for number, row in enumerate(rows):
         try:
             images.append(_decoded(row["image"]))
-            _require_id(row.get("image_id"))
+            for name in ("image_id", "group_id"):
+                _require_id(name, row.get(name))
         except RequestError as error:
-            refused.append(f"row {number}: {error}")
-    if refused:
-        raise RequestError(f"{len(refused)} of {len(rows)} rows refused: {first_offenders(refused)}")
+            reasons[number] = str(error)
+    if reasons:
+        raise rows_refused(reasons, len(rows))
     return images
 
 
@@ -220,11 +240,9 @@ def require_affordable(images: Sequence[bytes], limits: Mapping[str, int]) -> in
     if num_bytes > most:
         raise RequestError(f"the images have {num_bytes:,} bytes together, at most {most:,} are allowed")
     sizes = [stored_size(encoded) for encoded in images]
-    refused = [
-        f"row {number}: {reason}" for number, size in enumerate(sizes) if (reason := _bad_size(size, limits))
-    ]
-    if refused:
-        raise RequestError(f"{len(refused)} of {len(images)} rows refused: {first_offenders(refused)}")
+    reasons = {number: reason for number, size in enumerate(sizes) if (reason := _bad_size(size, limits))}
+    if reasons:
+        raise rows_refused(reasons, len(images))
     num_pixels = sum(width * height for width, height in filter(None, sizes))
     most = limits["max_request_megapixels"] * MEGAPIXEL
     if num_pixels > most:
@@ -271,12 +289,12 @@ def _decoded_leniently(text: str) -> bytes:
         ) from error
 
 
-def _require_id(image_id: Any) -> None:
-    if image_id is None:
+def _require_id(name: str, value: Any) -> None:
+    if value is None:
         return
-    if not isinstance(image_id, str):
-        raise RequestError(f"image_id must be a string, got {type(image_id).__name__}")
-    if len(image_id) > MAX_ID_LENGTH:
-        raise RequestError(f"image_id has {len(image_id):,} characters, at most {MAX_ID_LENGTH} are allowed")
-    if any(unicodedata.category(character) in FORBIDDEN for character in image_id):
-        raise RequestError("image_id has control characters; remove them")
+    if not isinstance(value, str):
+        raise RequestError(f"{name} must be a string, got {type(value).__name__}")
+    if len(value) > MAX_ID_LENGTH:
+        raise RequestError(f"{name} has {len(value):,} characters, at most {MAX_ID_LENGTH} are allowed")
+    if any(unicodedata.category(character) in FORBIDDEN for character in value):
+        raise RequestError(f"{name} has control characters; remove them")

@@ -8,6 +8,7 @@ import base64
 import hashlib
 import io
 import os
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -24,17 +25,18 @@ from PIL import Image
 from melanoma import schema
 from melanoma.data import crops
 from melanoma.data.plausibility import require_plausible
-from melanoma.errors import ImageError, TrackingError, first_offenders
+from melanoma.errors import ImageError, TrackingError
 from melanoma.fingerprint import digest_of_code, travelling_code
 from melanoma.scoring.diagnosis import beside_probability
 from melanoma.scoring.occlusion import occlusion_map, overlay
-from melanoma.scoring.unlike import Unlike, refer
+from melanoma.scoring.unlike import Judgement, Unlike, refer
 from melanoma.serving import server
 from melanoma.serving.decoding import IN_PROCESS, Decoding, Job
 from melanoma.serving.images_given import require_bytes
 from melanoma.serving.network import Network
 from melanoma.serving.own_process import IS_INSIDE, OwnProcess
-from melanoma.serving.posted import MEGAPIXEL, RequestError, require_affordable
+from melanoma.serving.posted import MEGAPIXEL, RequestError, require_affordable, rows_refused
+from melanoma.serving.records import Asked, Recorded, Recorder, open_recorder
 from melanoma.serving.segmenter import Cutter, Segmenter
 from melanoma.serving.settings import Settings, require_untouched
 from melanoma.serving.verification import verify
@@ -43,8 +45,21 @@ from melanoma.serving.verification import verify
 SETTINGS_DIGEST, OPERATING_POINT = "settings_sha256", "operating_point"
 SYNTHETIC = "trained on synthetic images only: the answer says nothing about skin"
 Taken = TypeVar("Taken")
-MAY_BE_MISSING = ("image_id", "reason")  # texts of the answer
+MAY_BE_MISSING = ("prediction_id", "image_id", "reason")  # texts of the answer
 UNCUT = "no lesion was found, so the whole image was scored"
+
+
+class RowsRefused(MlflowException):
+    """A request that is refused because of its images: answered with status 400.
+
+    Attributes:
+        reasons: Why a row is refused, by its number; empty if the images are too large only together.
+    """
+
+    def __init__(self, cause: RequestError) -> None:
+        """Create the refusal."""
+        super().__init__(str(cause), error_code=INVALID_PARAMETER_VALUE)
+        self.reasons = cause.reasons
 
 
 class MelanomaScorer(PythonModel):
@@ -60,6 +75,7 @@ class MelanomaScorer(PythonModel):
             TrackingError: The files are not those that were registered or logged, the model's own code
                 cannot be run, or the model needs images that are cropped with hand-drawn masks.
         """
+        self._recorder: Recorder | None = None
         network, settings = (Path(context.artifacts[name]) for name in ("network", "settings"))
         model = _model_folder(network)
         self._own_process = _open_own_process(model)
@@ -83,7 +99,11 @@ class MelanomaScorer(PythonModel):
             "positive_means": self._settings.positive_means,
             "operating_point": metadata.get(OPERATING_POINT),
         }
-        server.guard(self._settings.limits, self.answer, about)
+        recorded = Recorded(
+            self._verification.name, self._version, self._settings.network_sha256, self._settings.num_views
+        )
+        self._recorder = open_recorder(recorded, keep_images=self._settings.keep_images)
+        server.guard(self._settings.limits, self.answer, self.record_refusal, about)
 
     def predict(
         self,
@@ -96,28 +116,28 @@ class MelanomaScorer(PythonModel):
         Args:
             context: Not used after loading.
             model_input: Column `image` (bytes, bytearray or memoryview of an image file), optionally
-                `image_id`.
+                `image_id` and `group_id` (patient or lesion; only recorded, as a keyed hash).
             params: `threshold`, a probability, replaces the three-way decision by two answers at that
                 threshold, except for images that are referred with a `reason`; `explain` requests an
                 occlusion map.
 
         Returns:
-            A row for each row of `model_input`, with its index. Columns `image_id`, `image_sha256` (of the
-            bytes), `probability` (calibrated, 0..1), `decision` (negative, refer, positive), `reason` (why
-            the image is referred as unlike the training images, or None), `positive_means` (in words),
-            `threshold`, `model_version`, `verification` (see `verification.Verification`), `note`; of a model
-            that was trained with several classes also `diagnosis`, the probability of each class by its
-            name; on request `saliency` (base64 of a PNG).
+            A row for each row of `model_input`, with its index. Columns `prediction_id` (of its record, see
+            `records`; None if answers are not recorded), `image_id`, `image_sha256` (of the bytes),
+            `probability` (calibrated, 0..1), `decision` (negative, refer, positive), `reason` (why the image
+            is referred as unlike the training images, or None), `positive_means` (in words), `threshold`,
+            `model_version`, `verification` (see `verification.Verification`), `note`; of a model that was
+            trained with several classes also `diagnosis`, the probability of each class by its name; on
+            request `saliency` (base64 of a PNG).
 
         Raises:
             MlflowException: Answered as 400: rows that are no usable images, by number and reason; no
                 rows or too many; a threshold outside 0..1.
         """
-        ids = model_input["image_id"] if "image_id" in model_input else [None] * len(model_input)
-        image_ids = [None if pd.isna(one) else one for one in ids]
+        image_ids, group_ids = (_ids(model_input, name) for name in ("image_id", "group_id"))
         images = require_bytes(model_input["image"])
         answer = self.answer if self._own_process is None else self._own_process.predict
-        columns = answer(images, image_ids, params or {})
+        columns = answer(images, image_ids, params or {}, group_ids=group_ids)
         rows = pd.DataFrame(columns, index=model_input.index)
         # As objects: JSON has no nan, which pandas would put where a text is missing.
         texts = [name for name in MAY_BE_MISSING if name in rows]  # models of earlier code have no reason
@@ -131,31 +151,58 @@ class MelanomaScorer(PythonModel):
         image_ids: Sequence[str | None],
         params: Mapping[str, Any],
         *,
+        group_ids: Sequence[str | None] | None = None,
         decoding: Decoding = IN_PROCESS,
     ) -> dict[str, list[Any]]:
-        """Columns of the answer of `predict`, as plain values.
+        """Columns of the answer of `predict`, as plain values; its rows are recorded.
 
         Args:
             images: Encoded images.
             image_ids: Id of each image, or None.
             params: See `predict`.
+            group_ids: Patient or lesion of each image, or None.
             decoding: Where the images are decoded, and whether the answer is still wanted.
 
         Raises:
             MlflowException: See `predict`.
         """
+        asked = Asked(images, image_ids, group_ids or [None] * len(images), time.monotonic())
+        try:
+            return self._score(asked, params, decoding)
+        except RowsRefused as error:
+            self.record_refusal(images, image_ids, asked.group_ids, error.reasons)
+            raise
+
+    def record_refusal(
+        self,
+        images: Sequence[bytes],
+        image_ids: Sequence[str | None],
+        group_ids: Sequence[str | None],
+        reasons: Mapping[int, str],
+    ) -> None:
+        """Record the rows that made a request be refused, if answers are recorded; see `records`."""
+        if self._recorder is not None:
+            self._recorder.refused(Asked(images, image_ids, group_ids, time.monotonic()), reasons)
+
+    def _score(self, asked: Asked, params: Mapping[str, Any], decoding: Decoding) -> dict[str, list[Any]]:
+        images = asked.images
         limits = self._settings.limits
         threshold, is_explained = _asked_threshold(params), bool(params.get("explain"))
         _require_count(len(images), limits["max_explained_rows" if is_explained else "max_rows"])
         pixels, is_whole = _decode(images, self._network.image_size, limits, self._cutter, decoding)
+        decoded = time.monotonic()
         point = self._settings.operating_point
         wanted = decoding.require_wanted
-        with_features = self._unlike is not None
+        is_recorded = self._recorder is not None and self._network.has_features
+        with_features = self._unlike is not None or is_recorded
         scored = self._network.answer(pixels, with_features=with_features, before_each=wanted)
-        reasons = self._reasons(pixels, scored.features)
+        passed = time.monotonic()
+        found = self._judge(pixels, scored.features)
+        reasons = [one.reason for one in found]
         probability = point.calibration.apply(scored.score)
         columns: dict[str, list[Any]] = {
-            "image_id": list(image_ids),
+            "prediction_id": [None] * len(images),
+            "image_id": list(asked.image_ids),
             "image_sha256": [hashlib.sha256(encoded).hexdigest() for encoded in images],
             "probability": probability.tolist(),
             "decision": refer(point.decide(probability, threshold), reasons).tolist(),
@@ -170,6 +217,16 @@ class MelanomaScorer(PythonModel):
             columns["diagnosis"] = self._by_class(scored.classes, probability)
         if is_explained:
             columns["saliency"] = [self._explain(image, wanted) for image in pixels]
+        if self._recorder is not None:
+            seconds = {"decode": decoded - asked.started, "forward": passed - decoded}
+            columns["prediction_id"] = self._recorder.answered(
+                asked,
+                columns,
+                scores=scored.score,
+                facts=[one.facts for one in found],
+                features=scored.features,
+                seconds=seconds | {"whole": time.monotonic() - asked.started},
+            )
         return columns
 
     def _by_class(self, softmax: np.ndarray, probability: np.ndarray) -> list[dict[str, float]]:
@@ -179,11 +236,11 @@ class MelanomaScorer(PythonModel):
         rows = beside_probability(softmax, probability, positive=positive)
         return [dict(zip(names, row, strict=True)) for row in rows.tolist()]
 
-    def _reasons(self, pixels: np.ndarray, features: np.ndarray | None) -> list[str | None]:
-        """Why each image is referred as unlike the training images, or None."""
+    def _judge(self, pixels: np.ndarray, features: np.ndarray | None) -> list[Judgement]:
+        """Facts of each image, and why it is referred as unlike the training images."""
         if self._unlike is None or features is None:
-            return [None] * len(pixels)
-        return self._unlike.reasons(pixels, features)
+            return [Judgement(None, {})] * len(pixels)
+        return self._unlike.judge(pixels, features)
 
     def _explain(self, image: np.ndarray, wanted: Callable[[], None]) -> str:
         """Base64 of a PNG with the occlusion map of an image; of its first view, because it takes long."""
@@ -193,6 +250,12 @@ class MelanomaScorer(PythonModel):
         stream = io.BytesIO()
         Image.fromarray(overlay(image, saliency)).save(stream, "PNG")
         return base64.b64encode(stream.getvalue()).decode()
+
+
+def _ids(rows: pd.DataFrame, name: str) -> list[str | None]:
+    """A column of ids, None where one is missing."""
+    given = rows[name] if name in rows else [None] * len(rows)
+    return [None if pd.isna(one) else one for one in given]
 
 
 def _asked_threshold(params: Mapping[str, Any]) -> float | None:
@@ -275,7 +338,7 @@ def _require_affordable(encoded: Sequence[bytes], limits: Mapping[str, int]) -> 
     try:
         require_affordable(encoded, limits)
     except RequestError as error:
-        raise _refusal(str(error)) from error
+        raise RowsRefused(error) from error
 
 
 def _plausible(pixels: np.ndarray | ImageError) -> np.ndarray | ImageError:
@@ -291,9 +354,9 @@ def _plausible(pixels: np.ndarray | ImageError) -> np.ndarray | ImageError:
 def _require_all(loaded: Iterable[Taken | ImageError]) -> list[Taken]:
     """The values of all rows, or a refusal with the first bad rows."""
     rows = list(loaded)
-    refused = [f"row {number}: {one}" for number, one in enumerate(rows) if isinstance(one, ImageError)]
-    if refused:
-        raise _refusal(f"{len(refused)} of {len(rows)} rows refused: {first_offenders(refused)}")
+    reasons = {number: str(one) for number, one in enumerate(rows) if isinstance(one, ImageError)}
+    if reasons:
+        raise RowsRefused(rows_refused(reasons, len(rows)))
     return [one for one in rows if not isinstance(one, ImageError)]
 
 

@@ -54,15 +54,17 @@ _log = logging.getLogger(__name__)
 Answer = Callable[
     ..., Mapping[str, Sequence[Any]]
 ]  # from images, ids and parameters to columns, see `scorer`
+Refused = Callable[..., None]  # takes images, their ids and groups, and the reasons of rows, see `scorer`
 Send = Callable[[dict[str, Any]], Any]
 
 
-def guard(limits: Mapping[str, int], answer: Answer, about: Mapping[str, Any]) -> None:
+def guard(limits: Mapping[str, int], answer: Answer, refused: Refused, about: Mapping[str, Any]) -> None:
     """Answer requests here if this process is MLflow's scoring server; else do nothing.
 
     Args:
         limits: See `settings.Settings`.
         answer: Function that scores a valid request.
+        refused: Function that records the rows that make a request be refused before it is scored.
         about: The model, as a JSON object: the answer of `GET /model`.
     """
     if not is_scoring_server():
@@ -77,7 +79,7 @@ def guard(limits: Mapping[str, int], answer: Answer, about: Mapping[str, Any]) -
         def __init__(self) -> None:
             fastapi.FastAPI = original  # type: ignore[misc]
             super().__init__(docs_url=None, redoc_url=None, openapi_url=None)
-            self.front = Front(limits, answer, super().__call__, about=about)
+            self.front = Front(limits, answer, super().__call__, refused=refused, about=about)
 
         async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
             await self.front(scope, receive, send)
@@ -118,6 +120,7 @@ class Front:
         answer: Answer,
         behind: Callable[..., Any],
         *,
+        refused: Refused,
         about: Mapping[str, Any],
     ) -> None:
         """Start the decoders of the lane `quick`; the others start on demand.
@@ -126,9 +129,10 @@ class Front:
             limits: See `settings.Settings`.
             answer: Function that scores a valid request.
             behind: MLflow's application.
+            refused: See `guard`.
             about: See `guard`.
         """
-        self._limits, self._answer, self._behind = limits, answer, behind
+        self._limits, self._answer, self._behind, self._refused = limits, answer, behind, refused
         self._about = json.dumps(about).encode()
         self._seconds = limits["request_seconds"]
         self._bytes = Budget(limits["max_server_megabytes"] * MEGABYTE, small=SMALL_BYTES)
@@ -283,7 +287,8 @@ class Front:
         """Parse the body, choose its lane and answer in a thread; return all shares afterwards."""
         loop = asyncio.get_running_loop()
         with held:
-            request, pixels = await loop.run_in_executor(self._parsers, _parse, body, self._limits, work)
+            parse = partial(_parse, body, self._limits, work, self._refused)
+            request, pixels = await loop.run_in_executor(self._parsers, parse)
             num_bytes.take(sum(map(len, request.images)) - num_bytes.held)
             body.clear()
             lane = self._lane_of(request, pixels)
@@ -302,18 +307,28 @@ class Front:
 # ---- in threads ------------------------------------------------------------------------------
 
 
-def _parse(body: bytearray, limits: Mapping[str, int], work: Work) -> tuple[Posted, int]:
+def _parse(body: bytearray, limits: Mapping[str, int], work: Work, refused: Refused) -> tuple[Posted, int]:
     """The request and the number of pixels of its images."""
     work.require_wanted()
     request = posted.parse(body, limits)
-    return request, posted.require_affordable(request.images, limits)
+    try:
+        return request, posted.require_affordable(request.images, limits)
+    except RequestError as error:
+        refused(request.images, request.image_ids, request.group_ids, error.reasons)
+        raise
 
 
 def _answer(answer: Answer, request: Posted, decoding: PoolDecoding) -> bytes:
     """The body of the answer."""
     decoding.require_wanted()
     try:
-        columns = answer(request.images, request.image_ids, request.params, decoding=decoding)
+        columns = answer(
+            request.images,
+            request.image_ids,
+            request.params,
+            group_ids=request.group_ids,
+            decoding=decoding,
+        )
         rows = zip(*columns.values(), strict=True)
         predictions = [dict(zip(columns, row, strict=True)) for row in rows]
         return json.dumps({"predictions": predictions}).encode()

@@ -28,6 +28,7 @@ class Settings:
         unlike_sha256: Hex digest of the logged description of the training images; None if unlike images are
             not referred.
         positive_means: What the decision `positive` means, in words.
+        keep_images: Whether a server that records its answers keeps the image files, too.
     """
 
     operating_point: OperatingPoint
@@ -39,6 +40,7 @@ class Settings:
     num_views: int = 1  # of older models too
     unlike_sha256: str | None = None  # of older models too
     positive_means: str = EARLIER_POSITIVE  # of older models
+    keep_images: bool = False  # of older models too
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON; `read` reads it back."""

@@ -34,10 +34,12 @@ class Verification:
     Attributes:
         version: Number of the registered version; None if the registry did not confirm it.
         words: `verified`, or `not verified` with the reason. Part of every answer.
+        name: Name of the registered model; None if the registry did not confirm it.
     """
 
     version: str | None
     words: str
+    name: str | None = None
 
 
 def verify(model: Path) -> Verification:
@@ -57,7 +59,7 @@ def verify(model: Path) -> Verification:
         return Verification(None, f"{NOT_VERIFIED}: the model registry does not answer")
     if FILES_TAG not in tags:
         reason = f"version {number} has no tag {FILES_TAG}"
-        return Verification(number, f"{NOT_VERIFIED}: {reason}")
+        return Verification(number, f"{NOT_VERIFIED}: {reason}", name)
     found = digest_of_files(model)
     if tags[FILES_TAG] != found:
         raise TrackingError(
@@ -65,7 +67,7 @@ def verify(model: Path) -> Verification:
             f"digest {tags[FILES_TAG]} (tag {FILES_TAG} of the version), found {found} in {model}. Restore "
             "the model from a backup of the artifact store, or log and promote it again."
         )
-    return Verification(number, VERIFIED)
+    return Verification(number, VERIFIED, name)
 
 
 def _registered_as(model: Path) -> tuple[str | None, str | None]:

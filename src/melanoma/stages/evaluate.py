@@ -175,6 +175,7 @@ def _log(
         segmenter=inputs.args.segmenter / "model.onnx",
         num_views=serve.num_views,
         unlike=inputs.unlike(model),
+        keep_images=serve.keep_images,
     )
     with tempfile.TemporaryDirectory(prefix="logged-") as folder:
         # Downloaded from the artifact store, because the registry's digest is of the files stored there.

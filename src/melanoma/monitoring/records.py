@@ -1,0 +1,291 @@
+"""Read the records of served answers, and keep them in order: compact, expire, erase.
+
+A server writes JSON lines into its spool (`serving.records`). `compact` turns the files that no process has
+open into Parquet, one file for each day and file of the spool: `answers/<day>/<name>.parquet`. It may be
+interrupted and repeated. Lines that cannot be read, for instance the torn last one after a power failure, are
+kept in `unreadable/` and counted. `erased/` names the keyed hash of each patient that was erased.
+"""
+
+import base64
+import fcntl
+import json
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from melanoma import files
+from melanoma.errors import DataError
+from melanoma.serving.records import IMAGES, SCHEMA_VERSION, SUFFIX
+
+ANSWERS, UNREADABLE, ERASED = "answers", "unreadable", "erased"
+TORN, OTHER_SCHEMA, REPEATED = "torn or damaged lines", "lines of another schema version", "repeated rows"
+FACT, MILLISECONDS = "fact_", "milliseconds_"  # prefixes of columns
+TEXTS = (
+    "prediction_id",
+    "image_id",
+    "group_key",
+    "image_sha256",
+    "model_name",
+    "model_version",
+    "network_sha256",
+    "decision",
+    "reason",
+    "refusal",
+)
+NUMBERS = ("num_bytes", "width", "height", "num_views", "score", "probability", "threshold")
+
+
+@dataclass
+class Records:
+    """Records of a period.
+
+    Attributes:
+        rows: One row per record by time, with the columns `time` (UTC), `TEXTS`, `NUMBERS`, `embedding`
+            (bytes of float16, little-endian), and those with the prefixes `FACT` and `MILLISECONDS`. Rows
+            with a `refusal` have neither score nor decision.
+        problems: Number of lines or rows that are not in `rows`, by the reason.
+    """
+
+    rows: pd.DataFrame
+    problems: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass(frozen=True)
+class Compacted:
+    """What `compact` did.
+
+    Attributes:
+        num_rows: Number of records that are in Parquet now.
+        num_files: Number of files of the spool that they came from.
+        num_in_use: Number of files that a process has open.
+        problems: Number of lines that could not be read, by the reason.
+    """
+
+    num_rows: int
+    num_files: int
+    num_in_use: int
+    problems: Counter[str]
+
+
+def read(
+    folder: Path,
+    *,
+    spool: Path | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
+) -> Records:
+    """The records of a period, also those that are not compacted yet.
+
+    Args:
+        folder: Folder of the compacted records.
+        spool: Folder of the spool; None reads compacted records only.
+        since: First time, with a time zone; None for all.
+        until: Time before which a record lies, with a time zone; None for all.
+
+    Raises:
+        DataError: The folder does not exist, or a file is not one of records.
+    """
+    if not folder.is_dir():
+        raise DataError(
+            f"{folder} is not a folder of records. A server writes them if MELANOMA_RECORDS names a folder."
+        )
+    problems = Counter[str]()
+    tables = [_read_parquet(path) for path in _compacted(folder) if _may_hold(path, since, until)]
+    for path in [] if spool is None else sorted(spool.glob(f"*{SUFFIX}")):
+        rows, unreadable, _ = parse(path.read_bytes())
+        tables.append(table(rows))
+        problems += unreadable
+    found = _without_erased(pd.concat([table([]), *tables], ignore_index=True), folder)
+    if since is not None:
+        found = found[found["time"] >= since]
+    if until is not None:
+        found = found[found["time"] < until]
+    # A file of the spool that was compacted a moment ago, or whose compaction was interrupted, is in both.
+    is_again = found["prediction_id"].duplicated()
+    if is_again.any():
+        problems[REPEATED] += int(is_again.sum())
+    return Records(found[~is_again].sort_values("time", kind="stable", ignore_index=True), problems)
+
+
+def parse(content: bytes) -> tuple[list[dict[str, Any]], Counter[str], bytes]:
+    """The records of a file of the spool, the number of its unreadable lines by reason, and these lines."""
+    rows, problems, unreadable = [], Counter[str](), []
+    for line in content.splitlines(keepends=True):
+        try:
+            row = json.loads(line)
+            has_zone = datetime.fromisoformat(row["time"]).tzinfo is not None
+            is_record = has_zone and line.endswith(b"\n") and "prediction_id" in row
+        except (ValueError, TypeError, KeyError):
+            is_record = False
+        if is_record and row.get("schema") == SCHEMA_VERSION:
+            rows.append(row)
+        else:
+            problems[OTHER_SCHEMA if is_record else TORN] += 1
+            unreadable.append(line)
+    return rows, problems, b"".join(unreadable)
+
+
+def table(records: Sequence[dict[str, Any]]) -> pd.DataFrame:
+    """One row per record, with the columns of `Records.rows`."""
+    rows = pd.DataFrame(
+        {"time": pd.to_datetime([one["time"] for one in records], utc=True, format="ISO8601")}
+    )
+    for name in TEXTS:
+        rows[name] = pd.array([one.get(name) for one in records], dtype="str")
+    for name in NUMBERS:
+        rows[name] = pd.array([one.get(name) for one in records], dtype="float64")
+    for prefix, name in ((FACT, "facts"), (MILLISECONDS, "milliseconds")):
+        found = pd.DataFrame([one.get(name) or {} for one in records], index=rows.index, dtype="float64")
+        rows = rows.join(found.add_prefix(prefix))
+    coded = [one.get("embedding") for one in records]
+    decoded = [None if text is None else base64.b64decode(text) for text in coded]
+    return rows.assign(embedding=pd.Series(decoded, index=rows.index, dtype=object))
+
+
+def compact(spool: Path, folder: Path) -> Compacted:
+    """Turn the files of a spool that no process has open into Parquet, and remove them; move kept images.
+
+    Args:
+        spool: Folder of the spool.
+        folder: Folder of the compacted records.
+
+    Raises:
+        DataError: Another process compacts this spool.
+    """
+    num_rows = num_files = num_in_use = 0
+    problems = Counter[str]()
+    with files.exclusive_lock(spool / ".lock", f"the records in {spool}"):
+        for path in sorted(spool.glob(f"*{SUFFIX}")):
+            with _unused(path) as is_unused:
+                if not is_unused:
+                    num_in_use += 1
+                    continue
+                rows, unreadable, lines = parse(path.read_bytes())
+                problems += unreadable
+                if lines:
+                    files.write_bytes(lines, folder / UNREADABLE / path.name)
+                _write(_without_erased(table(rows), folder), folder, path.stem)
+                path.unlink()
+                num_rows, num_files = num_rows + len(rows), num_files + 1
+        _move_images(spool, folder)
+    return Compacted(num_rows, num_files, num_in_use, problems)
+
+
+def expire(folder: Path, before: date, *, spool: Path | None = None) -> int:
+    """Remove all compacted records of days before a date, and the images that no record is left of.
+
+    Returns:
+        The number of records removed.
+    """
+    num_rows = 0
+    for path in _compacted(folder):
+        if date.fromisoformat(path.parent.name) < before:
+            num_rows += len(_read_parquet(path))
+            path.unlink()
+            if not any(path.parent.iterdir()):
+                path.parent.rmdir()
+    _remove_images(folder, spool)
+    return num_rows
+
+
+def erase(folder: Path, *, group_key: str, now: datetime, spool: Path | None = None) -> int:
+    """Remove all records of a patient or lesion until now, and their images.
+
+    Records in files that a server has open are left out by `read` at once, and removed when they are
+    compacted.
+
+    Args:
+        folder: Folder of the compacted records.
+        group_key: Keyed hash of the group id, see `serving.records.group_key`.
+        now: Time, with a time zone; later records stay.
+        spool: Folder of the spool.
+
+    Returns:
+        The number of compacted records removed.
+    """
+    files.write_text(now.isoformat(), folder / ERASED / group_key)
+    num_rows = 0
+    for path in _compacted(folder):
+        rows = _read_parquet(path)
+        left = _without_erased(rows, folder)
+        if len(left) < len(rows):
+            num_rows += len(rows) - len(left)
+            files.write_parquet(left, path)
+    _remove_images(folder, spool)
+    return num_rows
+
+
+def _compacted(folder: Path) -> list[Path]:
+    return sorted(folder.glob(f"{ANSWERS}/*/*.parquet"))
+
+
+def _without_erased(rows: pd.DataFrame, folder: Path) -> pd.DataFrame:
+    """The rows but those of groups that were erased after them."""
+    is_erased = pd.Series(False, index=rows.index)
+    for path in folder.glob(f"{ERASED}/*"):
+        until = datetime.fromisoformat(path.read_text(encoding="utf-8"))
+        is_erased |= rows["group_key"].eq(path.name).fillna(False).astype(bool) & (rows["time"] <= until)
+    return rows[~is_erased].reset_index(drop=True)
+
+
+def _move_images(spool: Path, folder: Path) -> None:
+    for path in (spool / IMAGES).glob("[!.]*"):
+        target = folder / IMAGES / path.name
+        if target.exists():
+            path.unlink()
+        else:
+            files.write_bytes(path.read_bytes(), target)
+            path.unlink()
+
+
+def _remove_images(folder: Path, spool: Path | None) -> None:
+    """Remove the image files that no record names."""
+    places = [place / IMAGES for place in (folder, spool) if place is not None]
+    kept = [path for place in places for path in place.glob("[!.]*")]
+    if kept:
+        named = set(read(folder, spool=spool).rows["image_sha256"])
+        for path in kept:
+            if path.name not in named:
+                path.unlink()
+
+
+def _write(rows: pd.DataFrame, folder: Path, stem: str) -> None:
+    for day, of_day in rows.groupby(rows["time"].dt.date):
+        files.write_parquet(of_day.reset_index(drop=True), folder / ANSWERS / str(day) / f"{stem}.parquet")
+
+
+def _read_parquet(path: Path) -> pd.DataFrame:
+    try:
+        rows = pd.read_parquet(path)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} cannot be read as records: {error}") from error
+    if "prediction_id" not in rows or "time" not in rows:
+        raise DataError(f"{path} holds no records: it has no columns prediction_id and time.")
+    return rows
+
+
+def _may_hold(path: Path, since: datetime | None, until: datetime | None) -> bool:
+    """Whether a file may hold records of a period, by the day that its folder names."""
+    day = date.fromisoformat(path.parent.name)
+    starts_late = until is not None and day > until.date()
+    return not starts_late and (since is None or day >= since.date())
+
+
+@contextmanager
+def _unused(path: Path) -> Iterator[bool]:
+    """Whether no process has a file of the spool open; none writes to it while the block runs."""
+    file = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield True
+    except BlockingIOError:
+        yield False
+    finally:
+        os.close(file)

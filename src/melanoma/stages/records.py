@@ -1,0 +1,102 @@
+"""Body of the command `records`: compact, expire or erase records of answers, in a folder or in S3."""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from melanoma import fingerprint, storage
+from melanoma.monitoring import records
+from melanoma.monitoring.records import ANSWERS, ERASED, Compacted
+from melanoma.serving.records import IMAGES, S3, group_key, key_of_groups, spool_of
+
+OUTBOX = "compacted"  # in the spool: compacted files on their way to S3
+
+
+def compact(place: str) -> Compacted:
+    """Compact the spool of this machine, and upload what was compacted if the records go to S3.
+
+    Args:
+        place: Folder or `s3://bucket/folder` of the records.
+
+    Raises:
+        DataError: Another process compacts the spool.
+        StorageError: The store cannot be reached or refuses; nothing is lost, run the command again.
+        TrackingError: The environment names no spool for records in S3.
+    """
+    spool = spool_of(place)
+    spool.mkdir(parents=True, exist_ok=True)
+    if not place.startswith(S3):
+        return records.compact(spool, Path(place))
+    outbox, store = spool / OUTBOX, storage.connect(place)
+    storage.require_bucket(store)
+    for key in storage.keys(store):
+        if key.startswith(f"{ERASED}/"):
+            storage.download(store, key, outbox / key)
+    compacted = records.compact(spool, outbox)
+    for path in _files(outbox):
+        storage.upload(store, path, path.relative_to(outbox).as_posix())
+        path.unlink()
+    return compacted
+
+
+def expire(place: str, *, keep_days: int) -> int:
+    """Remove records that are older than `keep_days` days; returns their number. See `compact`."""
+    before = (datetime.now(UTC) - timedelta(days=keep_days)).date()
+    with opened(place, changes=True) as folder:
+        return records.expire(folder, before, spool=_local_spool(place))
+
+
+def erase(place: str, group_id: str) -> int:
+    """Remove the records and images of a patient or lesion; returns the number of records. See `compact`.
+
+    Raises:
+        TrackingError: The environment has no key, see `serving.records`.
+    """
+    key = group_key(group_id, key_of_groups().encode())
+    with opened(place, changes=True) as folder:
+        return records.erase(folder, group_key=key, now=datetime.now(UTC), spool=_local_spool(place))
+
+
+@contextmanager
+def opened(place: str, *, changes: bool = False) -> Iterator[Path]:
+    """The records as a local folder: that folder itself, or a copy of the objects in S3.
+
+    Args:
+        place: Folder or `s3://bucket/folder` of the records.
+        changes: Whether changed and removed files are written back to S3.
+    """
+    if not place.startswith(S3):
+        yield Path(place)
+        return
+    store = storage.connect(place)
+    storage.require_bucket(store)
+    with tempfile.TemporaryDirectory(prefix="records-") as name:
+        folder = Path(name)
+        kinds = (ANSWERS, ERASED, IMAGES) if changes else (ANSWERS, ERASED)
+        for key in storage.keys(store):
+            if key.split("/")[0] in kinds:
+                storage.download(store, key, folder / key)
+        before = _digests(folder)
+        yield folder
+        after = _digests(folder)
+        for key in after if changes else ():
+            if after[key] != before.get(key):
+                storage.remove(store, key)  # with its versions, which still hold what was erased
+                storage.upload(store, folder / key, key)
+        for key in before.keys() - after.keys() if changes else ():
+            storage.remove(store, key)
+
+
+def _local_spool(place: str) -> Path | None:
+    """The spool beside the records; None for S3, where each server has its own."""
+    return None if place.startswith(S3) else spool_of(place)
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    return {path.relative_to(folder).as_posix(): fingerprint.sha256_of_file(path) for path in _files(folder)}
