@@ -1,0 +1,1 @@
+"""What the model in use does: shift of its images, and its sensitivity from late labels."""
