@@ -1,0 +1,178 @@
+"""Sensitivity of the model in use from an audit with late labels: coverage over time, delay of the alarm."""
+
+from bisect import bisect_left
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy.stats import norm
+
+from melanoma.monitoring import sensitivity
+from tests.simulations.rows import Row
+
+SENSITIVITY, LOST, MINIMUM = 0.95, 0.80, 0.90
+PI_MIN, PI_NEAR = 0.2, 0.5  # probability of a draw, and the one of groups whose lowest score is near below
+NEAR = 1.0  # distance below the threshold that counts as near
+BIOPSIED = {True: 0.9, False: 0.08}  # share of groups biopsied outside of the audit, by whether one is called
+SEPARATION = 2.5  # distance of the two classes' normal scores
+CORRELATION = 0.7  # of the scores of a group
+NUM_DAYS, GROUPS_A_DAY, LEAST_LABELS = 365, 20, 30
+LABEL_DELAY_DAYS = 21.0  # mean of an exponential distribution
+ALPHA = 0.05
+PREVALENCES = (0.07, 0.20)
+
+
+@dataclass(frozen=True)
+class History:
+    """Answers of one model in use.
+
+    Attributes:
+        answers: As `sensitivity.measure` takes them, with all labels.
+        is_biopsied: Whether a group was biopsied outside of the audit, shape `(num_answers,)`.
+        label_day: The day from which a label is known, shape `(num_answers,)`.
+    """
+
+    answers: pd.DataFrame
+    is_biopsied: np.ndarray
+    label_day: np.ndarray
+
+    def known_on(self, day: int) -> pd.DataFrame:
+        """The answers up to a day, with the labels known then."""
+        is_known = self.label_day <= day
+        shown = self.answers.assign(label=self.answers["label"].where(is_known))
+        return shown[shown["time"] <= day]
+
+
+def history(
+    drawn: np.random.Generator,
+    *,
+    prevalence: float,
+    num_days: int = NUM_DAYS,
+    first_lost_day: int | None = None,
+) -> History:
+    """Groups of 1 to 3 images; from `first_lost_day` on, positive images score lower."""
+    num_groups = num_days * GROUPS_A_DAY
+    sizes = drawn.integers(1, 4, num_groups)
+    group = np.repeat(np.arange(num_groups), sizes)
+    day = group // GROUPS_A_DAY
+    label = (drawn.random(num_groups) < prevalence).astype(float)[group]
+    sensitivity_then = np.where(
+        day < (num_days if first_lost_day is None else first_lost_day), SENSITIVITY, LOST
+    )
+    noise = np.sqrt(CORRELATION) * drawn.normal(size=num_groups)[group]
+    noise += np.sqrt(1 - CORRELATION) * drawn.normal(size=len(group))
+    threshold = SEPARATION - norm.ppf(SENSITIVITY)
+    score = np.where(label == 1, threshold + norm.ppf(sensitivity_then), 0) + noise
+    lowest = np.minimum.reduceat(score, np.searchsorted(group, np.arange(num_groups)))[group]
+    is_near = (lowest < threshold) & (lowest >= threshold - NEAR)
+    pi = np.where(is_near, PI_NEAR, PI_MIN)
+    is_caught = score >= threshold
+    is_any_caught = np.maximum.reduceat(is_caught, np.searchsorted(group, np.arange(num_groups)))[group]
+    chance = np.where(is_any_caught, BIOPSIED[True], BIOPSIED[False])
+    answers = pd.DataFrame(
+        {
+            "prediction_id": np.arange(len(group)),
+            "group_id": group,
+            "time": day,
+            "probability_drawn": pi,
+            "is_drawn": drawn.random(num_groups)[group] < pi,
+            "label": label,
+            "is_caught": is_caught,
+        }
+    )
+    delay = drawn.exponential(LABEL_DELAY_DAYS, num_groups)[group]
+    return History(answers, drawn.random(num_groups)[group] < chance, day + delay)
+
+
+def measured(answers: pd.DataFrame, *, minimum: float = MINIMUM) -> sensitivity.Sensitivity:
+    """What `src` says of the answers, with the parameters of these simulations."""
+    return sensitivity.measure(answers, minimum=minimum, pi_min=PI_MIN, alpha=ALPHA)
+
+
+def ever_misses(found: sensitivity.Sensitivity) -> bool:
+    """Whether the sequence missed the truth at any time.
+
+    Its intersection over time with all labels lies inside of what any earlier look with fewer labels gave.
+    """
+    return not found.low <= SENSITIVITY <= found.high
+
+
+def wald_ever_misses(past: History, *, is_weighted: bool) -> bool:
+    """Whether a Wald interval misses the truth at the end of any day from `LEAST_LABELS` positive groups on.
+
+    Args:
+        past: A history without a loss.
+        is_weighted: Weight the groups of the audit by 1 / pi; otherwise all labels count alike.
+    """
+    answers = past.answers
+    is_counted = answers["is_drawn"] | (past.is_biopsied & (not is_weighted))
+    by_group = answers[is_counted & (answers["label"] == 1)].groupby("group_id")
+    share, day = by_group["is_caught"].mean().to_numpy(), by_group["time"].first().to_numpy()
+    weight = 1 / by_group["probability_drawn"].first().to_numpy() if is_weighted else np.ones(len(share))
+    total, squares = np.cumsum(weight), np.cumsum(weight**2)
+    mean = np.cumsum(weight * share) / total
+    deviations = np.cumsum(weight**2 * share**2) - 2 * mean * np.cumsum(weight**2 * share) + mean**2 * squares
+    half = norm.ppf(1 - ALPHA / 2) * np.sqrt(np.maximum(deviations, 0)) / total
+    is_look = np.append(day[1:] != day[:-1], True) & (np.arange(len(day)) >= LEAST_LABELS - 1)
+    return bool((np.abs(mean - SENSITIVITY) > half)[is_look].any())
+
+
+def days_until_alarm(past: History, *, first_lost_day: int, num_days: int) -> float:
+    """Days from the loss to the alarm, with late labels; infinite without alarm, negative if it is false."""
+    found = bisect_left(range(num_days), True, key=lambda day: measured(past.known_on(day)).is_below_minimum)
+    return found - first_lost_day if found < num_days else np.inf
+
+
+def simulate(num: int, seed: int) -> list[Row]:
+    """Share of histories whose interval ever misses the truth, of false alarms, and days to find a loss."""
+    return [
+        row
+        for prevalence in PREVALENCES
+        for row in (*_errors(num, seed, prevalence), _delay(num, seed, prevalence))
+    ]
+
+
+def _errors(num: int, seed: int, prevalence: float) -> list[Row]:
+    drawn = np.random.default_rng([seed, round(100 * prevalence)])
+    wrong = np.zeros((num, 4), dtype=bool)
+    for at in range(num):
+        past = history(drawn, prevalence=prevalence)
+        walds = [wald_ever_misses(past, is_weighted=is_weighted) for is_weighted in (False, True)]
+        found = measured(past.answers, minimum=SENSITIVITY)
+        wrong[at] = *walds, ever_misses(found), found.is_below_minimum
+    naive, weighted, sequence, alarm = wrong.mean(axis=0)
+    truth = f"{SENSITIVITY:g}, {prevalence:.0%} positive, {GROUPS_A_DAY} groups a day for {NUM_DAYS} days"
+    return [
+        Row(
+            "sensitivity in use: histories in which the interval ever misses it",
+            truth,
+            f"at most {ALPHA:g}",
+            f"{naive:.2f} (daily Wald, all labels), {weighted:.2f} (daily Wald, weighted audit)",
+            f"{sequence:.3f}",
+        ),
+        Row(
+            "sensitivity in use: histories with a false alarm",
+            f"{truth}; minimum {SENSITIVITY:g}",
+            f"at most {ALPHA:g}",
+            "none",
+            f"{alarm:.3f}",
+        ),
+    ]
+
+
+def _delay(num: int, seed: int, prevalence: float) -> Row:
+    drawn = np.random.default_rng([seed, round(100 * prevalence), 1])
+    first, num_days = 90, NUM_DAYS + 90
+    delays = []
+    for _ in range(max(1, num // 10)):
+        past = history(drawn, prevalence=prevalence, num_days=num_days, first_lost_day=first)
+        delays.append(days_until_alarm(past, first_lost_day=first, num_days=num_days))
+    middle, late = np.quantile(delays, (0.5, 0.9), method="higher")
+    return Row(
+        "sensitivity in use: days from a loss to the alarm",
+        f"{SENSITIVITY:g}, from day {first} on {LOST:g}; minimum {MINIMUM:g}; {prevalence:.0%} positive, "
+        f"{GROUPS_A_DAY} groups a day, labels {LABEL_DELAY_DAYS:.0f} days late",
+        "few",
+        "none",
+        f"median {middle:.0f}, 90 % within {late:.0f}",
+    )
