@@ -31,6 +31,7 @@ TOPICS: tuple[str, ...] = (  # modules of tests.simulations, each with `simulate
     "power",
     "sides",
     "operating_point",
+    "shift",
 )
 README, ALL_ROWS = Path("src/melanoma/evaluation/README.md"), Path("tests/simulations/README.md")
 BLOCK = re.compile(r"(<!-- simulations -->\n).*?(<!-- /simulations -->)", re.DOTALL)
