@@ -32,6 +32,7 @@ TOPICS: tuple[str, ...] = (  # modules of tests.simulations, each with `simulate
     "sides",
     "operating_point",
     "late_labels",
+    "shift",
 )
 README, ALL_ROWS = Path("src/melanoma/evaluation/README.md"), Path("tests/simulations/README.md")
 BLOCK = re.compile(r"(<!-- simulations -->\n).*?(<!-- /simulations -->)", re.DOTALL)
