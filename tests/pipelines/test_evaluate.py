@@ -10,6 +10,7 @@ from sklearn.metrics import accuracy_score, roc_auc_score
 
 from melanoma import schema, tracking
 from melanoma.evaluation import asked_and_got
+from melanoma.monitoring import reference
 from melanoma.registry import origin
 from melanoma.scoring.operating_point import OperatingPoint
 from tests.pipelines.workspace import change_params, run_stage
@@ -57,6 +58,23 @@ def test_the_slices_of_each_kind_make_up_the_test_split(at_workspace):
         test = read("metrics")[model]["test"]
         for name in ("num_images", "num_malignant"):
             assert set(entries.groupby("slice")[name].sum()) == {test[name]}
+
+
+def test_each_model_takes_what_it_answered_on_validation_along(at_workspace, tmp_path):
+    predictions = pd.read_csv("reports/sample/predictions.csv")
+    assigned = pd.read_csv("data/splits/sample.csv").set_index("image_id")["group_id"]
+    for model in ("baseline", "tuned"):
+        logged = tracking.download(read("models")[model]["model_uri"], tmp_path / model)
+        rows = reference.read(logged / "artifacts" / "reference.parquet")
+        mine = predictions[(predictions["model"] == model) & (predictions["split"] == "validation")]
+        mine = mine.sort_values("score")
+        rows = rows.sort_values("score")
+        for name in ("score", "probability"):
+            np.testing.assert_allclose(rows[name], mine[name], rtol=1e-12)
+        assert sorted(rows["decision"]) == sorted(mine["decision"])
+        assert rows["group_key"].nunique() == assigned.loc[mine["image_id"]].nunique()
+        assert rows["embedding"].notna().all()
+        assert rows["fact_distance"].notna().all()
 
 
 def test_images_of_patients_lie_apart_from_figures(at_workspace):

@@ -30,7 +30,7 @@ from melanoma.serving.settings import Settings
 # All that loading needs; neither TensorFlow nor this repository.
 PACKAGES = ("mlflow", "numpy", "onnxruntime", "pandas", "pillow", "scipy")
 
-SEGMENTER_FILE, UNLIKE_FILE = "segmenter.onnx", "unlike.npz"
+SEGMENTER_FILE, UNLIKE_FILE, REFERENCE_FILE = "segmenter.onnx", "unlike.npz", "reference.parquet"
 
 
 def signature(classes: Sequence[str] = ()) -> ModelSignature:
@@ -83,6 +83,7 @@ def log_served_model(
     num_views: int = 1,
     unlike: Path | None = None,
     keep_images: bool = False,
+    reference: Path | None = None,
 ) -> str:
     """Log the served model to a run.
 
@@ -102,6 +103,8 @@ def log_served_model(
         unlike: Path of the description of the training images, see `scoring.unlike`; None refers no image as
             unlike.
         keep_images: Whether a server that records its answers keeps the image files, too.
+        reference: Path of what the model answers on validation images, see `monitoring.reference`; the server
+            does not read it.
 
     Returns:
         URI of the model, for registering and serving.
@@ -129,6 +132,8 @@ def log_served_model(
             artifacts["segmenter"] = str(_copy_segmenter(segmenter, crop, Path(folder)))
         if unlike is not None:
             artifacts["unlike"] = str(shutil.copyfile(unlike, Path(folder) / UNLIKE_FILE))
+        if reference is not None:
+            artifacts["reference"] = str(shutil.copyfile(reference, Path(folder) / REFERENCE_FILE))
         logged = mlflow.pyfunc.log_model(
             name="served",
             python_model=model_code.__file__,

@@ -17,6 +17,7 @@ from melanoma.config import Params
 from melanoma.data import crops, packed, tables
 from melanoma.evaluation import asked_and_got, report, result_figures, seeds, slices
 from melanoma.evaluation.figures import test_set_note
+from melanoma.monitoring import reference
 from melanoma.registry import versions
 from melanoma.registry.origin import ENVIRONMENT, IMAGES
 from melanoma.scoring.unlike import Unlike
@@ -98,7 +99,10 @@ def run(args: argparse.Namespace, params: Params) -> str:
         part, score = data.of_size(network.image_size).part(schema.TEST), network.with_views(1).score
         sheets[name] = result_figures.draw_images(result, name, part, score, num=num_shown, note=inputs.note)
     models = {
-        name: _log(inputs, result, name, run, figures[name] | sheets[name]) for name, run in runs.items()
+        name: _log(
+            inputs, result, name, run, figures[name] | sheets[name], validation=answers[name].validation
+        )
+        for name, run in runs.items()
     }
     for model, entry in models.items():
         test_set_looks.record(versions.model_name(args.cohort), data, model, entry, purpose="evaluate")
@@ -150,7 +154,13 @@ def _load(args: argparse.Namespace, params: Params) -> Inputs:
 
 
 def _log(
-    inputs: Inputs, result: report.Report, model: str, run: tracking.Run, figures: Figures
+    inputs: Inputs,
+    result: report.Report,
+    model: str,
+    run: tracking.Run,
+    figures: Figures,
+    *,
+    validation: pd.DataFrame,
 ) -> dict[str, Any]:
     """Add results, origin and the served model to the model's run; return its entry of `models.json`."""
     run.log_metrics(result.flat_metrics(model))
@@ -162,24 +172,26 @@ def _log(
     _log_origin(inputs, run)
     data, network, serve = inputs.data, inputs.network(model), inputs.params.serve
     point = result.points[model].to_dict()
-    uri = export.log_served_model(
-        run.run_id,
-        network=network,
-        operating_point=result.points[model],
-        asked_and_got=files.as_json(asked_and_got.described(point, result.metrics[model][schema.TEST])),
-        limits=serve.limits,
-        is_synthetic=data.is_synthetic,
-        positive_means=data.positive_means,
-        example=export.example_image(max(Network(network).image_size, serve.min_image_side)),
-        crop=data.crop,
-        segmenter=inputs.args.segmenter / "model.onnx",
-        num_views=serve.num_views,
-        unlike=inputs.unlike(model),
-        keep_images=serve.keep_images,
-    )
     with tempfile.TemporaryDirectory(prefix="logged-") as folder:
+        reference.write(validation, result.points[model], Path(folder) / export.REFERENCE_FILE)
+        uri = export.log_served_model(
+            run.run_id,
+            network=network,
+            operating_point=result.points[model],
+            asked_and_got=files.as_json(asked_and_got.described(point, result.metrics[model][schema.TEST])),
+            limits=serve.limits,
+            is_synthetic=data.is_synthetic,
+            positive_means=data.positive_means,
+            example=export.example_image(max(Network(network).image_size, serve.min_image_side)),
+            crop=data.crop,
+            segmenter=inputs.args.segmenter / "model.onnx",
+            num_views=serve.num_views,
+            unlike=inputs.unlike(model),
+            keep_images=serve.keep_images,
+            reference=Path(folder) / export.REFERENCE_FILE,
+        )
         # Downloaded from the artifact store, because the registry's digest is of the files stored there.
-        digest_of_files = fingerprint.digest_of_files(tracking.download(uri, Path(folder)))
+        digest_of_files = fingerprint.digest_of_files(tracking.download(uri, Path(folder) / "model"))
     return {
         "run_id": run.run_id,
         "model_uri": uri,

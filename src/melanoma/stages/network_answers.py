@@ -13,6 +13,7 @@ import pandas as pd
 from melanoma.config import Params
 from melanoma.data.packed import Packed, Part
 from melanoma.evaluation import slices, unlike
+from melanoma.monitoring import reference
 from melanoma.schema import TEST, TRAIN, VALIDATION
 from melanoma.scoring.unlike import Unlike
 from melanoma.serving.network import Network
@@ -32,12 +33,15 @@ class Answers:
         unlike: The training images as the network sees them; None if unlike images are not referred.
         reasons: Why each validation or test image is referred as unlike, or None, by image_id; None if unlike
             images are not referred.
+        validation: What the network says of the validation images, one row each: `group_id`, `score`, and
+            those of `monitoring.reference.seen`.
     """
 
     score: pd.Series
     classes: np.ndarray | None
     unlike: Unlike | None
     reasons: pd.Series | None
+    validation: pd.DataFrame
 
 
 def ask(data: Packed, network: Network, described: pd.DataFrame, params: Params) -> Answers:
@@ -56,26 +60,30 @@ def ask(data: Packed, network: Network, described: pd.DataFrame, params: Params)
     own = data.of_size(network.image_size)
     is_measured = (own.index["split"] != TRAIN).to_numpy()
     part, fraction = own.at(np.flatnonzero(is_measured)), params.serve.unlike_fraction
-    found = [network.answer(images, with_features=fraction is not None) for images in blocks(part)]
+    with_features = fraction is not None or network.has_features
+    found = [network.answer(images, with_features=with_features) for images in blocks(part)]
     score = np.full(len(is_measured), np.nan)
     score[is_measured] = np.concatenate([answer.score for answer in found])
     classes = None
     if network.tells_classes:
         softmax = np.concatenate([answer.classes for answer in found if answer.classes is not None])
         classes = softmax[(own.index["split"] == TEST).to_numpy()[is_measured]]
-    if fraction is None:
-        return Answers(own.by_image(score), classes, None, None)
-    features = np.concatenate([answer.features for answer in found if answer.features is not None])
+    features = np.concatenate([answer.features for answer in found]) if with_features else None
     is_validation = (own.index["split"] == VALIDATION).to_numpy()[is_measured]
+    rows = own.index.iloc[part.rows][["group_id"]].assign(score=score[is_measured])[is_validation]
+    embeddings = None if features is None else features[is_validation]
+    if fraction is None or features is None:
+        return Answers(own.by_image(score), classes, None, None, reference.seen(rows, embeddings))
     fitted = _fit(own, network, described, params, validation=features[is_validation], fraction=fraction)
-    said = [
-        reason
+    judged = [
+        one
         for images, block in zip(blocks(part), _in_blocks(features), strict=True)
-        for reason in fitted.reasons(images, block)
+        for one in fitted.judge(images, block)
     ]
     reasons = np.full(len(is_measured), None, dtype=object)
-    reasons[is_measured] = said
-    return Answers(own.by_image(score), classes, fitted, own.by_image(reasons))
+    reasons[is_measured] = [one.reason for one in judged]
+    validation = reference.seen(rows, embeddings, np.array(judged, dtype=object)[is_validation])
+    return Answers(own.by_image(score), classes, fitted, own.by_image(reasons), validation)
 
 
 def _fit(
