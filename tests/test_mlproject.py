@@ -29,6 +29,12 @@ PARAMETERS = {
     "history": {"model": "melanoma-ph2"},
     "trace": {"model": "models:/melanoma-ph2@staging"},
     "predict": {"images": "images", "out": "out.csv", "model": "models:/melanoma-ph2@staging"},
+    "monitor": {
+        "model": "melanoma-ph2",
+        "records": "records",
+        "since": "2026-05-01",
+        "until": "2026-06-01",
+    },
     "records": {"action": "compact", "records": "records"},
     "smoke": {"url": "http://127.0.0.1:5001", "cohort": "ph2"},
 }

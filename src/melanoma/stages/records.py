@@ -45,7 +45,7 @@ def expire(place: str, *, keep_days: int) -> int:
     """Remove records that are older than `keep_days` days; returns their number. See `compact`."""
     before = (datetime.now(UTC) - timedelta(days=keep_days)).date()
     with opened(place, changes=True) as folder:
-        return records.expire(folder, before, spool=_local_spool(place))
+        return records.expire(folder, before, spool=spool_beside(place))
 
 
 def erase(place: str, group_id: str) -> int:
@@ -56,7 +56,7 @@ def erase(place: str, group_id: str) -> int:
     """
     key = group_key(group_id, key_of_groups().encode())
     with opened(place, changes=True) as folder:
-        return records.erase(folder, group_key=key, now=datetime.now(UTC), spool=_local_spool(place))
+        return records.erase(folder, group_key=key, now=datetime.now(UTC), spool=spool_beside(place))
 
 
 @contextmanager
@@ -89,8 +89,8 @@ def opened(place: str, *, changes: bool = False) -> Iterator[Path]:
             storage.remove(store, key)
 
 
-def _local_spool(place: str) -> Path | None:
-    """The spool beside the records; None for S3, where each server has its own."""
+def spool_beside(place: str) -> Path | None:
+    """The spool of records in a folder; None for S3, where each server has its own."""
     return None if place.startswith(S3) else spool_of(place)
 
 

@@ -5,6 +5,7 @@ values: what must be known has its own check, and what could not be measured is 
 image.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -125,6 +126,22 @@ def _record_rules(limits: Validate) -> Rules:
         "lesion_of_several_patients": _between("patients_of_lesion", None, 1.0),
         "copy_with_unlike_label": _between("labels_of_copies", None, 1.0),
     }
+
+
+def served_checks(bounds: Mapping[str, tuple[float | None, float | None]], limits: Validate) -> list[Check]:
+    """The checks of images that a served model was asked about; none of them stops anything.
+
+    Args:
+        bounds: Lowest and highest value of each image fact at the network's image size, as stored with the
+            model; None where there is no bound.
+        limits: Section `validate` of params.yaml.
+    """
+    rules = {
+        "answered": _only("is_answered", True),
+        "large_enough": _between("smaller_side", float(limits.min_image_side)),
+        **{f"{name}_in_bounds": _between(name, low, high) for name, (low, high) in bounds.items()},
+    }
+    return [Check(name, "warn", rule) for name, rule in rules.items()]
 
 
 def copy_checks(limits: Validate) -> list[Check]:

@@ -1,0 +1,158 @@
+"""`python -m pipelines.monitor` on answers of the sample's model: quiet on like images, alarm on others."""
+
+import io
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from melanoma import tracking
+from melanoma.monitoring import records as reading
+from melanoma.registry import ledger
+from melanoma.serving.records import RECORDS, RECORDS_KEY, RECORDS_SPOOL
+from pipelines import _cli, monitor
+from tests.monitoring.test_records import line
+
+NAME, KEY = "melanoma-sample", "k" * 32
+NOW = datetime.now(UTC)
+SINCE, UNTIL = ((NOW + timedelta(days=days)).date().isoformat() for days in (-1, 2))
+
+
+@pytest.fixture
+def records(own, monkeypatch):
+    """A folder of records; answers of this process go there."""
+    monkeypatch.delenv(RECORDS_SPOOL, raising=False)
+    monkeypatch.setenv(RECORDS, str(own / "records"))
+    monkeypatch.setenv(RECORDS_KEY, KEY)
+    (own / "records" / "spool").mkdir(parents=True)
+    return own / "records"
+
+
+def darkened(encoded: bytes) -> bytes:
+    """The image with half the light."""
+    pixels = np.asarray(Image.open(io.BytesIO(encoded)).convert("RGB")) // 2
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def answer(change=bytes):
+    """Let the model of version 1 answer for the validation images."""
+    splits = pd.read_csv("data/splits/sample.csv").query("split == 'validation'")
+    paths = pd.read_parquet("data/accepted/sample.parquet").set_index("image_id")["path"]
+    images = [change(Path(paths[image_id]).read_bytes()) for image_id in splits["image_id"]]
+    frame = pd.DataFrame({"image": images, "group_id": splits["group_id"].to_numpy()})
+    return mlflow.pyfunc.load_model(f"models:/{NAME}/1").predict(frame)
+
+
+def run(*options, since=SINCE, until=UNTIL):
+    window = ["--since", since, "--until", until]
+    return _cli.run(monitor.main, [NAME, "--version", "1", *window, *options])
+
+
+def result():
+    return json.loads(Path("reports/monitoring", NAME, "window.json").read_text())
+
+
+def test_answers_like_those_on_validation_are_quiet(records, capsys):
+    answers = answer()
+    assert run() == 0
+    assert f"{len(answers)} rows of version 1, no alarm" in capsys.readouterr().out
+    found = result()
+    assert found["rows"]["decisions"] == answers["decision"].value_counts().to_dict()
+    assert (found["rows"]["num_without_group"], found["rows"]["num_refused"]) == (0, 0)
+    names = {one["name"] for one in found["shift"]["features"]}
+    assert {"score", "referred", "refused", "brightness", "distance", "embedding_axis_1"} <= names
+    assert all(abs(one["effect"]) < 0.05 for one in found["shift"]["features"])
+    assert found["checks"][0]["check"] == "answered"
+    page = Path("reports/monitoring", NAME, "index.html").read_text()
+    assert "No alarm" in page
+    assert "http" not in page.replace("http-equiv", "")  # it loads nothing
+    assert (Path("reports/monitoring", NAME) / "checks" / "index.html").exists()
+
+
+def test_a_darker_camera_is_an_alarm_that_names_what_changed(records, capsys):
+    answer(darkened)
+    assert run() == 2
+    assert "brightness (-0.4" in capsys.readouterr().out
+    found = result()
+    assert [one["name"] for one in found["shift"]["features"] if one["is_shifted"]]
+    (entry,) = [one for one in ledger.entries(NAME) if one.kind == "monitor"]
+    assert (entry.tags["is_alarm"], entry.tags["version"]) == ("true", "1")
+    logged = tracking.read_run(entry.tags["run"])
+    assert logged.data.metrics["monitor/effect_brightness"] == pytest.approx(-0.5, abs=0.1)
+    assert logged.data.metrics["monitor/p_value"] == found["shift"]["p_value"]
+
+
+def test_the_same_camera_is_quiet_once_its_answers_are_accepted(records):
+    answer(darkened)
+    reading.compact(records / "spool", records)
+    before = (NOW - timedelta(days=30)).isoformat(timespec="microseconds")
+    for path in records.glob("answers/*/*.parquet"):  # they were given a month ago
+        rows = pd.read_parquet(path).assign(time=pd.Timestamp(before))
+        folder = records / "answers" / before[:10]
+        folder.mkdir()
+        ids = [f"earlier-{number}" for number in range(len(rows))]
+        rows.assign(prediction_id=ids).to_parquet(folder / path.name)
+    accepted = [(NOW - timedelta(days=days)).date().isoformat() for days in (31, 29)]
+    assert run("--accepted-since", accepted[0], "--accepted-until", accepted[1]) == 0
+    assert "accepted answers from" in result()["reference"]
+    assert run() == 2  # against the validation images it stays an alarm
+
+
+def test_rows_of_other_versions_and_torn_lines_are_counted_and_left_out(records):
+    answer()
+    other = line("other", NOW.isoformat(), model_version="7")
+    unregistered = line("third", NOW.isoformat(), model_name=None, model_version="abc")
+    (records / "spool" / "a.jsonl").write_bytes(other + unregistered + other[:30])
+    assert run() == 0
+    assert result()["problems"] == {
+        reading.TORN: 1,
+        "rows of melanoma-sample version 7": 1,
+        "rows of an unregistered model version abc": 1,
+    }
+
+
+def test_a_window_without_rows_is_no_alarm_and_says_so(records):
+    assert run() == 0
+    found = result()
+    assert found["notes"] == ["The window has no rows of this version."]
+    assert found["shift"]["undefined"]
+    assert found["checks"] == []
+
+
+def test_refused_images_count(records):
+    answer()
+    model = mlflow.pyfunc.load_model(f"models:/{NAME}/1")
+    for start in range(0, 40, 5):
+        with pytest.raises(mlflow.exceptions.MlflowException):
+            model.predict(pd.DataFrame({"image": [b"no image %d" % n for n in range(start, start + 5)]}))
+    assert run() == 2
+    found = result()
+    assert found["rows"]["num_refused"] == 40
+    (answered,) = [one for one in found["checks"] if one["check"] == "answered"]
+    assert (answered["is_passed"], answered["num_failing"], len(answered["failing"])) == (False, 40, 5)
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (["--since", UNTIL, "--until", SINCE], "ends before it begins"),
+        (
+            ["--since", SINCE, "--until", UNTIL, "--accepted-since", SINCE, "--accepted-until", UNTIL],
+            "overlap, so the window would be compared with itself",
+        ),
+        (["--since", SINCE, "--until", UNTIL, "--version", "99"], "has no version 99"),
+        (["--since", SINCE, "--until", UNTIL, "--records", "nowhere"], "is not a folder of records"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused_and_nothing_is_written(records, options, reason, capsys):
+    assert _cli.run(monitor.main, [NAME, *options]) == 1
+    assert reason in capsys.readouterr().err
+    assert not Path("reports/monitoring").exists()
+    assert not [one for one in ledger.entries(NAME) if one.kind == "monitor"]
