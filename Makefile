@@ -195,3 +195,7 @@ bench-serve: .venv/.installed-dev ## Measure serving and the bootstrap against p
 .PHONY: bench-evaluate
 bench-evaluate: .venv/.installed-dev ## Measure evaluate and audit of 5,000 images by part
 	python -m tests.benchmarks.bench_evaluate
+
+.PHONY: bench-records
+bench-records: .venv/.installed-dev ## Measure what recording answers costs, and kill a server that records
+	python -m tests.benchmarks.bench_records

@@ -196,7 +196,7 @@ class Recorder:
         """
         milliseconds = {name: round(1000 * value, 3) for name, value in seconds.items()}
         rows = [
-            self._row(asked, number)
+            self._row(asked, number, columns["image_sha256"][number])
             | {name: columns[name][number] for name in ("probability", "decision", "reason", "threshold")}
             | {
                 "score": float(scores[number]),
@@ -218,13 +218,19 @@ class Recorder:
             asked: The rows of the request.
             reasons: Why a row was refused, by its number.
         """
-        self._write([self._row(asked, number) | {"refusal": reason} for number, reason in reasons.items()])
+        self._write(
+            [
+                self._row(asked, number, hashlib.sha256(asked.images[number]).hexdigest())
+                | {"refusal": reason}
+                for number, reason in reasons.items()
+            ]
+        )
 
     def close(self) -> None:
         """Close the file of the spool; the next record begins another one."""
         self._spool.close()
 
-    def _row(self, asked: Asked, number: int) -> dict[str, Any]:
+    def _row(self, asked: Asked, number: int, digest: str) -> dict[str, Any]:
         """What is recorded of every row, answered or refused."""
         encoded, group_id = asked.images[number], asked.group_ids[number]
         width, height = stored_size(encoded) or (None, None)
@@ -234,7 +240,7 @@ class Recorder:
             "time": datetime.now(UTC).isoformat(timespec="microseconds"),
             "image_id": asked.image_ids[number],
             "group_key": None if group_id is None else group_key(group_id, self._key),
-            "image_sha256": hashlib.sha256(encoded).hexdigest(),
+            "image_sha256": digest,
             "num_bytes": len(encoded),
             "width": width,
             "height": height,
