@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -268,7 +268,8 @@ def _read_parquet(path: Path) -> pd.DataFrame:
         raise DataError(f"{path} cannot be read as records: {error}") from error
     if "prediction_id" not in rows or "time" not in rows:
         raise DataError(f"{path} holds no records: it has no columns prediction_id and time.")
-    return rows
+    # Parquet gives another object for UTC than `table`, and pandas would mix both to a column of objects.
+    return rows.assign(time=rows["time"].dt.tz_convert(UTC))
 
 
 def _may_hold(path: Path, since: datetime | None, until: datetime | None) -> bool:
