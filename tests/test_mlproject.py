@@ -29,6 +29,7 @@ PARAMETERS = {
     "history": {"model": "melanoma-ph2"},
     "trace": {"model": "models:/melanoma-ph2@staging"},
     "predict": {"images": "images", "out": "out.csv", "model": "models:/melanoma-ph2@staging"},
+    "queue": {"records": "records", "out": "queue.csv", "images": "images", "labels": "labels.csv"},
     "records": {"action": "compact", "records": "records"},
     "smoke": {"url": "http://127.0.0.1:5001", "cohort": "ph2"},
 }

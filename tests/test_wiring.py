@@ -39,6 +39,7 @@ NOT_A_STAGE = {  # run by people; see MLproject
     "history",
     "predict",
     "publish",
+    "queue",
     "records",
     "release",
     "relocate",
@@ -75,6 +76,7 @@ SHARED_SECTIONS = {
     "model",
     "serve",
     "records",
+    "queue",
     "study",
 }
 

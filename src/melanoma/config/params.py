@@ -28,6 +28,7 @@ from melanoma.config.data import (
     Validate,
 )
 from melanoma.config.evaluation import Audit, Evaluate, Page, Promote
+from melanoma.config.monitoring import Queue
 from melanoma.config.serving import Records, Serve
 from melanoma.config.study import Study
 from melanoma.config.training import (
@@ -77,6 +78,7 @@ class Params(Section):
     promote: Promote
     serve: Serve
     records: Records
+    queue: Queue
     study: Study
     page: Page
 
