@@ -110,11 +110,39 @@ def test_no_file_gives_no_labels():
 
 def test_labelled_images_become_metadata_whose_targets_are_the_labels(tmp_path):
     given = read(tmp_path, "a,,positive,melanoma,", "b,,negative,,")
-    table = labels.metadata_for_fetch(given.rows, ROWS).set_index("isic_id")
-    assert table.fillna("").to_dict("index") == {
-        "image a": {"diagnosis": "melanoma", "benign_malignant": "", "patient_id": "g1"},
-        "image b": {"diagnosis": "", "benign_malignant": "benign", "patient_id": "g2"},
+    table = labels.metadata_for_fetch(given.rows, ROWS).set_index("image_sha256")
+    assert table.drop(columns="isic_id").fillna("").to_dict("index") == {
+        "bytes of a": {"diagnosis": "melanoma", "benign_malignant": "malignant", "patient_id": "g1"},
+        "bytes of b": {"diagnosis": "", "benign_malignant": "benign", "patient_id": "g2"},
     }
     said = table.rename(columns={"benign_malignant": "malignancy"})
     found_targets = targets(said, positive=["melanoma"], malignant_without_diagnosis="exclude")
     assert found_targets.tolist() == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ("label", "diagnosis", "word"),
+    [
+        *[
+            (0.0, "basal cell carcinoma", "malignant"),
+            (0.0, "nevus", "benign"),
+            (1.0, "melanoma", "malignant"),
+        ],
+        *[(0.0, None, "benign"), (1.0, None, "malignant"), (1.0, "a new word", "malignant")],
+    ],
+)
+def test_a_known_diagnosis_says_whether_a_lesion_is_malignant(label, diagnosis, word):
+    given = pd.DataFrame({"prediction_id": ["b"], "image_sha256": ["x"], "label": label})
+    given["diagnosis"] = pd.Series([diagnosis], dtype="str")
+    assert labels.metadata_for_fetch(given, ROWS)["benign_malignant"].tolist() == [word]
+
+
+def test_images_are_named_so_that_names_are_safe_and_differ():
+    names = {"a": "IMG_1", "b": "../up", "c": "same", "d": "same", "e": None}
+    rows = records.table([answer(one, one, image_id=name) for one, name in names.items()])
+    given = pd.DataFrame({"prediction_id": list(names), "label": 0.0, "diagnosis": None})
+    given["image_sha256"] = "bytes of " + given["prediction_id"]
+    named = labels.metadata_for_fetch(given, rows)["isic_id"].tolist()
+    assert named[0] == "IMG_1"
+    assert "/" not in named[1]
+    assert named[2:] == ["bytes of c", "bytes of d", "bytes of e"]

@@ -12,15 +12,16 @@ from pathlib import Path
 
 import pandas as pd
 
+from melanoma import files
 from melanoma.data.sources.source_tables import read_table
 from melanoma.errors import DataError, first_offenders
 from melanoma.monitoring.audit_draws import answered
+from melanoma.schema import BENIGN_LESION, MALIGNANT_CLASSES, MALIGNANT_LESION, known_classes
 from melanoma.scoring.operating_point import NEGATIVE, POSITIVE
 
 LABEL, IDS = "label", ("prediction_id", "image_sha256")
 COLUMNS = (*IDS, LABEL, "diagnosis", "labelled_at")
 VALUES = {POSITIVE: 1.0, NEGATIVE: 0.0}
-WORDS = {1.0: "malignant", 0.0: "benign"}  # of the ISIC Archive
 UNKNOWN_WORD = f"labels that are not {POSITIVE}, {NEGATIVE} or blank"
 UNKNOWN_IMAGE = "labels of images without an answer"
 OTHER_IMAGE = "labels whose prediction_id and image_sha256 are of different images"
@@ -110,17 +111,22 @@ def metadata_for_fetch(labels: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame
         rows: `records.Records.rows`.
 
     Returns:
-        Columns `isic_id` (the posted `image_id`, else the SHA-256), `diagnosis`, `benign_malignant` (blank
-        with a diagnosis, which decides) and `patient_id` (the group key, which keeps a group in one split).
+        Columns `image_sha256`, `isic_id` (the posted `image_id` as a name of a file; the SHA-256 if there is
+        none or another image has it), `diagnosis`, `benign_malignant` (as the diagnosis says; without a known
+        one as the label says) and `patient_id` (the group key, which keeps a group in one split).
     """
     images = labels.drop_duplicates("image_sha256").merge(
         answered(rows)[["prediction_id", "image_id", "group_key"]], on="prediction_id"
     )
+    classes = known_classes(images["diagnosis"])
+    is_malignant = classes.isin(MALIGNANT_CLASSES).where(classes.notna(), images[LABEL] == 1).astype(bool)
+    names = images["image_id"].map(files.plain_name, na_action="ignore")
     return pd.DataFrame(
         {
-            "isic_id": images["image_id"].fillna(images["image_sha256"]),
+            "image_sha256": images["image_sha256"],
+            "isic_id": names.mask(names.duplicated(keep=False)).fillna(images["image_sha256"]),
             "diagnosis": images["diagnosis"],
-            "benign_malignant": images[LABEL].map(WORDS).where(images["diagnosis"].isna()),
+            "benign_malignant": is_malignant.map({True: MALIGNANT_LESION, False: BENIGN_LESION}),
             "patient_id": images["group_key"],
         }
     )

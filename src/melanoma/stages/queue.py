@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from melanoma import files, fingerprint
 from melanoma.config.monitoring import Queue
+from melanoma.data.signatures import format_of
 from melanoma.errors import DataError, first_offenders
 from melanoma.monitoring import audit_draws, queue
 from melanoma.monitoring import labels as labelling
@@ -32,8 +33,8 @@ class Wanted:
         model: Registered model; None if the records are of one model only.
         since: First time of the images beside the audit; None for all.
         until: Time before which they lie; None for all.
-        reference_until: Answers before this time are the reference of "unlike"; None uses the distance from
-            the training images.
+        reference_until: Answers before this time are the reference of "unlike", and none of the images beside
+            the audit; None uses the distance from the training images.
         labels: Label files; their images are left out.
     """
 
@@ -73,12 +74,13 @@ def write(wanted: Wanted, settings: Queue, out: Path, images: Path | None) -> li
         draws, num_new = _draw(wanted.place, folder, found.rows, settings, key)
     mine = audit_draws.answered(found.rows)
     mine = mine[mine["model_name"] == model]
+    since = max((one for one in (wanted.since, wanted.reference_until) if one is not None), default=None)
     ranked = queue.rank(
         mine,
         draws[draws["model_name"] == model],
         size=settings.size,
         labelled=set(labels.rows["image_sha256"]),
-        candidates=_of_period(mine, wanted.since, wanted.until),
+        candidates=_of_period(mine, since, wanted.until),
         reference=None if wanted.reference_until is None else _of_period(mine, None, wanted.reference_until),
     )
     files.write_csv(ranked.assign(**dict.fromkeys(TO_FILL_IN)), out)
@@ -86,11 +88,52 @@ def write(wanted: Wanted, settings: Queue, out: Path, images: Path | None) -> li
     lines = [
         f"{len(ranked)} images"
         + "".join(f", {number} {why}" for why, number in counts.items())
-        + f"; {num_new} groups drawn or not: {out}",
+        + f"; the audit drew among {num_new} new groups: {out}",
         *labels.describe(),
         *(f"{number} {problem} in the records" for problem, number in sorted(found.problems.items())),
     ]
     return lines if images is None else [*lines, *_sheet(ranked, paths, images, out.with_suffix(".png"))]
+
+
+def write_source(
+    place: str, labels: Sequence[Path], images: Path, out: Path, *, licence: str | None = None
+) -> list[str]:
+    """Write labelled images as a folder that `python -m pipelines.fetch isic --add` takes in.
+
+    Args:
+        place: Folder or `s3://bucket/folder` of the records.
+        labels: Label files.
+        images: Folder of the image files, under any names.
+        out: Folder to write: `metadata.csv` and `images/<isic_id>`.
+        licence: Licence of the images; None leaves it to `ingest.isic.licence`.
+
+    Returns:
+        Lines that say what was done and left out.
+
+    Raises:
+        DataError: The records, the label files or the images cannot be used, or no labelled image is there.
+    """
+    with records.opened(place) as folder:
+        rows = reading.read(folder, spool=records.local_spool(place)).rows
+    given = labelling.read(labels, rows)
+    table, paths = labelling.metadata_for_fetch(given.rows, rows), _by_digest(images)
+    is_there = table["image_sha256"].isin(list(paths))
+    missing, table = table.loc[~is_there, "isic_id"], table[is_there]
+    if table.empty:
+        raise DataError(
+            f"None of the {len(missing)} labelled images is in {images}. They are matched by SHA-256: give "
+            "the files that were posted, unchanged."
+        )
+    with files.atomic_folder(out) as unfinished:
+        (unfinished / "images").mkdir()
+        for digest, name in zip(table["image_sha256"], table["isic_id"], strict=True):
+            content = paths[digest].read_bytes()
+            suffix = (format_of(content) or "").lower()
+            (unfinished / "images" / f"{name}.{suffix}").write_bytes(content)
+        source = table.drop(columns="image_sha256").assign(copyright_license=licence)
+        files.write_csv(source, unfinished / "metadata.csv")
+    left_out = [f"{len(missing)} images are not in {images}: {first_offenders(missing)}"]
+    return [f"{len(table)} images: {out}", *given.describe(), *(left_out if len(missing) else [])]
 
 
 def _require_no_labels(out: Path) -> None:
