@@ -10,7 +10,8 @@ random labels for all ways. Each round labels `NUM_A_ROUND` more images of the p
 * random: drawn at random;
 * queue: ranked by `monitoring.queue` among the answers of the present model, with its referral band and the
   nearest neighbours among labelled images; without the audit, which is random;
-* refer band: only images in the referral band.
+* refer band: only images in the referral band;
+* unlike: only images that are unlike the labelled ones.
 
 The threshold reaches a sensitivity of 0.95 on labelled images, out of fold. The referral band is the 30 % of
 the pool nearest to it. Repetitions share images, so intervals (Student's t over repetitions) are those of the
@@ -40,7 +41,8 @@ from melanoma.monitoring import queue
 from melanoma.scoring.operating_point import NEGATIVE, POSITIVE, REFER
 from tests.benchmarks.contestants import ROOT
 
-RANDOM, QUEUE, BAND = "random", "queue", "refer band"
+RANDOM, QUEUE, BAND, UNLIKE = "random", "queue", "refer band", "unlike"
+WAYS = (RANDOM, QUEUE, BAND, UNLIKE)
 NUM_FIRST, NUM_A_ROUND = 100, 50
 MIN_SENSITIVITY, BAND_FRACTION = 0.95, 0.3
 NETWORK, SEED, BATCH_SIZE = "imagenet", 7, 32
@@ -87,8 +89,8 @@ def read_images(folder: Path) -> Images:
     from melanoma.models.builders import build_model
 
     table = files.read_csv(folder / "HAM10000_metadata.csv")
-    table["path"] = [folder / "images" / f"{name}.jpg" for name in table["image_id"]]
-    table = table[[path.exists() for path in table["path"]]].sort_values("image_id")
+    table["path"] = str(folder / "images") + "/" + table["image_id"] + ".jpg"
+    table = table[[Path(path).exists() for path in table["path"]]].sort_values("image_id")
     table = table.drop_duplicates("lesion_id")
     params = config.load(ROOT / "params.yaml")
     keras.utils.set_random_seed(SEED)
@@ -97,7 +99,7 @@ def read_images(folder: Path) -> Images:
     features = []
     for start in tqdm(range(0, len(table), BATCH_SIZE), desc="features", unit="batch", disable=None):
         paths = table["path"].iloc[start : start + BATCH_SIZE]
-        squares = np.stack([load_square(read_bytes(path), size) for path in paths])
+        squares = np.stack([load_square(read_bytes(Path(path)), size) for path in paths])
         features.append(body.predict_on_batch(squares))
     return Images(np.concatenate(features), (table["dx"] == "mel").astype(int).to_numpy())
 
@@ -109,7 +111,7 @@ def measure(images: Images, *, num_repetitions: int, num_rounds: int) -> pd.Data
         generator = np.random.default_rng([SEED, repetition])
         pool, test = _halves(images.targets, generator)
         first = _first(images.targets, pool, generator)
-        for way in (RANDOM, QUEUE, BAND):
+        for way in WAYS:
             pick = partial(_pick, way, images, generator=np.random.default_rng([SEED, repetition, 1]))
             labelled = first
             for step in range(num_rounds + 1):
@@ -157,8 +159,9 @@ def _pick(
     """Which images of the pool are labelled next."""
     if way == RANDOM:
         return generator.choice(left, NUM_A_ROUND, replace=False)
-    answers = _records(images, left, _decide(images, model, labelled, left))
-    reference = _records(images, labelled) if way == QUEUE else _records(images, labelled[:0])
+    decided = _decide(images, model, labelled, left)
+    answers = _records(images, left, decided.assign(decision=NEGATIVE) if way == UNLIKE else decided)
+    reference = _records(images, labelled[:0] if way == BAND else labelled)
     no_draws = pd.DataFrame({"prediction_id": [], "probability_drawn": [], "is_drawn": []})
     no_draws = no_draws.astype({"prediction_id": "str", "is_drawn": "bool"})
     ranked = queue.rank(answers, no_draws, size=NUM_A_ROUND, reference=reference)
@@ -200,10 +203,11 @@ def summarise(curves: pd.DataFrame) -> pd.DataFrame:
     auc = curves.pivot_table(index=["num_labels", "repetition"], columns="way", values="auc")
     positive = curves.pivot_table(index="num_labels", columns="way", values="num_positive")
     rows = []
-    for num_labels, of_repetitions in auc.groupby(level="num_labels"):
+    for num_labels in sorted(curves["num_labels"].unique()):
+        of_repetitions = auc.loc[num_labels]
         row = {"num_labels": int(num_labels), RANDOM: of_repetitions[RANDOM].mean()}
         row[f"{RANDOM} positive"] = positive.loc[num_labels, RANDOM]
-        for way in (QUEUE, BAND):
+        for way in WAYS[1:]:
             difference = (of_repetitions[way] - of_repetitions[RANDOM]).to_numpy()
             margin = stats.sem(difference) * stats.t.ppf(0.975, len(difference) - 1)
             row[way] = of_repetitions[way].mean()

@@ -2,14 +2,14 @@ import pandas as pd
 import pytest
 
 from tests.benchmarks import bench_queue
-from tests.benchmarks.bench_queue import BAND, NUM_A_ROUND, NUM_FIRST, QUEUE, RANDOM
+from tests.benchmarks.bench_queue import BAND, NUM_A_ROUND, NUM_FIRST, QUEUE, RANDOM, UNLIKE
 
 
 def test_each_way_labels_the_same_number_of_new_images():
     images = bench_queue.drawn_images(400)
     curves = bench_queue.measure(images, num_repetitions=2, num_rounds=1)
     counts = [NUM_FIRST, NUM_FIRST + NUM_A_ROUND]
-    for way in (RANDOM, QUEUE):
+    for way in (RANDOM, QUEUE, UNLIKE):
         assert curves.loc[curves["way"] == way, "num_labels"].tolist() == 2 * counts
     assert curves["auc"].between(0, 1).all()
     first = curves[curves["num_labels"] == NUM_FIRST].pivot_table(
@@ -19,7 +19,7 @@ def test_each_way_labels_the_same_number_of_new_images():
 
 
 def test_the_interval_is_that_of_paired_differences():
-    auc = {RANDOM: [0.5, 0.7], QUEUE: [0.6, 0.9], BAND: [0.5, 0.7]}
+    auc = {RANDOM: [0.5, 0.7], QUEUE: [0.6, 0.9], BAND: [0.5, 0.7], UNLIKE: [0.5, 0.7]}
     curves = pd.DataFrame(
         [(way, number, 100, 5, one) for way, values in auc.items() for number, one in enumerate(values)],
         columns=["way", "repetition", "num_labels", "num_positive", "auc"],
