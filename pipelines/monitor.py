@@ -32,6 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--until", type=_time, required=True, help="end of the window, UTC")
     parser.add_argument("--accepted-since", type=_time, help="begin of an accepted period of this clinic")
     parser.add_argument("--accepted-until", type=_time, help="its end: it replaces the model's reference")
+    parser.add_argument("--labels", type=Path, nargs="+", default=[], help="files of the label queue")
     parser.add_argument("--out", type=Path, default=Path("reports/monitoring"), help="folder to write")
     args = parser.parse_args(argv)
     if (args.accepted_since is None) != (args.accepted_until is None):
@@ -40,7 +41,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     needs.require_store()
     accepted = args.accepted_since and Period(args.accepted_since, args.accepted_until)
     window = Period(args.since, args.until)
-    asked = Asked(args.model, args.version, args.records, window, accepted, args.out / args.model)
+    asked = Asked(
+        args.model, args.version, args.records, window, accepted, args.labels, args.out / args.model
+    )
     line, is_alarm = monitor.run(asked, config.load(args.params))
     _cli.say("monitor", line)
     return ALARM if is_alarm else 0

@@ -35,6 +35,7 @@ PARAMETERS = {
         "since": "2026-05-01",
         "until": "2026-06-01",
     },
+    "queue": {"records": "records", "out": "queue.csv", "images": "images", "labels": "labels.csv"},
     "records": {"action": "compact", "records": "records"},
     "smoke": {"url": "http://127.0.0.1:5001", "cohort": "ph2"},
 }

@@ -40,6 +40,7 @@ NOT_A_STAGE = {  # run by people; see MLproject
     "monitor",
     "predict",
     "publish",
+    "queue",
     "records",
     "release",
     "relocate",
@@ -77,6 +78,7 @@ SHARED_SECTIONS = {
     "monitor",
     "serve",
     "records",
+    "queue",
     "study",
 }
 

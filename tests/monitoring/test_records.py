@@ -70,6 +70,7 @@ def test_compacted_records_are_those_of_the_spool(folder):
     assert not list((folder / "spool").glob("*.jsonl"))
     after = records.read(folder, spool=folder / "spool")
     pd.testing.assert_frame_equal(after.rows, before.rows, check_dtype=False)
+    assert {str(found.rows["time"].dtype) for found in (before, after)} == {"datetime64[us, UTC]"}
     first, second = after.rows.to_dict("records")
     assert (first["fact_sharpness"], first["milliseconds_whole"], first["width"]) == (3.5, 12.5, 640)
     np.testing.assert_array_equal(np.frombuffer(first["embedding"], "<f2"), [1.5, 0, 6])

@@ -1,12 +1,13 @@
 """The sections of `params.yaml` about what happens after a model is served."""
 
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from melanoma.config.types import Positive, Section
+from melanoma.config.types import NotNegative, Positive, Section
 
 Probability = Annotated[float, Field(gt=0, lt=1)]
+Share = Annotated[float, Field(gt=0, le=1)]
 
 
 class Monitor(Section):
@@ -19,3 +20,21 @@ class Monitor(Section):
     num_axes: Annotated[int, Field(ge=0)]
     min_sensitivity: Probability
     alpha_sensitivity: Probability
+
+
+class Queue(Section):
+    """The label queue and its audit."""
+
+    size: NotNegative
+    audit_fraction: Share
+    audit_fraction_near: Share
+    near_factor: Share
+
+    @model_validator(mode="after")
+    def _more_are_drawn_where_misses_lie(self) -> Self:
+        if self.audit_fraction_near < self.audit_fraction:
+            raise ValueError(
+                f"audit_fraction_near must be at least audit_fraction, got {self.audit_fraction_near} and "
+                f"{self.audit_fraction}"
+            )
+        return self

@@ -28,7 +28,7 @@ from melanoma.config.data import (
     Validate,
 )
 from melanoma.config.evaluation import Audit, Evaluate, Page, Promote
-from melanoma.config.monitoring import Monitor
+from melanoma.config.monitoring import Monitor, Queue
 from melanoma.config.serving import Records, Serve
 from melanoma.config.study import Study
 from melanoma.config.training import (
@@ -79,6 +79,7 @@ class Params(Section):
     serve: Serve
     records: Records
     monitor: Monitor
+    queue: Queue
     study: Study
     page: Page
 

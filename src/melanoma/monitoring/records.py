@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +102,7 @@ def read(
         rows, unreadable, _ = parse(path.read_bytes())
         tables.append(table(rows))
         problems += unreadable
-    found = _without_erased(pd.concat([table([]), *tables], ignore_index=True), folder)
+    found = without_erased(pd.concat([table([]), *tables], ignore_index=True), folder)
     if since is not None:
         found = found[found["time"] >= since]
     if until is not None:
@@ -171,7 +171,7 @@ def compact(spool: Path, folder: Path) -> Compacted:
                 problems += unreadable
                 if lines:
                     files.write_bytes(lines, folder / UNREADABLE / path.name)
-                _write(_without_erased(table(rows), folder), folder, path.stem)
+                _write(without_erased(table(rows), folder), folder, path.stem)
                 path.unlink()
                 num_rows, num_files = num_rows + len(rows), num_files + 1
         _move_images(spool, folder)
@@ -214,7 +214,7 @@ def erase(folder: Path, *, group_key: str, now: datetime, spool: Path | None = N
     num_rows = 0
     for path in _compacted(folder):
         rows = _read_parquet(path)
-        left = _without_erased(rows, folder)
+        left = without_erased(rows, folder)
         if len(left) < len(rows):
             num_rows += len(rows) - len(left)
             files.write_parquet(left, path)
@@ -222,17 +222,23 @@ def erase(folder: Path, *, group_key: str, now: datetime, spool: Path | None = N
     return num_rows
 
 
-def _compacted(folder: Path) -> list[Path]:
-    return sorted(folder.glob(f"{ANSWERS}/*/*.parquet"))
+def without_erased(rows: pd.DataFrame, folder: Path, *, name: str = "group_key") -> pd.DataFrame:
+    """The rows but those of groups that were erased after them.
 
-
-def _without_erased(rows: pd.DataFrame, folder: Path) -> pd.DataFrame:
-    """The rows but those of groups that were erased after them."""
+    Args:
+        rows: Rows with a `time`.
+        folder: Folder of the compacted records.
+        name: Column of the group key.
+    """
     is_erased = pd.Series(False, index=rows.index)
     for path in folder.glob(f"{ERASED}/*"):
         until = datetime.fromisoformat(path.read_text(encoding="utf-8"))
-        is_erased |= rows["group_key"].eq(path.name).fillna(False).astype(bool) & (rows["time"] <= until)
+        is_erased |= rows[name].eq(path.name).fillna(False).astype(bool) & (rows["time"] <= until)
     return rows[~is_erased].reset_index(drop=True)
+
+
+def _compacted(folder: Path) -> list[Path]:
+    return sorted(folder.glob(f"{ANSWERS}/*/*.parquet"))
 
 
 def _move_images(spool: Path, folder: Path) -> None:
@@ -268,7 +274,8 @@ def _read_parquet(path: Path) -> pd.DataFrame:
         raise DataError(f"{path} cannot be read as records: {error}") from error
     if "prediction_id" not in rows or "time" not in rows:
         raise DataError(f"{path} holds no records: it has no columns prediction_id and time.")
-    return rows
+    # Parquet gives another object for UTC than `table`, and pandas would mix both to a column of objects.
+    return rows.assign(time=rows["time"].dt.tz_convert(UTC))
 
 
 def _may_hold(path: Path, since: datetime | None, until: datetime | None) -> bool:

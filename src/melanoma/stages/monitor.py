@@ -2,8 +2,8 @@
 
 import shutil
 import tempfile
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -17,14 +17,18 @@ from melanoma.data.checks import served
 from melanoma.errors import DataError
 from melanoma.monitoring import records, reference, shift, window_report, windows
 from melanoma.monitoring.records import FACT
+from melanoma.monitoring.sensitivity import Sensitivity
 from melanoma.monitoring.windows import Axes
 from melanoma.registry import ledger, versions
 from melanoma.scoring.quality import Bounds
 from melanoma.scoring.unlike import Unlike
+from melanoma.stages import labelled_answers
 from melanoma.stages import records as stored
+from melanoma.stages.labelled_answers import NOTHING, InUse
 
 EXPERIMENT, KIND = "melanoma-monitoring", "monitor"
 PAGE, RESULT, DOCS = "index.html", "window.json", "checks"
+NO_ROWS = "The window has no rows of this version."
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,7 @@ class Asked:
         number: Number of its version; None for the one with the alias `staging`.
         place: Folder or `s3://bucket/folder` of the records.
         window: The window.
+        labels: Label files, see `monitoring.labels`.
         accepted: A period whose answers replace the version's reference: the first months of a clinic, once
             somebody has accepted them. None compares with the version's own validation images.
         out: Folder to write; it is replaced.
@@ -59,6 +64,7 @@ class Asked:
     place: str
     window: Period
     accepted: Period | None
+    labels: Sequence[Path]
     out: Path
 
 
@@ -87,6 +93,7 @@ class Work:
         model: The version.
         window: Records of the window.
         accepted: Records of the accepted period; None if the version's reference is used.
+        in_use: What labels say up to the end of the window.
     """
 
     asked: Asked
@@ -94,6 +101,7 @@ class Work:
     model: Served
     window: pd.DataFrame
     accepted: pd.DataFrame | None
+    in_use: InUse
 
 
 def run(asked: Asked, params: Params) -> tuple[str, bool]:
@@ -112,11 +120,15 @@ def run(asked: Asked, params: Params) -> tuple[str, bool]:
     """
     _require_sensible(asked)
     with stored.opened(asked.place) as folder, tempfile.TemporaryDirectory(prefix="monitor-") as scratch:
-        found = records.read(folder, spool=stored.spool_beside(asked.place))
+        found = records.read(folder, spool=stored.local_spool(asked.place))
         model = _open_version(asked, Path(scratch))
         rows, others = _of_version(found.rows, model.version)
         accepted = None if asked.accepted is None else _within(rows, asked.accepted)
-        work = Work(asked, params, model, _within(rows, asked.window), accepted)
+        in_use = NOTHING
+        if asked.labels:
+            until_now = rows[rows["time"] < asked.window.until]
+            in_use = labelled_answers.measure(until_now, folder, asked.labels, asked.model, params)
+        work = Work(asked, params, model, _within(rows, asked.window), accepted, in_use)
         shifted, figure = _compare(work)
         result = _describe(work, shifted, problems=dict(found.problems) | others)
         with files.atomic_folder(asked.out) as out:
@@ -205,6 +217,7 @@ def _describe(work: Work, found: shift.Shift, *, problems: Mapping[str, int]) ->
     """Content of the JSON file but for the checks."""
     asked, number, settings = work.asked, str(work.model.version.version), work.params.monitor
     accepted = asked.accepted and f"the accepted answers from {asked.accepted.words}"
+    in_use = work.in_use
     return {
         "model": asked.model,
         "version": number,
@@ -216,19 +229,22 @@ def _describe(work: Work, found: shift.Shift, *, problems: Mapping[str, int]) ->
         "shift": found.to_dict(),
         "min_effect": settings.min_effect,
         "min_sensitivity": settings.min_sensitivity,
-        "sensitivity": None,
-        "calibration": None,
-        "num_labelled_audit": 0,
-        "alarms": _alarms(found),
-        "notes": [] if len(work.window) else ["The window has no rows of this version."],
+        "sensitivity": in_use.sensitivity and asdict(in_use.sensitivity),
+        "calibration": in_use.calibration,
+        "num_labelled_audit": in_use.num_labelled,
+        "alarms": _alarms(found, in_use.sensitivity, settings.min_sensitivity),
+        "notes": [*([] if len(work.window) else [NO_ROWS]), *in_use.problems],
     }
 
 
-def _alarms(found: shift.Shift) -> list[str]:
-    if not found.is_alarm:
-        return []
-    shifted = [f"{one.name} ({one.effect:+.2f})" for one in found.features if one.is_shifted]
-    return [f"the answers are shifted against the reference: {', '.join(shifted)}"]
+def _alarms(found: shift.Shift, in_use: Sensitivity | None, minimum: float) -> list[str]:
+    alarms = []
+    if found.is_alarm:
+        shifted = [f"{one.name} ({one.effect:+.2f})" for one in found.features if one.is_shifted]
+        alarms.append(f"the answers are shifted against the reference: {', '.join(shifted)}")
+    if in_use is not None and in_use.is_below_minimum:
+        alarms.append(f"the sensitivity in use is below {minimum:g}: estimate {in_use.estimate:.3f}")
+    return alarms
 
 
 def _count(window: pd.DataFrame) -> dict[str, Any]:
@@ -274,6 +290,8 @@ def _log(asked: Asked, version: versions.Version, result: Mapping[str, Any]) -> 
     with tracking.open_run(experiment=EXPERIMENT, name=name, tags=tags, note=note) as run:
         measured = {"rows": result["rows"]["num_rows"], "refused": result["rows"]["num_refused"]}
         values = {"p_value": result["shift"]["p_value"], **measured}
+        if result["sensitivity"] is not None:
+            values["sensitivity"] = result["sensitivity"]["estimate"]
         values |= {f"effect_{one['name']}": one["effect"] for one in result["shift"]["features"]}
         run.log_metrics({f"{KIND}/{key}": value for key, value in values.items() if value is not None})
         run.log_file(asked.out / RESULT)

@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from melanoma import fingerprint, storage
-from melanoma.monitoring import records
+from melanoma.monitoring import audit_draws, records
+from melanoma.monitoring.audit_draws import DRAWS
 from melanoma.monitoring.records import ANSWERS, ERASED, Compacted
 from melanoma.serving.records import IMAGES, S3, group_key, key_of_groups, spool_of
 
@@ -42,21 +43,26 @@ def compact(place: str) -> Compacted:
 
 
 def expire(place: str, *, keep_days: int) -> int:
-    """Remove records that are older than `keep_days` days; returns their number. See `compact`."""
+    """Remove records and draws that are older than `keep_days` days; returns their number. See `compact`."""
     before = (datetime.now(UTC) - timedelta(days=keep_days)).date()
     with opened(place, changes=True) as folder:
-        return records.expire(folder, before, spool=spool_beside(place))
+        spool = local_spool(place)
+        num_rows = records.expire(folder, before, spool=spool)
+        audit_draws.expire(folder, before, records.read(folder, spool=spool).rows)
+        return num_rows
 
 
 def erase(place: str, group_id: str) -> int:
-    """Remove the records and images of a patient or lesion; returns the number of records. See `compact`.
+    """Remove records, images and draws of a patient or lesion; returns the number of records. See `compact`.
 
     Raises:
         TrackingError: The environment has no key, see `serving.records`.
     """
     key = group_key(group_id, key_of_groups().encode())
     with opened(place, changes=True) as folder:
-        return records.erase(folder, group_key=key, now=datetime.now(UTC), spool=spool_beside(place))
+        num_rows = records.erase(folder, group_key=key, now=datetime.now(UTC), spool=local_spool(place))
+        audit_draws.erase(folder)
+        return num_rows
 
 
 @contextmanager
@@ -74,7 +80,7 @@ def opened(place: str, *, changes: bool = False) -> Iterator[Path]:
     storage.require_bucket(store)
     with tempfile.TemporaryDirectory(prefix="records-") as name:
         folder = Path(name)
-        kinds = (ANSWERS, ERASED, IMAGES) if changes else (ANSWERS, ERASED)
+        kinds = (ANSWERS, ERASED, DRAWS, *((IMAGES,) if changes else ()))
         for key in storage.keys(store):
             if key.split("/")[0] in kinds:
                 storage.download(store, key, folder / key)
@@ -89,9 +95,15 @@ def opened(place: str, *, changes: bool = False) -> Iterator[Path]:
             storage.remove(store, key)
 
 
-def spool_beside(place: str) -> Path | None:
-    """The spool of records in a folder; None for S3, where each server has its own."""
+def local_spool(place: str) -> Path | None:
+    """The spool beside the records; None for S3, where each server has its own."""
     return None if place.startswith(S3) else spool_of(place)
+
+
+def add_file(place: str, folder: Path, path: Path) -> None:
+    """Bring a new file of a folder that `opened` gave to S3; a local folder has it already."""
+    if place.startswith(S3):
+        storage.upload(storage.connect(place), path, path.relative_to(folder).as_posix())
 
 
 def _files(folder: Path) -> list[Path]:
