@@ -12,11 +12,13 @@ import pytest
 from PIL import Image
 
 from melanoma import tracking
+from melanoma.monitoring import audit_draws
 from melanoma.monitoring import records as reading
 from melanoma.registry import ledger
 from melanoma.serving.records import RECORDS, RECORDS_KEY, RECORDS_SPOOL
 from pipelines import _cli, monitor
 from tests.monitoring.test_records import line
+from tests.pipelines.workspace import change_params
 
 NAME, KEY = "melanoma-sample", "k" * 32
 NOW = datetime.now(UTC)
@@ -41,13 +43,13 @@ def darkened(encoded: bytes) -> bytes:
     return stream.getvalue()
 
 
-def answer(change=bytes):
+def answer(change=bytes, **params):
     """Let the model of version 1 answer for the validation images."""
     splits = pd.read_csv("data/splits/sample.csv").query("split == 'validation'")
     paths = pd.read_parquet("data/accepted/sample.parquet").set_index("image_id")["path"]
     images = [change(Path(paths[image_id]).read_bytes()) for image_id in splits["image_id"]]
     frame = pd.DataFrame({"image": images, "group_id": splits["group_id"].to_numpy()})
-    return mlflow.pyfunc.load_model(f"models:/{NAME}/1").predict(frame)
+    return mlflow.pyfunc.load_model(f"models:/{NAME}/1").predict(frame, params=params)
 
 
 def run(*options, since=SINCE, until=UNTIL):
@@ -156,3 +158,63 @@ def test_what_cannot_be_compared_is_refused_and_nothing_is_written(records, opti
     assert reason in capsys.readouterr().err
     assert not Path("reports/monitoring").exists()
     assert not [one for one in ledger.entries(NAME) if one.kind == "monitor"]
+
+
+# ---- labels ----------------------------------------------------------------------------------
+
+
+def audited(records, answers, labels):
+    """Draw every group, as on the day after, and write the labels of a reader."""
+    rows = reading.read(records, spool=records / "spool").rows
+    tomorrow = NOW + timedelta(days=1)
+    fractions = {"audit_fraction": 1.0, "audit_fraction_near": 1.0}
+    change_params(Path("params.yaml"), queue=fractions)
+    known, key = audit_draws.read(records), KEY.encode()
+    drawn = audit_draws.draw(rows, known, key=key, now=tomorrow, near_factor=0.5, **fractions)
+    audit_draws.write(drawn, records, tomorrow)
+    path = records.parent / "labels.csv"
+    pd.DataFrame({"prediction_id": answers["prediction_id"], "label": labels}).to_csv(path, index=False)
+    return str(path)
+
+
+def test_missed_melanomas_are_an_alarm_and_calibration_is_measured(records, capsys):
+    answers = answer(threshold=0.999)
+    is_missed = answers["probability"] < answers["threshold"]
+    path = audited(records, answers, np.where(is_missed, "positive", "negative"))
+    assert is_missed.sum() >= 2
+    assert run("--labels", path) == 2
+    assert "the sensitivity in use is below 0.9: estimate 0.000" in capsys.readouterr().out
+    found = result()
+    assert found["sensitivity"]["num_drawn"] == found["sensitivity"]["num_labelled"] > 0
+    assert found["num_labelled_audit"] == len(answers)
+    assert "one class" in found["calibration"]["calibration_slope"]["undefined"]
+    assert "Sensitivity in use" in Path("reports/monitoring", NAME, "index.html").read_text()
+
+
+def test_few_labels_of_a_right_model_are_no_alarm_but_too_few(records):
+    answers = answer()
+    is_called = answers["probability"] >= answers["threshold"]
+    path = audited(records, answers, np.where(is_called, "positive", "negative"))
+    assert run("--labels", path) == 0
+    found = result()["sensitivity"]
+    assert (found["estimate"], found["is_below_minimum"]) == (1, False)
+    assert "too few labels" in found["reason"]
+    assert found["num_needed"] > 0
+
+
+def test_labels_that_fit_no_answer_are_named_and_the_others_count(records):
+    answers = answer()
+    path = audited(records, answers, ["negative"] * len(answers))
+    with Path(path).open("a") as file:
+        file.write("nobody,positive\n")
+    assert run("--labels", path) == 0
+    (note,) = result()["notes"]
+    assert note == f"1 labels of images without an answer: labels.csv:{len(answers) + 2}"
+
+
+def test_labels_without_an_audit_are_refused(records, capsys):
+    answers = answer()
+    path = records.parent / "labels.csv"
+    pd.DataFrame({"prediction_id": answers["prediction_id"], "label": "negative"}).to_csv(path, index=False)
+    assert run("--labels", str(path)) == 1
+    assert "Run `python -m pipelines.queue` on a day after the answers" in capsys.readouterr().err
