@@ -1,6 +1,7 @@
 """What a server counts: each request once, by few words, as the sum of all of its processes."""
 
 import base64
+import errno
 import io
 import os
 import random
@@ -128,9 +129,9 @@ def test_a_refusal_counts_its_status_its_reason_and_the_rows_at_fault(counting):
 
 
 def test_no_text_of_a_client_makes_a_new_series(counting):
+    before = set(scrape(counting.port))
     counting.metrics.watch({"quick": (), "slow": ()}, (), num_threads=4)
     counting.metrics.look()
-    before = set(scrape(counting.port))
     generator = random.Random(1)
     for number in range(200):
         word = f"{generator.getrandbits(64):x}"
@@ -397,6 +398,16 @@ def test_a_folder_of_somebody_else_is_refused(environment, tmp_path):
     mine.symlink_to(tmp_path / "elsewhere")
     environment.setenv(METRICS_PORT, "9000")
     with pytest.raises(TrackingError, match="belongs to somebody else"):
+        metrics.open_metrics(MODEL, None)
+
+
+def test_a_full_disk_is_an_error_at_the_start_and_no_crash(environment, tmp_path):
+    def full(file, start, length):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    environment.setenv(METRICS_PORT, "9000")
+    environment.setattr(os, "posix_fallocate", full)
+    with pytest.raises(TrackingError, match=r"No space left on device.*free some space"):
         metrics.open_metrics(MODEL, None)
 
 

@@ -16,6 +16,7 @@ from melanoma.serving.records import Recorded, Recorder
 # Environment of a server: the port of its metrics, and the address (by default only this machine's loopback).
 METRICS_PORT, METRICS_HOST = "MELANOMA_METRICS_PORT", "MELANOMA_METRICS_HOST"
 DECISIONS = ("negative", "refer", "positive")
+LANES = ("quick", "slow")
 OTHER, ABANDONED = "other", "abandoned"
 STATUSES = ("200", "400", "408", "413", "415", "500", "503", "504", ABANDONED, OTHER)
 BY_STATUS = {

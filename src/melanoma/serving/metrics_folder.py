@@ -9,6 +9,7 @@ from prometheus_client import multiprocess
 
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"  # of prometheus_client; by default a temporary folder
 PREFIX = "melanoma-metrics"
+SPACE_BYTES = 4 * 2**16  # of the files of a process
 
 
 def open_folder(port: int) -> Path:
@@ -20,12 +21,16 @@ def open_folder(port: int) -> Path:
         port: Port of the metrics.
 
     Raises:
-        OSError: The folder cannot be made, or belongs to somebody else.
+        OSError: The folder cannot be made, belongs to somebody else, or has no space left.
     """
-    if named := os.environ.get(FOLDER):
-        folder = Path(named)
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder
+    named = os.environ.get(FOLDER)
+    folder = _temporary_folder(port) if named is None else Path(named)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _require_space(folder)
+    return folder
+
+
+def _temporary_folder(port: int) -> Path:
     parent, temporary = os.getppid(), Path(tempfile.gettempdir())
     mine = f"{PREFIX}-{os.getuid()}"
     folder = temporary / f"{mine}-{port}-{_start_of(parent)}-{parent}"
@@ -33,10 +38,15 @@ def open_folder(port: int) -> Path:
         processes = {int(other.name.rpartition("-")[2]), *_processes(other)}
         if other != folder and not any(map(_is_alive, processes)):
             shutil.rmtree(other, ignore_errors=True)
-    folder.mkdir(mode=0o700, exist_ok=True)
-    if folder.is_symlink() or folder.stat().st_uid != os.getuid():
+    if os.path.lexists(folder) and (folder.is_symlink() or folder.stat().st_uid != os.getuid()):
         raise PermissionError(f"{folder} belongs to somebody else")
     return folder
+
+
+def _require_space(folder: Path) -> None:
+    """Refuse a full disk: writing to a file that is mapped to memory would end the process without a word."""
+    with tempfile.TemporaryFile(dir=folder) as probe:
+        os.posix_fallocate(probe.fileno(), 0, SPACE_BYTES)
 
 
 def forget_dead(folder: Path) -> None:

@@ -28,7 +28,7 @@ from prometheus_client import (
 )
 from prometheus_client.exposition import ThreadingWSGIServer
 
-from melanoma.serving.metrics import ABANDONED, DECISIONS, OTHER, REASONS, STATUSES, Metrics, reason_of
+from melanoma.serving.metrics import ABANDONED, DECISIONS, LANES, OTHER, REASONS, STATUSES, Metrics, reason_of
 from melanoma.serving.metrics_folder import FOLDER, forget, forget_dead, open_folder
 from melanoma.serving.posted import RequestError
 from melanoma.serving.records import Recorded, Recorder
@@ -71,6 +71,9 @@ class Families:
         self.waiting = _gauge(
             "melanoma_requests_waiting", "Requests that wait for a thread, by lane.", "lane"
         )
+        for lane in LANES:
+            self.in_progress.labels(lane)
+            self.waiting.labels(lane)
         self.connections = _gauge("melanoma_connections", "Open connections.")
 
 

@@ -37,7 +37,7 @@ from melanoma.serving.admission import Budget, Share, Work, WorkEnded
 from melanoma.serving.bodies import ClientGone, Receive, Scope
 from melanoma.serving.connections import Connections
 from melanoma.serving.decoders import DecoderPool, PoolDecoding
-from melanoma.serving.metrics import OFF, Metrics
+from melanoma.serving.metrics import LANES, OFF, Metrics
 from melanoma.serving.posted import MEGABYTE, MEGAPIXEL, Posted, RequestError
 
 SERVER = "mlflow.pyfunc.scoring_server"
@@ -168,7 +168,7 @@ class Front:
             busy_seconds=self._seconds + limits["idle_seconds"],
             stop=self._stop,
         )
-        lanes = {"quick": self._quick.works, "slow": self._slow.works}
+        lanes = dict(zip(LANES, (self._quick.works, self._slow.works), strict=True))
         metrics.watch(lanes, self._connections, num_threads=NUM_THREADS)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
