@@ -120,7 +120,8 @@ def test_a_stop_is_not_held_up(logged, pictures, tmp_path):
 def test_a_port_that_is_taken_breaks_no_answer(logged, pictures, tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
-        with serving(logged.uri, tmp_path, settings={METRICS_PORT: str(port)}) as url:
+        settings = {METRICS_PORT: str(port), "TMPDIR": str(tmp_path)}
+        with serving(logged.uri, tmp_path, settings=settings) as url:
             assert len(client.score_images(url, pictures)) == len(pictures)
     log = next(tmp_path.glob("*.log")).read_text()
     assert f"metrics cannot be served on port {port}" in log
