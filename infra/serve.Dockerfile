@@ -17,7 +17,7 @@ COPY requirements.lock /locks/requirements.lock
 # PACKAGES of src/melanoma/serving/export.py. The lock as constraints pins every version, and uv checks
 # its hashes there too; --require-hashes would also want a version at each name here.
 RUN uv pip install --no-cache --constraints /locks/requirements.lock \
-        mlflow numpy onnxruntime pandas pillow scipy
+        mlflow numpy onnxruntime pandas pillow prometheus-client scipy
 
 USER melanoma
 WORKDIR /home/melanoma

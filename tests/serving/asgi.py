@@ -6,14 +6,17 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from melanoma.serving.metrics import OFF, Metrics
 from melanoma.serving.posted import JSON
 from melanoma.serving.server import Answer, Front
 
 
 @contextmanager
-def front(limits: dict[str, int], answer: Answer, about: Mapping[str, Any] | None = None) -> Iterator[Front]:
+def front(
+    limits: dict[str, int], answer: Answer, about: Mapping[str, Any] | None = None, metrics: Metrics = OFF
+) -> Iterator[Front]:
     """An application with decoders of its own, until the block ends."""
-    made = Front(limits, answer, _not_found, refused=lambda *_: None, about=about or {})
+    made = Front(limits, answer, _not_found, refused=lambda *_: None, about=about or {}, metrics=metrics)
     try:
         yield made
     finally:

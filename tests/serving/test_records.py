@@ -161,6 +161,27 @@ def test_a_large_file_is_followed_by_another_one(recorder, tmp_path, monkeypatch
     assert reading.compact(tmp_path / "spool", tmp_path / "out").num_files == 2  # the last one is open
 
 
+def test_the_age_of_what_the_disk_has_not_is_known_even_if_the_disk_fails(tmp_path, monkeypatch):
+    spool = records.Spool(tmp_path)
+    assert spool.unsynced_seconds == 0
+    spool.append(b"{}\n")
+    time.sleep(0.05)
+    waited = spool.unsynced_seconds
+    assert waited >= 0.05
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="gone"):
+        patch.setattr(os, "fsync", fail)
+        spool.sync()
+    spool.append(b"{}\n")
+    assert spool.unsynced_seconds > waited
+    spool.sync()
+    assert spool.unsynced_seconds == 0
+    spool.close()
+
+
+def fail(file):
+    raise OSError("the disk is gone")
+
+
 def test_lines_reach_the_disk_within_a_second(recorder, monkeypatch):
     synced: list[int] = []
     monkeypatch.setattr(os, "fsync", synced.append)

@@ -6,7 +6,7 @@ from http import HTTPStatus
 from typing import Any
 
 from melanoma.serving.admission import Share
-from melanoma.serving.posted import RequestError, require_json
+from melanoma.serving.posted import STOPPING, RequestError, require_json
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -81,10 +81,16 @@ async def read_body(receive: Receive, share: Share, *, most: int) -> bytearray:
             return body
 
 
-def full(reason: str = "the server is overloaded", *, closes: bool = False) -> RequestError:
+def full() -> RequestError:
     """The refusal of a request that may be repeated later."""
-    message = f"{reason}; send the request again later"
-    return RequestError(message, HTTPStatus.SERVICE_UNAVAILABLE, closes=closes)
+    message = "the server is overloaded; send the request again later"
+    return RequestError(message, HTTPStatus.SERVICE_UNAVAILABLE)
+
+
+def stopping() -> RequestError:
+    """The refusal of a request to a server that was told to stop."""
+    message = "the server is stopping; send the request again later"
+    return RequestError(message, HTTPStatus.SERVICE_UNAVAILABLE, closes=True, kind=STOPPING)
 
 
 async def wait_until_gone(receive: Receive) -> None:

@@ -45,6 +45,10 @@ class Connections:
         self._idle_seconds, self._busy_seconds = idle_seconds, busy_seconds
         self._seen: dict[Any, tuple[Any, float]] = {}  # state of each connection and its start
 
+    def __len__(self) -> int:
+        """Number of open connections; closed ones are dropped after `LOOK_SECONDS`."""
+        return len(self._seen)
+
     def extend_uvicorn(self) -> None:
         """Watch all connections that are opened from now on."""
         for module, name in PROTOCOLS.items():

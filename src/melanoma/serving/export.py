@@ -28,7 +28,7 @@ from melanoma.serving.scorer import OPERATING_POINT, SETTINGS_DIGEST
 from melanoma.serving.settings import Settings
 
 # All that loading needs; neither TensorFlow nor this repository.
-PACKAGES = ("mlflow", "numpy", "onnxruntime", "pandas", "pillow", "scipy")
+PACKAGES = ("mlflow", "numpy", "onnxruntime", "pandas", "pillow", "prometheus-client", "scipy")
 
 SEGMENTER_FILE, UNLIKE_FILE, REFERENCE_FILE = "segmenter.onnx", "unlike.npz", "reference.parquet"
 

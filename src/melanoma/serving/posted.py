@@ -19,6 +19,7 @@ from melanoma.data.signatures import stored_size
 from melanoma.errors import MelanomaError, first_offenders
 
 JSON = "application/json"
+INVALID_JSON, TOO_LARGE, STOPPING = "invalid_json", "too_large", "stopping"  # kinds of refusals
 COLUMNS = ("image", "image_id", "group_id")
 PARAMS = {"threshold": ((int, float), "a number"), "explain": ((bool,), "true or false")}
 SPLIT, RECORDS = "dataframe_split", "dataframe_records"
@@ -38,7 +39,8 @@ class RequestError(MelanomaError):
     """A refused request; `status` is the HTTP status of the answer.
 
     `closes` means that the connection is closed as well, because the rest of the request cannot be separated
-    from the next one. `reasons` says by the number of a row why it is refused.
+    from the next one. `reasons` says by the number of a row why it is refused. `kind` is a word of
+    `metrics.REASONS`; None if the status or the rows say it.
     """
 
     def __init__(
@@ -48,10 +50,11 @@ class RequestError(MelanomaError):
         *,
         closes: bool = False,
         reasons: Mapping[int, str] = MappingProxyType({}),
+        kind: str | None = None,
     ) -> None:
         """Create a refusal with a message for the client."""
         super().__init__(message)
-        self.status, self.closes, self.reasons = status, closes, reasons
+        self.status, self.closes, self.reasons, self.kind = status, closes, reasons, kind
 
 
 def rows_refused(reasons: Mapping[int, str], num_rows: int) -> RequestError:
@@ -124,7 +127,8 @@ def _read_json(body: bytes | bytearray) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:  # no UTF-8 and numbers too long are ValueErrors too
         compressed = "; it looks compressed, send it uncompressed" if body[:2] == b"\x1f\x8b" else ""
         raise RequestError(
-            f"the body is not JSON ({type(error).__name__}){compressed}; expected {EXAMPLE}"
+            f"the body is not JSON ({type(error).__name__}){compressed}; expected {EXAMPLE}",
+            kind=INVALID_JSON,
         ) from error
     kind = sorted({SPLIT, RECORDS} & set(content)) if isinstance(content, dict) else []
     if len(kind) != 1 or not set(content) <= {*kind, "params"}:
@@ -140,12 +144,12 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(content) < len(pairs):
         counts = Counter(name for name, _ in pairs)
         twice = _shown({name for name, count in counts.items() if count > 1})
-        raise RequestError(f"an object has a key twice: {twice}")
+        raise RequestError(f"an object has a key twice: {twice}", kind=INVALID_JSON)
     return content
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    raise RequestError(f"{name} is not JSON; leave the value out, or send null")
+    raise RequestError(f"{name} is not JSON; leave the value out, or send null", kind=INVALID_JSON)
 
 
 def _params(content: Mapping[str, Any]) -> dict[str, Any]:
@@ -238,7 +242,8 @@ def require_affordable(images: Sequence[bytes], limits: Mapping[str, int]) -> in
     """
     most, num_bytes = limits["max_request_megabytes"] * MEGABYTE, sum(map(len, images))
     if num_bytes > most:
-        raise RequestError(f"the images have {num_bytes:,} bytes together, at most {most:,} are allowed")
+        message = f"the images have {num_bytes:,} bytes together, at most {most:,} are allowed"
+        raise RequestError(message, kind=TOO_LARGE)
     sizes = [stored_size(encoded) for encoded in images]
     reasons = {number: reason for number, size in enumerate(sizes) if (reason := _bad_size(size, limits))}
     if reasons:
@@ -246,7 +251,8 @@ def require_affordable(images: Sequence[bytes], limits: Mapping[str, int]) -> in
     num_pixels = sum(width * height for width, height in filter(None, sizes))
     most = limits["max_request_megapixels"] * MEGAPIXEL
     if num_pixels > most:
-        raise RequestError(f"the images have {num_pixels:,} pixels together, at most {most:,} are allowed")
+        message = f"the images have {num_pixels:,} pixels together, at most {most:,} are allowed"
+        raise RequestError(message, kind=TOO_LARGE)
     return num_pixels
 
 

@@ -87,7 +87,16 @@ class Spool:
         self._folder = folder
         self._lock = threading.Lock()
         self._file: int | None = None
-        self._size, self._opened, self._is_synced = 0, 0.0, True
+        self._size, self._opened = 0, 0.0
+        # Since when lines wait for the disk: those of the running or failed sync, and later ones.
+        self._syncing: float | None = None
+        self._unsynced: float | None = None
+
+    @property
+    def unsynced_seconds(self) -> float:
+        """Age of the oldest line that the disk does not have yet; 0 if it has all."""
+        since = min(filter(None, (self._syncing, self._unsynced)), default=None)
+        return 0.0 if since is None else time.monotonic() - since
 
     def append(self, lines: bytes) -> None:
         """Add lines, all or none; they survive a kill of this process.
@@ -103,7 +112,7 @@ class Spool:
                 os.ftruncate(file, self._size)  # a part of a line would spoil the next one
                 raise
             self._size += len(lines)
-            self._is_synced = False
+            self._unsynced = self._unsynced or time.monotonic()
 
     def sync(self) -> None:
         """Wait until the disk has all lines.
@@ -112,13 +121,15 @@ class Spool:
             OSError: The disk is gone.
         """
         with self._lock:
-            if self._is_synced or self._file is None:
+            self._syncing, self._unsynced = self._syncing or self._unsynced, None
+            if self._syncing is None or self._file is None:
                 return
-            file, self._is_synced = os.dup(self._file), True
+            file = os.dup(self._file)
         try:
             os.fsync(file)
         finally:
             os.close(file)
+        self._syncing = None
 
     def close(self) -> None:
         """Close the open file, so that it can be compacted."""
@@ -140,7 +151,7 @@ class Spool:
         name = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.getpid()}-{secrets.token_hex(4)}{SUFFIX}"
         file = os.open(self._folder / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
         fcntl.flock(file, fcntl.LOCK_EX)
-        self._size, self._opened, self._is_synced = 0, time.monotonic(), True
+        self._size, self._opened, self._syncing, self._unsynced = 0, time.monotonic(), None, None
         return file
 
     def _close(self) -> None:
@@ -225,6 +236,11 @@ class Recorder:
                 for number, reason in reasons.items()
             ]
         )
+
+    @property
+    def unsynced_seconds(self) -> float:
+        """Age of the oldest record that is not on the disk yet; 0 if all are."""
+        return self._spool.unsynced_seconds
 
     def close(self) -> None:
         """Close the file of the spool; the next record begins another one."""

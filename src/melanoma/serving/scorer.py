@@ -33,6 +33,7 @@ from melanoma.scoring.unlike import Judgement, Unlike, refer
 from melanoma.serving import server
 from melanoma.serving.decoding import IN_PROCESS, Decoding, Job
 from melanoma.serving.images_given import require_bytes
+from melanoma.serving.metrics import OFF, Metrics, open_metrics
 from melanoma.serving.network import Network
 from melanoma.serving.own_process import IS_INSIDE, OwnProcess
 from melanoma.serving.posted import MEGAPIXEL, RequestError, require_affordable, rows_refused
@@ -76,6 +77,7 @@ class MelanomaScorer(PythonModel):
                 cannot be run, or the model needs images that are cropped with hand-drawn masks.
         """
         self._recorder: Recorder | None = None
+        self._metrics: Metrics = OFF
         network, settings = (Path(context.artifacts[name]) for name in ("network", "settings"))
         model = _model_folder(network)
         self._own_process = _open_own_process(model)
@@ -103,7 +105,9 @@ class MelanomaScorer(PythonModel):
             self._verification.name, self._version, self._settings.network_sha256, self._settings.num_views
         )
         self._recorder = open_recorder(recorded, keep_images=self._settings.keep_images)
-        server.guard(self._settings.limits, self.answer, self.record_refusal, about)
+        if server.is_scoring_server():
+            self._metrics = open_metrics(recorded, self._recorder)
+        server.guard(self._settings.limits, self.answer, self.record_refusal, about, self._metrics)
 
     def predict(
         self,
@@ -217,8 +221,9 @@ class MelanomaScorer(PythonModel):
             columns["diagnosis"] = self._by_class(scored.classes, probability)
         if is_explained:
             columns["saliency"] = [self._explain(image, wanted) for image in pixels]
+        seconds = {"decode": decoded - asked.started, "forward": passed - decoded}
+        self._metrics.scored(columns["decision"], seconds)
         if self._recorder is not None:
-            seconds = {"decode": decoded - asked.started, "forward": passed - decoded}
             columns["prediction_id"] = self._recorder.answered(
                 asked,
                 columns,

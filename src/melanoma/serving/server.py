@@ -37,6 +37,7 @@ from melanoma.serving.admission import Budget, Share, Work, WorkEnded
 from melanoma.serving.bodies import ClientGone, Receive, Scope
 from melanoma.serving.connections import Connections
 from melanoma.serving.decoders import DecoderPool, PoolDecoding
+from melanoma.serving.metrics import LANES, OFF, Metrics
 from melanoma.serving.posted import MEGABYTE, MEGAPIXEL, Posted, RequestError
 
 SERVER = "mlflow.pyfunc.scoring_server"
@@ -58,7 +59,13 @@ Refused = Callable[..., None]  # takes images, their ids and groups, and the rea
 Send = Callable[[dict[str, Any]], Any]
 
 
-def guard(limits: Mapping[str, int], answer: Answer, refused: Refused, about: Mapping[str, Any]) -> None:
+def guard(
+    limits: Mapping[str, int],
+    answer: Answer,
+    refused: Refused,
+    about: Mapping[str, Any],
+    metrics: Metrics = OFF,
+) -> None:
     """Answer requests here if this process is MLflow's scoring server; else do nothing.
 
     Args:
@@ -66,6 +73,7 @@ def guard(limits: Mapping[str, int], answer: Answer, refused: Refused, about: Ma
         answer: Function that scores a valid request.
         refused: Function that records the rows that make a request be refused before it is scored.
         about: The model, as a JSON object: the answer of `GET /model`.
+        metrics: What counts requests.
     """
     if not is_scoring_server():
         return
@@ -79,7 +87,8 @@ def guard(limits: Mapping[str, int], answer: Answer, refused: Refused, about: Ma
         def __init__(self) -> None:
             fastapi.FastAPI = original  # type: ignore[misc]
             super().__init__(docs_url=None, redoc_url=None, openapi_url=None)
-            self.front = Front(limits, answer, super().__call__, refused=refused, about=about)
+            behind = super().__call__
+            self.front = Front(limits, answer, behind, refused=refused, about=about, metrics=metrics)
 
         async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
             await self.front(scope, receive, send)
@@ -122,6 +131,7 @@ class Front:
         *,
         refused: Refused,
         about: Mapping[str, Any],
+        metrics: Metrics = OFF,
     ) -> None:
         """Start the decoders of the lane `quick`; the others start on demand.
 
@@ -131,9 +141,10 @@ class Front:
             behind: MLflow's application.
             refused: See `guard`.
             about: See `guard`.
+            metrics: See `guard`.
         """
         self._limits, self._answer, self._behind, self._refused = limits, answer, behind, refused
-        self._about = json.dumps(about).encode()
+        self._about, self._metrics = json.dumps(about).encode(), metrics
         self._seconds = limits["request_seconds"]
         self._bytes = Budget(limits["max_server_megabytes"] * MEGABYTE, small=SMALL_BYTES)
         self._pixels = Budget(limits["max_server_megapixels"] * MEGAPIXEL, small=QUICK_PIXELS)
@@ -157,6 +168,8 @@ class Front:
             busy_seconds=self._seconds + limits["idle_seconds"],
             stop=self._stop,
         )
+        lanes = dict(zip(LANES, (self._quick.works, self._slow.works), strict=True))
+        metrics.watch(lanes, self._connections, num_threads=NUM_THREADS)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or handle start and stop of the server."""
@@ -214,10 +227,13 @@ class Front:
         work, closes = Work(self._seconds), False
         try:
             status, content = HTTPStatus.OK, await self._score(scope, receive, work)
+            self._metrics.answered(time.monotonic() - work.started)
         except RequestError as error:
+            self._metrics.refused(error)
             status, closes = HTTPStatus(error.status), error.closes
             content = _refusal(error.status, str(error))
         except ClientGone:
+            self._metrics.abandoned()
             return
         finally:
             work.end()
@@ -234,7 +250,7 @@ class Front:
         most = posted.max_body_bytes(self._limits)
         bodies.require_readable(scope, most=most)
         if self._is_stopping:
-            raise bodies.full("the server is stopping", closes=True)
+            raise bodies.stopping()
         with ExitStack() as stack:
             num_bytes = stack.enter_context(self._bytes.share())
             body = await self._read(receive, num_bytes, work, most=most)
@@ -257,7 +273,7 @@ class Front:
                 return await bodies.read_body(receive, share, most=most)
         except TimeoutError:
             if self._is_stopping:
-                raise bodies.full("the server is stopping", closes=True) from None
+                raise bodies.stopping() from None
             message = f"the request was not complete after {self._seconds} seconds"
             raise RequestError(message, HTTPStatus.REQUEST_TIMEOUT, closes=True) from None
         finally:
@@ -336,7 +352,8 @@ def _answer(answer: Answer, request: Posted, decoding: PoolDecoding) -> bytes:
         raise
     except MlflowException as error:
         if error.get_http_status_code() < HTTPStatus.INTERNAL_SERVER_ERROR:
-            raise RequestError(str(error), error.get_http_status_code()) from error
+            reasons = getattr(error, "reasons", {})  # of `scorer.RowsRefused`
+            raise RequestError(str(error), error.get_http_status_code(), reasons=reasons) from error
         _log.exception("a request could not be answered")
     except Exception:  # the stack trace belongs into the log, not into the answer
         _log.exception("a request could not be answered")
