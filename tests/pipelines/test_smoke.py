@@ -31,7 +31,7 @@ class Model:
         self.seen: list[str] = []
 
     def answer(
-        self, images: Sequence[bytes], image_ids: Sequence[str], params: object, *, decoding: object
+        self, images: Sequence[bytes], image_ids: Sequence[str], params: object, **options: object
     ) -> dict[str, list]:
         self.seen += image_ids
         if b"no image" in images:
@@ -139,8 +139,8 @@ def test_on_a_bound_between_two_decisions_either_passes(evaluated, capsys):
 
 def test_a_server_that_takes_what_is_no_image_fails(evaluated, capsys):
     class Careless(Model):
-        def answer(self, images, image_ids, params, *, decoding):
-            return super().answer([b"0.5"] * len(images), image_ids, params, decoding=decoding)
+        def answer(self, images, image_ids, params, **options):
+            return super().answer([b"0.5"] * len(images), image_ids, params, **options)
 
     with serving(Careless()) as url:
         assert run(url) == 1
@@ -149,9 +149,9 @@ def test_a_server_that_takes_what_is_no_image_fails(evaluated, capsys):
 
 def test_a_server_that_loses_a_row_fails(evaluated, capsys):
     class Losing(Model):
-        def answer(self, images, image_ids, params, *, decoding):
+        def answer(self, images, image_ids, params, **options):
             lost = int(len(images) > 1)
-            return super().answer(images[lost:], image_ids[lost:], params, decoding=decoding)
+            return super().answer(images[lost:], image_ids[lost:], params, **options)
 
     with serving(Losing()) as url:
         assert run(url) == 1
