@@ -160,6 +160,21 @@ def remove(store: Store, key: str) -> None:
         store.client.delete_object(Bucket=store.bucket, Key=full)
 
 
+def remove_older_versions(store: Store, key: str) -> None:
+    """Remove all versions of an object but the newest one.
+
+    Raises:
+        StorageError: The store cannot be reached or refuses.
+    """
+    full = _full(store, key)
+    with _explained(store):
+        pages = store.client.get_paginator("list_object_versions").paginate(Bucket=store.bucket, Prefix=full)
+        for page in pages:
+            for one in page.get("Versions", []):
+                if one["Key"] == full and not one["IsLatest"]:
+                    store.client.delete_object(Bucket=store.bucket, Key=full, VersionId=one["VersionId"])
+
+
 def _full(store: Store, key: str) -> str:
     return f"{store.folder}/{key}" if store.folder else key
 

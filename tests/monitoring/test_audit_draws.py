@@ -61,10 +61,10 @@ def test_only_answers_of_the_first_day_count():
     assert drawn["time"].unique().tolist() == [pd.Timestamp("2026-05-01", tz="UTC")]
 
 
-def test_a_group_is_drawn_when_its_first_day_is_over():
+def test_a_group_is_drawn_six_hours_after_its_first_day():
     answers = [answer("a", day=1, hour=0)]
-    assert draw(answers, now=datetime(2026, 5, 1, 23, 59, tzinfo=UTC)).empty
-    assert len(draw(answers, now=datetime(2026, 5, 2, tzinfo=UTC))) == 1
+    assert draw(answers, now=datetime(2026, 5, 2, 5, 59, tzinfo=UTC)).empty
+    assert len(draw(answers, now=datetime(2026, 5, 2, 6, tzinfo=UTC))) == 1
 
 
 def test_refused_rows_are_no_answers():

@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import os
 from datetime import UTC, date, datetime
 
 import numpy as np
@@ -205,3 +206,62 @@ def test_a_patient_who_comes_back_is_recorded_again(folder):
     spool(folder, line("again", "2026-06-01T00:00:00+00:00"))
     compact(folder)
     assert ids(folder) == ["again"]
+
+
+# ---- races and kills -------------------------------------------------------------------------
+
+
+def test_what_a_kill_left_half_written_is_not_read(folder):
+    spool(folder, line())
+    compact(folder)
+    (folder / "answers" / "2026-05-01" / ".a.parquet.abcd.parquet").write_bytes(b"")
+    (folder / "erased").mkdir()
+    (folder / "erased" / ".g1.abcd").write_text("")
+    assert ids(folder) == ["p1"]
+    assert records.erase(folder, group_key="g1", now=datetime(2026, 5, 3, tzinfo=UTC)) == 1
+
+
+def test_a_file_that_is_compacted_while_records_are_read_is_not_missed(folder, monkeypatch):
+    spool(folder, line())
+    listed = records._compacted
+
+    def compact_first(place):
+        monkeypatch.setattr(records, "_compacted", listed)
+        compact(folder)
+        return listed(place)
+
+    monkeypatch.setattr(records, "_compacted", compact_first)
+    assert ids(folder) == ["p1"]
+
+
+def test_the_image_of_an_open_record_stays_in_the_spool(folder):
+    path = spool(folder, line())
+    image = keep_image(folder, "p1", "spool/images")
+    with path.open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        compact(folder)
+        assert image.exists()
+    compact(folder)
+    assert not image.exists()
+    assert [one.name for one in (folder / "images").iterdir()] == ["digest of p1"]
+
+
+def test_the_image_of_an_erased_patient_does_not_leave_the_spool(folder):
+    records.erase(folder, group_key="g1", now=datetime(2026, 5, 3, tzinfo=UTC))
+    spool(folder, line())
+    image = keep_image(folder, "p1", "spool/images")
+    half = keep_image(folder, "p2", "spool/images").rename(folder / "spool" / "images" / ".half")
+    for one in (image, half):
+        os.utime(one, (0, 0))
+    compact(folder)
+    assert not (folder / "images").exists()
+    assert not image.exists()
+    assert not half.exists()
+
+
+def test_erasure_reaches_lines_that_cannot_be_read(folder):
+    spool(folder, line("p2", schema=2), line("p3", schema=2, group_key="g2"))
+    compact(folder)
+    assert dict(records.read(folder).problems) == {OTHER_SCHEMA: 2}
+    records.erase(folder, group_key="g1", now=datetime(2026, 5, 3, tzinfo=UTC))
+    assert dict(records.read(folder).problems) == {OTHER_SCHEMA: 1}

@@ -166,7 +166,7 @@ def test_what_cannot_be_compared_is_refused_and_nothing_is_written(records, opti
 def audited(records, answers, labels):
     """Draw every group, as on the day after, and write the labels of a reader."""
     rows = reading.read(records, spool=records / "spool").rows
-    tomorrow = NOW + timedelta(days=1)
+    tomorrow = NOW + timedelta(days=1.5)
     fractions = {"audit_fraction": 1.0, "audit_fraction_near": 1.0}
     change_params(Path("params.yaml"), queue=fractions)
     known, key = audit_draws.read(records), KEY.encode()
@@ -212,9 +212,11 @@ def test_labels_that_fit_no_answer_are_named_and_the_others_count(records):
     assert note == f"1 labels of images without an answer: labels.csv:{len(answers) + 2}"
 
 
-def test_labels_without_an_audit_are_refused(records, capsys):
-    answers = answer()
+def test_labels_without_an_audit_say_nothing_and_the_window_is_still_compared(records):
+    answers = answer(darkened)
     path = records.parent / "labels.csv"
     pd.DataFrame({"prediction_id": answers["prediction_id"], "label": "negative"}).to_csv(path, index=False)
-    assert run("--labels", str(path)) == 1
-    assert "Run `python -m pipelines.queue` on a day after the answers" in capsys.readouterr().err
+    assert run("--labels", str(path)) == 2
+    found = result()
+    assert found["sensitivity"] is None
+    assert "Run `python -m pipelines.queue` on a day after the answers" in found["notes"][0]

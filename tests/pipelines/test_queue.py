@@ -106,12 +106,13 @@ def test_labelled_images_leave_the_queue(place, tmp_path, capsys):
     assert pd.read_csv(out)["prediction_id"].tolist() == table["prediction_id"].tolist()[1:]
 
 
-def test_a_file_with_labels_is_never_replaced(place, tmp_path, capsys):
+@pytest.mark.parametrize("separator", [",", ";"])  # as spreadsheets of some languages save it
+def test_a_file_with_labels_is_never_replaced(place, tmp_path, capsys, separator):
     out = tmp_path / "queue.csv"
     run(place, out)
     table = pd.read_csv(out, dtype=str)
     table.loc[3, "label"] = "positive"
-    table.to_csv(out, index=False)
+    table.to_csv(out, index=False, sep=separator)
     before = out.read_bytes()
     assert run(place, out) == 1
     assert "holds labels, which would be lost. Name another file with --out" in capsys.readouterr().err

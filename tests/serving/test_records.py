@@ -1,6 +1,7 @@
 """Each answered row leaves one record, whatever happens to the process or the disk."""
 
 import base64
+import fcntl
 import json
 import os
 import signal
@@ -180,6 +181,31 @@ def test_the_age_of_what_the_disk_has_not_is_known_even_if_the_disk_fails(tmp_pa
 
 def fail(file):
     raise OSError("the disk is gone")
+
+
+def test_a_file_that_is_compacted_before_it_is_locked_is_not_written(recorder, tmp_path, monkeypatch):
+    lock = fcntl.flock
+    files: list[int] = []
+
+    def compact_first(file, operation):
+        if not files:
+            files.append(file)
+            (path,) = (tmp_path / "spool").glob("*.jsonl")
+            path.unlink()
+        lock(file, operation)
+
+    monkeypatch.setattr(fcntl, "flock", compact_first)
+    answer(recorder, "a")
+    assert len(lines(tmp_path / "spool")) == 1
+
+
+def test_an_idle_server_closes_an_old_file(recorder, tmp_path, monkeypatch):
+    answer(recorder, "a")
+    monkeypatch.setattr(records, "ROLL_SECONDS", 0)
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline and not reading.compact(tmp_path / "spool", tmp_path / "out").num_files:
+        time.sleep(0.1)
+    assert reading.read(tmp_path / "out").rows["prediction_id"].notna().sum() == 1
 
 
 def test_lines_reach_the_disk_within_a_second(recorder, monkeypatch):

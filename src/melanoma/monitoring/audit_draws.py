@@ -1,7 +1,7 @@
 """Draw the groups that an audit verifies, each with a known probability, independently of all others.
 
 A group is a patient or lesion (`group_key`); an image without one is a group of its own (`image_sha256`).
-It is drawn once for each model, for the answers of its first day (UTC), as soon as that day is over. It is
+It is drawn once for each model, for the answers of its first day (UTC), six hours after that day. It is
 drawn with the probability `audit_fraction`, or `audit_fraction_near` if one of these answers is just below
 the threshold, where missed lesions lie. The draw compares that probability with a number that only a secret
 and the group determine. So whoever has the secret can repeat it, and whoever posts images cannot steer it.
@@ -32,6 +32,7 @@ COLUMNS = (
     "is_drawn",
 )
 WHO = ["model_name", "group"]  # who is drawn
+HOURS_LATE = 6  # after the end of a day until its answers are drawn: servers upload theirs meanwhile
 NUM_BITS = 53  # a float holds so many
 
 
@@ -77,7 +78,8 @@ def draw(
     answers = answers.assign(time=answers["time"].dt.floor("D"))
     is_known = pd.MultiIndex.from_frame(answers[WHO]).isin(pd.MultiIndex.from_frame(known[WHO]))
     first_day = answers.groupby(WHO)["time"].transform("min")
-    is_over = answers["time"] < pd.Timestamp(now).tz_convert(UTC).floor("D")
+    today = (pd.Timestamp(now) - pd.Timedelta(hours=HOURS_LATE)).tz_convert(UTC).floor("D")
+    is_over = answers["time"] < today
     new = answers[(answers["time"] == first_day) & is_over & ~is_known]
     is_near = (new["probability"] < new["threshold"]) & (new["probability"] >= near_factor * new["threshold"])
     is_near_group = is_near.groupby([new[name] for name in WHO]).transform("any").astype(bool)
@@ -121,7 +123,7 @@ def read(folder: Path) -> pd.DataFrame:
     draws = pd.concat([_empty(), *tables], ignore_index=True) if tables else _empty()
     # Two commands at the same time may have drawn a group twice: the first draw counts.
     draws = draws[draws["file"] == draws.groupby(WHO)["file"].transform("min")]
-    draws = without_erased(draws, folder, name="group").drop(columns="file")
+    draws = _without_erased(draws, folder).drop(columns="file")
     return draws.sort_values(["time", *WHO, "prediction_id"], ignore_index=True)
 
 
@@ -129,7 +131,7 @@ def erase(folder: Path) -> None:
     """Remove the draws of all groups that `records.erase` has named."""
     for path in _paths(folder):
         draws = _read(path)
-        _replace(path, draws, without_erased(draws, folder, name="group"))
+        _replace(path, draws, _without_erased(draws, folder))
 
 
 def expire(folder: Path, before: date, rows: pd.DataFrame) -> None:
@@ -182,6 +184,13 @@ def sensitivity_answers(
             "is_caught": found["probability"] >= found["threshold"],
         }
     )
+
+
+def _without_erased(draws: pd.DataFrame, folder: Path) -> pd.DataFrame:
+    """The draws but those of groups that were erased after the day of the draw."""
+    day_is_over = draws.assign(day=draws["time"], time=draws["time"] + pd.Timedelta(days=1))
+    left = without_erased(day_is_over, folder, name="group")
+    return left.assign(time=left["day"])[list(draws.columns)]
 
 
 def _paths(folder: Path) -> Sequence[Path]:

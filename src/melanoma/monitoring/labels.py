@@ -22,6 +22,7 @@ from melanoma.scoring.operating_point import NEGATIVE, POSITIVE
 LABEL, IDS = "label", ("prediction_id", "image_sha256")
 COLUMNS = (*IDS, LABEL, "diagnosis", "labelled_at")
 VALUES = {POSITIVE: 1.0, NEGATIVE: 0.0}
+ZONE = r"(?:Z|[+-]\d\d:?\d\d)$"
 UNKNOWN_WORD = f"labels that are not {POSITIVE}, {NEGATIVE} or blank"
 UNKNOWN_IMAGE = "labels of images without an answer"
 OTHER_IMAGE = "labels whose prediction_id and image_sha256 are of different images"
@@ -96,7 +97,9 @@ def read(paths: Sequence[Path], rows: pd.DataFrame) -> Labels:
     leave_out(UNREADABLE_DATE, given["labelled_at"].notna() & given["time"].isna())
     first = answers.groupby("image_sha256")["time"].min()
     answered_at = first.reindex(given["image"]).set_axis(given.index)
-    leave_out(BEFORE_ANSWER, given["time"].dt.floor("D") < answered_at.dt.floor("D"))
+    has_zone = given["labelled_at"].str.contains(ZONE).fillna(False).astype(bool)
+    slack = pd.to_timedelta((~has_zone).astype(int), unit="D")  # a local date may be a day behind UTC
+    leave_out(BEFORE_ANSWER, given["time"].dt.floor("D") + slack < answered_at.dt.floor("D"))
     leave_out(DISAGREE, given.groupby("image")[LABEL].transform("nunique") > 1)
     images = given.drop_duplicates("image")[["image", LABEL, "diagnosis", "time"]]
     images = images.rename(columns={"image": "image_sha256", "time": "labelled_at"})

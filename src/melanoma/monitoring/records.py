@@ -10,9 +10,10 @@ import base64
 import fcntl
 import json
 import os
+import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -25,6 +26,8 @@ from melanoma.errors import DataError
 from melanoma.serving.records import IMAGES, SCHEMA_VERSION, SUFFIX
 
 ANSWERS, UNREADABLE, ERASED = "answers", "unreadable", "erased"
+LOCK = ".lock"
+ORPHAN_SECONDS = 3600  # after which an image without a record is removed from the spool
 TORN, OTHER_SCHEMA, REPEATED = "torn or damaged lines", "lines of another schema version", "repeated rows"
 FACT, MILLISECONDS = "fact_", "milliseconds_"  # prefixes of columns
 TEXTS = (
@@ -92,14 +95,14 @@ def read(
     Raises:
         DataError: The folder does not exist, or a file is not one of records.
     """
-    if not folder.is_dir():
-        raise DataError(
-            f"{folder} is not a folder of records. A server writes them if MELANOMA_RECORDS names a folder."
-        )
-    problems = Counter[str]()
+    require_folder(folder)
+    # The spool first: a file that is compacted meanwhile is then read once more, and none is missed.
+    contents = [] if spool is None else [_content(path) for path in sorted(spool.glob(f"*{SUFFIX}"))]
+    contents += [_content(path) for path in sorted(folder.glob(f"{UNREADABLE}/[!.]*"))]
     tables = [_read_parquet(path) for path in _compacted(folder) if _may_hold(path, since, until)]
-    for path in [] if spool is None else sorted(spool.glob(f"*{SUFFIX}")):
-        rows, unreadable, _ = parse(path.read_bytes())
+    problems = Counter[str]()
+    for content in contents:
+        rows, unreadable, _ = parse(content)
         tables.append(table(rows))
         problems += unreadable
     found = without_erased(pd.concat([table([]), *tables], ignore_index=True), folder)
@@ -112,6 +115,14 @@ def read(
     if is_again.any():
         problems[REPEATED] += int(is_again.sum())
     return Records(found[~is_again].sort_values("time", kind="stable", ignore_index=True), problems)
+
+
+def require_folder(folder: Path) -> None:
+    """Raise a `DataError` if a folder of records does not exist."""
+    if not folder.is_dir():
+        raise DataError(
+            f"{folder} is not a folder of records. A server writes them if MELANOMA_RECORDS names a folder."
+        )
 
 
 def parse(content: bytes) -> tuple[list[dict[str, Any]], Counter[str], bytes]:
@@ -160,8 +171,8 @@ def compact(spool: Path, folder: Path) -> Compacted:
         DataError: Another process compacts this spool.
     """
     num_rows = num_files = num_in_use = 0
-    problems = Counter[str]()
-    with files.exclusive_lock(spool / ".lock", f"the records in {spool}"):
+    problems, named = Counter[str](), set[str]()
+    with files.exclusive_lock(spool / LOCK, f"the records in {spool}"):
         for path in sorted(spool.glob(f"*{SUFFIX}")):
             with _unused(path) as is_unused:
                 if not is_unused:
@@ -171,10 +182,12 @@ def compact(spool: Path, folder: Path) -> Compacted:
                 problems += unreadable
                 if lines:
                     files.write_bytes(lines, folder / UNREADABLE / path.name)
-                _write(without_erased(table(rows), folder), folder, path.stem)
+                left = without_erased(table(rows), folder)
+                _write(left, folder, path.stem)
+                named |= set(left["image_sha256"])
                 path.unlink()
                 num_rows, num_files = num_rows + len(rows), num_files + 1
-        _move_images(spool, folder)
+        _move_images(spool, folder, named)
     return Compacted(num_rows, num_files, num_in_use, problems)
 
 
@@ -191,6 +204,9 @@ def expire(folder: Path, before: date, *, spool: Path | None = None) -> int:
             path.unlink()
             if not any(path.parent.iterdir()):
                 path.parent.rmdir()
+    for path in folder.glob(f"{UNREADABLE}/[!.]*"):
+        if datetime.fromtimestamp(path.stat().st_mtime, UTC).date() < before:
+            path.unlink()
     _remove_images(folder, spool)
     return num_rows
 
@@ -209,8 +225,25 @@ def erase(folder: Path, *, group_key: str, now: datetime, spool: Path | None = N
 
     Returns:
         The number of compacted records removed.
+
+    Raises:
+        DataError: Another process compacts the spool.
     """
+    require_folder(folder)
     files.write_text(now.isoformat(), folder / ERASED / group_key)
+    with nullcontext() if spool is None else files.exclusive_lock(spool / LOCK, f"the records in {spool}"):
+        num_rows = apply_erasures(folder)
+        for path in folder.glob(f"{UNREADABLE}/[!.]*"):
+            lines = path.read_bytes().splitlines(keepends=True)
+            left = [line for line in lines if group_key.encode() not in line]
+            if len(left) < len(lines):
+                files.write_bytes(b"".join(left), path)
+        _remove_images(folder, spool)
+    return num_rows
+
+
+def apply_erasures(folder: Path) -> int:
+    """Remove the compacted records of all erased groups; returns their number."""
     num_rows = 0
     for path in _compacted(folder):
         rows = _read_parquet(path)
@@ -218,7 +251,6 @@ def erase(folder: Path, *, group_key: str, now: datetime, spool: Path | None = N
         if len(left) < len(rows):
             num_rows += len(rows) - len(left)
             files.write_parquet(left, path)
-    _remove_images(folder, spool)
     return num_rows
 
 
@@ -231,24 +263,34 @@ def without_erased(rows: pd.DataFrame, folder: Path, *, name: str = "group_key")
         name: Column of the group key.
     """
     is_erased = pd.Series(False, index=rows.index)
-    for path in folder.glob(f"{ERASED}/*"):
+    for path in folder.glob(f"{ERASED}/[!.]*"):
         until = datetime.fromisoformat(path.read_text(encoding="utf-8"))
         is_erased |= rows[name].eq(path.name).fillna(False).astype(bool) & (rows["time"] <= until)
     return rows[~is_erased].reset_index(drop=True)
 
 
 def _compacted(folder: Path) -> list[Path]:
-    return sorted(folder.glob(f"{ANSWERS}/*/*.parquet"))
+    return sorted(folder.glob(f"{ANSWERS}/*/[!.]*.parquet"))
 
 
-def _move_images(spool: Path, folder: Path) -> None:
-    for path in (spool / IMAGES).glob("[!.]*"):
-        target = folder / IMAGES / path.name
-        if target.exists():
+def _move_images(spool: Path, folder: Path, named: set[str]) -> None:
+    """Move the images that compacted records name; remove old ones that no record in the spool names."""
+    in_use = [table(parse(_content(path))[0])["image_sha256"] for path in spool.glob(f"*{SUFFIX}")]
+    waiting = {name for names in in_use for name in names}
+    for path in (spool / IMAGES).glob("*"):
+        if path.name in named:
+            files.write_bytes(path.read_bytes(), folder / IMAGES / path.name)
+        is_old = time.time() - path.stat().st_mtime > ORPHAN_SECONDS  # a server may be writing it
+        if path.name not in waiting and (path.name in named or is_old):
             path.unlink()
-        else:
-            files.write_bytes(path.read_bytes(), target)
-            path.unlink()
+
+
+def _content(path: Path) -> bytes:
+    """The content of a file; nothing if it was compacted or removed meanwhile."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return b""
 
 
 def _remove_images(folder: Path, spool: Path | None) -> None:
@@ -281,8 +323,8 @@ def _read_parquet(path: Path) -> pd.DataFrame:
 def _may_hold(path: Path, since: datetime | None, until: datetime | None) -> bool:
     """Whether a file may hold records of a period, by the day that its folder names."""
     day = date.fromisoformat(path.parent.name)
-    starts_late = until is not None and day > until.date()
-    return not starts_late and (since is None or day >= since.date())
+    starts_late = until is not None and day > until.astimezone(UTC).date()
+    return not starts_late and (since is None or day >= since.astimezone(UTC).date())
 
 
 @contextmanager

@@ -34,7 +34,9 @@ def _temporary_folder(port: int) -> Path:
     parent, temporary = os.getppid(), Path(tempfile.gettempdir())
     mine = f"{PREFIX}-{os.getuid()}"
     folder = temporary / f"{mine}-{port}-{_start_of(parent)}-{parent}"
-    for other in temporary.glob(f"{mine}-*"):
+    for other in temporary.glob(f"{mine}-*-[0-9]*"):
+        if not other.name.rpartition("-")[2].isdecimal():
+            continue
         processes = {int(other.name.rpartition("-")[2]), *_processes(other)}
         if other != folder and not any(map(_is_alive, processes)):
             shutil.rmtree(other, ignore_errors=True)

@@ -19,6 +19,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import ErrorCode
 
 from melanoma.errors import TrackingError
+from melanoma.serving.refusals import RowsRefused
 
 MAIN = Path(__file__).with_name("own_process_main.py")
 IS_INSIDE = "MELANOMA_OWN_PROCESS"  # set in that process, so that it does not start another one
@@ -69,6 +70,8 @@ class OwnProcess:
         }
         with self._lock:
             reply = self._ask(asked)
+        if reply.get("reasons"):
+            raise RowsRefused(reply["refusal"], {int(row): why for row, why in reply["reasons"].items()})
         if "refusal" in reply:
             raise MlflowException(reply["refusal"], error_code=ErrorCode.Value(reply["error_code"]))
         return dict(reply["columns"])

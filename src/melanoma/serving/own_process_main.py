@@ -32,7 +32,8 @@ def _reply(model: Any, asked: dict[str, Any]) -> dict[str, Any]:
     try:
         answer = model.predict(frame, params=asked["params"])
     except MlflowException as error:
-        return {"refusal": error.message, "error_code": error.error_code}
+        reasons = getattr(error, "reasons", {})  # of rows; models of earlier code have none
+        return {"refusal": error.message, "error_code": error.error_code, "reasons": dict(reasons)}
     return {"columns": answer.to_dict("list")}
 
 

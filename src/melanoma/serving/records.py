@@ -115,12 +115,14 @@ class Spool:
             self._unsynced = self._unsynced or time.monotonic()
 
     def sync(self) -> None:
-        """Wait until the disk has all lines.
+        """Wait until the disk has all lines; close a file that is old, so that it can be compacted.
 
         Raises:
             OSError: The disk is gone.
         """
         with self._lock:
+            if self._file is not None and self._is_old():
+                self._close()
             self._syncing, self._unsynced = self._syncing or self._unsynced, None
             if self._syncing is None or self._file is None:
                 return
@@ -148,10 +150,23 @@ class Spool:
 
     def _open(self) -> int:
         self._folder.mkdir(parents=True, exist_ok=True)
-        name = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.getpid()}-{secrets.token_hex(4)}{SUFFIX}"
-        file = os.open(self._folder / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
-        fcntl.flock(file, fcntl.LOCK_EX)
+        file = self._locked_file()
+        while os.fstat(file).st_nlink == 0:  # compacted, as an empty file, before it was locked
+            os.close(file)
+            file = self._locked_file()
         self._size, self._opened, self._syncing, self._unsynced = 0, time.monotonic(), None, None
+        return file
+
+    def _locked_file(self) -> int:
+        name = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.getpid()}-{secrets.token_hex(4)}{SUFFIX}"
+        path = self._folder / name
+        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX)
+        except OSError:  # a file system without locks
+            os.close(file)
+            path.unlink(missing_ok=True)
+            raise
         return file
 
     def _close(self) -> None:
@@ -360,7 +375,7 @@ def key_of_groups() -> str:
 
 def group_key(group_id: str, key: bytes) -> str:
     """Keyed hash of a patient's or lesion's id, as hex."""
-    return hmac.new(key, group_id.encode(), hashlib.sha256).hexdigest()
+    return hmac.new(key, group_id.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()
 
 
 def _write_all(file: int, content: bytes) -> None:

@@ -38,6 +38,7 @@ from melanoma.serving.network import Network
 from melanoma.serving.own_process import IS_INSIDE, OwnProcess
 from melanoma.serving.posted import MEGAPIXEL, RequestError, require_affordable, rows_refused
 from melanoma.serving.records import Asked, Recorded, Recorder, open_recorder
+from melanoma.serving.refusals import RowsRefused
 from melanoma.serving.segmenter import Cutter, Segmenter
 from melanoma.serving.settings import Settings, require_untouched
 from melanoma.serving.verification import verify
@@ -48,19 +49,6 @@ SYNTHETIC = "trained on synthetic images only: the answer says nothing about ski
 Taken = TypeVar("Taken")
 MAY_BE_MISSING = ("prediction_id", "image_id", "reason")  # texts of the answer
 UNCUT = "no lesion was found, so the whole image was scored"
-
-
-class RowsRefused(MlflowException):
-    """A request that is refused because of its images: answered with status 400.
-
-    Attributes:
-        reasons: Why a row is refused, by its number; empty if the images are too large only together.
-    """
-
-    def __init__(self, cause: RequestError) -> None:
-        """Create the refusal."""
-        super().__init__(str(cause), error_code=INVALID_PARAMETER_VALUE)
-        self.reasons = cause.reasons
 
 
 class MelanomaScorer(PythonModel):
@@ -343,7 +331,7 @@ def _require_affordable(encoded: Sequence[bytes], limits: Mapping[str, int]) -> 
     try:
         require_affordable(encoded, limits)
     except RequestError as error:
-        raise RowsRefused(error) from error
+        raise RowsRefused(str(error), error.reasons) from error
 
 
 def _plausible(pixels: np.ndarray | ImageError) -> np.ndarray | ImageError:
@@ -361,7 +349,8 @@ def _require_all(loaded: Iterable[Taken | ImageError]) -> list[Taken]:
     rows = list(loaded)
     reasons = {number: str(one) for number, one in enumerate(rows) if isinstance(one, ImageError)}
     if reasons:
-        raise RowsRefused(rows_refused(reasons, len(rows)))
+        refusal = rows_refused(reasons, len(rows))
+        raise RowsRefused(str(refusal), reasons)
     return [one for one in rows if not isinstance(one, ImageError)]
 
 

@@ -8,7 +8,6 @@ from typing import Any
 import pandas as pd
 
 from melanoma.config import Params
-from melanoma.errors import DataError
 from melanoma.evaluation import calibration_measures
 from melanoma.monitoring import audit_draws, labels, sensitivity
 from melanoma.monitoring.sensitivity import Sensitivity
@@ -32,33 +31,39 @@ class InUse:
     problems: Sequence[str]
 
 
+NOT_DRAWN = (
+    "The audit has drawn among no answers of this version yet, so labels say nothing about its sensitivity. "
+    "Run `python -m pipelines.queue` on a day after the answers, and label what it lists."
+)
 NOTHING = InUse(None, None, 0, ())
 
 
 def measure(
-    rows: pd.DataFrame, folder: Path, paths: Sequence[Path], model_name: str, params: Params
+    rows: pd.DataFrame,
+    all_rows: pd.DataFrame,
+    folder: Path,
+    paths: Sequence[Path],
+    params: Params,
 ) -> InUse:
     """Measure the answers of one version.
 
     Args:
-        rows: All records of the version until now.
+        rows: Records of the version until now.
+        all_rows: Records of all versions: a label of an image holds for its answers of every version.
         folder: Folder of the compacted records, with the draws of the audit.
         paths: Label files.
-        model_name: Registered model.
         params: Content of params.yaml; sections `monitor` and `queue`.
 
     Raises:
-        DataError: A label file cannot be used, or nothing was drawn yet.
+        DataError: A label file cannot be used.
         TrackingError: The environment has no key, see `serving.records`.
     """
-    given, draws = labels.read(paths, rows), audit_draws.read(folder)
-    answers = audit_draws.sensitivity_answers(rows, draws, given.rows, model_name=model_name)
-    if answers.empty:
-        raise DataError(
-            f"The audit has drawn among no answers of {model_name} yet, so labels say nothing about its "
-            "sensitivity. Run `python -m pipelines.queue` on a day after the answers, label what it lists, "
-            "then run this command again."
-        )
+    given, draws = labels.read(paths, all_rows), audit_draws.read(folder)
+    mine = draws[draws["prediction_id"].isin(rows["prediction_id"])]
+    names = mine["model_name"].unique()
+    if not len(names):
+        return InUse(None, None, 0, [NOT_DRAWN, *given.describe()])
+    answers = audit_draws.sensitivity_answers(rows, mine, given.rows, model_name=names[0])
     least = min(params.queue.audit_fraction, answers["probability_drawn"].min())
     settings = params.monitor
     found = sensitivity.measure(

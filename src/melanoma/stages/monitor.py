@@ -127,7 +127,7 @@ def run(asked: Asked, params: Params) -> tuple[str, bool]:
         in_use = NOTHING
         if asked.labels:
             until_now = rows[rows["time"] < asked.window.until]
-            in_use = labelled_answers.measure(until_now, folder, asked.labels, asked.model, params)
+            in_use = labelled_answers.measure(until_now, found.rows, folder, asked.labels, params)
         work = Work(asked, params, model, _within(rows, asked.window), accepted, in_use)
         shifted, figure = _compare(work)
         result = _describe(work, shifted, problems=dict(found.problems) | others)

@@ -11,6 +11,7 @@ from tqdm import tqdm
 from melanoma import files, fingerprint
 from melanoma.config.monitoring import Queue
 from melanoma.data.signatures import format_of
+from melanoma.data.sources.source_tables import read_table
 from melanoma.errors import DataError, first_offenders
 from melanoma.monitoring import audit_draws, queue
 from melanoma.monitoring import labels as labelling
@@ -137,8 +138,15 @@ def write_source(
 
 
 def _require_no_labels(out: Path) -> None:
-    """Raise a `DataError` if a reader has filled in the file that would be replaced."""
-    if out.exists() and files.read_csv(out, dtype=str).reindex(columns=[LABEL])[LABEL].notna().any():
+    """Raise a `DataError` if a reader has filled in the file that would be replaced, or it is no queue."""
+    if not out.exists():
+        return
+    table = read_table(out, labelling.COLUMNS).rows
+    if LABEL not in table:
+        raise DataError(
+            f"{out} exists and is no queue: it has no column {LABEL}. Name another file with --out."
+        )
+    if table[LABEL].notna().any():
         raise DataError(
             f"{out} holds labels, which would be lost. Name another file with --out, and give this one as "
             "--labels."

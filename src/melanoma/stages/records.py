@@ -6,10 +6,10 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from melanoma import fingerprint, storage
+from melanoma import files, fingerprint, storage
 from melanoma.monitoring import audit_draws, records
 from melanoma.monitoring.audit_draws import DRAWS
-from melanoma.monitoring.records import ANSWERS, ERASED, Compacted
+from melanoma.monitoring.records import ANSWERS, ERASED, UNREADABLE, Compacted
 from melanoma.serving.records import IMAGES, S3, group_key, key_of_groups, spool_of
 
 OUTBOX = "compacted"  # in the spool: compacted files on their way to S3
@@ -32,13 +32,16 @@ def compact(place: str) -> Compacted:
         return records.compact(spool, Path(place))
     outbox, store = spool / OUTBOX, storage.connect(place)
     storage.require_bucket(store)
-    for key in storage.keys(store):
-        if key.startswith(f"{ERASED}/"):
-            storage.download(store, key, outbox / key)
-    compacted = records.compact(spool, outbox)
-    for path in _files(outbox):
-        storage.upload(store, path, path.relative_to(outbox).as_posix())
-        path.unlink()
+    with files.exclusive_lock(spool / ".upload.lock", f"the records in {spool}"):
+        for key in storage.keys(store):
+            if key.startswith(f"{ERASED}/"):
+                storage.download(store, key, outbox / key)
+        records.apply_erasures(outbox)  # to what an earlier run could not upload
+        compacted = records.compact(spool, outbox)
+        for path in _files(outbox):
+            if path.parent.name != ERASED:
+                storage.upload(store, path, path.relative_to(outbox).as_posix())
+            path.unlink()
     return compacted
 
 
@@ -74,23 +77,24 @@ def opened(place: str, *, changes: bool = False) -> Iterator[Path]:
         changes: Whether changed and removed files are written back to S3.
     """
     if not place.startswith(S3):
+        records.require_folder(Path(place))
         yield Path(place)
         return
     store = storage.connect(place)
     storage.require_bucket(store)
     with tempfile.TemporaryDirectory(prefix="records-") as name:
         folder = Path(name)
-        kinds = (ANSWERS, ERASED, DRAWS, *((IMAGES,) if changes else ()))
+        kinds = (ANSWERS, ERASED, DRAWS, UNREADABLE, *((IMAGES,) if changes else ()))
         for key in storage.keys(store):
             if key.split("/")[0] in kinds:
                 storage.download(store, key, folder / key)
         before = _digests(folder)
         yield folder
         after = _digests(folder)
-        for key in after if changes else ():
-            if after[key] != before.get(key):
-                storage.remove(store, key)  # with its versions, which still hold what was erased
-                storage.upload(store, folder / key, key)
+        changed = [key for key in after if after[key] != before.get(key)] if changes else []
+        for key in sorted(changed, key=lambda key: not key.startswith(f"{ERASED}/")):  # the marks first
+            storage.upload(store, folder / key, key)
+            storage.remove_older_versions(store, key)  # which still hold what was erased
         for key in before.keys() - after.keys() if changes else ():
             storage.remove(store, key)
 
@@ -107,7 +111,7 @@ def add_file(place: str, folder: Path, path: Path) -> None:
 
 
 def _files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.is_file())
+    return sorted(path for path in folder.rglob("[!.]*") if path.is_file())
 
 
 def _digests(folder: Path) -> dict[str, str]:
