@@ -144,8 +144,8 @@ def download(store: Store, key: str, path: Path) -> None:
     files.write_bytes(content, path)
 
 
-def remove(store: Store, key: str) -> None:
-    """Remove an object with all of its versions.
+def remove(store: Store, key: str, *, keep_newest: bool = False) -> None:
+    """Remove an object with all of its versions, or all versions but the newest.
 
     Raises:
         StorageError: The store cannot be reached or refuses.
@@ -155,24 +155,10 @@ def remove(store: Store, key: str) -> None:
         pages = store.client.get_paginator("list_object_versions").paginate(Bucket=store.bucket, Prefix=full)
         for page in pages:
             for one in [*page.get("Versions", []), *page.get("DeleteMarkers", [])]:
-                if one["Key"] == full:
+                if one["Key"] == full and not (keep_newest and one["IsLatest"]):
                     store.client.delete_object(Bucket=store.bucket, Key=full, VersionId=one["VersionId"])
-        store.client.delete_object(Bucket=store.bucket, Key=full)
-
-
-def remove_older_versions(store: Store, key: str) -> None:
-    """Remove all versions of an object but the newest one.
-
-    Raises:
-        StorageError: The store cannot be reached or refuses.
-    """
-    full = _full(store, key)
-    with _explained(store):
-        pages = store.client.get_paginator("list_object_versions").paginate(Bucket=store.bucket, Prefix=full)
-        for page in pages:
-            for one in page.get("Versions", []):
-                if one["Key"] == full and not one["IsLatest"]:
-                    store.client.delete_object(Bucket=store.bucket, Key=full, VersionId=one["VersionId"])
+        if not keep_newest:
+            store.client.delete_object(Bucket=store.bucket, Key=full)
 
 
 def _full(store: Store, key: str) -> str:

@@ -94,7 +94,7 @@ def opened(place: str, *, changes: bool = False) -> Iterator[Path]:
         changed = [key for key in after if after[key] != before.get(key)] if changes else []
         for key in sorted(changed, key=lambda key: not key.startswith(f"{ERASED}/")):  # the marks first
             storage.upload(store, folder / key, key)
-            storage.remove_older_versions(store, key)  # which still hold what was erased
+            storage.remove(store, key, keep_newest=True)  # older versions still hold what was erased
         for key in before.keys() - after.keys() if changes else ():
             storage.remove(store, key)
 
