@@ -59,6 +59,10 @@ relocate: .venv/.installed ## Update the paths in mlflow.db after the project wa
 search: .venv/.installed ## Search families, sizes and recipes, then train the winner (COHORT=isic: 2 hours)
 	@python -m pipelines._search --cohort '$(COHORT)'
 
+.PHONY: watch
+watch: .venv/.installed ## After serving, in 5 minutes: months of images, alarms, labels, the next model (needs make demo)
+	@python -m pipelines._watch
+
 ##@ Look at results
 
 .PHONY: ui

@@ -34,6 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--labels", type=Path, nargs="+", default=[], help="CSV files with labels")
     parser.add_argument("--size", type=int, help="images beside the audit; default: queue.size")
     parser.add_argument("--images", type=Path, help="folder of the images, for a contact sheet beside --out")
+    parser.add_argument("--as-of", type=_time, help="time of the draw, for a replay; default: now")
     args = parser.parse_args(argv)
     if not args.records:
         parser.error(f"name the records: --records FOLDER, or {RECORDS} in the environment")
@@ -42,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.size is not None:
         settings = settings.model_validate(settings.model_dump() | {"size": args.size})
     period = (args.since, args.until, args.reference_until)
-    wanted = queue.Wanted(args.records, args.model, *period, args.labels)
+    wanted = queue.Wanted(args.records, args.model, *period, args.labels, args.as_of)
     for line in queue.write(wanted, settings, args.out, args.images):
         _cli.say("queue", line)
     return 0

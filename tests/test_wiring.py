@@ -45,6 +45,7 @@ NOT_A_STAGE = {  # run by people; see MLproject
     "records",
     "release",
     "relocate",
+    "replay",
     "rollback",
     "smoke",
     "storage",
@@ -80,6 +81,7 @@ SHARED_SECTIONS = {
     "serve",
     "records",
     "queue",
+    "replay",
     "study",
 }
 

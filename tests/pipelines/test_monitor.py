@@ -202,6 +202,16 @@ def test_few_labels_of_a_right_model_are_no_alarm_but_too_few(records):
     assert found["num_needed"] > 0
 
 
+def test_the_page_shows_a_calibration_that_is_known(records):
+    answers = answer()
+    path = audited(records, answers, ["positive", "negative"] * (len(answers) // 2) + ["negative"])
+    assert run("--labels", path) in (0, 2)
+    measured = result()["calibration"]["calibration_intercept"]
+    assert measured["low"] < measured["value"] < measured["high"]
+    page = Path("reports/monitoring", NAME, "index.html").read_text()
+    assert f"{measured['value']:.3f}" in page
+
+
 def test_labels_that_fit_no_answer_are_named_and_the_others_count(records):
     answers = answer()
     path = audited(records, answers, ["negative"] * len(answers))

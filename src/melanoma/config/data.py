@@ -38,6 +38,7 @@ class Sample(Section):
     num_lesions: Annotated[int, Field(ge=10, le=9999)]
     num_second_views: Annotated[int, Field(ge=0)]
     malignant_fraction: OpenFraction
+    malignant_disorder: Annotated[float, Field(ge=-10, le=10)]
     image_size: Annotated[int, Field(ge=160)]
 
     @model_validator(mode="after")

@@ -1,6 +1,6 @@
 """The sections of `params.yaml` about what happens after a model is served."""
 
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -37,4 +37,18 @@ class Queue(Section):
                 f"audit_fraction_near must be at least audit_fraction, got {self.audit_fraction_near} and "
                 f"{self.audit_fraction}"
             )
+        return self
+
+
+class Replay(Section):
+    """A dataset that is posted as a stream."""
+
+    seed: Annotated[int, Field(ge=0)]
+    verified: dict[Literal["negative", "refer", "positive"], Annotated[float, Field(ge=0, le=1)]]
+
+    @model_validator(mode="after")
+    def _every_decision_is_named(self) -> Self:
+        missing = {"negative", "refer", "positive"} - set(self.verified)
+        if missing:
+            raise ValueError(f"verified must name every decision, lacks {sorted(missing)}")
         return self

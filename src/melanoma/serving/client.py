@@ -13,14 +13,23 @@ TIMEOUT_SECONDS = 120
 DIGEST = "image_sha256"  # in each row of an answer
 
 
-def request_body(images: Mapping[str, bytes]) -> dict[str, Any]:
-    """JSON body of a request that scores images, given by image_id."""
+def request_body(
+    images: Mapping[str, bytes], groups: Mapping[str, str | None] | None = None
+) -> dict[str, Any]:
+    """JSON body of a request that scores images, given by image_id, optionally with patient or lesion."""
     data = [[image_id, base64.b64encode(encoded).decode()] for image_id, encoded in images.items()]
-    return {"dataframe_split": {"columns": ["image_id", "image"], "data": data}}
+    columns = ["image_id", "image"]
+    if groups is not None:  # models of earlier code refuse the column
+        columns, data = [*columns, "group_id"], [[*row, groups.get(row[0])] for row in data]
+    return {"dataframe_split": {"columns": columns, "data": data}}
 
 
 def post_images(
-    url: str, images: Mapping[str, bytes], params: Mapping[str, Any] | None = None
+    url: str,
+    images: Mapping[str, bytes],
+    params: Mapping[str, Any] | None = None,
+    *,
+    groups: Mapping[str, str | None] | None = None,
 ) -> requests.Response:
     """Post encoded images to `/invocations`.
 
@@ -28,11 +37,12 @@ def post_images(
         url: Address of the server, for instance http://127.0.0.1:5001.
         images: Encoded images by image_id.
         params: Parameters `threshold` and `explain`.
+        groups: Patient or lesion by image_id.
 
     Raises:
         TrackingError: The server does not answer.
     """
-    body = request_body(images) | ({"params": dict(params)} if params else {})
+    body = request_body(images, groups) | ({"params": dict(params)} if params else {})
     try:
         return requests.post(f"{url.rstrip('/')}/invocations", json=body, timeout=TIMEOUT_SECONDS)
     except requests.RequestException as error:

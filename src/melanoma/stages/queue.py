@@ -37,6 +37,7 @@ class Wanted:
         reference_until: Answers before this time are the reference of "unlike", and none of the images beside
             the audit; None uses the distance from the training images.
         labels: Label files; their images are left out.
+        as_of: Time of the draw; None for now. A later time, for a replay that is over, draws today's answers.
     """
 
     place: str
@@ -45,6 +46,7 @@ class Wanted:
     until: datetime | None = None
     reference_until: datetime | None = None
     labels: Sequence[Path] = ()
+    as_of: datetime | None = None
 
 
 def write(wanted: Wanted, settings: Queue, out: Path, images: Path | None) -> list[str]:
@@ -72,7 +74,7 @@ def write(wanted: Wanted, settings: Queue, out: Path, images: Path | None) -> li
         labels = labelling.read(wanted.labels, found.rows)
         model = _model(found.rows, wanted.model)
         paths = {} if images is None else _by_digest(images)
-        draws, num_new = _draw(wanted.place, folder, found.rows, settings, key)
+        draws, num_new = _draw(wanted, folder, found.rows, settings, key)
     mine = audit_draws.answered(found.rows)
     mine = mine[mine["model_name"] == model]
     since = max((one for one in (wanted.since, wanted.reference_until) if one is not None), default=None)
@@ -164,15 +166,15 @@ def _model(rows: pd.DataFrame, wanted: str | None) -> str:
 
 
 def _draw(
-    place: str, folder: Path, rows: pd.DataFrame, settings: Queue, key: bytes
+    wanted: Wanted, folder: Path, rows: pd.DataFrame, settings: Queue, key: bytes
 ) -> tuple[pd.DataFrame, int]:
     """All draws of the audit, and the number of groups that were new."""
-    with files.exclusive_lock(folder / audit_draws.DRAWS / ".lock", f"the draws of {place}"):
-        known, now = audit_draws.read(folder), datetime.now(UTC)
+    with files.exclusive_lock(folder / audit_draws.DRAWS / ".lock", f"the draws of {wanted.place}"):
+        known, now = audit_draws.read(folder), wanted.as_of or datetime.now(UTC)
         probabilities = settings.model_dump(exclude={"size"})
         new = audit_draws.draw(rows, known, key=key, now=now, **probabilities)
         if len(new):
-            records.add_file(place, folder, audit_draws.write(new, folder, now))
+            records.add_file(wanted.place, folder, audit_draws.write(new, folder, now))
         return audit_draws.read(folder), len(new[audit_draws.WHO].drop_duplicates())
 
 

@@ -106,9 +106,8 @@ def test_a_recorded_skin_type_comes_before_the_estimate():
 def drawn(tmp_path_factory, params):
     """True and estimated angles of synthetic images, with and without their masks."""
     folder = tmp_path_factory.mktemp("tones")
-    rows = sample.generate(
-        folder, seed=20, num_lesions=60, num_second_views=0, malignant_fraction=0.6, image_size=160
-    )
+    changes = {"num_lesions": 60, "num_second_views": 0, "image_size": 160}
+    rows = sample.generate(folder, **params.sample.model_dump() | changes)
     rows = rows[rows["planted_fault"] == ""]
 
     def angles(*, with_masks):

@@ -33,6 +33,7 @@ DEFAULTS: dict[str, Any] = {
     "num_lesions": 12,
     "num_second_views": 4,
     "malignant_fraction": 0.4,
+    "malignant_disorder": 1.8,
     "image_size": 160,
 }
 
@@ -153,6 +154,13 @@ def test_the_malignant_fraction_is_met_in_whole_blocks_of_ten(tmp_path, fraction
         ("malignant", "melanoma"),
         ("benign", "nevus"),
     }
+
+
+def test_less_disorder_changes_the_malignant_lesions_only(sample_dir, tmp_path):
+    metadata = make(tmp_path, malignant_disorder=-1.8)
+    for _, row in metadata[metadata["planted_fault"] == ""].iterrows():
+        is_same = np.array_equal(image_of(sample_dir, row), image_of(tmp_path, row))
+        assert is_same == (row["benign_malignant"] == "benign")
 
 
 # ---- seeds -----------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ reproducible on the same machine with the same library versions.
 """
 
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -49,6 +50,14 @@ RULES = {
 ATTRIBUTION = "synthetic image made by melanoma.data.sources.sample; shows no patient"
 
 
+@dataclass(frozen=True)
+class Look:
+    """How lesions are drawn; both fields as in `generate`."""
+
+    malignant_disorder: float
+    image_size: int
+
+
 def generate(
     out_dir: Path,
     *,
@@ -56,6 +65,7 @@ def generate(
     num_lesions: int,
     num_second_views: int,
     malignant_fraction: float,
+    malignant_disorder: float,
     image_size: int,
 ) -> pd.DataFrame:
     """Write the synthetic dataset: `images/`, `masks/` and `metadata.csv`.
@@ -68,6 +78,8 @@ def generate(
         num_lesions: Number of lesions, one image each.
         num_second_views: Number of lesions, from the first on, that get a second image.
         malignant_fraction: Fraction of malignant lesions, met to within one lesion in every block of 10.
+        malignant_disorder: Mean disorder of malignant lesions, in standard deviations, where benign ones have
+            `sample_render.BENIGN_DISORDER`.
         image_size: Height and width in pixels.
 
     Returns:
@@ -83,9 +95,9 @@ def generate(
     rows = [_metadata_row(seed, number, malignant_fraction) for number in numbers]
     for folder in ("images", "masks"):
         (out_dir / folder).mkdir(parents=True, exist_ok=True)
-    planned = list(zip(numbers, rows, strict=True))
+    planned, look = list(zip(numbers, rows, strict=True)), Look(malignant_disorder, image_size)
     for number, row in tqdm(planned, disable=None, desc="sample", unit="image"):
-        _write_image(out_dir, seed, number, row=row, image_size=image_size)
+        _write_image(out_dir, seed, number, row=row, look=look)
     metadata = pd.DataFrame(rows)
     metadata.to_csv(out_dir / "metadata.csv", index=False, lineterminator="\n")
     return metadata
@@ -178,7 +190,7 @@ def _skin_tone(seed: int, patient: int) -> float:
     return float(5 * rng.beta(1.3, 1.9))
 
 
-def _write_image(out_dir: Path, seed: int, number: int, *, row: dict[str, object], image_size: int) -> None:
+def _write_image(out_dir: Path, seed: int, number: int, *, row: dict[str, object], look: Look) -> None:
     """Write the image and the mask of a row, with its fault if it has one."""
     image_path = out_dir / "images" / str(row["image_file"])
     mask_path = out_dir / "masks" / str(row["mask_file"])
@@ -190,9 +202,9 @@ def _write_image(out_dir: Path, seed: int, number: int, *, row: dict[str, object
         copy(mask_path.with_name(f"{source}_lesion.png"), mask_path)
         return
     is_malignant = row["benign_malignant"] == "malignant"
-    picture, mask = _draw(seed, number, is_malignant=is_malignant, image_size=image_size)
+    picture, mask = _draw(seed, number, is_malignant=is_malignant, look=look)
     if fault == "blurred":
-        picture = cv2.GaussianBlur(picture, (0, 0), image_size / 32)
+        picture = cv2.GaussianBlur(picture, (0, 0), look.image_size / 32)
     if fault == "too_small":
         size = (TOO_SMALL_SIZE, TOO_SMALL_SIZE)
         picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
@@ -205,17 +217,18 @@ def _write_image(out_dir: Path, seed: int, number: int, *, row: dict[str, object
     mask_path.write_bytes(_encoded(mask, ".png"))
 
 
-def _draw(seed: int, number: int, *, is_malignant: bool, image_size: int) -> tuple[np.ndarray, np.ndarray]:
+def _draw(seed: int, number: int, *, is_malignant: bool, look: Look) -> tuple[np.ndarray, np.ndarray]:
     """Draw one view; both views of a lesion start from the same random stream."""
     lesion = number if number > FAULT_OFFSET else number % SECOND_VIEW_OFFSET
     lesion_rng = np.random.default_rng([seed, LESION_STREAM, lesion])
-    traits = sample_render.draw_traits(lesion_rng, is_malignant=is_malignant)
-    layers = sample_render.render_lesion(lesion_rng, traits, size=image_size)
+    disorder = look.malignant_disorder if is_malignant else sample_render.BENIGN_DISORDER
+    traits = sample_render.draw_traits(lesion_rng, mean_disorder=disorder)
+    layers = sample_render.render_lesion(lesion_rng, traits, size=look.image_size)
     return sample_render.render_view(
         np.random.default_rng([seed, VIEW_STREAM, number]),
         layers,
         skin_tone=_skin_tone(seed, _patient_number(seed, lesion)),
-        image_size=image_size,
+        image_size=look.image_size,
     )
 
 

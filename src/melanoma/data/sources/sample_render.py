@@ -30,10 +30,10 @@ SKIN_TONES = np.array(
     ]
 )
 VEIL_COLOUR = np.array((0.50, 0.54, 0.60), dtype=np.float32)
-# Half the distance between the labels, in standard deviations of the disorder behind all four traits.
-# Somebody who knew the disorder would reach an AUC of 0.99; a small network stays below, and spares enough
-# people to be promoted (`promote.min_specificity_at_threshold`).
-LABEL_SHIFT = 1.8
+# Mean disorder behind all four traits of benign lesions, in standard deviations. With 1.8 for malignant ones
+# (`sample.malignant_disorder`), somebody who knew the disorder would reach an AUC of 0.99; a small network
+# stays below, and spares enough people to be promoted (`promote.min_specificity_at_threshold`).
+BENIGN_DISORDER = -1.8
 
 
 @dataclass(frozen=True)
@@ -61,9 +61,14 @@ class LesionLayers:
     cover: np.ndarray
 
 
-def draw_traits(rng: np.random.Generator, *, is_malignant: bool) -> Traits:
-    """Draw the traits of a lesion; those of the two labels overlap."""
-    disorder = rng.normal(LABEL_SHIFT if is_malignant else -LABEL_SHIFT, 1)
+def draw_traits(rng: np.random.Generator, *, mean_disorder: float) -> Traits:
+    """Draw the traits of a lesion; those of the two labels overlap.
+
+    Args:
+        rng: Decides.
+        mean_disorder: Of lesions with this label, in standard deviations between lesions.
+    """
+    disorder = rng.normal(mean_disorder, 1)
     return Traits(*_sigmoid(1.5 * (disorder + rng.normal(0, 0.5, size=4))))
 
 
