@@ -80,6 +80,12 @@ def test_all_drawn_images_and_then_others_are_listed(place, tmp_path, capsys):
     assert f"the audit drew among {NUM_GROUPS} new groups" in said
 
 
+def test_a_clock_that_went_back_is_named(place, tmp_path, capsys):
+    spool(place, *answers(), line("after", "g0"), name="a")
+    assert run(place, tmp_path / "queue.csv") == 0
+    assert f"in the records: 1 {reading.CLOCK_BACK}: after" in capsys.readouterr().out
+
+
 def test_groups_are_drawn_once(place, tmp_path, capsys):
     assert run(place, tmp_path / "queue.csv") == 0
     (path,) = (place / "draws").glob("*.parquet")

@@ -131,6 +131,7 @@ def run(asked: Asked, params: Params) -> tuple[str, bool]:
         work = Work(asked, params, model, _within(rows, asked.window), accepted, in_use)
         shifted, figure = _compare(work)
         result = _describe(work, shifted, problems=dict(found.problems) | others)
+        result["notes"] += found.describe()
         with files.atomic_folder(asked.out) as out:
             result["checks"] = _check(work, out, Path(scratch))
             files.write_text(window_report.render(files.as_json(result), figure), out / PAGE)

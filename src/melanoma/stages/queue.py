@@ -91,7 +91,7 @@ def write(wanted: Wanted, settings: Queue, out: Path, images: Path | None) -> li
         + "".join(f", {number} {why}" for why, number in counts.items())
         + f"; the audit drew among {num_new} new groups: {out}",
         *labels.describe(),
-        *(f"{number} {problem} in the records" for problem, number in sorted(found.problems.items())),
+        *(f"in the records: {problem}" for problem in found.describe()),
     ]
     return lines if images is None else [*lines, *_sheet(ranked, paths, images, out.with_suffix(".png"))]
 
