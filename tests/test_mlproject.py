@@ -36,6 +36,7 @@ PARAMETERS = {
         "until": "2026-06-01",
     },
     "queue": {"records": "records", "out": "queue.csv", "images": "images", "labels": "labels.csv"},
+    "propose": {"model": "melanoma-ph2", "records": "records", "labels": "labels.csv"},
     "records": {"action": "compact", "records": "records"},
     "smoke": {"url": "http://127.0.0.1:5001", "cohort": "ph2"},
 }

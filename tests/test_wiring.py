@@ -40,6 +40,7 @@ NOT_A_STAGE = {  # run by people; see MLproject
     "history",
     "monitor",
     "predict",
+    "propose",
     "publish",
     "queue",
     "records",
@@ -80,6 +81,7 @@ SHARED_SECTIONS = {
     "serve",
     "records",
     "queue",
+    "propose",
     "study",
 }
 

@@ -25,8 +25,8 @@ from melanoma.scoring.unlike import Unlike
 from melanoma.stages import labelled_answers
 from melanoma.stages import records as stored
 from melanoma.stages.labelled_answers import NOTHING, InUse
+from melanoma.stages.monitored import EXPERIMENT
 
-EXPERIMENT, KIND = "melanoma-monitoring", "monitor"
 PAGE, RESULT, DOCS = "index.html", "window.json", "checks"
 NO_ROWS = "The window has no rows of this version."
 
@@ -294,12 +294,14 @@ def _log(asked: Asked, version: versions.Version, result: Mapping[str, Any]) -> 
         if result["sensitivity"] is not None:
             values["sensitivity"] = result["sensitivity"]["estimate"]
         values |= {f"effect_{one['name']}": one["effect"] for one in result["shift"]["features"]}
-        run.log_metrics({f"{KIND}/{key}": value for key, value in values.items() if value is not None})
+        run.log_metrics(
+            {f"{ledger.MONITOR}/{key}": value for key, value in values.items() if value is not None}
+        )
         run.log_file(asked.out / RESULT)
         run.log_file(asked.out / PAGE)
         ledger.add(
             asked.model,
-            KIND,
+            ledger.MONITOR,
             by="pipelines.monitor",
             reason=words,
             tags=tags | {"run": run.run_id},
