@@ -22,7 +22,8 @@ def parse(description: str | None, argv: Sequence[str] | None) -> argparse.Names
     isic = datasets.add_parser("isic", help="images of the ISIC Archive, from folders or downloaded")
     ham10000 = datasets.add_parser("ham10000", help="the HAM10000 dataset")
     challenge = datasets.add_parser("isic_challenge", help="an ISIC challenge of 2018, 2019 or 2020")
-    for each in (ph2, isic, ham10000, challenge):
+    clinic = datasets.add_parser("clinic", help="labelled images of served answers, from the label queue")
+    for each in (ph2, isic, ham10000, challenge, clinic):
         each.add_argument(
             "--partial", action="store_true", help="write the dataset even if images are missing"
         )
@@ -42,10 +43,13 @@ def parse(description: str | None, argv: Sequence[str] | None) -> argparse.Names
     challenge.add_argument("--metadata", type=Path, help="second table of 2018 or 2019")
     for each in (ham10000, challenge):
         each.add_argument("--images", type=Path, nargs="+", required=True, help="folders of <image_id>.jpg")
-    folders = isic.add_argument_group("from folders")
-    folders.add_argument("--metadata", type=Path, help="CSV with a header and one row per image")
-    folders.add_argument("--images", type=Path, help="folder of <isic_id>.jpg")
-    folders.add_argument("--masks", type=Path, help="folder of <isic_id>_segmentation.png or _mask.png")
+    for folders in (isic.add_argument_group("from folders"), clinic):
+        needed = folders is clinic
+        folders.add_argument(
+            "--metadata", type=Path, required=needed, help="CSV with a header and one row per image"
+        )
+        folders.add_argument("--images", type=Path, required=needed, help="folder of <isic_id>.jpg")
+        folders.add_argument("--masks", type=Path, help="folder of <isic_id>_segmentation.png or _mask.png")
     archive = isic.add_argument_group("from the archive", ARCHIVE_HELP)
     archive.add_argument("--collections", type=_collections, help="comma-separated ids, such as 65,66")
     archive.add_argument(

@@ -5,6 +5,7 @@ Not a stage: run it once per dataset, for instance
   python -m pipelines.fetch ham10000 --metadata HAM10000_metadata.csv --images part_1 part_2
   python -m pipelines.fetch isic --metadata metadata.csv --images images --masks masks
   python -m pipelines.fetch isic --collections 65,66 --licences CC-0,CC-BY
+  python -m pipelines.fetch clinic --metadata labelled/metadata.csv --images labelled/images --add
 Importing the same input again changes nothing. By default the new dataset replaces the old one; with --add it
 is added to it.
 """

@@ -33,11 +33,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     match args.action:
         case "compact":
             done = records.compact(args.records)
-            unreadable = "".join(f", {number} {reason}" for reason, number in sorted(done.problems.items()))
-            words = (
-                f"{done.num_rows} records of {done.num_files} files compacted, {done.num_in_use} files in "
-                f"use{unreadable}"
+            counts = (
+                f"{done.num_rows} records of {done.num_files} files compacted, {done.num_in_use} files in use"
             )
+            words = ", ".join([counts, *done.describe()])
         case "expire":
             days = config.load(args.params).records.keep_days
             num_rows = records.expire(args.records, keep_days=days)

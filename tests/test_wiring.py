@@ -40,6 +40,7 @@ NOT_A_STAGE = {  # run by people; see MLproject
     "history",
     "monitor",
     "predict",
+    "propose",
     "publish",
     "queue",
     "records",
@@ -82,6 +83,7 @@ SHARED_SECTIONS = {
     "records",
     "queue",
     "replay",
+    "propose",
     "study",
 }
 

@@ -3,7 +3,7 @@
 import fcntl
 import json
 import os
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 
 import numpy as np
 import pandas as pd
@@ -11,7 +11,7 @@ import pytest
 
 from melanoma.errors import DataError
 from melanoma.monitoring import records
-from melanoma.monitoring.records import OTHER_SCHEMA, REPEATED, TORN
+from melanoma.monitoring.records import CLOCK_AHEAD, CLOCK_BACK, OTHER_SCHEMA, REPEATED, TORN
 
 DAY_1, DAY_2 = "2026-05-01T23:59:59.000001+00:00", "2026-05-02T00:00:00.000001+00:00"
 
@@ -159,6 +159,75 @@ def test_a_folder_that_is_none_and_a_file_that_holds_none_are_named(folder):
         records.read(folder)
     path.unlink()
     assert records.read(folder).rows.empty
+
+
+# ---- clocks ----------------------------------------------------------------------------------
+
+
+def at(seconds, since="2026-05-01T12:00:00+00:00"):
+    return (datetime.fromisoformat(since) + timedelta(seconds=seconds)).isoformat(timespec="microseconds")
+
+
+def both_readings(folder):
+    """The records before and after they are compacted, and what the compaction said."""
+    before = records.read(folder, spool=folder / "spool")
+    done = compact(folder)
+    return before, records.read(folder, spool=folder / "spool"), done
+
+
+def test_a_clock_that_goes_back_is_counted_and_named_and_its_records_stay(folder):
+    times = {"a": 0, "b": 60, "c": -3600, "d": -3599, "e": -3602}
+    spool(folder, *(line(one, at(seconds)) for one, seconds in times.items()))
+    before, after, done = both_readings(folder)
+    for found in (before, after):
+        assert sorted(found.rows["prediction_id"]) == sorted(times)
+        assert records.clock_problems(found.rows) == {CLOCK_BACK: ["e", "c"]}
+        assert dict(found.problems) == {CLOCK_BACK: 2}
+        assert found.describe() == [f"2 {CLOCK_BACK}: e, c"]
+    assert (done.num_rows, done.describe()) == (5, [f"2 {CLOCK_BACK}: c, e"])
+
+
+def test_threads_of_a_server_and_files_of_several_servers_are_no_clock_that_goes_back(folder):
+    spool(folder, line("a", at(1)), line("b", at(0)), b"torn\n", line("c", at(0.5)))
+    spool(folder, line("d", at(-3600)), line("e", at(-3600)), name="20260501T000000-2-b")
+    before, after, done = both_readings(folder)
+    assert dict(before.problems) == dict(after.problems) == dict(done.problems) == {TORN: 1}
+
+
+@pytest.mark.parametrize(("seconds", "is_ahead"), [(3600, True), (30, False), (-5, False)])
+def test_a_time_in_the_future_is_counted_and_named_and_its_record_stays(folder, seconds, is_ahead):
+    spool(folder, line("a", at(seconds, since=datetime.now(UTC).isoformat())))
+    before, after, done = both_readings(folder)
+    expected = {CLOCK_AHEAD: 1} if is_ahead else {}
+    assert dict(before.problems) == dict(after.problems) == dict(done.problems) == expected
+    assert after.rows["prediction_id"].tolist() == ["a"]
+
+
+def test_a_problem_of_a_clock_is_named_in_its_own_period_only(folder):
+    spool(folder, line("a", at(0)), line("b", at(-86400)))
+    since = datetime(2026, 5, 1, tzinfo=UTC)
+    assert dict(records.read(folder, spool=folder / "spool", since=since).problems) == {}
+    assert dict(records.read(folder, spool=folder / "spool", until=since).problems) == {CLOCK_BACK: 1}
+
+
+def test_records_that_were_compacted_before_clocks_were_looked_at_are_read(folder):
+    spool(folder, line("a", at(0)), line("b", at(-86400)))
+    compact(folder)
+    for path in folder.glob("answers/*/*.parquet"):
+        pd.read_parquet(path).drop(columns="clock_problem").to_parquet(path)
+    assert dict(records.read(folder).problems) == {}
+    assert len(records.read(folder).rows) == 2
+
+
+def test_a_patient_is_erased_although_the_clock_of_the_server_was_ahead(folder):
+    ahead = at(3600, since=datetime.now(UTC).isoformat())
+    spool(folder, line("compacted", ahead), line("other", ahead, group_key="g2"))
+    compact(folder)
+    spool(folder, line("waiting", ahead), name="20260501T000000-2-b")
+    records.erase(folder, group_key="g1", now=datetime.now(UTC), spool=folder / "spool")
+    assert ids(folder) == ["other"]
+    compact(folder)
+    assert ids(folder) == ["other"]
 
 
 # ---- expiry and erasure ----------------------------------------------------------------------

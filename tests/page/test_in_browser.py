@@ -123,6 +123,18 @@ def test_hostile_words_of_a_report_are_shown_and_do_nothing(show):
     assert seen.problems == []
 
 
+def test_an_open_alarm_stands_out_in_red_and_one_that_is_over_does_not(show):
+    page = show().page
+    alarm = page.locator("#served .verdict.bad")
+    assert alarm.all_inner_texts() == [
+        "Open alarm: version 2, 2026-06-01 to 2026-07-01: the answers are shifted."
+    ]
+    red, green, blue = map(int, re.findall(r"\d+", alarm.evaluate("it => getComputedStyle(it).color"))[:3])
+    assert red > max(green, blue)
+    caption = "Monitored windows of melanoma-ph2, the latest first"
+    assert "an alarm that is over" in page.locator("table", has_text=caption).inner_text()
+
+
 def test_even_a_script_that_got_past_the_escaping_could_not_run(show):
     seen = show()
     seen.page.evaluate(
@@ -187,7 +199,7 @@ def test_summary_and_results_come_first_and_the_study_last_and_folded(show):
     places = page.evaluate("Array.from(document.querySelectorAll('main > [id]'), part => part.id)")
     assert places == [
         *("summary", "results", "contents", "data", "gates", "serve"),
-        *("pipeline", "registry", "reproduce", "missing", "study"),
+        *("served", "pipeline", "registry", "reproduce", "missing", "study"),
     ]
     assert page.locator("#summary").bounding_box()["y"] < 300
     assert not page.get_by_text("Table II").is_visible()

@@ -1,4 +1,5 @@
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -6,7 +7,7 @@ import pytest
 from melanoma.errors import DataError
 from melanoma.page import render
 from melanoma.page.study import Part
-from tests.page.toys import OLDER_POINT, contents, headline
+from tests.page.toys import MODEL, OLDER_POINT, contents, headline
 
 HOSTILE = "<script>alert('x')</script>"
 
@@ -47,6 +48,49 @@ def test_aliases_stand_there_with_version_date_and_who_moved_them():
     text = re.sub(r"<[^>]+>", " ", page())
     assert re.search(r"staging\s+2\s+2026-05-17 10:05 UTC\s+A\. Name\s+promote\s+passed 5 gates", text)
     assert re.search(r"challenger\s+3\s+-\s+not in the ledger", text)
+
+
+def served(text):
+    """The section in words."""
+    section = text[text.index('<section id="served"') : text.index('<section id="pipeline"')]
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", section))
+
+
+def test_what_is_served_stands_there_with_windows_and_open_alarms_only():
+    text = page()
+    words = served(text)
+    assert "staging 2 2026-05-17 10:05 UTC real" in words
+    assert "challenger" not in words
+    assert "Open alarm: version 2, 2026-06-01 to 2026-07-01: the answers are shifted" in words
+    assert words.count("Open alarm") == 1
+    first, second = (words.index(f"2 {days} ") for days in ("2026-06-01 2026-07-01", "2026-05-01 2026-06-01"))
+    assert first < second
+    assert "120 3 0.001 0.900 (0.800 to 0.950) intercept 0.100 (-0.200 to 0.400), slope 1.000" in words
+    assert '<p class="verdict bad">Open alarm' in text
+    assert "not a medical device" in words.lower()
+    assert "SYNTHETIC" not in words
+
+
+def test_an_alarm_of_a_version_that_is_no_longer_served_is_not_open():
+    windows = [*MODEL.windows, replace(MODEL.windows[-1], version=3)]
+    assert served(page(origin={"models": {"ph2": replace(MODEL, windows=windows)}})).count("Open alarm") == 1
+    later = [*MODEL.windows, replace(MODEL.windows[-1], since="2026-07-01", alarms=())]
+    assert "Open alarm" not in served(page(origin={"models": {"ph2": replace(MODEL, windows=later)}}))
+
+
+def test_a_model_that_was_never_monitored_says_how_to():
+    words = served(page(origin={"models": {"ph2": replace(MODEL, windows=[])}}))
+    assert "No window was monitored yet: run python -m pipelines.monitor melanoma-ph2 --records" in words
+    assert "No model is registered" in served(page(origin={"models": {"ph2": None}}))
+    words = served(page(origin={"models": {"ph2": replace(MODEL, holders=[])}}))
+    assert "No version has an alias under which it is served" in words
+
+
+def test_a_served_model_of_synthetic_images_is_labelled():
+    synthetic = [replace(version, is_synthetic=True) for version in MODEL.versions]
+    words = served(page(origin={"models": {"ph2": replace(MODEL, versions=synthetic)}}))
+    assert "melanoma-ph2 SYNTHETIC" in words
+    assert "2026-05-17 10:05 UTC synthetic" in words
 
 
 def test_a_cohort_without_a_registered_model_says_so():

@@ -7,7 +7,7 @@ from typing import Any
 from PIL import Image
 
 from melanoma.page.graph import Node
-from melanoma.page.registered import Holder, Model, Version
+from melanoma.page.registered import Holder, Model, Version, Window
 from melanoma.page.render import Contents, Origin
 
 WIDTH = 400
@@ -123,6 +123,7 @@ def headline(cohort: str = "ph2", **changes: Any) -> dict[str, Any]:
     } | changes
 
 
+MEASURED = ("0.900 (0.800 to 0.950)", "intercept 0.100 (-0.200 to 0.400), slope 1.000 (0.800 to 1.200)")
 MODEL = Model(
     name="melanoma-ph2",
     versions=[
@@ -138,6 +139,10 @@ MODEL = Model(
         Holder("staging", 2, "2026-05-17 10:05 UTC", "A. Name", "passed 5 gates", "promote", ""),
     ],
     num_older=0,
+    windows=[
+        Window(2, "2026-05-01", "2026-06-01", "90", "1", "0.800", "-", "-", ("an alarm that is over",)),
+        Window(2, "2026-06-01", "2026-07-01", "120", "3", "0.001", *MEASURED, ("the answers are shifted",)),
+    ],
 )
 
 GRAPH = [

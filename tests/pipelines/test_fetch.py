@@ -77,6 +77,23 @@ def test_ham10000_is_written_from_two_folders(folder, tmp_path, capsys):
     assert "overlap" in capsys.readouterr().err
 
 
+def test_labelled_images_of_the_clinic_are_added_to_a_dataset_of_their_own(repository, tmp_path, capsys):
+    source = make_isic(tmp_path / "source")
+    add = ("clinic", "--metadata", f"{source}/metadata.csv", "--images", f"{source}/images", "--add")
+    assert run(*add) == 0
+    assert "2 images, 0 masks written in data/raw/clinic" in capsys.readouterr().out
+    assert (repository / "data/raw/clinic.dvc").is_file()
+    assert not Path("data/raw/isic").exists()
+    more = make_isic(tmp_path / "more")
+    for name in ("1", "2"):
+        (more / "images" / f"ISIC_{name}.jpg").rename(more / "images" / f"later_{name}.jpg")
+    table = (more / "metadata.csv").read_text().replace("ISIC", "later")
+    (more / "metadata.csv").write_text(table)
+    again = ("clinic", "--metadata", f"{more}/metadata.csv", "--images", f"{more}/images", "--add")
+    assert run(*again) == 0
+    assert "4 images, 0 masks written in data/raw/clinic" in capsys.readouterr().out
+
+
 def test_a_challenge_is_written_and_its_labels_are_counted_by_ingest(folder, tmp_path, capsys):
     source = make_challenge(tmp_path / "source")
     tables = ("--ground-truth", f"{source}/truth.csv", "--metadata", f"{source}/metadata.csv")

@@ -120,6 +120,18 @@ def test_rows_of_other_versions_and_torn_lines_are_counted_and_left_out(records)
     }
 
 
+def test_a_clock_that_went_back_is_named_and_no_row_is_lost(records):
+    earlier = (NOW - timedelta(hours=1)).isoformat()
+    times = {"before": NOW.isoformat(), "after": earlier}
+    written = [line(one, time, model_version="1", embedding=None) for one, time in times.items()]
+    (records / "spool" / "a.jsonl").write_bytes(b"".join(written))
+    assert run() == 0
+    found = result()
+    assert found["rows"]["num_rows"] == 2
+    assert found["problems"] == {reading.CLOCK_BACK: 1}
+    assert found["notes"] == [f"1 {reading.CLOCK_BACK}: after"]
+
+
 def test_a_window_without_rows_is_no_alarm_and_says_so(records):
     assert run() == 0
     found = result()

@@ -8,8 +8,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from melanoma import files
-from melanoma.data.sources import isic
+from melanoma import config, files
 from melanoma.errors import DataError
 from melanoma.monitoring import audit_draws
 from melanoma.monitoring import labels as labelling
@@ -17,7 +16,7 @@ from melanoma.monitoring import records as reading
 from melanoma.serving.records import RECORDS, RECORDS_KEY, RECORDS_SPOOL
 from melanoma.stages import records as stage
 from melanoma.stages.queue import write_source
-from pipelines import _cli, fetch, queue, records
+from pipelines import _cli, fetch, ingest, queue, records
 from tests.data.pictures import encode
 from tests.data.zoo import skin
 from tests.imports import ROOT
@@ -78,6 +77,12 @@ def test_all_drawn_images_and_then_others_are_listed(place, tmp_path, capsys):
     said = capsys.readouterr().out
     assert f"{len(drawn) + 4} images, {len(drawn)} audit, 4 refer band" in said
     assert f"the audit drew among {NUM_GROUPS} new groups" in said
+
+
+def test_a_clock_that_went_back_is_named(place, tmp_path, capsys):
+    spool(place, *answers(), line("after", "g0"), name="a")
+    assert run(place, tmp_path / "queue.csv") == 0
+    assert f"in the records: 1 {reading.CLOCK_BACK}: after" in capsys.readouterr().out
 
 
 def test_groups_are_drawn_once(place, tmp_path, capsys):
@@ -225,27 +230,61 @@ def test_no_sheet_is_drawn_of_no_image(place, pictures, tmp_path, capsys):
 
 
 def test_labelled_images_become_a_source_that_fetch_adds(place, pictures, tmp_path, capsys):
-    out, raw = tmp_path / "labelled", tmp_path / "raw"
+    out, raw, records = tmp_path / "labelled", tmp_path / "raw", tmp_path / "records.parquet"
     filled = tmp_path / "filled.csv"
     filled.write_text(
         "prediction_id,label,diagnosis\nr0,positive,melanoma\nr1,negative,\nr5,negative,\nx,maybe,\n"
     )
-    said = write_source(str(place), [filled], pictures, out, licence="CC-BY")
-    assert said == [
+    asked = ["--records", str(place), "--labels", str(filled), "--images", str(pictures)]
+    assert _cli.run(queue.main, [*asked, "--labelled-out", str(out)]) == 0
+    said = capsys.readouterr().out
+    for line in (
         f"2 images: {out}",
         f"1 {labelling.UNKNOWN_WORD}: filled.csv:5",
         f"1 images are not in {pictures}: {files.plain_name('image r5')}",
-    ]
+    ):
+        assert line in said
     options = ["--add", "--no-dvc", "--out", str(raw)]
-    add = ["isic", "--metadata", str(out / "metadata.csv"), "--images", str(out / "images"), *options]
+    add = ["clinic", "--metadata", str(out / "metadata.csv"), "--images", str(out / "images"), *options]
     for _ in range(2):  # the second time changes nothing
         assert _cli.run(fetch.main, add) == 0
-        table = isic.read_records(raw).set_index("patient_id")
-        assert table["diagnosis"].fillna("").to_dict() == {"today 0": "melanoma", "today 1": ""}
-        assert table["malignancy"].to_dict() == {"today 0": "malignant", "today 1": "benign"}
-        assert table["licence"].tolist() == ["CC-BY", "CC-BY"]
+        params = ["--params", str(ROOT / "params.yaml")]
+        ingested = ["--dataset", "clinic", "--raw", str(raw), "--out", str(records)]
+        assert _cli.run(ingest.main, [*params, *ingested]) == 0
+        table = pd.read_parquet(records).set_index("patient_id")
+        assert table["target"].to_dict() == {"today 0": 1, "today 1": 0}
+        for column, expected in (
+            ("dataset", "clinic"),
+            ("licence", "internal-use-only"),
+            ("attribution", "Images of the own clinic"),
+        ):
+            assert table[column].tolist() == [expected, expected]
+        assert not table["is_synthetic"].any()
+    assert "internal-use-only" in config.load(ROOT / "params.yaml").checks.licences
     for path in raw.glob("images/*"):
         assert path.read_bytes() in {encode(skin(number), "PNG") for number in (0, 1)}
+
+
+def test_labelled_images_keep_a_licence_of_their_own(place, pictures, tmp_path):
+    filled = tmp_path / "filled.csv"
+    filled.write_text("prediction_id,label\nr1,negative\n")
+    write_source(str(place), [filled], pictures, tmp_path / "labelled", licence="CC-BY")
+    assert pd.read_csv(tmp_path / "labelled" / "metadata.csv")["copyright_license"].tolist() == ["CC-BY"]
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (["--labelled-out", "x"], "--labelled-out needs --labels and --images"),
+        (["--labelled-out", "x", "--labels", "a.csv"], "--labelled-out needs --labels and --images"),
+        (["--labelled-out", "x", "--out", "queue.csv"], "not allowed with argument"),
+        ([], "one of the arguments --out --labelled-out is required"),
+    ],
+)
+def test_labelled_images_need_labels_images_and_no_queue(options, reason, capsys):
+    with pytest.raises(SystemExit):
+        _cli.run(queue.main, ["--records", "records", *options])
+    assert reason in capsys.readouterr().err
 
 
 def test_a_source_needs_a_labelled_image(place, pictures, tmp_path):

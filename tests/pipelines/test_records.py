@@ -56,6 +56,15 @@ def test_records_in_a_folder_are_compacted_expire_and_are_erased(spool, tmp_path
     assert ids(place) == ["other"]
 
 
+def test_compact_names_records_after_a_clock_that_went_back(spool, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv(RECORDS_SPOOL, str(spool))
+    (spool / "20260501T000000-2-b.jsonl").write_bytes(line("before", NEW) + line("after", OLD))
+    assert run("compact", "--records", str(tmp_path / "records")) == 0
+    assert f"5 records of 2 files compacted, 0 files in use, 1 {reading.CLOCK_BACK}: after" in (
+        capsys.readouterr().out
+    )
+
+
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [

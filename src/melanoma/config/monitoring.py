@@ -22,6 +22,13 @@ class Monitor(Section):
     alpha_sensitivity: Probability
 
 
+class Propose(Section):
+    """When labels justify a new training."""
+
+    min_new_labels: Positive
+    min_new_positive: NotNegative
+
+
 class Queue(Section):
     """The label queue and its audit."""
 

@@ -28,7 +28,7 @@ from melanoma.config.data import (
     Validate,
 )
 from melanoma.config.evaluation import Audit, Evaluate, Page, Promote
-from melanoma.config.monitoring import Monitor, Queue, Replay
+from melanoma.config.monitoring import Monitor, Propose, Queue, Replay
 from melanoma.config.serving import Records, Serve
 from melanoma.config.study import Study
 from melanoma.config.training import (
@@ -81,6 +81,7 @@ class Params(Section):
     monitor: Monitor
     queue: Queue
     replay: Replay
+    propose: Propose
     study: Study
     page: Page
 

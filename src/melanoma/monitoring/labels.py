@@ -107,7 +107,7 @@ def read(paths: Sequence[Path], rows: pd.DataFrame) -> Labels:
 
 
 def metadata_for_fetch(labels: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
-    """Labelled images as metadata that `python -m pipelines.fetch isic` reads, one row per image.
+    """Labelled images as metadata that `python -m pipelines.fetch clinic` reads, one row per image.
 
     Args:
         labels: `Labels.rows`.

@@ -4,6 +4,9 @@ A server writes JSON lines into its spool (`serving.records`). `compact` turns t
 open into Parquet, one file for each day and file of the spool: `answers/<day>/<name>.parquet`. It may be
 interrupted and repeated. Lines that cannot be read, for instance the torn last one after a power failure, are
 kept in `unreadable/` and counted. `erased/` names the keyed hash of each patient that was erased.
+
+A record whose time shows that the clock of a server was wrong is kept with its time, and marked in the column
+`clock_problem`.
 """
 
 import base64
@@ -15,20 +18,24 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from melanoma import files
-from melanoma.errors import DataError
+from melanoma.errors import DataError, first_offenders
 from melanoma.serving.records import IMAGES, SCHEMA_VERSION, SUFFIX
 
 ANSWERS, UNREADABLE, ERASED = "answers", "unreadable", "erased"
 LOCK = ".lock"
 ORPHAN_SECONDS = 3600  # after which an image without a record is removed from the spool
 TORN, OTHER_SCHEMA, REPEATED = "torn or damaged lines", "lines of another schema version", "repeated rows"
+# Lines of a file are written in order, but threads may swap two; clocks of two machines are never equal.
+CLOCK_BACK_SLACK, CLOCK_AHEAD_SLACK = timedelta(seconds=1), timedelta(minutes=1)
+CLOCK_BACK = "kept records with an earlier time than the record before them (the server's clock went back)"
+CLOCK_AHEAD = "kept records with a time in the future (the server's clock was ahead)"
 FACT, MILLISECONDS = "fact_", "milliseconds_"  # prefixes of columns
 TEXTS = (
     "prediction_id",
@@ -41,6 +48,7 @@ TEXTS = (
     "decision",
     "reason",
     "refusal",
+    "clock_problem",
 )
 NUMBERS = ("num_bytes", "width", "height", "num_views", "score", "probability", "threshold")
 
@@ -52,12 +60,18 @@ class Records:
     Attributes:
         rows: One row per record by time, with the columns `time` (UTC), `TEXTS`, `NUMBERS`, `embedding`
             (bytes of float16, little-endian), and those with the prefixes `FACT` and `MILLISECONDS`. Rows
-            with a `refusal` have neither score nor decision.
-        problems: Number of lines or rows that are not in `rows`, by the reason.
+            with a `refusal` have neither score nor decision. `clock_problem` is empty, `CLOCK_BACK` or
+            `CLOCK_AHEAD`.
+        problems: Number of lines or rows by their problem. Only those with a problem of the clock are in
+            `rows`.
     """
 
     rows: pd.DataFrame
     problems: Counter[str] = field(default_factory=Counter)
+
+    def describe(self) -> list[str]:
+        """A line for each problem; those of the clock with the first five records that have it."""
+        return _describe(self.problems, clock_problems(self.rows))
 
 
 @dataclass(frozen=True)
@@ -68,13 +82,19 @@ class Compacted:
         num_rows: Number of records that are in Parquet now.
         num_files: Number of files of the spool that they came from.
         num_in_use: Number of files that a process has open.
-        problems: Number of lines that could not be read, by the reason.
+        problems: Number of lines that could not be read, and of records with a problem of the clock.
+        clocks: Ids of these records, by the problem.
     """
 
     num_rows: int
     num_files: int
     num_in_use: int
     problems: Counter[str]
+    clocks: dict[str, list[str]] = field(default_factory=dict)
+
+    def describe(self) -> list[str]:
+        """A line for each problem; those of the clock with the first five records that have it."""
+        return _describe(self.problems, self.clocks)
 
 
 def read(
@@ -114,7 +134,19 @@ def read(
     is_again = found["prediction_id"].duplicated()
     if is_again.any():
         problems[REPEATED] += int(is_again.sum())
-    return Records(found[~is_again].sort_values("time", kind="stable", ignore_index=True), problems)
+    found = found[~is_again].sort_values("time", kind="stable", ignore_index=True)
+    problems.update({problem: len(ids) for problem, ids in clock_problems(found).items()})
+    return Records(found, problems)
+
+
+def clock_problems(rows: pd.DataFrame) -> dict[str, list[str]]:
+    """The ids of the records with a problem of the clock, by the problem."""
+    return {str(name): list(ids) for name, ids in rows.groupby("clock_problem")["prediction_id"]}
+
+
+def _describe(problems: Counter[str], clocks: dict[str, list[str]]) -> list[str]:
+    names = {problem: f": {first_offenders(ids)}" for problem, ids in clocks.items()}
+    return [f"{number} {problem}{names.get(problem, '')}" for problem, number in sorted(problems.items())]
 
 
 def require_folder(folder: Path) -> None:
@@ -126,21 +158,33 @@ def require_folder(folder: Path) -> None:
 
 
 def parse(content: bytes) -> tuple[list[dict[str, Any]], Counter[str], bytes]:
-    """The records of a file of the spool, the number of its unreadable lines by reason, and these lines."""
+    """The records of a file of the spool, the number of its unreadable lines by reason, and these lines.
+
+    The records have a `clock_problem` if their time shows one.
+    """
     rows, problems, unreadable = [], Counter[str](), []
+    before, now = None, datetime.now(UTC)
     for line in content.splitlines(keepends=True):
         try:
             row = json.loads(line)
-            has_zone = datetime.fromisoformat(row["time"]).tzinfo is not None
-            is_record = has_zone and line.endswith(b"\n") and "prediction_id" in row
+            at = datetime.fromisoformat(row["time"])
+            is_record = at.tzinfo is not None and line.endswith(b"\n") and "prediction_id" in row
         except (ValueError, TypeError, KeyError):
             is_record = False
         if is_record and row.get("schema") == SCHEMA_VERSION:
-            rows.append(row)
+            rows.append(row | {"clock_problem": _clock_problem(at, before, now)})
+            before = at
         else:
             problems[OTHER_SCHEMA if is_record else TORN] += 1
             unreadable.append(line)
     return rows, problems, b"".join(unreadable)
+
+
+def _clock_problem(at: datetime, before: datetime | None, now: datetime) -> str | None:
+    """What the time of a record shows, beside that of the record before it in its file."""
+    if before is not None and at < before - CLOCK_BACK_SLACK:
+        return CLOCK_BACK
+    return CLOCK_AHEAD if at > now + CLOCK_AHEAD_SLACK else None
 
 
 def table(records: Sequence[dict[str, Any]]) -> pd.DataFrame:
@@ -172,6 +216,7 @@ def compact(spool: Path, folder: Path) -> Compacted:
     """
     num_rows = num_files = num_in_use = 0
     problems, named = Counter[str](), set[str]()
+    clocks: dict[str, list[str]] = {}
     with files.exclusive_lock(spool / LOCK, f"the records in {spool}"):
         for path in sorted(spool.glob(f"*{SUFFIX}")):
             with _unused(path) as is_unused:
@@ -183,12 +228,15 @@ def compact(spool: Path, folder: Path) -> Compacted:
                 if lines:
                     files.write_bytes(lines, folder / UNREADABLE / path.name)
                 left = without_erased(table(rows), folder)
+                for problem, ids in clock_problems(left).items():
+                    clocks.setdefault(problem, []).extend(ids)
+                    problems[problem] += len(ids)
                 _write(left, folder, path.stem)
                 named |= set(left["image_sha256"])
                 path.unlink()
                 num_rows, num_files = num_rows + len(rows), num_files + 1
         _move_images(spool, folder, named)
-    return Compacted(num_rows, num_files, num_in_use, problems)
+    return Compacted(num_rows, num_files, num_in_use, problems, clocks)
 
 
 def expire(folder: Path, before: date, *, spool: Path | None = None) -> int:
@@ -215,12 +263,12 @@ def erase(folder: Path, *, group_key: str, now: datetime, spool: Path | None = N
     """Remove all records of a patient or lesion until now, and their images.
 
     Records in files that a server has open are left out by `read` at once, and removed when they are
-    compacted.
+    compacted. Records whose time lies in the future, because a clock was ahead, are removed, too.
 
     Args:
         folder: Folder of the compacted records.
         group_key: Keyed hash of the group id, see `serving.records.group_key`.
-        now: Time, with a time zone; later records stay.
+        now: Time, with a time zone; records written later stay, unless a clock was ahead of their time.
         spool: Folder of the spool.
 
     Returns:
@@ -230,7 +278,9 @@ def erase(folder: Path, *, group_key: str, now: datetime, spool: Path | None = N
         DataError: Another process compacts the spool.
     """
     require_folder(folder)
-    files.write_text(now.isoformat(), folder / ERASED / group_key)
+    rows = read(folder, spool=spool).rows
+    until = max([now, *rows.loc[rows["group_key"] == group_key, "time"]])
+    files.write_text(until.isoformat(), folder / ERASED / group_key)
     with nullcontext() if spool is None else files.exclusive_lock(spool / LOCK, f"the records in {spool}"):
         num_rows = apply_erasures(folder)
         for path in folder.glob(f"{UNREADABLE}/[!.]*"):

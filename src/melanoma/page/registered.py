@@ -1,6 +1,8 @@
 """The state of the model registry as plain values; the page knows no registry."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+CHALLENGER = "challenger"  # the alias of the version that was judged last; it is not served
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,33 @@ class Holder:
 
 
 @dataclass(frozen=True)
+class Window:
+    """A window that `pipelines.monitor` measured, in words; `-` where something was not measured.
+
+    Attributes:
+        version: Version that answered.
+        since: First day.
+        until: Day before which it ended.
+        num_rows: Number of rows.
+        num_refused: Number of refused rows.
+        p_value: Of the test of shift.
+        sensitivity: Sensitivity in use with its confidence sequence.
+        calibration: Intercept and slope with their intervals.
+        alarms: Alarms in words.
+    """
+
+    version: int
+    since: str
+    until: str
+    num_rows: str
+    num_refused: str
+    p_value: str
+    sensitivity: str
+    calibration: str
+    alarms: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Model:
     """A registered model.
 
@@ -62,9 +91,11 @@ class Model:
         versions: Versions, newest first.
         holders: Aliases with a version.
         num_older: Number of versions that are not listed.
+        windows: The last monitored windows, by their end.
     """
 
     name: str
     versions: list[Version]
     holders: list[Holder]
     num_older: int
+    windows: list[Window] = field(default_factory=list)

@@ -15,7 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from melanoma.errors import DataError
-from melanoma.page import results
+from melanoma.page import results, served
 from melanoma.page.charts import SIDE
 from melanoma.page.graph import Node, layers
 from melanoma.page.markup import Document
@@ -29,6 +29,7 @@ SECTIONS = {  # below the results, in this order
     "data": "Data",
     "gates": "Gates",
     "serve": "How to serve the model",
+    "served": "What is served now",
     "pipeline": "The pipeline",
     "registry": "Registered models",
     "reproduce": "How to reproduce the results",
@@ -135,6 +136,7 @@ def _render(contents: Contents) -> str:
         layers=layers(origin.graph),
         stages=_stages_table(origin.graph),
         models={cohort: _model_view(model) for cohort, model in origin.models.items()},
+        served=[served.view(model) for model in origin.models.values() if model],
         sources=_sources_table(contents),
         missing=contents.missing,
     )

@@ -7,13 +7,16 @@ an ended entry is never changed.
 import json
 import os
 import platform
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from mlflow.entities import Run, ViewType
 
+from melanoma import tracking
 from melanoma.lineage import commit_tags
 from melanoma.tracking import (
     FAILED,
@@ -28,6 +31,7 @@ from melanoma.tracking_fields import own_fields
 
 EXPERIMENT = "registry-ledger"
 LOOK, REFUSAL = "look", "refusal"
+MONITOR, PROPOSAL = "monitor", "proposal"
 PROMOTE, ACCEPT, RELEASE, ROLLBACK = "promote", "accept", "release", "rollback"
 MOVES = (PROMOTE, ACCEPT, RELEASE, ROLLBACK)
 EVIDENCE = "evidence.json"
@@ -39,7 +43,8 @@ class Entry:
 
     Attributes:
         run_id: MLflow run of the entry; its artifact `evidence.json` holds the evidence.
-        kind: `promote`, `accept`, `release`, `rollback` (moves of an alias), `refusal` or `look`.
+        kind: `promote`, `accept`, `release`, `rollback` (moves of an alias), `refusal`, `look`, `monitor` or
+            `proposal`.
         at: Time of the record, UTC.
         status: `RUNNING` (a move in progress, or one that a kill interrupted), `FINISHED` or `FAILED`.
         tags: Content of the entry.
@@ -177,6 +182,18 @@ def _entry(run: Run) -> Entry:
     at, end = datetime.fromtimestamp(run.info.start_time / 1000, UTC), run.info.end_time
     ended_at = None if end is None else datetime.fromtimestamp(end / 1000, UTC)
     return Entry(run.info.run_id, run.data.tags["kind"], at, run.info.status, run.data.tags, ended_at)
+
+
+def evidence(run_id: str) -> Any:
+    """The evidence of an entry, read from JSON.
+
+    Raises:
+        TrackingError: The artifact is gone.
+    """
+    with tempfile.TemporaryDirectory(prefix="ledger-") as folder:
+        return json.loads(
+            tracking.download_run_file(run_id, EVIDENCE, Path(folder)).read_text(encoding="utf-8")
+        )
 
 
 def moves(name: str, alias: str | None = None, *, status: str = FINISHED) -> list[Entry]:

@@ -7,15 +7,11 @@ the same picture under another id is no new one.
 """
 
 import hashlib
-import json
-import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
-from pathlib import Path
 
-from melanoma import tracking
 from melanoma.errors import TrackingError
 from melanoma.registry import ledger
 from melanoma.registry.ledger import LOOK, Entry
@@ -233,9 +229,7 @@ def _read_images(run_id: str, digest: str) -> dict[str, str]:
     Raises:
         TrackingError: The artifact is gone, or its images are not those of `digest`.
     """
-    with tempfile.TemporaryDirectory(prefix="look-") as folder:
-        path = tracking.download_run_file(run_id, ledger.EVIDENCE, Path(folder))
-        evidence = json.loads(path.read_text(encoding="utf-8"))
+    evidence = ledger.evidence(run_id)
     images = _digests(evidence.get(IMAGES) or evidence.get(IMAGE_IDS, []))
     if digest_of_images(images) != digest:
         raise TrackingError(f"The ledger's entry {run_id} does not hold the images of {digest[:12]}.")

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from melanoma.config import Params
-from melanoma.evaluation import calibration_measures
+from melanoma.evaluation import calibration_measures, intervals
 from melanoma.monitoring import audit_draws, labels, sensitivity
 from melanoma.monitoring.sensitivity import Sensitivity
 from melanoma.serving.records import key_of_groups
@@ -20,8 +20,9 @@ class InUse:
 
     Attributes:
         sensitivity: From all groups that the audit could draw; None without labels.
-        calibration: Result of `calibration_measures.measure` on labelled answers of the audit; None without.
-        num_labelled: Number of answers on which the calibration was measured.
+        calibration: Result of `calibration_measures.measure` on labelled answers of the audit, and their AUC;
+            None without.
+        num_labelled: Number of these answers.
         problems: Labels that were left out, a line for each reason.
     """
 
@@ -31,6 +32,7 @@ class InUse:
     problems: Sequence[str]
 
 
+AUC = "auc_roc"
 NOT_DRAWN = (
     "The audit has drawn among no answers of this version yet, so labels say nothing about its sensitivity. "
     "Run `python -m pipelines.queue` on a day after the answers, and label what it lists."
@@ -70,10 +72,13 @@ def measure(
         answers, minimum=settings.min_sensitivity, pi_min=least, alpha=settings.alpha_sensitivity
     )
     sample = _equally_drawn(answers, least).merge(rows[["prediction_id", "probability"]], on="prediction_id")
-    calibration = calibration_measures.measure(
-        sample["label"].to_numpy(int), sample["probability"].to_numpy(float), sample["group_id"].to_numpy()
+    known = (
+        sample["label"].to_numpy(int),
+        sample["probability"].to_numpy(float),
+        sample["group_id"].to_numpy(),
     )
-    return InUse(found, calibration, len(sample), given.describe())
+    measures = calibration_measures.measure(*known) | {AUC: intervals.auc(*known)}
+    return InUse(found, measures, len(sample), given.describe())
 
 
 def _equally_drawn(answers: pd.DataFrame, probability: float) -> pd.DataFrame:

@@ -25,8 +25,8 @@ from melanoma.scoring.unlike import Unlike
 from melanoma.stages import labelled_answers
 from melanoma.stages import records as stored
 from melanoma.stages.labelled_answers import NOTHING, InUse
+from melanoma.stages.monitored import EXPERIMENT
 
-EXPERIMENT, KIND = "melanoma-monitoring", "monitor"
 PAGE, RESULT, DOCS = "index.html", "window.json", "checks"
 NO_ROWS = "The window has no rows of this version."
 
@@ -131,6 +131,7 @@ def run(asked: Asked, params: Params) -> tuple[str, bool]:
         work = Work(asked, params, model, _within(rows, asked.window), accepted, in_use)
         shifted, figure = _compare(work)
         result = _describe(work, shifted, problems=dict(found.problems) | others)
+        result["notes"] += found.describe()
         with files.atomic_folder(asked.out) as out:
             result["checks"] = _check(work, out, Path(scratch))
             files.write_text(window_report.render(files.as_json(result), figure), out / PAGE)
@@ -293,12 +294,14 @@ def _log(asked: Asked, version: versions.Version, result: Mapping[str, Any]) -> 
         if result["sensitivity"] is not None:
             values["sensitivity"] = result["sensitivity"]["estimate"]
         values |= {f"effect_{one['name']}": one["effect"] for one in result["shift"]["features"]}
-        run.log_metrics({f"{KIND}/{key}": value for key, value in values.items() if value is not None})
+        run.log_metrics(
+            {f"{ledger.MONITOR}/{key}": value for key, value in values.items() if value is not None}
+        )
         run.log_file(asked.out / RESULT)
         run.log_file(asked.out / PAGE)
         ledger.add(
             asked.model,
-            KIND,
+            ledger.MONITOR,
             by="pipelines.monitor",
             reason=words,
             tags=tags | {"run": run.run_id},

@@ -93,7 +93,7 @@ def write(wanted: Wanted, settings: Queue, out: Path, images: Path | None) -> li
         + "".join(f", {number} {why}" for why, number in counts.items())
         + f"; the audit drew among {num_new} new groups: {out}",
         *labels.describe(),
-        *(f"{number} {problem} in the records" for problem, number in sorted(found.problems.items())),
+        *(f"in the records: {problem}" for problem in found.describe()),
     ]
     return lines if images is None else [*lines, *_sheet(ranked, paths, images, out.with_suffix(".png"))]
 
@@ -101,14 +101,14 @@ def write(wanted: Wanted, settings: Queue, out: Path, images: Path | None) -> li
 def write_source(
     place: str, labels: Sequence[Path], images: Path, out: Path, *, licence: str | None = None
 ) -> list[str]:
-    """Write labelled images as a folder that `python -m pipelines.fetch isic --add` takes in.
+    """Write labelled images as a folder that `python -m pipelines.fetch clinic --add` takes in.
 
     Args:
         place: Folder or `s3://bucket/folder` of the records.
         labels: Label files.
         images: Folder of the image files, under any names.
         out: Folder to write: `metadata.csv` and `images/<isic_id>`.
-        licence: Licence of the images; None leaves it to `ingest.isic.licence`.
+        licence: Licence of the images; None leaves it to `ingest.clinic.licence`.
 
     Returns:
         Lines that say what was done and left out.

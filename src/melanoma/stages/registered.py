@@ -1,12 +1,19 @@
 """Reads the registry for the page: versions and aliases of a model, and who moved the aliases."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import Any
 
-from melanoma.page.registered import Holder, Model, Version
+from melanoma.evaluation.bootstrap import in_words as value_in_words
+from melanoma.evaluation.bootstrap import number_in_words
+from melanoma.evaluation.calibration_measures import INTERCEPT, SLOPE
+from melanoma.page.registered import Holder, Model, Version, Window
 from melanoma.registry import ledger, versions
+from melanoma.stages import monitored
 from melanoma.tracking import client
 
 NUM_SHOWN = 20  # newest versions; those with an alias are always shown
+NUM_WINDOWS = 6  # monitored windows that are shown, the latest
 NOT_ENTERED = "not in the ledger"
 LEDGER_ALIASES = (versions.STAGING, versions.PRODUCTION)  # `challenger` moves with every promotion
 
@@ -38,6 +45,7 @@ def read(name: str, *, current: int | None) -> Model | None:
         versions=[_version(version, aliases, current) for version in shown],
         holders=[_holder(name, alias, number) for alias, number in sorted(aliases.items())],
         num_older=len(every) - len(shown),
+        windows=[_window(found.result) for found in monitored.read(name, limit=NUM_WINDOWS)],
     )
 
 
@@ -68,6 +76,27 @@ def _holder(name: str, alias: str, number: int) -> Holder:
         entry = "nothing" if last is None else f"version {last.version}"
         warning = f"{alias} points to version {number}, but the last entry of the ledger is {entry}"
     return Holder(alias, number, "", NOT_ENTERED, "", "", warning)
+
+
+def _window(result: Mapping[str, Any]) -> Window:
+    rows, shift = result.get("rows") or {}, result.get("shift") or {}
+    sensitivity, measures = result.get("sensitivity"), result.get("calibration")
+    return Window(
+        version=int(result["version"]),
+        since=result["since"][:10],
+        until=result["until"][:10],
+        num_rows=str(rows.get("num_rows", "-")),
+        num_refused=str(rows.get("num_refused", "-")),
+        p_value=number_in_words(shift.get("p_value")),
+        sensitivity=value_in_words(sensitivity | {"value": sensitivity["estimate"]}) if sensitivity else "-",
+        calibration=", ".join(
+            f"{word} {value_in_words(measures[name])}"
+            for word, name in (("intercept", INTERCEPT), ("slope", SLOPE))
+        )
+        if measures
+        else "-",
+        alarms=tuple(result["alarms"]),
+    )
 
 
 def in_words(at: datetime) -> str:

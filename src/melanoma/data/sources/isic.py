@@ -89,7 +89,7 @@ SYNONYMS = {
 
 
 def open_source(metadata: Path, images: Path, masks: Path | None, *, is_partial: bool) -> RawDataset:
-    """Open what `data/raw/isic/` is to hold; its cells stay as they are in the source.
+    """Open what `data/raw/isic/` or `data/raw/clinic/` is to hold; its cells stay as they are in the source.
 
     Args:
         metadata: CSV with at least `isic_id` and `benign_malignant` or `diagnosis_1`.
@@ -164,7 +164,7 @@ def describe_image_types(table: pd.DataFrame) -> Iterator[str]:
 
 
 def read_records(raw_dir: Path) -> pd.DataFrame:
-    """Rows of `data/raw/isic/metadata.csv` in the common vocabulary; see `readers.read_records`.
+    """Rows of the `metadata.csv` of a raw folder in the common vocabulary; see `readers.read_records`.
 
     Raises:
         DataError: A cell cannot be translated.

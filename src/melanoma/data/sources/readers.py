@@ -16,6 +16,7 @@ from melanoma.files import require
 from melanoma.schema import conform_records
 
 READERS: dict[str, Callable[[Path], pd.DataFrame]] = {
+    "clinic": isic.read_records,
     "ham10000": ham10000.read_records,
     "isic": isic.read_records,
     "isic_challenge": isic_challenge.read_records,
