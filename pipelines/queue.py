@@ -5,11 +5,9 @@ Not a stage. Draws the audit of all groups (patients or lesions) whose first day
 reference, disagreement. Fill in the column `label` of the CSV, positive or negative, and give it as --labels.
 """
 
-import argparse
 import os
 import sys
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 
 from melanoma import config
@@ -28,9 +26,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--out", type=Path, required=True, help="CSV file to write")
     parser.add_argument("--model", help="registered model, for instance melanoma-ph2, if there are several")
-    parser.add_argument("--since", type=_time, help="first day or time (UTC) of images beside the audit")
-    parser.add_argument("--until", type=_time, help="day or time (UTC) before which they lie")
-    parser.add_argument("--reference-until", type=_time, help="answers before it say what is usual")
+    parser.add_argument("--since", type=_cli.utc_time, help="first day or time of images beside the audit")
+    parser.add_argument("--until", type=_cli.utc_time, help="day or time (UTC) before which they lie")
+    parser.add_argument("--reference-until", type=_cli.utc_time, help="answers before it say what is usual")
     parser.add_argument("--labels", type=Path, nargs="+", default=[], help="CSV files with labels")
     parser.add_argument("--size", type=int, help="images beside the audit; default: queue.size")
     parser.add_argument("--images", type=Path, help="folder of the images, for a contact sheet beside --out")
@@ -46,14 +44,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     for line in queue.write(wanted, settings, args.out, args.images):
         _cli.say("queue", line)
     return 0
-
-
-def _time(text: str) -> datetime:
-    try:
-        time = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"expected a date such as 2026-05-31, got {text!r}") from error
-    return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
 if __name__ == "__main__":

@@ -36,6 +36,12 @@ PARAMETERS = {
         "until": "2026-06-01",
     },
     "queue": {"records": "records", "out": "queue.csv", "images": "images", "labels": "labels.csv"},
+    "recalibrate": {
+        "model": "melanoma-ph2",
+        "clinic": "north",
+        "records": "records",
+        "labels": "labels.csv",
+    },
     "records": {"action": "compact", "records": "records"},
     "smoke": {"url": "http://127.0.0.1:5001", "cohort": "ph2"},
 }

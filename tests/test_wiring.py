@@ -42,6 +42,7 @@ NOT_A_STAGE = {  # run by people; see MLproject
     "predict",
     "publish",
     "queue",
+    "recalibrate",
     "records",
     "release",
     "relocate",
@@ -80,6 +81,7 @@ SHARED_SECTIONS = {
     "serve",
     "records",
     "queue",
+    "recalibrate",
     "study",
 }
 

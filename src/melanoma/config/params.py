@@ -28,7 +28,7 @@ from melanoma.config.data import (
     Validate,
 )
 from melanoma.config.evaluation import Audit, Evaluate, Page, Promote
-from melanoma.config.monitoring import Monitor, Queue
+from melanoma.config.monitoring import Monitor, Queue, Recalibrate
 from melanoma.config.serving import Records, Serve
 from melanoma.config.study import Study
 from melanoma.config.training import (
@@ -80,6 +80,7 @@ class Params(Section):
     records: Records
     monitor: Monitor
     queue: Queue
+    recalibrate: Recalibrate
     study: Study
     page: Page
 

@@ -29,7 +29,8 @@ from melanoma.tracking_fields import own_fields
 EXPERIMENT = "registry-ledger"
 LOOK, REFUSAL = "look", "refusal"
 PROMOTE, ACCEPT, RELEASE, ROLLBACK = "promote", "accept", "release", "rollback"
-MOVES = (PROMOTE, ACCEPT, RELEASE, ROLLBACK)
+RECALIBRATE = "recalibrate"
+MOVES = (PROMOTE, ACCEPT, RELEASE, ROLLBACK, RECALIBRATE)
 EVIDENCE = "evidence.json"
 
 
@@ -39,7 +40,8 @@ class Entry:
 
     Attributes:
         run_id: MLflow run of the entry; its artifact `evidence.json` holds the evidence.
-        kind: `promote`, `accept`, `release`, `rollback` (moves of an alias), `refusal` or `look`.
+        kind: `promote`, `accept`, `release`, `rollback`, `recalibrate` (moves of an alias), `refusal`,
+            `look` or `monitor`.
         at: Time of the record, UTC.
         status: `RUNNING` (a move in progress, or one that a kill interrupted), `FINISHED` or `FAILED`.
         tags: Content of the entry.
@@ -133,6 +135,7 @@ def _title(kind: str, tags: Mapping[str, object]) -> str:
         LOOK: f"{LOOK} {tags.get('purpose')} {tags.get('model')}",
         PROMOTE: f"{PROMOTE} {version} to {tags.get('alias')}",
         ACCEPT: f"{ACCEPT} {version} to {tags.get('alias')}",
+        RECALIBRATE: f"{RECALIBRATE} version {tags.get('recalibrated_from')} for {tags.get('clinic')}",
         ROLLBACK: f"{ROLLBACK} to {version}",
     }
     return titles.get(kind, f"{kind} {version}")
