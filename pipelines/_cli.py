@@ -5,6 +5,7 @@ import errno
 import os
 import sys
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 from melanoma.errors import MelanomaError
@@ -36,6 +37,31 @@ def parser(description: str | None) -> argparse.ArgumentParser:
 def add_model(parser: argparse.ArgumentParser) -> None:
     """Add the argument `model`."""
     parser.add_argument("model", type=_model_name, help="registered model, for instance melanoma-ph2")
+
+
+def add_alias(parser: argparse.ArgumentParser, *, default: str | None = None) -> None:
+    """Add the option `--alias`: `staging`, `production` or `staging-<clinic>`."""
+    words = f"staging, production or staging-<clinic>; default: {default or 'all'}"
+    parser.add_argument("--alias", type=_alias, default=default, help=words)
+
+
+def _alias(text: str) -> str:
+    from melanoma.registry import versions  # with MLflow, which takes seconds
+
+    if text != versions.PRODUCTION and not versions.is_staging(text):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is none of {versions.PRODUCTION}, {versions.STAGING} and {versions.STAGING}-<clinic>"
+        )
+    return text
+
+
+def utc_time(text: str) -> datetime:
+    """Type of an option that is a day or a time; without a zone it is UTC."""
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"expected a date such as 2026-05-31, got {text!r}") from error
+    return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
 
 
 def add_who_and_why(parser: argparse.ArgumentParser) -> None:

@@ -16,7 +16,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Print the ledger of a model."""
     parser = _cli.parser(__doc__)
     _cli.add_model(parser)
-    parser.add_argument("--alias", choices=history.ALIASES, help="show only this alias")
+    _cli.add_alias(parser)
     parser.add_argument(
         "--on",
         type=date.fromisoformat,

@@ -8,7 +8,6 @@ Not a stage. Run as `python -m pipelines.monitor melanoma-isic --records records
 import os
 import sys
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 
 from melanoma import config
@@ -28,10 +27,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     where = f"folder or s3://bucket/folder; default: {RECORDS} of the environment"
     parser.add_argument("--records", default=place, required=not place, help=where)
     parser.add_argument("--version", type=int, help="version of the model; default: that of staging")
-    parser.add_argument("--since", type=_time, required=True, help="begin of the window, UTC")
-    parser.add_argument("--until", type=_time, required=True, help="end of the window, UTC")
-    parser.add_argument("--accepted-since", type=_time, help="begin of an accepted period of this clinic")
-    parser.add_argument("--accepted-until", type=_time, help="its end: it replaces the model's reference")
+    parser.add_argument("--since", type=_cli.utc_time, required=True, help="begin of the window, UTC")
+    parser.add_argument("--until", type=_cli.utc_time, required=True, help="end of the window, UTC")
+    parser.add_argument("--accepted-since", type=_cli.utc_time, help="begin of an accepted period")
+    parser.add_argument("--accepted-until", type=_cli.utc_time, help="its end: it replaces the reference")
     parser.add_argument("--labels", type=Path, nargs="+", default=[], help="files of the label queue")
     parser.add_argument("--out", type=Path, default=Path("reports/monitoring"), help="folder to write")
     args = parser.parse_args(argv)
@@ -47,12 +46,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     line, is_alarm = monitor.run(asked, config.load(args.params))
     _cli.say("monitor", line)
     return ALARM if is_alarm else 0
-
-
-def _time(text: str) -> datetime:
-    """A day or a time; without a zone it is UTC."""
-    found = datetime.fromisoformat(text)
-    return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """Move an alias back to its previous version, and record who did it and why.
 
 Run as `python -m pipelines.rollback melanoma-ph2 --by "A. Name" --reason "…"` (of `production`, unless
-`--alias staging`). A second rollback goes further back, unless it was started before the first had ended.
+`--alias staging` or `--alias staging-<clinic>`). A second rollback goes further back, unless it was started
+before the first had ended.
 """
 
 import sys
@@ -9,7 +10,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import partial
 
-from melanoma.registry import versions
+from melanoma.registry.versions import PRODUCTION
 from melanoma.stages import needs, rollback
 from pipelines import STARTED_AT, _cli
 
@@ -19,9 +20,7 @@ def main(argv: Sequence[str] | None = None, *, started_at: datetime | None = Non
     parser = _cli.parser(__doc__)
     _cli.add_model(parser)
     _cli.add_who_and_why(parser)
-    parser.add_argument(
-        "--alias", choices=(versions.PRODUCTION, versions.STAGING), default=versions.PRODUCTION
-    )
+    _cli.add_alias(parser, default=PRODUCTION)
     parser.add_argument(
         "--from",
         dest="expected",

@@ -38,6 +38,12 @@ PARAMETERS = {
     "queue": {"records": "records", "out": "queue.csv", "images": "images", "labels": "labels.csv"},
     "replay": {"dataset": "ph2", "url": "http://127.0.0.1:5001", "out": "stream", "rate": "2"},
     "propose": {"model": "melanoma-ph2", "records": "records", "labels": "labels.csv"},
+    "recalibrate": {
+        "model": "melanoma-ph2",
+        "clinic": "north",
+        "records": "records",
+        "labels": "labels.csv",
+    },
     "records": {"action": "compact", "records": "records"},
     "smoke": {"url": "http://127.0.0.1:5001", "cohort": "ph2"},
 }

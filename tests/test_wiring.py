@@ -43,6 +43,7 @@ NOT_A_STAGE = {  # run by people; see MLproject
     "propose",
     "publish",
     "queue",
+    "recalibrate",
     "records",
     "release",
     "relocate",
@@ -84,6 +85,7 @@ SHARED_SECTIONS = {
     "queue",
     "replay",
     "propose",
+    "recalibrate",
     "study",
 }
 

@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from melanoma.config.types import NotNegative, Positive, Section
+from melanoma.config.types import NotNegative, Positive, Section, Seed
 
 Probability = Annotated[float, Field(gt=0, lt=1)]
 Share = Annotated[float, Field(gt=0, le=1)]
@@ -27,6 +27,25 @@ class Propose(Section):
 
     min_new_labels: Positive
     min_new_positive: NotNegative
+
+
+class Recalibrate(Section):
+    """Recalibration of a version for a clinic."""
+
+    seed: Seed
+    min_labels: Positive
+    min_of_each_class: Positive
+    num_folds: Annotated[int, Field(ge=2)]
+    num_bootstrap_draws: Annotated[int, Field(ge=100)]
+
+    @model_validator(mode="after")
+    def _each_fold_has_both_classes(self) -> Self:
+        if self.min_of_each_class < self.num_folds:
+            raise ValueError(
+                f"min_of_each_class must be at least num_folds, got {self.min_of_each_class} and "
+                f"{self.num_folds}"
+            )
+        return self
 
 
 class Queue(Section):

@@ -28,7 +28,7 @@ from melanoma.config.data import (
     Validate,
 )
 from melanoma.config.evaluation import Audit, Evaluate, Page, Promote
-from melanoma.config.monitoring import Monitor, Propose, Queue, Replay
+from melanoma.config.monitoring import Monitor, Propose, Queue, Recalibrate, Replay
 from melanoma.config.serving import Records, Serve
 from melanoma.config.study import Study
 from melanoma.config.training import (
@@ -82,6 +82,7 @@ class Params(Section):
     queue: Queue
     replay: Replay
     propose: Propose
+    recalibrate: Recalibrate
     study: Study
     page: Page
 

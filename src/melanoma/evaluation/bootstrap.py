@@ -132,7 +132,7 @@ def metrics_with_intervals(
     probability: np.ndarray,
     group_ids: np.ndarray,
     *,
-    threshold: float,
+    threshold: float | np.ndarray,
     draws: Draws,
     num_bins: int = NUM_BINS,
     fitted: calibration_measures.FitError | None = None,
@@ -163,7 +163,7 @@ def mean_with_intervals(
     probabilities: np.ndarray,
     group_ids: np.ndarray,
     *,
-    threshold: float,
+    threshold: float | np.ndarray,
     draws: Draws,
     num_bins: int = NUM_BINS,
 ) -> dict[str, Entry]:
@@ -194,7 +194,12 @@ def mean_with_intervals(
 
 
 def _mean_metrics(
-    target: np.ndarray, probabilities: np.ndarray, weights: np.ndarray, *, threshold: float, num_bins: int
+    target: np.ndarray,
+    probabilities: np.ndarray,
+    weights: np.ndarray,
+    *,
+    threshold: float | np.ndarray,
+    num_bins: int,
 ) -> dict[str, np.ndarray]:
     found = [
         compute_metrics(target, probability, threshold=threshold, weights=weights, num_bins=num_bins)

@@ -23,11 +23,26 @@ class Served:
         probability: Calibrated probabilities, shape `(num_images,)`.
         point: Operating point with which the model is served; its threshold gives the decisions.
         fitted: Error of its calibration, see `calibration_measures.measure`; None if it is not known.
+        crossed: Threshold of each image, shape `(num_images,)`, where the operating point was cross-fitted on
+            these images; None if it was chosen on others.
     """
 
     probability: np.ndarray
     point: OperatingPoint
     fitted: FitError | None = None
+    crossed: np.ndarray | None = None
+
+    @property
+    def threshold(self) -> float | np.ndarray:
+        """Threshold at which decisions are judged."""
+        return self.point.threshold if self.crossed is None else self.crossed
+
+    @property
+    def threshold_in_words(self) -> str:
+        """For a sentence, after "at"."""
+        if self.crossed is None:
+            return f"the threshold {self.point.threshold:.3f} with which the model is served"
+        return f"cross-fitted thresholds (served: {self.point.threshold:.3f})"
 
 
 @dataclass(frozen=True)
@@ -48,6 +63,7 @@ class Contest:
         slices: Slices of the challenger from `slices.measure`.
         num_bins: Number of bins of the expected calibration error.
         crop: Kind of crop of the challenger's images: `none`, `mask` or `unet`.
+        images: What the images are, for sentences.
     """
 
     target: np.ndarray
@@ -61,6 +77,7 @@ class Contest:
     slices: Sequence[Mapping[str, Any]] = field(default=(), repr=False)
     num_bins: int = NUM_BINS
     crop: str = NONE
+    images: str = "test images"
 
     @property
     def rivals(self) -> dict[str, Served]:

@@ -6,7 +6,7 @@ the bands of the calibration. The verdict reports these as not judged.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -78,7 +78,7 @@ def _measure(contest: Contest, rules: Promote) -> dict[str, Any]:
             contest.target,
             model.probability,
             contest.group_ids,
-            threshold=model.point.threshold,
+            threshold=model.threshold,
             draws=contest.draws,
             num_bins=contest.num_bins,
             fitted=model.fitted,
@@ -94,8 +94,7 @@ def _gates(contest: Contest, measured: dict[str, Any], rules: Promote) -> list[G
     own = measured["challenger"]
     gates = [_better_than_chance(contest, own[AUC], rules)]
     if rules.min_sensitivity is not None:
-        threshold = contest.challenger.point.threshold
-        gates.append(_sensitive(own["sensitivity"], threshold, rules.min_sensitivity))
+        gates.append(_sensitive(contest, own["sensitivity"], rules.min_sensitivity))
     if rules.min_specificity_at_threshold is not None:
         gates.append(_specific(contest, own, rules.min_specificity_at_threshold))
     gates += comparisons.reference_gates(contest, measured, rules)
@@ -106,16 +105,17 @@ def _gates(contest: Contest, measured: dict[str, Any], rules: Promote) -> list[G
     }
     gates += [_calibrated(name, own[name], band) for name, band in bands.items() if band is not None]
     if rules.min_brier_skill is not None:
-        gates.append(_skilful(own["brier_skill"], rules.min_brier_skill))
+        gates.append(_skilful(contest, own["brier_skill"], rules.min_brier_skill))
     if rules.min_worst_slice_auc_roc is not None:
-        gates.append(_no_slice_below(contest.slices, rules.min_worst_slice_auc_roc))
+        gates.append(_no_slice_below(contest, rules.min_worst_slice_auc_roc))
     return gates
 
 
 def _enough_groups(contest: Contest, rules: Promote) -> Gate:
     num, least = contest.num_malignant_groups, rules.min_malignant_groups
     words = (
-        f"{num} positive groups among the {len(contest.target)} test images; at least {least} are required"
+        f"{num} positive groups among the {len(contest.target)} {contest.images}; at least {least} are "
+        "required"
     )
     return Gate("min_malignant_groups", num >= least, least, num, words)
 
@@ -149,19 +149,19 @@ def _least_auc_at_separation(contest: Contest) -> float:
     return float(0.025 ** (1 / num_pairs)) if num_pairs else 0.0
 
 
-def _sensitive(sensitivity: Mapping[str, Any], threshold: float, bound: float) -> Gate:
+def _sensitive(contest: Contest, sensitivity: Mapping[str, Any], bound: float) -> Gate:
     words = (
-        f"sensitivity {in_words(sensitivity)} at the threshold {threshold:.3f} with which the model is "
-        f"served; the lower end of the interval must be at least {bound:g}"
+        f"sensitivity {in_words(sensitivity)} at {contest.challenger.threshold_in_words}; the lower end of "
+        f"the interval must be at least {bound:g}"
     )
     return Gate("min_sensitivity", sensitivity["low"] >= bound - ROUNDING, bound, sensitivity, words)
 
 
 def _specific(contest: Contest, own: Mapping[str, Any], bound: float) -> Gate:
     """Refuse a model that spares too few people: a threshold for a high sensitivity can always be found."""
-    found, threshold = own["specificity"], contest.challenger.point.threshold
+    found = own["specificity"]
     words = (
-        f"specificity {in_words(found)} at the threshold {threshold:.3f} with which the model is served, "
+        f"specificity {in_words(found)} at {contest.challenger.threshold_in_words}, "
         f"where its sensitivity is {in_words(own['sensitivity'])}; the lower end of the interval must be "
         f"above {bound:g}"
     )
@@ -180,23 +180,23 @@ def _calibrated(name: str, found: Mapping[str, Any], band: Band) -> Gate:
     return Gate(f"{name}_band", is_inside, list(band), found, f"{what}; {rule}")
 
 
-def _skilful(skill: Mapping[str, Any], bound: float) -> Gate:
+def _skilful(contest: Contest, skill: Mapping[str, Any], bound: float) -> Gate:
     words = (
-        f"Brier skill {in_words(skill)} against the prevalence of the test images; the lower end of the "
-        f"interval must be above {bound:g}"
+        f"Brier skill {in_words(skill)} against the prevalence of the {contest.images}; the lower end "
+        f"of the interval must be above {bound:g}"
     )
     return Gate("min_brier_skill", skill["low"] > bound, bound, skill, words)
 
 
-def _no_slice_below(slices: Sequence[Mapping[str, Any]], bound: float) -> Gate:
+def _no_slice_below(contest: Contest, bound: float) -> Gate:
     """Refuse a slice that is shown to fail by intervals that hold for all slices together.
 
     The smallest of many noisy values would refuse good models.
     """
     name = "min_worst_slice_auc_roc"
-    judged = [(entry, high) for entry in slices if _is_number(high := _upper_end(entry))]
+    judged = [(entry, high) for entry in contest.slices if _is_number(high := _upper_end(entry))]
     if not judged:
-        words = "no slice of the test set has enough images of both classes"
+        words = f"no slice of the {contest.images} has enough images of both classes"
         return Gate(name, False, bound, None, words, is_judged=False)
     worst, high = min(judged, key=lambda pair: pair[1])
     auc = worst[SIMULTANEOUS]

@@ -16,7 +16,7 @@ def compute_metrics(
     target: np.ndarray,
     probability: np.ndarray,
     *,
-    threshold: float,
+    threshold: float | np.ndarray,
     weights: np.ndarray,
     num_bins: int = NUM_BINS,
 ) -> dict[str, np.ndarray]:
@@ -25,7 +25,8 @@ def compute_metrics(
     Args:
         target: Shape `(num_samples,)`, 1 positive, 0 negative.
         probability: Shape `(num_samples,)`, in 0..1.
-        threshold: Probability at or above which a sample is called positive.
+        threshold: Probability at or above which a sample is called positive: one for all, or one for each,
+            shape `(num_samples,)`.
         weights: Shape `(num_draws, num_samples)`, not negative.
         num_bins: Number of equal probability bins of the expected calibration error.
     """

@@ -59,13 +59,22 @@ def write(validation: pd.DataFrame, point: OperatingPoint, path: Path) -> None:
     sizes = ordered.groupby("order", sort=True).size().cumsum()
     kept = set(sizes.index[sizes <= MAX_IMAGES]) | set(sizes.index[:1])
     rows = ordered[ordered["order"].isin(kept)].drop(columns=["order", "group_id"]).reset_index(drop=True)
+    files.write_parquet(decided(rows, point), path)
+
+
+def decided(rows: pd.DataFrame, point: OperatingPoint) -> pd.DataFrame:
+    """A reference with the probabilities, threshold and decisions of an operating point.
+
+    Args:
+        rows: Columns `score` and `reason`; all others stay.
+        point: The operating point.
+    """
     probability = point.calibration.apply(rows["score"].to_numpy())
-    rows = rows.assign(
+    return rows.assign(
         probability=probability,
         threshold=point.threshold,
         decision=refer(point.decide(probability), rows["reason"].tolist()),
     )
-    files.write_parquet(rows, path)
 
 
 def read(path: Path) -> pd.DataFrame:

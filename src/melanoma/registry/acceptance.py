@@ -67,7 +67,9 @@ def find_refusal(version: Version, holder: int | None) -> ledger.Entry:
     """
     name, number, verdict = version.name, int(version.version), version.tags.get(GATE_TAG)
     refusals = [
-        entry for entry in ledger.entries(name) if entry.kind == ledger.REFUSAL and entry.version == number
+        entry
+        for entry in ledger.entries(name)
+        if entry.kind == ledger.REFUSAL and entry.version == number and entry.alias == STAGING
     ]
     problem = ""
     if holder == number:

@@ -33,7 +33,8 @@ EXPERIMENT = "registry-ledger"
 LOOK, REFUSAL = "look", "refusal"
 MONITOR, PROPOSAL = "monitor", "proposal"
 PROMOTE, ACCEPT, RELEASE, ROLLBACK = "promote", "accept", "release", "rollback"
-MOVES = (PROMOTE, ACCEPT, RELEASE, ROLLBACK)
+RECALIBRATE = "recalibrate"
+MOVES = (PROMOTE, ACCEPT, RELEASE, ROLLBACK, RECALIBRATE)
 EVIDENCE = "evidence.json"
 
 
@@ -43,8 +44,8 @@ class Entry:
 
     Attributes:
         run_id: MLflow run of the entry; its artifact `evidence.json` holds the evidence.
-        kind: `promote`, `accept`, `release`, `rollback` (moves of an alias), `refusal`, `look`, `monitor` or
-            `proposal`.
+        kind: `promote`, `accept`, `release`, `rollback`, `recalibrate` (moves of an alias), `refusal`,
+            `look`, `monitor` or `proposal`.
         at: Time of the record, UTC.
         status: `RUNNING` (a move in progress, or one that a kill interrupted), `FINISHED` or `FAILED`.
         tags: Content of the entry.
@@ -138,6 +139,7 @@ def _title(kind: str, tags: Mapping[str, object]) -> str:
         LOOK: f"{LOOK} {tags.get('purpose')} {tags.get('model')}",
         PROMOTE: f"{PROMOTE} {version} to {tags.get('alias')}",
         ACCEPT: f"{ACCEPT} {version} to {tags.get('alias')}",
+        RECALIBRATE: f"{RECALIBRATE} version {tags.get('recalibrated_from')} for {tags.get('clinic')}",
         ROLLBACK: f"{ROLLBACK} to {version}",
     }
     return titles.get(kind, f"{kind} {version}")

@@ -109,7 +109,7 @@ def move_alias(
 
     Args:
         name: Name of the registered model.
-        alias: `staging` or `production`.
+        alias: `staging`, `production` or that of a clinic, `versions.staging_of`.
         version: Number of the version.
         kind: One of `ledger.MOVES`.
         by: Person or script.

@@ -1,5 +1,6 @@
 """Versions of registered models: find, register, verify and download them; record verdicts of the gates."""
 
+import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +17,9 @@ from melanoma.tracking import Run, client, download
 CHALLENGER = "challenger"
 STAGING = "staging"
 PRODUCTION = "production"
+CLINIC = re.compile(r"[a-z0-9]([a-z0-9-]{0,58}[a-z0-9])?")  # name of a clinic
+CLINIC_TAG, SOURCE_TAG = "clinic", "recalibrated_from"  # of versions that were recalibrated for a clinic
+RECALIBRATION_TAG = "recalibration_run_id"  # `run_id` is the run that trained the network
 DIGEST_TAG = "model_digest"
 PREVIOUS_TAG = "previous_version"
 GATE_TAG, PASSED, REFUSED, ACCEPTED = "gate", "passed", "refused", "accepted"
@@ -32,6 +36,16 @@ Version: TypeAlias = ModelVersion  # version of a registered model
 def model_name(cohort: str) -> str:
     """Name of the registered model of a cohort."""
     return f"melanoma-{cohort}"
+
+
+def staging_of(clinic: str) -> str:
+    """Alias of the version that was recalibrated for a clinic."""
+    return f"{STAGING}-{clinic}"
+
+
+def is_staging(alias: str) -> bool:
+    """Whether an alias is `staging` or that of a clinic."""
+    return alias == STAGING or alias.startswith(f"{STAGING}-")
 
 
 def find_version(name: str, alias: str) -> Version | None:
@@ -68,11 +82,17 @@ def register(name: str, model_uri: str, *, tags: Mapping[str, object], about: st
         store.create_registered_model(name, description=about)
     elif not known[0].description:
         store.update_registered_model(name, about)
-    for version in store.search_model_versions(f"name = '{name}'"):
-        if version.tags.get(DIGEST_TAG) == tags[DIGEST_TAG]:
-            return version
+    same = find_same(name, str(tags[DIGEST_TAG]))
+    if same is not None:
+        return same
     version = mlflow.register_model(model_uri, name, tags={k: str(v) for k, v in tags.items()})
     return store.get_model_version(name, version.version)
+
+
+def find_same(name: str, digest: str) -> Version | None:
+    """The version of a registered model whose `DIGEST_TAG` is `digest`, or None."""
+    found = client().search_model_versions(f"name = '{name}'")
+    return next((one for one in found if one.tags.get(DIGEST_TAG) == digest), None)
 
 
 def require_model(name: str) -> None:
@@ -99,6 +119,21 @@ def get_version(name: str, number: int) -> Version:
         known = sorted(int(version.version) for version in store.search_model_versions(f"name = '{name}'"))
         there = f"it has {known}" if known else "there is no such registered model, or it has no versions"
         raise TrackingError(f"{name} has no version {number}; {there}.") from error
+
+
+def numbered_or_staged(name: str, number: int | None) -> Version:
+    """A version by its number, or the one that holds `staging` if that is None.
+
+    Raises:
+        TrackingError: There is no such version.
+    """
+    if number is not None:
+        return get_version(name, number)
+    version = find_version(name, STAGING)
+    if version is None:
+        require_model(name)
+        raise TrackingError(f"No version of {name} has the alias {STAGING}. Name one with --version.")
+    return version
 
 
 def require_untouched(version: Version, folder: Path) -> Path:

@@ -17,7 +17,9 @@ def request_body(
     images: Mapping[str, bytes], groups: Mapping[str, str | None] | None = None
 ) -> dict[str, Any]:
     """JSON body of a request that scores images, given by image_id, optionally with patient or lesion."""
-    data = [[image_id, base64.b64encode(encoded).decode()] for image_id, encoded in images.items()]
+    data: list[list[str | None]] = [
+        [image_id, base64.b64encode(encoded).decode()] for image_id, encoded in images.items()
+    ]
     columns = ["image_id", "image"]
     if groups is not None:  # models of earlier code refuse the column
         columns, data = [*columns, "group_id"], [[*row, groups.get(row[0])] for row in data]

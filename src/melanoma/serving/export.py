@@ -84,11 +84,12 @@ def log_served_model(
     unlike: Path | None = None,
     keep_images: bool = False,
     reference: Path | None = None,
+    trained_by: str | None = None,
 ) -> str:
     """Log the served model to a run.
 
     Args:
-        run_id: Run that trained the network.
+        run_id: Run that the model is logged to.
         network: Path of `model.onnx`.
         operating_point: Operating point of the network.
         limits: Limits of requests, of section `serve` of params.yaml.
@@ -105,6 +106,7 @@ def log_served_model(
         keep_images: Whether a server that records its answers keeps the image files, too.
         reference: Path of what the model answers on validation images, see `monitoring.reference`; the server
             does not read it.
+        trained_by: Run that trained the network; None if it is `run_id`.
 
     Returns:
         URI of the model, for registering and serving.
@@ -114,7 +116,7 @@ def log_served_model(
     """
     settings = Settings(
         operating_point,
-        run_id,
+        trained_by or run_id,
         limits,
         is_synthetic,
         sha256_of_file(network),

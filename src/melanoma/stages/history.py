@@ -10,7 +10,6 @@ from melanoma.errors import DataError, first_offenders
 from melanoma.evaluation.headline import looks_in_words
 from melanoma.registry import ledger, looks, moves, versions
 
-ALIASES = (versions.STAGING, versions.PRODUCTION)
 SHOWN_WIDTH = 160  # columns, where standard output is not a terminal
 
 
@@ -19,7 +18,7 @@ def print_history(name: str, *, alias: str | None, day: date | None) -> None:
 
     Args:
         name: Name of the registered model.
-        alias: `staging` or `production`; None shows both.
+        alias: `staging`, `production` or `staging-<clinic>`; None shows all.
         day: A day in UTC.
 
     Raises:
@@ -38,7 +37,9 @@ def print_history(name: str, *, alias: str | None, day: date | None) -> None:
         shown = [entry for entry in entries if alias in (None, entry.alias)]
         console.print(_ledger_table(name, shown))
         console.print(_looks(name))
-    for one in ALIASES if alias is None else (alias,):
+    of_clinics = {entry.alias for entry in entries if entry.kind == ledger.RECALIBRATE}
+    every = (versions.STAGING, versions.PRODUCTION, *sorted(of_clinics))
+    for one in every if alias is None else (alias,):
         done = ledger.moves(name, one)
         if day is not None:
             for line in _served_on(one, done, day):

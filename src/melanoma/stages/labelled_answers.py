@@ -60,29 +60,65 @@ def measure(
         DataError: A label file cannot be used.
         TrackingError: The environment has no key, see `serving.records`.
     """
-    given, draws = labels.read(paths, all_rows), audit_draws.read(folder)
-    mine = draws[draws["prediction_id"].isin(rows["prediction_id"])]
-    names = mine["model_name"].unique()
-    if not len(names):
-        return InUse(None, None, 0, [NOT_DRAWN, *given.describe()])
-    answers = audit_draws.sensitivity_answers(rows, mine, given.rows, model_name=names[0])
-    least = min(params.queue.audit_fraction, answers["probability_drawn"].min())
+    answers, problems = of_audit(rows, all_rows, folder, paths)
+    if answers.empty:
+        return InUse(None, None, 0, problems)
+    least = least_probability(answers, params)
     settings = params.monitor
     found = sensitivity.measure(
         answers, minimum=settings.min_sensitivity, pi_min=least, alpha=settings.alpha_sensitivity
     )
-    sample = _equally_drawn(answers, least).merge(rows[["prediction_id", "probability"]], on="prediction_id")
+    sample = equally_drawn(answers, least)
+    sample = sample[sample["label"].notna()].merge(rows[["prediction_id", "probability"]], on="prediction_id")
     known = (
         sample["label"].to_numpy(int),
         sample["probability"].to_numpy(float),
         sample["group_id"].to_numpy(),
     )
     measures = calibration_measures.measure(*known) | {AUC: intervals.auc(*known)}
-    return InUse(found, measures, len(sample), given.describe())
+    return InUse(found, measures, len(sample), problems)
 
 
-def _equally_drawn(answers: pd.DataFrame, probability: float) -> pd.DataFrame:
-    """The labelled answers of groups that a draw with one probability for all would have drawn."""
+def of_audit(
+    rows: pd.DataFrame, all_rows: pd.DataFrame, folder: Path, paths: Sequence[Path]
+) -> tuple[pd.DataFrame, list[str]]:
+    """The answers of one version among which the audit has drawn, with their labels.
+
+    Args:
+        rows: Records of the version.
+        all_rows: Records of all versions: a label of an image holds for its answers of every version.
+        folder: Folder of the compacted records, with the draws of the audit.
+        paths: Label files.
+
+    Returns:
+        Result of `audit_draws.sensitivity_answers`, empty without draws; and a line for each problem.
+
+    Raises:
+        DataError: A label file cannot be used.
+    """
+    given, draws = labels.read(paths, all_rows), audit_draws.read(folder)
+    mine = draws[draws["prediction_id"].isin(rows["prediction_id"])]
+    names = mine["model_name"].unique()
+    name = names[0] if len(names) else ""
+    answers = audit_draws.sensitivity_answers(rows, mine, given.rows, model_name=name)
+    return answers, [*([] if len(names) else [NOT_DRAWN]), *given.describe()]
+
+
+def least_probability(answers: pd.DataFrame, params: Params) -> float:
+    """The least probability with which the audit draws a group; see `equally_drawn`."""
+    return float(min(params.queue.audit_fraction, answers["probability_drawn"].min()))
+
+
+def equally_drawn(answers: pd.DataFrame, probability: float) -> pd.DataFrame:
+    """The answers of groups that a draw with one probability for all would have drawn.
+
+    Args:
+        answers: Result of `of_audit`; a label may be missing.
+        probability: At most the probability with which any of them was drawn.
+
+    Raises:
+        TrackingError: The environment has no key, see `serving.records`.
+    """
     key = key_of_groups().encode()
     number = answers["group_id"].map(lambda group: audit_draws.number_of(group, key))
-    return answers[(number < probability) & answers["label"].notna()]
+    return answers[number < probability]

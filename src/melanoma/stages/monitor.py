@@ -122,7 +122,7 @@ def run(asked: Asked, params: Params) -> tuple[str, bool]:
     with stored.opened(asked.place) as folder, tempfile.TemporaryDirectory(prefix="monitor-") as scratch:
         found = records.read(folder, spool=stored.local_spool(asked.place))
         model = _open_version(asked, Path(scratch))
-        rows, others = _of_version(found.rows, model.version)
+        rows, others = stored.of_version(found.rows, model.version)
         accepted = None if asked.accepted is None else _within(rows, asked.accepted)
         in_use = NOTHING
         if asked.labels:
@@ -155,15 +155,7 @@ def _require_sensible(asked: Asked) -> None:
 
 
 def _open_version(asked: Asked, folder: Path) -> Served:
-    if asked.number is None:
-        version = versions.find_version(asked.model, versions.STAGING)
-        if version is None:
-            versions.require_model(asked.model)
-            raise DataError(
-                f"No version of {asked.model} has the alias {versions.STAGING}. Name one with --version."
-            )
-    else:
-        version = versions.get_version(asked.model, asked.number)
+    version = versions.numbered_or_staged(asked.model, asked.number)
     artifacts = versions.download_version(version, folder / "model") / "artifacts"
     path = artifacts / "reference.parquet"
     if not path.exists():
@@ -174,16 +166,6 @@ def _open_version(asked: Asked, folder: Path) -> Served:
     unlike = artifacts / "unlike.npz"
     bounds = Unlike.load(unlike).bounds if unlike.exists() else None
     return Served(version, reference.read(path), bounds)
-
-
-def _of_version(rows: pd.DataFrame, version: versions.Version) -> tuple[pd.DataFrame, dict[str, int]]:
-    """The rows of a version, and the number of other rows by their version."""
-    is_mine = rows["model_name"].eq(version.name) & rows["model_version"].eq(str(version.version))
-    is_mine = is_mine.fillna(False).astype(bool)
-    names = rows[~is_mine]["model_name"].fillna("an unregistered model")
-    of_others = (names + " version " + rows[~is_mine]["model_version"]).value_counts()
-    counted = {f"rows of {name}": int(number) for name, number in of_others.items()}
-    return rows[is_mine].reset_index(drop=True), counted
 
 
 def _within(rows: pd.DataFrame, period: Period) -> pd.DataFrame:

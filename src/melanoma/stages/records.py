@@ -6,10 +6,13 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pandas as pd
+
 from melanoma import files, fingerprint, storage
 from melanoma.monitoring import audit_draws, records
 from melanoma.monitoring.audit_draws import DRAWS
 from melanoma.monitoring.records import ANSWERS, ERASED, UNREADABLE, Compacted
+from melanoma.registry.versions import Version
 from melanoma.serving.records import IMAGES, S3, group_key, key_of_groups, spool_of
 
 OUTBOX = "compacted"  # in the spool: compacted files on their way to S3
@@ -102,6 +105,16 @@ def opened(place: str, *, changes: bool = False) -> Iterator[Path]:
 def local_spool(place: str) -> Path | None:
     """The spool beside the records; None for S3, where each server has its own."""
     return None if place.startswith(S3) else spool_of(place)
+
+
+def of_version(rows: pd.DataFrame, version: Version) -> tuple[pd.DataFrame, dict[str, int]]:
+    """The rows of a version, and the number of other rows by their version."""
+    is_mine = rows["model_name"].eq(version.name) & rows["model_version"].eq(str(version.version))
+    is_mine = is_mine.fillna(False).astype(bool)
+    names = rows[~is_mine]["model_name"].fillna("an unregistered model")
+    of_others = (names + " version " + rows[~is_mine]["model_version"]).value_counts()
+    counted = {f"rows of {name}": int(number) for name, number in of_others.items()}
+    return rows[is_mine].reset_index(drop=True), counted
 
 
 def add_file(place: str, folder: Path, path: Path) -> None:

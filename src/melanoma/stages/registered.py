@@ -15,7 +15,6 @@ from melanoma.tracking import client
 NUM_SHOWN = 20  # newest versions; those with an alias are always shown
 NUM_WINDOWS = 6  # monitored windows that are shown, the latest
 NOT_ENTERED = "not in the ledger"
-LEDGER_ALIASES = (versions.STAGING, versions.PRODUCTION)  # `challenger` moves with every promotion
 
 
 def read(name: str, *, current: int | None) -> Model | None:
@@ -72,7 +71,7 @@ def _holder(name: str, alias: str, number: int) -> Holder:
     if last is not None and last.version == number:
         return Holder(alias, number, in_words(last.at), last.tags["by"], last.tags["reason"], last.kind, "")
     warning = ""
-    if alias in LEDGER_ALIASES:
+    if alias == versions.PRODUCTION or versions.is_staging(alias):  # the ledger does not keep `challenger`
         entry = "nothing" if last is None else f"version {last.version}"
         warning = f"{alias} points to version {number}, but the last entry of the ledger is {entry}"
     return Holder(alias, number, "", NOT_ENTERED, "", "", warning)

@@ -39,7 +39,13 @@ def run(name: str, number: int, *, by: str, reason: str) -> str:
 
 
 def _require_releasable(version: versions.Version) -> None:
-    verdict = version.tags.get(versions.GATE_TAG)
+    verdict, clinic = version.tags.get(versions.GATE_TAG), version.tags.get(versions.CLINIC_TAG)
+    if clinic is not None:
+        raise TrackingError(
+            f"{version.name} version {version.version} was recalibrated for the clinic {clinic} and judged "
+            f"on its images alone, so it cannot be released for all. It is served as "
+            f"models:/{version.name}@{versions.staging_of(clinic)}."
+        )
     if verdict not in (versions.PASSED, versions.ACCEPTED):
         problem = {
             None: "was not judged by the gates; run `dvc repro promote`",

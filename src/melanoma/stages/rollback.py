@@ -13,7 +13,7 @@ def run(name: str, alias: str, *, by: str, reason: str, expected: int | None, st
 
     Args:
         name: Name of the registered model.
-        alias: `staging` or `production`.
+        alias: `staging`, `production` or `staging-<clinic>`.
         by: Person who answers for the rollback.
         reason: Reason in words.
         expected: Version that must hold the alias; None accepts any unless the alias moved since

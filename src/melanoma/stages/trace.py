@@ -88,6 +88,7 @@ def _describe(found: Origin, *, with_ids: bool) -> list[str]:
     lines = [
         f"{version.name} version {version.version}, aliases {', '.join(version.aliases) or 'none'}; {kind}",
         f"model {tags.get('model')}, gate {version.tags.get('gate')}, run {version.tags['run_id']}",
+        *_recalibration(version),
         f"code: git commit {tags.get('git_commit')}"
         + (" with uncommitted changes" if tags.get("git_dirty") == "True" else ""),
         f"code stored with the model: digest {code}, {same} the code here",
@@ -103,6 +104,15 @@ def _describe(found: Origin, *, with_ids: bool) -> list[str]:
     if with_ids:
         lines += [f"  {row.image_id} {row.split} {_or_blank(row.licence)}" for row in images.itertuples()]
     return lines
+
+
+def _recalibration(version: Version) -> list[str]:
+    """A line about a recalibrated version; its run and data are those of its network."""
+    tags = version.tags
+    if versions.CLINIC_TAG not in tags:
+        return []
+    line = f"recalibrated for the clinic {tags[versions.CLINIC_TAG]} from version {tags[versions.SOURCE_TAG]}"
+    return [f"{line}, run {tags[versions.RECALIBRATION_TAG]}; all else is about its network"]
 
 
 def _parameters(found: Origin) -> Table:
