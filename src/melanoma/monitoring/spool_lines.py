@@ -1,0 +1,61 @@
+"""Lines of a spool (`serving.records`): answers, and what a challenger answered beside them."""
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import pandas as pd
+
+from melanoma.serving.records import SCHEMA_VERSION
+
+TORN, OTHER_SCHEMA = "torn or damaged lines", "lines of another schema version"
+ANSWER_ID, SHADOW_ID = "prediction_id", "shadow_of"  # the field that says what a line is
+Line = dict[str, Any]
+
+
+@dataclass
+class Lines:
+    """The content of a file of a spool.
+
+    Attributes:
+        answers: Records of answers and of refused rows.
+        shadows: Answers of a challenger.
+        problems: Number of unreadable lines by reason.
+        unreadable: These lines.
+    """
+
+    answers: list[Line] = field(default_factory=list)
+    shadows: list[Line] = field(default_factory=list)
+    problems: Counter[str] = field(default_factory=Counter)
+    unreadable: bytes = b""
+
+
+def parse(content: bytes) -> Lines:
+    """The lines of a file of a spool by their kind."""
+    found = Lines()
+    for line in content.splitlines(keepends=True):
+        try:
+            row = json.loads(line)
+            has_zone = datetime.fromisoformat(row["time"]).tzinfo is not None
+            is_line = has_zone and line.endswith(b"\n") and (ANSWER_ID in row or SHADOW_ID in row)
+        except (ValueError, TypeError, KeyError):
+            is_line = False
+        if is_line and row.get("schema") == SCHEMA_VERSION:
+            (found.answers if ANSWER_ID in row else found.shadows).append(row)
+        else:
+            found.problems[OTHER_SCHEMA if is_line else TORN] += 1
+            found.unreadable += line
+    return found
+
+
+def frame(lines: Sequence[Line], *, texts: Sequence[str], numbers: Sequence[str]) -> pd.DataFrame:
+    """One row per line: `time` (UTC), and fields that may be missing, as text or as float64."""
+    rows = pd.DataFrame({"time": pd.to_datetime([one["time"] for one in lines], utc=True, format="ISO8601")})
+    for name in texts:
+        rows[name] = pd.array([one.get(name) for one in lines], dtype="str")
+    for name in numbers:
+        rows[name] = pd.array([one.get(name) for one in lines], dtype="float64")
+    return rows
