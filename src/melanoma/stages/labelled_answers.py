@@ -69,15 +69,23 @@ def measure(
     found = sensitivity.measure(
         answers, minimum=settings.min_sensitivity, pi_min=least, alpha=settings.alpha_sensitivity
     )
-    sample = _equally_drawn(answers, least).merge(rows[["prediction_id", "probability"]], on="prediction_id")
+    sample = equally_drawn(answers, least).merge(rows[["prediction_id", "probability"]], on="prediction_id")
     calibration = calibration_measures.measure(
         sample["label"].to_numpy(int), sample["probability"].to_numpy(float), sample["group_id"].to_numpy()
     )
     return InUse(found, calibration, len(sample), given.describe())
 
 
-def _equally_drawn(answers: pd.DataFrame, probability: float) -> pd.DataFrame:
-    """The labelled answers of groups that a draw with one probability for all would have drawn."""
+def equally_drawn(answers: pd.DataFrame, probability: float) -> pd.DataFrame:
+    """The labelled answers of groups that a draw with one probability for all would have drawn.
+
+    Args:
+        answers: Result of `audit_draws.sensitivity_answers`.
+        probability: That probability, at most the smallest one of the draws.
+
+    Raises:
+        TrackingError: The environment has no key, see `serving.records`.
+    """
     key = key_of_groups().encode()
     number = answers["group_id"].map(lambda group: audit_draws.number_of(group, key))
     return answers[(number < probability) & answers["label"].notna()]
