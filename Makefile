@@ -203,3 +203,7 @@ bench-evaluate: .venv/.installed-dev ## Measure evaluate and audit of 5,000 imag
 .PHONY: bench-records
 bench-records: .venv/.installed-dev ## Measure what recording answers costs, and kill a server that records
 	python -m tests.benchmarks.bench_records
+
+.PHONY: bench-shadow
+bench-shadow: .venv/.installed-dev ## Measure what a challenger in shadow costs the answers of the served model
+	python -m tests.benchmarks.bench_shadow

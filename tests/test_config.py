@@ -255,6 +255,8 @@ BOUNDS: dict[str, tuple[list[Any], list[Any]]] = {
     "promote.calibration_slope_band": ([None, [0.5, 2.0]], [True, ["0.5", 2.0]]),
     "promote.min_brier_skill": ([None, 0.0, -1.0, 0.5], [1.0, "0"]),
     "promote.min_malignant_groups": POSITIVE,
+    "promote.shadow_records": ([None, "records", "s3://bucket/records"], ["", 5]),
+    "promote.shadow_labels": ([[], ["labels.csv"]], ["labels.csv", None, [5]]),
     "page.max_picture_width": ([200, 4000], [199, 4001, 300.5, None]),
     "page.max_megabytes": ([0.1, 20], [0, -1, "4", None]),
 }
@@ -274,6 +276,14 @@ def test_an_illegal_value_is_refused_by_its_key_and_what_was_got(load, key, valu
     shown = value[0] if isinstance(value, list) and value else value  # of a list, its first bad entry
     line = next(line for line in str(caught.value).splitlines() if line.strip().startswith(key))
     assert f"got {shown!r} ({type(shown).__name__})" in line
+
+
+def test_answers_in_shadow_are_required_only_from_records_that_are_named(load):
+    with pytest.raises(ConfigError, match="min_shadow_rows needs shadow_records, the folder or s3://"):
+        load({"promote.min_shadow_rows": 100})
+    found = load({"promote.min_shadow_rows": 100, "promote.shadow_records": "records"})
+    assert found.promote.min_shadow_rows == 100
+    assert load({}).promote.min_shadow_rows is None
 
 
 # ---- numbers as YAML 1.2 has them ------------------------------------------------------------

@@ -26,7 +26,7 @@ needs_promtool = pytest.mark.skipif(
 
 @pytest.fixture
 def exposed(monkeypatch, tmp_path):
-    """The series of a server that records its answers, by name and labels."""
+    """The series of a server that records its answers and has a challenger, by name and labels."""
     from prometheus_client import CollectorRegistry, multiprocess, values
 
     from melanoma.serving.metrics_folder import FOLDER
@@ -36,7 +36,9 @@ def exposed(monkeypatch, tmp_path):
     monkeypatch.setattr(values, "ValueClass", values.ValueClass)
     monkeypatch.setenv(FOLDER, str(tmp_path))
     recorder: Any = SimpleNamespace(num_written=0, num_lost=0, unsynced_seconds=0)
-    counting = PrometheusMetrics("", 1, tmp_path, model=Recorded("m", "1", "0", 1), recorder=recorder)
+    shadow: Any = SimpleNamespace(num_scored=0, num_dropped=0, num_failed=0, num_restarts=0, num_waiting=0)
+    model = Recorded("m", "1", "0", 1)
+    counting = PrometheusMetrics("", 1, tmp_path, model=model, recorder=recorder, shadow=shadow)
     counting.watch({"quick": (), "slow": ()}, (), num_threads=4)
     counting._sample()
     registry = CollectorRegistry()
@@ -131,6 +133,10 @@ def decisions(decision, values):
     return f'melanoma_decisions_total{{decision="{decision}"}}', values
 
 
+def shadow_rows(outcome, values):
+    return f'melanoma_shadow_rows_total{{outcome="{outcome}"}}', values
+
+
 UP, LOST, LAG = (
     'up{job="melanoma"}',
     "melanoma_records_lost_total",
@@ -148,6 +154,10 @@ FIRING = {
     "MelanomaRecordsLost": [[(LOST, "0x590 1x20")]],
     "MelanomaRecordsNotOnDisk": [[(LAG, "31x600")]],
     "MelanomaReferralsHigh": [[decisions("refer", "0+51x600"), decisions("negative", "0+49x600")]],
+    "MelanomaShadowSilent": [
+        [shadow_rows("scored", "5x600"), shadow_rows("dropped", "0+1x600"), shadow_rows("failed", "0x600")],
+        [shadow_rows("scored", "5x600"), shadow_rows("dropped", "0x600"), shadow_rows("failed", "0+1x600")],
+    ],
 }
 QUIET = {
     "MelanomaServerDown": [[(UP, "1x600")], [(UP, "0x590 1x20")]],
@@ -166,6 +176,10 @@ QUIET = {
     "MelanomaReferralsHigh": [
         [decisions("refer", "0+49x600"), decisions("negative", "0+51x600")],
         [decisions("refer", "0x580 40x20"), decisions("negative", "0x600")],  # too few to tell
+    ],
+    "MelanomaShadowSilent": [
+        [shadow_rows("scored", "0+1x600"), shadow_rows("dropped", "0+9x600")],  # slow, but it answers
+        [shadow_rows("scored", "5x600"), shadow_rows("dropped", "5x600")],  # no requests
     ],
 }
 CASES = [

@@ -11,7 +11,8 @@ import pytest
 
 from melanoma.errors import DataError
 from melanoma.monitoring import records
-from melanoma.monitoring.records import CLOCK_AHEAD, CLOCK_BACK, OTHER_SCHEMA, REPEATED, TORN
+from melanoma.monitoring.records import REPEATED
+from melanoma.monitoring.spool_lines import CLOCK_AHEAD, CLOCK_BACK, OTHER_SCHEMA, TORN
 
 DAY_1, DAY_2 = "2026-05-01T23:59:59.000001+00:00", "2026-05-02T00:00:00.000001+00:00"
 
@@ -294,10 +295,10 @@ def test_a_file_that_is_compacted_while_records_are_read_is_not_missed(folder, m
     spool(folder, line())
     listed = records._compacted
 
-    def compact_first(place):
+    def compact_first(place, *kinds):
         monkeypatch.setattr(records, "_compacted", listed)
         compact(folder)
-        return listed(place)
+        return listed(place, *kinds)
 
     monkeypatch.setattr(records, "_compacted", compact_first)
     assert ids(folder) == ["p1"]

@@ -14,6 +14,7 @@ from PIL import Image
 from melanoma import tracking
 from melanoma.monitoring import audit_draws
 from melanoma.monitoring import records as reading
+from melanoma.monitoring.spool_lines import TORN
 from melanoma.registry import ledger
 from melanoma.serving.records import RECORDS, RECORDS_KEY, RECORDS_SPOOL
 from pipelines import _cli, monitor
@@ -114,7 +115,7 @@ def test_rows_of_other_versions_and_torn_lines_are_counted_and_left_out(records)
     (records / "spool" / "a.jsonl").write_bytes(other + unregistered + other[:30])
     assert run() == 0
     assert result()["problems"] == {
-        reading.TORN: 1,
+        TORN: 1,
         "rows of melanoma-sample version 7": 1,
         "rows of an unregistered model version abc": 1,
     }

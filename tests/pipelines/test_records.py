@@ -10,6 +10,7 @@ from melanoma.stages import records as stage
 from pipelines import _cli, records
 from tests.imports import ROOT
 from tests.monitoring.test_records import line
+from tests.monitoring.test_shadows import shadow
 
 KEY = "k" * 32
 OLD, NEW = "2020-01-01T00:00:00+00:00", datetime.now(UTC).isoformat(timespec="microseconds")
@@ -17,7 +18,7 @@ OLD, NEW = "2020-01-01T00:00:00+00:00", datetime.now(UTC).isoformat(timespec="mi
 
 @pytest.fixture
 def spool(tmp_path, monkeypatch):
-    """A spool that a server has left, with the records of two patients."""
+    """A spool that a server has left, with the records of two patients, two of them shadowed."""
     for name in (RECORDS, RECORDS_SPOOL):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv(RECORDS_KEY, KEY)
@@ -28,6 +29,8 @@ def spool(tmp_path, monkeypatch):
         line("old", OLD, group_key=keys["patient 1"]),
         line("new", NEW, group_key=keys["patient 1"]),
         line("other", NEW, group_key=keys["patient 2"]),
+        shadow("new", NEW, group_key=keys["patient 1"]),
+        shadow("other", NEW, group_key=keys["patient 2"]),
     ]
     (folder / "20260501T000000-1-a.jsonl").write_bytes(b"".join(rows))
     return folder
@@ -37,9 +40,20 @@ def run(*arguments):
     return _cli.run(records.main, ["--params", str(ROOT / "params.yaml"), *arguments])
 
 
-def ids(place, spool=None):
+def read(place, spool=None):
     with stage.opened(place) as folder:
-        return sorted(reading.read(folder, spool=spool).rows["prediction_id"])
+        return reading.read(folder, spool=spool)
+
+
+def ids(place, spool=None):
+    return sorted(read(place, spool).rows["prediction_id"])
+
+
+def shadowed(place):
+    """The answers that a challenger answered, too; no line may be without its answer."""
+    found = read(place)
+    assert not found.problems
+    return found.rows.dropna(subset=["shadow_probability"])["prediction_id"].tolist()
 
 
 def test_records_in_a_folder_are_compacted_expire_and_are_erased(spool, tmp_path, monkeypatch, capsys):
@@ -50,10 +64,10 @@ def test_records_in_a_folder_are_compacted_expire_and_are_erased(spool, tmp_path
     assert "3 records of 1 files compacted, 0 files in use" in capsys.readouterr().out
     assert run("expire") == 0
     assert "1 records older than 730 days removed" in capsys.readouterr().out
-    assert ids(place) == ["new", "other"]
+    assert ids(place) == shadowed(place) == ["new", "other"]
     assert run("erase", "--group-id", "patient 1") == 0
     assert "1 records of this group removed" in capsys.readouterr().out
-    assert ids(place) == ["other"]
+    assert ids(place) == shadowed(place) == ["other"]
 
 
 def test_compact_names_records_after_a_clock_that_went_back(spool, tmp_path, monkeypatch, capsys):
@@ -106,8 +120,9 @@ def test_records_in_s3_are_compacted_expire_and_are_erased_with_old_versions(
     assert ids(place) == ["new", "old", "other"]
     assert run("compact") == 0  # nothing is left to do
     assert run("expire") == 0
+    assert shadowed(place) == ["new", "other"]
     assert run("erase", "--group-id", "patient 1") == 0
-    assert ids(place) == ["other"]
+    assert ids(place) == shadowed(place) == ["other"]
     versions = s3.client.list_object_versions(Bucket=new_bucket)
     contents = [
         s3.client.get_object(Bucket=new_bucket, Key=one["Key"], VersionId=one["VersionId"])["Body"].read()

@@ -19,7 +19,7 @@ from mlflow.exceptions import MlflowException
 
 from melanoma.errors import TrackingError
 from melanoma.monitoring import records as reading
-from melanoma.serving import records
+from melanoma.serving import records, spool
 from melanoma.serving.records import RECORDS, RECORDS_KEY, RECORDS_SPOOL, Asked, Recorded, Recorder, group_key
 
 KEY = "k" * 32
@@ -41,7 +41,7 @@ def answer(recorder, *group_ids):
         "reason": [None] * number,
         "threshold": [0.5] * number,
     }
-    return recorder.answered(
+    written = recorder.answered(
         asked(*group_ids),
         columns,
         scores=np.full(number, 0.125),
@@ -49,6 +49,7 @@ def answer(recorder, *group_ids):
         features=np.array([[1.5, 0, 6]] * number),
         seconds={"decode": 0.001, "forward": 0.002, "whole": 0.0035},
     )
+    return [one.prediction_id for one in written]
 
 
 @pytest.fixture
@@ -155,7 +156,7 @@ def test_a_spool_that_was_removed_is_made_again(recorder, tmp_path):
 
 
 def test_a_large_file_is_followed_by_another_one(recorder, tmp_path, monkeypatch):
-    monkeypatch.setattr(records, "ROLL_BYTES", 1)
+    monkeypatch.setattr(spool, "ROLL_BYTES", 1)
     for _ in range(3):
         answer(recorder, "a")
     assert len(list((tmp_path / "spool").glob("*.jsonl"))) == 3
@@ -163,20 +164,20 @@ def test_a_large_file_is_followed_by_another_one(recorder, tmp_path, monkeypatch
 
 
 def test_the_age_of_what_the_disk_has_not_is_known_even_if_the_disk_fails(tmp_path, monkeypatch):
-    spool = records.Spool(tmp_path)
-    assert spool.unsynced_seconds == 0
-    spool.append(b"{}\n")
+    one = spool.Spool(tmp_path)
+    assert one.unsynced_seconds == 0
+    one.append(b"{}\n")
     time.sleep(0.05)
-    waited = spool.unsynced_seconds
+    waited = one.unsynced_seconds
     assert waited >= 0.05
     with monkeypatch.context() as patch, pytest.raises(OSError, match="gone"):
         patch.setattr(os, "fsync", fail)
-        spool.sync()
-    spool.append(b"{}\n")
-    assert spool.unsynced_seconds > waited
-    spool.sync()
-    assert spool.unsynced_seconds == 0
-    spool.close()
+        one.sync()
+    one.append(b"{}\n")
+    assert one.unsynced_seconds > waited
+    one.sync()
+    assert one.unsynced_seconds == 0
+    one.close()
 
 
 def fail(file):
@@ -201,7 +202,7 @@ def test_a_file_that_is_compacted_before_it_is_locked_is_not_written(recorder, t
 
 def test_an_idle_server_closes_an_old_file(recorder, tmp_path, monkeypatch):
     answer(recorder, "a")
-    monkeypatch.setattr(records, "ROLL_SECONDS", 0)
+    monkeypatch.setattr(spool, "ROLL_SECONDS", 0)
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline and not reading.compact(tmp_path / "spool", tmp_path / "out").num_files:
         time.sleep(0.1)
@@ -212,7 +213,7 @@ def test_lines_reach_the_disk_within_a_second(recorder, monkeypatch):
     synced: list[int] = []
     monkeypatch.setattr(os, "fsync", synced.append)
     answer(recorder, "a")
-    deadline = time.monotonic() + 20 * records.SYNC_SECONDS
+    deadline = time.monotonic() + 20 * spool.SYNC_SECONDS
     while not synced and time.monotonic() < deadline:
         time.sleep(0.05)
     assert synced

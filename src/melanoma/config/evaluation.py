@@ -76,6 +76,17 @@ class Promote(Section):
     calibration_slope_band: Band | None
     min_brier_skill: Annotated[float, Field(lt=1)] | None
     min_worst_slice_auc_roc: Fraction | None
+    min_shadow_rows: Positive | None
+    shadow_records: Annotated[str, Field(min_length=1)] | None
+    shadow_labels: list[Annotated[str, Field(min_length=1)]]
+
+    @model_validator(mode="after")
+    def _shadow_rows_are_somewhere(self) -> Self:
+        if self.min_shadow_rows is not None and self.shadow_records is None:
+            raise ValueError(
+                "min_shadow_rows needs shadow_records, the folder or s3://bucket/folder of MELANOMA_RECORDS"
+            )
+        return self
 
     @model_validator(mode="before")
     @classmethod

@@ -46,6 +46,29 @@ class Served:
 
 
 @dataclass(frozen=True)
+class ShadowRows:
+    """Images of use that champion and challenger answered, each image once.
+
+    Attributes:
+        champion: Calibrated probabilities, shape `(num_images,)`.
+        challenger: Those of the challenger, shape `(num_images,)`.
+        differs: Whether the decisions differ, shape `(num_images,)`.
+        group_ids: Shape `(num_images,)`.
+        target: 1, 0, or nan without a label that counts; shape `(num_images,)`.
+        how_to_get_more: What to do where these are too few, as a clause.
+        problems: What was left out, a line for each reason.
+    """
+
+    champion: np.ndarray
+    challenger: np.ndarray
+    differs: np.ndarray
+    group_ids: np.ndarray
+    target: np.ndarray
+    how_to_get_more: str
+    problems: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
 class Contest:
     """Models on the same images, outside the training groups of all of them.
 
@@ -64,6 +87,8 @@ class Contest:
         num_bins: Number of bins of the expected calibration error.
         crop: Kind of crop of the challenger's images: `none`, `mask` or `unet`.
         images: What the images are, for sentences.
+        shadow: Images of use that champion and challenger answered; None if there is no champion, or if
+            `promote.min_shadow_rows` is off.
     """
 
     target: np.ndarray
@@ -78,6 +103,7 @@ class Contest:
     num_bins: int = NUM_BINS
     crop: str = NONE
     images: str = "test images"
+    shadow: ShadowRows | None = None
 
     @property
     def rivals(self) -> dict[str, Served]:

@@ -13,7 +13,7 @@ import numpy as np
 
 from melanoma.config.evaluation import Band, Promote
 from melanoma.data.crops import MASK
-from melanoma.evaluation import comparisons
+from melanoma.evaluation import comparisons, shadow_evidence
 from melanoma.evaluation.bootstrap import SPECIFICITY, in_words, metrics_with_intervals
 from melanoma.evaluation.comparisons import AUC, ROUNDING
 from melanoma.evaluation.contest import Contest, Gate, Served
@@ -38,7 +38,7 @@ def judge(contest: Contest, rules: Promote) -> dict[str, Any]:
         `is_passed`, `reasons` (sentences of the failed gates), `is_acceptable` (whether a person may accept
         all of them), `gates`, `num_images`, `num_groups`, `num_malignant_groups`, `primary_metric`,
         `attempt`, `challenger` and, if there are any, `champion` and `anchor` (by metric `value`, `low`,
-        `high`), and the paired differences of `comparisons`.
+        `high`), the paired differences of `comparisons`, and `shadow`, see `shadow_evidence.measure`.
     """
     gates = [_enough_groups(contest, rules)]
     if contest.crop == MASK:
@@ -60,6 +60,10 @@ def judge(contest: Contest, rules: Promote) -> dict[str, Any]:
     else:
         words = "all compared images have the same class, so the models cannot be compared"
         gates.append(Gate("both_classes", False, True, False, words))
+    in_shadow = {} if contest.shadow is None else shadow_evidence.measure(contest.shadow, contest.draws)
+    gates += shadow_evidence.gates(contest.shadow, in_shadow, rules)
+    if in_shadow:
+        evidence["shadow"] = in_shadow
     refusing = [gate for gate in gates if gate.refuses]
     verdict = {
         "is_passed": not refusing,

@@ -1,9 +1,10 @@
 """Read the records of served answers, and keep them in order: compact, expire, erase.
 
 A server writes JSON lines into its spool (`serving.records`). `compact` turns the files that no process has
-open into Parquet, one file for each day and file of the spool: `answers/<day>/<name>.parquet`. It may be
-interrupted and repeated. Lines that cannot be read, for instance the torn last one after a power failure, are
-kept in `unreadable/` and counted. `erased/` names the keyed hash of each patient that was erased.
+open into Parquet, one file for each day and file of the spool: `answers/<day>/<name>.parquet`, and
+`shadows/<day>/<name>.parquet` for what a challenger answered. It may be interrupted and repeated. Lines that
+cannot be read, for instance the torn last one after a power failure, are kept in `unreadable/` and counted.
+`erased/` names the keyed hash of each patient that was erased.
 
 A record whose time shows that the clock of a server was wrong is kept with its time, and marked in the column
 `clock_problem`.
@@ -11,14 +12,13 @@ A record whose time shows that the clock of a server was wrong is kept with its 
 
 import base64
 import fcntl
-import json
 import os
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -26,16 +26,16 @@ import pandas as pd
 
 from melanoma import files
 from melanoma.errors import DataError, first_offenders
-from melanoma.serving.records import IMAGES, SCHEMA_VERSION, SUFFIX
+from melanoma.monitoring import shadows
+from melanoma.monitoring.shadows import SHADOWS
+from melanoma.monitoring.spool_lines import ANSWER_ID, CLOCK_PROBLEM, SHADOW_ID, frame, parse
+from melanoma.serving.records import IMAGES
+from melanoma.serving.spool import SUFFIX
 
 ANSWERS, UNREADABLE, ERASED = "answers", "unreadable", "erased"
 LOCK = ".lock"
 ORPHAN_SECONDS = 3600  # after which an image without a record is removed from the spool
-TORN, OTHER_SCHEMA, REPEATED = "torn or damaged lines", "lines of another schema version", "repeated rows"
-# Lines of a file are written in order, but threads may swap two; clocks of two machines are never equal.
-CLOCK_BACK_SLACK, CLOCK_AHEAD_SLACK = timedelta(seconds=1), timedelta(minutes=1)
-CLOCK_BACK = "kept records with an earlier time than the record before them (the server's clock went back)"
-CLOCK_AHEAD = "kept records with a time in the future (the server's clock was ahead)"
+REPEATED = "repeated rows"
 FACT, MILLISECONDS = "fact_", "milliseconds_"  # prefixes of columns
 TEXTS = (
     "prediction_id",
@@ -59,9 +59,9 @@ class Records:
 
     Attributes:
         rows: One row per record by time, with the columns `time` (UTC), `TEXTS`, `NUMBERS`, `embedding`
-            (bytes of float16, little-endian), and those with the prefixes `FACT` and `MILLISECONDS`. Rows
-            with a `refusal` have neither score nor decision. `clock_problem` is empty, `CLOCK_BACK` or
-            `CLOCK_AHEAD`.
+            (bytes of float16, little-endian), those with the prefixes `FACT` and `MILLISECONDS`, and those
+            that `shadows.join` adds. Rows with a `refusal` have neither score nor decision. `clock_problem`
+            is empty, `spool_lines.CLOCK_BACK` or `CLOCK_AHEAD`.
         problems: Number of lines or rows by their problem. Only those with a problem of the clock are in
             `rows`.
     """
@@ -119,34 +119,45 @@ def read(
     # The spool first: a file that is compacted meanwhile is then read once more, and none is missed.
     contents = [] if spool is None else [_content(path) for path in sorted(spool.glob(f"*{SUFFIX}"))]
     contents += [_content(path) for path in sorted(folder.glob(f"{UNREADABLE}/[!.]*"))]
-    tables = [_read_parquet(path) for path in _compacted(folder) if _may_hold(path, since, until)]
-    problems = Counter[str]()
-    for content in contents:
-        rows, unreadable, _ = parse(content)
-        tables.append(table(rows))
-        problems += unreadable
-    found = without_erased(pd.concat([table([]), *tables], ignore_index=True), folder)
-    if since is not None:
-        found = found[found["time"] >= since]
-    if until is not None:
-        found = found[found["time"] < until]
+    lines = [parse(content) for content in contents]
+    problems = sum((one.problems for one in lines), Counter[str]())
+    tables, beside = (
+        [_read_parquet(path) for path in _compacted(folder, kind) if _may_hold(path, since, until)]
+        for kind in (ANSWERS, SHADOWS)
+    )
+    tables += [table(one.answers) for one in lines]
+    beside += [shadows.table(one.shadows) for one in lines]
+    found = _of_period([table([]), *tables], folder, since, until)
     # A file of the spool that was compacted a moment ago, or whose compaction was interrupted, is in both.
     is_again = found["prediction_id"].duplicated()
     if is_again.any():
         problems[REPEATED] += int(is_again.sum())
     found = found[~is_again].sort_values("time", kind="stable", ignore_index=True)
     problems.update({problem: len(ids) for problem, ids in clock_problems(found).items()})
-    return Records(found, problems)
+    rows, left_out = shadows.join(found, _of_period([shadows.table([]), *beside], folder, since, until))
+    return Records(rows, problems + left_out)
 
 
 def clock_problems(rows: pd.DataFrame) -> dict[str, list[str]]:
     """The ids of the records with a problem of the clock, by the problem."""
-    return {str(name): list(ids) for name, ids in rows.groupby("clock_problem")["prediction_id"]}
+    return {str(name): list(ids) for name, ids in rows.groupby(CLOCK_PROBLEM)["prediction_id"]}
 
 
 def _describe(problems: Counter[str], clocks: dict[str, list[str]]) -> list[str]:
     names = {problem: f": {first_offenders(ids)}" for problem, ids in clocks.items()}
     return [f"{number} {problem}{names.get(problem, '')}" for problem, number in sorted(problems.items())]
+
+
+def _of_period(
+    tables: Sequence[pd.DataFrame], folder: Path, since: datetime | None, until: datetime | None
+) -> pd.DataFrame:
+    """The rows of all tables in a period, without those that were erased."""
+    found = without_erased(pd.concat(tables, ignore_index=True), folder)
+    if since is not None:
+        found = found[found["time"] >= since]
+    if until is not None:
+        found = found[found["time"] < until]
+    return found
 
 
 def require_folder(folder: Path) -> None:
@@ -157,45 +168,9 @@ def require_folder(folder: Path) -> None:
         )
 
 
-def parse(content: bytes) -> tuple[list[dict[str, Any]], Counter[str], bytes]:
-    """The records of a file of the spool, the number of its unreadable lines by reason, and these lines.
-
-    The records have a `clock_problem` if their time shows one.
-    """
-    rows, problems, unreadable = [], Counter[str](), []
-    before, now = None, datetime.now(UTC)
-    for line in content.splitlines(keepends=True):
-        try:
-            row = json.loads(line)
-            at = datetime.fromisoformat(row["time"])
-            is_record = at.tzinfo is not None and line.endswith(b"\n") and "prediction_id" in row
-        except (ValueError, TypeError, KeyError):
-            is_record = False
-        if is_record and row.get("schema") == SCHEMA_VERSION:
-            rows.append(row | {"clock_problem": _clock_problem(at, before, now)})
-            before = at
-        else:
-            problems[OTHER_SCHEMA if is_record else TORN] += 1
-            unreadable.append(line)
-    return rows, problems, b"".join(unreadable)
-
-
-def _clock_problem(at: datetime, before: datetime | None, now: datetime) -> str | None:
-    """What the time of a record shows, beside that of the record before it in its file."""
-    if before is not None and at < before - CLOCK_BACK_SLACK:
-        return CLOCK_BACK
-    return CLOCK_AHEAD if at > now + CLOCK_AHEAD_SLACK else None
-
-
 def table(records: Sequence[dict[str, Any]]) -> pd.DataFrame:
     """One row per record, with the columns of `Records.rows`."""
-    rows = pd.DataFrame(
-        {"time": pd.to_datetime([one["time"] for one in records], utc=True, format="ISO8601")}
-    )
-    for name in TEXTS:
-        rows[name] = pd.array([one.get(name) for one in records], dtype="str")
-    for name in NUMBERS:
-        rows[name] = pd.array([one.get(name) for one in records], dtype="float64")
+    rows = frame(records, texts=TEXTS, numbers=NUMBERS)
     for prefix, name in ((FACT, "facts"), (MILLISECONDS, "milliseconds")):
         found = pd.DataFrame([one.get(name) or {} for one in records], index=rows.index, dtype="float64")
         rows = rows.join(found.add_prefix(prefix))
@@ -223,18 +198,19 @@ def compact(spool: Path, folder: Path) -> Compacted:
                 if not is_unused:
                     num_in_use += 1
                     continue
-                rows, unreadable, lines = parse(path.read_bytes())
-                problems += unreadable
-                if lines:
-                    files.write_bytes(lines, folder / UNREADABLE / path.name)
-                left = without_erased(table(rows), folder)
+                lines = parse(path.read_bytes())
+                problems += lines.problems
+                if lines.unreadable:
+                    files.write_bytes(lines.unreadable, folder / UNREADABLE / path.name)
+                left = without_erased(table(lines.answers), folder)
                 for problem, ids in clock_problems(left).items():
                     clocks.setdefault(problem, []).extend(ids)
                     problems[problem] += len(ids)
-                _write(left, folder, path.stem)
+                _write(left, folder / ANSWERS, path.stem)
+                _write(without_erased(shadows.table(lines.shadows), folder), folder / SHADOWS, path.stem)
                 named |= set(left["image_sha256"])
                 path.unlink()
-                num_rows, num_files = num_rows + len(rows), num_files + 1
+                num_rows, num_files = num_rows + len(lines.answers), num_files + 1
         _move_images(spool, folder, named)
     return Compacted(num_rows, num_files, num_in_use, problems, clocks)
 
@@ -246,9 +222,9 @@ def expire(folder: Path, before: date, *, spool: Path | None = None) -> int:
         The number of records removed.
     """
     num_rows = 0
-    for path in _compacted(folder):
+    for path in _compacted(folder, ANSWERS, SHADOWS):
         if date.fromisoformat(path.parent.name) < before:
-            num_rows += len(_read_parquet(path))
+            num_rows += len(_read_parquet(path)) if _is_answers(path) else 0
             path.unlink()
             if not any(path.parent.iterdir()):
                 path.parent.rmdir()
@@ -295,11 +271,11 @@ def erase(folder: Path, *, group_key: str, now: datetime, spool: Path | None = N
 def apply_erasures(folder: Path) -> int:
     """Remove the compacted records of all erased groups; returns their number."""
     num_rows = 0
-    for path in _compacted(folder):
+    for path in _compacted(folder, ANSWERS, SHADOWS):
         rows = _read_parquet(path)
         left = without_erased(rows, folder)
         if len(left) < len(rows):
-            num_rows += len(rows) - len(left)
+            num_rows += len(rows) - len(left) if _is_answers(path) else 0
             files.write_parquet(left, path)
     return num_rows
 
@@ -319,13 +295,17 @@ def without_erased(rows: pd.DataFrame, folder: Path, *, name: str = "group_key")
     return rows[~is_erased].reset_index(drop=True)
 
 
-def _compacted(folder: Path) -> list[Path]:
-    return sorted(folder.glob(f"{ANSWERS}/*/[!.]*.parquet"))
+def _compacted(folder: Path, *kinds: str) -> list[Path]:
+    return sorted(path for kind in kinds for path in folder.glob(f"{kind}/*/[!.]*.parquet"))
+
+
+def _is_answers(path: Path) -> bool:
+    return path.parents[1].name == ANSWERS
 
 
 def _move_images(spool: Path, folder: Path, named: set[str]) -> None:
     """Move the images that compacted records name; remove old ones that no record in the spool names."""
-    in_use = [table(parse(_content(path))[0])["image_sha256"] for path in spool.glob(f"*{SUFFIX}")]
+    in_use = [table(parse(_content(path)).answers)["image_sha256"] for path in spool.glob(f"*{SUFFIX}")]
     waiting = {name for names in in_use for name in names}
     for path in (spool / IMAGES).glob("*"):
         if path.name in named:
@@ -356,7 +336,7 @@ def _remove_images(folder: Path, spool: Path | None) -> None:
 
 def _write(rows: pd.DataFrame, folder: Path, stem: str) -> None:
     for day, of_day in rows.groupby(rows["time"].dt.date):
-        files.write_parquet(of_day.reset_index(drop=True), folder / ANSWERS / str(day) / f"{stem}.parquet")
+        files.write_parquet(of_day.reset_index(drop=True), folder / str(day) / f"{stem}.parquet")
 
 
 def _read_parquet(path: Path) -> pd.DataFrame:
@@ -364,8 +344,9 @@ def _read_parquet(path: Path) -> pd.DataFrame:
         rows = pd.read_parquet(path)
     except (OSError, ValueError) as error:
         raise DataError(f"{path} cannot be read as records: {error}") from error
-    if "prediction_id" not in rows or "time" not in rows:
-        raise DataError(f"{path} holds no records: it has no columns prediction_id and time.")
+    name = ANSWER_ID if _is_answers(path) else SHADOW_ID
+    if name not in rows or "time" not in rows:
+        raise DataError(f"{path} holds no records: it has no columns {name} and time.")
     # Parquet gives another object for UTC than `table`, and pandas would mix both to a column of objects.
     return rows.assign(time=rows["time"].dt.tz_convert(UTC))
 

@@ -17,7 +17,7 @@ def request_body(
     images: Mapping[str, bytes], groups: Mapping[str, str | None] | None = None
 ) -> dict[str, Any]:
     """JSON body of a request that scores images, given by image_id, optionally with patient or lesion."""
-    data: list[list[str | None]] = [
+    data: list[list[Any]] = [
         [image_id, base64.b64encode(encoded).decode()] for image_id, encoded in images.items()
     ]
     columns = ["image_id", "image"]

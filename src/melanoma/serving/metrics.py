@@ -12,6 +12,7 @@ from collections.abc import Collection, Mapping, Sequence, Sized
 from melanoma.errors import TrackingError
 from melanoma.serving.posted import RequestError
 from melanoma.serving.records import Recorded, Recorder
+from melanoma.serving.shadow import Shadow
 
 # Environment of a server: the port of its metrics, and the address (by default only this machine's loopback).
 METRICS_PORT, METRICS_HOST = "MELANOMA_METRICS_PORT", "MELANOMA_METRICS_HOST"
@@ -79,12 +80,13 @@ class Metrics:
 OFF = Metrics()
 
 
-def open_metrics(model: Recorded, recorder: Recorder | None) -> Metrics:
+def open_metrics(model: Recorded, recorder: Recorder | None, shadow: Shadow | None = None) -> Metrics:
     """Metrics as the environment asks for them; they count nothing if `MELANOMA_METRICS_PORT` is not set.
 
     Args:
         model: The served model.
         recorder: Recorder of the answers; None if they are not recorded.
+        shadow: The challenger that answers beside the model; None without one.
 
     Raises:
         TrackingError: The environment names no valid port or address, or the folder cannot be used.
@@ -96,7 +98,7 @@ def open_metrics(model: Recorded, recorder: Recorder | None) -> Metrics:
     from melanoma.serving import metrics_prometheus  # noqa: PLC0415  # prometheus_client is not always needed
 
     try:
-        return metrics_prometheus.start(host, port, model, recorder)
+        return metrics_prometheus.start(host, port, model, recorder, shadow)
     except OSError as error:
         raise TrackingError(
             f"The folder of the metrics cannot be used ({error}). Set PROMETHEUS_MULTIPROC_DIR to a folder "

@@ -32,9 +32,11 @@ from melanoma.serving.metrics import ABANDONED, DECISIONS, LANES, OTHER, REASONS
 from melanoma.serving.metrics_folder import FOLDER, forget, forget_dead, open_folder
 from melanoma.serving.posted import RequestError
 from melanoma.serving.records import Recorded, Recorder
+from melanoma.serving.shadow import Shadow
 
 LOOK_SECONDS = 1.0  # between two looks at what is only sampled: load and records
 COMPLAINT_SECONDS = 60.0  # between two log messages about the same fault
+SHADOW_OUTCOMES = ("scored", "dropped", "failed")
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0)  # seconds
 _log = logging.getLogger(__name__)
 
@@ -102,6 +104,37 @@ class RecordFamilies:
         self._unsynced.set(self._recorder.unsynced_seconds)
 
 
+class ShadowFamilies:
+    """The metrics of a server that lets a challenger answer beside its model."""
+
+    def __init__(self, shadow: Shadow) -> None:
+        """Create them."""
+        self._shadow = shadow
+        self._told = dict.fromkeys((*SHADOW_OUTCOMES, "restarts"), 0)
+        self._rows = _counter(
+            "melanoma_shadow_rows",
+            "Rows for the challenger by outcome: scored, dropped (it was too slow) or failed.",
+            outcome=SHADOW_OUTCOMES,
+        )
+        self._restarts = _counter("melanoma_shadow_restarts", "Restarts of the challenger's process.")
+        self._waiting = _gauge("melanoma_shadow_waiting", "Rows that wait for the challenger.")
+
+    def sample(self) -> None:
+        """Take over what the shadow has counted."""
+        shadow = self._shadow
+        counted = {
+            "scored": shadow.num_scored,
+            "dropped": shadow.num_dropped,
+            "failed": shadow.num_failed,
+            "restarts": shadow.num_restarts,
+        }
+        for outcome in SHADOW_OUTCOMES:
+            self._rows.labels(outcome).inc(counted[outcome] - self._told[outcome])
+        self._restarts.inc(counted["restarts"] - self._told["restarts"])
+        self._told = counted
+        self._waiting.set(shadow.num_waiting)
+
+
 def _counter(name: str, words: str, **labels: Sequence[str]) -> Counter:
     """A counter with at most one label, and its series."""
     counter = Counter(name, words, list(labels), registry=None)
@@ -118,7 +151,14 @@ class PrometheusMetrics(Metrics):
     """Counts for Prometheus, and serves the sum of all processes of the server."""
 
     def __init__(
-        self, host: str, port: int, folder: Path, *, model: Recorded, recorder: Recorder | None
+        self,
+        host: str,
+        port: int,
+        folder: Path,
+        *,
+        model: Recorded,
+        recorder: Recorder | None,
+        shadow: Shadow | None = None,
     ) -> None:
         """Create all series.
 
@@ -128,6 +168,7 @@ class PrometheusMetrics(Metrics):
             folder: Folder shared by the processes of the server.
             model: The served model.
             recorder: Recorder of the answers; None if they are not recorded.
+            shadow: The challenger that answers beside the model; None without one.
 
         Raises:
             OSError: The folder cannot be written.
@@ -143,7 +184,11 @@ class PrometheusMetrics(Metrics):
         self._load: tuple[Mapping[str, Collection[object]], Sized, int] | None = None
         self._families = Families()
         self._families.model.labels(model.model_name or "", model.model_version, model.network_sha256).set(1)
-        self._records = None if recorder is None else RecordFamilies(recorder)
+        self._sampled: list[RecordFamilies | ShadowFamilies] = []
+        if recorder is not None:
+            self._sampled.append(RecordFamilies(recorder))
+        if shadow is not None:
+            self._sampled.append(ShadowFamilies(shadow))
 
     def scored(self, decisions: Sequence[str], seconds: Mapping[str, float]) -> None:
         """See `Metrics`."""
@@ -199,8 +244,8 @@ class PrometheusMetrics(Metrics):
             forget_dead(self._folder)
 
     def _sample(self) -> None:
-        if self._records is not None:
-            self._records.sample()
+        for families in self._sampled:
+            families.sample()
         if self._load is not None:
             lanes, connections, num_threads = self._load
             for lane, works in lanes.items():
@@ -214,7 +259,9 @@ class PrometheusMetrics(Metrics):
             _log.error("metrics cannot be served on port %d (%s); answers go on", self._port, error)
 
 
-def start(host: str, port: int, model: Recorded, recorder: Recorder | None) -> PrometheusMetrics:
+def start(
+    host: str, port: int, model: Recorded, recorder: Recorder | None, shadow: Shadow | None
+) -> PrometheusMetrics:
     """Count from now on, and serve the metrics from a thread.
 
     Args:
@@ -222,11 +269,12 @@ def start(host: str, port: int, model: Recorded, recorder: Recorder | None) -> P
         port: Port.
         model: The served model.
         recorder: Recorder of the answers; None if they are not recorded.
+        shadow: The challenger that answers beside the model; None without one.
 
     Raises:
         OSError: The folder of the metrics cannot be used.
     """
-    metrics = PrometheusMetrics(host, port, open_folder(port), model=model, recorder=recorder)
+    metrics = PrometheusMetrics(host, port, open_folder(port), model=model, recorder=recorder, shadow=shadow)
     threading.Thread(target=metrics.run, name="metrics", daemon=True).start()
     return metrics
 

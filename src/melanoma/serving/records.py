@@ -2,7 +2,7 @@
 
 The records of a process are JSON lines in a file of its own, the spool. A line is written before its answer
 is sent, so a killed process loses none that a client received; the operating system writes it to disk within
-`SYNC_SECONDS`. The process holds a lock on the file; a file without a lock is complete, and
+`spool.SYNC_SECONDS`. The process holds a lock on the file; a file without a lock is complete, and
 `python -m pipelines.records compact` turns it into Parquet. A disk that is full or gone never breaks an
 answer: the lost records are counted and logged.
 
@@ -11,7 +11,6 @@ holds a keyed hash.
 """
 
 import base64
-import fcntl
 import hashlib
 import hmac
 import json
@@ -21,8 +20,7 @@ import secrets
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -31,15 +29,14 @@ import numpy as np
 
 from melanoma.data.signatures import stored_size
 from melanoma.errors import TrackingError
+from melanoma.serving.spool import SYNC_SECONDS, Spool
 
 # Environment of a server: where the records go (a folder or s3://bucket/folder), where they are written first
 # (by default the folder `spool` there; needed with s3://), and the secret with which group ids are hashed.
 RECORDS, RECORDS_SPOOL, RECORDS_KEY = "MELANOMA_RECORDS", "MELANOMA_RECORDS_SPOOL", "MELANOMA_RECORDS_KEY"
 MIN_KEY_LENGTH = 32  # characters
 SCHEMA_VERSION = 1
-SPOOL, IMAGES, SUFFIX = "spool", "images", ".jsonl"
-SYNC_SECONDS = 1.0
-ROLL_BYTES, ROLL_SECONDS = 16 * 2**20, 3600.0  # a larger or older file is closed, and another one begun
+SPOOL, IMAGES = "spool", "images"
 COMPLAINT_SECONDS = 60.0  # between two log messages about lost records
 S3 = "s3://"
 _log = logging.getLogger(__name__)
@@ -79,102 +76,21 @@ class Asked:
     started: float
 
 
-class Spool:
-    """Files of lines in a folder, of which this process has one open."""
+@dataclass(frozen=True)
+class Written:
+    """The record of an answer, as far as the line of a challenger repeats it.
 
-    def __init__(self, folder: Path) -> None:
-        """Begin no file yet."""
-        self._folder = folder
-        self._lock = threading.Lock()
-        self._file: int | None = None
-        self._size, self._opened = 0, 0.0
-        # Since when lines wait for the disk: those of the running or failed sync, and later ones.
-        self._syncing: float | None = None
-        self._unsynced: float | None = None
+    Attributes:
+        prediction_id: Id of the answer.
+        time: Time of the answer, as in the record.
+        group_key: Keyed hash of its group; None if none was posted.
+        image_sha256: Hex digest of the image.
+    """
 
-    @property
-    def unsynced_seconds(self) -> float:
-        """Age of the oldest line that the disk does not have yet; 0 if it has all."""
-        since = min(filter(None, (self._syncing, self._unsynced)), default=None)
-        return 0.0 if since is None else time.monotonic() - since
-
-    def append(self, lines: bytes) -> None:
-        """Add lines, all or none; they survive a kill of this process.
-
-        Raises:
-            OSError: The disk is full, missing or read-only.
-        """
-        with self._lock:
-            file = self._writable()
-            try:
-                _write_all(file, lines)
-            except OSError:
-                os.ftruncate(file, self._size)  # a part of a line would spoil the next one
-                raise
-            self._size += len(lines)
-            self._unsynced = self._unsynced or time.monotonic()
-
-    def sync(self) -> None:
-        """Wait until the disk has all lines; close a file that is old, so that it can be compacted.
-
-        Raises:
-            OSError: The disk is gone.
-        """
-        with self._lock:
-            if self._file is not None and self._is_old():
-                self._close()
-            self._syncing, self._unsynced = self._syncing or self._unsynced, None
-            if self._syncing is None or self._file is None:
-                return
-            file = os.dup(self._file)
-        try:
-            os.fsync(file)
-        finally:
-            os.close(file)
-        self._syncing = None
-
-    def close(self) -> None:
-        """Close the open file, so that it can be compacted."""
-        with self._lock:
-            self._close()
-
-    def _writable(self) -> int:
-        if self._file is not None and (self._is_old() or os.fstat(self._file).st_nlink == 0):
-            self._close()
-        if self._file is None:
-            self._file = self._open()
-        return self._file
-
-    def _is_old(self) -> bool:
-        return self._size >= ROLL_BYTES or time.monotonic() - self._opened >= ROLL_SECONDS
-
-    def _open(self) -> int:
-        self._folder.mkdir(parents=True, exist_ok=True)
-        file = self._locked_file()
-        while os.fstat(file).st_nlink == 0:  # compacted, as an empty file, before it was locked
-            os.close(file)
-            file = self._locked_file()
-        self._size, self._opened, self._syncing, self._unsynced = 0, time.monotonic(), None, None
-        return file
-
-    def _locked_file(self) -> int:
-        name = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.getpid()}-{secrets.token_hex(4)}{SUFFIX}"
-        path = self._folder / name
-        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX)
-        except OSError:  # a file system without locks
-            os.close(file)
-            path.unlink(missing_ok=True)
-            raise
-        return file
-
-    def _close(self) -> None:
-        if self._file is not None:
-            with suppress(OSError):
-                os.fsync(self._file)
-            os.close(self._file)
-            self._file = None
+    prediction_id: str
+    time: str
+    group_key: str | None
+    image_sha256: str
 
 
 class Recorder:
@@ -205,7 +121,7 @@ class Recorder:
         facts: Sequence[Mapping[str, float]],
         features: np.ndarray | None,
         seconds: Mapping[str, float],
-    ) -> list[str]:
+    ) -> list[Written]:
         """Record the rows of an answer before it is sent.
 
         Args:
@@ -218,7 +134,7 @@ class Recorder:
             seconds: Duration of the parts of the work.
 
         Returns:
-            The prediction id of each row.
+            What was written of each row.
         """
         milliseconds = {name: round(1000 * value, 3) for name, value in seconds.items()}
         rows = [
@@ -235,7 +151,8 @@ class Recorder:
         self._write(rows)
         if self._images is not None:
             self._keep(self._images, dict(zip(columns["image_sha256"], asked.images, strict=True)))
-        return [row["prediction_id"] for row in rows]
+        names = [one.name for one in fields(Written)]
+        return [Written(**{name: row[name] for name in names}) for row in rows]
 
     def refused(self, asked: Asked, reasons: Mapping[int, str]) -> None:
         """Record the rows that made the request be refused.
@@ -251,6 +168,22 @@ class Recorder:
                 for number, reason in reasons.items()
             ]
         )
+
+    def shadowed(self, of: Written, answer: Mapping[str, Any]) -> bool:
+        """Record what a challenger answers beside an answer.
+
+        The line has the time of the answer, so that both are erased and expire together.
+
+        Args:
+            of: The answer.
+            answer: Model and answer of the challenger, see `scorer.MelanomaScorer.in_shadow`.
+
+        Returns:
+            Whether the line was written.
+        """
+        shared = asdict(of)
+        row = {"schema": SCHEMA_VERSION, "shadow_of": shared.pop("prediction_id"), **shared}
+        return self._append([row | {"scored_at": _now()} | dict(answer)], num_records=0)
 
     @property
     def unsynced_seconds(self) -> float:
@@ -268,7 +201,7 @@ class Recorder:
         return {
             "schema": SCHEMA_VERSION,
             "prediction_id": secrets.token_hex(16),
-            "time": datetime.now(UTC).isoformat(timespec="microseconds"),
+            "time": _now(),
             "image_id": asked.image_ids[number],
             "group_key": None if group_id is None else group_key(group_id, self._key),
             "image_sha256": digest,
@@ -279,17 +212,22 @@ class Recorder:
         }
 
     def _write(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        self._append(rows, num_records=len(rows))
+
+    def _append(self, rows: Sequence[Mapping[str, Any]], *, num_records: int) -> bool:
+        """Write lines, all or none, of which `num_records` count as records; whether it worked."""
         lines = b"".join(json.dumps(row).encode() + b"\n" for row in rows)
         try:
             self._spool.append(lines)
         except OSError as error:
-            self._lose(len(rows), error)
-            return
+            self._lose(num_records, error)
+            return False
         with self._lock:
-            self.num_written += len(rows)
+            self.num_written += num_records
             if self._syncing is None:
                 self._syncing = threading.Thread(target=self._sync, name="records", daemon=True)
                 self._syncing.start()
+        return True
 
     def _sync(self) -> None:
         while True:
@@ -378,10 +316,8 @@ def group_key(group_id: str, key: bytes) -> str:
     return hmac.new(key, group_id.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()
 
 
-def _write_all(file: int, content: bytes) -> None:
-    left = memoryview(content)
-    while left:
-        left = left[os.write(file, left) :]
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="microseconds")
 
 
 def _short(value: float) -> float:

@@ -41,6 +41,7 @@ from melanoma.serving.records import Asked, Recorded, Recorder, open_recorder
 from melanoma.serving.refusals import RowsRefused
 from melanoma.serving.segmenter import Cutter, Segmenter
 from melanoma.serving.settings import Settings, require_untouched
+from melanoma.serving.shadow import Shadow, open_shadow
 from melanoma.serving.verification import verify
 
 # In the metadata of the MLflow model; older models have no `OPERATING_POINT`.
@@ -66,6 +67,7 @@ class MelanomaScorer(PythonModel):
         """
         self._recorder: Recorder | None = None
         self._metrics: Metrics = OFF
+        self._shadow: Shadow | None = None
         network, settings = (Path(context.artifacts[name]) for name in ("network", "settings"))
         model = _model_folder(network)
         self._own_process = _open_own_process(model)
@@ -89,12 +91,13 @@ class MelanomaScorer(PythonModel):
             "positive_means": self._settings.positive_means,
             "operating_point": metadata.get(OPERATING_POINT),
         }
-        recorded = Recorded(
+        self._recorded = Recorded(
             self._verification.name, self._version, self._settings.network_sha256, self._settings.num_views
         )
-        self._recorder = open_recorder(recorded, keep_images=self._settings.keep_images)
+        self._recorder = open_recorder(self._recorded, keep_images=self._settings.keep_images)
         if server.is_scoring_server():
-            self._metrics = open_metrics(recorded, self._recorder)
+            self._shadow = open_shadow(self._recorder)
+            self._metrics = open_metrics(self._recorded, self._recorder, self._shadow)
         server.guard(self._settings.limits, self.answer, self.record_refusal, about, self._metrics)
 
     def predict(
@@ -160,10 +163,30 @@ class MelanomaScorer(PythonModel):
         """
         asked = Asked(images, image_ids, group_ids or [None] * len(images), time.monotonic())
         try:
-            return self._score(asked, params, decoding)
+            return self._score(asked, params, decoding)[0]
         except RowsRefused as error:
             self.record_refusal(images, image_ids, asked.group_ids, error.reasons)
             raise
+
+    def in_shadow(self, image: bytes, threshold: float | None) -> dict[str, Any]:
+        """The answer to one image as the line of a challenger records it, see `shadow`.
+
+        Args:
+            image: Encoded image.
+            threshold: As the parameter of `predict`; None for the operating point.
+
+        Raises:
+            MlflowException: The model refuses the image.
+        """
+        asked = Asked([image], [None], [None], time.monotonic())
+        columns, scores = self._score(asked, {"threshold": threshold}, IN_PROCESS)
+        return {
+            "model_name": self._recorded.model_name,
+            "model_version": self._recorded.model_version,
+            "network_sha256": self._recorded.network_sha256,
+            "score": float(scores[0]),
+            **{name: columns[name][0] for name in ("probability", "decision", "reason")},
+        }
 
     def record_refusal(
         self,
@@ -176,7 +199,10 @@ class MelanomaScorer(PythonModel):
         if self._recorder is not None:
             self._recorder.refused(Asked(images, image_ids, group_ids, time.monotonic()), reasons)
 
-    def _score(self, asked: Asked, params: Mapping[str, Any], decoding: Decoding) -> dict[str, list[Any]]:
+    def _score(
+        self, asked: Asked, params: Mapping[str, Any], decoding: Decoding
+    ) -> tuple[dict[str, list[Any]], np.ndarray]:
+        """Columns of the answer, and the scores before calibration, `(num_rows,)`."""
         images = asked.images
         limits = self._settings.limits
         threshold, is_explained = _asked_threshold(params), bool(params.get("explain"))
@@ -212,7 +238,7 @@ class MelanomaScorer(PythonModel):
         seconds = {"decode": decoded - asked.started, "forward": passed - decoded}
         self._metrics.scored(columns["decision"], seconds)
         if self._recorder is not None:
-            columns["prediction_id"] = self._recorder.answered(
+            written = self._recorder.answered(
                 asked,
                 columns,
                 scores=scored.score,
@@ -220,7 +246,10 @@ class MelanomaScorer(PythonModel):
                 features=scored.features,
                 seconds=seconds | {"whole": time.monotonic() - asked.started},
             )
-        return columns
+            columns["prediction_id"] = [one.prediction_id for one in written]
+            if self._shadow is not None:
+                self._shadow.offer(images, written, threshold)
+        return columns, scored.score
 
     def _by_class(self, softmax: np.ndarray, probability: np.ndarray) -> list[dict[str, float]]:
         """Probability of each class by its name, one object per image."""

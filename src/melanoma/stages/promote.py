@@ -2,6 +2,7 @@
 
 import argparse
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from melanoma.errors import DataError, TrackingError
 from melanoma.evaluation import asked_and_got, gate, headline, model_card
 from melanoma.evaluation.bootstrap import Draws
 from melanoma.registry import acceptance, anchors, ledger, looks, moves, versions
-from melanoma.stages import champion_scores, test_set_looks
+from melanoma.stages import champion_scores, shadow_rows, test_set_looks
 from melanoma.stages.candidate import Candidate
 from melanoma.training import studies
 
@@ -100,7 +101,8 @@ def promote(candidate: Candidate, rules: Promote) -> dict[str, Any]:
         rivals, anchor = _rivals(candidate, version, champion)
         attempt = _attempt(candidate, anchor)
         contest, notes = champion_scores.prepare_contest(candidate, rivals, Path(folder), attempt=attempt)
-        verdict = gate.judge(contest, rules) | notes
+        in_shadow = shadow_rows.load(rules, version, champion, cohort=candidate.cohort)
+        verdict = gate.judge(replace(contest, shadow=in_shadow), rules) | notes
         verdict["anchor_version"] = anchor.version
         verdict["looks"] = test_set_looks.record(
             candidate.name, candidate.data, candidate.model, candidate.entry, purpose=looks.CHOOSING

@@ -12,6 +12,7 @@ from melanoma import files, fingerprint, storage
 from melanoma.monitoring import audit_draws, records
 from melanoma.monitoring.audit_draws import DRAWS
 from melanoma.monitoring.records import ANSWERS, ERASED, UNREADABLE, Compacted
+from melanoma.monitoring.shadows import SHADOWS
 from melanoma.registry.versions import Version
 from melanoma.serving.records import IMAGES, S3, group_key, key_of_groups, spool_of
 
@@ -87,7 +88,7 @@ def opened(place: str, *, changes: bool = False) -> Iterator[Path]:
     storage.require_bucket(store)
     with tempfile.TemporaryDirectory(prefix="records-") as name:
         folder = Path(name)
-        kinds = (ANSWERS, ERASED, DRAWS, UNREADABLE, *((IMAGES,) if changes else ()))
+        kinds = (ANSWERS, SHADOWS, ERASED, DRAWS, UNREADABLE, *((IMAGES,) if changes else ()))
         for key in storage.keys(store):
             if key.split("/")[0] in kinds:
                 storage.download(store, key, folder / key)
