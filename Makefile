@@ -200,6 +200,12 @@ bench-serve: .venv/.installed-dev ## Measure serving and the bootstrap against p
 bench-evaluate: .venv/.installed-dev ## Measure evaluate and audit of 5,000 images by part
 	python -m tests.benchmarks.bench_evaluate
 
+.PHONY: bench-recalibrate
+bench-recalibrate: .venv/.installed-dev ## Measure recalibration on HAM10000 (MODEL=models:/melanoma-isic/1)
+	python -m tests.benchmarks.bench_recalibrate --model '$(or $(MODEL),models:/melanoma-isic@staging)' \
+		--images '$(HAM10000)/images' --metadata '$(HAM10000)/HAM10000_metadata.csv'
+HAM10000 = $(or $(MELANOMA_REAL_DATA),../shared/data)/ham10000
+
 .PHONY: bench-records
 bench-records: .venv/.installed-dev ## Measure what recording answers costs, and kill a server that records
 	python -m tests.benchmarks.bench_records

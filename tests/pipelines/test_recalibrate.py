@@ -15,7 +15,7 @@ from melanoma.fingerprint import FILES_TAG
 from melanoma.monitoring import audit_draws, reference
 from melanoma.monitoring import records as reading
 from melanoma.registry import ledger, moves, versions
-from melanoma.scoring.operating_point import Calibration, logit
+from melanoma.scoring.operating_point import Calibration, OperatingPoint, logit
 from melanoma.serving import client
 from melanoma.serving.records import RECORDS, RECORDS_KEY, RECORDS_SPOOL
 from melanoma.serving.settings import Settings
@@ -61,11 +61,12 @@ def recorded(place: Path, version: str = "1") -> pd.DataFrame:
     return rows
 
 
-def labels_of(rows: pd.DataFrame, *, shift: float) -> pd.Series:
-    """Labels that are as likely as the probability whose log odds are higher by `shift`."""
-    by_group = np.random.default_rng(1).random(len(rows))
-    likely = expit(logit(rows["probability"].to_numpy()) + shift)
-    return pd.Series(np.where(by_group < likely, "positive", "negative"), index=rows.index)
+def labels_of(rows: pd.DataFrame, *, shift: float, slope: float = 1.5) -> pd.Series:
+    """Labels that are more likely the higher the score is; `shift` is the log odds of the mean."""
+    log_odds = logit(rows["score"].to_numpy())
+    likely = expit(shift + slope * (log_odds - log_odds.mean()) / log_odds.std())
+    drawn = np.random.default_rng(1).random(len(rows))
+    return pd.Series(np.where(drawn < likely, "positive", "negative"), index=rows.index)
 
 
 def write(place: Path, rows: pd.DataFrame, labels: pd.Series) -> str:
@@ -78,11 +79,11 @@ def write(place: Path, rows: pd.DataFrame, labels: pd.Series) -> str:
 def shifted(place):
     """Labels of a clinic where far more lesions are positive than the model expects."""
     rows = recorded(place)
-    return write(place, rows, labels_of(rows, shift=2.5))
+    return write(place, rows, labels_of(rows, shift=1.5))
 
 
 def run(labels: str, *options: str, clinic: str = CLINIC) -> int:
-    return _cli.run(recalibrate.main, [NAME, "--clinic", clinic, "--labels", labels, *options])
+    return _cli.run(recalibrate.main, [NAME, f"--clinic={clinic}", "--labels", labels, *options])
 
 
 def result(clinic: str = CLINIC) -> dict:
@@ -118,13 +119,15 @@ def test_a_shifted_clinic_gets_a_version_with_the_same_network_and_its_own_opera
     ]
     theirs, ours = (Settings.read(folder / "settings.json") for folder in folders)
     found = result()
-    assert ours.operating_point.to_dict() == found["operating_point"] != theirs.operating_point.to_dict()
+    assert OperatingPoint.from_dict(found["operating_point"]).to_dict() == ours.operating_point.to_dict()
+    assert ours.operating_point.calibration != theirs.operating_point.calibration
     assert files.as_json(vars(ours) | {"operating_point": 0}) == files.as_json(
         vars(theirs) | {"operating_point": 0}
     )
     rows, earlier = (reference.read(folder / "reference.parquet") for folder in reversed(folders))
     assert rows["score"].tolist() == earlier["score"].tolist()
-    np.testing.assert_allclose(rows["probability"], ours.operating_point.calibration.apply(rows["score"]))
+    expected = ours.operating_point.calibration.apply(rows["score"].to_numpy())
+    np.testing.assert_allclose(rows["probability"], expected)
     assert (rows["threshold"] == ours.operating_point.threshold).all()
     assert found["gain"]["log_loss"]["low"] > 0
     assert found["before"]["calibration_intercept"]["value"] > 1
@@ -141,7 +144,7 @@ def test_a_shifted_clinic_gets_a_version_with_the_same_network_and_its_own_opera
 
 def test_the_same_labels_find_the_same_version_and_more_labels_make_another(place, capsys):
     rows = recorded(place)
-    labels = labels_of(rows, shift=2.5)
+    labels = labels_of(rows, shift=1.5)
     some = write(place, rows, labels.mask(np.arange(len(rows)) < 8))
     assert run(some) == 0
     assert run(some) == 0
@@ -186,9 +189,9 @@ def test_a_version_of_a_clinic_is_traced_watched_and_not_released(shifted, place
     point = result()["operating_point"]
     recorded_rows = reading.read(place, spool=place / "spool").rows
     mine = recorded_rows.set_index("prediction_id").loc[answers["prediction_id"]]
-    slope, intercept = (point["calibration"][name] for name in ("slope", "intercept"))
-    np.testing.assert_allclose(answers["probability"], expit(slope * logit(mine["score"]) + intercept))
-    assert (answers["probability"].to_numpy() > earlier["probability"].to_numpy()).mean() > 0.9
+    calibration = OperatingPoint.from_dict(point).calibration
+    np.testing.assert_allclose(answers["probability"], calibration.apply(mine["score"].to_numpy()))
+    assert answers["probability"].mean() > earlier["probability"].mean() + 0.1
     window = ["--since", (NOW - timedelta(days=1)).date().isoformat()]
     window += ["--until", (NOW + timedelta(days=2)).date().isoformat()]
     assert _cli.run(monitor.main, [NAME, "--version", "2", *window]) in (0, monitor.ALARM)
@@ -227,7 +230,7 @@ def refused(labels: str, capsys, *options: str, clinic: str = CLINIC) -> str:
 
 def test_labels_that_are_too_few_are_refused_with_the_missing_number(place, capsys):
     rows = recorded(place)
-    labels = labels_of(rows, shift=2.5)
+    labels = labels_of(rows, shift=1.5)
     one_a_group = ~rows["group_key"].duplicated()
     few = write(place, rows[one_a_group][:20], labels[one_a_group][:20])
     said = refused(few, capsys)
@@ -242,7 +245,7 @@ def test_labels_that_are_too_few_are_refused_with_the_missing_number(place, caps
 def test_without_a_draw_or_answers_it_is_refused(place, capsys):
     mlflow.pyfunc.load_model(f"models:/{NAME}/1").predict(images())
     rows = reading.read(place, spool=place / "spool").rows
-    path = write(place, rows, labels_of(rows, shift=2.5))
+    path = write(place, rows, labels_of(rows, shift=1.5))
     assert "The audit has drawn among no answers of this version yet" in refused(path, capsys)
     long_ago = ["--until", "2001-01-01"]
     assert "0 rows of melanoma-sample version 1" in refused(path, capsys, *long_ago)
@@ -252,7 +255,7 @@ def test_without_a_draw_or_answers_it_is_refused(place, capsys):
 
 def test_a_clinic_whose_calibration_is_right_is_refused_with_the_interval(place, capsys):
     rows = recorded(place)
-    said = refused(write(place, rows, labels_of(rows, shift=0)), capsys)
+    said = refused(write(place, rows, labels_of(rows, shift=0, slope=0)), capsys)
     assert "recalibration is not shown to help: the cross-fitted gain in log loss is " in said
     (entry,) = [one for one in ledger.entries(NAME) if one.kind == ledger.REFUSAL]
     assert (entry.alias, entry.tags["clinic"], entry.version) == (ALIAS, CLINIC, 1)
@@ -285,14 +288,14 @@ def test_unknown_and_refused_versions_and_missing_records_are_refused(shifted, c
 
 
 @pytest.mark.parametrize(
-    ("column", "change"), [("score", 0.5), ("network_sha256", "another"), ("score", float("nan"))]
+    ("column", "change"), [("score", 0.5), ("network_sha256", "another"), ("score", None)]
 )
 def test_answers_of_another_network_or_without_a_score_are_refused(shifted, place, capsys, column, change):
-    reading.compact(place / "spool", place)
-    for path in place.glob("answers/*/*.parquet"):
-        rows = pd.read_parquet(path)
-        rows.loc[rows.index[:2], column] = change
-        rows.to_parquet(path)
+    (path,) = (place / "spool").glob("*.jsonl")
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    for line in lines[:2]:
+        line[column] = change
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     said = refused(shifted, capsys)
     assert "2 of " in said
     assert "score, probability or network is another" in said
@@ -328,8 +331,8 @@ def test_a_real_server_answers_with_the_new_calibration(shifted, own):
         about = requests.get(f"http://127.0.0.1:{port}/model", timeout=60).json()
     old = mlflow.pyfunc.load_model(f"models:/{NAME}/1").predict(posted)
     calibrations = [calibration_of(number) for number in (1, 2)]
-    scores = (logit(old["probability"]) - calibrations[0].intercept) / calibrations[0].slope
-    expected = expit(calibrations[1].slope * scores + calibrations[1].intercept)
+    assert calibrations[0].method == "none"  # the probability of version 1 is the score
+    expected = calibrations[1].apply(old["probability"].to_numpy())
     np.testing.assert_allclose([one["probability"] for one in answers], expected, atol=1e-6)
     assert {one["verification"] for one in answers} == {"verified"}
     assert {one["model_version"] for one in answers} == {"2"}

@@ -14,12 +14,14 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from melanoma import tracking
 from melanoma.errors import TrackingError
 from melanoma.registry import versions
 from melanoma.scoring.operating_point import Calibration, OperatingPoint
 from melanoma.serving.export import PACKAGES, example_image, log_served_model
 from melanoma.serving.network import Network
-from tests.serving.conftest import ASKED_AND_GOT, LIMITS, POINT
+from melanoma.serving.records import RECORDS, RECORDS_KEY
+from tests.serving.conftest import ASKED_AND_GOT, EXPERIMENT, LIMITS, POINT
 
 # Runs without the site module, so that the editable install of this repository is not found, and with
 # an importer that refuses what the served model must do without.
@@ -79,6 +81,26 @@ def test_the_model_belongs_to_the_run_that_trained_the_network(logged, store):
 def test_logging_leaves_the_run_finished_and_none_active(logged, store):
     assert store.get_run(logged.run_id).info.status == "FINISHED"
     assert mlflow.active_run() is None
+
+
+def test_the_check_of_the_example_is_no_answer_to_record(store, network_folder, tmp_path, monkeypatch):
+    monkeypatch.setenv(RECORDS, str(tmp_path))
+    monkeypatch.setenv(RECORDS_KEY, "k" * 32)
+    with tracking.open_run(experiment=EXPERIMENT, name="trained", tags={}) as run:
+        pass
+    uri = log_served_model(
+        run.run_id,
+        network=network_folder / "model.onnx",
+        operating_point=POINT,
+        limits=LIMITS,
+        is_synthetic=True,
+        positive_means="melanoma",
+        example=example_image(64),
+        asked_and_got=ASKED_AND_GOT,
+    )
+    assert list(tmp_path.rglob("*.jsonl")) == []
+    mlflow.pyfunc.load_model(uri).predict(pd.DataFrame({"image": [example_image(64)]}))
+    assert len(list(tmp_path.rglob("*.jsonl"))) == 1  # an answer is
 
 
 def test_required_packages_are_pinned_to_what_is_installed(model_folder):

@@ -23,7 +23,7 @@ from sklearn.model_selection import StratifiedKFold
 from melanoma.config.evaluation import Evaluate
 from melanoma.config.monitoring import Recalibrate
 from melanoma.evaluation import calibration, thresholds
-from melanoma.evaluation.bootstrap import Draws, mean_difference, metrics_with_intervals
+from melanoma.evaluation.bootstrap import Draws, explained, mean_difference, metrics_with_intervals
 from melanoma.evaluation.intervals import Entry
 from melanoma.scoring.operating_point import Calibration, OperatingPoint
 
@@ -102,10 +102,24 @@ class Recalibration:
     before: Mapping[str, Any]
     after: Mapping[str, Any]
 
-    @property
-    def helps(self) -> bool:
-        """Whether a gain in log loss is shown."""
-        return bool(self.gain[GAINS[0]]["low"] > 0)
+    def why_not(self, method: str) -> list[str]:
+        """Why the new operating point should not be served, in words; empty if it helps.
+
+        Args:
+            method: Method of calibration that was asked for.
+        """
+        reasons, found = [], self.gain[GAINS[0]]
+        if self.point.calibration.method != method:
+            reasons.append(
+                f"{method} calibration would reverse the order of the scores, because on these images higher "
+                "scores mean negative, or all are equal: the network does not work on them"
+            )
+        if not found["low"] > 0:
+            reasons.append(
+                "recalibration is not shown to help: the cross-fitted gain in log loss is "
+                f"{explained(found)}, and the lower end of its interval must be above 0"
+            )
+        return reasons
 
 
 def missing(labelled: Labelled, settings: Recalibrate) -> list[str]:
@@ -141,21 +155,33 @@ def recalibrate(
     before = Decided.by(own, labelled.score)
     crossed = cross_fit(labelled, own, settings, evaluate)
     draws = Draws(settings.num_bootstrap_draws, settings.seed)
-    lost = mean_difference(
-        labelled.target,
-        before.probability[None],
-        crossed.probability[None],
-        labelled.group_ids,
-        threshold=own.threshold,
-        draws=draws,
-    )
     return Recalibration(
         fit(labelled, own, evaluate),
         crossed,
-        {name: lost[name] for name in GAINS},
+        gain(labelled, before, crossed, draws),
         _measure(labelled, before, draws),
         _measure(labelled, crossed, draws),
     )
+
+
+def gain(labelled: Labelled, before: Decided, after: Decided, draws: Draws) -> dict[str, Entry]:
+    """By name of `GAINS` the mean loss of `before` minus that of `after`, with paired 95 % intervals.
+
+    Args:
+        labelled: Labelled answers.
+        before: Their probabilities; the thresholds do not matter.
+        after: Other probabilities.
+        draws: Draws of groups.
+    """
+    lost = mean_difference(
+        labelled.target,
+        before.probability[None],
+        after.probability[None],
+        labelled.group_ids,
+        threshold=0.5,
+        draws=draws,
+    )
+    return {name: lost[name] for name in GAINS}
 
 
 def fit(labelled: Labelled, own: OperatingPoint, evaluate: Evaluate) -> OperatingPoint:

@@ -24,6 +24,7 @@ from melanoma.fingerprint import sha256_of_file
 from melanoma.scoring.operating_point import OperatingPoint
 from melanoma.serving import model_code
 from melanoma.serving.network import Network
+from melanoma.serving.records import unrecorded
 from melanoma.serving.scorer import OPERATING_POINT, SETTINGS_DIGEST
 from melanoma.serving.settings import Settings
 
@@ -126,7 +127,7 @@ def log_served_model(
         unlike_sha256=None if unlike is None else sha256_of_file(unlike),
         keep_images=keep_images,
     )
-    with tempfile.TemporaryDirectory() as folder, mlflow.start_run(run_id=run_id):
+    with tempfile.TemporaryDirectory() as folder, mlflow.start_run(run_id=run_id), unrecorded():
         path = Path(folder) / "settings.json"
         write_json(settings.to_dict(), path)
         artifacts = {"network": str(network), "settings": str(path)}

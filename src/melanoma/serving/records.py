@@ -19,7 +19,8 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
@@ -276,6 +277,17 @@ def open_recorder(model: Recorded, *, keep_images: bool) -> Recorder | None:
     spool = spool_of(place)
     key = key_of_groups()
     return Recorder(spool, key=key, model=model, images=spool / IMAGES if keep_images else None)
+
+
+@contextmanager
+def unrecorded() -> Iterator[None]:
+    """Models that are loaded in the block record nothing: their answers are tests, not those of a clinic."""
+    place = os.environ.pop(RECORDS, None)
+    try:
+        yield
+    finally:
+        if place is not None:
+            os.environ[RECORDS] = place
 
 
 def spool_of(place: str) -> Path:

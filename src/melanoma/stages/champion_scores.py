@@ -18,6 +18,7 @@ from melanoma.registry import versions
 from melanoma.scoring.operating_point import OperatingPoint
 from melanoma.serving import folder as folders
 from melanoma.serving.network import Network
+from melanoma.serving.records import unrecorded
 from melanoma.serving.settings import Settings
 from melanoma.stages.candidate import Candidate
 
@@ -176,7 +177,8 @@ def _score_files(rival: _Rival, accepted: pd.DataFrame, rows: pd.DataFrame) -> p
             "`dvc repro`."
         )
     try:
-        model = folders.load_model(str(rival.files))
+        with unrecorded():
+            model = folders.load_model(str(rival.files))
     except TrackingError as error:
         raise TrackingError(f"{rival} cannot be compared with the challenger: {error} {WAY_OUT}") from error
     names = [Path(path) for path in sources["path"]]

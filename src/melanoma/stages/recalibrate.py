@@ -91,7 +91,9 @@ def run(asked: Asked, params: Params) -> str:
         )
         rules = params.promote.model_copy(update={"min_worst_slice_auc_roc": None})
         verdict = gate.judge(_contest(labelled, found, source, params), rules)
-        result = files.as_json(_describe(asked, source, counts, found, verdict))
+        result = files.as_json(
+            _describe(asked, source, counts, found, verdict, method=params.evaluate.calibration)
+        )
         if result["reasons"]:
             _refuse(asked, source, result)
         number, previous = recalibrated_version.stage(source, asked.clinic, found.point, result, asked.out)
@@ -200,13 +202,10 @@ def _describe(
     counts: Mapping[str, Any],
     found: Recalibration,
     verdict: Mapping[str, Any],
+    *,
+    method: str,
 ) -> dict[str, Any]:
     """Content of the JSON file, and evidence of the ledger."""
-    gain = found.gain[recalibration.GAINS[0]]
-    not_helping = (
-        f"recalibration is not shown to help: the cross-fitted gain in log loss is {in_words(gain)}, and the "
-        "lower end of its interval must be above 0"
-    )
     return {
         "registered_model": asked.model,
         "clinic": asked.clinic,
@@ -214,14 +213,13 @@ def _describe(
         "is_synthetic": source.settings.is_synthetic,
         "positive_means": source.settings.positive_means,
         **counts,
-        "helps": found.helps,
         "gain": found.gain,
         "before": found.before,
         "after": found.after,
         "operating_point": found.point.to_dict(),
         "gates": verdict["gates"],
         "not_judged": NOT_JUDGED,
-        "reasons": [*([] if found.helps else [not_helping]), *verdict["reasons"]],
+        "reasons": [*found.why_not(method), *verdict["reasons"]],
     }
 
 

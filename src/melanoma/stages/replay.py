@@ -39,7 +39,7 @@ BUSY, REFUSED = 503, 400
 MAX_ATTEMPTS = 60  # for an image while the server is busy
 NOT_RECORDED = (
     "{url} answered without a prediction_id, so it records nothing and no label could be joined. Start it "
-    "with MELANOMA_RECORDS set, see src/melanoma/monitoring/README.md."
+    "with MELANOMA_RECORDS set, see infra/records/README.md."
 )
 Cast = tuple[float, float, float]
 
