@@ -434,7 +434,7 @@ def test_where_no_slice_is_large_enough_the_gate_says_so_and_does_not_refuse(rul
     for parts in ([part("female", None)], [part("female", 0.1, None)], []):
         verdict = judge(contest(TARGET, FLAWLESS, slices=parts), strict)
         assert verdict["is_passed"]
-        assert "no slice of the test set" in verdict["gates"][-1]["words"]
+        assert "no slice has enough test images of both classes" in verdict["gates"][-1]["words"]
 
 
 # ---- other metrics and bad input -------------------------------------------------------------
@@ -562,3 +562,24 @@ def test_a_model_equally_good_everywhere_is_hardly_ever_refused_for_a_slice(simu
     row = simulated[simulation.SLICES]
     assert fraction(row.before) > 0.2
     assert fraction(row.after) <= 0.05
+
+
+def test_cross_fitted_decisions_are_judged_at_the_threshold_of_each_image(rules):
+    """Half of the images at 0.95 and half at 0.15: at their own threshold all are decided rightly."""
+    scores = np.where(TARGET == 1, 0.97, 0.9)
+    scores[5:15] = np.where(TARGET[5:15] == 1, 0.2, 0.1)
+    thresholds = np.full(20, 0.95)
+    thresholds[5:15] = 0.15
+    single = contest(TARGET, scores, threshold=0.5, images="labelled images")
+    crossed = dataclasses.replace(
+        single, challenger=dataclasses.replace(single.challenger, crossed=thresholds)
+    )
+    rules = rules.model_copy(update={"min_specificity_at_threshold": 0.6})
+    verdicts = [judge(one, rules) for one in (single, crossed)]
+    for name in ("sensitivity", "specificity"):
+        assert [verdict["challenger"][name]["value"] for verdict in verdicts] == [0.5, 1]
+    judged = [gate_named(verdict, "min_specificity_at_threshold") for verdict in verdicts]
+    assert [gate["is_passed"] for gate in judged] == [False, True]
+    assert "at the threshold 0.500 with which the model is served" in judged[0]["words"]
+    assert "at cross-fitted thresholds (served: 0.500)" in judged[1]["words"]
+    assert "among the 20 labelled images" in gate_named(verdicts[1], "min_malignant_groups")["words"]

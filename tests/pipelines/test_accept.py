@@ -151,3 +151,11 @@ def test_nobody_accepts_without_a_name_and_a_reason(refuse, capsys, blank):
         run(**{blank: "  "})
     assert f"argument --{blank}: must not be blank" in capsys.readouterr().err
     assert staging() is None
+
+
+def test_a_refusal_to_recalibrate_for_a_clinic_is_another_matter(refuse):
+    number = refuse()
+    tags = {"alias": "staging-north", "version": number}
+    ledger.add(NAME, ledger.REFUSAL, by="pipelines.recalibrate", reason="no help", tags=tags, evidence={})
+    assert run() == 0
+    assert staging() == number

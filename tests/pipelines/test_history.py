@@ -85,6 +85,25 @@ def look(image_ids, model, purpose):
     looks.record(NAME, images=image_ids, model="tuned", model_digest=model, purpose=purpose, run_id="r")
 
 
+def test_the_alias_of_a_clinic_is_told_too(shelf, told):
+    shelf.move(shelf.register())
+    shelf.move(shelf.register(), alias="staging-north", kind=ledger.RECALIBRATE)
+    assert [cells[1:3] for cells in rows(told())] == [
+        ["promote", STAGING],
+        ["recalibrate", "staging-north"],
+    ]
+    assert [cells[1] for cells in rows(told("--alias", "staging-north"))] == ["recalibrate"]
+    versions.set_alias(NAME, "staging-north", "1")
+    assert "warning: staging-north points to version 1" in told()
+
+
+@pytest.mark.parametrize("alias", ["champion", "stagingnorth"])
+def test_another_alias_is_refused(shelf, alias, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        history.main([NAME, "--alias", alias])
+    assert "is none of production, staging and staging-<clinic>" in capsys.readouterr().err
+
+
 def test_words_of_people_are_told_as_they_wrote_them(shelf, told):
     reason = "see [/docs] and [red]note[/red] :warning:"
     ledger.add(NAME, ledger.REFUSAL, by="A [bold]", reason=reason, tags={}, evidence={})

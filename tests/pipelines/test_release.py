@@ -110,3 +110,11 @@ def test_what_cannot_name_a_model_is_refused(shelf, capsys, name):
     with pytest.raises(SystemExit, match="2"):
         run(1, name=name)
     assert "is not a valid name of a registered model" in capsys.readouterr().err
+
+
+def test_a_version_of_a_clinic_is_not_for_all(shelf, refusal):
+    of_clinic, for_all = shelf.register(clinic="north"), shelf.register()
+    said = refusal(of_clinic)
+    assert "was recalibrated for the clinic north" in said
+    assert f"models:/{NAME}@staging-north" in said
+    assert run(for_all) == 0

@@ -114,3 +114,10 @@ def test_a_deleted_ledger_is_refused_and_a_restored_one_goes_on(shelf):
     store.restore_experiment(ledger_id)
     add(version=2)
     assert [entry.version for entry in ledger.entries(NAME)] == [1, 2]
+
+
+def test_a_recalibration_is_named_by_its_source_and_clinic(shelf):
+    told = add(ledger.RECALIBRATE, alias="staging-north", version=3, clinic="north", recalibrated_from=2)
+    assert tracking.read_run(told).info.run_name == "recalibrate version 2 for north"
+    assert [entry.run_id for entry in ledger.moves(NAME, "staging-north")] == [told]
+    assert not ledger.moves(NAME, "staging")

@@ -200,7 +200,7 @@ def _no_slice_below(contest: Contest, bound: float) -> Gate:
     name = "min_worst_slice_auc_roc"
     judged = [(entry, high) for entry in contest.slices if _is_number(high := _upper_end(entry))]
     if not judged:
-        words = f"no slice of the {contest.images} has enough images of both classes"
+        words = f"no slice has enough {contest.images} of both classes"
         return Gate(name, False, bound, None, words, is_judged=False)
     worst, high = min(judged, key=lambda pair: pair[1])
     auc = worst[SIMULTANEOUS]
