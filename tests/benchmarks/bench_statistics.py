@@ -1,15 +1,16 @@
-"""Whether intervals, splits, gates and guarantees keep their promise where the truth is known.
+"""Whether intervals, splits, gates, guarantees and alarms keep their promise where the truth is known.
 
 Run by `python -m tests.benchmarks.bench_statistics`. Each topic simulates data with a known truth and applies
-the rule that was in use before and the present one to the same draws. Writes the table to the terminal, as
-JSON to `--out`, and with `--write` into two READMEs: all rows into that of the simulations, the first row
-of each topic into that of `evaluation/`.
+the present rule and another one, mostly that in use before, to the same draws. Writes the table to the
+terminal, as JSON to `--out`, and with `--write` into READMEs, by area: all rows into that of the simulations,
+the first row of each topic into that of `evaluation/` or `monitoring/`.
 """
 
 import argparse
 import re
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
@@ -20,22 +21,29 @@ from melanoma import files
 from melanoma.markdown import markdown
 from tests.simulations.rows import Row
 
-TOPICS: tuple[str, ...] = (  # modules of tests.simulations, each with `simulate(num, seed)`; one a line
-    "choices",
-    "crossvalidation",
-    "calibration",
-    "ensembles",
-    "gates",
-    "intervals",
-    "seeds",
-    "power",
-    "sides",
-    "operating_point",
-    "late_labels",
-    "shift",
-)
-README, ALL_ROWS = Path("src/melanoma/evaluation/README.md"), Path("tests/simulations/README.md")
-BLOCK = re.compile(r"(<!-- simulations -->\n).*?(<!-- /simulations -->)", re.DOTALL)
+AREAS: dict[str, tuple[str, ...]] = {  # modules of tests.simulations, each with `simulate(num, seed)`
+    "evaluation": (
+        "choices",
+        "crossvalidation",
+        "calibration",
+        "ensembles",
+        "gates",
+        "intervals",
+        "seeds",
+        "power",
+        "sides",
+        "operating_point",
+    ),
+    "monitoring": (
+        "shift",
+        "late_labels",
+        "colour_cast",
+    ),
+}
+TOPICS = tuple(topic for topics in AREAS.values() for topic in topics)
+READMES = {area: Path(f"src/melanoma/{area}/README.md") for area in AREAS}
+ALL_ROWS = Path("tests/simulations/README.md")
+BLOCK = re.compile(r"(<!-- simulations of (\w+) -->\n).*?(<!-- /simulations -->)", re.DOTALL)
 
 
 def main() -> int:
@@ -48,20 +56,24 @@ def main() -> int:
         "--num", type=int, default=2_000, help="simulated data sets per truth (default: 2000)"
     )
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--write", action="store_true", help=f"write the table into {ALL_ROWS} and {README}")
+    parser.add_argument(
+        "--write", action="store_true", help="write the tables of all areas whose topics are all simulated"
+    )
     parser.add_argument("--out", type=Path, default=Path("reports/benchmarks/statistics.json"))
     args = parser.parse_args()
-    by_topic: list[list[Row]] = []
+    complete = [area for area, topics in AREAS.items() if set(topics) <= set(args.topics)]
+    if args.write and not complete:
+        parser.error(f"--write needs all topics of an area: {' or '.join(map(' '.join, AREAS.values()))}")
+    by_topic: dict[str, list[Row]] = {}
     for topic in args.topics:
         start = time.perf_counter()
-        by_topic.append(import_module(f"tests.simulations.{topic}").simulate(args.num, args.seed))
+        by_topic[topic] = import_module(f"tests.simulations.{topic}").simulate(args.num, args.seed)
         print(f"{topic}: {time.perf_counter() - start:.0f} s", file=sys.stderr, flush=True)
-    rows = [row for found in by_topic for row in found]
+    rows = [row for found in by_topic.values() for row in found]
     print(as_table(rows))
     files.write_json({"num": args.num, "seed": args.seed, "rows": [asdict(row) for row in rows]}, args.out)
-    if args.write:
-        write_table(rows, ALL_ROWS)
-        write_table([found[0] for found in by_topic], README)
+    for area in complete if args.write else []:
+        write_area(area, by_topic)
     return 0
 
 
@@ -70,10 +82,22 @@ def as_table(rows: list[Row]) -> str:
     return markdown(pd.DataFrame([asdict(row) for row in rows]))
 
 
-def write_table(rows: list[Row], readme: Path) -> None:
-    """Replace the table of a README."""
+def write_area(area: str, by_topic: Mapping[str, list[Row]]) -> None:
+    """Write the tables of an area into its READMEs."""
+    found = [by_topic[topic] for topic in AREAS[area]]
+    write_table([row for rows in found for row in rows], area, ALL_ROWS)
+    write_table([rows[0] for rows in found], area, READMES[area])
+
+
+def write_table(rows: list[Row], area: str, readme: Path) -> None:
+    """Replace the table of an area in a README."""
     text = readme.read_text(encoding="utf-8")
-    files.write_text(BLOCK.sub(lambda block: f"{block[1]}{as_table(rows)}\n{block[2]}", text), readme)
+    table = as_table(rows)
+
+    def replaced(block: re.Match[str]) -> str:
+        return f"{block[1]}{table}\n{block[3]}" if block[2] == area else block[0]
+
+    files.write_text(BLOCK.sub(replaced, text), readme)
 
 
 if __name__ == "__main__":

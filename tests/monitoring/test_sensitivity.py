@@ -1,12 +1,14 @@
 import math
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from scipy.stats import binom
 
+from melanoma import config
 from melanoma.monitoring import sensitivity
-from melanoma.monitoring.sensitivity import BETS, CANDIDATES
+from melanoma.monitoring.sensitivity import ALARM, CANDIDATES, INTERVAL
 from tests.simulations import late_labels as simulation
 
 PARAMS = {"minimum": 0.9, "pi_min": 0.25, "alpha": 0.05}
@@ -102,7 +104,8 @@ def test_complete_labels_only_narrow_the_interval(label):
 
 def test_the_lower_end_is_that_of_the_capital_written_out():
     # 60 caught groups with pi_min: the capital of a bet is (1 - bet + bet / s) ** 60.
-    capital = np.mean((1 - BETS + BETS / CANDIDATES) ** 60, axis=0)
+    bets = np.array(INTERVAL.bets)[:, None]
+    capital = np.mean((1 - bets + bets / CANDIDATES) ** 60, axis=0)
     found = measured(caught_and_missed(60, 0))
     assert found.low == CANDIDATES[capital >= 40].max()
     assert found.high == 1
@@ -210,6 +213,88 @@ def test_missing_columns_are_named():
         measured(caught_and_missed(1, 0).drop(columns=["label", "time"]))
 
 
+def test_the_alarm_is_that_of_the_capital_written_out():
+    """Missed groups with `pi_min`: each lets a bet's capital grow by 1 + 9 * bet. Half is invested later."""
+    for num, is_reached in ((2, False), (3, True)):
+        capital = np.full(3, 0.5)
+        for at in range(num):
+            capital += 0 if at == 0 else 0.5 * 0.999 ** (at - 1) * 0.001
+            capital *= 1 + 9 * np.array([0.1, 0.2, 0.4])
+        assert bool(capital.mean() + 0.5 * 0.999 ** (num - 1) >= 20) == is_reached
+        assert measured(caught_and_missed(0, num)).is_below_minimum == is_reached
+
+
+def test_negative_groups_of_the_audit_only_pass_time():
+    positive = caught_and_missed(80, 20).assign(is_negative=0)
+    negative = answers_of(*[(0.25, True, 0, True)] * 300).assign(is_negative=1, time=-1)
+    both = pd.concat([positive, negative]).assign(prediction_id=range(400), group_id=range(400))
+    found, alone = measured(both), measured(positive)
+    assert (found.low, found.high, found.estimate) == (alone.low, alone.high, alone.estimate)
+    groups = sensitivity.drawn_groups(both)
+    args = (1 - groups["most"], np.array([0.1]), 0.25)
+    _, of_both = sensitivity.capital_of(groups, *args, ALARM)
+    positive_groups = sensitivity.drawn_groups(positive)
+    _, of_alone = sensitivity.capital_of(positive_groups, 1 - positive_groups["most"], *args[1:], ALARM)
+    assert of_both != of_alone  # more was invested before the first positive group
+
+
+@pytest.mark.parametrize("num_quiet", [0, 200, 2000])
+def test_a_loss_is_found_soon_after_a_long_good_time(num_quiet):
+    """The best constant bet alone needs ever more missed groups, the longer the good time before was."""
+    quiet = caught_and_missed(num_quiet * 19 // 20, num_quiet // 20)
+    lost = caught_and_missed(400, 100).assign(time=lambda rows: rows["time"] + num_quiet)
+    answers = pd.concat([quiet, lost]).assign(prediction_id=range(num_quiet + 500))
+    groups = sensitivity.drawn_groups(answers.assign(group_id=answers["prediction_id"]))
+    _, with_starts = sensitivity.capital_of(groups, 1 - groups["most"], np.array([0.1]), 0.25, ALARM)
+    _, constant = sensitivity.capital_of(groups, 1 - groups["most"], np.array([0.1]), 0.25, INTERVAL)
+    assert with_starts >= 20
+    assert (constant >= 20) == (num_quiet < 2000)
+
+
+def test_more_missed_groups_never_take_an_alarm_back():
+    rng = np.random.default_rng(5)
+    for _ in range(20):
+        is_caught = rng.random(120) < 0.85
+        fewer = is_caught & (rng.random(120) < 0.9)
+        capital = [
+            sensitivity.capital_of(
+                (groups := sensitivity.drawn_groups(answers_of(*[(0.25, True, 1, one) for one in caught]))),
+                1 - groups["most"],
+                np.array([0.1]),
+                0.25,
+                ALARM,
+            )[1]
+            for caught in (is_caught, fewer)
+        ]
+        assert capital[0] <= capital[1]
+
+
+def test_in_a_thousand_histories_neither_interval_nor_alarm_errs_too_often():
+    """At a sensitivity of 0.9; misses are drawn with 0.5 if they are near the threshold, else with 0.05."""
+    rng, num, truth = np.random.default_rng(3), 1000, 0.9
+    errors = np.zeros((num, 2), dtype=bool)
+    for at in range(num):
+        missed = rng.random(1000) > truth
+        pi = np.where(missed & (rng.random(1000) < 0.4), 0.5, 0.05)
+        is_drawn = rng.random(1000) < pi
+        groups = pd.DataFrame({"time": np.arange(is_drawn.sum()), "pi": pi[is_drawn]})
+        share = pd.Series(missed[is_drawn].astype(float))
+
+        def highest(share, candidate, plan, groups=groups):
+            return sensitivity.capital_of(groups, share, np.array([candidate]), 0.05, plan)[1][0]
+
+        sides = highest(share, 1 - truth, INTERVAL), highest(1 - share, truth, INTERVAL)
+        errors[at] = max(sides) >= 2 / 0.05, highest(share, 1 - truth, ALARM) >= 1 / 0.05
+    assert (errors.mean(axis=0) <= 0.05 + 2 * math.sqrt(0.05 * 0.95 / num)).all()
+    assert errors[:, 1].any()
+
+
+def test_the_simulation_draws_as_the_audit_is_declared_to():
+    queue = config.load(Path("params.yaml")).queue
+    declared = (queue.audit_fraction, queue.audit_fraction_near, queue.near_factor)
+    assert declared == (simulation.PI_MIN, simulation.PI_NEAR, simulation.NEAR_FACTOR)
+
+
 def test_simulated_histories_keep_the_truth_where_repeated_wald_intervals_lose_it():
     rng, num = np.random.default_rng(8), 60
     past = [simulation.history(rng, prevalence=0.2, num_days=150) for _ in range(num)]
@@ -233,4 +318,7 @@ def test_no_look_at_late_labels_is_narrower_than_all_labels():
 
 def test_a_simulated_loss_is_found_after_it_happened():
     past = simulation.history(np.random.default_rng(2), prevalence=0.2, num_days=400, first_lost_day=20)
-    assert 0 < simulation.days_until_alarm(past, first_lost_day=20, num_days=400) < 380
+    day = simulation.days_until_alarm(past, first_lost_day=20, num_days=400)
+    assert 0 < day < 380
+    for late, is_below in ((0, True), (1, False)):
+        assert simulation.measured(past.known_on(int(20 + day - late))).is_below_minimum is is_below

@@ -9,6 +9,7 @@ import pytest
 from scipy import stats
 
 from melanoma.monitoring import shift
+from tests.simulations import colour_cast
 from tests.simulations import shift as simulation
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -100,15 +101,15 @@ def test_a_monotone_transform_changes_nothing(transform):
 
 
 def test_the_order_of_rows_and_columns_changes_nothing_but_the_permutations():
-    reference, window = drawn(30, 1), drawn(20, 2) + 0.5
-    groups = np.repeat(ids("r", 10), 3)
+    reference, window = drawn(30, 1), drawn(21, 2) + 0.5
+    groups, groups_window = np.repeat(ids("r", 10), 3), np.repeat(ids("w", 7), 3)
     order = np.random.default_rng(3).permutation(30)
-    given = compare(reference, window, groups, num_permutations=20_000)
+    given = compare(reference, window, groups, groups_window, num_permutations=20_000)
     other = compare(
         reference.iloc[order, ::-1],
         window.iloc[::-1, [1, 0, 2]],
         groups[order],
-        ids("w", 20)[::-1],
+        groups_window[::-1],
         num_permutations=20_000,
     )
     assert [feature.name for feature in other.features] == ["f2", "f1", "f0"]
@@ -281,10 +282,84 @@ def test_patients_who_return_make_no_shift():
     assert (p_values(num, returning) <= 0.05).mean() <= 0.05 + 2 * math.sqrt(0.05 * 0.95 / num)
 
 
+def test_groups_have_as_many_rows_on_both_sides():
+    """Reference: a group of 1 row, one of 2 and one of 3; window: 1 and 5 rows."""
+    found = compare({"a": range(6)}, {"a": range(6)}, list("abbccc"), list("vwwwww"))
+    assert (found.num_rows_reference, found.num_rows_window) == (6, 6)
+    assert found.num_rows_left_out == 1 + 2  # of b, as v has one row; of w, as c has three
+    same = compare({"a": range(6)}, {"a": range(6)}, list("abbccc"), list("vwwxxx"))
+    assert same.num_rows_left_out == 0
+
+
+def test_a_group_on_both_sides_keeps_the_smaller_number_of_its_rows():
+    found = compare({"a": range(6)}, {"a": range(5)}, list("aaaabb"), list("abbbb"))
+    assert found.num_rows_left_out == 3 + 2  # three of a in the reference, two of b in the window
+    assert found.num_groups_in_both == 2
+
+
+def test_which_rows_are_left_out_depends_on_the_seed_alone():
+    sides = (drawn(60, 1), drawn(10, 2), np.repeat(ids("r", 6), 10), ids("w", 10))
+    assert compare(*sides) == compare(*sides)
+    effects = {compare(*sides, seed=seed).features[0].effect for seed in range(5)}
+    assert len(effects) == 5
+
+
+@pytest.mark.parametrize(
+    ("rows_of_reference", "rows_of_window", "returns"),
+    [((10, 20), (1, 1), False), ((6, 12), (1, 3), False), ((1, 3), (6, 12), False), ((10, 20), (1, 1), True)],
+)
+def test_groups_of_unlike_sizes_make_no_shift_and_hide_none(rows_of_reference, rows_of_window, returns):
+    num = 200
+
+    def sides(generator, *, shifted_by: float):
+        patients = generator.normal(size=(120, 2))
+        of_reference = np.repeat(np.arange(80), generator.integers(*rows_of_reference, 80, endpoint=True))
+        first = 40 if returns else 80
+        of_window = np.repeat(
+            np.arange(first, first + 40), generator.integers(*rows_of_window, 40, endpoint=True)
+        )
+        values = [
+            patients[rows] + generator.normal(size=(len(rows), 2)) for rows in (of_reference, of_window)
+        ]
+        return (values[0], values[1] + shifted_by, of_reference, of_window)
+
+    quiet = p_values(num, lambda generator: sides(generator, shifted_by=0))
+    assert 0.005 < (quiet <= 0.05).mean() <= 0.05 + 2 * math.sqrt(0.05 * 0.95 / num)
+    shifted = p_values(num // 4, lambda generator: sides(generator, shifted_by=1))
+    assert (shifted <= 0.05).mean() > 0.9
+
+
 def test_histories_without_a_shift_seldom_alarm_and_those_with_one_soon_do():
-    quiet = simulation.first_alarms(simulation.permutation_rule, strength=0, num=5, seed=1)
-    shifted = simulation.first_alarms(simulation.permutation_rule, strength=1, num=5, seed=1)
-    tests_of_images = simulation.first_alarms(simulation.corrected_rule, strength=0, num=10, seed=1)
-    assert np.isfinite(quiet).sum() <= 1
-    assert (shifted == 1).all()
-    assert np.isfinite(tests_of_images).mean() > 0.3
+    mine, *others = np.array([simulation.quiet_alarms((1, at)) for at in range(10)]).T
+    assert np.isfinite(mine).sum() <= 2
+    assert np.isfinite(others[0]).mean() > 0.5
+    for shifted in simulation.SHIFTS:
+        found = [simulation.shifted_alarms(shifted, 1, (1, at))[0] for at in range(2)]
+        assert max(found) <= 2
+
+
+def test_the_simulation_screens_windows_with_few_permutations_without_losing_an_alarm():
+    """By the declared number of permutations alone, the first alarms are the same."""
+    reference, windows = simulation.history((1, 0), shifted="score", strength=0.6)
+    found = [
+        shift.compare(
+            reference.features,
+            window.features,
+            reference.patient_ids,
+            window.patient_ids,
+            alpha=simulation.ALPHA,
+            num_windows=simulation.NUM_WINDOWS,
+            min_effect=simulation.MIN_EFFECT,
+            seed=0,
+        ).is_alarm
+        for window in windows[:6]
+    ]
+    assert any(found)
+    assert [simulation.permutation_rule(reference, window) for window in windows[:6]] == found
+
+
+def test_a_red_cast_changes_red_and_blue():
+    squares = [np.full((64, 64, 3), level, np.uint8) for level in (100, 250)]
+    assert (colour_cast.tinted(squares[0], 0.1) == (110, 100, 90)).all()
+    assert (colour_cast.tinted(squares[1], 0.1) == (255, 250, 225)).all()
+    assert (colour_cast.tinted(squares[0], 0) == squares[0]).all()

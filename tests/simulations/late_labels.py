@@ -5,21 +5,23 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from scipy.special import expit, logit
 from scipy.stats import norm
 
 from melanoma.monitoring import sensitivity
 from tests.simulations.rows import Row
 
 SENSITIVITY, LOST, MINIMUM = 0.95, 0.80, 0.90
-PI_MIN, PI_NEAR = 0.2, 0.5  # probability of a draw, and the one of groups whose lowest score is near below
-NEAR = 1.0  # distance below the threshold that counts as near
+PI_MIN, PI_NEAR, NEAR_FACTOR = 0.05, 0.5, 0.5  # audit_fraction, audit_fraction_near, near_factor: params.yaml
 BIOPSIED = {True: 0.9, False: 0.08}  # share of groups biopsied outside of the audit, by whether one is called
 SEPARATION = 2.5  # distance of the two classes' normal scores
 CORRELATION = 0.7  # of the scores of a group
-NUM_DAYS, GROUPS_A_DAY, LEAST_LABELS = 365, 20, 30
+NUM_DAYS, GROUPS_A_DAY, LEAST_LABELS = 365, 40, 30
 LABEL_DELAY_DAYS = 21.0  # mean of an exponential distribution
 ALPHA = 0.05
 PREVALENCES = (0.07, 0.20)
+QUIET_DAYS, LOST_DAYS = (0, 100, 365), 1_000  # before a loss, and after it
+MAX_HISTORIES, MAX_LOST_HISTORIES = 1_000, 100
 
 
 @dataclass(frozen=True)
@@ -63,11 +65,12 @@ def history(
     noise += np.sqrt(1 - CORRELATION) * drawn.normal(size=len(group))
     threshold = SEPARATION - norm.ppf(SENSITIVITY)
     score = np.where(label == 1, threshold + norm.ppf(sensitivity_then), 0) + noise
-    lowest = np.minimum.reduceat(score, np.searchsorted(group, np.arange(num_groups)))[group]
-    is_near = (lowest < threshold) & (lowest >= threshold - NEAR)
+    least_near = threshold - _near_width(threshold, prevalence)
+    starts = np.searchsorted(group, np.arange(num_groups))
+    is_near = np.maximum.reduceat((score < threshold) & (score >= least_near), starts)[group]
     pi = np.where(is_near, PI_NEAR, PI_MIN)
     is_caught = score >= threshold
-    is_any_caught = np.maximum.reduceat(is_caught, np.searchsorted(group, np.arange(num_groups)))[group]
+    is_any_caught = np.maximum.reduceat(is_caught, starts)[group]
     chance = np.where(is_any_caught, BIOPSIED[True], BIOPSIED[False])
     answers = pd.DataFrame(
         {
@@ -84,9 +87,23 @@ def history(
     return History(answers, drawn.random(num_groups)[group] < chance, day + delay)
 
 
+def _near_width(threshold: float, prevalence: float) -> float:
+    """How far below the threshold scores count as near: `NEAR_FACTOR` times its calibrated probability."""
+    probability = expit(SEPARATION * threshold - SEPARATION**2 / 2 + logit(prevalence))
+    return float(logit(probability) - logit(NEAR_FACTOR * probability)) / SEPARATION
+
+
 def measured(answers: pd.DataFrame, *, minimum: float = MINIMUM) -> sensitivity.Sensitivity:
     """What `src` says of the answers, with the parameters of these simulations."""
     return sensitivity.measure(answers, minimum=minimum, pi_min=PI_MIN, alpha=ALPHA)
+
+
+def is_alarm(answers: pd.DataFrame, plan: sensitivity.Plan) -> bool:
+    """The alarm of `sensitivity.measure` alone, which is faster, with any plan."""
+    groups = sensitivity.drawn_groups(answers)
+    at_minimum = np.array([1 - MINIMUM])
+    _, highest = sensitivity.capital_of(groups, 1 - groups["most"], at_minimum, PI_MIN, plan)
+    return bool(highest[0] >= 1 / ALPHA)
 
 
 def ever_misses(found: sensitivity.Sensitivity) -> bool:
@@ -117,30 +134,45 @@ def wald_ever_misses(past: History, *, is_weighted: bool) -> bool:
     return bool((np.abs(mean - SENSITIVITY) > half)[is_look].any())
 
 
-def days_until_alarm(past: History, *, first_lost_day: int, num_days: int) -> float:
+def days_until_alarm(
+    past: History, *, first_lost_day: int, num_days: int, plan: sensitivity.Plan = sensitivity.ALARM
+) -> float:
     """Days from the loss to the alarm, with late labels; infinite without alarm, negative if it is false."""
-    found = bisect_left(range(num_days), True, key=lambda day: measured(past.known_on(day)).is_below_minimum)
+    is_drawn = past.answers["is_drawn"].to_numpy()
+    drawn = History(past.answers[is_drawn], past.is_biopsied[is_drawn], past.label_day[is_drawn])
+    found = bisect_left(range(num_days), True, key=lambda day: is_alarm(drawn.known_on(day), plan))
     return found - first_lost_day if found < num_days else np.inf
 
 
 def simulate(num: int, seed: int) -> list[Row]:
-    """Share of histories whose interval ever misses the truth, of false alarms, and days to find a loss."""
-    return [
-        row
-        for prevalence in PREVALENCES
-        for row in (*_errors(num, seed, prevalence), _delay(num, seed, prevalence))
-    ]
+    """Share of histories whose interval ever misses the truth, of false alarms, and days to find a loss.
+
+    There are at most `MAX_HISTORIES` histories without a loss, and `MAX_LOST_HISTORIES` per kind of loss.
+    """
+    rows: list[Row] = []
+    for prevalence in PREVALENCES:
+        errors = [history_errors(prevalence, (seed, at)) for at in range(min(num, MAX_HISTORIES))]
+        rows += error_rows(np.array(errors), prevalence)
+    for quiet in QUIET_DAYS:
+        delays = [history_delays(quiet, (seed, at)) for at in range(min(num, MAX_LOST_HISTORIES))]
+        rows.append(delay_row(np.array(delays), quiet))
+    return rows
 
 
-def _errors(num: int, seed: int, prevalence: float) -> list[Row]:
-    drawn = np.random.default_rng([seed, round(100 * prevalence)])
-    wrong = np.zeros((num, 4), dtype=bool)
-    for at in range(num):
-        past = history(drawn, prevalence=prevalence)
-        walds = [wald_ever_misses(past, is_weighted=is_weighted) for is_weighted in (False, True)]
-        found = measured(past.answers, minimum=SENSITIVITY)
-        wrong[at] = *walds, ever_misses(found), found.is_below_minimum
-    naive, weighted, sequence, alarm = wrong.mean(axis=0)
+def history_errors(prevalence: float, seeds: tuple[int, ...]) -> tuple[bool, bool, bool, bool]:
+    """Whether daily Wald intervals of all labels, those of the audit, and the sequence ever miss the truth.
+
+    The last one is whether there is an alarm although the sensitivity is the minimum.
+    """
+    past = history(np.random.default_rng([*seeds, round(100 * prevalence)]), prevalence=prevalence)
+    walds = [wald_ever_misses(past, is_weighted=is_weighted) for is_weighted in (False, True)]
+    found = measured(past.answers[past.answers["is_drawn"]], minimum=SENSITIVITY)
+    return walds[0], walds[1], ever_misses(found), found.is_below_minimum
+
+
+def error_rows(errors: np.ndarray, prevalence: float) -> list[Row]:
+    """Shares of histories; `errors` are results of `history_errors`, shape `(num, 4)`."""
+    naive, weighted, sequence, alarm = errors.mean(axis=0)
     truth = f"{SENSITIVITY:g}, {prevalence:.0%} positive, {GROUPS_A_DAY} groups a day for {NUM_DAYS} days"
     return [
         Row(
@@ -160,19 +192,39 @@ def _errors(num: int, seed: int, prevalence: float) -> list[Row]:
     ]
 
 
-def _delay(num: int, seed: int, prevalence: float) -> Row:
-    drawn = np.random.default_rng([seed, round(100 * prevalence), 1])
-    first, num_days = 90, NUM_DAYS + 90
-    delays = []
-    for _ in range(max(1, num // 10)):
-        past = history(drawn, prevalence=prevalence, num_days=num_days, first_lost_day=first)
-        delays.append(days_until_alarm(past, first_lost_day=first, num_days=num_days))
-    middle, late = np.quantile(delays, (0.5, 0.9), method="higher")
+def history_delays(quiet: int, seeds: tuple[int, ...]) -> tuple[float, float, float]:
+    """Days from a loss to the alarm, before and after, and positive groups verified until then.
+
+    Before, the whole capital was invested at the start, with the bets of the interval.
+    """
+    num_days, prevalence = quiet + LOST_DAYS, PREVALENCES[0]
+    drawn = np.random.default_rng([*seeds, round(100 * prevalence), 1 + quiet])
+    past = history(drawn, prevalence=prevalence, num_days=num_days, first_lost_day=quiet)
+    before, after = (
+        days_until_alarm(past, first_lost_day=quiet, num_days=num_days, plan=plan)
+        for plan in (sensitivity.INTERVAL, sensitivity.ALARM)
+    )
+    since = past.answers["time"] >= quiet
+    known = past.known_on(int(min(quiet + after, num_days)))
+    is_verified = known["is_drawn"] & (known["label"] == 1) & since[known.index]
+    return before, after, known.loc[is_verified, "group_id"].nunique()
+
+
+def delay_row(delays: np.ndarray, quiet: int) -> Row:
+    """Quantiles over histories; `delays` are results of `history_delays`, shape `(num, 3)`."""
+    before, after, num_verified = delays.T
+    num_false = (after < 0).sum()
     return Row(
         "sensitivity in use: days from a loss to the alarm",
-        f"{SENSITIVITY:g}, from day {first} on {LOST:g}; minimum {MINIMUM:g}; {prevalence:.0%} positive, "
+        f"{SENSITIVITY:g}, after {quiet} days {LOST:g}; minimum {MINIMUM:g}; {PREVALENCES[0]:.0%} positive, "
         f"{GROUPS_A_DAY} groups a day, labels {LABEL_DELAY_DAYS:.0f} days late",
         "few",
-        "none",
-        f"median {middle:.0f}, 90 % within {late:.0f}",
+        _in_words(before),
+        f"{_in_words(after)}; {np.median(num_verified):.0f} positive groups verified since the loss; "
+        f"{num_false} of {len(after)} alarms before the loss",
     )
+
+
+def _in_words(delays: np.ndarray) -> str:
+    middle, late = np.quantile(delays, (0.5, 0.9), method="higher")
+    return f"median {middle:.0f}, 90 % within " + (f"{late:.0f}" if np.isfinite(late) else "more than 1,000")

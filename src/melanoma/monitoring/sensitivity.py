@@ -12,20 +12,27 @@ sensitivity s, whatever is known of earlier groups. Nobody who bets on its sign 
 
 - The capital that bets on more than s is the product of `1 + bet * pi_min/pi * (C/s - 1)` over groups with
   V*D = 1; other groups have the factor 1. Each bet is a constant in (0, 1), so factors are positive. The mean
-  over `BETS` counts. It decreases in s.
+  over several bets counts. It decreases in s.
 - The capital that bets on less than s is the same with 1 - C and 1 - s for C and s. It increases in s.
 - At the truth, a capital that starts at 1 ever reaches 1/alpha with probability at most alpha (Ville). The
   interval from the largest s whose first capital ever reached 2/alpha to the smallest s whose second did thus
-  holds the truth at all times at once with probability 1 - alpha, however often it is looked at. Because the
-  second capital increases in s, its rejection of the minimum rejects "sensitivity is at least the minimum".
+  holds the truth at all times at once with probability 1 - alpha, however often it is looked at.
+- The alarm rejects "the sensitivity was at least the minimum at all times". It has a capital of its own, that
+  bets on less than the minimum and ever reaches 1/alpha with probability at most alpha. A part of it is
+  invested later (`ALARM`), so that a long good time before a loss does not use it up.
 
-Factors grow with C and bets do not depend on labels, so worst cases are exact. A drawn group without a label
-counts as positive and missed at the lower end if one of its images is called negative, as positive and
-caught at the upper end if one is called positive, and otherwise as negative. Complete labels can only narrow
-the interval that is given today.
+Factors grow with C, and neither bets nor the times of investments depend on labels, so worst cases are
+exact. A drawn group without a label counts as positive and missed at the lower end if one of its images is
+called negative, as positive and caught at the upper end if one is called positive, and otherwise as
+negative. Complete labels can only narrow the interval that is given today.
 
-Source: Waudby-Smith and Ramdas, Estimating means of bounded random variables by betting, Journal of the Royal
-Statistical Society B 86, 2024: hedged capital, running intersection and diversified (constant) bets.
+Even the best test that may be looked at daily needs `log(1 / alpha) / (c log(c/s) + (1-c) log((1-c)/(1-s)))`
+verified positive groups on average to show that a true sensitivity c is below s, if all are drawn with one
+probability: 67 for 0.80 below 0.90, 245 for 0.85, at an alpha of 0.05.
+
+Source: Waudby-Smith and Ramdas, Estimating means of bounded random variables by betting, Journal of the
+Royal Statistical Society B 86, 2024: hedged capital, running intersection and diversified (constant) bets.
+Shin, Ramdas and Rinaldo, E-detectors, 2024: starts at several times.
 """
 
 import math
@@ -40,9 +47,28 @@ from melanoma.errors import first_offenders
 
 COLUMNS = ("prediction_id", "group_id", "time", "probability_drawn", "is_drawn", "label", "is_caught")
 CANDIDATES = np.arange(1, 1000) / 1000  # ends of the interval are one of these, or 0 or 1
-BETS = np.array([0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.7, 0.99])[:, None]  # shape (num_bets, 1)
 MOST_CAPITAL = 1e200  # prevents overflow; less capital can only widen the interval
 MOST_NEEDED = 10**7
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a capital of 1 is invested.
+
+    Attributes:
+        bets: Constant bets, each in (0, 1). What is invested is divided equally among them and stays there.
+        at_start: Fraction that is invested before the first group.
+        later: Fraction of the rest that is invested per drawn group, whatever its label is.
+    """
+
+    bets: tuple[float, ...]
+    at_start: float
+    later: float
+
+
+INTERVAL = Plan(bets=(0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.7, 0.99), at_start=1, later=0)
+# The best bet on a loss from 0.9 to 0.8 is 0.1 to 0.4, depending on how many misses are near the threshold.
+ALARM = Plan(bets=(0.1, 0.2, 0.4), at_start=0.5, later=0.001)
 
 
 @dataclass(frozen=True)
@@ -55,7 +81,7 @@ class Sensitivity:
         estimate_high: The estimate if they turn out best for it; nan with `estimate`.
         low: Lower end of the confidence sequence, with missing labels at their worst; nan if it is empty.
         high: Upper end, with missing labels at their best; nan if it is empty.
-        is_below_minimum: The alarm: "sensitivity is at least the minimum" was rejected, one-sided.
+        is_below_minimum: The alarm: "the sensitivity was at least the minimum at all times" was rejected.
         is_above_minimum: The lower end has reached the minimum.
         num_drawn: Number of groups drawn.
         num_labelled: Number of drawn groups with all labels.
@@ -85,8 +111,9 @@ def measure(answers: pd.DataFrame, *, minimum: float, pi_min: float, alpha: floa
     """Measure the sensitivity of the model in use from all its answers up to now.
 
     A group enters at its first `time` with the answers of that time. Its later answers are left out, because
-    they would change what is already counted. A long good history delays the alarm: give the answers since a
-    start that was declared in advance, for instance that of the model version. Several starts share alpha.
+    they would change what is already counted. The interval is that of one sensitivity which does not change:
+    give the answers since a start that was declared in advance, for instance that of the model version.
+    Several starts share alpha.
 
     Args:
         answers: One row per answer, in any order. `prediction_id`, unique; `group_id`; `time`, sortable, for
@@ -107,16 +134,17 @@ def measure(answers: pd.DataFrame, *, minimum: float, pi_min: float, alpha: floa
             f"minimum and alpha must be in (0, 1) and pi_min in (0, 1], got {minimum}, {alpha} and {pi_min}"
         )
     _check(answers, pi_min)
-    groups = _groups(answers)
+    groups = drawn_groups(answers)
     labelled = groups[groups["is_labelled"]]
     level, at_minimum = 2 / alpha, np.array([minimum])
-    _, for_more = _capital(groups, groups["least"], CANDIDATES, pi_min)
-    _, for_less = _capital(groups, 1 - groups["most"], CANDIDATES, pi_min)  # mirrored: candidates are 1 - s
+    most_mirrored = 1 - groups["most"]  # to be compared with 1 - s
+    _, for_more = capital_of(groups, groups["least"], CANDIDATES, pi_min, INTERVAL)
+    _, for_less = capital_of(groups, most_mirrored, CANDIDATES, pi_min, INTERVAL)
     low = float(CANDIDATES[for_more >= level].max(initial=0))
     high = round(1 - float(CANDIDATES[for_less >= level].max(initial=0)), 3)
-    _, more_than_minimum = _capital(groups, groups["least"], at_minimum, pi_min)
-    _, less_than_minimum = _capital(groups, 1 - groups["most"], 1 - at_minimum, pi_min)
-    capital, highest = _capital(labelled, labelled["least"], at_minimum, pi_min)
+    _, more_than_minimum = capital_of(groups, groups["least"], at_minimum, pi_min, INTERVAL)
+    _, less_than_minimum = capital_of(groups, most_mirrored, 1 - at_minimum, pi_min, ALARM)
+    capital, highest = capital_of(labelled, labelled["least"], at_minimum, pi_min, INTERVAL)
     is_empty = low >= high
     num_positive = int(labelled["least"].notna().sum())
     found = Sensitivity(
@@ -174,7 +202,7 @@ def _is_first(answers: pd.DataFrame) -> pd.Series:
     return answers["time"] == answers.groupby("group_id")["time"].transform("min")
 
 
-def _groups(answers: pd.DataFrame) -> pd.DataFrame:
+def drawn_groups(answers: pd.DataFrame) -> pd.DataFrame:
     """One row per drawn group, in order of time.
 
     Returns:
@@ -185,7 +213,7 @@ def _groups(answers: pd.DataFrame) -> pd.DataFrame:
     is_caught = rows["is_caught"].astype(float)
     rows = rows.assign(is_caught=is_caught, caught_of_positive=is_caught.where(rows["label"] == 1))
     by_group = rows.groupby("group_id")
-    groups = by_group.agg(time=("time", "first"), pi=("probability_drawn", "first"))
+    groups = by_group[["time", "probability_drawn"]].first().rename(columns={"probability_drawn": "pi"})
     groups["is_labelled"] = by_group["label"].count() == by_group["label"].size()
     share = by_group["caught_of_positive"].mean()
     is_any_missed, is_any_caught = by_group["is_caught"].min() == 0, by_group["is_caught"].max() == 1
@@ -201,40 +229,47 @@ def _weighted_mean(groups: pd.DataFrame, name: str) -> float:
     return float((weight * counted[name]).sum() / weight.sum()) if len(counted) else math.nan
 
 
-def _capital(
-    groups: pd.DataFrame, share: pd.Series, candidates: np.ndarray, pi_min: float
+def capital_of(
+    groups: pd.DataFrame, share: pd.Series, candidates: np.ndarray, pi_min: float, plan: Plan
 ) -> tuple[np.ndarray, np.ndarray]:
     """The capital that bets on a mean share of more than each candidate.
 
     Args:
-        groups: Result of `_groups`.
+        groups: Result of `drawn_groups`.
         share: Shape `(num_groups,)`, in [0, 1]; nan for groups that do not count.
         candidates: Shape `(num_candidates,)`, in (0, 1).
         pi_min: Least probability of a draw.
+        plan: How the capital is invested.
 
     Returns:
-        The capital of each bet now, shape `(num_bets, num_candidates)`, and the highest mean over bets at the
-        end of any `time`, shape `(num_candidates,)`. It starts at 1.
+        What the bets have now, times their number, shape `(num_bets, num_candidates)`, and the highest
+        capital of the plan at the end of any `time`, shape `(num_candidates,)`. It starts at 1.
     """
     counted = share.notna().to_numpy()
-    time = groups["time"].to_numpy()[counted]
+    all_times = groups["time"].to_numpy()
+    time = all_times[counted]
     is_last = np.append(time[1:] != time[:-1], True)  # the order within a time means nothing
+    num_before = np.searchsorted(all_times, time, side="left")
+    kept = (1 - plan.at_start) * (1 - plan.later) ** num_before  # not invested yet
+    invested = -np.diff(kept, prepend=1 - plan.at_start)
     shares, ratios = share.to_numpy()[counted], pi_min / groups["pi"].to_numpy()[counted]
-    capital = np.ones((len(BETS), len(candidates)))
+    bets = np.array(plan.bets)[:, None]
+    capital = np.full((len(bets), len(candidates)), float(plan.at_start))
     highest = np.ones(len(candidates))
-    for mine, ratio, is_look in zip(shares, ratios, is_last, strict=False):
-        capital *= 1 + BETS * (ratio * (mine / candidates - 1))
+    for mine, ratio, more, rest, is_look in zip(shares, ratios, invested, kept, is_last, strict=False):
+        capital += more
+        capital *= 1 + bets * (ratio * (mine / candidates - 1))
         np.minimum(capital, MOST_CAPITAL, out=capital)
         if is_look:
-            np.maximum(highest, capital.mean(axis=0), out=highest)
+            np.maximum(highest, capital.mean(axis=0) + rest, out=highest)
     return capital, highest
 
 
 def _num_needed(capital: np.ndarray, minimum: float, level: float) -> int:
     """How many positive groups, all caught and drawn with `pi_min`, lift the capital to `level`."""
-    growth = np.log1p(BETS * (1 / minimum - 1))
+    growth = np.log1p(np.array(INTERVAL.bets)[:, None] * (1 / minimum - 1))
     return bisect_left(
         range(MOST_NEEDED),
         math.log(level),
-        key=lambda num: float(logsumexp(num * growth, b=capital / len(BETS))),
+        key=lambda num: float(logsumexp(num * growth, b=capital / len(INTERVAL.bets))),
     )
