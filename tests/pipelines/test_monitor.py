@@ -14,7 +14,7 @@ from PIL import Image
 from melanoma import tracking
 from melanoma.monitoring import audit_draws
 from melanoma.monitoring import records as reading
-from melanoma.monitoring.spool_lines import TORN
+from melanoma.monitoring.spool_lines import CLOCK_BACK, TORN
 from melanoma.registry import ledger
 from melanoma.serving.records import RECORDS, RECORDS_KEY, RECORDS_SPOOL
 from pipelines import _cli, monitor
@@ -129,8 +129,8 @@ def test_a_clock_that_went_back_is_named_and_no_row_is_lost(records):
     assert run() == 0
     found = result()
     assert found["rows"]["num_rows"] == 2
-    assert found["problems"] == {reading.CLOCK_BACK: 1}
-    assert found["notes"] == [f"1 {reading.CLOCK_BACK}: after"]
+    assert found["problems"] == {CLOCK_BACK: 1}
+    assert found["notes"] == [f"1 {CLOCK_BACK}: after"]
 
 
 def test_a_window_without_rows_is_no_alarm_and_says_so(records):

@@ -13,6 +13,7 @@ from melanoma.errors import DataError
 from melanoma.monitoring import audit_draws
 from melanoma.monitoring import labels as labelling
 from melanoma.monitoring import records as reading
+from melanoma.monitoring.spool_lines import CLOCK_BACK
 from melanoma.serving.records import RECORDS, RECORDS_KEY, RECORDS_SPOOL
 from melanoma.stages import records as stage
 from melanoma.stages.queue import write_source
@@ -82,7 +83,7 @@ def test_all_drawn_images_and_then_others_are_listed(place, tmp_path, capsys):
 def test_a_clock_that_went_back_is_named(place, tmp_path, capsys):
     spool(place, *answers(), line("after", "g0"), name="a")
     assert run(place, tmp_path / "queue.csv") == 0
-    assert f"in the records: 1 {reading.CLOCK_BACK}: after" in capsys.readouterr().out
+    assert f"in the records: 1 {CLOCK_BACK}: after" in capsys.readouterr().out
 
 
 def test_groups_are_drawn_once(place, tmp_path, capsys):

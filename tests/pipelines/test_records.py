@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 import pytest
 
 from melanoma.monitoring import records as reading
+from melanoma.monitoring.spool_lines import CLOCK_BACK
 from melanoma.serving.records import RECORDS, RECORDS_KEY, RECORDS_SPOOL, group_key
 from melanoma.stages import records as stage
 from pipelines import _cli, records
@@ -74,7 +75,7 @@ def test_compact_names_records_after_a_clock_that_went_back(spool, tmp_path, mon
     monkeypatch.setenv(RECORDS_SPOOL, str(spool))
     (spool / "20260501T000000-2-b.jsonl").write_bytes(line("before", NEW) + line("after", OLD))
     assert run("compact", "--records", str(tmp_path / "records")) == 0
-    assert f"5 records of 2 files compacted, 0 files in use, 1 {reading.CLOCK_BACK}: after" in (
+    assert f"5 records of 2 files compacted, 0 files in use, 1 {CLOCK_BACK}: after" in (
         capsys.readouterr().out
     )
 

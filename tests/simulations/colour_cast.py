@@ -95,6 +95,7 @@ def datasets() -> tuple[Lesions, ...]:
             num_lesions=NUM_LESIONS,
             num_second_views=0,
             malignant_fraction=0.6,
+            malignant_disorder=1.8,
             image_size=IMAGE_SIZE,
         )
         paths = sorted(Path(folder, "images").glob("*.jpg"))
