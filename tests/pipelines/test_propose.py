@@ -63,8 +63,8 @@ def test_enough_labels_justify_a_training(new, positive, kind):
     found = decide(window(), window(month=6), new=new, positive=positive)
     assert found.kind == kind
     assert found.reasons == [
-        f"{new} new labelled lesions of 200",
-        f"{positive} positive ones of 20",
+        f"{new} new labelled lesions (200 needed)",
+        f"{positive} positive ones (20 needed)",
         "no alarm in 2 windows",
     ]
 
@@ -183,7 +183,7 @@ def proposals():
 def test_groups_with_images_that_the_version_does_not_know_count(served, capsys):
     assert run("--labels", write_labels()) == 0
     said = capsys.readouterr().out
-    counts = "5 new labelled lesions of 200, 1 positive ones of 20, no alarm in 0 windows"
+    counts = "5 new labelled lesions (200 needed), 1 positive ones (20 needed), no alarm in 0 windows"
     assert f"{NAME} version 1: a new training is not justified: {counts}" in said
     (entry,) = proposals()
     assert (entry.tags["proposal"], entry.version, entry.status) == ("nothing", 1, "FINISHED")

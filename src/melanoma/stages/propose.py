@@ -148,8 +148,8 @@ def decide(asked: Asked, facts: Facts, params: Params) -> Proposal:
     settings, results = params.propose, [one.result for one in facts.windows]
     alarms = [f"{words} ({_days(found)})" for found in results for words in found["alarms"]]
     reasons = [
-        f"{facts.num_new} new labelled lesions of {settings.min_new_labels}",
-        f"{facts.num_new_positive} positive ones of {settings.min_new_positive}",
+        f"{facts.num_new} new labelled lesions ({settings.min_new_labels} needed)",
+        f"{facts.num_new_positive} positive ones ({settings.min_new_positive} needed)",
         *(alarms or [f"no alarm in {len(results)} windows"]),
     ]
     broken = broken_calibration(results[-1]) if results else []

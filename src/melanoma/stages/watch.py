@@ -35,7 +35,7 @@ COHORT, CLINIC, SHADOW = "sample", "harbour", "MELANOMA_SHADOW"
 NEEDED = ("data", "infra", "mlruns", "models", "pipelines", "reports", "src")  # folders of the project
 RECORDS_FOLDER, STREAMS, LOG = "records", "streams", "server.log"
 START_SECONDS, STOP_SECONDS, FIRST_PORT = 120, 30, 5001
-ALARM = 2  # exit code of `pipelines.monitor`
+REFUSED, ALARM = 1, 2  # exit codes
 CAST = ("1.1", "0.95", "0.75")  # yellow light: factors of red, green and blue
 NUM_LESIONS = 200  # a month
 # Of section `sample` of the copy: lesions that nobody has trained on.
@@ -140,7 +140,7 @@ def run(out: Path) -> str:
         camera = live("camera", "--cast", *CAST)
         say("watch", f"3. The clinic {CLINIC}, which has this camera, gets a calibration of its own")
         window = [*camera.window, "--labels", labels[-1]]
-        copy.run("recalibrate", name, "--clinic", CLINIC, *records, *window)
+        copy.run("recalibrate", name, "--clinic", CLINIC, *records, *window, ends=(0, REFUSED))
         say("watch", "4. Melanomas that look like nevi: labels show that the sensitivity is lost")
         live("subtle")
     say("watch", "5. Is it time to train again?")
