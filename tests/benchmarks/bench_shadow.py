@@ -18,6 +18,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from pathlib import Path
 
 import numpy as np
@@ -143,9 +144,14 @@ def _ask(url: str, bodies: list[bytes], due: np.ndarray) -> np.ndarray:
 
 
 def _post(session: requests.Session, url: str, body: bytes) -> int:
+    """Ask until the server answers: a busy machine may have to refuse a request, whose time goes on."""
     headers = {"content-type": "application/json"}
-    session.post(f"{url}/invocations", data=body, headers=headers, timeout=60).raise_for_status()
-    return 1
+    while True:
+        response = session.post(f"{url}/invocations", data=body, headers=headers, timeout=60)
+        if response.status_code != HTTPStatus.SERVICE_UNAVAILABLE:
+            response.raise_for_status()
+            return 1
+        time.sleep(0.1)
 
 
 def _until_idle(port: int) -> None:
