@@ -175,6 +175,8 @@ def _copy_project(out: Path) -> Copy:
                 shutil.copy2(path, unfinished / path.name)
     copy = Copy(out.resolve(), {RECORDS: RECORDS_FOLDER, RECORDS_KEY: secrets.token_hex(32)})
     _change_params(copy, CHANGES)
+    for labels in CHANGES["promote"]["shadow_labels"]:  # none yet
+        files.write_text("prediction_id,image_sha256,label\n", copy.folder / labels)
     copy.run("relocate")
     return copy
 
