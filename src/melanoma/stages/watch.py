@@ -22,12 +22,15 @@ from typing import Any
 
 import requests
 from ruamel.yaml import YAML
+from tqdm import tqdm
 
 from melanoma import config, files, project
 from melanoma.errors import DataError
+from melanoma.monitoring.spool_lines import SHADOW_ID
 from melanoma.registry.versions import CHALLENGER, STAGING, model_name
 from melanoma.schema import NOT_A_DEVICE
-from melanoma.serving.records import RECORDS, RECORDS_KEY
+from melanoma.serving.records import RECORDS, RECORDS_KEY, SPOOL
+from melanoma.serving.spool import SUFFIX
 from melanoma.stages import needs, ports
 from melanoma.stages.console import say
 
@@ -35,6 +38,7 @@ COHORT, CLINIC, SHADOW = "sample", "harbour", "MELANOMA_SHADOW"
 NEEDED = ("data", "infra", "mlruns", "models", "pipelines", "reports", "src")  # folders of the project
 RECORDS_FOLDER, STREAMS, LOG = "records", "streams", "server.log"
 START_SECONDS, STOP_SECONDS, FIRST_PORT = 120, 30, 5001
+SHADOW_SECONDS = 300  # until the challenger has answered; longer on a busy machine
 REFUSED, ALARM = 1, 2  # exit codes
 CAST = ("1.1", "0.95", "0.75")  # yellow light: factors of red, green and blue
 NUM_LESIONS = 200  # a month
@@ -150,7 +154,8 @@ def run(out: Path) -> str:
         copy.run(stage, *_options_of(copy, stage))
     with _served(copy, **{SHADOW: f"models:/{name}@{CHALLENGER}"}) as url:
         _post(copy, url, "shadow")
-        _label(copy, "shadow", labels)
+        _wait_for_shadow(copy)
+    _label(copy, "shadow", labels)
     say("watch", "7. The gates again, with its answers in shadow")
     copy.run("promote", *_options_of(copy, "promote"))
     copy.run("page", *_options_of(copy, "page"))
@@ -237,6 +242,17 @@ def _post(copy: Copy, url: str, month: str, *more: str) -> Month:
     more = ("--patients", f"{month} ", *more)
     copy.run("replay", "--dataset", "sample", "--raw", raw, "--url", url, "--out", out, *more)
     return Month(month, since.isoformat(), datetime.now(UTC).isoformat())
+
+
+def _wait_for_shadow(copy: Copy) -> None:
+    """Wait until the challenger, which only gets idle processor time, has answered enough rows."""
+    least, until = CHANGES["promote"]["min_shadow_rows"], time.monotonic() + SHADOW_SECONDS
+    with tqdm(total=least, desc="in shadow", unit="image", disable=None) as bar:
+        while bar.n < least and time.monotonic() < until:
+            time.sleep(1)
+            lines = [path.read_bytes() for path in (copy.folder / RECORDS_FOLDER / SPOOL).glob(f"*{SUFFIX}")]
+            num = sum(line.count(f'"{SHADOW_ID}"'.encode()) for line in lines)
+            bar.update(min(num, least) - bar.n)
 
 
 def _label(copy: Copy, month: str, earlier: Sequence[str]) -> str:
