@@ -34,7 +34,7 @@ from tests.simulations.shift import (
 
 ROOT = Path(__file__).resolve().parents[2]
 REAL = (ROOT / os.environ.get("MELANOMA_REAL_DATA", "../shared/data")).resolve() / "ham10000" / "images"
-CASTS = (0.1, 0.05, 0.02, 0.01, 0.0)
+CASTS = (0.02, 0.05, 0.1, 0.01, 0.0)  # the first one is in the excerpt
 IMAGE_SIZE = 128  # pixels
 NUM_LESIONS = 1_000  # of each dataset, one image each
 MAX_HISTORIES = 100

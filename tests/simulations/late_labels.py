@@ -218,11 +218,17 @@ def delay_row(delays: np.ndarray, quiet: int) -> Row:
         "sensitivity in use: days from a loss to the alarm",
         f"{SENSITIVITY:g}, after {quiet} days {LOST:g}; minimum {MINIMUM:g}; {PREVALENCES[0]:.0%} positive, "
         f"{GROUPS_A_DAY} groups a day, labels {LABEL_DELAY_DAYS:.0f} days late",
-        "few",
+        f"{least_verified():.0f} verified positive groups on average, by the best test",
         _in_words(before),
         f"{_in_words(after)}; {np.median(num_verified):.0f} positive groups verified since the loss; "
         f"{num_false} of {len(after)} alarms before the loss",
     )
+
+
+def least_verified() -> float:
+    """Verified positive groups that even the best sequential test needs on average, drawn alike; see Wald."""
+    nats = LOST * np.log(LOST / MINIMUM) + (1 - LOST) * np.log((1 - LOST) / (1 - MINIMUM))
+    return float(np.log(1 / ALPHA) / nats)
 
 
 def _in_words(delays: np.ndarray) -> str:

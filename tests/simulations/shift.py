@@ -38,7 +38,7 @@ SHIFTS: dict[str, dict[str, float]] = {
     "rate of referred images": {"referred": 1},
     "embedding, by this length along all axes": dict.fromkeys(AXES, len(AXES) ** -0.5),
 }
-MAX_HISTORIES, MAX_SHIFTED_HISTORIES = 1_000, 100
+MAX_HISTORIES, MAX_SHIFTED_HISTORIES = 1_000, 40
 FALSE_ALARMS = f"shift: histories of {NUM_WINDOWS} windows with a false alarm"
 DELAY = "shift: window of the alarm (median and its 95 % interval), histories with one (95 % interval)"
 TRUTH = (
@@ -147,7 +147,7 @@ def _largest_distance(one: np.ndarray, other: np.ndarray) -> float:
 OTHER_RULES: dict[Rule, str] = {
     monthly_rule: "KS tests, corrected for features",
     corrected_rule: "KS tests, corrected for features and windows",
-    one_image_rule: "the same, one image per patient",
+    one_image_rule: "KS tests of one image per patient, corrected for features and windows",
 }
 RULES_WITH_DELAY: tuple[Rule, ...] = (permutation_rule, monthly_rule, one_image_rule)
 

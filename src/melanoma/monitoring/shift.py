@@ -41,8 +41,8 @@ class Feature:
 
     Attributes:
         name: Column of the frames.
-        effect: Probability that a row of the window exceeds a row of the reference, minus 0.5. It ranges from
-            -0.5 to 0.5 and is nan if a side has no values.
+        effect: Probability that a row of the window exceeds a row of the reference, minus 0.5, among the rows
+            compared. It ranges from -0.5 to 0.5 and is nan if a side has no values.
         standardised_difference: `effect` divided by its root mean square over permutations; nan if the
             feature was not tested.
         adjusted_p_value: Fraction of permutations, the observed one included, in which the largest absolute
