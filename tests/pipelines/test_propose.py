@@ -75,9 +75,10 @@ def test_an_alarm_justifies_a_training_if_there_is_something_to_learn_from():
     assert found.kind == TRAIN
     assert "the answers are shifted (2026-05-01 to 2026-06-01)" in found.reasons
     without = decide(*windows)
+    queue = "python -m pipelines.queue --records 'my records' --labels a.csv 'b c.csv'"
     assert (without.kind, without.commands) == (
         LABEL,
-        ["python -m pipelines.queue --records 'my records' --labels a.csv 'b c.csv' --out queue.csv"],
+        [f"{queue} --model melanoma-ph2 --out queue.csv"],
     )
 
 
@@ -87,7 +88,9 @@ def test_a_broken_calibration_alone_asks_for_a_new_calibration():
     assert "calibration_intercept -0.900 (-1.200 to -0.600) excludes 0" in found.reasons
     assert "the AUC in use, 0.850 (0.800 to 0.900), is not shown to be lower" in found.reasons
     records = "--records 'my records' --labels a.csv 'b c.csv'"
-    assert found.commands == [f"python -m pipelines.recalibrate melanoma-ph2 --clinic north {records}"]
+    assert found.commands == [
+        f"python -m pipelines.recalibrate melanoma-ph2 --version 1 --clinic north {records}"
+    ]
 
 
 @pytest.mark.parametrize(

@@ -176,7 +176,7 @@ class Challenger:
 
 
 def _environment() -> dict[str, str]:
-    """Environment of the process: that of the server, without what makes it a server, and no secret."""
+    """Environment of the process: that of the server without what makes it one, and no key of records."""
     kept = {
         name: value
         for name, value in os.environ.items()

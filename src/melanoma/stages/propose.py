@@ -211,6 +211,7 @@ def _commands(kind: str, asked: Asked, params: Params) -> list[str]:
     python = ["python", "-m"]
     labels = ["--labels", *map(str, asked.labels)] if asked.labels else []
     with_records = ["--records", asked.place, *labels]
+    version = [] if asked.number is None else ["--version", str(asked.number)]
     queue = [*python, "pipelines.queue", *with_records]
     source = ["--metadata", f"{SOURCE}/metadata.csv", "--images", f"{SOURCE}/images"]
     datasets = list(dict.fromkeys([*params.cohorts[asked.cohort], DATASET]))
@@ -223,9 +224,9 @@ def _commands(kind: str, asked: Asked, params: Params) -> list[str]:
             ["dvc", "exp", "run", *settings],
         ],
         RECALIBRATE: [
-            [*python, "pipelines.recalibrate", asked.model, "--clinic", asked.clinic, *with_records]
+            [*python, "pipelines.recalibrate", asked.model, *version, "--clinic", asked.clinic, *with_records]
         ],
-        LABEL: [[*queue, "--out", "queue.csv"]],
+        LABEL: [[*queue, "--model", asked.model, "--out", "queue.csv"]],
         NOTHING: [],
     }
     return [shlex.join(command) for command in commands[kind]]

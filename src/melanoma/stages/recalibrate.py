@@ -89,7 +89,7 @@ def run(asked: Asked, params: Params) -> str:
         found = recalibration.recalibrate(
             labelled, source.settings.operating_point, params.recalibrate, params.evaluate
         )
-        rules = params.promote.model_copy(update={"min_worst_slice_auc_roc": None})
+        rules = params.promote.model_copy(update={"min_worst_slice_auc_roc": None, "min_shadow_rows": None})
         verdict = gate.judge(_contest(labelled, found, source, params), rules)
         result = files.as_json(
             _describe(asked, source, counts, found, verdict, method=params.evaluate.calibration)
@@ -98,9 +98,10 @@ def run(asked: Asked, params: Params) -> str:
             _refuse(asked, source, result)
         number, previous = recalibrated_version.stage(source, asked.clinic, found.point, result, asked.out)
     before = "nothing" if previous is None else f"version {previous}"
+    others = ", ".join(f"{num} {what}" for what, num in counts["problems"].items())
     return (
         f"{asked.model}: {versions.staging_of(asked.clinic)} is version {number} now, {before} before; "
-        f"{_in_short(result)} -> {asked.out}"
+        f"{_in_short(result)}{f'; left out: {others}' if others else ''} -> {asked.out}"
     )
 
 

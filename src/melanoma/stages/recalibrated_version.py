@@ -31,6 +31,7 @@ SHARED = (
     "positive_means",
     "run_id",
     "tuning_run_id",
+    "test_auc_roc",  # another calibration ranks all images as before
 )
 SHOWN = {
     "calibration_intercept": "calibration intercept (0 is ideal)",

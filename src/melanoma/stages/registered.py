@@ -44,8 +44,15 @@ def read(name: str, *, current: int | None) -> Model | None:
         versions=[_version(version, aliases, current) for version in shown],
         holders=[_holder(name, alias, number) for alias, number in sorted(aliases.items())],
         num_older=len(every) - len(shown),
-        windows=[_window(found.result) for found in monitored.read(name, limit=NUM_WINDOWS)],
+        windows=[_window(found.result) for found in _windows(name, set(aliases.values()))],
     )
+
+
+def _windows(name: str, served: set[int]) -> list[monitored.Window]:
+    """The latest windows of a model, and the last one of each version that holds an alias."""
+    latest = monitored.read(name, limit=NUM_WINDOWS)
+    last = [one for number in sorted(served) for one in monitored.read(name, version=number, limit=1)]
+    return [*(one for one in last if one not in latest), *latest]
 
 
 def _version(version: versions.Version, aliases: dict[str, int], current: int | None) -> Version:

@@ -47,9 +47,8 @@ def load(rules: Promote, challenger: Version, champion: Version | None, *, cohor
         found, draws = records.read(folder, spool=local_spool(place)), audit_draws.read(folder)
     paths = [Path(one) for one in rules.shadow_labels]
     given = labels.read(paths, found.rows)
-    answers = _of_champion(found.rows, champion)
-    counted = _that_count(answers, draws, given.rows)
-    both = _answered_by(answers, challenger)
+    both = _answered_by(_of_champion(found.rows, champion), challenger)
+    counted = _that_count(both, draws, given.rows)
     both = both.merge(counted, on="prediction_id", how="left", validate="1:1")
     # An image that was posted again counts once, with its label if there is one.
     both = both.sort_values(["label", "time"], kind="stable").drop_duplicates("image_sha256")

@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -170,12 +170,14 @@ def _copy_project(out: Path) -> Copy:
             "without: `env -u MLFLOW_TRACKING_URI make watch`."
         )
     needs.require_store()
-    needs.require_staging(COHORT, config.load(top / "params.yaml").cohorts)
+    params = config.load(top / "params.yaml")
+    needs.require_staging(COHORT, params.cohorts)
+    others = {*params.cohorts, *(one for members in params.cohorts.values() for one in members)} - {COHORT}
     say("watch", f"synthetic images, {NOT_A_DEVICE}; all in a copy of the project, {out}")
     with files.atomic_folder(out) as unfinished:
         for path in top.iterdir():
             if path.name in NEEDED:
-                shutil.copytree(path, unfinished / path.name, ignore=shutil.ignore_patterns("__pycache__"))
+                shutil.copytree(path, unfinished / path.name, ignore=_not_needed(others))
             elif path.is_file():
                 shutil.copy2(path, unfinished / path.name)
     copy = Copy(out.resolve(), {RECORDS: RECORDS_FOLDER, RECORDS_KEY: secrets.token_hex(32)})
@@ -184,6 +186,11 @@ def _copy_project(out: Path) -> Copy:
         files.write_text("prediction_id,image_sha256,label\n", copy.folder / labels)
     copy.run("relocate")
     return copy
+
+
+def _not_needed(others: set[str]) -> Callable[[str, list[str]], set[str]]:
+    """What is not copied: bytecode, and the files of other datasets and cohorts."""
+    return lambda _, names: {name for name in names if name == "__pycache__" or Path(name).stem in others}
 
 
 def _change_params(copy: Copy, changes: Mapping[str, Mapping[str, Any]]) -> None:
@@ -216,11 +223,13 @@ def _served(copy: Copy, **settings: str) -> Iterator[str]:
         _wait_for_answer(server, url, copy.folder)
         yield url
     finally:
-        os.killpg(server.pid, signal.SIGTERM)
+        with suppress(ProcessLookupError):  # it has ended by itself
+            os.killpg(server.pid, signal.SIGTERM)
         try:
             server.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
             os.killpg(server.pid, signal.SIGKILL)
+            server.wait()
 
 
 def _wait_for_answer(server: subprocess.Popen[bytes], url: str, folder: Path) -> None:
