@@ -255,13 +255,14 @@ def _post(copy: Copy, url: str, month: str, *more: str) -> Month:
 
 def _wait_for_shadow(copy: Copy) -> None:
     """Wait until the challenger, which only gets idle processor time, has answered enough rows."""
-    least, until = CHANGES["promote"]["min_shadow_rows"], time.monotonic() + SHADOW_SECONDS
+    least, until, num = CHANGES["promote"]["min_shadow_rows"], time.monotonic() + SHADOW_SECONDS, 0
     with tqdm(total=least, desc="in shadow", unit="image", disable=None) as bar:
-        while bar.n < least and time.monotonic() < until:
+        while num < least and time.monotonic() < until:
             time.sleep(1)
-            lines = [path.read_bytes() for path in (copy.folder / RECORDS_FOLDER / SPOOL).glob(f"*{SUFFIX}")]
+            before, spool = num, copy.folder / RECORDS_FOLDER / SPOOL
+            lines = [path.read_bytes() for path in spool.glob(f"*{SUFFIX}")]
             num = sum(line.count(f'"{SHADOW_ID}"'.encode()) for line in lines)
-            bar.update(min(num, least) - bar.n)
+            bar.update(num - before)
 
 
 def _label(copy: Copy, month: str, earlier: Sequence[str]) -> str:
