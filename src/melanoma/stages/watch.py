@@ -35,7 +35,8 @@ from melanoma.stages import needs, ports
 from melanoma.stages.console import say
 
 COHORT, CLINIC, SHADOW = "sample", "harbour", "MELANOMA_SHADOW"
-NEEDED = ("data", "infra", "mlruns", "models", "pipelines", "reports", "src")  # folders of the project
+DATA = "data"
+NEEDED = (DATA, "infra", "mlruns", "models", "pipelines", "reports", "src")  # folders of the project
 RECORDS_FOLDER, STREAMS, LOG = "records", "streams", "server.log"
 START_SECONDS, STOP_SECONDS, FIRST_PORT = 120, 30, 5001
 SHADOW_SECONDS = 300  # until the challenger has answered; longer on a busy machine
@@ -177,7 +178,9 @@ def _copy_project(out: Path) -> Copy:
     with files.atomic_folder(out) as unfinished:
         for path in top.iterdir():
             if path.name in NEEDED:
-                shutil.copytree(path, unfinished / path.name, ignore=_not_needed(others))
+                shutil.copytree(
+                    path, unfinished / path.name, ignore=_not_needed(others if path.name == DATA else set())
+                )
             elif path.is_file():
                 shutil.copy2(path, unfinished / path.name)
     copy = Copy(out.resolve(), {RECORDS: RECORDS_FOLDER, RECORDS_KEY: secrets.token_hex(32)})
@@ -189,7 +192,7 @@ def _copy_project(out: Path) -> Copy:
 
 
 def _not_needed(others: set[str]) -> Callable[[str, list[str]], set[str]]:
-    """What is not copied: bytecode, and the files of other datasets and cohorts."""
+    """What is not copied: bytecode, and in the folder of data what is named like other datasets."""
     return lambda _, names: {name for name in names if name == "__pycache__" or Path(name).stem in others}
 
 
