@@ -1,4 +1,4 @@
-"""Body of `make watch`: what happens after serving, from the first answer to the next model, in minutes.
+"""Body of `make watch`: what happens after serving, from the first answer to the next model.
 
 It runs the commands that people run, on synthetic lesions, in a copy of the project: its registry, records
 and reports are those of the copy. Three months are three streams. The first is like the training images, the
@@ -30,11 +30,12 @@ from melanoma.monitoring.spool_lines import SHADOW_ID
 from melanoma.registry.versions import CHALLENGER, STAGING, model_name
 from melanoma.schema import NOT_A_DEVICE
 from melanoma.serving.records import RECORDS, RECORDS_KEY, SPOOL
+from melanoma.serving.shadow import SHADOW
 from melanoma.serving.spool import SUFFIX
 from melanoma.stages import needs, ports
 from melanoma.stages.console import say
 
-COHORT, CLINIC, SHADOW = "sample", "harbour", "MELANOMA_SHADOW"
+COHORT, CLINIC = "sample", "harbour"
 DATA = "data"
 NEEDED = (DATA, "infra", "mlruns", "models", "pipelines", "reports", "src")  # folders of the project
 RECORDS_FOLDER, STREAMS, LOG = "records", "streams", "server.log"
@@ -43,7 +44,7 @@ SHADOW_SECONDS = 300  # until the challenger has answered; longer on a busy mach
 REFUSED, ALARM = 1, 2  # exit codes
 CAST = ("1.1", "0.95", "0.75")  # yellow light: factors of red, green and blue
 NUM_LESIONS = 200  # a month
-# Of section `sample` of the copy: lesions that nobody has trained on.
+# Changes to section `sample` in the copy: lesions that nobody has trained on.
 MONTHS: Mapping[str, Mapping[str, Any]] = {
     "quiet": {"seed": 101},
     "camera": {"seed": 102},
