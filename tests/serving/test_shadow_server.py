@@ -177,8 +177,8 @@ def test_a_challenger_that_is_killed_comes_back_and_no_answer_is_lost(site, expe
             assert all(one.result() == expected for one in asking)
         rows = read_until(site, 31 * site.num_rows - 1).rows  # the one that it worked on may be lost
         (successor,) = wait_for_challenger()
-        found = scrape_until(site.port, lambda found: found[RESTARTS] == 1)
-        assert found[SCORED] + found[FAILED] == 31 * site.num_rows
+        found = scrape_until(site.port, lambda found: found[SCORED] + found[FAILED] == 31 * site.num_rows)
+        assert found[RESTARTS] == 1
     assert len(rows) == 31 * site.num_rows
     assert successor.pid != process.pid
     assert "its process ended with exit code -9" in log(site)
