@@ -5,16 +5,14 @@ Not a stage. Run as `python -m pipelines.monitor melanoma-isic --records records
 `--out`, a run in the experiment `melanoma-monitoring`, and an entry of the ledger.
 """
 
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from melanoma import config
-from melanoma.serving.records import RECORDS
 from melanoma.stages import monitor, needs
 from melanoma.stages.monitor import Asked, Period
-from pipelines import _cli
+from pipelines import _cli, _records_options
 
 ALARM = 2
 
@@ -23,15 +21,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Measure a window, write the report and print a line."""
     parser = _cli.parser(__doc__)
     _cli.add_model(parser)
-    place = os.environ.get(RECORDS)
-    where = f"folder or s3://bucket/folder; default: {RECORDS} of the environment"
-    parser.add_argument("--records", default=place, required=not place, help=where)
-    parser.add_argument("--version", type=int, help="version of the model; default: that of staging")
+    _records_options.add_records(parser)
+    _records_options.add_version(parser)
     parser.add_argument("--since", type=_cli.utc_time, required=True, help="begin of the window, UTC")
     parser.add_argument("--until", type=_cli.utc_time, required=True, help="end of the window, UTC")
     parser.add_argument("--accepted-since", type=_cli.utc_time, help="begin of an accepted period")
     parser.add_argument("--accepted-until", type=_cli.utc_time, help="its end: it replaces the reference")
-    parser.add_argument("--labels", type=Path, nargs="+", default=[], help="files of the label queue")
+    _records_options.add_labels(parser)
     parser.add_argument("--out", type=Path, default=Path("reports/monitoring"), help="folder to write")
     args = parser.parse_args(argv)
     if (args.accepted_since is None) != (args.accepted_until is None):

@@ -5,27 +5,23 @@ section `propose` of params.yaml. Writes the proposal to a run in the experiment
 the ledger. A person runs the commands.
 """
 
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from melanoma import config
-from melanoma.serving.records import RECORDS
 from melanoma.stages import needs, propose
 from melanoma.stages.propose import Asked
-from pipelines import _cli
+from pipelines import _cli, _records_options
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Write a proposal, and print it with its commands."""
     parser = _cli.parser(__doc__)
     _cli.add_model(parser)
-    place = os.environ.get(RECORDS)
-    where = f"folder or s3://bucket/folder; default: {RECORDS} of the environment"
-    parser.add_argument("--records", default=place, required=not place, help=where)
-    parser.add_argument("--version", type=int, help="version of the model; default: that of staging")
-    parser.add_argument("--labels", type=Path, nargs="+", default=[], help="files of the label queue")
+    _records_options.add_records(parser)
+    _records_options.add_version(parser)
+    _records_options.add_labels(parser)
     parser.add_argument("--images", type=Path, default=Path("images"), help="folder of the labelled images")
     parser.add_argument("--clinic", default="clinic", help="name of the clinic, for a new calibration")
     args = parser.parse_args(argv)

@@ -6,27 +6,23 @@ params.yaml. Refused with exit code 1 if labels are too few, if cross-fitting do
 if a gate fails on the clinic's images. Otherwise the alias `staging-<clinic>` moves to the new version.
 """
 
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from melanoma import config
-from melanoma.serving.records import RECORDS
 from melanoma.stages import needs, recalibrate
-from pipelines import _cli
+from pipelines import _cli, _records_options
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Recalibrate a version for a clinic, and print a line."""
     parser = _cli.parser(__doc__)
     _cli.add_model(parser)
-    place = os.environ.get(RECORDS)
-    where = f"folder or s3://bucket/folder; default: {RECORDS} of the environment"
     parser.add_argument("--clinic", required=True, help="name: lower-case letters, digits and hyphens")
-    parser.add_argument("--records", default=place, required=not place, help=where)
-    parser.add_argument("--labels", type=Path, nargs="+", required=True, help="files of the label queue")
-    parser.add_argument("--version", type=int, help="version of the model; default: that of staging")
+    _records_options.add_records(parser)
+    _records_options.add_labels(parser, required=True)
+    _records_options.add_version(parser)
     parser.add_argument("--since", type=_cli.utc_time, help="first day or time (UTC) of the answers")
     parser.add_argument("--until", type=_cli.utc_time, help="day or time (UTC) before which they lie")
     parser.add_argument("--out", type=Path, default=Path("reports/recalibration"), help="folder to write")

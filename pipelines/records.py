@@ -6,29 +6,23 @@ S3); run it every hour. `expire` removes records that are older than `records.ke
 the same `MELANOMA_RECORDS_KEY` as the server.
 """
 
-import argparse
-import os
 import sys
 from collections.abc import Sequence
 
 from melanoma import config
-from melanoma.serving.records import RECORDS
 from melanoma.stages import records
-from pipelines import _cli
+from pipelines import _cli, _records_options
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Do one of the three, and print what was done."""
     parser = _cli.parser(__doc__)
     parser.add_argument("action", choices=("compact", "expire", "erase"))
-    parser.add_argument(
-        "--records",
-        default=os.environ.get(RECORDS),
-        help=f"folder or s3://bucket/folder; default: {RECORDS} of the environment",
-    )
+    _records_options.add_records(parser)
     parser.add_argument("--group-id", help="erase: the patient or lesion, as posted")
     args = parser.parse_args(argv)
-    _require_arguments(parser, args)
+    if (args.action == "erase") != (args.group_id is not None):
+        parser.error("--group-id is needed for erase, and only for it")
 
     match args.action:
         case "compact":
@@ -45,13 +39,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             words = f"{records.erase(args.records, args.group_id)} records of this group removed"
     _cli.say("records", f"{words}: {args.records}")
     return 0
-
-
-def _require_arguments(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
-    if not args.records:
-        parser.error(f"name the records: --records FOLDER, or {RECORDS} in the environment")
-    if (args.action == "erase") != (args.group_id is not None):
-        parser.error("--group-id is needed for erase, and only for it")
 
 
 if __name__ == "__main__":

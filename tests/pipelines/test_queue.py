@@ -170,7 +170,10 @@ def test_without_the_key_nothing_is_drawn(place, tmp_path, monkeypatch, capsys):
 
 @pytest.mark.parametrize(
     ("options", "reason"),
-    [([], "name the records: --records FOLDER"), (["--since", "May"], "expected a date such as 2026-05-31")],
+    [
+        ([], "the following arguments are required: --records"),
+        (["--since", "May"], "expected a date such as 2026-05-31"),
+    ],
 )
 def test_what_is_missing_or_no_date_is_named(options, reason, capsys, monkeypatch):
     monkeypatch.delenv(RECORDS, raising=False)

@@ -83,7 +83,7 @@ def test_compact_names_records_after_a_clock_that_went_back(spool, tmp_path, mon
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (["compact"], "name the records: --records FOLDER, or MELANOMA_RECORDS"),
+        (["compact"], "the following arguments are required: --records"),
         (["erase", "--records", "x"], "--group-id is needed for erase"),
         (["compact", "--records", "x", "--group-id", "a"], "only for it"),
     ],

@@ -28,7 +28,7 @@ from melanoma import files
 from melanoma.errors import DataError, first_offenders
 from melanoma.monitoring import shadows
 from melanoma.monitoring.shadows import SHADOWS
-from melanoma.monitoring.spool_lines import ANSWER_ID, CLOCK_PROBLEM, SHADOW_ID, frame, parse
+from melanoma.monitoring.spool_lines import ANSWER_ID, CLOCK_PROBLEM, SHADOW_ID, TEXTS_OF_BOTH, frame, parse
 from melanoma.serving.records import IMAGES
 from melanoma.serving.spool import SUFFIX
 
@@ -37,19 +37,7 @@ LOCK = ".lock"
 ORPHAN_SECONDS = 3600  # after which an image without a record is removed from the spool
 REPEATED = "repeated rows"
 FACT, MILLISECONDS = "fact_", "milliseconds_"  # prefixes of columns
-TEXTS = (
-    "prediction_id",
-    "image_id",
-    "group_key",
-    "image_sha256",
-    "model_name",
-    "model_version",
-    "network_sha256",
-    "decision",
-    "reason",
-    "refusal",
-    "clock_problem",
-)
+TEXTS = (ANSWER_ID, "image_id", *TEXTS_OF_BOTH, "refusal", CLOCK_PROBLEM)
 NUMBERS = ("num_bytes", "width", "height", "num_views", "score", "probability", "threshold")
 
 

@@ -5,21 +5,11 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from melanoma.monitoring.spool_lines import ANSWER_ID, SHADOW_ID, Line, frame
+from melanoma.monitoring.spool_lines import ANSWER_ID, SHADOW_ID, TEXTS_OF_BOTH, Line, frame
 
 SHADOWS = "shadows"  # folder of the compacted lines
 PREFIX = "shadow_"
-TEXTS = (
-    SHADOW_ID,
-    "scored_at",
-    "group_key",
-    "image_sha256",
-    "model_name",
-    "model_version",
-    "network_sha256",
-    "decision",
-    "reason",
-)
+TEXTS = (SHADOW_ID, "scored_at", *TEXTS_OF_BOTH)
 NUMBERS = ("score", "probability")
 JOINED = ("model_name", "model_version", "score", "probability", "decision")
 ALONE = "shadow lines without their answer"

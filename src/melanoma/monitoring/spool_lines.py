@@ -17,6 +17,15 @@ CLOCK_BACK = "kept records with an earlier time than the record before them (the
 CLOCK_AHEAD = "kept records with a time in the future (the server's clock was ahead)"
 CLOCK_PROBLEM = "clock_problem"
 TORN, OTHER_SCHEMA = "torn or damaged lines", "lines of another schema version"
+TEXTS_OF_BOTH = (  # fields of both kinds of lines
+    "group_key",
+    "image_sha256",
+    "model_name",
+    "model_version",
+    "network_sha256",
+    "decision",
+    "reason",
+)
 ANSWER_ID, SHADOW_ID = "prediction_id", "shadow_of"  # the field that says what a line is
 Line = dict[str, Any]
 
