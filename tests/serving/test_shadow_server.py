@@ -124,6 +124,9 @@ def test_a_challenger_leaves_an_answer_beside_each_answer_and_changes_none(site,
         (process,) = children()
         assert process.nice() == 19
         assert os.sched_getscheduler(process.pid) == os.SCHED_IDLE
+        # Linux shares processor time between sessions first: within another one its priority has no effect.
+        assert os.getsid(process.pid) == os.getsid(process.ppid())
+        assert os.getpgid(process.pid) == process.pid  # Ctrl-C does not reach it
     assert not found.problems
     assert set(found.rows["shadow_model_version"]) == {site.version}
     for name in ("score", "probability", "decision"):

@@ -126,7 +126,7 @@ class Challenger:
                 stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,  # standard error is the log of the server
                 env=_environment(),
-                start_new_session=True,  # Ctrl-C is for the server
+                process_group=0,  # Ctrl-C is for the server; in a session of its own, Linux ignores nice
             )
         self._connection = Connection(ours.detach())
         try:
