@@ -53,7 +53,7 @@ def main() -> int:
             "MLFLOW_TRACKING_URI": f"sqlite:///{folder / 'mlflow.db'}",
             "MLFLOW_DISABLE_TELEMETRY": "true",
         }
-        command = [sys.executable, "-m", "tests.benchmarks.served_models", str(folder)]
+        command = [sys.executable, "-m", "tests.benchmarks.served_models", str(folder), "1"]
         paths = {"PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"}
         subprocess.run(command, cwd=ROOT, env=os.environ | settings | paths, check=True, capture_output=True)
         served = json.loads((folder / "models.json").read_text(encoding="utf-8"))["views"][0]

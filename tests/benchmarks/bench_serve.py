@@ -56,7 +56,9 @@ class Amounts:
         client_seconds: Seconds for which eight clients ask at once.
         many: Number of requests while memory is measured.
         many_seconds: Maximum duration of that measurement in seconds.
+        attacks: Number of kinds of attacks.
         uploads: Uploads that are cut off at once.
+        views: Number of entries of `served_views.COUNTS`.
     """
 
     starts: int
@@ -65,11 +67,33 @@ class Amounts:
     client_seconds: float
     many: int
     many_seconds: float
+    attacks: int
     uploads: int
+    views: int
 
 
-FULL = Amounts(starts=3, rounds=5, requests=20, client_seconds=60, many=10_000, many_seconds=600, uploads=80)
-QUICK = Amounts(starts=1, rounds=1, requests=2, client_seconds=2, many=20, many_seconds=10, uploads=4)
+FULL = Amounts(
+    starts=3,
+    rounds=5,
+    requests=20,
+    client_seconds=60,
+    many=10_000,
+    many_seconds=600,
+    attacks=6,
+    uploads=80,
+    views=len(served_views.COUNTS),
+)
+QUICK = Amounts(
+    starts=1,
+    rounds=1,
+    requests=2,
+    client_seconds=2,
+    many=20,
+    many_seconds=10,
+    attacks=1,
+    uploads=4,
+    views=1,
+)
 
 
 def main() -> int:
@@ -97,7 +121,7 @@ def _measure(folder: Path, amounts: Amounts) -> list[Row]:
         "MLFLOW_TRACKING_URI": f"sqlite:///{folder / 'mlflow.db'}",
         "MLFLOW_DISABLE_TELEMETRY": "true",
     }
-    command = [sys.executable, "-m", "tests.benchmarks.served_models", str(folder)]
+    command = [sys.executable, "-m", "tests.benchmarks.served_models", str(folder), str(amounts.views)]
     paths = {"PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"}
     subprocess.run(command, cwd=ROOT, env=os.environ | settings | paths, check=True, capture_output=True)
     models = json.loads((folder / "models.json").read_text(encoding="utf-8"))
@@ -116,7 +140,7 @@ def _measure(folder: Path, amounts: Amounts) -> list[Row]:
             found = part()
             print_rows(found)
             rows += found
-    for served in models["views"] if amounts.starts > 1 else models["views"][-1:]:
+    for served in models["views"]:
         found = served_views.measure(served, pictures, folder, settings, amounts.requests)
         print_rows(found)
         rows += found
@@ -245,9 +269,13 @@ class Bench:
     def attacked(self) -> list[Row]:
         """What good requests meet while somebody attacks."""
         target, picture = attacks.victim(self.own.url), self.pictures[0]
-        usual_seconds, num_uploads = self.amounts.client_seconds / 10, self.amounts.uploads
         return attacked.rows(
-            target, picture, float(self._expected[0]), usual_seconds=usual_seconds, num_uploads=num_uploads
+            target,
+            picture,
+            float(self._expected[0]),
+            usual_seconds=self.amounts.client_seconds / 10,
+            num_attacks=self.amounts.attacks,
+            num_uploads=self.amounts.uploads,
         )
 
     def many_requests(self) -> list[Row]:

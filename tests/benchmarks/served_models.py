@@ -12,8 +12,11 @@ import numpy as np
 
 
 def main() -> int:
-    """Log all to the store of the environment; `models.json` in the given folder names them."""
-    folder = Path(sys.argv[1])
+    """Log all to the store of the environment; `models.json` in the given folder names them.
+
+    The second argument is the number of entries of `served_views.COUNTS` to log.
+    """
+    folder, num_views = Path(sys.argv[1]), int(sys.argv[2])
     import mlflow
     from mlflow.models import ModelSignature
     from mlflow.types import Schema, TensorSpec
@@ -57,7 +60,7 @@ def main() -> int:
     signature = ModelSignature(inputs=Schema([TensorSpec(np.dtype(np.uint8), (-1, size, size, 3))]))
     with mlflow.start_run(run_id=run.run_id):
         keras = mlflow.tensorflow.log_model(network, name="keras", signature=signature).model_uri
-    views = served_views.log(params, log_any, folder)
+    views = served_views.log(params, log_any, folder, served_views.COUNTS[:num_views])
     named = {"own": own, "cut": cut, "keras": keras, "crop": crop.to_dict(), "views": views}
     (folder / "models.json").write_text(json.dumps(named), encoding="utf-8")
     return 0

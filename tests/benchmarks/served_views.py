@@ -22,8 +22,10 @@ TOLERANCE = 1e-5  # of a probability
 TARGETS = "targets on two idle cores: 60 ms and 400 MiB"
 
 
-def log(params: Any, log_served_model: Callable[..., str], folder: Path) -> list[dict[str, Any]]:
-    """Log each of `COUNTS`; `measure` takes one entry of the result."""
+def log(
+    params: Any, log_served_model: Callable[..., str], folder: Path, counts: Sequence[tuple[int, int]]
+) -> list[dict[str, Any]]:
+    """Log each pair of `counts`; `measure` takes one entry of the result."""
     import keras
 
     from melanoma.models.builders import build_model
@@ -31,9 +33,9 @@ def log(params: Any, log_served_model: Callable[..., str], folder: Path) -> list
 
     drawn = params.backbone.model_copy(update={"weights": None})  # time does not depend on the weights
     keras.utils.set_random_seed(1)
-    networks = [build_model(drawn, params.model, image_size=drawn.image_size) for _ in range(max(COUNTS)[0])]
+    networks = [build_model(drawn, params.model, image_size=drawn.image_size) for _ in range(max(counts)[0])]
     entries = []
-    for num_networks, num_views in COUNTS:
+    for num_networks, num_views in counts:
         path = folder / f"networks_{num_networks}"
         if not path.exists():
             save_model(networks[:num_networks], path)

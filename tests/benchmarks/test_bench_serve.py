@@ -22,7 +22,7 @@ def test_quick_run_writes_every_row(tmp_path):
         *["cut"] * 2,
         *["batch"] * 4,
         *["clients"] * 2,
-        *["attacks"] * 7,
+        *["attacks"] * 2,
         "many",
         *["views"] * 3,
     ]
