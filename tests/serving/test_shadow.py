@@ -3,6 +3,8 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 import textwrap
 import time
 from pathlib import Path
@@ -254,6 +256,84 @@ def test_a_lost_line_is_counted(start, tmp_path):
     offer(one)
     until(lambda: one.num_failed)
     assert one.num_scored == 0
+
+
+# ---- beside work -----------------------------------------------------------------------------
+
+
+def status(one):
+    return psutil.Process(one._challenger.process.pid).status()
+
+
+def test_a_challenger_stands_still_beside_all_work_and_goes_on_after_the_last(start, lines):
+    one = start()
+    until(lambda: one._challenger)
+    with one.standing_still():
+        with one.standing_still():
+            offer(one)
+        time.sleep(0.3)
+        assert status(one) == psutil.STATUS_STOPPED
+        assert (lines(), one.num_scored) == ([], 0)
+    until(lambda: one.num_scored)
+    assert status(one) != psutil.STATUS_STOPPED
+
+
+def test_a_challenger_that_starts_beside_work_stands_still_too(start):
+    one = start(before="time.sleep(0.5)")
+    with one.standing_still():
+        offer(one)
+        until(lambda: one._challenger)
+        time.sleep(0.3)
+        assert one.num_scored == 0
+    until(lambda: one.num_scored)
+
+
+def test_time_in_which_it_stands_still_is_not_that_of_a_challenger_that_hangs(start, monkeypatch):
+    monkeypatch.setattr(shadow, "LOOK_SECONDS", 0.05)
+    one = start(answer_seconds=0.3)
+    until(lambda: one._challenger)
+    with one.standing_still():
+        offer(one)
+        time.sleep(1)
+    until(lambda: one.num_scored)
+    assert (one.num_failed, one.num_restarts) == (0, 0)
+
+
+def test_a_challenger_that_is_killed_while_it_stands_still_comes_back(start):
+    one = start()
+    until(lambda: one._challenger)
+    with one.standing_still():
+        os.kill(one._challenger.process.pid, signal.SIGKILL)
+        offer(one, 0)
+        until(lambda: one.num_restarts)
+    offer(one, 1)
+    until(lambda: one.num_scored)
+
+
+def test_a_challenger_that_stands_still_ends_with_a_server_that_is_killed(tmp_path):
+    program = tmp_path / "program.py"
+    program.write_text(textwrap.dedent(PROGRAM).format(answer="    return {}", before=""))
+    code = f"""
+        import time
+        from pathlib import Path
+        from melanoma.serving.records import Recorded, Recorder
+        from melanoma.serving.shadow import Shadow
+
+        recorder = Recorder(Path({str(tmp_path)!r}), key={KEY!r}, model=Recorded("m", "3", "ab" * 32, 1))
+        one = Shadow("m", recorder, program=Path({str(program)!r}))
+        while one._challenger is None:
+            time.sleep(0.01)
+        with one.standing_still():
+            print(one._challenger.process.pid, flush=True)
+            time.sleep(60)
+    """
+    command = [sys.executable, "-c", textwrap.dedent(code)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        process = psutil.Process(int(server.stdout.readline()))
+        until(lambda: process.status() == psutil.STATUS_STOPPED)
+        server.kill()
+    gone, _ = psutil.wait_procs([process], timeout=10)
+    assert gone
 
 
 # ---- environment -----------------------------------------------------------------------------

@@ -58,7 +58,9 @@ class Decoder:
                 stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
                 env=_environment(),
-                start_new_session=True,  # Ctrl-C is for the server, which then ends its decoders
+                # Ctrl-C is for the server, which then ends its decoders. In a session of its own, Linux
+                # would ignore the niceness.
+                process_group=0,
             )
         self._connection = ours
 

@@ -10,6 +10,7 @@ import io
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -163,7 +164,8 @@ class MelanomaScorer(PythonModel):
         """
         asked = Asked(images, image_ids, group_ids or [None] * len(images), time.monotonic())
         try:
-            return self._score(asked, params, decoding)[0]
+            with nullcontext() if self._shadow is None else self._shadow.standing_still():
+                return self._score(asked, params, decoding)[0]
         except RowsRefused as error:
             self.record_refusal(images, image_ids, asked.group_ids, error.reasons)
             raise

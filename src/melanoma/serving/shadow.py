@@ -1,14 +1,16 @@
 """Let a challenger answer beside the served model: its answers are recorded, and never returned.
 
-`MELANOMA_SHADOW` names the challenger. Each process of a server starts one for it (`shadow_main`), which only
-gets processor time that nobody else wants. Answered rows wait for it in a bounded queue, and a row that finds
-no place is dropped. So a challenger that is slow, fails, hangs or cannot be loaded changes no answer. A
-process that ended or hung is started again, after pauses that grow.
+`MELANOMA_SHADOW` names the challenger. Each process of a server starts one for it (`shadow_main`), which has
+idle priority and is stopped (SIGSTOP) while that process works on a request: beside an answer even idle work
+costs time, of caches and memory. Answered rows wait for it in a bounded queue, and a row that finds no place
+is dropped. So a challenger that is slow, fails, hangs or cannot be loaded changes no answer. A process that
+ended or hung is started again, after pauses that grow.
 """
 
 import json
 import logging
 import os
+import signal
 import socket
 import struct
 import subprocess
@@ -16,8 +18,8 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -30,7 +32,8 @@ from melanoma.serving.records import RECORDS, Recorder, Written
 SHADOW = "MELANOMA_SHADOW"  # environment of a server: MLflow URI of the challenger
 MAIN = Path(__file__).with_name("shadow_main.py")
 MAX_ROWS, MAX_BYTES = 256, 64 * 2**20  # of the queue
-START_SECONDS, ANSWER_SECONDS = 600.0, 60.0  # after which a challenger hangs
+START_SECONDS, ANSWER_SECONDS = 600.0, 60.0  # after which a challenger that may work hangs
+LOOK_SECONDS = 1.0  # interval at which it is seen whether it may
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 300.0  # seconds before a challenger is started again
 COMPLAINT_SECONDS = 60.0  # between two log messages about rows
 MAX_REPLY_BYTES = 2**20
@@ -101,7 +104,12 @@ class Waiting:
 
 
 class Challenger:
-    """The process of a challenger; used by one thread."""
+    """The process of a challenger; used by one thread, but for `stop` and `go_on`.
+
+    Attributes:
+        process: The process.
+        is_stopped: Whether it is stopped.
+    """
 
     def __init__(self, uri: str, *, program: Path, start_seconds: float, answer_seconds: float) -> None:
         """Start the process and wait until its model is loaded.
@@ -110,12 +118,13 @@ class Challenger:
             uri: MLflow URI of the model.
             program: The program, `MAIN`.
             start_seconds: Maximum time until the model is loaded.
-            answer_seconds: Maximum time until a row is answered.
+            answer_seconds: Maximum time until a row is answered, while it is not stopped.
 
         Raises:
             ChallengerError: The model cannot be loaded.
         """
         self._answer_seconds = answer_seconds
+        self.is_stopped = False
         ours, theirs = socket.socketpair()
         limit = struct.pack("ll", int(answer_seconds), int(answer_seconds % 1 * 1e6))
         for option in (socket.SO_SNDTIMEO, socket.SO_RCVTIMEO):  # a stopped process reads and sends nothing
@@ -151,9 +160,12 @@ class Challenger:
         return self._receive(self._answer_seconds)
 
     def _receive(self, seconds: float) -> dict[str, Any]:
+        left = seconds
         try:
-            if self._connection.poll(seconds):
-                return dict(json.loads(self._connection.recv_bytes(MAX_REPLY_BYTES)))
+            while left > 0:
+                if self._connection.poll(min(left, LOOK_SECONDS)):
+                    return dict(json.loads(self._connection.recv_bytes(MAX_REPLY_BYTES)))
+                left -= 0 if self.is_stopped else LOOK_SECONDS
         except (OSError, EOFError, ValueError) as error:
             raise self._failed() from error
         raise ChallengerError(f"it hangs: no answer in {seconds:g} seconds")
@@ -167,6 +179,16 @@ class Challenger:
                 f"it hangs, or answers nonsense: no answer in {self._answer_seconds:g} seconds"
             )
         return ChallengerError(f"its process ended with exit code {code}")
+
+    def stop(self) -> None:
+        """Let the process stand still."""
+        self.is_stopped = True
+        self.process.send_signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """Let it go on."""
+        self.is_stopped = False
+        self.process.send_signal(signal.SIGCONT)
 
     def close(self) -> None:
         """Kill the process."""
@@ -222,6 +244,7 @@ class Shadow:
         self._answer_seconds, self._first_pause = answer_seconds, first_pause
         self._closing = threading.Event()
         self._challenger: Challenger | None = None
+        self._num_working, self._lock = 0, threading.Lock()
         self._complained = -COMPLAINT_SECONDS
         threading.Thread(target=self._run, name="shadow", daemon=True).start()
 
@@ -245,6 +268,21 @@ class Shadow:
         """
         for image, answer in zip(images, answers, strict=True):
             self._waiting.put(Row(image, threshold, answer))
+
+    @contextmanager
+    def standing_still(self) -> Iterator[None]:
+        """The challenger stands still while the block runs; several threads may run one."""
+        with self._lock:
+            self._num_working += 1
+            if self._num_working == 1 and self._challenger is not None:
+                self._challenger.stop()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._num_working -= 1
+                if self._num_working == 0 and self._challenger is not None:
+                    self._challenger.go_on()
 
     def close(self) -> None:
         """Kill the process of the challenger, and start no other one."""
@@ -288,7 +326,10 @@ class Shadow:
             answer_seconds=self._answer_seconds,
         )
         with closing(challenger):
-            self._challenger = challenger
+            with self._lock:
+                self._challenger = challenger
+                if self._num_working:
+                    challenger.stop()
             while not self._closing.is_set():
                 self._answer(challenger, self._waiting.take())
 
