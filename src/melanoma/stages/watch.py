@@ -43,7 +43,7 @@ START_SECONDS, STOP_SECONDS, FIRST_PORT = 120, 30, 5001
 SHADOW_SECONDS = 300  # until the challenger has answered; longer on a busy machine
 REFUSED, ALARM = 1, 2  # exit codes
 CAST = ("1.1", "0.95", "0.75")  # yellow light: factors of red, green and blue
-NUM_LESIONS = 200  # a month
+NUM_LESIONS = 180  # a month
 # Changes to section `sample` in the copy: lesions that nobody has trained on.
 MONTHS: Mapping[str, Mapping[str, Any]] = {
     "quiet": {"seed": 101},
@@ -55,9 +55,9 @@ CHANGES: Mapping[str, Mapping[str, Any]] = {
     "sample": {"num_lesions": NUM_LESIONS, "num_second_views": 0},
     "queue": {"size": 0, "audit_fraction": 1.0, "audit_fraction_near": 1.0},  # all images are labelled
     "monitor": {"num_windows": 3},
-    "train": {"seed": 11, "num_seeds": 1},  # the challenger
+    "train": {"seed": 11, "num_seeds": 1, "num_epochs": 18},  # the challenger
     "promote": {
-        "min_shadow_rows": 150,
+        "min_shadow_rows": 140,
         "shadow_records": RECORDS_FOLDER,
         "shadow_labels": [f"{STREAMS}/shadow-labelled.csv"],
     },
