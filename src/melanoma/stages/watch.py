@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -43,7 +44,7 @@ START_SECONDS, STOP_SECONDS, FIRST_PORT = 120, 30, 5001
 SHADOW_SECONDS = 300  # until the challenger has answered; longer on a busy machine
 REFUSED, ALARM = 1, 2  # exit codes
 CAST = ("1.1", "0.95", "0.75")  # yellow light: factors of red, green and blue
-NUM_LESIONS = 180  # a month
+NUM_LESIONS = 200  # a month
 # Changes to section `sample` in the copy: lesions that nobody has trained on.
 MONTHS: Mapping[str, Mapping[str, Any]] = {
     "quiet": {"seed": 101},
@@ -55,9 +56,9 @@ CHANGES: Mapping[str, Mapping[str, Any]] = {
     "sample": {"num_lesions": NUM_LESIONS, "num_second_views": 0},
     "queue": {"size": 0, "audit_fraction": 1.0, "audit_fraction_near": 1.0},  # all images are labelled
     "monitor": {"num_windows": 3},
-    "train": {"seed": 11, "num_seeds": 1, "num_epochs": 18},  # the challenger
+    "train": {"seed": 11, "num_seeds": 1},  # the challenger
     "promote": {
-        "min_shadow_rows": 140,
+        "min_shadow_rows": 150,
         "shadow_records": RECORDS_FOLDER,
         "shadow_labels": [f"{STREAMS}/shadow-labelled.csv"],
     },
@@ -131,7 +132,7 @@ def run(out: Path) -> str:
 
     def live(month: str, *changes: str) -> Month:
         """Post the lesions of a month, let readers label all of them, and monitor."""
-        posted = _post(copy, url, month, *changes)
+        posted = _post(copy, url, month, drawn[month].result(), *changes)
         labels.append(_label(copy, month, labels))
         out = f"reports/monitoring/{month}"
         copy.run(
@@ -139,7 +140,7 @@ def run(out: Path) -> str:
         )
         return posted
 
-    with _served(copy) as url:
+    with _drawing(copy) as drawn, _served(copy) as url:
         say("watch", "1. A quiet month: lesions like those of the training images")
         live("quiet")
         say("watch", "2. A new camera with a colour cast: images and answers shift, and calibration breaks")
@@ -149,13 +150,14 @@ def run(out: Path) -> str:
         copy.run("recalibrate", name, "--clinic", CLINIC, *records, *window, ends=(0, REFUSED))
         say("watch", "4. Melanomas that look like nevi: labels show that the sensitivity is lost")
         live("subtle")
+        images = drawn["shadow"].result()
     say("watch", "5. Is it time to train again?")
     copy.run("propose", name, *records, "--labels", *labels)
     say("watch", "6. A challenger, trained here. The gates refuse it: it has not answered in shadow yet")
     for stage in ("train", "evaluate", "audit", "promote"):
         copy.run(stage, *_options_of(copy, stage))
     with _served(copy, **{SHADOW: f"models:/{name}@{CHALLENGER}"}) as url:
-        _post(copy, url, "shadow")
+        _post(copy, url, "shadow", images)
         _wait_for_shadow(copy)
     _label(copy, "shadow", labels)
     say("watch", "7. The gates again, with its answers in shadow")
@@ -185,7 +187,7 @@ def _copy_project(out: Path) -> Copy:
             elif path.is_file():
                 shutil.copy2(path, unfinished / path.name)
     copy = Copy(out.resolve(), {RECORDS: RECORDS_FOLDER, RECORDS_KEY: secrets.token_hex(32)})
-    _change_params(copy, CHANGES)
+    _write_params(copy, CHANGES, "params.yaml")
     for labels in CHANGES["promote"]["shadow_labels"]:  # none yet
         files.write_text("prediction_id,image_sha256,label\n", copy.folder / labels)
     copy.run("relocate")
@@ -197,13 +199,31 @@ def _not_needed(others: set[str]) -> Callable[[str, list[str]], set[str]]:
     return lambda _, names: {name for name in names if name == "__pycache__" or Path(name).stem in others}
 
 
-def _change_params(copy: Copy, changes: Mapping[str, Mapping[str, Any]]) -> None:
-    yaml, path = YAML(), copy.folder / "params.yaml"
-    params = yaml.load(path)
+def _write_params(copy: Copy, changes: Mapping[str, Mapping[str, Any]], name: str) -> None:
+    """Write the parameters of the copy with changes to a file in it."""
+    yaml = YAML()
+    params = yaml.load(copy.folder / "params.yaml")
     for section, values in changes.items():
         params[section].update(values)
-    with files.atomic_file(path) as unfinished:
+    with files.atomic_file(copy.folder / name) as unfinished:
         yaml.dump(params, unfinished)
+
+
+@contextmanager
+def _drawing(copy: Copy) -> Iterator[dict[str, Future[str]]]:
+    """Draw the lesions of each month, one after the other, while the block runs; their folders."""
+    pool = ThreadPoolExecutor(1)
+    try:
+        yield {month: pool.submit(_draw, copy, month) for month in MONTHS}
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _draw(copy: Copy, month: str) -> str:
+    params, images = f"{STREAMS}/{month}.yaml", f"{STREAMS}/{month}-images"
+    _write_params(copy, {"sample": MONTHS[month]}, params)
+    copy.run("sample", "--params", params, "--out", images)
+    return images
 
 
 @contextmanager
@@ -246,14 +266,11 @@ def _wait_for_answer(server: subprocess.Popen[bytes], url: str, folder: Path) ->
     raise DataError(f"The server did not start within {START_SECONDS} s; {folder / LOG} says why.")
 
 
-def _post(copy: Copy, url: str, month: str, *more: str) -> Month:
-    """Draw the lesions of a month and post them."""
-    _change_params(copy, {"sample": MONTHS[month]})
-    raw, out = f"{STREAMS}/{month}-images", f"{STREAMS}/{month}"
-    copy.run("sample", "--out", raw)
-    since = datetime.now(UTC)
+def _post(copy: Copy, url: str, month: str, images: str, *more: str) -> Month:
+    """Post the lesions of a month."""
+    since, out = datetime.now(UTC), f"{STREAMS}/{month}"
     more = ("--patients", f"{month} ", *more)
-    copy.run("replay", "--dataset", "sample", "--raw", raw, "--url", url, "--out", out, *more)
+    copy.run("replay", "--dataset", "sample", "--raw", images, "--url", url, "--out", out, *more)
     return Month(month, since.isoformat(), datetime.now(UTC).isoformat())
 
 
