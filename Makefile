@@ -60,7 +60,7 @@ search: .venv/.installed ## Search families, sizes and recipes, then train the w
 	@python -m pipelines._search --cohort '$(COHORT)'
 
 .PHONY: watch
-watch: .venv/.installed ## After make demo: what follows serving, from alarms to the next model
+watch: .venv/.installed ## After make demo: what follows serving, from alarms to the next model (5 minutes)
 	@python -m pipelines._watch
 
 ##@ Look at results
