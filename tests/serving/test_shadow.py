@@ -246,8 +246,16 @@ def test_a_closed_shadow_leaves_no_process(start):
     until(lambda: one._challenger and not one.num_waiting)
     process = psutil.Process(one._challenger.process.pid)
     one.close()
-    until(lambda: not process.is_running() or process.status() == psutil.STATUS_ZOMBIE)
+    assert not process.is_running()
     assert one.num_restarts == 0
+
+
+def test_a_closed_shadow_that_nobody_asked_leaves_no_process_either(start):
+    one = start()
+    until(lambda: one._challenger)
+    process = psutil.Process(one._challenger.process.pid)
+    one.close()
+    assert not process.is_running()
 
 
 def test_a_lost_line_is_counted(start, tmp_path):

@@ -290,6 +290,7 @@ class Shadow:
         challenger = self._challenger
         if challenger is not None:
             challenger.process.kill()
+            challenger.process.wait()
 
     # ---- in a thread -------------------------------------------------------------------------
 
