@@ -1,10 +1,10 @@
 """Let a challenger answer beside the served model: its answers are recorded, and never returned.
 
 `MELANOMA_SHADOW` names the challenger. Each process of a server starts one for it (`shadow_main`), which has
-idle priority and is stopped (SIGSTOP) while that process works on a request: beside an answer even idle work
-costs time, of caches and memory. Answered rows wait for it in a bounded queue, and a row that finds no place
-is dropped. So a challenger that is slow, fails, hangs or cannot be loaded changes no answer. A process that
-ended or hung is started again, after pauses that grow.
+idle priority and is stopped (SIGSTOP) while its server process works on a request: idle work beside an answer
+costs time, too, because both share caches and memory. Answered rows wait for it in a bounded queue, and a row
+that finds no place is dropped. So a challenger that is slow, fails, hangs or cannot be loaded changes no
+answer. A process that ended or hung is started again, after pauses that grow.
 """
 
 import json
