@@ -4,11 +4,18 @@ import os
 import sys
 import warnings
 from datetime import UTC, datetime
+from importlib.util import find_spec
 from pathlib import Path
 
 # In this folder the script `inspect` would take the place of Python's own module, which libraries import.
 HERE = Path(__file__).resolve().parent
 sys.path[:] = [path for path in sys.path if Path(path).resolve() != HERE]
+
+if find_spec("melanoma") is None:
+    sys.exit(
+        f"error: The packages of this project are not installed for {sys.executable}. "
+        "Run `make install` once, and `source .venv/bin/activate` in each terminal."
+    )
 
 STARTED_AT = datetime.now(UTC)  # before imports that take seconds, so that moves meanwhile are noticed
 

@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -22,6 +24,16 @@ READERS = [
     (ui, ["--no-browser"]),
     (_serve, ["--cohort", "ph2", "--port", "5001"]),
 ]
+
+
+@pytest.mark.parametrize(("options", "is_refused"), [(["-S", "-E"], True), ([], False)])
+def test_a_script_outside_the_environment_says_how_to_enter_it(options, is_refused):
+    command = [sys.executable, *options, "-m", "pipelines.history", "--help"]  # -S: without packages
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == int(is_refused), done.stderr
+    assert done.stderr.startswith("error: The packages of this project are not installed") == is_refused
+    assert ("source .venv/bin/activate" in done.stderr) == is_refused
+    assert "Traceback" not in done.stderr
 
 
 @pytest.fixture

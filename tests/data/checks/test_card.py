@@ -71,6 +71,12 @@ def test_the_head_counts_images_classes_and_groups():
     assert "not a medical device" in text
 
 
+def test_groups_that_count_in_both_classes_are_counted_apart():
+    assert "in both rows" not in page()
+    mixed = ASSIGNED.assign(group_id=ASSIGNED["group_id"].where(ASSIGNED["image_id"] != "d", "1"))
+    assert "Groups with images of both classes, 1 here, count in both rows." in page(gathered(assigned=mixed))
+
+
 def test_synthetic_images_are_called_so():
     assert "> **SYNTHETIC.** These images were drawn by a program" in page()
     some = RECORDS.assign(is_synthetic=RECORDS["image_id"] == "a")
