@@ -36,6 +36,12 @@ ISIC_0015719,IP_3075186,female,45.0,upper extremity,nevus,benign,0
 ISIC_0052212,IP_2842074,female,50.0,lower extremity,melanoma,malignant,1
 """
 
+THREE_OF_2020 = """image_name,patient_id,target
+ISIC_2637011,IP_7279968,0
+ISIC_0015719,IP_3075186,0
+ISIC_0052212,IP_2842074,1
+"""
+
 
 def open_source(folder, truth, metadata=None, *, is_partial=False, images=None):
     folder.mkdir(exist_ok=True)
@@ -92,6 +98,16 @@ def test_rows_of_2020_become_records_and_unknown_but_benign_is_negative(tmp_path
     ]
     assert pd.isna(records.loc["ISIC_2637011", "diagnosis"])
     assert records.loc["ISIC_2637011", "target"] == 0
+
+
+def test_name_patient_and_target_are_enough_of_2020(tmp_path):
+    records = read(tmp_path, (THREE_OF_2020,))
+    benign = records.loc[["ISIC_2637011", "ISIC_0015719"]]
+    assert benign["malignancy"].tolist() == ["benign", "benign"]
+    assert benign["patient_id"].tolist() == ["IP_7279968", "IP_3075186"]
+    assert benign["target"].tolist() == [0, 0]
+    assert records.loc["ISIC_0052212", "malignancy"] == "malignant"
+    assert pd.isna(records.loc["ISIC_0052212", "target"])  # it does not say which kind
 
 
 def test_years_can_be_added_to_each_other(tmp_path):
@@ -153,10 +169,16 @@ def test_the_two_tables_must_have_the_same_images(tmp_path):
         (TRUTH_2019.replace("UNK", "BOWEN"), None, r"truth\.csv has 1 unknown columns: BOWEN"),
         (TRUTH_2019, METADATA_2019.replace("sex", "gender"), r"metadata\.csv has 1 unknown columns: gender"),
         (TABLE_2020.replace("target", "label"), None, r"truth\.csv has 1 unknown columns: label"),
-        (TRUTH_2019.replace("image", "image_name"), None, r"lacks the columns \['benign_malignant'\]"),
+        (TRUTH_2019.replace("image", "image_name"), None, r"lacks the columns \['target'\]"),
         ("image,lesion_id\na,b\n", None, "lacks the columns of an ISIC challenge"),
         (TABLE_2020, METADATA_2019, "is a table of 2020, which has no second one"),
         (TABLE_2020.replace("melanoma,malignant,1", "melanoma,malignant,0"), None, "row 4: ISIC_0052212"),
+        (
+            THREE_OF_2020.replace("IP_2842074,1", "IP_2842074,2"),
+            None,
+            r"target is neither .* row 4: ISIC_0052212",
+        ),
+        (THREE_OF_2020.replace("IP_2842074,1", "IP_2842074,"), None, "row 4: ISIC_0052212"),
         (TABLE_2020.replace("50.0", "old"), None, r"age_approx 'old' \(row 4, ISIC_0052212\)"),
     ],
 )

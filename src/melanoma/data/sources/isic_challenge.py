@@ -46,7 +46,7 @@ FACTS_OF_2020 = (
     *("image_name", "patient_id", "lesion_id", "sex", "age_approx", "anatom_site_general_challenge"),
     *("diagnosis", "benign_malignant", "target"),
 )
-NEEDED_OF_2020 = ("image_name", "benign_malignant")
+LABEL_OF_TARGET = {"1": "malignant", "0": "benign"}  # of 2020
 METADATA = (*("image", "lesion_id", "age_approx", "sex", "anatom_site_general", "diagnosis_confirm_type"),)
 RULES = {
     "diagnosis": translation.DIAGNOSIS,
@@ -112,8 +112,8 @@ def _rows_of_one_hot(table: pd.DataFrame, source: Path) -> pd.DataFrame:
     if "image" not in table or len(classes) < 2:
         raise DataError(
             f"{source} lacks the columns of an ISIC challenge: expected image and several of "
-            f"{', '.join(DIAGNOSIS_OF_COLUMN).upper()} (2018, 2019), or image_name and benign_malignant "
-            f"(2020); it has {sorted(table.columns)}."
+            f"{', '.join(DIAGNOSIS_OF_COLUMN).upper()} (2018, 2019), or image_name and target (2020); "
+            f"it has {sorted(table.columns)}."
         )
     cells = pd.DataFrame({name: pd.to_numeric(table[name], errors="coerce") for name in classes})
     is_odd = ~cells.isin([0, 1]).all(axis=1)
@@ -165,25 +165,32 @@ def _rows_of_metadata(metadata: Path | None, image_ids: pd.Series, ground_truth:
 
 
 def _rows_of_2020(table: pd.DataFrame, source: Path, metadata: Path | None) -> pd.DataFrame:
-    require_columns(table, NEEDED_OF_2020, source)
     if metadata is not None:
         raise DataError(f"{source} is a table of 2020, which has no second one; leave out --metadata.")
+    if "benign_malignant" not in table:
+        require_columns(table, ("target",), source)
     if one_hot := [name for name in DIAGNOSIS_OF_COLUMN if name in table]:
         raise DataError(f"{source} has columns of 2020 and of other years ({first_offenders(one_hot)}).")
     if "target" in table:
-        expected = table["benign_malignant"].str.lower().map({"malignant": "1", "benign": "0"})
-        is_other = (expected.fillna("") != table["target"].fillna("").str.removesuffix(".0")).astype(bool)
-        if is_other.any():
-            raise DataError(
-                f"{source}: in {int(is_other.sum())} rows target and benign_malignant contradict each other: "
-                f"{_places(table.loc[is_other, 'image_name'])}. Expected 1 for malignant and 0 for benign."
-            )
+        table = table.drop(columns="target").assign(benign_malignant=_labels_of_2020(table, source))
     names = {"image_name": "image_id", "anatom_site_general_challenge": "anatom_site_general"}
-    return (
-        table.drop(columns="target", errors="ignore")
-        .rename(columns=names)
-        .assign(challenge="ISIC 2020 challenge")
-    )
+    return table.rename(columns=names).assign(challenge="ISIC 2020 challenge")
+
+
+def _labels_of_2020(table: pd.DataFrame, source: Path) -> pd.Series:
+    """`benign` or `malignant` of each row from its target; where both columns are there, they must agree."""
+    labels = table["target"].str.removesuffix(".0").map(LABEL_OF_TARGET).astype("string")
+    given = table.get("benign_malignant", labels).str.lower()
+    for is_bad, problem in (
+        (labels.isna(), "target is neither 0 nor 1"),
+        (labels.ne(given.fillna("")), "target and benign_malignant contradict each other"),
+    ):
+        if is_bad.any():
+            raise DataError(
+                f"{source}: in {int(is_bad.sum())} rows {problem}: "
+                f"{_places(table.loc[is_bad, 'image_name'])}. Expected 1 for malignant and 0 for benign."
+            )
+    return labels
 
 
 def read_records(raw_dir: Path) -> pd.DataFrame:
