@@ -239,6 +239,23 @@ def test_a_training_split_of_one_class_is_refused_before_any_trial(broken, capsy
     assert Path(JOURNAL).read_bytes() == before
 
 
+@pytest.mark.parametrize(
+    ("network", "complaint"),
+    [("EfficientNetV9", "keras.applications has no network 'EfficientNetV9'"), ("Xception", "stopped by")],
+)
+def test_a_network_that_keras_does_not_know_is_refused_before_any_trial(
+    broken, capsys, monkeypatch, network, complaint
+):
+    monkeypatch.setattr("melanoma.training.search.run_trials", stop)
+    families = {"choices": ["conv_blocks", "applications"]}
+    names = {"choices": ["MobileNetV3Small", network]}
+    change_params(broken / "params.yaml", tune={"space": space(max_depth=3, family=families, network=names)})
+    before = Path(JOURNAL).read_bytes()
+    assert run_stage("tune") == 1
+    assert complaint in capsys.readouterr().err
+    assert (Path(JOURNAL).read_bytes() == before) == (network == "EfficientNetV9")
+
+
 def test_the_process_that_asks_loads_no_machine_learning_library():
     program = "import sys, pipelines.tune; print(*{'keras', 'tensorflow', 'jax', 'ray'} & set(sys.modules))"
     environment = os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'src'}"}

@@ -11,7 +11,7 @@ from typing import Any
 from melanoma import files, tracking
 from melanoma.config import Params
 from melanoma.config.training import Hyperparameters
-from melanoma.config.tuning import Tune
+from melanoma.config.tuning import Space, Starts, Tune
 from melanoma.data import packed
 from melanoma.data.packed import Packed
 from melanoma.stages import experiments, trial_runs, trial_worker
@@ -19,6 +19,7 @@ from melanoma.training import search, spaces, studies
 from melanoma.training.recipe import NOT_THE_PROBLEM as NOT_OF_A_TRAINING
 from melanoma.training.recipe import Recipe, code_digest
 
+APPLICATIONS = "applications"  # the family whose names only Keras knows
 # Settings of `params.yaml: train` that are not part of the search problem: changing one resumes the search.
 NOT_THE_PROBLEM = NOT_OF_A_TRAINING | {"input"}
 
@@ -49,6 +50,7 @@ def run(
         say: Prints a line about each trial.
     """
     tune, data = params.settings_of_search, packed.open_packed(packed_folder)
+    _require_networks_of_keras(tune.space, params.starts)
     datasets = experiments.datasets_of(cohort, experiments.arrays(data, num_folds=params.train.num_folds))
     problem = describe_search(params, data)
     name = studies.study_name(cohort, problem, tune.study)
@@ -83,6 +85,18 @@ def run(
         files.write_json(summary, outputs.summary)
         parent.log_file(outputs.summary)
     return studies.summary_line(summary)
+
+
+def _require_networks_of_keras(space: Space, starts: Starts) -> None:
+    """Raise a `TrainingError` if Keras does not know a network that a trial may have."""
+    names = {first.network for first in starts.first_trials().values() if first.family == APPLICATIONS}
+    if APPLICATIONS in space.families(starts) and space.network is not None:
+        names |= set(space.network.choices)
+    if names:
+        from melanoma.models import applications  # with Keras, which takes seconds to import
+
+        for name in sorted(map(str, names)):
+            applications.find(name)
 
 
 def _describe(params: Params, note: str) -> str:
