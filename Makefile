@@ -56,7 +56,7 @@ relocate: .venv/.installed ## Update the paths in mlflow.db after the project wa
 	@python -m pipelines.relocate
 
 .PHONY: search
-search: .venv/.installed ## Search families, sizes and recipes, then train the winner (COHORT=isic: 2 hours)
+search: .venv/.installed ## Search families, sizes and recipes (COHORT=isic: 2 hours), then train the winner on folds
 	@python -m pipelines._search --cohort '$(COHORT)'
 
 .PHONY: watch

@@ -1,4 +1,4 @@
-"""Run the wide search of a cohort as an experiment of DVC, and all stages after it with its winner.
+"""Run the wide search of a cohort as an experiment of DVC, and all stages after it with its winner, on folds.
 
 Run as `python -m pipelines._search --cohort NAME` by `make search`.
 """
@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from melanoma import config
 from pipelines import _cli
 
+NUM_FOLDS = 4  # each network of the winner is trained without one; the mean of all is served
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Check the cohort, then become `dvc exp run`."""
@@ -19,6 +21,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     datasets = config.load(args.params).members(args.cohort)
     values = {
         "tune.wide": "true",
+        "train.ensemble": "folds",
+        "train.num_networks": NUM_FOLDS,
+        "train.num_seeds": NUM_FOLDS,
         "run.datasets": f"[{','.join(datasets)}]",
         "run.cohorts": f"[{args.cohort}]",
         "study.cohorts": "[]",

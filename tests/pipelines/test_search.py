@@ -28,6 +28,7 @@ def test_a_wide_search_is_an_experiment_on_the_datasets_of_its_cohort(started, t
     assert params.tune.wide
     assert (params.run.cohorts, params.run.datasets) == ([cohort], datasets)
     assert params.starts.backbone is not None
+    assert (params.train.ensemble, params.train.num_networks) == ("folds", 4)
 
 
 def test_an_unknown_cohort_is_refused_before_anything_runs(started, capsys):
