@@ -257,6 +257,7 @@ BOUNDS: dict[str, tuple[list[Any], list[Any]]] = {
     "promote.min_malignant_groups": POSITIVE,
     "promote.shadow_records": ([None, "records", "s3://bucket/records"], ["", 5]),
     "promote.shadow_labels": ([[], ["labels.csv"]], ["labels.csv", None, [5]]),
+    "serve.num_views": ([1, 4, 8], [0, 2, 16, None]),
     "page.max_picture_width": ([200, 4000], [199, 4001, 300.5, None]),
     "page.max_megabytes": ([0.1, 20], [0, -1, "4", None]),
 }

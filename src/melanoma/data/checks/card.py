@@ -131,7 +131,7 @@ def write_card(
         positive_means=positive_means,
         num_malignant=int((images["target"] == 1).sum()),
         num_groups=images["group_id"].nunique(),
-        num_mixed_groups=int((images.groupby("group_id")["target"].nunique() > 1).sum()),
+        num_mixed_groups=int(images.groupby("group_id")["target"].agg(lambda part: len(set(part)) > 1).sum()),
         only_benign=without_diagnosis["num_benign_without_diagnosis"],
         only_malignant=without_diagnosis["num_malignant_without_diagnosis"],
         num_without_type=int(images["image_type"].isna().sum()),
