@@ -88,15 +88,23 @@ def run(
 
 
 def _require_networks_of_keras(space: Space, starts: Starts) -> None:
-    """Raise a `TrainingError` if Keras does not know a network that a trial may have."""
-    names = {first.network for first in starts.first_trials().values() if first.family == APPLICATIONS}
-    if APPLICATIONS in space.families(starts) and space.network is not None:
-        names |= set(space.network.choices)
-    if names:
+    """Build each network of Keras that a trial may have, at the smallest size of images it may get.
+
+    Raises:
+        TrainingError: Keras does not know the network, or it cannot take such images.
+    """
+    firsts = starts.first_trials().values()
+    wanted = {(str(first.network), first.image_size) for first in firsts if first.family == APPLICATIONS}
+    if APPLICATIONS in space.families(starts):
+        start = starts.of(APPLICATIONS)
+        names = [start.network] if space.network is None else space.network.choices
+        sizes = [start.image_size] if space.image_size is None else space.image_size.choices
+        wanted |= {(str(name), min(map(int, sizes))) for name in names}
+    if wanted:
         from melanoma.models import applications  # with Keras, which takes seconds to import
 
-        for name in sorted(map(str, names)):
-            applications.find(name)
+        for name, size in sorted(wanted):
+            applications.build(network=name, image_size=size, dense_units=0, dropout=0.0, weights=None)
 
 
 def _describe(params: Params, note: str) -> str:
