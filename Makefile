@@ -56,7 +56,7 @@ relocate: .venv/.installed ## Update the paths in mlflow.db after the project wa
 	@python -m pipelines.relocate
 
 .PHONY: search
-search: .venv/.installed ## Search families, sizes and recipes (COHORT=isic: 2 hours), then train the winner on folds
+search: .venv/.installed ## Search families, sizes and recipes (COHORT=isic: 2 hours), then train the best
 	@python -m pipelines._search --cohort '$(COHORT)'
 
 .PHONY: watch
