@@ -817,6 +817,15 @@ def test_crops_are_compared_with_whole_pictures_and_each_once(load, kinds):
     assert load({"study.crops.kinds": ["none", "mask"]}).study.crops.kinds == ["none", "mask"]
 
 
+def test_each_kind_of_source_is_left_out_once(load):
+    with pytest.raises(ConfigError, match="kinds must not repeat a kind"):
+        load({"study.transfer.kinds": ["dataset", "dataset"]})
+    for wrong in ([], ["clinic"]):
+        with pytest.raises(ConfigError, match=r"study\.transfer\.kinds"):
+            load({"study.transfer.kinds": wrong})
+    assert load({"study.transfer.kinds": ["dataset"]}).study.transfer.kinds == ["dataset"]
+
+
 def test_the_study_is_of_whole_pictures(load):
     with pytest.raises(
         ConfigError, match=r"study needs whole images.*set pack\.crop: none or study\.cohorts"

@@ -57,6 +57,16 @@ def test_a_source_of_few_images_is_none_and_one_more_image_makes_it_one(data):
     assert set(found_in(data, 2)) == {"isic", "ph2", "A", "B"}
 
 
+def test_sources_of_one_kind_are_all_of_that_kind(data):
+    named = collections(data.index)
+    found = {
+        kind: [one.key for one in sources.find_sources(data.index, named, min_images=1, kinds=[kind])]
+        for kind in ("dataset", "collection")
+    }
+    assert found["dataset"] == ["dataset isic", "dataset ph2"]
+    assert found["collection"] == ["collection A", "collection B", "collection PH2"]  # no dataset hides it
+
+
 def test_what_makes_up_the_whole_cohort_is_no_source(data):
     alone = data.index.assign(dataset="isic", collection="A")
     assert sources.find_sources(alone, collections(alone), min_images=1) == []

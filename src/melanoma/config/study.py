@@ -94,10 +94,17 @@ class Crops(OneRecipe):
 class Transfer(Experiment):
     """Which networks are tested on a source that they were not trained on."""
 
+    kinds: Annotated[list[Literal["dataset", "collection"]], Field(min_length=1)]
     num_seeds: Annotated[dict[Literal["baseline", "backbone", "tuned"], Positive], Field(min_length=1)]
     min_images: Positive
     min_groups: Positive
     dots_per_inch: DotsPerInch
+
+    @model_validator(mode="after")
+    def _each_kind_is_named_once(self) -> Self:
+        if len(set(self.kinds)) < len(self.kinds):
+            raise ValueError(f"kinds must not repeat a kind, got {self.kinds}")
+        return self
 
 
 class Resplit(Section):

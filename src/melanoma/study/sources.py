@@ -4,7 +4,7 @@ A source is a dataset of the cohort, or a collection within one. Leaving a sourc
 every group that touches it; otherwise a lesion shown by two collections would be trained on after all.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,7 +40,13 @@ class Source:
         return pd.Index(image_ids).isin(self.image_ids)
 
 
-def find_sources(index: pd.DataFrame, collections: pd.Series, *, min_images: int) -> list[Source]:
+def find_sources(
+    index: pd.DataFrame,
+    collections: pd.Series,
+    *,
+    min_images: int,
+    kinds: Collection[str] = (DATASET, COLLECTION),
+) -> list[Source]:
     """The sources of a cohort, datasets first.
 
     The whole cohort is not a source. A collection that equals a dataset is listed once, as the dataset.
@@ -49,10 +55,13 @@ def find_sources(index: pd.DataFrame, collections: pd.Series, *, min_images: int
         index: Index of the cohort, columns `image_id` and `dataset`.
         collections: The `source_collection` of each image, by image_id; null where unknown.
         min_images: Minimum number of images of a source.
+        kinds: The kinds of sources wanted, `dataset` or `collection` or both.
     """
     found: list[Source] = []
     named = align(collections, index["image_id"], what="The source collections")
     for kind, names in ((DATASET, index["dataset"]), (COLLECTION, named)):
+        if kind not in kinds:
+            continue
         for name in sorted(names.dropna().unique()):
             is_in = names.eq(name).fillna(False).to_numpy(bool)
             image_ids = frozenset(index["image_id"].to_numpy()[is_in])

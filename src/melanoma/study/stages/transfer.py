@@ -52,12 +52,12 @@ class TransferExperiment(Experiment):
 
     @cached_property
     def sources(self) -> list[Source]:
-        """All sources that are large enough."""
-        index, columns = self.data.index, ["image_id", "source_collection"]
+        """All sources of the kinds wanted that are large enough."""
+        settings, index, columns = self.settings, self.data.index, ["image_id", "source_collection"]
         records = tables.read_tables(self.accepted, self.params.members(self.cohort), columns)
         records = records[records["image_id"].isin(index["image_id"])]
         collections = records.set_index("image_id")["source_collection"]
-        return sources.find_sources(index, collections, min_images=self.settings.min_images)
+        return sources.find_sources(index, collections, min_images=settings.min_images, kinds=settings.kinds)
 
     def networks(self) -> Iterator[NetworkSpec]:
         """All networks: cheap ones first, and those with all sources before the others."""
