@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -176,7 +177,7 @@ def test_results_of_a_stage_whose_input_or_code_changed_are_refused_until_it_ran
     Path(name).write_text(text)
     commit()
     assert run() == 1
-    assert "stale stages of dvc.yaml: judge. Run `dvc repro dvc.yaml`" in capsys.readouterr().err
+    assert "stale stages of dvc.yaml: judge. Run `dvc repro dvc.yaml` or" in capsys.readouterr().err
     command(sys.executable, "-m", "dvc", "repro", "-q")
     commit()
     assert run() == 0
@@ -267,3 +268,82 @@ def test_a_cohort_that_is_not_active_is_refused_with_the_active_ones(repository,
     assert run("--cohort", "isic") == 1
     assert "(sample, second, study), got isic" in capsys.readouterr().err
     assert sorted(FOLDER.rglob("*")) == before
+
+
+# ---- the study, with the stages that were run ------------------------------------------------
+
+STUDY = """stages:
+  paper:
+    wdir: ../..
+    cmd: mkdir -p reports/study/results && cp source.json reports/study/results/paper.json
+    deps: [source.json]
+    outs: [reports/study/results/paper.json]
+  resplit:
+    foreach: [sample, second]
+    do:
+      wdir: ../..
+      cmd: mkdir -p reports/study/resplit && cp source.json reports/study/resplit/${item}.json
+      deps: [source.json]
+      outs: ["reports/study/resplit/${item}.json"]
+"""
+
+
+@pytest.fixture
+def study(repository) -> Iterator[None]:
+    """The graph of a study of which no stage was run."""
+    Path(stage.STUDY_GRAPH).parent.mkdir(parents=True)
+    Path(stage.STUDY_GRAPH).write_text(STUDY)
+    commit()
+    yield
+    shutil.rmtree("pipelines")
+    shutil.rmtree("reports/study", ignore_errors=True)
+    commit()
+
+
+def run_stage(name: str) -> None:
+    command(sys.executable, "-m", "dvc", "repro", "-q", f"{stage.STUDY_GRAPH}:{name}")
+    commit()
+
+
+def test_the_study_is_published_with_the_stages_that_were_run_and_the_others_are_named(study):
+    run_stage("resplit@sample")
+    assert run("--cohort", "study") == 0
+    assert (FOLDER / "study/resplit/sample.json").is_file()
+    assert origin_of()["not_run_of_study"] == ["paper", "resplit@second"]
+    line = "Stages of the study that were not run: paper, resplit@second."
+    assert line in (FOLDER / published.PAGE).read_text()
+    commit()
+    assert run("--cohort", "sample") == 0  # a cohort that is added leaves the study as it is
+    assert line in (FOLDER / published.PAGE).read_text()
+    commit()
+    run_stage("resplit@second")
+    assert run("--cohort", "study") == 0
+    assert origin_of()["not_run_of_study"] == ["paper"]
+    assert (FOLDER / "study/resplit/second.json").is_file()
+
+
+def test_a_study_without_a_stage_that_was_run_is_refused_with_the_command(study, capsys):
+    assert run("--cohort", "study") == 1
+    expected = "No stage of pipelines/study/dvc.yaml was run. Run one, for instance `dvc repro "
+    assert expected in capsys.readouterr().err
+    run_stage("paper")
+    assert run("--cohort", "study") == 0
+
+
+def test_a_stage_of_the_study_that_is_stale_or_whose_results_are_gone_is_refused(study, capsys):
+    run_stage("resplit@sample")
+    result = Path("reports/study/resplit/sample.json")
+    content = result.read_text()
+    result.write_text(f"{content} ")
+    assert run("--cohort", "study") == 1
+    assert "stale stages of pipelines/study/dvc.yaml: " in capsys.readouterr().err
+    result.unlink()  # the lock file names it
+    assert run("--cohort", "study") == 1
+    assert "resplit@sample" in capsys.readouterr().err
+    result.write_text(content)
+    assert run("--cohort", "study") == 0
+    stray = Path("reports/study/results/paper.json")  # not of a stage that was run
+    stray.parent.mkdir()
+    stray.write_text("{}")
+    assert run("--cohort", "study") == 1
+    assert "pipelines/study/dvc.yaml:paper" in capsys.readouterr().err

@@ -56,6 +56,7 @@ class Origin:
         parts: Of published results, by cohort and `study`: `git_commit`, `published_at`, and the SHA-256 of
             `code.json` and `params.yaml`; empty for the last run and in older results.
         not_run: Cohorts, and the study, that belong to the published results and were not run.
+        not_run_of_study: Stages of the published study that were not run.
     """
 
     note: str
@@ -68,6 +69,7 @@ class Origin:
     models: Mapping[str, Model | None]
     parts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     not_run: Sequence[str] = field(default_factory=list)
+    not_run_of_study: Sequence[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """Publishes results: copies what the project claims, and what is needed to check it, into one folder.
 
-Cohorts and the study are published together or one by one. Each comes from one commit, and all of them from
-one `code.json` and one `params.yaml`: uncommitted changes, stale stages, runs of uncommitted code and results
-of other code are refused.
+Cohorts and the study are published together or one by one, the study with those of its stages that were run.
+Each comes from one commit, and all of them from one `code.json` and one `params.yaml`: uncommitted changes,
+stale stages, runs of uncommitted code and results of other code are refused.
 """
 
 import shutil
@@ -67,7 +67,7 @@ def publish(
     chosen = _Chosen.of(params, parts)
     _require_clean_tree(folder)
     _write_code_digests()
-    _require_all_current(chosen)
+    not_run = _require_all_current(chosen)
     _require_clean_tree(folder)  # again: the digests may have changed dvc.lock
     sources = dict(_sources(chosen))
     for source in sources.values():
@@ -81,7 +81,9 @@ def publish(
     _refuse_dirty([*dirty_files(sources.values()), *_dirty_runs(runs)])
     now = current_origin(params, graph=Path(GRAPH), headlines=headlines, note="")
     before = None if is_replaced else published_parts.before(folder, chosen.parts, now.raw_digests)
-    origin = published_parts.merged(params, before, now, chosen.parts, datasets=chosen.datasets)
+    origin = published_parts.merged(
+        params, before, now, chosen.parts, datasets=chosen.datasets, not_run_of_study=not_run
+    )
     commits = {} if before is None else files.read_json(folder / published.ORIGIN)["commits_of_runs"]
     more = {
         "commits_of_runs": commits | {run_id: tags[lineage.COMMIT_TAG] for run_id, tags in runs.items()},
@@ -129,12 +131,19 @@ class _Chosen:
         return not item or item in (self.datasets if name in STAGES_OF_DATASETS else self.cohorts)
 
 
-def _require_all_current(chosen: _Chosen) -> None:
-    """Refuse stale stages of what is chosen; those of other cohorts and datasets may be stale."""
+def _require_all_current(chosen: _Chosen) -> list[str]:
+    """Refuse stale stages of what is chosen; those of other cohorts and datasets may be stale.
+
+    Returns:
+        Stages of the study that were not run, if it is chosen.
+    """
     if chosen.cohorts:
         _require_current(GRAPH, concerns=chosen.concerns)
-    if published.STUDY in chosen.parts:
-        _require_current(STUDY_GRAPH)
+    if published.STUDY not in chosen.parts:
+        return []
+    not_run = _stages_not_run(STUDY_GRAPH)
+    _require_current(STUDY_GRAPH, concerns=lambda stage: stage.partition(":")[2] not in not_run)
+    return not_run
 
 
 def _copy(sources: Mapping[str, Path], folder: Path, unfinished: Path) -> None:
@@ -204,12 +213,32 @@ def _require_clean_tree(folder: Path) -> None:
         )
 
 
-def _require_current(graph: str, *, concerns: Callable[[str], bool] | None = None) -> None:
+def _stages_not_run(graph: str) -> list[str]:
+    """Names of the stages that have no output here, and none in the lock file.
+
+    Raises:
+        DataError: No stage was run.
+    """
+    try:
+        with Repo(working_tree()) as repo:
+            outputs = {stage.name: stage.outs for stage in repo.index.stages if stage.relpath == graph}
+    except DvcException as error:
+        raise DataError(f"DVC cannot read {graph}: {error}") from error
+    found = [name for name, outs in outputs.items() if not any(out.exists or out.hash_info for out in outs)]
+    if len(found) == len(outputs):
+        raise DataError(
+            f"No stage of {graph} was run. Run one, for instance `dvc repro {graph}:paper`, or all of them "
+            "with `make study`; then publish again."
+        )
+    return found
+
+
+def _require_current(graph: str, *, concerns: Callable[[str], bool]) -> None:
     """Refuse stages whose code, parameters, inputs or outputs changed since they ran.
 
     Args:
         graph: Path of the graph.
-        concerns: Whether a stage must be current; None for all. The page need not be: it is drawn anew.
+        concerns: Whether a stage must be current. The page need not be: it is drawn anew.
     """
     try:
         with Repo(working_tree()) as repo:
@@ -219,12 +248,13 @@ def _require_current(graph: str, *, concerns: Callable[[str], bool] | None = Non
     stale = sorted(
         name
         for name, reasons in status.items()
-        if reasons != ["always changed"] and name != PAGE_STAGE and (concerns is None or concerns(name))
+        if reasons != ["always changed"] and name != PAGE_STAGE and concerns(name)
     )
     if stale:
         raise DataError(
             f"The results do not belong to the current code, parameters and data; stale stages of {graph}: "
-            f"{first_offenders(stale)}. Run `dvc repro {graph}`, commit dvc.lock, then publish again."
+            f"{first_offenders(stale)}. Run `dvc repro {graph}` or these stages alone, commit dvc.lock, then "
+            "publish again."
         )
 
 

@@ -108,7 +108,13 @@ def keep_others(folder: Path, unfinished: Path, parts: Iterable[str], *, dataset
 
 
 def merged(
-    params: Params, earlier: Origin | None, now: Origin, parts: Sequence[str], *, datasets: Sequence[str]
+    params: Params,
+    earlier: Origin | None,
+    now: Origin,
+    parts: Sequence[str],
+    *,
+    datasets: Sequence[str],
+    not_run_of_study: Sequence[str] = (),
 ) -> Origin:
     """The origin of all published parts.
 
@@ -118,6 +124,7 @@ def merged(
         now: Origin of the present state, with the models of `parts`.
         parts: The parts that are published now.
         datasets: Datasets of these parts.
+        not_run_of_study: Stages of the study that were not run, if it is among these parts.
     """
     added = {
         name: {"git_commit": now.git_commit, "published_at": now.results_at, **digests()} for name in parts
@@ -127,6 +134,8 @@ def merged(
     raw = {name: now.raw_digests[name] for name in datasets}
     in_order = [name for name in known(params) if name in of_parts]
     not_run = [name for name in known(params) if name not in of_parts]
+    if earlier and published.STUDY not in parts:
+        not_run_of_study = earlier.not_run_of_study
     return replace(
         now,
         note=_note({name: of_parts[name]["git_commit"] for name in in_order}),
@@ -134,6 +143,7 @@ def merged(
         models={name: models[name] for name in in_order if name in models},
         parts={name: of_parts[name] for name in in_order},
         not_run=not_run,
+        not_run_of_study=not_run_of_study,
     )
 
 
