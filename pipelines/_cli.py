@@ -111,6 +111,8 @@ def run(main: Main, argv: Sequence[str] | None = None) -> int:
 
 def _describe(error: OSError) -> str:
     """The path if known, what the operating system refused, and how to fix it."""
-    place = "" if error.filename is None else f"{error.filename}: "
+    is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    path = error.filename2 if is_full and error.filename2 else error.filename  # of a copy, its target
+    place = "" if path is None else f"{path}: "
     hint = HINT_OF_FAULT.get(error.errno or 0, "Check the path")
     return f"{place}{error.strerror or error}. {hint}, then run the same command again."

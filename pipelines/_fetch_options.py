@@ -42,7 +42,14 @@ def parse(description: str | None, argv: Sequence[str] | None) -> argparse.Names
     )
     challenge.add_argument("--metadata", type=Path, help="second table of 2018 or 2019")
     for each in (ham10000, challenge):
-        each.add_argument("--images", type=Path, nargs="+", required=True, help="folders of <image_id>.jpg")
+        each.add_argument(
+            "--images",
+            type=Path,
+            nargs="+",
+            action="extend",
+            required=True,
+            help="folders of <image_id>.jpg",
+        )
     for folders in (isic.add_argument_group("from folders"), clinic):
         needed = folders is clinic
         folders.add_argument(

@@ -642,6 +642,30 @@ def test_the_hues_of_ink_must_be_a_range(load):
         load({"inspect.ink_min_hue_degrees": 91.0, "inspect.ink_max_hue_degrees": 90.0})
 
 
+def test_the_recipe_of_the_study_must_end_its_phases_before_training(load):
+    study = {"study.cohorts": ["sample"], "backbone.num_epochs": 15}
+    phases = {"backbone.frozen_stages": 2, "backbone.unfreeze_epoch": 15, "backbone.warmup_epochs": 14}
+    assert load(study | phases).backbone.unfreeze_epoch == 15
+    with pytest.raises(ConfigError, match=r"backbone\.warmup_epochs .*study\.protocols.*, got 15 and 15"):
+        load(study | {"backbone.warmup_epochs": 15})
+    with pytest.raises(ConfigError, match=r"backbone\.unfreeze_epoch must be at most study.*got 16 and 15"):
+        load(study | phases | {"backbone.unfreeze_epoch": 16})
+    assert load({"backbone.warmup_epochs": 15, "backbone.num_epochs": 15})  # nothing trains it
+
+
+def test_a_small_backbone_of_the_study_says_nothing_about_blocks(load):
+    small = {"study.cohorts": ["sample"], "backbone.image_size": 32}
+    assert load(small).image_sizes() == [32, 150]
+    with pytest.raises(ConfigError, match="image_size 93 leaves no pixel after 5 blocks"):
+        load(small | {"baseline.image_size": 93})
+
+
+def test_a_request_has_room_for_the_largest_image(load):
+    assert load({"serve.max_request_megapixels": 32}).serve.max_request_megapixels == 32
+    with pytest.raises(ConfigError, match=r"max_request_megapixels must be at least .* got 31 and 32"):
+        load({"serve.max_request_megapixels": 31})
+
+
 def test_images_must_be_large_enough_for_the_deepest_network(load):
     # 94 -> 46 -> 22 -> 10 -> 4 -> 1, and 93 -> 45 -> 21 -> 9 -> 3 -> 0.
     size = "baseline.image_size"

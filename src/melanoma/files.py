@@ -5,6 +5,7 @@ New files and folders get the permissions of the user's umask, unlike those of `
 `shutil.copytree`.
 """
 
+import csv
 import hashlib
 import json
 import math
@@ -186,9 +187,16 @@ def write_bytes(content: bytes, path: Path) -> None:
 
 
 def write_csv(frame: pd.DataFrame, path: Path) -> None:
-    """Write `frame` without its index, with Unix newlines and blanks for missing values."""
-    with atomic_file(path) as unfinished:
-        frame.to_csv(unfinished, index=False, lineterminator="\n")
+    """Write `frame` as `csv_text`."""
+    write_text(csv_text(frame), path)
+
+
+def csv_text(frame: pd.DataFrame) -> str:
+    """`frame` as CSV without its index, with Unix newlines and blanks for missing values."""
+    text = frame.to_csv(index=False, lineterminator="\n")
+    if "\r" in text:  # within a cell, where Python before 3.13 does not quote it
+        text = frame.to_csv(index=False, lineterminator="\n", quoting=csv.QUOTE_ALL)
+    return text
 
 
 def write_parquet(frame: pd.DataFrame, path: Path) -> None:

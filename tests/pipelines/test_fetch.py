@@ -71,7 +71,7 @@ def test_ham10000_is_written_from_two_folders(folder, tmp_path, capsys):
     assert run(*table, f"{source}/part_1", f"{source}/part_2") == 0
     assert "3 images, 0 masks written in data/raw/ham10000" in capsys.readouterr().out
     assert len(list(Path("data/raw/ham10000/images").iterdir())) == 3
-    assert run(*table, f"{source}/part_1", f"{source}/part_2") == 0
+    assert run(*table, f"{source}/part_1", "--images", f"{source}/part_2") == 0  # the option twice
     assert "unchanged" in capsys.readouterr().out
     assert run(*table, "data/raw/ham10000/images") == 1
     assert "overlap" in capsys.readouterr().err
@@ -92,6 +92,35 @@ def test_labelled_images_of_the_clinic_are_added_to_a_dataset_of_their_own(repos
     again = ("clinic", "--metadata", f"{more}/metadata.csv", "--images", f"{more}/images", "--add")
     assert run(*again) == 0
     assert "4 images, 0 masks written in data/raw/clinic" in capsys.readouterr().out
+
+
+def test_images_are_added_only_to_what_dvc_tracks(repository, tmp_path, capsys):
+    """As in a clone before `dvc pull`: the images of the others would leave the dataset."""
+    source, more = make_isic(tmp_path / "source"), make_isic(tmp_path / "more")
+    for name in ("1", "2"):
+        (more / "images" / f"ISIC_{name}.jpg").rename(more / "images" / f"later_{name}.jpg")
+    (more / "metadata.csv").write_text((more / "metadata.csv").read_text().replace("ISIC", "later"))
+    first, second = (
+        ("isic", "--metadata", f"{folder}/metadata.csv", "--images", f"{folder}/images")
+        for folder in (source, more)
+    )
+    assert run(*first) == 0
+    pointer = Path("data/raw/isic.dvc").read_text()
+    shutil.rmtree("data/raw/isic")
+    assert run(*second, "--add") == 1
+    message = capsys.readouterr().err
+    assert "data/raw/isic is missing, but data/raw/isic.dvc names it. Run `dvc pull" in message
+    assert Path("data/raw/isic.dvc").read_text() == pointer
+    assert not Path("data/raw/isic").exists()
+    subprocess.run([sys.executable, "-m", "dvc", "checkout", "-q", "data/raw/isic.dvc"], check=True)
+    Path("data/raw/isic/images/ISIC_1.jpg").unlink()
+    assert run(*second, "--add") == 1
+    assert "data/raw/isic differs from what data/raw/isic.dvc names" in capsys.readouterr().err
+    subprocess.run(
+        [sys.executable, "-m", "dvc", "checkout", "-q", "--force", "data/raw/isic.dvc"], check=True
+    )
+    assert run(*second, "--add") == 0
+    assert "4 images, 0 masks written in data/raw/isic" in capsys.readouterr().out
 
 
 def test_a_challenge_is_written_and_its_labels_are_counted_by_ingest(folder, tmp_path, capsys):
@@ -193,6 +222,10 @@ def test_an_output_below_a_file_is_told_without_a_trace(folder, tmp_path, capsys
         (
             OSError(errno.ENOSPC, "No space left on device"),
             "No space left on device. Free some space on that disk",
+        ),
+        (  # of a copy, the file that is written is on the full disk
+            OSError(errno.ENOSPC, "No space left on device", "from.jpg", None, "to.jpg"),
+            "to.jpg: No space left on device. Free some space on that disk",
         ),
         (PermissionError(errno.EACCES, "Permission denied", "data"), "data: Permission denied. Get the"),
         (OSError("the tape is torn"), "the tape is torn. Check the path"),

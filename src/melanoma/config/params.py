@@ -140,8 +140,7 @@ class Params(Section):
     @model_validator(mode="after")
     def _images_are_large_enough_for_the_deepest_network(self) -> Self:
         for key, depth in self._depths_of_conv_blocks():
-            image_size = min(self.image_sizes())
-            side = image_size
+            image_size = side = self._least_image_size()
             for _ in range(depth):
                 side = (side - 2) // 2  # a 3 x 3 convolution without padding, then 2 x 2 pooling
             if side < 1:
@@ -149,6 +148,11 @@ class Params(Section):
                     f"image_size {image_size} leaves no pixel after {depth} blocks; raise it, or lower {key}"
                 )
         return self
+
+    def _least_image_size(self) -> int:
+        """The smallest images that blocks without padding may get."""
+        row = self.settings_of_search.space.image_size
+        return int(min([self.baseline.image_size, *([] if row is None else row.choices)]))
 
     def _depths_of_conv_blocks(self) -> Iterator[tuple[str, int]]:
         """Maximum number of blocks by section; vgg16 pads its images, so it is not checked."""
@@ -160,9 +164,11 @@ class Params(Section):
                 yield f"the depth in study.protocols.networks.{cohort}", network.depth
 
     @model_validator(mode="after")
-    def _warm_up_ends_before_training(self) -> Self:
-        for key, recipe in self.starts.first_trials().items():
-            for section, num_epochs in self._lengths().items():
+    def _phases_of_training_end_with_it(self) -> Self:
+        searched = self.starts.first_trials()
+        of_study = {"backbone": self.backbone} if self.study.needs_backbone else {}
+        for key, recipe in (searched | of_study).items():
+            for section, num_epochs in self._lengths(is_searched=key in searched).items():
                 own = recipe.num_epochs or num_epochs
                 length = min(own, num_epochs) if section in SEARCHES else own
                 if recipe.warmup_epochs >= length:
@@ -170,13 +176,20 @@ class Params(Section):
                         f"{key}.warmup_epochs must be less than {section}.num_epochs, got "
                         f"{recipe.warmup_epochs} and {length}"
                     )
+                if (recipe.unfreeze_epoch or 0) > length:
+                    raise ValueError(
+                        f"{key}.unfreeze_epoch must be at most {section}.num_epochs, or null to keep the "
+                        f"stages frozen, got {recipe.unfreeze_epoch} and {length}"
+                    )
         return self
 
-    def _lengths(self) -> dict[str, int]:
-        """Number of epochs of each section that trains networks."""
-        lengths = {"train": self.train.num_epochs, "tune": self.tune.num_epochs}
-        lengths |= {"search": self.search.num_epochs} if self.tune.wide else {}
-        return lengths | {f"study.{name}": one.num_epochs for name, one in self.study.experiments().items()}
+    def _lengths(self, *, is_searched: bool) -> dict[str, int]:
+        """Number of epochs of each section that trains networks, of a recipe of the search or the study's."""
+        lengths = {f"study.{name}": one.num_epochs for name, one in self.study.experiments().items()}
+        if is_searched:
+            lengths |= {"train": self.train.num_epochs, "tune": self.tune.num_epochs}
+            lengths |= {"search": self.search.num_epochs} if self.tune.wide else {}
+        return lengths
 
     @model_validator(mode="after")
     def _a_cluster_has_a_shared_database(self) -> Self:

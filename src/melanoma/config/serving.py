@@ -40,6 +40,15 @@ class Serve(Section):
         return self.model_dump(exclude={"num_views", "unlike_fraction", "keep_images"})
 
     @model_validator(mode="after")
+    def _a_request_has_room_for_an_image(self) -> Self:
+        if self.max_request_megapixels < self.max_image_megapixels:
+            raise ValueError(
+                "max_request_megapixels must be at least max_image_megapixels, or allowed images could never "
+                f"be sent; got {self.max_request_megapixels} and {self.max_image_megapixels}"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _server_has_room_for_two_requests(self) -> Self:
         """So that the largest request is admitted while smaller ones are being answered."""
         for unit in ("megabytes", "megapixels"):

@@ -9,7 +9,14 @@ from melanoma import config
 from melanoma.data.sources import ham10000, isic, isic_challenge, ph2
 from melanoma.data.sources.isic_api import Selection
 from melanoma.data.sources.isic_archive import open_archive
-from melanoma.data.sources.raw_folder import RawDataset, add_to, put_under_dvc, require_apart, write_raw
+from melanoma.data.sources.raw_folder import (
+    RawDataset,
+    add_to,
+    put_under_dvc,
+    require_apart,
+    require_as_tracked,
+    write_raw,
+)
 from melanoma.errors import DataError
 from melanoma.stages.console import say
 
@@ -32,6 +39,8 @@ def fetch(args: Namespace) -> None:
     out = args.out or Path("data/raw") / args.dataset
     for source in _sources(args):
         require_apart(source, out)
+    if args.add and not args.no_dvc:
+        require_as_tracked(out)  # before hours of downloads
     with _open_source(args, out) as opened:
         dataset = add_to(out, opened) if args.add else opened
         state = "written" if write_raw(dataset, out) else "unchanged"

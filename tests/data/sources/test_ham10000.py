@@ -113,6 +113,25 @@ def test_rows_without_images_are_refused_with_the_first_five_or_left_out(tmp_pat
     assert dataset.remarks.startswith("unused: 7 rows without an image (I1, ")
 
 
+def test_images_that_are_not_found_are_named_beside_the_files_that_are_there(tmp_path):
+    folder = write_source(tmp_path, NEVUS)
+    (folder / "part_1" / "inner").mkdir()
+    (folder / "part_1" / "ISIC_1.jpg").rename(folder / "part_1" / "inner" / "ISIC_1.jpg")
+    (folder / "part_2" / "isic_1.jpg").write_bytes(b"lower case")
+    with pytest.raises(
+        DataError, match=r"no image file: ISIC_1\. .* ignored: isic_1\.jpg, inner/ISIC_1\.jpg\. Expected <id>"
+    ):
+        open_source(folder)
+
+
+def test_a_column_like_ours_is_replaced_however_it_is_written(tmp_path):
+    folder = write_source(tmp_path / "source", f"{NEVUS},x.png", header=f"{HEADER},Image File")
+    dataset = open_source(folder)
+    assert dataset.remarks == "unused: 1 columns replaced by ours (image_file)"
+    raw_folder.write_raw(dataset, tmp_path / "raw")
+    assert ham10000.read_records(tmp_path / "raw")["image_file"].tolist() == ["ISIC_1.jpg"]
+
+
 def test_images_without_a_row_are_counted_and_left_out(tmp_path):
     folder = write_source(tmp_path, NEVUS)
     (folder / "part_2" / "stray.jpg").write_bytes(b"stray")

@@ -119,6 +119,10 @@ def test_words_that_mean_not_known_are_blank_in_every_column(tmp_path):
     assert row[["target", "age_years", "sex", "patient_id", "skin_type", "licence"]].isna().all()
 
 
+def test_a_skin_type_may_be_written_as_pandas_writes_whole_numbers(tmp_path):
+    assert read(tmp_path, "a,benign,,,,2.0,", header=WORDS_HEADER)["skin_type"].tolist() == ["II"]
+
+
 def test_words_become_those_of_the_schema(tmp_path):
     row = read(tmp_path, " a , Malignant,85+, Female ,p 1 ,3,cc-by", header=WORDS_HEADER).iloc[0]
     assert row[["image_id", "target", "age_years", "sex", "patient_id", "skin_type", "licence"]].tolist() == [
@@ -307,6 +311,24 @@ def read_one(tmp_path, *, header=PATH_HEADER, **values):
 def test_the_target_is_what_both_label_columns_say_and_never_guessed(tmp_path, old, new, target):
     row = read_one(tmp_path, benign_malignant=old, diagnosis_1=new)
     assert (None if pd.isna(row["target"]) else row["target"]) == target
+
+
+@pytest.mark.parametrize(
+    ("old", "malignancy", "target"),
+    [("indeterminate/benign", "indeterminate", 0), ("benign", "unclear", None)],
+)
+def test_labels_that_say_the_same_in_other_words_do_not_contradict(tmp_path, old, malignancy, target):
+    row = read_one(tmp_path, benign_malignant=old, diagnosis="actinic keratosis", diagnosis_1="Indeterminate")
+    assert row["malignancy"] == malignancy
+    assert (None if pd.isna(row["target"]) else row["target"]) == target
+
+
+def test_a_column_like_ours_is_replaced_however_it_is_written(tmp_path):
+    folder = write_source(tmp_path / "source", "a,X,benign", header="isic_id,Image ID,benign_malignant")
+    dataset = open_source(folder)
+    assert "1 columns replaced by ours (image_id)" in dataset.remarks
+    raw_folder.write_raw(dataset, tmp_path / "raw")
+    assert isic.read_records(tmp_path / "raw")["image_id"].tolist() == ["a"]
 
 
 @pytest.mark.parametrize(

@@ -185,3 +185,20 @@ def test_the_two_tables_must_have_the_same_images(tmp_path):
 def test_tables_that_do_not_fit_are_refused(tmp_path, truth, metadata, complaint):
     with pytest.raises(DataError, match=complaint):
         open_source(tmp_path, truth, metadata)
+
+
+def test_a_cell_of_the_second_table_is_named_with_its_own_row(tmp_path):
+    lines = METADATA_2019.splitlines()
+    other_order = "\n".join([lines[0], lines[3], lines[2], lines[1].replace("55.0", "old")]) + "\n"
+    with pytest.raises(DataError, match=r"metadata\.csv: 1 cells .*age_approx 'old' \(row 4, ISIC_0000001\)"):
+        open_source(tmp_path, TRUTH_2019, other_order)
+    dataset = open_source(tmp_path, TRUTH_2019, other_order.replace("old", "55"))
+    assert dataset.metadata["age_approx"].fillna("").tolist() == ["55", "30.0", ""]
+    assert "row" not in " ".join(dataset.metadata.columns)
+
+
+def test_a_blank_word_beside_the_target_of_2020_contradicts_nothing(tmp_path):
+    blank = TABLE_2020.replace("benign,0", ",0")
+    assert sorted(read(tmp_path, (blank,))["malignancy"]) == ["benign", "benign", "malignant"]
+    with pytest.raises(DataError, match="in 1 rows target and benign_malignant contradict each other"):
+        open_source(tmp_path / "other", TABLE_2020.replace("malignant,1", "benign,1"))

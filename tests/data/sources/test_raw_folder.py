@@ -150,6 +150,25 @@ def test_images_masks_and_metadata_are_written(out, plan):
     pd.testing.assert_frame_equal(written, plan.metadata, check_dtype=False)
 
 
+def test_a_written_table_can_be_read_whatever_its_cells_hold(plan, tmp_path):
+    notes = ["old\rMac", "a\r\nb\nc"]
+    odd = raw_folder.RawDataset(plan.metadata.assign(note=notes), plan.images, plan.masks)
+    assert raw_folder.write_raw(odd, tmp_path / "out") is True
+    table = raw_folder.read_metadata(tmp_path / "out")
+    assert table["note"].tolist() == notes
+    assert table["mask_file"].isna().tolist() == [False, True]
+    assert raw_folder.write_raw(odd, tmp_path / "out") is False
+
+
+def test_a_name_in_decomposed_letters_fits_its_row(tmp_path):
+    source = tmp_path / "source" / "Mu\u0308ller.png"
+    touch(source)
+    plan = join(rows("M\u00fcller"), raw_folder.index_files(source.parent))
+    assert plan.images == {"M\u00fcller.png": source}
+    raw_folder.write_raw(plan, tmp_path / "out")
+    assert (tmp_path / "out" / "images" / "M\u00fcller.png").is_file()
+
+
 def test_writing_the_same_twice_touches_nothing(out, plan):
     before = stamps(out)
     assert raw_folder.write_raw(plan, out) is False
@@ -174,13 +193,27 @@ def test_a_changed_byte_in_the_source_is_written(out, plan, tmp_path):
     assert contents(out)["images/a.png"] == b"CONTENT of a.png"
 
 
-def test_missing_and_surplus_files_in_the_folder_are_mended(out, plan):
+def test_a_missing_file_in_the_folder_is_mended_and_files_of_the_system_go(out, plan):
     wanted = contents(out)
     (out / "images" / "a.png").unlink()
-    assert raw_folder.write_raw(plan, out) is True
-    (out / "images" / "surplus.png").write_bytes(b"")
+    (out / "images" / "Thumbs.db").write_bytes(b"")
+    (out / ".DS_Store").write_bytes(b"")
     assert raw_folder.write_raw(plan, out) is True
     assert contents(out) == wanted
+
+
+@pytest.mark.parametrize("name", ["images/own.png", "images/mine/notes.txt", "masks/own.txt"])
+def test_a_file_of_the_user_in_the_folder_is_not_lost(out, plan, name):
+    touch(out / name)
+    before = stamps(out)
+    own = "/".join(name.split("/")[:2])
+    with pytest.raises(DataError, match=f"1 entries that are not part of a raw folder: {own}"):
+        raw_folder.write_raw(plan, out)
+    assert stamps(out) == before
+    (out / name).unlink()
+    if (out / "images" / "mine").is_dir():
+        (out / "images" / "mine").rmdir()
+    assert raw_folder.write_raw(plan, out) is False
 
 
 def test_a_changed_row_is_written(out, plan):

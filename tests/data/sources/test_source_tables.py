@@ -127,8 +127,21 @@ def test_two_columns_of_one_name_are_refused_whatever_their_case(path):
         read(path, "isic_id,Sex,sex\na,f,m\n")
 
 
+@pytest.mark.parametrize("row", ['b,2,"m', 'b,2,"m\nc,3,"f', '"b,2,m'])
+def test_a_quotation_mark_that_is_not_closed_is_refused_and_swallows_no_row(path, row):
+    head = "isic_id,age_approx,sex\na,1,f\n"
+    with pytest.raises(DataError, match=r"metadata\.csv, row 3: a cell that starts with a quotation mark"):
+        read(path, f"{head}{row}\nd,4,m\n")
+    assert cells(read(path, f'{head}b,2,"m ""x"""\n')) == [["a", "1", "f"], ["b", "2", 'm "x"']]
+    assert cells(read(path, f'{head}b,5" long,m\n'))[1][1] == '5" long'  # no mark at the start
+
+
+def test_letters_are_composed_however_the_system_writes_them(path):
+    assert cells(read(path, "isic_id,age_approx,sex\nMu\u0308ller,1,f\n")) == [["M\u00fcller", "1", "f"]]
+
+
 def test_a_missing_file_and_a_folder_are_refused(tmp_path):
-    with pytest.raises(DataError, match="does not exist"):
+    with pytest.raises(DataError, match=r"missing\.csv does not exist; expected a table.*Check the path"):
         read_table(tmp_path / "missing.csv", KNOWN)
     with pytest.raises(DataError, match="cannot be read as CSV"):
         read_table(tmp_path, KNOWN)

@@ -63,16 +63,23 @@ def open_source(metadata: Path, images: Sequence[Path], *, is_partial: bool) -> 
         DataError: A column is missing, a cell cannot be translated, a row has no image, or two folders have
             different images of one name.
     """
-    source = read_table(metadata, {*TABLE_COLUMNS, OPTIONAL_COLUMN})
+    source = read_table(metadata, {*TABLE_COLUMNS, OPTIONAL_COLUMN, *RAW_COLUMNS})
     require_columns(source.rows, TABLE_COLUMNS, metadata)
     replaced = [name for name in RAW_COLUMNS[1:] if name in source.rows]
     table = source.rows.drop(columns=replaced)
-    files, extra = find_images(images, set(table["image_id"].dropna()))
-    dataset = join_files(table, images=files, masks={}, source=metadata, is_partial=is_partial)
+    found = find_images(images, set(table["image_id"].dropna()))
+    dataset = join_files(
+        table,
+        images=found.files,
+        masks={},
+        source=metadata,
+        is_partial=is_partial,
+        others=[*found.extra, *found.others],
+    )
     translation.require_readable(translation.translate(dataset.metadata, RULES)[1], metadata)
     unused = describe_unused(
-        rows_without_an_image=table.loc[~table["image_id"].isin(set(files)), "image_id"].tolist(),
-        images_without_a_row=extra,
+        rows_without_an_image=table.loc[~table["image_id"].isin(set(found.files)), "image_id"].tolist(),
+        images_without_a_row=found.extra,
         columns_replaced_by_ours=replaced,
     )
     return replace(dataset, remarks="; ".join(filter(None, [source.remark, unused])))

@@ -100,7 +100,7 @@ def open_source(metadata: Path, images: Path, masks: Path | None, *, is_partial:
     Raises:
         DataError: A column is missing, a cell cannot be translated, or rows and files do not match.
     """
-    source = read_table(metadata, KNOWN_COLUMNS)
+    source = read_table(metadata, {*KNOWN_COLUMNS, *RAW_COLUMNS})
     _require_columns(source.rows, metadata)
     replaced = [name for name in RAW_COLUMNS if name in source.rows]
     table = source.rows.drop(columns=replaced).rename(columns={"isic_id": "image_id"})
@@ -194,7 +194,8 @@ def _malignancy(table: pd.DataFrame) -> pd.Series:
     """What the label columns say; unclear where both are blank or contradict each other."""
     labels = table.reindex(columns=list(LABEL_COLUMNS)).astype("string")
     old, new = (labels[name] for name in LABEL_COLUMNS)
-    return translation.malignancy(old.fillna(new).mask((old != new).fillna(False)))
+    differs = translation.malignancy(old) != translation.malignancy(new)
+    return translation.malignancy(old.fillna(new).mask(differs & old.notna() & new.notna()))
 
 
 def _diagnosis(table: pd.DataFrame) -> pd.Series:

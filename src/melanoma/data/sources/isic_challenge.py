@@ -13,7 +13,7 @@ import pandas as pd
 
 from melanoma.data.sources import translation
 from melanoma.data.sources.raw_folder import RAW_COLUMNS, RawDataset, join_files, read_metadata
-from melanoma.data.sources.source_files import describe_unused, find_images
+from melanoma.data.sources.source_files import FoundImages, describe_unused, find_images
 from melanoma.data.sources.source_tables import SourceTable, read_table
 from melanoma.errors import DataError, first_offenders
 from melanoma.schema import (
@@ -46,6 +46,7 @@ FACTS_OF_2020 = (
     *("image_name", "patient_id", "lesion_id", "sex", "age_approx", "anatom_site_general_challenge"),
     *("diagnosis", "benign_malignant", "target"),
 )
+ROW = "row in the metadata"  # column that is not kept
 LABEL_OF_TARGET = {"1": "malignant", "0": "benign"}  # of 2020
 METADATA = (*("image", "lesion_id", "age_approx", "sex", "anatom_site_general", "diagnosis_confirm_type"),)
 RULES = {
@@ -81,20 +82,34 @@ def open_source(
     if "image_name" in source.rows:
         table = _rows_of_2020(source.rows, ground_truth, metadata)
     else:
-        table = _rows_of_one_hot(source.rows, ground_truth).join(
-            _rows_of_metadata(metadata, source.rows["image"], ground_truth), on="image_id"
-        )
-    files, extra = find_images(images, set(table["image_id"].dropna()))
-    dataset = join_files(table, images=files, masks={}, source=ground_truth, is_partial=is_partial)
-    bad = translation.translate(dataset.metadata, RULES)[1]
-    translation.require_readable(bad, metadata or ground_truth)
-    return replace(dataset, remarks=_remarks(source, table, set(files), extra))
+        table = _rows_of_one_hot(source.rows, ground_truth)
+        if metadata is not None:
+            facts = _rows_of_metadata(metadata, source.rows["image"], ground_truth)
+            table = table.join(facts, on="image_id")
+    found = find_images(images, set(table["image_id"].dropna()))
+    dataset = join_files(
+        table,
+        images=found.files,
+        masks={},
+        source=ground_truth,
+        is_partial=is_partial,
+        others=[*found.extra, *found.others],
+    )
+    _require_readable(dataset.metadata, ground_truth, metadata)
+    kept = dataset.metadata.drop(columns=ROW, errors="ignore")
+    return replace(dataset, metadata=kept, remarks=_remarks(source, table, found))
 
 
-def _remarks(source: SourceTable, table: pd.DataFrame, found: set[str], extra: list[str]) -> str:
+def _require_readable(table: pd.DataFrame, ground_truth: Path, metadata: Path | None) -> None:
+    """Refuse cells that cannot be translated, with their rows in the table that they are from."""
+    rows = table.set_axis(table[ROW].to_numpy()) if metadata is not None else table
+    translation.require_readable(translation.translate(rows, RULES)[1], metadata or ground_truth)
+
+
+def _remarks(source: SourceTable, table: pd.DataFrame, found: FoundImages) -> str:
     unused = describe_unused(
-        rows_without_an_image=table.loc[~table["image_id"].isin(found), "image_id"].tolist(),
-        images_without_a_row=extra,
+        rows_without_an_image=table.loc[~table["image_id"].isin(set(found.files)), "image_id"].tolist(),
+        images_without_a_row=found.extra,
     )
     return "; ".join(filter(None, [source.remark, unused]))
 
@@ -141,10 +156,8 @@ def _places(image_ids: pd.Series) -> str:
     return first_offenders(f"row {row}: {image_id}" for row, image_id in image_ids.items())
 
 
-def _rows_of_metadata(metadata: Path | None, image_ids: pd.Series, ground_truth: Path) -> pd.DataFrame:
-    """The facts of the images, indexed by image id; no columns without a table."""
-    if metadata is None:
-        return pd.DataFrame(index=pd.Index([], name="image_id", dtype="string"))
+def _rows_of_metadata(metadata: Path, image_ids: pd.Series, ground_truth: Path) -> pd.DataFrame:
+    """The facts of the images and their row in the table, indexed by image id."""
     table = read_table(metadata, METADATA).rows
     _require_known(table, METADATA, metadata)
     require_columns(table, ("image",), metadata)
@@ -161,7 +174,7 @@ def _rows_of_metadata(metadata: Path | None, image_ids: pd.Series, ground_truth:
                 f"{which} has {len(alone)} images that are not in {other}: {first_offenders(sorted(alone))}. "
                 "Give the two tables of the same year and part."
             )
-    return table.set_index("image")
+    return table.assign(**{ROW: table.index}).set_index("image")
 
 
 def _rows_of_2020(table: pd.DataFrame, source: Path, metadata: Path | None) -> pd.DataFrame:
@@ -178,12 +191,12 @@ def _rows_of_2020(table: pd.DataFrame, source: Path, metadata: Path | None) -> p
 
 
 def _labels_of_2020(table: pd.DataFrame, source: Path) -> pd.Series:
-    """`benign` or `malignant` of each row from its target; where both columns are there, they must agree."""
+    """`benign` or `malignant` of each row from its target; `benign_malignant` says the same or is blank."""
     labels = table["target"].str.removesuffix(".0").map(LABEL_OF_TARGET).astype("string")
-    given = table.get("benign_malignant", labels).str.lower()
+    given = table.get("benign_malignant", labels).str.lower().fillna(labels)
     for is_bad, problem in (
         (labels.isna(), "target is neither 0 nor 1"),
-        (labels.ne(given.fillna("")), "target and benign_malignant contradict each other"),
+        (labels.ne(given), "target and benign_malignant contradict each other"),
     ):
         if is_bad.any():
             raise DataError(

@@ -1,9 +1,11 @@
 """Reads and writes `data/raw/<dataset>/`: completely or not at all, and only if something changed."""
 
 import filecmp
+import json
 import shutil
 import subprocess
 import sys
+import unicodedata
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +15,11 @@ from tqdm import tqdm
 
 from melanoma.data.sources.source_tables import read_table
 from melanoma.errors import DataError, first_offenders
-from melanoma.files import atomic_folder, write_csv
+from melanoma.files import atomic_folder, csv_text, write_csv
 from melanoma.schema import require_columns
 
 RAW_COLUMNS = ("image_id", "image_file", "mask_file")
+SYSTEM_FILES = ("Thumbs.db", "desktop.ini")
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 
 
@@ -39,7 +42,7 @@ class RawDataset:
 
 
 def index_files(folder: Path) -> dict[str, Path]:
-    """The image files directly in `folder`, by stem; hidden files are ignored.
+    """The image files directly in `folder`, by stem with composed letters; hidden files are ignored.
 
     Raises:
         DataError: The folder does not exist, or two files have the same stem.
@@ -50,10 +53,16 @@ def index_files(folder: Path) -> dict[str, Path]:
     for file in sorted(folder.iterdir()):
         if file.suffix.lower() not in IMAGE_SUFFIXES or file.name.startswith(".") or file.is_dir():
             continue
-        if file.stem in by_stem:
-            raise DataError(f"{folder} has both {by_stem[file.stem].name} and {file.name}: keep one.")
-        by_stem[file.stem] = file
+        stem = _composed(file.stem)
+        if stem in by_stem:
+            raise DataError(f"{folder} has both {by_stem[stem].name} and {file.name}: keep one.")
+        by_stem[stem] = file
     return by_stem
+
+
+def _composed(name: str) -> str:
+    """A name as tables are read; macOS may write an umlaut as a letter and a mark."""
+    return unicodedata.normalize("NFC", name)
 
 
 def join_files(
@@ -91,12 +100,16 @@ def join_files(
         twice = first_offenders(ids[ids.duplicated()].unique())
         raise DataError(f"{source}: image ids must be unique; these occur more than once: {twice}.")
     _require_equal_sets(set(ids), images, source, others)
-    image_file = ids.map(lambda image_id: images[image_id].name)
-    mask_file = ids.map(lambda image_id: masks[image_id].name if image_id in masks else pd.NA)
+    image_files, mask_files = (
+        {image_id: _composed(files[image_id].name) for image_id in ids if image_id in files}
+        for files in (images, masks)
+    )
     return RawDataset(
-        metadata=metadata.assign(image_file=image_file, mask_file=mask_file),
-        images={images[image_id].name: images[image_id] for image_id in ids},
-        masks={masks[image_id].name: masks[image_id] for image_id in ids if image_id in masks},
+        metadata=metadata.assign(
+            image_file=ids.map(image_files), mask_file=ids.map(mask_files).astype("string")
+        ),
+        images={name: images[image_id] for image_id, name in image_files.items()},
+        masks={name: masks[image_id] for image_id, name in mask_files.items()},
     )
 
 
@@ -108,8 +121,8 @@ def _require_equal_sets(
             f"{source}: {len(without_file)} rows have no image file: "
             f"{first_offenders(without_file)}. Add the files, or leave these rows out with --partial."
             + (
-                f" These files are ignored: {first_offenders(others)}. Expected {', '.join(IMAGE_SUFFIXES)} "
-                "directly in the folder."
+                f" These files are ignored: {first_offenders(others)}. Expected <id> with one of "
+                f"{', '.join(IMAGE_SUFFIXES)} directly in the folder."
                 if others
                 else ""
             )
@@ -209,7 +222,7 @@ def write_raw(dataset: RawDataset, out: Path) -> bool:
     Raises:
         DataError: `out` is a file, or holds anything that is not part of a raw folder.
     """
-    require_replaceable(out)
+    require_replaceable(out, dataset)
     if _holds_already(dataset, out):
         return False
     with atomic_folder(out) as unfinished:
@@ -221,16 +234,44 @@ def write_raw(dataset: RawDataset, out: Path) -> bool:
     return True
 
 
-def require_replaceable(out: Path) -> None:
-    """Raise a `DataError` if `out` holds anything that is not part of a raw folder: it would be lost."""
+def require_replaceable(out: Path, dataset: RawDataset | None = None) -> None:
+    """Raise a `DataError` if `out` holds anything that is not part of a raw folder: it would be lost.
+
+    Args:
+        out: Raw folder, which need not exist.
+        dataset: What is to be written; its files may be there, even if the present table is damaged.
+    """
     if out.is_file():
         raise DataError(f"{out} is a file; expected a folder.")
-    there = {path.name for path in out.iterdir()} if out.is_dir() else set()
-    if foreign := sorted(there - {"images", "masks", "metadata.csv"}):
+    known = {"images", "masks", "metadata.csv"}
+    found = [*out.glob("*")]
+    listed = _listed_files(out)
+    if listed or dataset:
+        known |= listed
+        found += [*out.glob("images/*"), *out.glob("masks/*")]
+    if dataset:
+        known |= {f"images/{name}" for name in dataset.images} | {f"masks/{name}" for name in dataset.masks}
+    names = {path.relative_to(out).as_posix() for path in found if not _is_of_the_system(path)}
+    if foreign := sorted(names - known):
         raise DataError(
             f"{out} has {len(foreign)} entries that are not part of a raw folder: "
             f"{first_offenders(foreign)}. Move them away, or give another folder with --out."
         )
+
+
+def _listed_files(out: Path) -> set[str]:
+    """The files that the table of a raw folder names; none if it cannot be read."""
+    try:
+        table = read_metadata(out)
+    except DataError:
+        return set()
+    images, masks = table["image_file"].dropna(), table["mask_file"].dropna()
+    return {f"images/{name}" for name in images} | {f"masks/{name}" for name in masks}
+
+
+def _is_of_the_system(path: Path) -> bool:
+    """Whether it is a file that systems put into every folder that is looked at."""
+    return path.is_file() and (path.name.startswith(".") or path.name in SYSTEM_FILES)
 
 
 def require_apart(source: Path, out: Path) -> None:
@@ -238,6 +279,29 @@ def require_apart(source: Path, out: Path) -> None:
     inner, outer = source.resolve(), out.resolve()
     if inner.is_relative_to(outer) or outer.is_relative_to(inner):
         raise DataError(f"{source} and {out} overlap; move the source out of {out} first.")
+
+
+def require_as_tracked(out: Path) -> None:
+    """Raise a `DataError` if DVC tracks other content: what was added to it elsewhere would be lost."""
+    pointer = out.with_name(f"{out.name}.dvc")
+    if not pointer.is_file():
+        return
+    done = subprocess.run(
+        [sys.executable, "-m", "dvc", "status", "--json", str(pointer)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise DataError(f"`dvc status {pointer}` failed: {(done.stderr + done.stdout).strip()}")
+    if json.loads(done.stdout):
+        state = (
+            f"differs from what {pointer} names" if out.exists() else f"is missing, but {pointer} names it"
+        )
+        raise DataError(
+            f"{out} {state}. Run `dvc pull {pointer}` first, which restores it; or, to keep "
+            f"{out} as it is, `dvc add {out}`; or run without --add to replace the dataset."
+        )
 
 
 def put_under_dvc(folder: Path) -> None:
@@ -263,8 +327,7 @@ def _folders(dataset: RawDataset, out: Path) -> dict[Path, dict[str, Path]]:
 
 def _holds_already(dataset: RawDataset, out: Path) -> bool:
     metadata = out / "metadata.csv"
-    text = dataset.metadata.to_csv(index=False, lineterminator="\n")
-    if not metadata.is_file() or metadata.read_bytes() != text.encode():
+    if not metadata.is_file() or metadata.read_bytes() != csv_text(dataset.metadata).encode():
         return False
     return all(_same_files(folder, files) for folder, files in _folders(dataset, out).items())
 

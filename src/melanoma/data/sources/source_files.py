@@ -4,6 +4,7 @@ import filecmp
 import os
 import re
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -86,16 +87,34 @@ def describe_unused(**names_by_kind: Collection[str]) -> str:
     return f"unused: {', '.join(kinds)}" if kinds else ""
 
 
-def find_images(folders: Sequence[Path], image_ids: Collection[str]) -> tuple[dict[str, Path], list[str]]:
-    """The images of `image_ids` in any of the folders, by id, and the names of all other images.
+@dataclass(frozen=True)
+class FoundImages:
+    """The images in several folders.
+
+    Attributes:
+        files: Those of the rows, by image_id.
+        extra: Names of all other images.
+        others: Names of files that are not read: those in subfolders, and those that are no images.
+    """
+
+    files: dict[str, Path]
+    extra: list[str]
+    others: list[str]
+
+
+def find_images(folders: Sequence[Path], image_ids: Collection[str]) -> FoundImages:
+    """The images of `image_ids` in any of the folders.
 
     Raises:
         DataError: Two folders have different files of one name; the same bytes twice are legal.
     """
     images: dict[str, Path] = {}
-    unlike = []
+    unlike: list[str] = []
+    others: list[str] = []
     for folder in folders:
-        for stem, file in index_files(folder).items():
+        found = index_files(folder)
+        others += unused_files(folder, found.values())
+        for stem, file in found.items():
             if stem in images and not filecmp.cmp(images[stem], file, shallow=False):
                 unlike.append(f"{images[stem]} and {file}")
             images.setdefault(stem, file)
@@ -105,4 +124,5 @@ def find_images(folders: Sequence[Path], image_ids: Collection[str]) -> tuple[di
             "Keep one of each."
         )
     extra = [file.name for stem, file in sorted(images.items()) if stem not in image_ids]
-    return {stem: file for stem, file in images.items() if stem in image_ids}, extra
+    files = {stem: file for stem, file in images.items() if stem in image_ids}
+    return FoundImages(files, extra, others)

@@ -8,7 +8,9 @@ import codecs
 import csv
 import difflib
 import io
+import itertools
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
@@ -17,7 +19,6 @@ from pathlib import Path
 import pandas as pd
 
 from melanoma.errors import DataError, first_offenders
-from melanoma.files import require
 
 SEPARATORS = (",", ";", "\t", "|")
 # UTF-32 is tried first, because its mark starts with that of UTF-16.
@@ -56,10 +57,11 @@ def read_table(path: Path, known: Collection[str]) -> SourceTable:
             renamed to it. The separator that gives most known names is used.
 
     Raises:
-        DataError: The file is missing or no text, a row has more or fewer cells than the header, or two
-            columns have the same name.
+        DataError: The file is missing or no text, a quotation mark is not closed, a row has more or fewer
+            cells than the header, or two columns have the same name.
     """
-    require(path)
+    if not path.exists():
+        raise DataError(f"{path} does not exist; expected a table (CSV). Check the path.")
     try:
         text, remark = decode(path.read_bytes(), path)
         table = _parse(text, known, path)
@@ -69,7 +71,7 @@ def read_table(path: Path, known: Collection[str]) -> SourceTable:
 
 
 def decode(content: bytes, source: object) -> tuple[str, str]:
-    """The text, and a remark if its encoding had to be guessed.
+    """The text, with composed letters (NFC), and a remark if its encoding had to be guessed.
 
     Raises:
         DataError: The content is no text in a known encoding.
@@ -87,7 +89,7 @@ def decode(content: bytes, source: object) -> tuple[str, str]:
             "Save it as CSV in UTF-8."
         ) from error
     remark = "read as Windows-1252, because it is not UTF-8" if encoding == WINDOWS else ""
-    return text.translate(HIDDEN), remark
+    return unicodedata.normalize("NFC", text.translate(HIDDEN)), remark
 
 
 def _encoding(content: bytes) -> str:
@@ -109,8 +111,7 @@ def _parse(text: str, known: Collection[str], source: Path) -> pd.DataFrame:
     declared = re.match(r"sep=(.)[\r\n]", text)  # Excel writes such a line
     header = next((line for line in _lines(text) if line.strip()), "")
     separator = declared[1] if declared else _separator(header, known)
-    reader = csv.reader(_lines(text), delimiter=separator, skipinitialspace=True)
-    rows = {number: cells for number, cells in enumerate(reader, start=1) if any(map(str.strip, cells))}
+    rows = dict(_rows(text, separator, source))
     if declared:
         del rows[1]
     if not rows:
@@ -122,6 +123,23 @@ def _parse(text: str, known: Collection[str], source: Path) -> pd.DataFrame:
         stripped = table[name].str.strip()
         table[name] = stripped.mask(stripped == "")
     return table
+
+
+def _rows(text: str, separator: str, source: Path) -> Iterator[tuple[int, list[str]]]:
+    """Row number and cells of each row that is not blank."""
+    reader = csv.reader(_lines(text), delimiter=separator, skipinitialspace=True, strict=True)
+    for number in itertools.count(1):
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:  # without strict, the cell would swallow the rows up to the next mark
+            raise DataError(
+                f"{source}, row {number}: a cell that starts with a quotation mark does not end with one "
+                f"({error}). Write a quotation mark within a cell twice, and the cell in quotation marks."
+            ) from error
+        if any(map(str.strip, cells)):
+            yield number, cells
 
 
 def _lines(text: str) -> io.StringIO:

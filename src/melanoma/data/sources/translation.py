@@ -92,7 +92,7 @@ def _age(word: str) -> float | None:
 
 def _skin_type(word: str) -> str | None:
     names = dict(zip(map(str, range(1, 7)), SKIN_TYPES, strict=True)) | {name: name for name in SKIN_TYPES}
-    return names.get(word.removeprefix("type ").upper())
+    return names.get(word.removeprefix("type ").removesuffix(".0").upper())  # pandas writes 2 as 2.0
 
 
 def _image_type(word: str) -> str | None:
