@@ -643,21 +643,31 @@ def test_the_hues_of_ink_must_be_a_range(load):
 
 
 def test_the_recipe_of_the_study_must_end_its_phases_before_training(load):
-    study = {"study.cohorts": ["sample"], "backbone.num_epochs": 15}
+    study = {"study.cohorts": ["sample"], "backbone.num_epochs": 15, "study.resplit.backbone_features": False}
     phases = {"backbone.frozen_stages": 2, "backbone.unfreeze_epoch": 15, "backbone.warmup_epochs": 14}
     assert load(study | phases).backbone.unfreeze_epoch == 15
-    with pytest.raises(ConfigError, match=r"backbone\.warmup_epochs .*study\.protocols.*, got 15 and 15"):
+    with pytest.raises(ConfigError, match=r"backbone\.warmup_epochs .* than backbone\.num_epochs, got 15 "):
         load(study | {"backbone.warmup_epochs": 15})
-    with pytest.raises(ConfigError, match=r"backbone\.unfreeze_epoch must be at most study.*got 16 and 15"):
+    with pytest.raises(ConfigError, match=r"unfreeze_epoch must be at most backbone\.num_.*got 16 and 15"):
         load(study | phases | {"backbone.unfreeze_epoch": 16})
-    assert load({"backbone.warmup_epochs": 15, "backbone.num_epochs": 15})  # nothing trains it
+    untrained = study | {"study.transfer.num_seeds": {"baseline": 1}, "backbone.warmup_epochs": 15}
+    assert load(untrained).backbone.warmup_epochs == 15
+    for section in ("diagnosis", "crops"):
+        with pytest.raises(ConfigError, match=r"backbone\.warmup_epochs must be less"):
+            load(untrained | {f"study.{section}.recipe": "backbone"})
+    without_own = {"backbone.num_epochs": None, "study.protocols.num_epochs": 5}  # which does not train it
+    assert load(study | phases | without_own).backbone.unfreeze_epoch == 15
 
 
-def test_a_small_backbone_of_the_study_says_nothing_about_blocks(load):
+def test_a_small_backbone_of_the_study_is_checked_for_its_own_blocks(load):
     small = {"study.cohorts": ["sample"], "backbone.image_size": 32}
     assert load(small).image_sizes() == [32, 150]
     with pytest.raises(ConfigError, match="image_size 93 leaves no pixel after 5 blocks"):
         load(small | {"baseline.image_size": 93})
+    blocks = {f"backbone.{name}": value for name, value in load({}).baseline.model_dump().items()}
+    with pytest.raises(ConfigError, match=r"image_size 32 leaves no pixel after 5 blocks; .*backbone\.depth"):
+        load(small | blocks | {"backbone.image_size": 32, "backbone.depth": 5})
+    assert load(small | blocks | {"backbone.image_size": 32, "backbone.depth": 3})
 
 
 def test_a_request_has_room_for_the_largest_image(load):

@@ -166,6 +166,18 @@ def test_csv_has_unix_newlines_blanks_for_missing_values_and_no_index(tmp_path):
     assert (tmp_path / "a.csv").read_bytes() == b"name,number\na,1\n,\n"
 
 
+def test_csv_with_a_carriage_return_is_quoted_and_its_text_is_what_is_written(tmp_path):
+    frame = pd.DataFrame({"name": ["a\rb", None], "number": [1, 2]})
+    files.write_csv(frame, tmp_path / "a.csv")
+    assert (tmp_path / "a.csv").read_bytes() == files.csv_text(frame).encode()
+    assert files.csv_text(frame) == '"name","number"\n"a\rb","1"\n"","2"\n'
+
+
+def test_csv_is_compressed_where_the_name_says_so(tmp_path):
+    files.write_csv(pd.DataFrame({"a": [1]}), tmp_path / "a.csv.gz")
+    assert pd.read_csv(tmp_path / "a.csv.gz")["a"].tolist() == [1]
+
+
 def test_csv_is_read_with_the_given_options(tmp_path):
     (tmp_path / "a.csv").write_text("id\n007\n")
     assert files.read_csv(tmp_path / "a.csv", dtype="string")["id"].tolist() == ["007"]

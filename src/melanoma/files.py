@@ -15,7 +15,7 @@ import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 import pyarrow as pa
@@ -187,16 +187,21 @@ def write_bytes(content: bytes, path: Path) -> None:
 
 
 def write_csv(frame: pd.DataFrame, path: Path) -> None:
-    """Write `frame` as `csv_text`."""
-    write_text(csv_text(frame), path)
+    """Write `frame` without its index, with Unix newlines and blanks for missing values."""
+    with atomic_file(path) as unfinished:
+        frame.to_csv(unfinished, index=False, lineterminator="\n", quoting=_quoting(frame))
 
 
 def csv_text(frame: pd.DataFrame) -> str:
-    """`frame` as CSV without its index, with Unix newlines and blanks for missing values."""
-    text = frame.to_csv(index=False, lineterminator="\n")
-    if "\r" in text:  # within a cell, where Python before 3.13 does not quote it
-        text = frame.to_csv(index=False, lineterminator="\n", quoting=csv.QUOTE_ALL)
-    return text
+    """What `write_csv` writes."""
+    return str(frame.to_csv(index=False, lineterminator="\n", quoting=_quoting(frame)))
+
+
+def _quoting(frame: pd.DataFrame) -> Literal[0, 1]:
+    """All cells if one holds a carriage return, which Python before 3.13 does not quote; else as needed."""
+    cells = (frame[name].astype("string") for name in frame.select_dtypes(exclude="number"))
+    has_return = any(column.str.contains("\r", regex=False).any() for column in cells)
+    return csv.QUOTE_ALL if has_return else csv.QUOTE_MINIMAL
 
 
 def write_parquet(frame: pd.DataFrame, path: Path) -> None:

@@ -115,7 +115,8 @@ def test_images_are_added_only_to_what_dvc_tracks(repository, tmp_path, capsys):
     subprocess.run([sys.executable, "-m", "dvc", "checkout", "-q", "data/raw/isic.dvc"], check=True)
     Path("data/raw/isic/images/ISIC_1.jpg").unlink()
     assert run(*second, "--add") == 1
-    assert "data/raw/isic differs from what data/raw/isic.dvc names" in capsys.readouterr().err
+    message = capsys.readouterr().err
+    assert "data/raw/isic differs from what data/raw/isic.dvc names. Run `dvc add data/raw/isic`" in message
     subprocess.run(
         [sys.executable, "-m", "dvc", "checkout", "-q", "--force", "data/raw/isic.dvc"], check=True
     )

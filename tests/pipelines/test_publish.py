@@ -320,6 +320,11 @@ def test_the_study_is_published_with_the_stages_that_were_run_and_the_others_are
     assert run("--cohort", "study") == 0
     assert origin_of()["not_run_of_study"] == ["paper"]
     assert (FOLDER / "study/resplit/second.json").is_file()
+    commit()
+    Path(stage.STUDY_GRAPH).write_text(STUDY.replace("[sample, second]", "[sample]"))
+    commit()
+    assert run("--cohort", "study") == 0
+    assert not (FOLDER / "study/resplit/second.json").exists()  # of no stage any more
 
 
 def test_a_study_without_a_stage_that_was_run_is_refused_with_the_command(study, capsys):

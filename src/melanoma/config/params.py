@@ -139,8 +139,8 @@ class Params(Section):
 
     @model_validator(mode="after")
     def _images_are_large_enough_for_the_deepest_network(self) -> Self:
-        for key, depth in self._depths_of_conv_blocks():
-            image_size = side = self._least_image_size()
+        for key, depth, image_size in self._conv_blocks():
+            side = image_size
             for _ in range(depth):
                 side = (side - 2) // 2  # a 3 x 3 convolution without padding, then 2 x 2 pooling
             if side < 1:
@@ -149,47 +149,53 @@ class Params(Section):
                 )
         return self
 
-    def _least_image_size(self) -> int:
-        """The smallest images that blocks without padding may get."""
-        row = self.settings_of_search.space.image_size
-        return int(min([self.baseline.image_size, *([] if row is None else row.choices)]))
-
-    def _depths_of_conv_blocks(self) -> Iterator[tuple[str, int]]:
-        """Maximum number of blocks by section; vgg16 pads its images, so it is not checked."""
-        key = "search.space.depth" if self.tune.wide else "tune.space.depth"
-        if "conv_blocks" in self.settings_of_search.space.families(self.starts):
-            yield key, self._max_depth()
+    def _conv_blocks(self) -> Iterator[tuple[str, int, int]]:
+        """Section, most blocks and least image size of networks of blocks; vgg16 pads its images."""
+        space, family = self.settings_of_search.space, "conv_blocks"
+        if family in space.families(self.starts):
+            firsts = self.starts.first_trials().values()
+            sizes = [first.image_size for first in firsts if first.family == family]
+            sizes += [self.starts.of(family).image_size]
+            sizes += [] if space.image_size is None else [int(size) for size in space.image_size.choices]
+            key = "search.space.depth" if self.tune.wide else "tune.space.depth"
+            yield key, self._max_depth(), min(sizes)
         for cohort, network in self.study.networks():
-            if network.family == "conv_blocks":
-                yield f"the depth in study.protocols.networks.{cohort}", network.depth
+            if network.family == family:
+                key = f"the depth in study.protocols.networks.{cohort}"
+                yield key, network.depth, self.baseline.image_size
+        for key, recipe, section, _ in self._trainings():
+            if section.startswith("study.") and recipe.family == family:
+                yield f"{key}.depth", recipe.depth or 0, recipe.image_size
 
     @model_validator(mode="after")
     def _phases_of_training_end_with_it(self) -> Self:
-        searched = self.starts.first_trials()
-        of_study = {"backbone": self.backbone} if self.study.needs_backbone else {}
-        for key, recipe in (searched | of_study).items():
-            for section, num_epochs in self._lengths(is_searched=key in searched).items():
-                own = recipe.num_epochs or num_epochs
-                length = min(own, num_epochs) if section in SEARCHES else own
-                if recipe.warmup_epochs >= length:
-                    raise ValueError(
-                        f"{key}.warmup_epochs must be less than {section}.num_epochs, got "
-                        f"{recipe.warmup_epochs} and {length}"
-                    )
-                if (recipe.unfreeze_epoch or 0) > length:
-                    raise ValueError(
-                        f"{key}.unfreeze_epoch must be at most {section}.num_epochs, or null to keep the "
-                        f"stages frozen, got {recipe.unfreeze_epoch} and {length}"
-                    )
+        for key, recipe, section, num_epochs in self._trainings():
+            own = recipe.num_epochs or num_epochs
+            length = min(own, num_epochs) if section in SEARCHES else own
+            name = f"{section if length == num_epochs else key}.num_epochs"
+            if recipe.warmup_epochs >= length:
+                raise ValueError(
+                    f"{key}.warmup_epochs must be less than {name}, got {recipe.warmup_epochs} and {length}"
+                )
+            if (recipe.unfreeze_epoch or 0) > length:
+                raise ValueError(
+                    f"{key}.unfreeze_epoch must be at most {name}, or null to keep the stages frozen, got "
+                    f"{recipe.unfreeze_epoch} and {length}"
+                )
         return self
 
-    def _lengths(self, *, is_searched: bool) -> dict[str, int]:
-        """Number of epochs of each section that trains networks, of a recipe of the search or the study's."""
-        lengths = {f"study.{name}": one.num_epochs for name, one in self.study.experiments().items()}
-        if is_searched:
-            lengths |= {"train": self.train.num_epochs, "tune": self.tune.num_epochs}
-            lengths |= {"search": self.search.num_epochs} if self.tune.wide else {}
-        return lengths
+    def _trainings(self) -> Iterator[tuple[str, Hyperparameters, str, int]]:
+        """Section and hyperparameters of each recipe, a section that trains it, and the epochs there."""
+        searched = self.starts.first_trials()
+        lengths = {"train": self.train.num_epochs, "tune": self.tune.num_epochs}
+        lengths |= {"search": self.search.num_epochs} if self.tune.wide else {}
+        for key, recipe in searched.items():
+            for section, num_epochs in lengths.items():
+                yield key, recipe, section, num_epochs
+        for name, experiment in self.study.experiments().items():
+            for kind in experiment.recipes:
+                for key in searched if kind == "tuned" else [kind]:
+                    yield key, getattr(self, key), f"study.{name}", experiment.num_epochs
 
     @model_validator(mode="after")
     def _a_cluster_has_a_shared_database(self) -> Self:

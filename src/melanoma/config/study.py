@@ -45,6 +45,11 @@ class Experiment(Section):
     patience: Positive
     num_bootstrap_draws: Annotated[int, Field(ge=100)]
 
+    @property
+    def recipes(self) -> tuple[str, ...]:
+        """Sections with the hyperparameters of its networks; `tuned` for the best of the search."""
+        return ("baseline",)
+
 
 class RepeatedExperiment(Experiment):
     """An experiment that trains the same number of networks of each kind."""
@@ -61,6 +66,11 @@ class OneRecipe(RepeatedExperiment):
     """An experiment whose networks have the hyperparameters of one section, `baseline` or `backbone`."""
 
     recipe: Literal["baseline", "backbone"]
+
+    @property
+    def recipes(self) -> tuple[str, ...]:
+        """Its only section."""
+        return (self.recipe,)
 
 
 class Protocols(RepeatedExperiment):
@@ -99,6 +109,11 @@ class Transfer(Experiment):
     min_images: Positive
     min_groups: Positive
     dots_per_inch: DotsPerInch
+
+    @property
+    def recipes(self) -> tuple[str, ...]:
+        """The kinds of networks."""
+        return tuple(self.num_seeds)
 
     @model_validator(mode="after")
     def _each_kind_is_named_once(self) -> Self:

@@ -67,9 +67,9 @@ def publish(
     chosen = _Chosen.of(params, parts)
     _require_clean_tree(folder)
     _write_code_digests()
-    not_run = _require_all_current(chosen)
+    study = _require_all_current(chosen)
     _require_clean_tree(folder)  # again: the digests may have changed dvc.lock
-    sources = dict(_sources(chosen))
+    sources = dict(_sources(chosen, study))
     for source in sources.values():
         files.require(source)
     headlines = read_headlines(REPORTS / published.HEADLINES, chosen.cohorts)
@@ -82,7 +82,7 @@ def publish(
     now = current_origin(params, graph=Path(GRAPH), headlines=headlines, note="")
     before = None if is_replaced else published_parts.before(folder, chosen.parts, now.raw_digests)
     origin = published_parts.merged(
-        params, before, now, chosen.parts, datasets=chosen.datasets, not_run_of_study=not_run
+        params, before, now, chosen.parts, datasets=chosen.datasets, not_run_of_study=study.not_run
     )
     commits = {} if before is None else files.read_json(folder / published.ORIGIN)["commits_of_runs"]
     more = {
@@ -131,19 +131,56 @@ class _Chosen:
         return not item or item in (self.datasets if name in STAGES_OF_DATASETS else self.cohorts)
 
 
-def _require_all_current(chosen: _Chosen) -> list[str]:
+@dataclass(frozen=True)
+class _Study:
+    """The study as far as it was run.
+
+    Attributes:
+        outputs: Files and folders that the stages which were run have written.
+        not_run: Names of the other stages.
+    """
+
+    outputs: Sequence[Path] = ()
+    not_run: Sequence[str] = ()
+
+    @classmethod
+    def of(cls, graph: str) -> "_Study":
+        """Read the graph; a stage was run if an output is here or in the lock file.
+
+        Raises:
+            DataError: No stage was run.
+        """
+        try:
+            with Repo(working_tree()) as repo:
+                outs = {stage.name: stage.outs for stage in repo.index.stages if stage.relpath == graph}
+        except DvcException as error:
+            raise DataError(f"DVC cannot read {graph}: {error}") from error
+        was_run = {name: any(out.exists or out.hash_info for out in own) for name, own in outs.items()}
+        if not any(was_run.values()):
+            raise DataError(
+                f"No stage of {graph} was run. Run one, for instance `dvc repro {graph}:paper`, or all of "
+                "them with `make study`; then publish again."
+            )
+        written = [Path(out.fs_path) for name, own in outs.items() if was_run[name] for out in own]
+        return cls(
+            [path.relative_to(working_tree()) for path in written],
+            [name for name in outs if not was_run[name]],
+        )
+
+
+def _require_all_current(chosen: _Chosen) -> _Study:
     """Refuse stale stages of what is chosen; those of other cohorts and datasets may be stale.
 
     Returns:
-        Stages of the study that were not run, if it is chosen.
+        The study, if it is chosen.
     """
     if chosen.cohorts:
         _require_current(GRAPH, concerns=chosen.concerns)
     if published.STUDY not in chosen.parts:
-        return []
-    not_run = _stages_not_run(STUDY_GRAPH)
-    _require_current(STUDY_GRAPH, concerns=lambda stage: stage.partition(":")[2] not in not_run)
-    return not_run
+        return _Study()
+    study = _Study.of(STUDY_GRAPH)
+    _require_current(STUDY_GRAPH, concerns=lambda stage: stage.partition(":")[2] not in study.not_run)
+    return study
 
 
 def _copy(sources: Mapping[str, Path], folder: Path, unfinished: Path) -> None:
@@ -164,7 +201,7 @@ def write_data(cohorts: Iterable[str], datasets: Iterable[str], folder: Path) ->
         files.write_csv(manifest(Path("data/raw") / dataset), folder / "raw" / f"{dataset}.csv")
 
 
-def _sources(chosen: _Chosen) -> Iterator[tuple[str, Path]]:
+def _sources(chosen: _Chosen, study: _Study) -> Iterator[tuple[str, Path]]:
     """The files to copy: name in the published folder, and path."""
     for cohort in chosen.cohorts:
         names = [*(f"{cohort}/{file}" for file in COHORT_FILES), f"{published.HEADLINES}/{cohort}.json"]
@@ -183,8 +220,8 @@ def _sources(chosen: _Chosen) -> Iterator[tuple[str, Path]]:
         yield name, Path(name)
     if published.STUDY in chosen.parts:
         yield "study.dvc.lock", Path(STUDY_GRAPH).with_suffix(".lock")
-        for path in sorted(STUDY.rglob("*")):
-            if path.suffix in STUDY_SUFFIXES:
+        for path in sorted(path for out in study.outputs for path in (out, *out.rglob("*"))):
+            if path.suffix in STUDY_SUFFIXES and path.is_relative_to(STUDY):
                 yield path.relative_to(REPORTS).as_posix(), path
 
 
@@ -211,26 +248,6 @@ def _require_clean_tree(folder: Path) -> None:
             "Results can only be published from a clean working tree; these files are not committed: "
             f"{first_offenders(names)}. Commit or remove them, then publish again."
         )
-
-
-def _stages_not_run(graph: str) -> list[str]:
-    """Names of the stages that have no output here, and none in the lock file.
-
-    Raises:
-        DataError: No stage was run.
-    """
-    try:
-        with Repo(working_tree()) as repo:
-            outputs = {stage.name: stage.outs for stage in repo.index.stages if stage.relpath == graph}
-    except DvcException as error:
-        raise DataError(f"DVC cannot read {graph}: {error}") from error
-    found = [name for name, outs in outputs.items() if not any(out.exists or out.hash_info for out in outs)]
-    if len(found) == len(outputs):
-        raise DataError(
-            f"No stage of {graph} was run. Run one, for instance `dvc repro {graph}:paper`, or all of them "
-            "with `make study`; then publish again."
-        )
-    return found
 
 
 def _require_current(graph: str, *, concerns: Callable[[str], bool]) -> None:

@@ -49,7 +49,8 @@ def find_sources(
 ) -> list[Source]:
     """The sources of a cohort, datasets first.
 
-    The whole cohort is not a source. A collection that equals a dataset is listed once, as the dataset.
+    The whole cohort is not a source. A collection that equals a dataset is listed once, as the dataset, if
+    both kinds are wanted.
 
     Args:
         index: Index of the cohort, columns `image_id` and `dataset`.

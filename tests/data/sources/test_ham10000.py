@@ -127,7 +127,7 @@ def test_images_that_are_not_found_are_named_beside_the_files_that_are_there(tmp
 def test_a_column_like_ours_is_replaced_however_it_is_written(tmp_path):
     folder = write_source(tmp_path / "source", f"{NEVUS},x.png", header=f"{HEADER},Image File")
     dataset = open_source(folder)
-    assert dataset.remarks == "unused: 1 columns replaced by ours (image_file)"
+    assert dataset.remarks == "unused: 1 columns replaced by ours (Image File)"
     raw_folder.write_raw(dataset, tmp_path / "raw")
     assert ham10000.read_records(tmp_path / "raw")["image_file"].tolist() == ["ISIC_1.jpg"]
 

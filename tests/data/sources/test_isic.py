@@ -326,7 +326,7 @@ def test_labels_that_say_the_same_in_other_words_do_not_contradict(tmp_path, old
 def test_a_column_like_ours_is_replaced_however_it_is_written(tmp_path):
     folder = write_source(tmp_path / "source", "a,X,benign", header="isic_id,Image ID,benign_malignant")
     dataset = open_source(folder)
-    assert "1 columns replaced by ours (image_id)" in dataset.remarks
+    assert "1 columns replaced by ours (Image ID)" in dataset.remarks
     raw_folder.write_raw(dataset, tmp_path / "raw")
     assert isic.read_records(tmp_path / "raw")["image_id"].tolist() == ["a"]
 

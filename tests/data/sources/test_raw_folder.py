@@ -166,7 +166,11 @@ def test_a_name_in_decomposed_letters_fits_its_row(tmp_path):
     plan = join(rows("M\u00fcller"), raw_folder.index_files(source.parent))
     assert plan.images == {"M\u00fcller.png": source}
     raw_folder.write_raw(plan, tmp_path / "out")
-    assert (tmp_path / "out" / "images" / "M\u00fcller.png").is_file()
+    name = tmp_path / "out" / "images" / "M\u00fcller.png"
+    assert name.is_file()
+    name.rename(name.with_name(source.name))  # as older versions wrote it
+    assert raw_folder.write_raw(plan, tmp_path / "out") is True
+    assert names_in(name.parent) == ["M\u00fcller.png"]
 
 
 def test_writing_the_same_twice_touches_nothing(out, plan):
@@ -202,11 +206,13 @@ def test_a_missing_file_in_the_folder_is_mended_and_files_of_the_system_go(out, 
     assert contents(out) == wanted
 
 
-@pytest.mark.parametrize("name", ["images/own.png", "images/mine/notes.txt", "masks/own.txt"])
+@pytest.mark.parametrize(
+    "name", ["images/own.png", "images/mine/notes.txt", "masks/own.txt", "images/.labels.json", ".dvcignore"]
+)
 def test_a_file_of_the_user_in_the_folder_is_not_lost(out, plan, name):
     touch(out / name)
     before = stamps(out)
-    own = "/".join(name.split("/")[:2])
+    own = re.escape("/".join(name.split("/")[:2]))
     with pytest.raises(DataError, match=f"1 entries that are not part of a raw folder: {own}"):
         raw_folder.write_raw(plan, out)
     assert stamps(out) == before

@@ -127,13 +127,31 @@ def test_two_columns_of_one_name_are_refused_whatever_their_case(path):
         read(path, "isic_id,Sex,sex\na,f,m\n")
 
 
-@pytest.mark.parametrize("row", ['b,2,"m', 'b,2,"m\nc,3,"f', '"b,2,m'])
-def test_a_quotation_mark_that_is_not_closed_is_refused_and_swallows_no_row(path, row):
+@pytest.mark.parametrize("rows", ['b,2,"m\nc,3,f', 'b,2,"m\nc,3,"f', '"b,2,m\nc,3,f'])
+def test_a_quotation_mark_that_is_not_closed_is_refused_and_swallows_no_row(path, rows):
     head = "isic_id,age_approx,sex\na,1,f\n"
     with pytest.raises(DataError, match=r"metadata\.csv, row 3: a cell that starts with a quotation mark"):
-        read(path, f"{head}{row}\nd,4,m\n")
-    assert cells(read(path, f'{head}b,2,"m ""x"""\n')) == [["a", "1", "f"], ["b", "2", 'm "x"']]
-    assert cells(read(path, f'{head}b,5" long,m\n'))[1][1] == '5" long'  # no mark at the start
+        read(path, f"{head}{rows}\nd,4,m\n")
+
+
+@pytest.mark.parametrize(
+    ("row", "age"),
+    [
+        ('b,"2 ""x""",m', '2 "x"'),
+        ('b,5" long,m', '5" long'),  # no mark at the start
+        ('"b" , "2" ,"m" ', "2"),
+        ('b,"2" kg,m', "2 kg"),
+        ('b,2,"m', "2"),  # the last row has no other to swallow
+    ],
+)
+def test_other_quotation_marks_are_read_as_people_mean_them(path, row, age):
+    table = read(path, f"isic_id,age_approx,sex\na,1,f\n{row}\n")
+    assert cells(table) == [["a", "1", "f"], ["b", age, "m"]]
+
+
+def test_a_cell_that_is_too_long_is_refused(path):
+    with pytest.raises(DataError, match=r"metadata\.csv cannot be read as CSV: field larger than"):
+        read(path, f"isic_id,age_approx,sex\na,{'1' * 140_000},f\n")
 
 
 def test_letters_are_composed_however_the_system_writes_them(path):

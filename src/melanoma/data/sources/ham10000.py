@@ -15,7 +15,7 @@ import pandas as pd
 from melanoma.data.sources import translation
 from melanoma.data.sources.raw_folder import RAW_COLUMNS, RawDataset, join_files, read_metadata
 from melanoma.data.sources.source_files import describe_unused, find_images
-from melanoma.data.sources.source_tables import read_table
+from melanoma.data.sources.source_tables import columns_like, read_table
 from melanoma.data.sources.translation import Rule
 from melanoma.schema import (
     ACTINIC_OR_SQUAMOUS,
@@ -63,9 +63,9 @@ def open_source(metadata: Path, images: Sequence[Path], *, is_partial: bool) -> 
         DataError: A column is missing, a cell cannot be translated, a row has no image, or two folders have
             different images of one name.
     """
-    source = read_table(metadata, {*TABLE_COLUMNS, OPTIONAL_COLUMN, *RAW_COLUMNS})
+    source = read_table(metadata, {*TABLE_COLUMNS, OPTIONAL_COLUMN})
     require_columns(source.rows, TABLE_COLUMNS, metadata)
-    replaced = [name for name in RAW_COLUMNS[1:] if name in source.rows]
+    replaced = columns_like(source.rows, RAW_COLUMNS[1:])
     table = source.rows.drop(columns=replaced)
     found = find_images(images, set(table["image_id"].dropna()))
     dataset = join_files(

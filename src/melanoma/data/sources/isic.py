@@ -13,7 +13,7 @@ import pandas as pd
 from melanoma.data.sources import translation
 from melanoma.data.sources.raw_folder import RAW_COLUMNS, RawDataset, index_files, join_files, read_metadata
 from melanoma.data.sources.source_files import describe_unused, fit_masks, require_fitting_masks, unused_files
-from melanoma.data.sources.source_tables import read_table, similar_columns
+from melanoma.data.sources.source_tables import columns_like, read_table, similar_columns
 from melanoma.data.sources.translation import Unreadable
 from melanoma.errors import DataError, first_offenders
 from melanoma.schema import CLASS_OF_DIAGNOSIS, DERMOSCOPIC
@@ -100,9 +100,9 @@ def open_source(metadata: Path, images: Path, masks: Path | None, *, is_partial:
     Raises:
         DataError: A column is missing, a cell cannot be translated, or rows and files do not match.
     """
-    source = read_table(metadata, {*KNOWN_COLUMNS, *RAW_COLUMNS})
+    source = read_table(metadata, KNOWN_COLUMNS)
     _require_columns(source.rows, metadata)
-    replaced = [name for name in RAW_COLUMNS if name in source.rows]
+    replaced = columns_like(source.rows, RAW_COLUMNS)
     table = source.rows.drop(columns=replaced).rename(columns={"isic_id": "image_id"})
     files = index_files(images)
     mask_files = _masks_of(set(table["image_id"].dropna()), images, masks)

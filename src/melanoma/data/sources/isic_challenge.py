@@ -102,7 +102,7 @@ def open_source(
 
 def _require_readable(table: pd.DataFrame, ground_truth: Path, metadata: Path | None) -> None:
     """Refuse cells that cannot be translated, with their rows in the table that they are from."""
-    rows = table.set_axis(table[ROW].to_numpy()) if metadata is not None else table
+    rows = table if metadata is None else table.set_axis(table[ROW].astype("Int64"))
     translation.require_readable(translation.translate(rows, RULES)[1], metadata or ground_truth)
 
 

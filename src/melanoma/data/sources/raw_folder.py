@@ -15,11 +15,11 @@ from tqdm import tqdm
 
 from melanoma.data.sources.source_tables import read_table
 from melanoma.errors import DataError, first_offenders
-from melanoma.files import atomic_folder, csv_text, write_csv
+from melanoma.files import atomic_folder, csv_text, require, write_csv
 from melanoma.schema import require_columns
 
 RAW_COLUMNS = ("image_id", "image_file", "mask_file")
-SYSTEM_FILES = ("Thumbs.db", "desktop.ini")
+SYSTEM_FILES = (".DS_Store", "Thumbs.db", "desktop.ini")
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 
 
@@ -121,8 +121,8 @@ def _require_equal_sets(
             f"{source}: {len(without_file)} rows have no image file: "
             f"{first_offenders(without_file)}. Add the files, or leave these rows out with --partial."
             + (
-                f" These files are ignored: {first_offenders(others)}. Expected <id> with one of "
-                f"{', '.join(IMAGE_SUFFIXES)} directly in the folder."
+                f" These files are ignored: {first_offenders(others)}. Expected <id>.jpg (or "
+                f"{', '.join(IMAGE_SUFFIXES[1:])}) directly in the folder."
                 if others
                 else ""
             )
@@ -145,6 +145,7 @@ def read_metadata(raw_dir: Path, known: Collection[str] = ()) -> pd.DataFrame:
         DataError: The table cannot be read, or lacks one of `RAW_COLUMNS`.
     """
     path = raw_dir / "metadata.csv"
+    require(path)
     table = read_table(path, {*RAW_COLUMNS, *known}).rows
     require_columns(table, RAW_COLUMNS, path)
     return table
@@ -251,7 +252,7 @@ def require_replaceable(out: Path, dataset: RawDataset | None = None) -> None:
         found += [*out.glob("images/*"), *out.glob("masks/*")]
     if dataset:
         known |= {f"images/{name}" for name in dataset.images} | {f"masks/{name}" for name in dataset.masks}
-    names = {path.relative_to(out).as_posix() for path in found if not _is_of_the_system(path)}
+    names = {_composed(path.relative_to(out).as_posix()) for path in found if not _is_of_the_system(path)}
     if foreign := sorted(names - known):
         raise DataError(
             f"{out} has {len(foreign)} entries that are not part of a raw folder: "
@@ -270,8 +271,8 @@ def _listed_files(out: Path) -> set[str]:
 
 
 def _is_of_the_system(path: Path) -> bool:
-    """Whether it is a file that systems put into every folder that is looked at."""
-    return path.is_file() and (path.name.startswith(".") or path.name in SYSTEM_FILES)
+    """Whether macOS or Windows put the file there, to remember how the folder is shown."""
+    return path.is_file() and (path.name.startswith("._") or path.name in SYSTEM_FILES)
 
 
 def require_apart(source: Path, out: Path) -> None:
@@ -286,21 +287,19 @@ def require_as_tracked(out: Path) -> None:
     pointer = out.with_name(f"{out.name}.dvc")
     if not pointer.is_file():
         return
-    done = subprocess.run(
-        [sys.executable, "-m", "dvc", "status", "--json", str(pointer)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = _run_dvc("status", "--json", str(pointer))
     if done.returncode:
-        raise DataError(f"`dvc status {pointer}` failed: {(done.stderr + done.stdout).strip()}")
-    if json.loads(done.stdout):
-        state = (
-            f"differs from what {pointer} names" if out.exists() else f"is missing, but {pointer} names it"
-        )
+        raise DataError(f"`dvc status {pointer}` failed: {_told(done)}")
+    if json.loads(done.stdout) and not out.exists():
         raise DataError(
-            f"{out} {state}. Run `dvc pull {pointer}` first, which restores it; or, to keep "
-            f"{out} as it is, `dvc add {out}`; or run without --add to replace the dataset."
+            f"{out} is missing, but {pointer} names it. Run `dvc pull {pointer}` first, which restores it, "
+            "or run without --add to replace the dataset."
+        )
+    if json.loads(done.stdout):
+        raise DataError(
+            f"{out} differs from what {pointer} names. Run `dvc add {out}` first to keep it as it is, or "
+            f"`dvc pull --force {pointer}` to discard the differences, or run without --add to replace the "
+            "dataset."
         )
 
 
@@ -310,15 +309,22 @@ def put_under_dvc(folder: Path) -> None:
     Raises:
         DataError: DVC fails, for instance outside of a repository. The folder itself stays.
     """
-    done = subprocess.run(
-        [sys.executable, "-m", "dvc", "add", str(folder)], capture_output=True, text=True, check=False
-    )
+    done = _run_dvc("add", str(folder))
     if done.returncode:
-        answer = (done.stderr + done.stdout).strip()
-        hint = "Run in the top folder of the repository, or add --no-dvc outside a repository."
-        if "not a git repository" in answer:
-            hint = "Without git, run `dvc config core.no_scm true` once, then this command again."
-        raise DataError(f"{folder} was written, but `dvc add {folder}` failed: {answer}\n{hint}")
+        raise DataError(f"{folder} was written, but `dvc add {folder}` failed: {_told(done)}")
+
+
+def _run_dvc(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "dvc", *words], capture_output=True, text=True, check=False)
+
+
+def _told(failed: subprocess.CompletedProcess[str]) -> str:
+    """What DVC answered, and what to do."""
+    answer = (failed.stderr + failed.stdout).strip()
+    hint = "Run in the top folder of the repository, or add --no-dvc outside a repository."
+    if "not a git repository" in answer:
+        hint = "Without git, run `dvc config core.no_scm true` once, then this command again."
+    return f"{answer}\n{hint}"
 
 
 def _folders(dataset: RawDataset, out: Path) -> dict[Path, dict[str, Path]]:

@@ -12,9 +12,10 @@ import itertools
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -126,20 +127,34 @@ def _parse(text: str, known: Collection[str], source: Path) -> pd.DataFrame:
 
 
 def _rows(text: str, separator: str, source: Path) -> Iterator[tuple[int, list[str]]]:
-    """Row number and cells of each row that is not blank."""
-    reader = csv.reader(_lines(text), delimiter=separator, skipinitialspace=True, strict=True)
+    """Row number and cells of each row that is not blank.
+
+    A quotation mark that is not closed would swallow the rows up to the next mark, or to the end.
+    """
+    lines, first = list(_lines(text)), 0
+    reader = _reader(lines, separator, strict=True)
     for number in itertools.count(1):
         try:
             cells = next(reader)
         except StopIteration:
             return
-        except csv.Error as error:  # without strict, the cell would swallow the rows up to the next mark
-            raise DataError(
-                f"{source}, row {number}: a cell that starts with a quotation mark does not end with one "
-                f"({error}). Write a quotation mark within a cell twice, and the cell in quotation marks."
-            ) from error
+        except csv.Error as error:
+            spanned = lines[first : reader.line_num]
+            if len(spanned) > 1:
+                raise DataError(
+                    f"{source}, row {number}: a cell that starts with a quotation mark goes on over "
+                    f"{len(spanned)} lines and is not closed, or goes on after the closing mark ({error}). "
+                    "Write a quotation mark within a cell twice, and the cell in quotation marks."
+                ) from error
+            cells = next(_reader(spanned, separator, strict=False))
+        first = reader.line_num
         if any(map(str.strip, cells)):
             yield number, cells
+
+
+def _reader(lines: Iterable[str], separator: str, *, strict: bool) -> Any:
+    """A reader of the module `csv`, whose type has no public name."""
+    return csv.reader(lines, delimiter=separator, skipinitialspace=True, strict=strict)
 
 
 def _lines(text: str) -> io.StringIO:
@@ -149,12 +164,13 @@ def _lines(text: str) -> io.StringIO:
 
 def _separator(header: str, known: Collection[str]) -> str:
     def num_known(separator: str) -> int:
-        return sum(_plain(name) in known for name in next(csv.reader([header], delimiter=separator)))
+        return sum(plain_name(name) in known for name in next(csv.reader([header], delimiter=separator)))
 
     return max(SEPARATORS, key=num_known)
 
 
-def _plain(name: str) -> str:
+def plain_name(name: str) -> str:
+    """The header of a column in lower case, with `_` for spaces and hyphens."""
     return re.sub(r"[\s-]+", "_", name.strip().lower())
 
 
@@ -163,7 +179,7 @@ def _names(cells: list[str], known: Collection[str], source: Path) -> list[str]:
     while cells and not cells[-1].strip():
         cells = cells[:-1]
     names = [
-        _plain(cell) if _plain(cell) in known else cell.strip() or f"column {place}"
+        plain_name(cell) if plain_name(cell) in known else cell.strip() or f"column {place}"
         for place, cell in enumerate(cells, start=1)
     ]
     if twice := [name for name, count in Counter(names).items() if count > 1]:
@@ -189,6 +205,11 @@ def _equal_rows(rows: Mapping[int, list[str]], num_cells: int, source: Path) -> 
     return [cells[:num_cells] for cells in rows.values()]
 
 
+def columns_like(table: pd.DataFrame, names: Collection[str]) -> list[str]:
+    """The columns whose headers are one of `names` but for case, spaces or hyphens."""
+    return [column for column in table.columns if plain_name(column) in names]
+
+
 def similar_columns(
     table: pd.DataFrame, known: Collection[str], synonyms: Mapping[str, str]
 ) -> Iterator[str]:
@@ -201,7 +222,7 @@ def similar_columns(
     """
     empty = [name for name in known if name not in table or table[name].isna().all()]
     for name in table.columns.difference(list(known), sort=False):
-        close = difflib.get_close_matches(_plain(name), empty, n=1, cutoff=MIN_SIMILARITY)
-        meant = synonyms.get(_plain(name)) or (close[0] if close else None)
+        close = difflib.get_close_matches(plain_name(name), empty, n=1, cutoff=MIN_SIMILARITY)
+        meant = synonyms.get(plain_name(name)) or (close[0] if close else None)
         if meant in empty:
             yield f"{name} ({meant}?)"
