@@ -22,4 +22,6 @@ def add_version(parser: argparse.ArgumentParser) -> None:
 def add_labels(parser: argparse.ArgumentParser, *, required: bool = False) -> None:
     """Add the option `--labels`."""
     words = "labelled CSV files of the label queue"
-    parser.add_argument("--labels", type=Path, nargs="+", required=required, default=[], help=words)
+    parser.add_argument(
+        "--labels", type=Path, nargs="+", action="extend", required=required, default=[], help=words
+    )

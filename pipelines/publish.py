@@ -20,6 +20,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--cohort",
         nargs="+",
+        action="extend",
         metavar="NAME",
         help="publish these active cohorts only, or the study (study); others stay (default: all)",
     )

@@ -263,6 +263,11 @@ def test_a_cohort_of_other_code_is_refused_and_the_way_out_removes_the_older_res
     assert run() == 0  # all cohorts of one state need no other way
 
 
+def test_the_option_may_be_repeated(repository):
+    assert run("--cohort", "sample", "--cohort", "second") == 0
+    assert list(origin_of()["parts"]) == ["sample", "second"]
+
+
 def test_a_cohort_that_is_not_active_is_refused_with_the_active_ones(repository, capsys):
     before = sorted(FOLDER.rglob("*"))
     assert run("--cohort", "isic") == 1

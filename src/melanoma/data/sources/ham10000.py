@@ -13,8 +13,8 @@ from pathlib import Path
 import pandas as pd
 
 from melanoma.data.sources import translation
-from melanoma.data.sources.raw_folder import RAW_COLUMNS, RawDataset, join_files, read_metadata
-from melanoma.data.sources.source_files import describe_unused, find_images
+from melanoma.data.sources.raw_folder import RAW_COLUMNS, RawDataset, read_metadata
+from melanoma.data.sources.source_files import describe_unused, join_images
 from melanoma.data.sources.source_tables import columns_like, read_table
 from melanoma.data.sources.translation import Rule
 from melanoma.schema import (
@@ -67,22 +67,10 @@ def open_source(metadata: Path, images: Sequence[Path], *, is_partial: bool) -> 
     require_columns(source.rows, TABLE_COLUMNS, metadata)
     replaced = columns_like(source.rows, RAW_COLUMNS[1:])
     table = source.rows.drop(columns=replaced)
-    found = find_images(images, set(table["image_id"].dropna()))
-    dataset = join_files(
-        table,
-        images=found.files,
-        masks={},
-        source=metadata,
-        is_partial=is_partial,
-        others=[*found.extra, *found.others],
-    )
+    dataset, unused = join_images(table, images, source=metadata, is_partial=is_partial)
     translation.require_readable(translation.translate(dataset.metadata, RULES)[1], metadata)
-    unused = describe_unused(
-        rows_without_an_image=table.loc[~table["image_id"].isin(set(found.files)), "image_id"].tolist(),
-        images_without_a_row=found.extra,
-        columns_replaced_by_ours=replaced,
-    )
-    return replace(dataset, remarks="; ".join(filter(None, [source.remark, unused])))
+    told = describe_unused(**unused, columns_replaced_by_ours=replaced)
+    return replace(dataset, remarks="; ".join(filter(None, [source.remark, told])))
 
 
 def read_records(raw_dir: Path) -> pd.DataFrame:

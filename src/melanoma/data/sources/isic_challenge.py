@@ -12,9 +12,9 @@ from pathlib import Path
 import pandas as pd
 
 from melanoma.data.sources import translation
-from melanoma.data.sources.raw_folder import RAW_COLUMNS, RawDataset, join_files, read_metadata
-from melanoma.data.sources.source_files import FoundImages, describe_unused, find_images
-from melanoma.data.sources.source_tables import SourceTable, read_table
+from melanoma.data.sources.raw_folder import RAW_COLUMNS, RawDataset, read_metadata
+from melanoma.data.sources.source_files import describe_unused, join_images
+from melanoma.data.sources.source_tables import read_table
 from melanoma.errors import DataError, first_offenders
 from melanoma.schema import (
     ACTINIC_OR_SQUAMOUS,
@@ -86,32 +86,17 @@ def open_source(
         if metadata is not None:
             facts = _rows_of_metadata(metadata, source.rows["image"], ground_truth)
             table = table.join(facts, on="image_id")
-    found = find_images(images, set(table["image_id"].dropna()))
-    dataset = join_files(
-        table,
-        images=found.files,
-        masks={},
-        source=ground_truth,
-        is_partial=is_partial,
-        others=[*found.extra, *found.others],
-    )
+    dataset, unused = join_images(table, images, source=ground_truth, is_partial=is_partial)
     _require_readable(dataset.metadata, ground_truth, metadata)
     kept = dataset.metadata.drop(columns=ROW, errors="ignore")
-    return replace(dataset, metadata=kept, remarks=_remarks(source, table, found))
+    remarks = filter(None, [source.remark, describe_unused(**unused)])
+    return replace(dataset, metadata=kept, remarks="; ".join(remarks))
 
 
 def _require_readable(table: pd.DataFrame, ground_truth: Path, metadata: Path | None) -> None:
     """Refuse cells that cannot be translated, with their rows in the table that they are from."""
     rows = table if metadata is None else table.set_axis(table[ROW].astype("Int64"))
     translation.require_readable(translation.translate(rows, RULES)[1], metadata or ground_truth)
-
-
-def _remarks(source: SourceTable, table: pd.DataFrame, found: FoundImages) -> str:
-    unused = describe_unused(
-        rows_without_an_image=table.loc[~table["image_id"].isin(set(found.files)), "image_id"].tolist(),
-        images_without_a_row=found.extra,
-    )
-    return "; ".join(filter(None, [source.remark, unused]))
 
 
 def _require_known(table: pd.DataFrame, known: Sequence[str], source: Path) -> None:

@@ -4,11 +4,12 @@ import filecmp
 import os
 import re
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from melanoma.data.sources.raw_folder import IMAGE_SUFFIXES, index_files
+import pandas as pd
+
+from melanoma.data.sources.raw_folder import IMAGE_SUFFIXES, RawDataset, index_files, join_files
 from melanoma.errors import DataError, first_offenders
 
 # Separators and suffixes in names of masks in public datasets.
@@ -87,26 +88,23 @@ def describe_unused(**names_by_kind: Collection[str]) -> str:
     return f"unused: {', '.join(kinds)}" if kinds else ""
 
 
-@dataclass(frozen=True)
-class FoundImages:
-    """The images in several folders.
+def join_images(
+    table: pd.DataFrame, folders: Sequence[Path], *, source: Path, is_partial: bool
+) -> tuple[RawDataset, dict[str, list[str]]]:
+    """Match rows to the images in several folders.
 
-    Attributes:
-        files: Those of the rows, by image_id.
-        extra: Names of all other images.
-        others: Names of files that are not read: those in subfolders, and those that are no images.
-    """
+    Args:
+        table: Rows with a column `image_id` of strings.
+        folders: Folders of `<image_id>.jpg`; images without a row are left out.
+        source: File of the table, for errors.
+        is_partial: Leave out rows without an image instead of refusing them.
 
-    files: dict[str, Path]
-    extra: list[str]
-    others: list[str]
-
-
-def find_images(folders: Sequence[Path], image_ids: Collection[str]) -> FoundImages:
-    """The images of `image_ids` in any of the folders.
+    Returns:
+        The dataset, without masks, and what is not used, by kind, for `describe_unused`.
 
     Raises:
-        DataError: Two folders have different files of one name; the same bytes twice are legal.
+        DataError: Two folders have different files of one name (the same bytes twice are legal), or as for
+            `join_files`.
     """
     images: dict[str, Path] = {}
     unlike: list[str] = []
@@ -123,6 +121,18 @@ def find_images(folders: Sequence[Path], image_ids: Collection[str]) -> FoundIma
             f"{len(unlike)} images lie in two folders with different content: {first_offenders(unlike)}. "
             "Keep one of each."
         )
-    extra = [file.name for stem, file in sorted(images.items()) if stem not in image_ids]
-    files = {stem: file for stem, file in images.items() if stem in image_ids}
-    return FoundImages(files, extra, others)
+    ids = set(table["image_id"].dropna())
+    extra = [file.name for stem, file in sorted(images.items()) if stem not in ids]
+    dataset = join_files(
+        table,
+        images={stem: file for stem, file in images.items() if stem in ids},
+        masks={},
+        source=source,
+        is_partial=is_partial,
+        others=[*extra, *others],
+    )
+    unused = {
+        "rows_without_an_image": table.loc[~table["image_id"].isin(set(images)), "image_id"].tolist(),
+        "images_without_a_row": extra,
+    }
+    return dataset, unused
